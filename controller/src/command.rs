@@ -1,0 +1,114 @@
+//! The one door: a command from a host port and one forwarded by the peer enter the controller alike.
+//!
+//! What passes the door is decoded: the device server of the front end has checked the CDB and turned it into
+//! an [`Op`]. What comes back is an [`Outcome`]. Commands that only describe the LUN (INQUIRY, READ CAPACITY,
+//! MODE SENSE, ...) are answered by the device server itself after asking [`Admission`] questions of the LUN.
+
+use bytes::Bytes;
+use protocol::block::BlockRange;
+use protocol::scsi::sense::{Sense, Status};
+
+use crate::time::Time;
+
+/// An I_T nexus of this controller (SAM-5 4.5): one iSCSI session. Never reused within an incarnation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NexusId(pub u64);
+
+/// The initiator task tag of a command (RFC 7143 11.2.1.8): unique within its nexus while the task lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TaskTag(pub u32);
+
+/// A LUN's place in this controller's table of LUNs; not the LUN number hosts use.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LunIndex(pub u16);
+
+/// Data that came from or goes to a host, in pieces as they were received; never copied to join them.
+pub type Data = Vec<Bytes>;
+
+/// What a command asks of the LUN's blocks. Ranges were checked against the capacity, data against the range.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Op {
+    /// READ.
+    Read {
+        /// Blocks to read; not empty.
+        range: BlockRange,
+    },
+    /// WRITE.
+    Write {
+        /// Blocks to write; not empty.
+        range: BlockRange,
+        /// Exactly the bytes of `range`.
+        data: Data,
+        /// Durable on every copy before GOOD.
+        fua: bool,
+    },
+    /// WRITE SAME: one block all over the range. With `unmap` the range may become a hole if the block is zero.
+    WriteSame {
+        /// Blocks to write; not empty.
+        range: BlockRange,
+        /// One logical block.
+        block: Bytes,
+        /// The UNMAP bit.
+        unmap: bool,
+    },
+    /// COMPARE AND WRITE (SBC-3 5.3): all or nothing.
+    CompareAndWrite {
+        /// Blocks to compare and write; not empty.
+        range: BlockRange,
+        /// What the blocks must hold; the bytes of `range`.
+        compare: Data,
+        /// What they then become; the bytes of `range`.
+        write: Data,
+        /// Durable on every copy before GOOD.
+        fua: bool,
+    },
+    /// UNMAP: the ranges become holes and read as zeros.
+    Unmap {
+        /// In the order of the parameter list; none empty, none overlapping another.
+        ranges: Vec<BlockRange>,
+    },
+    /// SYNCHRONIZE CACHE: everything answered before is durable on every copy before GOOD.
+    SynchronizeCache,
+}
+
+/// A command at the door.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Command {
+    /// Which LUN.
+    pub lun: LunIndex,
+    /// Whose.
+    pub nexus: NexusId,
+    /// Which of the nexus's tasks; the outcome comes back under it.
+    pub tag: TaskTag,
+    /// What to do.
+    pub op: Op,
+    /// When its CDB arrived; its age counts from here.
+    pub received: Time,
+}
+
+/// How a command ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// GOOD, with the data of a read (empty for everything else).
+    Good(Data),
+    /// CHECK CONDITION.
+    Check(Sense),
+    /// Any other status: BUSY, TASK SET FULL, RESERVATION CONFLICT.
+    Status(Status),
+    /// Cancelled by [`crate::unit::Controller::abort`] or a lost nexus before it was admitted: nothing was and
+    /// nothing will be done.
+    Aborted,
+}
+
+/// How a command that does not touch the medium stands towards unit attentions, reservations and the pair.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// Always answered, leaves unit attentions pending: INQUIRY, REPORT LUNS (SAM-5 5.14).
+    Always,
+    /// REQUEST SENSE: takes the pending unit attention as its answer.
+    RequestSense,
+    /// Reports unit attentions, but is answered while the LUN cannot serve: REPORT TARGET PORT GROUPS.
+    Attention,
+    /// Reports unit attentions, and is refused while the LUN cannot serve: TEST UNIT READY, READ CAPACITY.
+    Ready,
+}

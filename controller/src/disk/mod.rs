@@ -1,0 +1,49 @@
+//! Disk I/O of one volume: what can be asked, and what comes back.
+
+use bytes::Bytes;
+use protocol::block::BlockRange;
+
+/// One piece of disk I/O on a volume. Ranges lie inside the volume (never in the reserved tail).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DiskIo {
+    /// Reads the range.
+    Read(BlockRange),
+    /// Writes the pieces at the start of the range, which they fill exactly.
+    Write {
+        /// Where.
+        range: BlockRange,
+        /// What.
+        data: Vec<Bytes>,
+    },
+    /// Writes one block all over the range.
+    WriteSame {
+        /// Where.
+        range: BlockRange,
+        /// One logical block.
+        block: Bytes,
+    },
+    /// Makes holes of the ranges; they read as zeros afterwards.
+    Unmap(Vec<BlockRange>),
+    /// Makes everything completed before durable. A failure is sticky for the volume.
+    Flush,
+}
+
+/// Why disk I/O failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DiskError {
+    /// The disk could not read or write.
+    #[error("the disk reports an I/O error")]
+    Io,
+    /// The disk is full (ENOSPC, EDQUOT).
+    #[error("the disk is full")]
+    Full,
+    /// An earlier flush failed, so nothing on this volume can be called durable again.
+    #[error("an earlier flush of this volume failed")]
+    FlushFailed,
+    /// The volume is not open.
+    #[error("the volume is not open")]
+    Absent,
+}
+
+/// A completion: the data of a read (exactly the bytes of its range), empty otherwise.
+pub type DiskResult = Result<Vec<Bytes>, DiskError>;

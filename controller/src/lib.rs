@@ -1,0 +1,14 @@
+//! One storage control unit of a Twinlun appliance.
+//!
+//! The cores ([`lun`], [`group`], [`appliance`]) are plain structs: an event and the time go in, actions come
+//! out. [`unit::Controller`] is the one loop around them (lock, handle, take, perform), generic over
+//! [`world::World`], so that the product and the simulated world run the same code.
+
+pub mod command;
+pub mod disk;
+pub mod plan;
+pub mod status;
+pub mod time;
+pub mod unit;
+pub mod volume;
+pub mod world;

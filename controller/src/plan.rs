@@ -1,0 +1,70 @@
+//! What the configuration says, in the controller's own terms: the front end reads the file and hands this in.
+
+/// The two controllers of an appliance, by their place in the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
+pub enum Side {
+    /// The first `[[controller]]`.
+    First,
+    /// The second.
+    Second,
+}
+
+impl Side {
+    /// The other one.
+    #[must_use]
+    pub const fn peer(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+
+    /// 0 or 1.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// The appliance as configured.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// Which of the two controllers this is.
+    pub side: Side,
+    /// The names of both, in the order of the file.
+    pub names: [String; 2],
+    /// The LUNs, in the order of the file. At most [`LUNS_MAX`].
+    pub luns: Vec<LunPlan>,
+    /// The part of the configuration both machines must agree on, as (key, value) in a fixed order, for instance
+    /// `("lun.data0.size", "1073741824")`. The two controllers compare it when they meet.
+    pub shared: Vec<(String, String)>,
+    /// Bridges this controller opens to its peer: one per worker. At most [`BRIDGES_MAX`].
+    pub bridges: u16,
+}
+
+/// LUNs of one appliance at most.
+pub const LUNS_MAX: usize = 256;
+
+/// Bridges of one controller at most.
+pub const BRIDGES_MAX: u16 = 64;
+
+/// One LUN as configured.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LunPlan {
+    /// The number hosts use.
+    pub number: u16,
+    /// The name of the LUN and of its volume files.
+    pub name: String,
+    /// Capacity in logical blocks; zero if a device decides (then the superblock tells).
+    pub blocks: u64,
+    /// The preferred main.
+    pub main: Side,
+    /// Whether the other controller keeps a copy.
+    pub mirror: bool,
+    /// Write cache on: GOOD means both controllers' memory. Off: both disks.
+    pub write_cache: bool,
+    /// No host may write.
+    pub read_only: bool,
+    /// The volume is a block device on either side: not created by us, and copied before it is DUPLEX.
+    pub device: bool,
+}

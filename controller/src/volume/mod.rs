@@ -1,0 +1,3 @@
+//! Volumes: what one controller keeps of a LUN.
+
+pub mod superblock;

@@ -1,0 +1,74 @@
+//! Everything the one loop needs from outside, as one trait: the product implements it with sockets, files and
+//! the system's clock, the simulated world with seeds.
+
+use bytes::Bytes;
+
+use crate::command::{NexusId, Outcome, TaskTag};
+use crate::disk::{DiskIo, DiskResult};
+use crate::time::Time;
+use crate::volume::superblock::Superblock;
+
+/// One connection of the interlink, counted by the controller's world since its start; never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LinkId(pub u32);
+
+/// Names one submitted piece of work until its completion comes back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Ticket(pub u64);
+
+/// A volume of this controller, by its LUN's place in the table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct VolumeIndex(pub u16);
+
+/// One frame for the interlink: its head (prefix and body) and its payload, both already checksummed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Frame {
+    /// Prefix and body.
+    pub head: Bytes,
+    /// The data, in the pieces it was received in.
+    pub payload: Vec<Bytes>,
+}
+
+/// Where a frame goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Via {
+    /// Back on the connection a request came by.
+    Link(LinkId),
+    /// To the peer on whichever of this controller's bridges belongs to the calling worker.
+    AnyBridge,
+}
+
+/// What the loop asks of the outside. Every method may be called from any thread, none may block, none may call
+/// back into the controller: completions come by its `on_…` methods, from whoever has them.
+pub trait World: Send + Sync + 'static {
+    /// CLOCK_BOOTTIME.
+    fn now(&self) -> Time;
+
+    /// 128 random bits, unpredictable in the product.
+    fn random(&self) -> u128;
+
+    /// Calls [`crate::unit::Controller::on_tick`] at `at` or soon after. Ticks also come every
+    /// [`crate::unit::TICK`] without being asked for.
+    fn wake_at(&self, at: Time);
+
+    /// Hands a frame to the interlink. A frame for a link that is gone vanishes.
+    fn send(&self, via: Via, frame: Frame);
+
+    /// Closes a link of the interlink, after what was sent on it.
+    fn close(&self, link: LinkId);
+
+    /// Submits disk I/O. Work that can be done without blocking may be done at once and its result returned;
+    /// otherwise `on_disk` brings it later.
+    fn submit(&self, volume: VolumeIndex, io: DiskIo, ticket: Ticket) -> Option<DiskResult>;
+
+    /// Makes `record` durable under `key` in the controller's state store, then calls `on_persisted(ticket)`.
+    /// Records of one key become durable in the order they were handed over.
+    fn persist(&self, key: &'static str, record: Vec<u8>, ticket: Ticket);
+
+    /// Creates the volume (a sparse file, or the tail of a blank device), durable with its superblock and its
+    /// folder entry before `on_volume(ticket, ..)` is called; from then on `submit` works on it.
+    fn create_volume(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket);
+
+    /// Gives a command's outcome to its nexus. Vanishes if the nexus is gone.
+    fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome);
+}

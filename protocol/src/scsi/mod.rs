@@ -1,0 +1,3 @@
+//! SCSI as it travels inside iSCSI: command descriptor blocks, status, sense data, pages.
+
+pub mod sense;
