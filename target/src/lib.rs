@@ -1,1 +1,15 @@
-//! (head)
+//! The iSCSI front end of Twinlun: portals, sessions, the device server, the configuration and the command line.
+//!
+//! The journey of a command, top to bottom: [`portal`] accepts, [`connection`] turns bytes into PDUs,
+//! [`session`] orders them and gathers Data-Out, [`device_server`] finds the opcode's row and hands it to the
+//! controller's door. The answer comes back through [`sessions`].
+
+pub mod cli;
+pub mod config;
+pub mod connection;
+pub mod device_server;
+pub mod frontend;
+pub mod portal;
+pub mod run;
+pub mod session;
+pub mod sessions;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The binary `twinlun`.
+
+fn main() -> std::process::ExitCode {
+    target::cli::main()
+}

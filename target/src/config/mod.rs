@@ -1,0 +1,1 @@
+//! appliance.toml: reading it, and telling what is wrong with it.

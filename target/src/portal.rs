@@ -1,0 +1,1 @@
+//! Portals: listening sockets that hand connections to workers.

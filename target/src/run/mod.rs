@@ -1,0 +1,1 @@
+//! The product around the cores: workers, sockets of the interlink, disks, state store.

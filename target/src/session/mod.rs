@@ -1,0 +1,1 @@
+//! The session layer of one connection as pure state machines: login, command window, data transfer.
