@@ -1,0 +1,436 @@
+//! The messages: greetings and agreements on the control connection, commands and data on the bridges.
+//!
+//! A forwarded write, from the sub (whose host sent it) to main and back:
+//!
+//! ```text
+//! sub                          main
+//!  │ Forward{id, op} + data ──►│ admits it: range held, sequence given
+//!  │◄── Order{id, sequence}    │ sent at once; main writes its own copy
+//!  │ applies what it holds     │
+//!  │ Applied{sequence} ───────►│
+//!  │◄── Done{id}               │ its own copy is written as durably as asked
+//!  │ answers its host          │ the range is free when Applied is in and the own copy is written
+//! ```
+//!
+//! A write of main's own host: `Apply{sequence, op} + data` one way, `Applied{sequence}` back on the same bridge.
+//! A read or a refusal is answered by `Ended{id}` alone.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::frame::{self, FrameError, GenerationTag, Prefix};
+use super::hello::{Hello, Identity, LUNS_MAX, identity, put_identity};
+use super::standing::{Generation, Standing};
+use super::wire::{Reader, put_list, put_range, put_string};
+use crate::block::BlockRange;
+use crate::scsi::sense::{Asc, Sense, SenseKey, Status};
+
+/// Ranges of one UNMAP at most (the most that VPD page B0 may announce).
+pub const RANGES_MAX: usize = 256;
+
+/// An operation on a LUN's blocks as it crosses the interlink; its data is the frame's payload.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WireOp {
+    /// READ.
+    Read(BlockRange),
+    /// WRITE; payload: the range's bytes.
+    Write(BlockRange),
+    /// WRITE SAME; payload: one block.
+    WriteSame {
+        /// Where.
+        range: BlockRange,
+        /// The UNMAP bit.
+        unmap: bool,
+    },
+    /// COMPARE AND WRITE; payload: the bytes to compare, then those to write.
+    CompareAndWrite(BlockRange),
+    /// UNMAP.
+    Unmap(Vec<BlockRange>),
+    /// SYNCHRONIZE CACHE.
+    SynchronizeCache,
+}
+
+/// How a forwarded command ended at main.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// GOOD; payload: a read's data.
+    Good,
+    /// CHECK CONDITION.
+    Check(Sense),
+    /// Another status.
+    Status(Status),
+    /// Cancelled before it was admitted.
+    Aborted,
+}
+
+/// A LUN's generation as proposed by one controller and made durable by both.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Agreement {
+    /// The LUN.
+    pub lun: String,
+    /// Its new generation.
+    pub generation: Generation,
+    /// True: both copies are whole. False: main's is copied to the other.
+    pub duplex: bool,
+    /// Which copies have to be made first: bit 0 the first controller's, bit 1 the second's.
+    pub create: u8,
+}
+
+/// A message of the interlink.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Message {
+    /// First in both directions of every connection.
+    Hello(Box<Hello>),
+    /// From the first controller: what both shall keep as identity.
+    Identity(Identity),
+    /// From the second: it is durable there.
+    IdentityDurable,
+    /// Both ways: what the sender knows of each LUN.
+    Standings(Vec<(String, Standing)>),
+    /// From the first controller: the generations of all LUNs that can be paired.
+    Agreements(Vec<Agreement>),
+    /// From the second: they are durable there, and the volumes exist.
+    AgreementsDurable,
+    /// From the first: they are durable on both, everybody may begin.
+    Begin,
+    /// Liveness.
+    Ping(u64),
+    /// Its answer.
+    Pong(u64),
+    /// The sender ends: no new commands of hosts on either side.
+    Goodbye,
+    /// The sender has no command of its hosts in flight any more.
+    Drained,
+    /// The sender has flushed everything and marked it clean.
+    Farewell,
+    /// This LUN's pair is broken (a disk failed); the other side must stop serving it too.
+    Broken,
+    /// From main: the copy is complete and flushed on both sides.
+    Copied,
+    /// From the sub: it is durable there that both copies are whole.
+    CopiedDurable,
+
+    /// A command of the sender's host for main.
+    Forward {
+        /// Names it until it has ended; unique for the sender's incarnation.
+        id: u64,
+        /// How long ago it came, in milliseconds.
+        age_ms: u32,
+        /// Durable on both copies before GOOD.
+        durable: bool,
+        /// What to do.
+        op: WireOp,
+    },
+    /// Main has admitted a forwarded change: apply it now.
+    Order {
+        /// Of the forward.
+        id: u64,
+        /// Its place in the group's order.
+        sequence: u64,
+        /// Every sequence below this one is on both copies.
+        released: u64,
+    },
+    /// Main's own copy has the forwarded change, as durably as asked.
+    Done {
+        /// Of the forward.
+        id: u64,
+    },
+    /// A forwarded command ended without a change.
+    Ended {
+        /// Of the forward.
+        id: u64,
+        /// How.
+        ending: Ending,
+    },
+    /// A change main has admitted for its own host, or a piece of a copy.
+    Apply {
+        /// Its place in the group's order.
+        sequence: u64,
+        /// Every sequence below this one is on both copies.
+        released: u64,
+        /// Durable before Applied.
+        durable: bool,
+        /// What to do.
+        op: WireOp,
+    },
+    /// The sub's copy has the change, as durably as asked, or could not take it.
+    Applied {
+        /// Of the change.
+        sequence: u64,
+        /// False: the sub's disk failed.
+        good: bool,
+    },
+    /// Every sequence below this one is on both copies; sent when nothing else carries it.
+    Released {
+        /// The lowest sequence still in flight.
+        released: u64,
+    },
+}
+
+mod kind {
+    pub(super) const HELLO: u8 = 1;
+    pub(super) const IDENTITY: u8 = 2;
+    pub(super) const IDENTITY_DURABLE: u8 = 3;
+    pub(super) const STANDINGS: u8 = 4;
+    pub(super) const AGREEMENTS: u8 = 5;
+    pub(super) const AGREEMENTS_DURABLE: u8 = 6;
+    pub(super) const BEGIN: u8 = 7;
+    pub(super) const PING: u8 = 8;
+    pub(super) const PONG: u8 = 9;
+    pub(super) const GOODBYE: u8 = 10;
+    pub(super) const DRAINED: u8 = 11;
+    pub(super) const FAREWELL: u8 = 12;
+    pub(super) const BROKEN: u8 = 13;
+    pub(super) const COPIED: u8 = 14;
+    pub(super) const COPIED_DURABLE: u8 = 15;
+    pub(super) const FORWARD: u8 = 32;
+    pub(super) const ORDER: u8 = 33;
+    pub(super) const DONE: u8 = 34;
+    pub(super) const ENDED: u8 = 35;
+    pub(super) const APPLY: u8 = 36;
+    pub(super) const APPLIED: u8 = 37;
+    pub(super) const RELEASED: u8 = 38;
+}
+
+impl Message {
+    const fn kind(&self) -> u8 {
+        match self {
+            Self::Hello(_) => kind::HELLO,
+            Self::Identity(_) => kind::IDENTITY,
+            Self::IdentityDurable => kind::IDENTITY_DURABLE,
+            Self::Standings(_) => kind::STANDINGS,
+            Self::Agreements(_) => kind::AGREEMENTS,
+            Self::AgreementsDurable => kind::AGREEMENTS_DURABLE,
+            Self::Begin => kind::BEGIN,
+            Self::Ping(_) => kind::PING,
+            Self::Pong(_) => kind::PONG,
+            Self::Goodbye => kind::GOODBYE,
+            Self::Drained => kind::DRAINED,
+            Self::Farewell => kind::FAREWELL,
+            Self::Broken => kind::BROKEN,
+            Self::Copied => kind::COPIED,
+            Self::CopiedDurable => kind::COPIED_DURABLE,
+            Self::Forward { .. } => kind::FORWARD,
+            Self::Order { .. } => kind::ORDER,
+            Self::Done { .. } => kind::DONE,
+            Self::Ended { .. } => kind::ENDED,
+            Self::Apply { .. } => kind::APPLY,
+            Self::Applied { .. } => kind::APPLIED,
+            Self::Released { .. } => kind::RELEASED,
+        }
+    }
+
+    /// Whether it is about one LUN, so that the prefix's LUN and generation count.
+    #[must_use]
+    pub const fn about_a_lun(&self) -> bool {
+        self.kind() >= kind::BROKEN
+    }
+
+    /// Prefix and body of the frame that carries this message beside `payload`.
+    #[must_use]
+    pub fn encode(&self, lun: u16, generation: GenerationTag, payload: &[Bytes]) -> Bytes {
+        let mut body = BytesMut::with_capacity(64);
+        self.put(&mut body);
+        let prefix = Prefix { version: frame::VERSION_MAX, kind: self.kind(), lun, generation };
+        frame::encode(prefix, &body, payload)
+    }
+
+    fn put(&self, body: &mut BytesMut) {
+        match self {
+            Self::Hello(hello) => hello.put(body),
+            Self::Identity(identity) => put_identity(body, identity),
+            Self::Standings(list) => put_list(body, list, |body, (name, standing)| {
+                put_string(body, name);
+                standing.put(body);
+            }),
+            Self::Agreements(list) => put_list(body, list, |body, agreement| {
+                put_string(body, &agreement.lun);
+                agreement.generation.put(body);
+                body.put_u8(u8::from(agreement.duplex));
+                body.put_u8(agreement.create);
+            }),
+            Self::Ping(number) | Self::Pong(number) => body.put_u64(*number),
+            Self::Forward { id, age_ms, durable, op } => {
+                body.put_u64(*id);
+                body.put_u32(*age_ms);
+                body.put_u8(u8::from(*durable));
+                put_op(body, op);
+            }
+            Self::Order { id, sequence, released } => {
+                body.put_u64(*id);
+                body.put_u64(*sequence);
+                body.put_u64(*released);
+            }
+            Self::Done { id } => body.put_u64(*id),
+            Self::Ended { id, ending } => {
+                body.put_u64(*id);
+                put_ending(body, *ending);
+            }
+            Self::Apply { sequence, released, durable, op } => {
+                body.put_u64(*sequence);
+                body.put_u64(*released);
+                body.put_u8(u8::from(*durable));
+                put_op(body, op);
+            }
+            Self::Applied { sequence, good } => {
+                body.put_u64(*sequence);
+                body.put_u8(u8::from(*good));
+            }
+            Self::Released { released } => body.put_u64(*released),
+            Self::IdentityDurable
+            | Self::AgreementsDurable
+            | Self::Begin
+            | Self::Goodbye
+            | Self::Drained
+            | Self::Farewell
+            | Self::Broken
+            | Self::Copied
+            | Self::CopiedDurable => {}
+        }
+    }
+
+    /// Reads a whole frame: checksums, prefix, message.
+    pub fn decode(head: &[u8], payload: &[u8]) -> Result<(Prefix, Self), FrameError> {
+        let (prefix, body) = frame::decode(head, payload)?;
+        let mut reader = Reader(body);
+        let message = Self::read(prefix.kind, &mut reader)?;
+        reader.end()?;
+        Ok((prefix, message))
+    }
+
+    fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        Ok(match kind {
+            kind::HELLO => Self::Hello(Box::new(Hello::read(reader)?)),
+            kind::IDENTITY => Self::Identity(identity(reader)?),
+            kind::IDENTITY_DURABLE => Self::IdentityDurable,
+            kind::STANDINGS => Self::Standings(
+                reader.list(LUNS_MAX, |reader| Ok((reader.string()?, Standing::read(reader)?)))?,
+            ),
+            kind::AGREEMENTS => Self::Agreements(reader.list(LUNS_MAX, |reader| {
+                Ok(Agreement {
+                    lun: reader.string()?,
+                    generation: Generation::read(reader)?,
+                    duplex: reader.bool()?,
+                    create: reader.u8()?,
+                })
+            })?),
+            kind::AGREEMENTS_DURABLE => Self::AgreementsDurable,
+            kind::BEGIN => Self::Begin,
+            kind::PING => Self::Ping(reader.u64()?),
+            kind::PONG => Self::Pong(reader.u64()?),
+            kind::GOODBYE => Self::Goodbye,
+            kind::DRAINED => Self::Drained,
+            kind::FAREWELL => Self::Farewell,
+            kind::BROKEN => Self::Broken,
+            kind::COPIED => Self::Copied,
+            kind::COPIED_DURABLE => Self::CopiedDurable,
+            _ => Self::read_data(kind, reader)?,
+        })
+    }
+
+    fn read_data(kind: u8, reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        Ok(match kind {
+            kind::FORWARD => Self::Forward {
+                id: reader.u64()?,
+                age_ms: reader.u32()?,
+                durable: reader.bool()?,
+                op: op(reader)?,
+            },
+            kind::ORDER => {
+                Self::Order { id: reader.u64()?, sequence: reader.u64()?, released: reader.u64()? }
+            }
+            kind::DONE => Self::Done { id: reader.u64()? },
+            kind::ENDED => Self::Ended { id: reader.u64()?, ending: ending(reader)? },
+            kind::APPLY => Self::Apply {
+                sequence: reader.u64()?,
+                released: reader.u64()?,
+                durable: reader.bool()?,
+                op: op(reader)?,
+            },
+            kind::APPLIED => Self::Applied { sequence: reader.u64()?, good: reader.bool()? },
+            kind::RELEASED => Self::Released { released: reader.u64()? },
+            _ => return Err(FrameError::Content),
+        })
+    }
+}
+
+fn put_op(body: &mut BytesMut, op: &WireOp) {
+    let (code, range) = match op {
+        WireOp::Read(range) => (0, range),
+        WireOp::Write(range) => (1, range),
+        WireOp::WriteSame { range, unmap: false } => (2, range),
+        WireOp::WriteSame { range, unmap: true } => (3, range),
+        WireOp::CompareAndWrite(range) => (4, range),
+        WireOp::Unmap(ranges) => {
+            body.put_u8(5);
+            put_list(body, ranges, |body, range| put_range(body, *range));
+            return;
+        }
+        WireOp::SynchronizeCache => {
+            body.put_u8(6);
+            return;
+        }
+    };
+    body.put_u8(code);
+    put_range(body, *range);
+}
+
+fn op(reader: &mut Reader<'_>) -> Result<WireOp, FrameError> {
+    Ok(match reader.u8()? {
+        0 => WireOp::Read(reader.range()?),
+        1 => WireOp::Write(reader.range()?),
+        2 => WireOp::WriteSame { range: reader.range()?, unmap: false },
+        3 => WireOp::WriteSame { range: reader.range()?, unmap: true },
+        4 => WireOp::CompareAndWrite(reader.range()?),
+        5 => WireOp::Unmap(reader.list(RANGES_MAX, Reader::range)?),
+        6 => WireOp::SynchronizeCache,
+        _ => return Err(FrameError::Content),
+    })
+}
+
+fn put_ending(body: &mut BytesMut, ending: Ending) {
+    match ending {
+        Ending::Good => body.put_u8(0),
+        Ending::Check(sense) => {
+            body.put_slice(&[1, sense.key as u8, sense.code.0, sense.code.1]);
+            body.put_u8(u8::from(sense.information.is_some()));
+            body.put_u64(sense.information.unwrap_or(0));
+        }
+        Ending::Status(status) => body.put_slice(&[2, status as u8]),
+        Ending::Aborted => body.put_u8(3),
+    }
+}
+
+fn ending(reader: &mut Reader<'_>) -> Result<Ending, FrameError> {
+    Ok(match reader.u8()? {
+        0 => Ending::Good,
+        1 => {
+            let key = match reader.u8()? {
+                0x0 => SenseKey::NoSense,
+                0x1 => SenseKey::RecoveredError,
+                0x2 => SenseKey::NotReady,
+                0x3 => SenseKey::MediumError,
+                0x4 => SenseKey::HardwareError,
+                0x5 => SenseKey::IllegalRequest,
+                0x6 => SenseKey::UnitAttention,
+                0x7 => SenseKey::DataProtect,
+                0xb => SenseKey::AbortedCommand,
+                0xe => SenseKey::Miscompare,
+                _ => return Err(FrameError::Content),
+            };
+            let code = Asc(reader.u8()?, reader.u8()?);
+            let known = reader.bool()?;
+            let value = reader.u64()?;
+            Ending::Check(Sense { key, code, information: known.then_some(value) })
+        }
+        2 => Ending::Status(match reader.u8()? {
+            0x00 => Status::Good,
+            0x08 => Status::Busy,
+            0x18 => Status::ReservationConflict,
+            0x28 => Status::TaskSetFull,
+            0x40 => Status::TaskAborted,
+            _ => return Err(FrameError::Content),
+        }),
+        3 => Ending::Aborted,
+        _ => return Err(FrameError::Content),
+    })
+}

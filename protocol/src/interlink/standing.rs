@@ -1,0 +1,134 @@
+//! What each controller knows of a LUN's copies when the two meet, and the generation they agree on.
+
+use bytes::{BufMut, BytesMut};
+
+use super::frame::{FrameError, GenerationTag};
+use super::wire::Reader;
+
+/// Who may complete writes of a group, and whose copies count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Generation {
+    /// Counts up; zero before the first.
+    pub number: u64,
+    /// Random.
+    pub id: u128,
+    /// The id of the one before.
+    pub parent: u128,
+    /// 0 or 1: which controller is main.
+    pub main: u8,
+    /// Bit 0: the first controller's copy is whole; bit 1: the second's.
+    pub members: u8,
+}
+
+impl Generation {
+    /// What messages carry of it.
+    #[must_use]
+    pub const fn tag(&self) -> GenerationTag {
+        GenerationTag { number: self.number, id: self.id as u64 }
+    }
+
+    /// Whether the copy of controller `side` (0 or 1) is whole.
+    #[must_use]
+    pub const fn has_member(&self, side: u8) -> bool {
+        self.members & (1 << side) != 0
+    }
+
+    /// Writes it.
+    pub fn put(&self, body: &mut BytesMut) {
+        body.put_u64(self.number);
+        body.put_u128(self.id);
+        body.put_u128(self.parent);
+        body.put_u8(self.main);
+        body.put_u8(self.members);
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        let generation = Self {
+            number: reader.u64()?,
+            id: reader.u128()?,
+            parent: reader.u128()?,
+            main: reader.u8()?,
+            members: reader.u8()?,
+        };
+        if generation.main > 1 || generation.members > 3 {
+            return Err(FrameError::Content);
+        }
+        Ok(generation)
+    }
+}
+
+/// What was found where a controller's volume should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CopyFound {
+    /// Nothing, or no volume is wanted here.
+    Missing,
+    /// A file or device without content.
+    Blank,
+    /// The LUN's own volume.
+    Whole,
+    /// Something else.
+    Foreign,
+}
+
+/// One controller's knowledge of one LUN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// The newest generation it has on disk.
+    pub generation: Generation,
+    /// Everything of that generation was flushed and marked clean.
+    pub clean: bool,
+    /// This run of the controller has taken part in that generation: its memory holds what it acknowledged.
+    pub kept: bool,
+    /// Its volume.
+    pub copy: CopyFound,
+    /// Its volume is a block device, whose old content must not be taken for a copy.
+    pub device: bool,
+}
+
+impl Standing {
+    pub(super) fn put(&self, body: &mut BytesMut) {
+        self.generation.put(body);
+        body.put_u8(u8::from(self.clean));
+        body.put_u8(u8::from(self.kept));
+        body.put_u8(match self.copy {
+            CopyFound::Missing => 0,
+            CopyFound::Blank => 1,
+            CopyFound::Whole => 2,
+            CopyFound::Foreign => 3,
+        });
+        body.put_u8(u8::from(self.device));
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        Ok(Self {
+            generation: Generation::read(reader)?,
+            clean: reader.bool()?,
+            kept: reader.bool()?,
+            copy: match reader.u8()? {
+                0 => CopyFound::Missing,
+                1 => CopyFound::Blank,
+                2 => CopyFound::Whole,
+                3 => CopyFound::Foreign,
+                _ => return Err(FrameError::Content),
+            },
+            device: reader.bool()?,
+        })
+    }
+
+    /// A group's record of the state store: its newest generation and whether it was closed cleanly.
+    #[must_use]
+    pub fn to_record(generation: &Generation, clean: bool) -> Vec<u8> {
+        let mut body = BytesMut::new();
+        generation.put(&mut body);
+        body.put_u8(u8::from(clean));
+        body.to_vec()
+    }
+
+    /// Reads a group's record.
+    pub fn from_record(record: &[u8]) -> Result<(Generation, bool), FrameError> {
+        let mut reader = Reader(record);
+        let read = (Generation::read(&mut reader)?, reader.bool()?);
+        reader.end()?;
+        Ok(read)
+    }
+}
