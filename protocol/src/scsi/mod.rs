@@ -1,3 +1,17 @@
 //! SCSI as it travels inside iSCSI: command descriptor blocks, status, sense data, pages.
+//!
+//! A CDB is decoded beside what it asks for: [`inquiry`], [`vpd`], [`mode`], [`report_luns`], [`read_capacity`],
+//! [`operation_codes`] and [`target_port_groups`] describe a logical unit; [`cdb`] and [`provisioning`] reach
+//! its blocks.
 
+pub mod cdb;
+pub mod inquiry;
+pub mod lun;
+pub mod mode;
+pub mod operation_codes;
+pub mod provisioning;
+pub mod read_capacity;
+pub mod report_luns;
 pub mod sense;
+pub mod target_port_groups;
+pub mod vpd;

@@ -66,14 +66,26 @@ impl Sense {
         Self { key, code: Asc(asc, ascq), information: None }
     }
 
+    /// NO SENSE: nothing to report.
+    pub const NO_SENSE: Self = Self::new(SenseKey::NoSense, 0x00, 0x00);
     /// NOT READY, LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN UNAVAILABLE STATE: the other controller may serve.
     pub const UNAVAILABLE: Self = Self::new(SenseKey::NotReady, 0x04, 0x0c);
+    /// ILLEGAL REQUEST, INVALID FIELD IN COMMAND INFORMATION UNIT: the PDU does not fit its CDB.
+    pub const INVALID_FIELD_IN_INFORMATION_UNIT: Self = Self::new(SenseKey::IllegalRequest, 0x0e, 0x03);
+    /// ILLEGAL REQUEST, PARAMETER LIST LENGTH ERROR.
+    pub const PARAMETER_LIST_LENGTH_ERROR: Self = Self::new(SenseKey::IllegalRequest, 0x1a, 0x00);
+    /// ILLEGAL REQUEST, INVALID COMMAND OPERATION CODE.
+    pub const INVALID_OPERATION_CODE: Self = Self::new(SenseKey::IllegalRequest, 0x20, 0x00);
     /// ILLEGAL REQUEST, LOGICAL BLOCK ADDRESS OUT OF RANGE.
     pub const LBA_OUT_OF_RANGE: Self = Self::new(SenseKey::IllegalRequest, 0x21, 0x00);
     /// ILLEGAL REQUEST, INVALID FIELD IN CDB.
     pub const INVALID_FIELD_IN_CDB: Self = Self::new(SenseKey::IllegalRequest, 0x24, 0x00);
     /// ILLEGAL REQUEST, LOGICAL UNIT NOT SUPPORTED.
     pub const LUN_NOT_SUPPORTED: Self = Self::new(SenseKey::IllegalRequest, 0x25, 0x00);
+    /// ILLEGAL REQUEST, INVALID FIELD IN PARAMETER LIST.
+    pub const INVALID_FIELD_IN_PARAMETER_LIST: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x00);
+    /// ILLEGAL REQUEST, SAVING PARAMETERS NOT SUPPORTED.
+    pub const SAVING_PARAMETERS_NOT_SUPPORTED: Self = Self::new(SenseKey::IllegalRequest, 0x39, 0x00);
     /// ABORTED COMMAND, no additional sense: the command may or may not have been executed.
     pub const ABORTED_COMMAND: Self = Self::new(SenseKey::AbortedCommand, 0x00, 0x00);
     /// UNIT ATTENTION, POWER ON, RESET, OR BUS DEVICE RESET OCCURRED.
@@ -82,6 +94,8 @@ impl Sense {
     pub const UNRECOVERED_READ: Self = Self::new(SenseKey::MediumError, 0x11, 0x00);
     /// MEDIUM ERROR, WRITE ERROR.
     pub const WRITE_ERROR: Self = Self::new(SenseKey::MediumError, 0x0c, 0x00);
+    /// DATA PROTECT, WRITE PROTECTED: the LUN is read-only.
+    pub const WRITE_PROTECTED: Self = Self::new(SenseKey::DataProtect, 0x27, 0x00);
     /// DATA PROTECT, SPACE ALLOCATION FAILED WRITE PROTECT: the volume's disk is full (SBC-3 4.7.3.6).
     pub const SPACE_ALLOCATION_FAILED: Self = Self::new(SenseKey::DataProtect, 0x27, 0x07);
 
@@ -89,5 +103,68 @@ impl Sense {
     #[must_use]
     pub const fn miscompare(offset: u64) -> Self {
         Self { key: SenseKey::Miscompare, code: Asc(0x1d, 0x00), information: Some(offset) }
+    }
+
+    /// Fixed format (SPC-4 4.5.3), response code 70h. An INFORMATION that does not fit four bytes is left out.
+    #[must_use]
+    pub fn to_fixed(&self) -> [u8; FIXED_BYTES] {
+        let mut data = [0; FIXED_BYTES];
+        data[0] = 0x70;
+        data[2] = self.key as u8;
+        if let Some(information) = self.information.and_then(|value| u32::try_from(value).ok()) {
+            data[0] |= 0x80;
+            data[3..7].copy_from_slice(&information.to_be_bytes());
+        }
+        data[7] = 10;
+        data[12] = self.code.0;
+        data[13] = self.code.1;
+        data
+    }
+
+    /// Descriptor format (SPC-4 4.5.2), response code 72h, with an information descriptor if there is any.
+    #[must_use]
+    pub fn to_descriptor(&self) -> Vec<u8> {
+        let mut data = vec![0x72, self.key as u8, self.code.0, self.code.1, 0, 0, 0, 0];
+        if let Some(information) = self.information {
+            data[7] = 12;
+            data.extend_from_slice(&[0x00, 0x0a, 0x80, 0x00]);
+            data.extend_from_slice(&information.to_be_bytes());
+        }
+        data
+    }
+}
+
+/// Length of fixed format sense data in bytes.
+pub const FIXED_BYTES: usize = 18;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fixed_format_carries_key_codes_and_a_valid_information_field() {
+        assert_eq!(
+            Sense::miscompare(0x1f3).to_fixed(),
+            [0xf0, 0, 0x0e, 0, 0, 1, 0xf3, 10, 0, 0, 0, 0, 0x1d, 0, 0, 0, 0, 0]
+        );
+        assert_eq!(
+            Sense::UNAVAILABLE.to_fixed(),
+            [0x70, 0, 0x02, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x04, 0x0c, 0, 0, 0, 0]
+        );
+    }
+
+    #[test]
+    fn information_too_large_for_fixed_format_is_not_marked_valid() {
+        let data = Sense::miscompare(1 << 32).to_fixed();
+        assert_eq!((data[0], &data[3..7]), (0x70, &[0, 0, 0, 0][..]));
+    }
+
+    #[test]
+    fn descriptor_format_carries_information_in_its_own_descriptor() {
+        assert_eq!(Sense::LBA_OUT_OF_RANGE.to_descriptor(), [0x72, 0x05, 0x21, 0, 0, 0, 0, 0]);
+        assert_eq!(
+            Sense::miscompare(1 << 32).to_descriptor(),
+            [0x72, 0x0e, 0x1d, 0, 0, 0, 0, 12, 0, 0x0a, 0x80, 0, 0, 0, 0, 1, 0, 0, 0, 0]
+        );
     }
 }

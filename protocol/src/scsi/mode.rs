@@ -1,0 +1,277 @@
+//! MODE SENSE (6) and (10) (SPC-4 6.13, 6.14) and the mode pages (SPC-4 7.5, SBC-3 6.4). Nothing is changeable.
+
+use super::cdb::{Cdb, be16};
+use super::sense::Sense;
+use crate::block::BLOCK_BYTES;
+
+/// PAGE CODE 3Fh: every page.
+const ALL_PAGES: u8 = 0x3f;
+/// SUBPAGE CODE FFh: every subpage.
+const ALL_SUBPAGES: u8 = 0xff;
+
+/// Caching.
+pub const CACHING: u8 = 0x08;
+/// Control, and with subpage 01h Control Extension.
+pub const CONTROL: u8 = 0x0a;
+/// Informational Exceptions Control.
+pub const INFORMATIONAL_EXCEPTIONS: u8 = 0x1c;
+
+/// PC: which values of the pages are wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageControl {
+    /// 00b
+    Current,
+    /// 01b: a mask of what MODE SELECT could change.
+    Changeable,
+    /// 10b
+    Default,
+    /// 11b
+    Saved,
+}
+
+/// The MODE SENSE CDB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ModeSense {
+    /// MODE SENSE (10), which has the longer header.
+    pub ten: bool,
+    /// DBD: no block descriptors.
+    pub disable_block_descriptors: bool,
+    /// LLBAA: block descriptors may be of the long kind. Only MODE SENSE (10) has it.
+    pub long_lba_accepted: bool,
+    /// PC.
+    pub page_control: PageControl,
+    /// PAGE CODE.
+    pub page: u8,
+    /// SUBPAGE CODE.
+    pub subpage: u8,
+    /// ALLOCATION LENGTH in bytes.
+    pub allocation: usize,
+}
+
+impl ModeSense {
+    /// MODE SENSE (6).
+    #[must_use]
+    pub const fn of_6(cdb: &Cdb) -> Self {
+        Self::with_flags(cdb, false, cdb[4] as usize)
+    }
+
+    /// MODE SENSE (10).
+    #[must_use]
+    pub const fn of_10(cdb: &Cdb) -> Self {
+        Self::with_flags(cdb, true, be16(cdb, 7) as usize)
+    }
+
+    const fn with_flags(cdb: &Cdb, ten: bool, allocation: usize) -> Self {
+        let page_control = match cdb[2] >> 6 {
+            0 => PageControl::Current,
+            1 => PageControl::Changeable,
+            2 => PageControl::Default,
+            _ => PageControl::Saved,
+        };
+        Self {
+            ten,
+            disable_block_descriptors: cdb[1] & 0x08 != 0,
+            long_lba_accepted: ten && cdb[1] & 0x10 != 0,
+            page_control,
+            page: cdb[2] & 0x3f,
+            subpage: cdb[3],
+            allocation,
+        }
+    }
+}
+
+/// What the pages tell of a LUN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Parameters {
+    /// Capacity in logical blocks.
+    pub blocks: u64,
+    /// WCE.
+    pub write_cache: bool,
+    /// WP.
+    pub read_only: bool,
+}
+
+/// The mode parameter list: header, block descriptor, pages.
+pub fn parameter_list(sense: &ModeSense, parameters: &Parameters) -> Result<Vec<u8>, Sense> {
+    if sense.page_control == PageControl::Saved {
+        return Err(Sense::SAVING_PARAMETERS_NOT_SUPPORTED);
+    }
+    let pages = pages(sense, parameters)?;
+    let descriptor = if sense.disable_block_descriptors {
+        Vec::new()
+    } else {
+        block_descriptor(parameters.blocks, sense.long_lba_accepted)
+    };
+    let mut list = header(sense, parameters, descriptor.len(), descriptor.len() + pages.len());
+    list.extend_from_slice(&descriptor);
+    list.extend_from_slice(&pages);
+    Ok(list)
+}
+
+/// Mode parameter header (SPC-4 7.5.5). MODE DATA LENGTH does not count itself.
+fn header(sense: &ModeSense, parameters: &Parameters, descriptor: usize, rest: usize) -> Vec<u8> {
+    const WP: u8 = 0x80;
+    const DPOFUA: u8 = 0x10;
+    let specific = DPOFUA | if parameters.read_only { WP } else { 0 };
+    // The list is some hundred bytes at most: one block descriptor and the few pages below.
+    let descriptor = u8::try_from(descriptor).unwrap_or(u8::MAX);
+    if sense.ten {
+        let length = u16::try_from(rest + 6).unwrap_or(u16::MAX).to_be_bytes();
+        let long = u8::from(sense.long_lba_accepted && descriptor > 0);
+        vec![length[0], length[1], 0, specific, long, 0, 0, descriptor]
+    } else {
+        let length = u8::try_from(rest + 3).unwrap_or(u8::MAX);
+        vec![length, 0, specific, descriptor]
+    }
+}
+
+/// Short (SBC-3 6.4.2.2) or long (6.4.2.3) LBA mode parameter block descriptor.
+fn block_descriptor(blocks: u64, long: bool) -> Vec<u8> {
+    let mut descriptor = Vec::with_capacity(16);
+    if long {
+        descriptor.extend_from_slice(&blocks.to_be_bytes());
+        descriptor.extend_from_slice(&[0; 4]);
+    } else {
+        descriptor.extend_from_slice(&u32::try_from(blocks).unwrap_or(u32::MAX).to_be_bytes());
+    }
+    // In the short descriptor the byte before the 24-bit length is reserved; a block of 512 bytes leaves it 0.
+    descriptor.extend_from_slice(&BLOCK_BYTES.to_be_bytes());
+    descriptor
+}
+
+/// The pages asked for, in ascending order.
+fn pages(sense: &ModeSense, parameters: &Parameters) -> Result<Vec<u8>, Sense> {
+    let every = sense.page == ALL_PAGES;
+    if every && !matches!(sense.subpage, 0x00 | ALL_SUBPAGES) {
+        return Err(Sense::INVALID_FIELD_IN_CDB);
+    }
+    let mut out = Vec::new();
+    for (page, subpage, bytes) in [
+        (CACHING, 0x00, &caching(parameters)[..]),
+        (CONTROL, 0x00, &CONTROL_PAGE[..]),
+        (CONTROL, 0x01, &CONTROL_EXTENSION_PAGE[..]),
+        (INFORMATIONAL_EXCEPTIONS, 0x00, &INFORMATIONAL_EXCEPTIONS_PAGE[..]),
+    ] {
+        let wanted = every || sense.page == page;
+        if wanted && (sense.subpage == subpage || sense.subpage == ALL_SUBPAGES) {
+            let start = out.len();
+            out.extend_from_slice(bytes);
+            if sense.page_control == PageControl::Changeable {
+                let header_bytes = if subpage == 0 { 2 } else { 4 };
+                out[start + header_bytes..].fill(0);
+            }
+        }
+    }
+    if out.is_empty() { Err(Sense::INVALID_FIELD_IN_CDB) } else { Ok(out) }
+}
+
+/// Caching (SBC-3 6.4.5): WCE as the LUN's write cache is set.
+fn caching(parameters: &Parameters) -> [u8; 20] {
+    const WCE: u8 = 0x04;
+    let mut page = [0; 20];
+    page[0] = CACHING;
+    page[1] = 18;
+    page[2] = if parameters.write_cache { WCE } else { 0 };
+    page
+}
+
+/// Control (SPC-4 7.5.8): TST 001b (a task set per I_T nexus), GLTSD; D_SENSE 0 (fixed format sense); QUEUE
+/// ALGORITHM MODIFIER 1 (commands may be reordered); BUSY TIMEOUT PERIOD unlimited.
+const CONTROL_PAGE: [u8; 12] = [CONTROL, 10, 0x22, 0x10, 0, 0, 0, 0, 0xff, 0xff, 0, 0];
+
+/// Control Extension (SPC-4 7.5.9): IALUAE, implicit asymmetric logical unit access is enabled.
+const CONTROL_EXTENSION_PAGE: [u8; 32] = {
+    let mut page = [0; 32];
+    page[0] = 0x40 | CONTROL;
+    page[1] = 0x01;
+    page[3] = 28;
+    page[4] = 0x01;
+    page
+};
+
+/// Informational Exceptions Control (SBC-3 6.4.8): DEXCPT, none are reported.
+const INFORMATIONAL_EXCEPTIONS_PAGE: [u8; 12] =
+    [INFORMATIONAL_EXCEPTIONS, 10, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARAMETERS: Parameters = Parameters { blocks: 0x20_0000, write_cache: true, read_only: false };
+
+    fn six(bytes: [u8; 4]) -> ModeSense {
+        let mut cdb = [0; 16];
+        cdb[0] = 0x1a;
+        cdb[1..5].copy_from_slice(&bytes);
+        ModeSense::of_6(&cdb)
+    }
+
+    fn ten(flags: u8, page: u8, subpage: u8) -> ModeSense {
+        let mut cdb = [0; 16];
+        cdb[..9].copy_from_slice(&[0x5a, flags, page, subpage, 0, 0, 0, 0x10, 0]);
+        ModeSense::of_10(&cdb)
+    }
+
+    #[test]
+    fn the_caching_page_shows_the_write_cache_of_the_lun() {
+        let wanted = [
+            31, 0, 0x10, 8, // header: DPOFUA, one short block descriptor
+            0, 0x20, 0, 0, 0, 0, 2, 0, // 2 Mi blocks of 512 bytes
+            0x08, 18, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ];
+        assert_eq!(parameter_list(&six([0, 0x08, 0, 255]), &PARAMETERS).unwrap(), wanted);
+        let off = Parameters { write_cache: false, read_only: true, ..PARAMETERS };
+        let list = parameter_list(&six([0x08, 0x08, 0, 255]), &off).unwrap();
+        assert_eq!(list[..7], [23, 0, 0x90, 0, 0x08, 18, 0x00]);
+    }
+
+    #[test]
+    fn mode_sense_10_offers_a_long_block_descriptor_when_it_may() {
+        let large = Parameters { blocks: 1 << 40, ..PARAMETERS };
+        let long = parameter_list(&ten(0x10, 0x0a, 0), &large).unwrap();
+        assert_eq!(long[..8], [0, 34, 0, 0x10, 1, 0, 0, 16]);
+        assert_eq!(long[8..24], [0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0]);
+        assert_eq!(long[24..], CONTROL_PAGE);
+        let short = parameter_list(&ten(0, 0x0a, 0), &large).unwrap();
+        assert_eq!(short[..8], [0, 26, 0, 0x10, 0, 0, 0, 8]);
+        assert_eq!(short[8..16], [0xff, 0xff, 0xff, 0xff, 0, 0, 2, 0]);
+    }
+
+    #[test]
+    fn all_pages_come_in_ascending_order_and_subpages_only_when_asked_for() {
+        let codes = |subpage| {
+            let list = parameter_list(&ten(0x08, 0x3f, subpage), &PARAMETERS).unwrap();
+            let (mut at, mut codes) = (8, Vec::new());
+            while at < list.len() {
+                let sub = list[at] & 0x40 != 0;
+                codes.push((list[at] & 0x3f, if sub { list[at + 1] } else { 0 }));
+                at += if sub { 4 + usize::from(list[at + 3]) } else { 2 + usize::from(list[at + 1]) };
+            }
+            assert_eq!(at, list.len(), "page lengths must add up");
+            codes
+        };
+        assert_eq!(codes(0x00), [(0x08, 0), (0x0a, 0), (0x1c, 0)]);
+        assert_eq!(codes(0xff), [(0x08, 0), (0x0a, 0), (0x0a, 1), (0x1c, 0)]);
+    }
+
+    #[test]
+    fn nothing_is_changeable_and_nothing_is_saved() {
+        let mask = parameter_list(&six([0x08, 0x48, 0, 255]), &PARAMETERS).unwrap();
+        assert_eq!(mask[4..6], [0x08, 18]);
+        assert!(mask[6..].iter().all(|&byte| byte == 0));
+        let extension = parameter_list(&ten(0x08, 0x4a, 0x01), &PARAMETERS).unwrap();
+        assert_eq!(extension[8..12], [0x4a, 0x01, 0, 28]);
+        assert!(extension[12..].iter().all(|&byte| byte == 0));
+        let saved = parameter_list(&six([0, 0xc8, 0, 255]), &PARAMETERS);
+        assert_eq!(saved, Err(Sense::SAVING_PARAMETERS_NOT_SUPPORTED));
+    }
+
+    #[test]
+    fn pages_that_do_not_exist_are_refused() {
+        for (page, subpage) in [(0x00, 0), (0x05, 0), (0x0a, 0x05), (0x08, 0x01), (0x3f, 0x01), (0x19, 0xff)]
+        {
+            let answer = parameter_list(&ten(0, page, subpage), &PARAMETERS);
+            assert_eq!(answer, Err(Sense::INVALID_FIELD_IN_CDB), "{page:02x}/{subpage:02x}");
+        }
+    }
+}
