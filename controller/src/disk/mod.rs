@@ -1,5 +1,10 @@
 //! Disk I/O of one volume: what can be asked, and what comes back.
 
+pub mod buffers;
+pub mod file;
+mod flush;
+pub mod pool;
+
 use bytes::Bytes;
 use protocol::block::BlockRange;
 

@@ -1,3 +1,6 @@
-//! Volumes: what one controller keeps of a LUN.
+//! Volumes: what one controller keeps of a LUN, and where it keeps its own state.
 
+pub mod files;
+pub mod lock;
+pub mod store;
 pub mod superblock;

@@ -1,0 +1,133 @@
+//! Buffers that reads fill and hosts get: pooled by size, so that a read neither allocates nor zeroes.
+//!
+//! A [`Buffer`] becomes [`Bytes`] by [`Buffer::freeze`] and comes back to its pool when the last of those
+//! `Bytes` is dropped. Its memory was zeroed once, when it was made; what an earlier read left in it is never
+//! shown, because `freeze` shows only as many bytes as the new read filled.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+/// Bytes of the smallest size class.
+const SMALLEST_BYTES: usize = 4096;
+
+/// Size classes: 4 KiB, 8 KiB, ... 1 MiB.
+const CLASSES: usize = 9;
+
+/// Bytes of the largest pooled buffer; larger ones are made for the occasion.
+pub const BUFFER_BYTES_MAX: usize = SMALLEST_BYTES << (CLASSES - 1);
+
+/// Bytes that lie idle in one size class at most; what comes back beyond is freed.
+const CLASS_IDLE_BYTES_MAX: usize = 8 << 20;
+
+/// A pool of buffers, shared by all volumes of a process. A clone is the same pool.
+#[derive(Clone, Default)]
+pub struct BufferPool {
+    classes: Arc<[Mutex<Vec<Box<[u8]>>>; CLASSES]>,
+}
+
+impl BufferPool {
+    /// A buffer with room for at least `bytes`. Its contents are unspecified.
+    #[must_use]
+    pub fn take(&self, bytes: usize) -> Buffer {
+        let class = class_of(bytes);
+        let pooled = class.and_then(|class| self.classes.get(class)).and_then(|idle| idle.lock().pop());
+        let size = class.map_or(bytes, |class| SMALLEST_BYTES << class);
+        let space = pooled.unwrap_or_else(|| vec![0; size].into_boxed_slice());
+        Buffer { space, filled: 0, pool: self.clone() }
+    }
+
+    fn give_back(&self, space: Box<[u8]>) {
+        let Some(class) = class_of(space.len()).filter(|class| SMALLEST_BYTES << class == space.len()) else {
+            return;
+        };
+        let Some(idle) = self.classes.get(class) else { return };
+        let mut idle = idle.lock();
+        if idle.len() < CLASS_IDLE_BYTES_MAX / (SMALLEST_BYTES << class) {
+            idle.push(space);
+        }
+    }
+
+    #[cfg(test)]
+    fn idle(&self) -> usize {
+        self.classes.iter().map(|idle| idle.lock().len()).sum()
+    }
+}
+
+/// The smallest class with room for `bytes`.
+fn class_of(bytes: usize) -> Option<usize> {
+    (0..CLASSES).find(|class| bytes <= SMALLEST_BYTES << class)
+}
+
+/// A buffer of a [`BufferPool`].
+pub struct Buffer {
+    space: Box<[u8]>,
+    filled: usize,
+    pool: BufferPool,
+}
+
+impl Buffer {
+    /// The room to fill, perhaps more than was asked for.
+    pub fn space(&mut self) -> &mut [u8] {
+        &mut self.space
+    }
+
+    /// Shows the first `filled` bytes (at most all of them) and nothing else.
+    #[must_use]
+    pub fn freeze(mut self, filled: usize) -> Bytes {
+        self.filled = filled.min(self.space.len());
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self.space.get(..self.filled).unwrap_or_default()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.pool.give_back(std::mem::take(&mut self.space));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_when_its_last_bytes_are_dropped() {
+        let pool = BufferPool::default();
+        let bytes = pool.take(4096).freeze(4096);
+        let part = bytes.slice(10..20);
+        drop(bytes);
+        assert_eq!(pool.idle(), 0);
+        drop(part);
+        assert_eq!(pool.idle(), 1);
+        let _again = pool.take(100);
+        assert_eq!(pool.idle(), 0);
+    }
+
+    #[test]
+    fn what_an_earlier_read_left_is_not_shown() {
+        let pool = BufferPool::default();
+        let mut first = pool.take(4096);
+        first.space().fill(7);
+        drop(first);
+        let mut second = pool.take(512);
+        second.space()[..4].copy_from_slice(b"abcd");
+        assert_eq!(second.freeze(4), Bytes::from_static(b"abcd"));
+    }
+
+    #[test]
+    fn a_class_keeps_no_more_than_its_bound() {
+        let pool = BufferPool::default();
+        let many: Vec<Buffer> = (0..20).map(|_| pool.take(BUFFER_BYTES_MAX)).collect();
+        drop(many);
+        assert_eq!(pool.idle(), CLASS_IDLE_BYTES_MAX / BUFFER_BYTES_MAX);
+        drop(pool.take(BUFFER_BYTES_MAX + 1).freeze(BUFFER_BYTES_MAX + 1));
+        assert_eq!(pool.idle(), CLASS_IDLE_BYTES_MAX / BUFFER_BYTES_MAX);
+    }
+}

@@ -1,0 +1,344 @@
+//! The I/O of one volume on a file or block device.
+//!
+//! What can be done without blocking is done at once, on the caller's thread: reads of what the page cache
+//! holds (`RWF_NOWAIT`), and writes into the page cache while the disk answers promptly. Everything else goes
+//! to the volume's [`Lane`] of the pool and its result comes by the callback. Byte n of the LUN is byte n of
+//! the file; the reserved tail behind the LUN is out of reach of everything here.
+
+use std::fs::File;
+use std::io::{IoSlice, IoSliceMut};
+use std::os::unix::fs::FileTypeExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use protocol::block::{BLOCK_BYTES, BlockRange};
+use rustix::fs::FallocateFlags;
+use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
+
+use super::buffers::{BUFFER_BYTES_MAX, Buffer, BufferPool};
+use super::flush::{Completion, Flusher};
+use super::pool::Lane;
+use super::{DiskError, DiskIo, DiskResult};
+
+/// Bytes read or written on the caller's thread at most; copying more would keep its neighbours waiting.
+pub const INLINE_BYTES_MAX: u64 = BUFFER_BYTES_MAX as u64;
+
+/// A write into the page cache that takes longer means the disk does not keep up.
+pub const WRITE_PROMPT_MAX: Duration = Duration::from_millis(2);
+
+/// For how long the pool writes after a write that was not prompt.
+pub const WRITE_POOLED_FOR: Duration = Duration::from_millis(100);
+
+/// Pieces in one vectored write at most (IOV_MAX of Linux).
+const WRITE_PIECES_MAX: usize = 1024;
+
+/// Bytes of a WRITE SAME that are written on the caller's thread at most.
+const WRITE_SAME_INLINE_BYTES_MAX: u64 = 64 << 10;
+
+/// One open volume.
+pub struct VolumeFile {
+    file: File,
+    lun_bytes: u64,
+    device: bool,
+    memory: bool,
+    buffers: BufferPool,
+    lane: Lane,
+    opened: Instant,
+    /// Until when writes go to the pool, in nanoseconds since `opened`.
+    pooled_until: AtomicU64,
+    flusher: Flusher,
+}
+
+impl VolumeFile {
+    /// The volume of `blocks` logical blocks at the start of `file`, which is open for reading and writing.
+    #[must_use]
+    pub fn new(file: File, blocks: u64, buffers: BufferPool, lane: Lane) -> Self {
+        let device = file.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device());
+        let memory = rustix::fs::fstatfs(&file).is_ok_and(|fs| fs.f_type == libc::TMPFS_MAGIC) && !device;
+        Self {
+            file,
+            lun_bytes: blocks.saturating_mul(u64::from(BLOCK_BYTES)),
+            device,
+            memory,
+            buffers,
+            lane,
+            opened: Instant::now(),
+            pooled_until: AtomicU64::new(0),
+            flusher: Flusher::default(),
+        }
+    }
+
+    /// Submits disk I/O. `Some` is its result; with `None` the result comes by `done`, on another thread.
+    pub fn submit(
+        self: &Arc<Self>,
+        io: DiskIo,
+        done: impl FnOnce(DiskResult) + Send + 'static,
+    ) -> Option<DiskResult> {
+        if let Err(error) = self.check(&io) {
+            return Some(Err(error));
+        }
+        if matches!(io, DiskIo::Flush) {
+            return self.submit_flush(Box::new(done));
+        }
+        if let Some(result) = self.do_now(&io) {
+            return Some(result);
+        }
+        let volume = Arc::clone(self);
+        match self.lane.submit(Box::new(move || done(volume.perform(io)))) {
+            Ok(()) => None,
+            Err(_) => {
+                tracing::error!("a volume's disk does not answer: its queue is full");
+                Some(Err(DiskError::Io))
+            }
+        }
+    }
+
+    /// True once a flush has failed: nothing on this volume can be called durable again.
+    #[must_use]
+    pub fn flush_failed(&self) -> bool {
+        self.flusher.failed()
+    }
+
+    /// The controller keeps ranges inside the LUN and data the size of its range; here it is checked again,
+    /// because behind the LUN lies the superblock.
+    fn check(&self, io: &DiskIo) -> Result<(), DiskError> {
+        let inside = |range: &BlockRange| range.end().byte_offset() <= self.lun_bytes;
+        let sound = match io {
+            DiskIo::Read(range) => inside(range),
+            DiskIo::Write { range, data } => {
+                inside(range) && data.iter().map(|piece| piece.len() as u64).sum::<u64>() == range.bytes()
+            }
+            DiskIo::WriteSame { range, block } => inside(range) && block.len() == BLOCK_BYTES as usize,
+            DiskIo::Unmap(ranges) => ranges.iter().all(inside),
+            DiskIo::Flush => true,
+        };
+        if sound {
+            return Ok(());
+        }
+        tracing::error!("disk I/O outside its volume was refused");
+        Err(DiskError::Io)
+    }
+
+    /// Does what will not block.
+    fn do_now(&self, io: &DiskIo) -> Option<DiskResult> {
+        match io {
+            DiskIo::Read(range) if range.bytes() <= INLINE_BYTES_MAX => self.read_now(*range),
+            DiskIo::Write { range, data } if range.bytes() <= INLINE_BYTES_MAX && self.prompt() => {
+                Some(self.write_measured(range.start.byte_offset(), data))
+            }
+            DiskIo::WriteSame { range, .. }
+                if range.bytes() <= WRITE_SAME_INLINE_BYTES_MAX && self.prompt() =>
+            {
+                Some(self.perform(io.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Does anything, taking as long as it takes.
+    fn perform(&self, io: DiskIo) -> DiskResult {
+        match io {
+            DiskIo::Read(range) => self.read(range),
+            DiskIo::Write { range, data } => self.write_measured(range.start.byte_offset(), &data),
+            DiskIo::WriteSame { range, block } => self.write_same(range, &block).map(|()| Vec::new()),
+            DiskIo::Unmap(ranges) => {
+                ranges.iter().try_for_each(|range| self.unmap(*range)).map(|()| Vec::new())
+            }
+            DiskIo::Flush => Err(DiskError::Io),
+        }
+    }
+
+    fn read_now(&self, range: BlockRange) -> Option<DiskResult> {
+        let bytes = usize::try_from(range.bytes()).ok()?;
+        let mut buffer = self.buffers.take(bytes);
+        let flags = if self.memory { ReadWriteFlags::empty() } else { ReadWriteFlags::NOWAIT };
+        let mut space = [IoSliceMut::new(buffer.space().get_mut(..bytes)?)];
+        let read = rustix::io::preadv2(&self.file, &mut space, range.start.byte_offset(), flags);
+        (read == Ok(bytes)).then(|| Ok(vec![buffer.freeze(bytes)]))
+    }
+
+    fn read(&self, range: BlockRange) -> DiskResult {
+        let mut pieces = Vec::new();
+        let (mut offset, mut left) = (range.start.byte_offset(), range.bytes());
+        while left > 0 {
+            let bytes = left.min(BUFFER_BYTES_MAX as u64) as usize;
+            let mut buffer = self.buffers.take(bytes);
+            self.read_exact(&mut buffer, bytes, offset)?;
+            pieces.push(buffer.freeze(bytes));
+            offset += bytes as u64;
+            left -= bytes as u64;
+        }
+        Ok(pieces)
+    }
+
+    fn read_exact(&self, buffer: &mut Buffer, bytes: usize, offset: u64) -> Result<(), DiskError> {
+        let mut filled = 0;
+        while filled < bytes {
+            let space = buffer.space().get_mut(filled..bytes).ok_or(DiskError::Io)?;
+            match retry_on_intr(|| rustix::io::pread(&self.file, &mut *space, offset + filled as u64)) {
+                Ok(0) => return Err(failed("read", Errno::NODATA)),
+                Ok(read) => filled += read,
+                Err(errno) => return Err(failed("read", errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// True while writes into the page cache return at once.
+    fn prompt(&self) -> bool {
+        let until = self.pooled_until.load(Ordering::Relaxed);
+        until == 0 || self.nanoseconds() >= until
+    }
+
+    fn nanoseconds(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Sends the writes of the next [`WRITE_POOLED_FOR`] to the pool.
+    fn not_prompt(&self) {
+        let until = self.nanoseconds().saturating_add(WRITE_POOLED_FOR.as_nanos() as u64);
+        self.pooled_until.store(until, Ordering::Relaxed);
+    }
+
+    fn write_measured(&self, offset: u64, data: &[Bytes]) -> DiskResult {
+        let begun = Instant::now();
+        let result = self.write(offset, data);
+        if begun.elapsed() > WRITE_PROMPT_MAX {
+            self.not_prompt();
+        }
+        result.map(|()| Vec::new())
+    }
+
+    fn write(&self, offset: u64, data: &[Bytes]) -> Result<(), DiskError> {
+        if let [piece] = data {
+            return self.write_piece(offset, piece);
+        }
+        let mut offset = offset;
+        for pieces in data.chunks(WRITE_PIECES_MAX) {
+            let bytes = pieces.iter().map(Bytes::len).sum::<usize>();
+            let slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+            let written = retry_on_intr(|| rustix::io::pwritev(&self.file, &slices, offset))
+                .map_err(|errno| failed("write", errno))?;
+            if written < bytes {
+                self.write_rest(offset, pieces, written)?;
+            }
+            offset += bytes as u64;
+        }
+        Ok(())
+    }
+
+    /// The disk took only the first `written` bytes of `pieces`: the rest piece by piece, to learn why.
+    fn write_rest(&self, offset: u64, pieces: &[Bytes], written: usize) -> Result<(), DiskError> {
+        let mut at = 0;
+        for piece in pieces {
+            let skip = written.saturating_sub(at).min(piece.len());
+            self.write_piece(offset + (at + skip) as u64, piece.get(skip..).unwrap_or_default())?;
+            at += piece.len();
+        }
+        Ok(())
+    }
+
+    fn write_piece(&self, offset: u64, piece: &[u8]) -> Result<(), DiskError> {
+        let (mut offset, mut left) = (offset, piece);
+        while left.has_remaining() {
+            match retry_on_intr(|| rustix::io::pwrite(&self.file, left, offset)) {
+                Ok(0) => return Err(failed("write", Errno::IO)),
+                Ok(written) => {
+                    left.advance(written.min(left.len()));
+                    offset += written as u64;
+                }
+                Err(errno) => return Err(failed("write", errno)),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_same(&self, range: BlockRange, block: &[u8]) -> Result<(), DiskError> {
+        let large = range.bytes() > WRITE_SAME_INLINE_BYTES_MAX;
+        if large && block.iter().all(|byte| *byte == 0) && self.allocate(FallocateFlags::ZERO_RANGE, range) {
+            return Ok(());
+        }
+        self.fill(range, block)
+    }
+
+    /// Writes one block all over the range.
+    fn fill(&self, range: BlockRange, block: &[u8]) -> Result<(), DiskError> {
+        let chunk_bytes = range.bytes().min(BUFFER_BYTES_MAX as u64) as usize;
+        let mut buffer = self.buffers.take(chunk_bytes);
+        for place in buffer.space().chunks_exact_mut(block.len().max(1)) {
+            place.copy_from_slice(block);
+        }
+        let chunk = buffer.freeze(chunk_bytes);
+        let (mut offset, mut left) = (range.start.byte_offset(), range.bytes());
+        while left > 0 {
+            let bytes = left.min(chunk.len() as u64);
+            self.write_piece(offset, chunk.get(..bytes as usize).unwrap_or_default())?;
+            offset += bytes;
+            left -= bytes;
+        }
+        Ok(())
+    }
+
+    fn unmap(&self, range: BlockRange) -> Result<(), DiskError> {
+        if range.is_empty() || self.allocate(FallocateFlags::PUNCH_HOLE, range) {
+            return Ok(());
+        }
+        // A device whose discards do not promise zeros, a file system without holes, a range that is not
+        // aligned to the device's blocks.
+        if self.device && self.allocate(FallocateFlags::ZERO_RANGE, range) {
+            return Ok(());
+        }
+        self.fill(range, &[0; BLOCK_BYTES as usize])
+    }
+
+    /// True if the kernel did it. On block devices too, both modes promise that the range reads as zeros.
+    fn allocate(&self, mode: FallocateFlags, range: BlockRange) -> bool {
+        let mode = mode | FallocateFlags::KEEP_SIZE;
+        let (offset, bytes) = (range.start.byte_offset(), range.bytes());
+        retry_on_intr(|| rustix::fs::fallocate(&self.file, mode, offset, bytes)).is_ok()
+    }
+
+    fn submit_flush(self: &Arc<Self>, done: Completion) -> Option<DiskResult> {
+        if self.flusher.failed() {
+            return Some(Err(DiskError::FlushFailed));
+        }
+        if self.flusher.gather(done) {
+            self.start_flush();
+        }
+        None
+    }
+
+    fn start_flush(self: &Arc<Self>) {
+        let volume = Arc::clone(self);
+        let flush = move || {
+            let sync = || rustix::fs::fdatasync(&volume.file).map_err(|errno| failed("flush", errno));
+            if volume.flusher.flush(sync) {
+                volume.start_flush();
+            }
+        };
+        if self.lane.submit_single(Box::new(flush)).is_err() {
+            // Only at the end of the process: nobody is told that anything became durable.
+            tracing::debug!("a flush came after the end of the disk threads");
+        }
+    }
+}
+
+fn failed(what: &'static str, errno: Errno) -> DiskError {
+    tracing::error!(%errno, "a volume's disk failed to {what}");
+    DiskError::from(errno)
+}
+
+impl From<Errno> for DiskError {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::NOSPC | Errno::DQUOT => Self::Full,
+            _ => Self::Io,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

@@ -1,0 +1,329 @@
+//! Where volumes lie: finding them when the controller starts, and making them.
+//!
+//! A volume in a file is made under another name and renamed when it is complete and durable, so that no crash
+//! leaves half a volume behind. Nothing here ever writes to content that is not ours.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use protocol::block::BLOCK_BYTES;
+
+use super::superblock::{
+    COPY_OFFSETS, SUPERBLOCK_BYTES, Superblock, SuperblockError, TAIL_BYTES, VolumeFound,
+};
+use crate::disk::DiskError;
+
+/// Bytes at the start of a device that must read as zeros before it counts as blank.
+const HEAD_BYTES: u64 = 1 << 20;
+
+/// Where one volume lies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum VolumePlace {
+    /// A sparse file of ours.
+    File(PathBuf),
+    /// A block device that somebody made for us.
+    Device(PathBuf),
+}
+
+/// What is wrong with content that is not a volume of ours.
+#[derive(Debug, thiserror::Error)]
+enum Foreign {
+    #[error(transparent)]
+    Superblock(#[from] SuperblockError),
+    #[error("its superblock speaks of {0} blocks, which do not fit its size")]
+    Size(u64),
+}
+
+impl VolumePlace {
+    /// The volume file of a LUN in a controller's state folder.
+    #[must_use]
+    pub fn file(state_folder: &Path, lun_name: &str) -> Self {
+        Self::File(state_folder.join(format!("{lun_name}.volume")))
+    }
+
+    /// The path of the file or device.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::File(path) | Self::Device(path) => path,
+        }
+    }
+
+    /// A device is opened exclusively: the kernel refuses one that is mounted or otherwise in use.
+    fn open(&self) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        if matches!(self, Self::Device(_)) {
+            options.custom_flags(libc::O_EXCL);
+        }
+        options.open(self.path())
+    }
+
+    /// What lies there; with the open file if it is a volume of ours.
+    pub fn scan(&self) -> io::Result<(VolumeFound, Option<File>)> {
+        let file = match self.open() {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((VolumeFound::Missing, None)),
+            Err(error) => return Err(error),
+        };
+        let size = (&file).seek(SeekFrom::End(0))?;
+        match self.read_superblock(&file, size)? {
+            Ok(superblock) => Ok((VolumeFound::Open(superblock), Some(file))),
+            Err(Foreign::Superblock(SuperblockError::NotOurs)) if self.is_blank(&file, size)? => {
+                Ok((VolumeFound::Blank, None))
+            }
+            Err(why) => {
+                tracing::warn!("{} holds something else and is left alone: {why}", self.path().display());
+                Ok((VolumeFound::Foreign, None))
+            }
+        }
+    }
+
+    fn read_superblock(&self, file: &File, size: u64) -> io::Result<Result<Superblock, Foreign>> {
+        let Some(tail) = size.checked_sub(TAIL_BYTES) else {
+            return Ok(Err(SuperblockError::NotOurs.into()));
+        };
+        let mut copies = [[0; SUPERBLOCK_BYTES]; 2];
+        for (copy, offset) in copies.iter_mut().zip(COPY_OFFSETS) {
+            file.read_exact_at(copy, tail + offset)?;
+        }
+        Ok(match Superblock::newest(&copies) {
+            Ok((superblock, _)) if self.fits(superblock.blocks, tail) => Ok(superblock),
+            Ok((superblock, _)) => Err(Foreign::Size(superblock.blocks)),
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    /// Whether a LUN of `blocks` is what `room` bytes before the tail can be.
+    fn fits(&self, blocks: u64, room: u64) -> bool {
+        let bytes = blocks.checked_mul(u64::from(BLOCK_BYTES));
+        match self {
+            Self::File(_) => bytes == Some(room),
+            Self::Device(_) => bytes.is_some_and(|bytes| bytes <= room),
+        }
+    }
+
+    fn is_blank(&self, file: &File, size: u64) -> io::Result<bool> {
+        match self {
+            Self::File(_) => match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(0)) {
+                Err(rustix::io::Errno::NXIO) => Ok(true),
+                Err(errno) => Err(errno.into()),
+                Ok(_) => Ok(false),
+            },
+            Self::Device(_) => Ok(is_zero(file, 0, size.min(HEAD_BYTES))?
+                && is_zero(file, size.saturating_sub(TAIL_BYTES), size.min(TAIL_BYTES))?),
+        }
+    }
+
+    /// Makes the volume, durable with its superblock and its folder entry, and opens it. One that is there
+    /// already with the very same superblock is opened; anything else that is not blank is refused.
+    pub fn create(&self, superblock: &Superblock) -> Result<File, DiskError> {
+        match self.scan().map_err(|error| self.failed("read", &error))? {
+            (VolumeFound::Open(found), Some(file)) if found == *superblock => return Ok(file),
+            (VolumeFound::Missing | VolumeFound::Blank, _) => {}
+            _ => return Err(DiskError::Absent),
+        }
+        let made = match self {
+            Self::File(path) => create_file(path, superblock),
+            Self::Device(_) => self.open().and_then(|file| self.claim_device(file, superblock)),
+        };
+        made.map_err(|error| self.failed("create", &error))
+    }
+
+    fn claim_device(&self, file: File, superblock: &Superblock) -> io::Result<File> {
+        let size = (&file).seek(SeekFrom::End(0))?;
+        let tail = size.checked_sub(TAIL_BYTES).filter(|room| self.fits(superblock.blocks, *room));
+        let tail = tail.ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
+        write_superblock(&file, tail, superblock)?;
+        Ok(file)
+    }
+
+    fn failed(&self, what: &'static str, error: &io::Error) -> DiskError {
+        tracing::error!("cannot {what} {}: {error}", self.path().display());
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::Full,
+            _ => DiskError::Io,
+        }
+    }
+}
+
+/// The largest LUN, in logical blocks, that fits a file or device of `bytes`.
+#[must_use]
+pub const fn blocks_that_fit(bytes: u64) -> u64 {
+    bytes.saturating_sub(TAIL_BYTES) / BLOCK_BYTES as u64
+}
+
+fn create_file(path: &Path, superblock: &Superblock) -> io::Result<File> {
+    let size = superblock.blocks.checked_mul(u64::from(BLOCK_BYTES));
+    let tail = size.ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    let unfinished = path.with_extension("volume-unfinished");
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.set_len(tail.checked_add(TAIL_BYTES).ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?)?;
+    write_superblock(&file, tail, superblock)?;
+    fs::rename(&unfinished, path)?;
+    sync_folder_of(path)?;
+    Ok(file)
+}
+
+/// Writes both copies, one after the other: at any moment one that was valid stays valid.
+fn write_superblock(file: &File, tail: u64, superblock: &Superblock) -> io::Result<()> {
+    for (sequence, offset) in (1..).zip(COPY_OFFSETS) {
+        file.write_all_at(&superblock.encode(sequence), tail + offset)?;
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Makes the entry of `path` in its folder durable.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+/// Makes a controller's state folder if it is not there, durable, and open to its owner alone (0700).
+pub fn make_state_folder(folder: &Path) -> io::Result<()> {
+    let mut missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.exists()).collect();
+    missing.retain(|path| !path.as_os_str().is_empty());
+    for path in missing.iter().rev() {
+        DirBuilder::new().mode(0o700).recursive(true).create(path)?;
+        sync_folder_of(path)?;
+    }
+    fs::set_permissions(folder, Permissions::from_mode(0o700))
+}
+
+fn is_zero(file: &File, offset: u64, bytes: u64) -> io::Result<bool> {
+    let mut chunk = [0; 65536];
+    let (mut offset, mut left) = (offset, bytes);
+    while left > 0 {
+        let want = left.min(chunk.len() as u64) as usize;
+        let piece = chunk.get_mut(..want).unwrap_or_default();
+        file.read_exact_at(piece, offset)?;
+        if piece.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        offset += want as u64;
+        left -= want as u64;
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    const SUPERBLOCK: Superblock = Superblock { appliance: 1, volume: 2, blocks: 4096 };
+
+    fn found(place: &VolumePlace) -> VolumeFound {
+        place.scan().unwrap().0
+    }
+
+    #[test]
+    fn a_created_volume_is_sparse_and_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = VolumePlace::file(folder.path(), "data0");
+        assert_eq!(found(&place), VolumeFound::Missing);
+        let file = place.create(&SUPERBLOCK).unwrap();
+        assert_eq!(found(&place), VolumeFound::Open(SUPERBLOCK));
+        let metadata = file.metadata().unwrap();
+        assert_eq!(metadata.len(), 4096 * 512 + TAIL_BYTES);
+        assert!(metadata.blocks() * 512 <= 2 * SUPERBLOCK_BYTES as u64 + 4096, "the file is not sparse");
+        let names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["data0.volume"]);
+    }
+
+    #[test]
+    fn creating_what_is_there_already_opens_it_and_another_volume_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = VolumePlace::file(folder.path(), "data0");
+        place.create(&SUPERBLOCK).unwrap().write_all_at(b"kept", 0).unwrap();
+        let mut start = [0; 4];
+        place.create(&SUPERBLOCK).unwrap().read_exact_at(&mut start, 0).unwrap();
+        assert_eq!(&start, b"kept");
+        let other = Superblock { volume: 3, ..SUPERBLOCK };
+        assert_eq!(place.create(&other).unwrap_err(), DiskError::Absent);
+        assert_eq!(found(&place), VolumeFound::Open(SUPERBLOCK));
+    }
+
+    #[test]
+    fn content_that_is_not_ours_is_foreign_and_stays_untouched() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = VolumePlace::file(folder.path(), "data0");
+        fs::write(place.path(), b"somebody's letters").unwrap();
+        assert_eq!(found(&place), VolumeFound::Foreign);
+        assert_eq!(place.create(&SUPERBLOCK).unwrap_err(), DiskError::Absent);
+        assert_eq!(fs::read(place.path()).unwrap(), b"somebody's letters");
+    }
+
+    #[test]
+    fn a_file_without_content_is_blank_and_becomes_a_volume() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = VolumePlace::file(folder.path(), "data0");
+        File::create(place.path()).unwrap().set_len(3 << 20).unwrap();
+        assert_eq!(found(&place), VolumeFound::Blank);
+        place.create(&SUPERBLOCK).unwrap();
+        assert_eq!(found(&place), VolumeFound::Open(SUPERBLOCK));
+    }
+
+    #[test]
+    fn one_damaged_copy_of_the_superblock_does_no_harm_and_two_make_the_volume_foreign() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = VolumePlace::file(folder.path(), "data0");
+        let file = place.create(&SUPERBLOCK).unwrap();
+        let tail = SUPERBLOCK.blocks * 512;
+        file.write_all_at(b"x", tail + COPY_OFFSETS[0] + 40).unwrap();
+        assert_eq!(found(&place), VolumeFound::Open(SUPERBLOCK));
+        file.write_all_at(b"x", tail + COPY_OFFSETS[1] + 40).unwrap();
+        assert_eq!(found(&place), VolumeFound::Foreign);
+    }
+
+    #[test]
+    fn a_volume_whose_size_changed_is_foreign() {
+        let folder = tempfile::tempdir().unwrap();
+        for size in [4096 * 512 + TAIL_BYTES + 512, 4096 * 512, 100] {
+            let place = VolumePlace::file(folder.path(), &format!("data{size}"));
+            place.create(&SUPERBLOCK).unwrap().set_len(size).unwrap();
+            place.open().unwrap().write_all_at(b"content", 0).unwrap();
+            assert_eq!(found(&place), VolumeFound::Foreign, "{size}");
+        }
+        let place = VolumePlace::file(folder.path(), "shifted");
+        let file = place.create(&SUPERBLOCK).unwrap();
+        file.set_len(4096 * 512 + TAIL_BYTES * 2).unwrap();
+        write_superblock(&file, 4096 * 512 + TAIL_BYTES, &SUPERBLOCK).unwrap();
+        assert_eq!(found(&place), VolumeFound::Foreign);
+    }
+
+    #[test]
+    fn a_device_is_blank_if_its_head_and_tail_are_and_keeps_its_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = VolumePlace::Device(folder.path().join("device"));
+        let file = File::create(device.path()).unwrap();
+        file.set_len(5 << 20).unwrap();
+        assert_eq!(found(&device), VolumeFound::Blank);
+        file.write_all_at(b"x", (1 << 20) - 1).unwrap();
+        assert_eq!(found(&device), VolumeFound::Foreign);
+        file.write_all_at(b"\0", (1 << 20) - 1).unwrap();
+        let too_large = Superblock { blocks: blocks_that_fit(5 << 20) + 1, ..SUPERBLOCK };
+        assert_eq!(device.create(&too_large).unwrap_err(), DiskError::Full);
+        device.create(&SUPERBLOCK).unwrap();
+        assert_eq!(found(&device), VolumeFound::Open(SUPERBLOCK));
+        assert_eq!(file.metadata().unwrap().len(), 5 << 20);
+    }
+
+    #[test]
+    fn the_state_folder_belongs_to_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state/alpha");
+        make_state_folder(&state).unwrap();
+        make_state_folder(&state).unwrap();
+        assert_eq!(fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(folder.path().join("state")).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}
