@@ -24,8 +24,11 @@ const CLASS_IDLE_BYTES_MAX: usize = 8 << 20;
 /// A pool of buffers, shared by all volumes of a process. A clone is the same pool.
 #[derive(Clone, Default)]
 pub struct BufferPool {
-    classes: Arc<[Mutex<Vec<Box<[u8]>>>; CLASSES]>,
+    classes: Arc<[Mutex<Idle>; CLASSES]>,
 }
+
+/// What lies idle in one size class.
+type Idle = Vec<Box<[u8]>>;
 
 impl BufferPool {
     /// A buffer with room for at least `bytes`. Its contents are unspecified.
