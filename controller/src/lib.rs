@@ -6,7 +6,10 @@
 
 pub mod command;
 pub mod disk;
+pub mod exclusive;
+pub mod lun;
 pub mod plan;
+pub mod route;
 pub mod status;
 pub mod time;
 pub mod unit;

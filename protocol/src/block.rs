@@ -66,10 +66,7 @@ impl BlockRange {
     /// True if both ranges hold at least one common block.
     #[must_use]
     pub const fn overlaps(&self, other: &Self) -> bool {
-        self.blocks > 0
-            && other.blocks > 0
-            && self.start.0 < other.end().0
-            && other.start.0 < self.end().0
+        self.blocks > 0 && other.blocks > 0 && self.start.0 < other.end().0 && other.start.0 < self.end().0
     }
 }
 

@@ -1,0 +1,135 @@
+//! The communication volume: where the sub keeps a host's request and its data on the way to main.
+//!
+//! A request is put in, and taken out when main and the own copy are done with it. Kept in memory it is lost with
+//! the controller, together with every host's connection to it; no request in it was answered yet, so nothing is
+//! lost that anyone was promised.
+//!
+//! The seam for other media is [`Placed::ready`]: a medium that has to write first says `false` there and lets
+//! the request leave when its write is complete.
+
+use slab::Slab;
+
+use super::task::Forward;
+
+/// Bytes of data that one LUN keeps here at most.
+pub const COMMUNICATION_VOLUME_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Requests that one LUN keeps here at most.
+pub const COMMUNICATION_VOLUME_REQUESTS_MAX: usize = 4096;
+
+/// Where a request was put.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Placed {
+    /// Its slot.
+    pub(super) slot: u32,
+    /// Whether it may leave for main at once.
+    pub(super) ready: bool,
+}
+
+/// The communication volume of one LUN.
+#[derive(Debug, Default)]
+pub(super) struct CommunicationVolume {
+    kept: Slab<Forward>,
+    bytes: u64,
+    requests_made: u64,
+}
+
+/// A request's name for main: its slot and how many were made before it, so that a late answer to an earlier
+/// request of the slot is not taken for this one's.
+const SLOT_BITS: u32 = 16;
+
+impl CommunicationVolume {
+    /// Puts a request in; gives it back if there is no room. Its `id` is set here.
+    pub(super) fn put(&mut self, mut request: Forward) -> Result<Placed, Forward> {
+        let room = self.bytes == 0 || self.bytes + request.bytes <= COMMUNICATION_VOLUME_BYTES_MAX;
+        if !room || self.kept.len() >= COMMUNICATION_VOLUME_REQUESTS_MAX {
+            return Err(request);
+        }
+        self.bytes += request.bytes;
+        self.requests_made += 1;
+        let entry = self.kept.vacant_entry();
+        let slot = entry.key() as u32;
+        request.id = self.requests_made << SLOT_BITS | u64::from(slot);
+        entry.insert(request);
+        Ok(Placed { slot, ready: true })
+    }
+
+    /// The slot of a request by its name, if it is still kept.
+    pub(super) fn slot_of(&self, id: u64) -> Option<u32> {
+        let slot = (id & ((1 << SLOT_BITS) - 1)) as u32;
+        self.kept.get(slot as usize).filter(|request| request.id == id).map(|_| slot)
+    }
+
+    /// A request.
+    pub(super) fn get(&mut self, slot: u32) -> Option<&mut Forward> {
+        self.kept.get_mut(slot as usize)
+    }
+
+    /// Takes a request out.
+    pub(super) fn take(&mut self, slot: u32) -> Option<Forward> {
+        let request = self.kept.try_remove(slot as usize)?;
+        self.bytes -= request.bytes;
+        Some(request)
+    }
+
+    /// Slots of the requests that `chosen` picks, oldest first.
+    pub(super) fn slots(&self, chosen: impl Fn(&Forward) -> bool) -> Vec<u32> {
+        let mut slots: Vec<_> = self.kept.iter().filter(|(_, request)| chosen(request)).collect();
+        slots.sort_unstable_by_key(|(_, request)| request.id);
+        slots.into_iter().map(|(slot, _)| slot as u32).collect()
+    }
+
+    /// Requests kept.
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Bytes kept.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::task::Sent;
+    use super::*;
+    use crate::command::{NexusId, Op, TaskTag};
+    use crate::time::Time;
+
+    fn request(bytes: u64) -> Forward {
+        Forward {
+            id: 0,
+            nexus: NexusId(1),
+            tag: TaskTag(1),
+            op: Op::SynchronizeCache,
+            durable: true,
+            received: Time(0),
+            sent: Sent::Kept,
+            done: false,
+            applied: false,
+            sequence: 0,
+            bytes,
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_given_back() {
+        let mut volume = CommunicationVolume::default();
+        assert!(volume.put(request(COMMUNICATION_VOLUME_BYTES_MAX)).is_ok());
+        assert!(volume.put(request(1)).is_err());
+        volume.take(0).unwrap();
+        assert!(volume.put(request(1)).is_ok());
+    }
+
+    #[test]
+    fn the_answer_to_an_earlier_request_of_the_same_slot_is_nobodys() {
+        let mut volume = CommunicationVolume::default();
+        let first = volume.put(request(0)).unwrap().slot;
+        let id = volume.get(first).unwrap().id;
+        volume.take(first).unwrap();
+        let second = volume.put(request(0)).unwrap().slot;
+        assert_eq!(first, second);
+        assert_eq!(volume.slot_of(id), None);
+    }
+}

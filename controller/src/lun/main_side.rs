@@ -1,0 +1,439 @@
+//! The LUN core where commands are admitted: everything at main, and the reads of the sub's own copy.
+//!
+//! A task's way: its ranges (stage Range) → for a READ the own volume's data (stage Read), then the answer; for
+//! COMPARE AND WRITE the same, then the comparison → for a change both copies at once (stage Legs), the peer's
+//! message before the own write → when both have it, the ranges are free and the answer goes out.
+
+use bytes::Bytes;
+use protocol::interlink::{Ending, Message};
+use protocol::scsi::sense::{Sense, Status};
+
+use super::task::{
+    Action, Breakage, Leg, Origin, Slot, Stage, Task, asks_durable, first_difference, from_wire,
+    payload_bytes, ranges, ticket, to_disk, to_wire,
+};
+use super::{COMMAND_AGE_MAX, LUN_COMMANDS_MAX, Lun};
+use crate::command::{Data, Op, Outcome};
+use crate::disk::{DiskError, DiskIo, DiskResult};
+use crate::exclusive::{Holder, Request};
+use crate::status::{PairStatus, Role};
+use crate::time::Time;
+use crate::world::{LinkId, Via};
+
+impl Lun {
+    /// Admits a command as soon as its ranges are free: reservation, range and order in one step.
+    pub(super) fn enter(
+        &mut self,
+        origin: Origin,
+        op: Op,
+        durable: bool,
+        received: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.tasks.len() >= LUN_COMMANDS_MAX {
+            let outcome = Outcome::Status(self.full_status(origin));
+            return self.end(origin, outcome, actions);
+        }
+        let (ranges, mode) = ranges(&op);
+        let durable = durable || !self.setup.write_cache || asks_durable(&op);
+        let task = Task {
+            origin,
+            op,
+            ranges,
+            mode,
+            durable,
+            received,
+            stage: Stage::Range,
+            sequence: 0,
+            own: Leg::None,
+            peer: Leg::None,
+            failed: None,
+            credit: 0,
+        };
+        let slot = self.tasks.insert(task) as u32;
+        let task = &self.tasks[slot as usize];
+        match self.locks.request(Slot::Task(slot).holder(), task.mode, &task.ranges) {
+            Request::Granted => self.admitted(slot, actions),
+            Request::Waits => {}
+            Request::Refused => {
+                self.tasks.remove(slot as usize);
+                let outcome = Outcome::Status(self.full_status(origin));
+                self.end(origin, outcome, actions);
+            }
+        }
+    }
+
+    /// A command the peer forwarded.
+    pub(super) fn on_forward(
+        &mut self,
+        link: LinkId,
+        id: u64,
+        op: Option<Op>,
+        durable: bool,
+        received: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        let origin = Origin::Peer { link, id };
+        match op {
+            Some(op) if self.standing.role == Role::Main => {
+                self.enter(origin, op, durable, received, actions);
+            }
+            _ => self.end(origin, Outcome::Check(Sense::ABORTED_COMMAND), actions),
+        }
+    }
+
+    /// The peer's copy has a change, or could not take it.
+    pub(super) fn on_applied(&mut self, sequence: u64, good: bool, actions: &mut Vec<Action>) {
+        let Some(slot) = self.in_flight.remove(&sequence) else {
+            return;
+        };
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        self.apply_credit.give(core::mem::take(&mut task.credit));
+        task.peer = Leg::Done;
+        if !good {
+            task.peer = Leg::Lost;
+            actions.push(Action::Broken(Breakage::PeerDisk));
+        }
+        self.finish_if_whole(slot, actions);
+        self.resume_credit(actions);
+    }
+
+    /// The ranges of a task are held.
+    pub(super) fn admitted(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        match &task.op {
+            Op::Read { range } | Op::CompareAndWrite { range, .. } => {
+                task.stage = Stage::Read;
+                let ticket = ticket(self.setup.index, Slot::Task(slot));
+                actions.push(Action::Disk { io: DiskIo::Read(*range), ticket });
+            }
+            Op::Write { .. } | Op::WriteSame { .. } | Op::Unmap { .. } | Op::SynchronizeCache => {
+                self.change(slot, actions);
+            }
+        }
+    }
+
+    /// Sends a change on its legs, once the peer has room for its data.
+    pub(super) fn change(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let mirrored = self.is_mirrored();
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        let carries_data = mirrored && !matches!(task.origin, Origin::Peer { .. });
+        if carries_data {
+            let bytes = payload_bytes(&task.op);
+            let in_turn = task.stage == Stage::Credit || self.awaiting_credit.is_empty();
+            if !in_turn || !self.apply_credit.take(bytes) {
+                if task.stage != Stage::Credit {
+                    task.stage = Stage::Credit;
+                    self.counters.credit_waits += 1;
+                    self.awaiting_credit.push_back(slot);
+                }
+                return;
+            }
+            task.credit = bytes;
+        }
+        task.stage = Stage::Legs;
+        if mirrored {
+            self.start_peer_leg(slot, actions);
+        }
+        self.start_own_leg(slot, actions);
+    }
+
+    fn start_peer_leg(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        self.in_flight.insert(sequence, slot);
+        let released = self.released();
+        self.released_told = released;
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        task.sequence = sequence;
+        task.peer = Leg::Writing;
+        let (via, message, payload) = match task.origin {
+            Origin::Peer { link, id } => {
+                (Via::Link(link), Message::Order { id, sequence, released }, Data::new())
+            }
+            Origin::Host { .. } | Origin::Copy | Origin::Nobody => {
+                let (op, payload) = match &task.op {
+                    // What was compared does not travel: the peer gets a plain write.
+                    Op::CompareAndWrite { range, write, .. } => {
+                        (protocol::interlink::WireOp::Write(*range), write.clone())
+                    }
+                    op => to_wire(op),
+                };
+                (Via::AnyBridge, Message::Apply { sequence, released, durable: task.durable, op }, payload)
+            }
+        };
+        let generation = self.standing.generation;
+        actions.push(Action::Send { via, message, payload, generation });
+    }
+
+    fn start_own_leg(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        if task.origin == Origin::Copy && !matches!(task.op, Op::SynchronizeCache) {
+            // A piece of the copy came from the own volume.
+            task.own = Leg::None;
+            return self.finish_if_whole(slot, actions);
+        }
+        let io = to_disk(&task.op);
+        task.own = if io == DiskIo::Flush { Leg::Flushing } else { Leg::Writing };
+        actions.push(Action::Disk { io, ticket: ticket(self.setup.index, Slot::Task(slot)) });
+    }
+
+    /// A task's disk I/O is complete.
+    pub(super) fn on_task_disk(&mut self, slot: u32, result: DiskResult, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        match (task.stage, result) {
+            (Stage::Read, Ok(data)) => self.on_data(slot, data, actions),
+            (Stage::Read, Err(error)) => self.on_read_error(slot, error, actions),
+            (Stage::Legs, Ok(_)) if task.own == Leg::Writing && task.durable => {
+                task.own = Leg::Flushing;
+                let ticket = ticket(self.setup.index, Slot::Task(slot));
+                actions.push(Action::Disk { io: DiskIo::Flush, ticket });
+            }
+            (Stage::Legs, Ok(_)) => self.on_own_done(slot, actions),
+            (Stage::Legs, Err(error)) => {
+                task.failed = Some(error);
+                task.own = Leg::Lost;
+                if task.peer != Leg::None {
+                    actions.push(Action::Broken(Breakage::OwnDisk(error)));
+                }
+                self.finish_if_whole(slot, actions);
+            }
+            (Stage::Range | Stage::Credit, _) => {}
+        }
+    }
+
+    /// The own volume's data of a task is there.
+    fn on_data(&mut self, slot: u32, data: Vec<Bytes>, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get(slot as usize) else {
+            return;
+        };
+        match (&task.op, task.origin) {
+            (Op::Read { .. }, Origin::Copy) => self.on_copy_data(slot, &data, actions),
+            (Op::Read { .. }, _) => self.finish(slot, Outcome::Good(data), actions),
+            (Op::CompareAndWrite { compare, .. }, _) => match first_difference(compare, &data) {
+                Some(offset) => self.finish(slot, Outcome::Check(Sense::miscompare(offset)), actions),
+                None if self.standing.status == PairStatus::Suspended => {
+                    self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
+                }
+                None => self.change(slot, actions),
+            },
+            _ => {}
+        }
+    }
+
+    fn on_read_error(&mut self, slot: u32, error: DiskError, actions: &mut Vec<Action>) {
+        // On a mirrored LUN the other copy may be good: this one leaves the pair rather than report the medium.
+        if self.is_mirrored() {
+            actions.push(Action::Broken(Breakage::OwnDisk(error)));
+            return self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
+        }
+        self.finish(slot, Outcome::Check(sense_of(error, false)), actions);
+    }
+
+    /// The own copy has a change.
+    fn on_own_done(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let generation = self.standing.generation;
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        task.own = Leg::Done;
+        if let (Origin::Peer { link, id }, Leg::Writing | Leg::Done) = (task.origin, task.peer) {
+            let message = Message::Done { id };
+            actions.push(Action::Send { via: Via::Link(link), message, payload: Data::new(), generation });
+        }
+        self.finish_if_whole(slot, actions);
+    }
+
+    /// Ends a change when neither of its legs is on its way any more.
+    fn finish_if_whole(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get(slot as usize) else {
+            return;
+        };
+        let under_way = |leg| matches!(leg, Leg::Writing | Leg::Flushing);
+        if task.stage != Stage::Legs || under_way(task.own) || under_way(task.peer) {
+            return;
+        }
+        let outcome = match (task.failed, task.peer) {
+            (Some(error), Leg::None) => Outcome::Check(sense_of(error, true)),
+            (Some(_), _) | (None, Leg::Lost) => Outcome::Check(Sense::ABORTED_COMMAND),
+            (None, _) => Outcome::Good(Data::new()),
+        };
+        self.finish(slot, outcome, actions);
+    }
+
+    /// A task is over: its ranges are free, its origin hears of it.
+    pub(super) fn finish(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.try_remove(slot as usize) else {
+            return;
+        };
+        let mut granted = Vec::new();
+        self.locks.release(Slot::Task(slot).holder(), task.mode, &task.ranges, &mut granted);
+        match task.origin {
+            Origin::Copy => self.on_copy_step(&task.op, outcome == Outcome::Good(Data::new()), actions),
+            // A change of the peer's host was answered by DONE already.
+            Origin::Peer { .. } if task.sequence != 0 && matches!(outcome, Outcome::Good(_)) => {}
+            origin => self.end(origin, outcome, actions),
+        }
+        self.granted(granted, actions);
+    }
+
+    /// Takes back a task that was not admitted, or holds its ranges but has begun nothing.
+    pub(super) fn withdraw(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get(slot as usize) else {
+            return;
+        };
+        match task.stage {
+            Stage::Range => {
+                let origin = task.origin;
+                let op = self.tasks.remove(slot as usize).op;
+                let mut granted = Vec::new();
+                self.locks.cancel(Slot::Task(slot).holder(), &mut granted);
+                match origin {
+                    Origin::Copy => self.on_copy_step(&op, false, actions),
+                    origin => self.end(origin, outcome, actions),
+                }
+                self.granted(granted, actions);
+            }
+            Stage::Credit => {
+                self.awaiting_credit.retain(|other| *other != slot);
+                self.finish(slot, outcome, actions);
+            }
+            Stage::Read | Stage::Legs => {}
+        }
+    }
+
+    /// Those who waited for ranges go on.
+    pub(super) fn granted(&mut self, holders: Vec<Holder>, actions: &mut Vec<Action>) {
+        for holder in holders {
+            match Slot::of_holder(holder) {
+                Slot::Task(slot) => self.admitted(slot, actions),
+                Slot::Apply(slot) => self.apply_granted(slot, actions),
+            }
+        }
+    }
+
+    /// Tells the origin of a task how it ended.
+    pub(super) fn end(&self, origin: Origin, outcome: Outcome, actions: &mut Vec<Action>) {
+        match origin {
+            Origin::Host { nexus, tag } => actions.push(Action::Answer { nexus, tag, outcome }),
+            Origin::Peer { link, id } => {
+                let (ending, payload) = match outcome {
+                    Outcome::Good(data) => (Ending::Good, data),
+                    Outcome::Check(sense) => (Ending::Check(sense), Data::new()),
+                    Outcome::Status(status) => (Ending::Status(status), Data::new()),
+                    Outcome::Aborted => (Ending::Aborted, Data::new()),
+                };
+                let message = Message::Ended { id, ending };
+                let generation = self.standing.generation;
+                actions.push(Action::Send { via: Via::Link(link), message, payload, generation });
+            }
+            Origin::Copy | Origin::Nobody => {}
+        }
+    }
+
+    /// What waited too long is never executed.
+    pub(super) fn expire_tasks(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let old: Vec<u32> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| {
+                matches!(task.stage, Stage::Range | Stage::Credit)
+                    && task.origin != Origin::Copy
+                    && now.since(task.received) >= COMMAND_AGE_MAX
+            })
+            .map(|(slot, _)| slot as u32)
+            .collect();
+        for slot in old {
+            self.withdraw(slot, Outcome::Status(Status::Busy), actions);
+        }
+    }
+
+    /// The interlink is gone: see [`Lun::suspend`].
+    pub(super) fn suspend_main_side(&mut self, actions: &mut Vec<Action>) {
+        self.in_flight.clear();
+        let slots: Vec<u32> = self.tasks.iter().map(|(slot, _)| slot as u32).collect();
+        for slot in slots {
+            let Some(task) = self.tasks.get_mut(slot as usize) else {
+                continue;
+            };
+            self.apply_credit.give(core::mem::take(&mut task.credit));
+            match task.stage {
+                Stage::Range | Stage::Credit => {
+                    self.withdraw(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
+                }
+                Stage::Legs => {
+                    if task.peer == Leg::Writing {
+                        task.peer = Leg::Lost;
+                    }
+                    self.finish_if_whole(slot, actions);
+                }
+                Stage::Read if task.origin == Origin::Copy => task.origin = Origin::Nobody,
+                Stage::Read => {}
+            }
+        }
+    }
+
+    /// Below this sequence everything is on both copies.
+    fn released(&self) -> u64 {
+        self.in_flight.keys().next().copied().unwrap_or(self.next_sequence)
+    }
+
+    /// Tells the peer what is on both copies, when no other message did.
+    pub(super) fn tell_released(&mut self, actions: &mut Vec<Action>) {
+        let released = self.released();
+        if self.is_mirrored() && self.standing.role == Role::Main && released > self.released_told {
+            self.released_told = released;
+            let generation = self.standing.generation;
+            let message = Message::Released { released };
+            actions.push(Action::Send { via: Via::AnyBridge, message, payload: Data::new(), generation });
+        }
+    }
+
+    /// Those who wait for the peer's buffers go on in their order, as far as there is room.
+    fn resume_credit(&mut self, actions: &mut Vec<Action>) {
+        while let Some(slot) = self.awaiting_credit.front().copied() {
+            self.change(slot, actions);
+            if self.tasks.get(slot as usize).is_some_and(|task| task.stage == Stage::Credit) {
+                return;
+            }
+            self.awaiting_credit.pop_front();
+        }
+    }
+
+    /// Whether changes go to both copies.
+    pub(super) const fn is_mirrored(&self) -> bool {
+        matches!(self.standing.status, PairStatus::Copy | PairStatus::Duplex)
+    }
+
+    /// Turns a message's operation into a command, checked against this LUN.
+    pub(super) fn op_from_wire(
+        &self,
+        op: protocol::interlink::WireOp,
+        payload: &Bytes,
+        durable: bool,
+    ) -> Option<Op> {
+        from_wire(op, payload, durable, self.setup.blocks)
+    }
+}
+
+/// What a host hears of a disk that failed, when no other copy could serve it.
+fn sense_of(error: DiskError, write: bool) -> Sense {
+    match error {
+        DiskError::Full => Sense::SPACE_ALLOCATION_FAILED,
+        DiskError::Absent => Sense::UNAVAILABLE,
+        DiskError::Io | DiskError::FlushFailed if write => Sense::WRITE_ERROR,
+        DiskError::Io | DiskError::FlushFailed => Sense::UNRECOVERED_READ,
+    }
+}

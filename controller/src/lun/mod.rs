@@ -1,0 +1,368 @@
+//! The core of one LUN: reservations, ranges held, commands in flight. Events go in, [`Action`]s come out; no
+//! I/O, no clock, no lock.
+//!
+//! At **main** a command is admitted in one step under this core's lock (its ranges granted, its sequence
+//! given), then goes to both copies at once ([`main_side`]). At the **sub** a change is kept in the communication
+//! volume and forwarded; main's order comes back and the own copy takes it ([`sub_side`]). Which of the two
+//! happens is decided in [`crate::route`].
+//!
+//! What always holds:
+//! * A change holds its range at main until both copies have it; so two changes of one block never travel
+//!   together, and the messages about them may overtake each other freely.
+//! * At the sub the range of a change is held from its arrival until main's word that both copies have it
+//!   (DONE, or a later message's `released`). A read that meets it goes to main and waits there: no read, on
+//!   either side, returns what is not yet on every copy.
+//! * A command that was not admitted when the interlink or its nexus goes away is never executed.
+
+mod attention;
+mod budget;
+mod communication;
+mod copying;
+mod main_side;
+mod sub_side;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use core::time::Duration;
+
+use protocol::interlink::GenerationTag;
+use protocol::scsi::sense::{Sense, Status};
+use slab::Slab;
+
+use crate::command::{Admission, Command, NexusId, Op, Outcome, TaskTag};
+
+use crate::disk::DiskResult;
+use crate::exclusive::{Mode, RangeLocks, Ranges};
+use crate::route::{Kind, Route, route};
+use crate::status::{PairStatus, Role};
+use crate::time::Time;
+use crate::world::{LinkId, Ticket};
+
+use attention::Attentions;
+use budget::Budget;
+use communication::CommunicationVolume;
+use copying::Copying;
+pub use task::{Action, Breakage};
+use task::{Apply, Origin, Sent, Slot, Stage, Task};
+
+pub use budget::{CLASS_BYTES_MAX, LUN_CLASS_BYTES_MAX, LUN_CLASS_BYTES_MIN};
+pub use communication::{COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX};
+
+/// Commands in flight on one LUN of one controller, those of the peer's hosts among them.
+pub const LUN_COMMANDS_MAX: usize = 4096;
+
+/// A command not admitted by this age is never executed and gets BUSY. Below the 5 s after which multipath has
+/// usually tried the other path.
+pub const COMMAND_AGE_MAX: Duration = Duration::from_secs(4);
+
+/// What a LUN core is told once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LunSetup {
+    /// Its place in the controller's table.
+    pub index: u16,
+    /// Capacity in logical blocks.
+    pub blocks: u64,
+    /// Off: every change is durable on both disks before GOOD.
+    pub write_cache: bool,
+    /// How many LUNs share the classes' credits.
+    pub luns: usize,
+}
+
+/// A LUN's place in the pair.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// This controller's role.
+    pub role: Role,
+    /// The pair.
+    pub status: PairStatus,
+    /// What messages must carry.
+    pub generation: GenerationTag,
+    /// The bridges they may come by.
+    pub links: Vec<LinkId>,
+}
+
+impl Standing {
+    /// Serving nothing.
+    #[must_use]
+    pub const fn suspended(role: Role) -> Self {
+        let generation = GenerationTag { number: 0, id: 0 };
+        Self { role, status: PairStatus::Suspended, generation, links: Vec::new() }
+    }
+}
+
+/// Counters for those who want to know what a run met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LunCounters {
+    /// Commands that had to wait for a range.
+    pub range_waits: u64,
+    /// Reads the sub left to main because something in flight overlapped them.
+    pub contended_reads: u64,
+    /// Commands forwarded to main.
+    pub forwards: u64,
+    /// Commands that had to wait for credit.
+    pub credit_waits: u64,
+}
+
+/// The core of one LUN.
+#[derive(Debug)]
+pub struct Lun {
+    setup: LunSetup,
+    standing: Standing,
+    /// Ending: hosts' new commands are refused, those in flight finish.
+    closing: bool,
+    locks: RangeLocks,
+    attentions: Attentions,
+    tasks: Slab<Task>,
+    // At main.
+    next_sequence: u64,
+    /// Changes in flight to the peer, by sequence.
+    in_flight: BTreeMap<u64, u32>,
+    /// The last `released` the peer was told.
+    released_told: u64,
+    apply_credit: Budget,
+    awaiting_credit: VecDeque<u32>,
+    copying: Option<Copying>,
+    // At the sub.
+    communication: CommunicationVolume,
+    forward_credit: Budget,
+    /// Requests kept for want of credit, in their order.
+    kept: VecDeque<u32>,
+    applies: Slab<Apply>,
+    /// Applied here, not yet known to be on both copies.
+    unreleased: BTreeMap<u64, u32>,
+    counters: LunCounters,
+}
+
+impl Lun {
+    /// A LUN that serves nothing yet.
+    #[must_use]
+    pub fn new(setup: LunSetup) -> Self {
+        Self {
+            setup,
+            standing: Standing::suspended(Role::Sub),
+            closing: false,
+            locks: RangeLocks::default(),
+            attentions: Attentions::default(),
+            tasks: Slab::new(),
+            next_sequence: 1,
+            in_flight: BTreeMap::new(),
+            released_told: 1,
+            apply_credit: Budget::share_of(setup.luns),
+            awaiting_credit: VecDeque::new(),
+            copying: None,
+            communication: CommunicationVolume::default(),
+            forward_credit: Budget::share_of(setup.luns),
+            kept: VecDeque::new(),
+            applies: Slab::new(),
+            unreleased: BTreeMap::new(),
+            counters: LunCounters::default(),
+        }
+    }
+
+    /// Limits every class's credit to `bytes`, to see how the LUN fares with little.
+    pub fn set_credit(&mut self, bytes: u64) {
+        self.apply_credit = Budget::of(bytes);
+        self.forward_credit = Budget::of(bytes);
+    }
+
+    /// Its place in the pair.
+    #[must_use]
+    pub const fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Whether hosts' commands are carried out here or at main.
+    #[must_use]
+    pub fn serving(&self) -> bool {
+        !self.closing && !matches!(self.standing.status, PairStatus::Suspended | PairStatus::Split)
+    }
+
+    /// What the run met so far.
+    #[must_use]
+    pub fn counters(&self) -> LunCounters {
+        LunCounters { range_waits: self.locks.waits(), ..self.counters }
+    }
+
+    /// Commands of hosts in flight here, and bytes in the communication volume.
+    #[must_use]
+    pub fn load(&self) -> (u32, u64) {
+        let hosts = self.tasks.iter().filter(|(_, task)| matches!(task.origin, Origin::Host { .. })).count();
+        ((hosts + self.communication.len()) as u32, self.communication.bytes())
+    }
+
+    /// True when nothing is in flight here, neither for a host nor for the peer.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.tasks.is_empty()
+            && self.communication.len() == 0
+            && self.applies.iter().all(|(_, apply)| apply.stage == task::ApplyStage::Release)
+    }
+
+    /// While COPY: how much is done, in percent.
+    #[must_use]
+    pub fn copied_percent(&self) -> Option<u8> {
+        self.copying.as_ref().map(|copying| copying.percent(self.setup.blocks))
+    }
+
+    /// Learns the capacity, when the superblock or the peer decides it.
+    pub fn set_blocks(&mut self, blocks: u64) {
+        self.setup.blocks = blocks;
+    }
+
+    /// Capacity in logical blocks.
+    #[must_use]
+    pub const fn blocks(&self) -> u64 {
+        self.setup.blocks
+    }
+
+    /// The pair is agreed on: serve in this standing. Whatever belonged to an earlier one was given up by
+    /// [`Lun::suspend`].
+    pub fn begin(&mut self, standing: Standing, actions: &mut Vec<Action>) {
+        debug_assert!(self.in_flight.is_empty() && self.unreleased.is_empty());
+        self.closing = false;
+        self.next_sequence = 1;
+        self.released_told = 1;
+        self.copying =
+            (standing.role == Role::Main && standing.status == PairStatus::Copy).then(Copying::new);
+        self.standing = standing;
+        self.pump_copy(actions);
+    }
+
+    /// The copy is complete and agreed on: both copies are whole.
+    pub fn on_copied(&mut self) {
+        if self.standing.status == PairStatus::Copy {
+            self.standing.status = PairStatus::Duplex;
+            self.copying = None;
+        }
+    }
+
+    /// Refuses new commands of hosts; those in flight finish.
+    pub fn close(&mut self) {
+        self.closing = true;
+        self.copying = None;
+    }
+
+    /// The pair is broken, the peer out of reach: what was not admitted is refused, what was is given up with
+    /// ABORTED COMMAND as soon as the own copy has it (the host cannot know, and will ask again).
+    pub fn suspend(&mut self, actions: &mut Vec<Action>) {
+        self.standing = Standing::suspended(self.standing.role);
+        self.copying = None;
+        self.awaiting_credit.clear();
+        self.suspend_sub_side(actions);
+        self.suspend_main_side(actions);
+    }
+
+    /// A command at the door, from a host of this controller.
+    pub fn command(&mut self, command: Command, now: Time, actions: &mut Vec<Action>) {
+        let Command { nexus, tag, op, received, .. } = command;
+        if let Err(outcome) = self.may_enter(nexus) {
+            return actions.push(Action::Answer { nexus, tag, outcome });
+        }
+        match route(self.standing.role, self.standing.status, self.kind_of(&op)) {
+            Route::Here => self.enter(Origin::Host { nexus, tag }, op, false, received, actions),
+            Route::ToMain => self.forward(nexus, tag, op, received, now, actions),
+            Route::Refuse => {
+                let outcome = Outcome::Check(Sense::UNAVAILABLE);
+                actions.push(Action::Answer { nexus, tag, outcome });
+            }
+        }
+    }
+
+    /// Leave to answer a command that only describes the LUN.
+    pub fn admit(&mut self, nexus: NexusId, admission: Admission) -> Result<(), Outcome> {
+        match admission {
+            Admission::Always => Ok(()),
+            Admission::RequestSense | Admission::Attention => self.attention(nexus),
+            Admission::Ready => self.may_enter(nexus),
+        }
+    }
+
+    /// A new I_T nexus.
+    pub fn nexus_added(&mut self, nexus: NexusId) {
+        self.attentions.nexus_added(nexus);
+    }
+
+    /// An I_T nexus is gone: what it had not got admitted is never executed.
+    pub fn nexus_lost(&mut self, nexus: NexusId, now: Time, actions: &mut Vec<Action>) {
+        self.attentions.nexus_lost(nexus);
+        self.give_up(now, actions, |owner, _| owner == nexus);
+    }
+
+    /// A task shall be given up, if it was not admitted.
+    pub fn abort(&mut self, nexus: NexusId, tag: TaskTag, now: Time, actions: &mut Vec<Action>) {
+        self.give_up(now, actions, |owner, which| owner == nexus && which == tag);
+    }
+
+    /// Disk I/O is complete.
+    pub fn on_disk(&mut self, ticket: Ticket, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
+        match Slot::of(ticket) {
+            Slot::Task(slot) => self.on_task_disk(slot, result, actions),
+            Slot::Apply(slot) => self.on_apply_disk(slot, result, now, actions),
+        }
+    }
+
+    /// Time has passed.
+    pub fn on_tick(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.expire_tasks(now, actions);
+        self.expire_forwards(now, actions);
+        self.tell_released(actions);
+        self.pump_copy(actions);
+    }
+
+    fn attention(&mut self, nexus: NexusId) -> Result<(), Outcome> {
+        self.attentions.take(nexus).map_or(Ok(()), |sense| Err(Outcome::Check(sense)))
+    }
+
+    fn may_enter(&mut self, nexus: NexusId) -> Result<(), Outcome> {
+        self.attention(nexus)?;
+        if self.serving() { Ok(()) } else { Err(Outcome::Check(Sense::UNAVAILABLE)) }
+    }
+
+    fn kind_of(&self, op: &Op) -> Kind {
+        match op {
+            Op::Read { range } if self.locks.is_free(Mode::Shared, &Ranges::One(*range)) => Kind::ReadFree,
+            Op::Read { .. } => Kind::ReadContended,
+            _ => Kind::Change,
+        }
+    }
+
+    /// TASK SET FULL tells a host to wait for its own commands; one that has none in the task set would wait
+    /// for ever, and is told BUSY instead (SAM-5 5.3.1).
+    fn full_status(&self, origin: Origin) -> Status {
+        let has_tasks = match origin {
+            Origin::Host { nexus, .. } => self
+                .tasks
+                .iter()
+                .any(|(_, task)| matches!(task.origin, Origin::Host { nexus: other, .. } if other == nexus)),
+            Origin::Peer { .. } | Origin::Copy | Origin::Nobody => false,
+        };
+        if has_tasks { Status::TaskSetFull } else { Status::Busy }
+    }
+
+    /// Ends every command of a host that `chosen` picks and that was not admitted.
+    fn give_up(&mut self, now: Time, actions: &mut Vec<Action>, chosen: impl Fn(NexusId, TaskTag) -> bool) {
+        let tasks: Vec<u32> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| match task.origin {
+                Origin::Host { nexus, tag } => {
+                    chosen(nexus, tag) && matches!(task.stage, Stage::Range | Stage::Credit)
+                }
+                Origin::Peer { .. } | Origin::Copy | Origin::Nobody => false,
+            })
+            .map(|(slot, _)| slot as u32)
+            .collect();
+        for slot in tasks {
+            self.withdraw(slot, Outcome::Aborted, actions);
+        }
+        let kept = self
+            .communication
+            .slots(|request| request.sent == Sent::Kept && chosen(request.nexus, request.tag));
+        for slot in kept {
+            self.withdraw_forward(slot, Outcome::Aborted, now, actions);
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! The LUN core at the sub: hosts' commands on their way to main, and main's changes on their way to the own
+//! copy.
+//!
+//! A forwarded change ends for its host when the own copy has it and main's DONE has come. Its range stays held
+//! until then; the range of a change of main's own hosts until a later message says that it is on both copies.
+
+use bytes::Bytes;
+use protocol::interlink::{Ending, Message, Prefix};
+use protocol::scsi::sense::{Sense, Status};
+
+use super::task::{
+    Action, Apply, ApplyStage, Breakage, Forward, Sent, Slot, asks_durable, payload_bytes, ranges, ticket,
+    to_disk, to_wire,
+};
+use super::{COMMAND_AGE_MAX, Lun};
+use crate::command::{Data, NexusId, Op, Outcome, TaskTag};
+use crate::disk::{DiskIo, DiskResult};
+use crate::exclusive::{Mode, Ranges, Request};
+use crate::time::Time;
+use crate::world::{LinkId, Via};
+
+impl Lun {
+    /// A message of the peer about this LUN. One of another generation, or by a connection that does not belong
+    /// to this one, changes nothing.
+    pub fn on_message(
+        &mut self,
+        link: LinkId,
+        prefix: &Prefix,
+        message: Message,
+        payload: &Bytes,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        if prefix.generation != self.standing.generation || !self.standing.links.contains(&link) {
+            return;
+        }
+        match message {
+            Message::Forward { id, age_ms, durable, op } => {
+                let op = self.op_from_wire(op, payload, durable);
+                let received = now - core::time::Duration::from_millis(u64::from(age_ms));
+                self.on_forward(link, id, op, durable, received, actions);
+            }
+            Message::Applied { sequence, good } => self.on_applied(sequence, good, actions),
+            Message::Order { id, sequence, released } => {
+                self.on_released(released, actions);
+                self.on_order(link, id, sequence, actions);
+            }
+            Message::Done { id } => self.on_done(id, now, actions),
+            Message::Ended { id, ending } => self.on_ended(id, ending, payload, now, actions),
+            Message::Apply { sequence, released, durable, op } => {
+                self.on_released(released, actions);
+                match self.op_from_wire(op, payload, durable) {
+                    Some(op) => self.apply(link, sequence, &op, durable, None, actions),
+                    None => actions.push(Action::Broken(Breakage::Nonsense)),
+                }
+            }
+            Message::Released { released } => self.on_released(released, actions),
+            _ => {}
+        }
+    }
+
+    /// Keeps a host's command in the communication volume and sends it to main.
+    pub(super) fn forward(
+        &mut self,
+        nexus: NexusId,
+        tag: TaskTag,
+        op: Op,
+        received: Time,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        let bytes = payload_bytes(&op);
+        let durable = !self.setup.write_cache || asks_durable(&op);
+        if matches!(op, Op::Read { .. }) {
+            self.counters.contended_reads += 1;
+        }
+        let request = Forward {
+            id: 0,
+            nexus,
+            tag,
+            op,
+            durable,
+            received,
+            sent: Sent::Kept,
+            done: false,
+            applied: false,
+            sequence: 0,
+            bytes,
+        };
+        match self.communication.put(request) {
+            Ok(placed) if placed.ready => {
+                self.counters.forwards += 1;
+                if !self.kept.is_empty() || !self.send_forward(placed.slot, now, actions) {
+                    self.counters.credit_waits += 1;
+                    self.kept.push_back(placed.slot);
+                }
+            }
+            Ok(_) => {}
+            Err(_) => {
+                let status = if self.communication.len() > 0 { Status::TaskSetFull } else { Status::Busy };
+                actions.push(Action::Answer { nexus, tag, outcome: Outcome::Status(status) });
+            }
+        }
+    }
+
+    fn send_forward(&mut self, slot: u32, now: Time, actions: &mut Vec<Action>) -> bool {
+        let generation = self.standing.generation;
+        let Some(request) = self.communication.get(slot) else {
+            return true;
+        };
+        if !self.forward_credit.take(request.bytes) {
+            return false;
+        }
+        request.sent = Sent::Sent;
+        let (op, payload) = to_wire(&request.op);
+        let age_ms = u32::try_from(now.since(request.received).as_millis()).unwrap_or(u32::MAX);
+        let message = Message::Forward { id: request.id, age_ms, durable: request.durable, op };
+        actions.push(Action::Send { via: Via::AnyBridge, message, payload, generation });
+        true
+    }
+
+    /// Sends what was kept for want of credit, oldest first.
+    fn resume_forwards(&mut self, now: Time, actions: &mut Vec<Action>) {
+        while let Some(slot) = self.kept.front().copied() {
+            if !self.send_forward(slot, now, actions) {
+                return;
+            }
+            self.kept.pop_front();
+        }
+    }
+
+    /// Main has admitted a forwarded change: the own copy takes what is kept for it.
+    fn on_order(&mut self, link: LinkId, id: u64, sequence: u64, actions: &mut Vec<Action>) {
+        let Some(slot) = self.communication.slot_of(id) else {
+            return actions.push(Action::Broken(Breakage::Nonsense));
+        };
+        let Some(request) = self.communication.get(slot) else {
+            return;
+        };
+        if request.sent != Sent::Sent {
+            return actions.push(Action::Broken(Breakage::Nonsense));
+        }
+        request.sent = Sent::Ordered;
+        request.sequence = sequence;
+        let (op, durable) = (request.op.clone(), request.durable);
+        self.apply(link, sequence, &op, durable, Some(slot), actions);
+    }
+
+    /// A change main has ordered: it waits for reads of the own copy, then is written.
+    fn apply(
+        &mut self,
+        link: LinkId,
+        sequence: u64,
+        op: &Op,
+        durable: bool,
+        forward: Option<u32>,
+        actions: &mut Vec<Action>,
+    ) {
+        let (ranges, _) = ranges(op);
+        if !self.locks.is_free(Mode::Exclusive, &ranges) {
+            self.release_overtaken(&ranges, actions);
+        }
+        let io = to_disk(op);
+        let apply =
+            Apply { sequence, link: Some(link), io, ranges, durable, stage: ApplyStage::Range, forward };
+        let slot = self.applies.insert(apply) as u32;
+        let ranges = &self.applies[slot as usize].ranges;
+        match self.locks.request(Slot::Apply(slot).holder(), Mode::Exclusive, ranges) {
+            Request::Granted => self.apply_granted(slot, actions),
+            Request::Waits => {}
+            Request::Refused => {
+                self.applies.remove(slot as usize);
+                actions.push(Action::Broken(Breakage::Nonsense));
+            }
+        }
+    }
+
+    /// Main orders no change of a range before the one before it is on both copies: an order is as good as the
+    /// word that those it overlaps are free.
+    fn release_overtaken(&mut self, ranges: &Ranges, actions: &mut Vec<Action>) {
+        let overtaken: Vec<u64> = self
+            .unreleased
+            .iter()
+            .filter(|(_, slot)| {
+                self.applies.get(**slot as usize).is_some_and(|apply| apply.ranges.overlap(ranges))
+            })
+            .map(|(sequence, _)| *sequence)
+            .collect();
+        for sequence in overtaken {
+            self.release_apply(sequence, actions);
+        }
+    }
+
+    /// The range of a change is free of the own copy's reads.
+    pub(super) fn apply_granted(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let Some(apply) = self.applies.get_mut(slot as usize) else {
+            return;
+        };
+        apply.stage = if apply.io == DiskIo::Flush { ApplyStage::Flushing } else { ApplyStage::Writing };
+        let io = apply.io.clone();
+        actions.push(Action::Disk { io, ticket: ticket(self.setup.index, Slot::Apply(slot)) });
+    }
+
+    /// The own copy's disk is done with a change.
+    pub(super) fn on_apply_disk(
+        &mut self,
+        slot: u32,
+        result: DiskResult,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        let generation = self.standing.generation;
+        let Some(apply) = self.applies.get_mut(slot as usize) else {
+            return;
+        };
+        if result.is_ok() && apply.stage == ApplyStage::Writing && apply.durable {
+            apply.stage = ApplyStage::Flushing;
+            let ticket = ticket(self.setup.index, Slot::Apply(slot));
+            return actions.push(Action::Disk { io: DiskIo::Flush, ticket });
+        }
+        let Some(link) = apply.link else {
+            return self.drop_lost_apply(slot, now, actions);
+        };
+        let message = Message::Applied { sequence: apply.sequence, good: result.is_ok() };
+        actions.push(Action::Send { via: Via::Link(link), message, payload: Data::new(), generation });
+        apply.stage = ApplyStage::Release;
+        self.unreleased.insert(apply.sequence, slot);
+        let forward = apply.forward;
+        if let Err(error) = result {
+            return actions.push(Action::Broken(Breakage::OwnDisk(error)));
+        }
+        if let Some(forward) = forward {
+            if let Some(request) = self.communication.get(forward) {
+                request.applied = true;
+            }
+            self.answer_if_both(forward, now, actions);
+        }
+    }
+
+    /// Main's own copy has a forwarded change.
+    fn on_done(&mut self, id: u64, now: Time, actions: &mut Vec<Action>) {
+        let Some(slot) = self.communication.slot_of(id) else {
+            return;
+        };
+        if let Some(request) = self.communication.get(slot) {
+            request.done = true;
+        }
+        self.answer_if_both(slot, now, actions);
+    }
+
+    /// GOOD, once both copies have it; then its range is free here too.
+    fn answer_if_both(&mut self, slot: u32, now: Time, actions: &mut Vec<Action>) {
+        let Some(request) = self.communication.get(slot) else {
+            return;
+        };
+        if !request.done || !request.applied {
+            return;
+        }
+        let sequence = request.sequence;
+        self.release_apply(sequence, actions);
+        self.end_forward(slot, Outcome::Good(Data::new()), now, actions);
+    }
+
+    /// A forwarded command ended at main without a change.
+    fn on_ended(&mut self, id: u64, ending: Ending, payload: &Bytes, now: Time, actions: &mut Vec<Action>) {
+        let Some(slot) = self.communication.slot_of(id) else {
+            return;
+        };
+        let Some(request) = self.communication.get(slot) else {
+            return;
+        };
+        let outcome = match (ending, &request.op) {
+            (Ending::Good, Op::Read { range }) if payload.len() as u64 == range.bytes() => {
+                Outcome::Good(vec![payload.clone()])
+            }
+            (Ending::Good, Op::Read { .. }) => Outcome::Check(Sense::ABORTED_COMMAND),
+            (Ending::Good, _) => Outcome::Good(Data::new()),
+            (Ending::Check(sense), _) => Outcome::Check(sense),
+            (Ending::Status(status), _) => Outcome::Status(status),
+            (Ending::Aborted, _) => Outcome::Aborted,
+        };
+        if request.sent == Sent::Ordered {
+            // The change was ordered, then main's own copy failed it: the pair is broken, main says so itself.
+            return;
+        }
+        self.end_forward(slot, outcome, now, actions);
+    }
+
+    fn end_forward(&mut self, slot: u32, outcome: Outcome, now: Time, actions: &mut Vec<Action>) {
+        let Some(request) = self.communication.take(slot) else {
+            return;
+        };
+        if request.sent == Sent::Kept {
+            self.kept.retain(|kept| *kept != slot);
+        } else {
+            self.forward_credit.give(request.bytes);
+        }
+        actions.push(Action::Answer { nexus: request.nexus, tag: request.tag, outcome });
+        self.resume_forwards(now, actions);
+    }
+
+    /// Takes back a command that has not left for main.
+    pub(super) fn withdraw_forward(
+        &mut self,
+        slot: u32,
+        outcome: Outcome,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.communication.get(slot).is_some_and(|request| request.sent == Sent::Kept) {
+            self.end_forward(slot, outcome, now, actions);
+        }
+    }
+
+    /// What was kept too long is never executed.
+    pub(super) fn expire_forwards(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let old = self
+            .communication
+            .slots(|request| request.sent == Sent::Kept && now.since(request.received) >= COMMAND_AGE_MAX);
+        for slot in old {
+            self.withdraw_forward(slot, Outcome::Status(Status::Busy), now, actions);
+        }
+    }
+
+    /// Everything below `released` is on both copies: its ranges are free for reads of the own copy.
+    fn on_released(&mut self, released: u64, actions: &mut Vec<Action>) {
+        while let Some((sequence, _)) = self.unreleased.first_key_value() {
+            let sequence = *sequence;
+            if sequence >= released {
+                return;
+            }
+            self.release_apply(sequence, actions);
+        }
+    }
+
+    fn release_apply(&mut self, sequence: u64, actions: &mut Vec<Action>) {
+        let Some(slot) = self.unreleased.remove(&sequence) else {
+            return;
+        };
+        let Some(apply) = self.applies.try_remove(slot as usize) else {
+            return;
+        };
+        let mut granted = Vec::new();
+        let holder = Slot::Apply(slot).holder();
+        self.locks.release(holder, Mode::Exclusive, &apply.ranges, &mut granted);
+        self.granted(granted, actions);
+    }
+
+    /// A change whose bridge went away while the disk had it is over; its host cannot know how it ended.
+    fn drop_lost_apply(&mut self, slot: u32, now: Time, actions: &mut Vec<Action>) {
+        let Some(apply) = self.applies.try_remove(slot as usize) else {
+            return;
+        };
+        let mut granted = Vec::new();
+        let holder = Slot::Apply(slot).holder();
+        self.locks.release(holder, Mode::Exclusive, &apply.ranges, &mut granted);
+        if let Some(forward) = apply.forward {
+            self.end_forward(forward, Outcome::Check(Sense::ABORTED_COMMAND), now, actions);
+        }
+        self.granted(granted, actions);
+    }
+
+    /// The interlink is gone: see [`Lun::suspend`].
+    pub(super) fn suspend_sub_side(&mut self, actions: &mut Vec<Action>) {
+        let mut granted = Vec::new();
+        self.unreleased.clear();
+        self.kept.clear();
+        let mut writing = Vec::new();
+        let slots: Vec<u32> = self.applies.iter().map(|(slot, _)| slot as u32).collect();
+        for slot in slots {
+            let Some(apply) = self.applies.get_mut(slot as usize) else {
+                continue;
+            };
+            apply.link = None;
+            let holder = Slot::Apply(slot).holder();
+            match apply.stage {
+                ApplyStage::Range => {
+                    self.applies.remove(slot as usize);
+                    self.locks.cancel(holder, &mut granted);
+                }
+                ApplyStage::Release => {
+                    let apply = self.applies.remove(slot as usize);
+                    self.locks.release(holder, Mode::Exclusive, &apply.ranges, &mut granted);
+                }
+                ApplyStage::Writing | ApplyStage::Flushing => writing.extend(apply.forward),
+            }
+        }
+        for slot in self.communication.slots(|_| true) {
+            let Some(request) = self.communication.get(slot) else {
+                continue;
+            };
+            if writing.contains(&slot) {
+                request.sent = Sent::Lost;
+                continue;
+            }
+            let kept = request.sent == Sent::Kept;
+            let sense = if kept { Sense::UNAVAILABLE } else { Sense::ABORTED_COMMAND };
+            if let Some(request) = self.communication.take(slot) {
+                if !kept {
+                    self.forward_credit.give(request.bytes);
+                }
+                let outcome = Outcome::Check(sense);
+                actions.push(Action::Answer { nexus: request.nexus, tag: request.tag, outcome });
+            }
+        }
+        self.granted(granted, actions);
+    }
+}

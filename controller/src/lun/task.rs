@@ -1,0 +1,333 @@
+//! What a LUN core has in flight, and what it asks to be done.
+
+use bytes::Bytes;
+use protocol::block::BlockRange;
+use protocol::interlink::{GenerationTag, Message, WireOp};
+
+use crate::command::{Data, NexusId, Op, Outcome, TaskTag};
+use crate::disk::DiskIo;
+use crate::exclusive::{Mode, Ranges};
+use crate::time::Time;
+use crate::world::{LinkId, Ticket, Via};
+
+/// Who waits for the end of a task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Origin {
+    /// A host of this controller.
+    Host {
+        /// Its nexus.
+        nexus: NexusId,
+        /// Its task.
+        tag: TaskTag,
+    },
+    /// The peer forwarded it.
+    Peer {
+        /// By this bridge; it is answered there.
+        link: LinkId,
+        /// Under this name.
+        id: u64,
+    },
+    /// A piece of the copy to the peer.
+    Copy,
+    /// Nobody any more: a piece of a copy that was given up.
+    Nobody,
+}
+
+/// What a task waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// Its ranges are held by others. Not admitted.
+    Range,
+    /// The peer's buffers are full. It holds its ranges, but nobody has begun.
+    Credit,
+    /// Its own volume's data: a READ, the compare half of COMPARE AND WRITE, or a piece to copy.
+    Read,
+    /// Its legs.
+    Legs,
+}
+
+/// One of the copies a change goes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Leg {
+    /// This copy takes no part.
+    None,
+    /// On its way.
+    Writing,
+    /// Written, being made durable.
+    Flushing,
+    /// As durable as asked.
+    Done,
+    /// The interlink went away first: nobody knows.
+    Lost,
+}
+
+/// A command admitted or waiting to be admitted here: at main, or a read of the sub's own copy.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) origin: Origin,
+    pub(super) op: Op,
+    pub(super) ranges: Ranges,
+    pub(super) mode: Mode,
+    pub(super) durable: bool,
+    pub(super) received: Time,
+    pub(super) stage: Stage,
+    /// Given when it is admitted as a change of a mirrored LUN; zero before.
+    pub(super) sequence: u64,
+    pub(super) own: Leg,
+    pub(super) peer: Leg,
+    /// Its own copy could not take it.
+    pub(super) failed: Option<crate::disk::DiskError>,
+    /// Bytes it has of the peer's buffers.
+    pub(super) credit: u64,
+}
+
+/// Where a command of the sub's host stands at main.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sent {
+    /// Kept in the communication volume; main has no room for it yet.
+    Kept,
+    /// Main has it.
+    Sent,
+    /// Main has admitted it; the own copy takes it by the apply of this slot.
+    Ordered,
+    /// The interlink went away while the own copy was taking it.
+    Lost,
+}
+
+/// A command of a host of the sub, kept until main and the own copy are done with it.
+#[derive(Debug)]
+pub(super) struct Forward {
+    pub(super) id: u64,
+    pub(super) nexus: NexusId,
+    pub(super) tag: TaskTag,
+    pub(super) op: Op,
+    pub(super) durable: bool,
+    pub(super) received: Time,
+    pub(super) sent: Sent,
+    /// Main's DONE has come.
+    pub(super) done: bool,
+    /// The own copy has taken it.
+    pub(super) applied: bool,
+    /// Main's place for it in the order, once ordered.
+    pub(super) sequence: u64,
+    /// Bytes it takes of the communication volume and of main's buffers.
+    pub(super) bytes: u64,
+}
+
+/// What a change of the sub's own copy waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ApplyStage {
+    /// Reads of the own copy.
+    Range,
+    /// The disk.
+    Writing,
+    /// The disk's flush.
+    Flushing,
+    /// Main's word that the range is free on both: until then its reads go to main.
+    Release,
+}
+
+/// A change main has ordered on the sub's own copy.
+#[derive(Debug)]
+pub(super) struct Apply {
+    pub(super) sequence: u64,
+    /// Where APPLIED goes; `None` once that bridge is gone.
+    pub(super) link: Option<LinkId>,
+    pub(super) io: DiskIo,
+    pub(super) ranges: Ranges,
+    pub(super) durable: bool,
+    pub(super) stage: ApplyStage,
+    /// The forward it belongs to, if it came from a host of this controller.
+    pub(super) forward: Option<u32>,
+}
+
+/// Why a pair is broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Breakage {
+    /// This controller's disk failed.
+    OwnDisk(crate::disk::DiskError),
+    /// The peer says its disk failed.
+    PeerDisk,
+    /// The peer sent something that cannot be.
+    Nonsense,
+}
+
+/// What a LUN core asks to be done. Any order, any time later.
+#[derive(Debug)]
+pub enum Action {
+    /// A message for the peer.
+    Send {
+        /// By which connection.
+        via: Via,
+        /// What.
+        message: Message,
+        /// Its data.
+        payload: Data,
+        /// As of which generation.
+        generation: GenerationTag,
+    },
+    /// Disk I/O on this LUN's volume.
+    Disk {
+        /// What.
+        io: DiskIo,
+        /// What its completion is called.
+        ticket: Ticket,
+    },
+    /// A host's command has ended.
+    Answer {
+        /// Whose.
+        nexus: NexusId,
+        /// Which.
+        tag: TaskTag,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The pair broke here.
+    Broken(Breakage),
+    /// Both copies are whole and flushed.
+    CopyComplete,
+}
+
+/// Names a LUN core's disk I/O: LUN in the upper 16 bits, kind in the next 16, slot in the lower 32.
+pub(super) fn ticket(lun: u16, kind: Slot) -> Ticket {
+    let (kind, slot) = match kind {
+        Slot::Task(slot) => (0u64, slot),
+        Slot::Apply(slot) => (1, slot),
+    };
+    Ticket(u64::from(lun) << 48 | kind << 32 | u64::from(slot))
+}
+
+/// Whose disk I/O it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Slot {
+    Task(u32),
+    Apply(u32),
+}
+
+impl Slot {
+    pub(super) fn of(ticket: Ticket) -> Self {
+        let slot = ticket.0 as u32;
+        if (ticket.0 >> 32) & 0xffff == 0 { Self::Task(slot) } else { Self::Apply(slot) }
+    }
+
+    /// The same as a holder of ranges.
+    pub(super) fn holder(self) -> u32 {
+        match self {
+            Self::Task(slot) => slot << 1,
+            Self::Apply(slot) => slot << 1 | 1,
+        }
+    }
+
+    pub(super) fn of_holder(holder: u32) -> Self {
+        if holder & 1 == 0 { Self::Task(holder >> 1) } else { Self::Apply(holder >> 1) }
+    }
+}
+
+/// The blocks a command touches and how it holds them.
+pub(super) fn ranges(op: &Op) -> (Ranges, Mode) {
+    match op {
+        Op::Read { range } => (Ranges::One(*range), Mode::Shared),
+        Op::Write { range, .. } | Op::WriteSame { range, .. } | Op::CompareAndWrite { range, .. } => {
+            (Ranges::One(*range), Mode::Exclusive)
+        }
+        Op::Unmap { ranges } => (Ranges::Many(ranges.clone()), Mode::Exclusive),
+        Op::SynchronizeCache => (Ranges::None, Mode::Exclusive),
+    }
+}
+
+/// Whether the command itself asks for durability.
+pub(super) fn asks_durable(op: &Op) -> bool {
+    match op {
+        Op::Write { fua, .. } | Op::CompareAndWrite { fua, .. } => *fua,
+        Op::SynchronizeCache => true,
+        Op::Read { .. } | Op::WriteSame { .. } | Op::Unmap { .. } => false,
+    }
+}
+
+/// Bytes that a command's data takes of the peer's buffers.
+pub(super) fn payload_bytes(op: &Op) -> u64 {
+    let sum = |data: &Data| data.iter().map(|piece| piece.len() as u64).sum::<u64>();
+    match op {
+        Op::Read { range } => range.bytes(),
+        Op::Write { data, .. } => sum(data),
+        Op::WriteSame { block, .. } => block.len() as u64,
+        Op::CompareAndWrite { compare, write, .. } => sum(compare) + sum(write),
+        Op::Unmap { .. } | Op::SynchronizeCache => 0,
+    }
+}
+
+/// The command as it crosses the interlink, and its data.
+pub(super) fn to_wire(op: &Op) -> (WireOp, Data) {
+    match op {
+        Op::Read { range } => (WireOp::Read(*range), Data::new()),
+        Op::Write { range, data, .. } => (WireOp::Write(*range), data.clone()),
+        Op::WriteSame { range, block, unmap } => {
+            (WireOp::WriteSame { range: *range, unmap: *unmap }, vec![block.clone()])
+        }
+        Op::CompareAndWrite { range, compare, write, .. } => {
+            (WireOp::CompareAndWrite(*range), compare.iter().chain(write).cloned().collect())
+        }
+        Op::Unmap { ranges } => (WireOp::Unmap(ranges.clone()), Data::new()),
+        Op::SynchronizeCache => (WireOp::SynchronizeCache, Data::new()),
+    }
+}
+
+/// The command out of what crossed the interlink, if the payload fits it and it lies within `blocks`.
+pub(super) fn from_wire(op: WireOp, payload: &Bytes, durable: bool, blocks: u64) -> Option<Op> {
+    let inside = |range: &BlockRange| !range.is_empty() && range.end().0 <= blocks;
+    let bytes = payload.len() as u64;
+    match op {
+        WireOp::Read(range) if inside(&range) && bytes == 0 => Some(Op::Read { range }),
+        WireOp::Write(range) if inside(&range) && bytes == range.bytes() => {
+            Some(Op::Write { range, data: vec![payload.clone()], fua: durable })
+        }
+        WireOp::WriteSame { range, unmap }
+            if inside(&range) && bytes == u64::from(protocol::block::BLOCK_BYTES) =>
+        {
+            Some(Op::WriteSame { range, block: payload.clone(), unmap })
+        }
+        WireOp::CompareAndWrite(range) if inside(&range) && bytes == range.bytes() * 2 => {
+            let half = payload.len() / 2;
+            let (compare, write) = (vec![payload.slice(..half)], vec![payload.slice(half..)]);
+            Some(Op::CompareAndWrite { range, compare, write, fua: durable })
+        }
+        WireOp::Unmap(ranges) if bytes == 0 && disjoint(&ranges) && ranges.iter().all(inside) => {
+            Some(Op::Unmap { ranges })
+        }
+        WireOp::SynchronizeCache if bytes == 0 => Some(Op::SynchronizeCache),
+        _ => None,
+    }
+}
+
+fn disjoint(ranges: &[BlockRange]) -> bool {
+    let mut sorted: Vec<_> = ranges.iter().map(|range| (range.start.0, range.end().0)).collect();
+    sorted.sort_unstable();
+    sorted.windows(2).all(|pair| pair[0].1 <= pair[1].0)
+}
+
+/// The disk I/O that carries out a change; COMPARE AND WRITE has been compared by then.
+pub(super) fn to_disk(op: &Op) -> DiskIo {
+    match op {
+        Op::Read { range } => DiskIo::Read(*range),
+        Op::Write { range, data, .. } | Op::CompareAndWrite { range, write: data, .. } => {
+            DiskIo::Write { range: *range, data: data.clone() }
+        }
+        Op::WriteSame { range, block, unmap } if *unmap && is_zero(block) => DiskIo::Unmap(vec![*range]),
+        Op::WriteSame { range, block, .. } => DiskIo::WriteSame { range: *range, block: block.clone() },
+        Op::Unmap { ranges } => DiskIo::Unmap(ranges.clone()),
+        Op::SynchronizeCache => DiskIo::Flush,
+    }
+}
+
+/// True if all bytes are zero.
+pub(super) fn is_zero(data: &[u8]) -> bool {
+    let (words, rest) = data.as_chunks::<16>();
+    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
+}
+
+/// Compares two buffers in pieces; the byte offset of the first difference.
+pub(super) fn first_difference(left: &[Bytes], right: &[Bytes]) -> Option<u64> {
+    let left = left.iter().flat_map(|piece| piece.iter());
+    let right = right.iter().flat_map(|piece| piece.iter());
+    left.zip(right).position(|(a, b)| a != b).map(|at| at as u64)
+}
