@@ -9,7 +9,8 @@
 //! * TotalAHSLength is an explicit field (`total_ahs_length`, in 4-byte words) of [`ScsiCommand`] alone, the only
 //!   PDU for which additional header segments are defined; everywhere else it must be 0.
 //! * [`frame`] says from a header where in the byte stream the other segments, padding and digests lie;
-//!   [`ahs`] reads additional header segments, [`digest`] computes digests, [`text`] and [`keys`] read data segments.
+//!   [`ahs`] reads additional header segments, [`digest`] computes digests, [`text`] reads the data segments of
+//!   Login and Text PDUs, [`keys`] lists their keys, [`negotiation`] answers them.
 //!
 //! Reserved fields are sent as 0 and ignored on receipt; reserved values of defined fields are a [`DecodeError`]
 //! (RFC 7143 11: "Receipt of reserved code values in defined fields MUST be reported as a protocol error").
@@ -18,16 +19,21 @@ pub mod ahs;
 pub mod async_message;
 pub mod data_in;
 pub mod data_out;
+pub mod digest;
 pub mod error;
 mod field;
 pub mod frame;
+pub mod keys;
 pub mod login_request;
 pub mod login_response;
 pub mod logout_request;
 pub mod logout_response;
+pub mod names;
+pub mod negotiation;
 pub mod nop_in;
 pub mod nop_out;
 pub mod opcode;
+pub mod parameters;
 pub mod pdu;
 pub mod ready_to_transfer;
 pub mod reject;
@@ -41,6 +47,7 @@ pub mod task_management_request;
 pub mod task_management_response;
 #[cfg(test)]
 mod testing;
+pub mod text;
 pub mod text_request;
 pub mod text_response;
 
@@ -56,6 +63,7 @@ pub use logout_response::{LogoutResponse, LogoutResult};
 pub use nop_in::NopIn;
 pub use nop_out::NopOut;
 pub use opcode::Opcode;
+pub use parameters::Parameters;
 pub use pdu::{InitiatorPdu, TargetPdu};
 pub use ready_to_transfer::ReadyToTransfer;
 pub use reject::{Reject, RejectReason};
