@@ -1,1 +1,13 @@
-//! (head)
+//! What Twinlun's integration tests are made of: an initiator of its own, the simulated world, judges.
+//!
+//! * [`initiator`]: iSCSI from the host's side, written from RFC 7143 without the encoding under test.
+//! * [`workload`]: what hosts do, drawn from a seed, and block contents that tell who wrote them.
+//! * [`judge`]: decides from what hosts saw, and from the bytes of both copies, whether the appliance told the
+//!   truth. It shares nothing with the code under test.
+//! * [`world`]: two controllers under simulated time, disks and networks; the same seed gives the same trace.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "this crate is tests")]
+
+pub mod initiator;
+pub mod judge;
+pub mod random;

@@ -1,0 +1,174 @@
+//! Command descriptor blocks, built from SBC-3 and SPC-4, apart from the parser under test.
+
+/// A SCSI command as the initiator sends it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cdb(pub [u8; 16]);
+
+fn cdb(bytes: &[u8]) -> Cdb {
+    let mut whole = [0; 16];
+    whole[..bytes.len()].copy_from_slice(bytes);
+    Cdb(whole)
+}
+
+/// The 10-byte layout: LBA in bytes 2 to 5, a 16-bit length in bytes 7 and 8.
+fn ten(opcode: u8, flags: u8, lba: u32, length: u16) -> Cdb {
+    let [a, b, c, d] = lba.to_be_bytes();
+    let [e, f] = length.to_be_bytes();
+    cdb(&[opcode, flags, a, b, c, d, 0, e, f, 0])
+}
+
+/// The 16-byte layout: LBA in bytes 2 to 9, a 32-bit length in bytes 10 to 13.
+fn sixteen(opcode: u8, flags: u8, lba: u64, length: u32) -> Cdb {
+    let mut bytes = [0; 16];
+    bytes[0] = opcode;
+    bytes[1] = flags;
+    bytes[2..10].copy_from_slice(&lba.to_be_bytes());
+    bytes[10..14].copy_from_slice(&length.to_be_bytes());
+    Cdb(bytes)
+}
+
+fn fua_bit(fua: bool) -> u8 {
+    if fua { 0x08 } else { 0 }
+}
+
+impl Cdb {
+    /// TEST UNIT READY (SPC-4 6.47).
+    #[must_use]
+    pub fn test_unit_ready() -> Self {
+        cdb(&[0x00, 0, 0, 0, 0, 0])
+    }
+
+    /// INQUIRY (SPC-4 6.6); with a page, its vital product data.
+    #[must_use]
+    pub fn inquiry(page: Option<u8>, allocation: u16) -> Self {
+        let [high, low] = allocation.to_be_bytes();
+        cdb(&[0x12, u8::from(page.is_some()), page.unwrap_or(0), high, low, 0])
+    }
+
+    /// REPORT LUNS (SPC-4 6.33).
+    #[must_use]
+    pub fn report_luns(allocation: u32) -> Self {
+        let [a, b, c, d] = allocation.to_be_bytes();
+        cdb(&[0xa0, 0, 0, 0, 0, 0, a, b, c, d, 0, 0])
+    }
+
+    /// READ CAPACITY (16) (SBC-3 5.16).
+    #[must_use]
+    pub fn read_capacity_16() -> Self {
+        sixteen(0x9e, 0x10, 0, 32)
+    }
+
+    /// READ (10) (SBC-3 5.11).
+    #[must_use]
+    pub fn read_10(lba: u32, blocks: u16) -> Self {
+        ten(0x28, 0, lba, blocks)
+    }
+
+    /// READ (16) (SBC-3 5.13).
+    #[must_use]
+    pub fn read_16(lba: u64, blocks: u32) -> Self {
+        sixteen(0x88, 0, lba, blocks)
+    }
+
+    /// WRITE (10) (SBC-3 5.33).
+    #[must_use]
+    pub fn write_10(lba: u32, blocks: u16, fua: bool) -> Self {
+        ten(0x2a, fua_bit(fua), lba, blocks)
+    }
+
+    /// WRITE (16) (SBC-3 5.35).
+    #[must_use]
+    pub fn write_16(lba: u64, blocks: u32, fua: bool) -> Self {
+        sixteen(0x8a, fua_bit(fua), lba, blocks)
+    }
+
+    /// COMPARE AND WRITE (SBC-3 5.3): its data-out buffer is what to compare, then what to write.
+    #[must_use]
+    pub fn compare_and_write(lba: u64, blocks: u8) -> Self {
+        let mut whole = sixteen(0x89, 0, lba, 0);
+        whole.0[13] = blocks;
+        whole
+    }
+
+    /// WRITE SAME (10) (SBC-3 5.43).
+    #[must_use]
+    pub fn write_same_10(lba: u32, blocks: u16, unmap: bool) -> Self {
+        ten(0x41, if unmap { 0x08 } else { 0 }, lba, blocks)
+    }
+
+    /// WRITE SAME (16) (SBC-3 5.44).
+    #[must_use]
+    pub fn write_same_16(lba: u64, blocks: u32, unmap: bool) -> Self {
+        sixteen(0x93, if unmap { 0x08 } else { 0 }, lba, blocks)
+    }
+
+    /// UNMAP (SBC-3 5.28) of a parameter list of `bytes`; see [`unmap_list`].
+    #[must_use]
+    pub fn unmap(bytes: u16) -> Self {
+        ten(0x42, 0, 0, bytes)
+    }
+
+    /// SYNCHRONIZE CACHE (10) of the whole LUN (SBC-3 5.22).
+    #[must_use]
+    pub fn synchronize_cache_10() -> Self {
+        ten(0x35, 0, 0, 0)
+    }
+
+    /// SYNCHRONIZE CACHE (16) of the whole LUN (SBC-3 5.23).
+    #[must_use]
+    pub fn synchronize_cache_16() -> Self {
+        sixteen(0x91, 0, 0, 0)
+    }
+}
+
+/// The parameter list of UNMAP (SBC-3 5.28.2) for ranges of (first block, blocks).
+#[must_use]
+pub fn unmap_list(ranges: &[(u64, u32)]) -> Vec<u8> {
+    let descriptors = u16::try_from(ranges.len() * 16).unwrap_or(u16::MAX);
+    let mut list = Vec::new();
+    list.extend_from_slice(&(descriptors.saturating_add(6)).to_be_bytes());
+    list.extend_from_slice(&descriptors.to_be_bytes());
+    list.extend_from_slice(&[0; 4]);
+    for (lba, blocks) in ranges {
+        list.extend_from_slice(&lba.to_be_bytes());
+        list.extend_from_slice(&blocks.to_be_bytes());
+        list.extend_from_slice(&[0; 4]);
+    }
+    list
+}
+
+/// The LUN field of a PDU (SAM-5 4.7.3): peripheral addressing below 256, flat space addressing above.
+#[must_use]
+pub fn lun_field(number: u16) -> [u8; 8] {
+    let [high, low] = number.to_be_bytes();
+    if number < 256 { [0, low, 0, 0, 0, 0, 0, 0] } else { [0x40 | high, low, 0, 0, 0, 0, 0, 0] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_descriptor_blocks_have_their_fields_where_the_standard_puts_them() {
+        let rows: [(Cdb, &[u8]); 7] = [
+            (Cdb::read_10(0x0102_0304, 0x0506), &[0x28, 0, 1, 2, 3, 4, 0, 5, 6, 0]),
+            (Cdb::write_10(1, 8, true), &[0x2a, 8, 0, 0, 0, 1, 0, 0, 8, 0]),
+            (Cdb::read_16(0x0102, 3), &[0x88, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 3, 0, 0]),
+            (Cdb::compare_and_write(9, 1), &[0x89, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0]),
+            (Cdb::write_same_16(5, 6, true), &[0x93, 8, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0]),
+            (Cdb::unmap(24), &[0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0]),
+            (Cdb::inquiry(Some(0x83), 255), &[0x12, 1, 0x83, 0, 255, 0]),
+        ];
+        for (built, expected) in rows {
+            assert_eq!(&built.0[..expected.len()], expected);
+        }
+    }
+
+    #[test]
+    fn an_unmap_list_counts_its_own_bytes() {
+        let list = unmap_list(&[(7, 8), (100, 1)]);
+        assert_eq!(list.len(), 40);
+        assert_eq!(&list[..8], [0, 38, 0, 32, 0, 0, 0, 0]);
+        assert_eq!(&list[8..24], [0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 8, 0, 0, 0, 0]);
+    }
+}
