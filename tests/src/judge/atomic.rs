@@ -112,8 +112,7 @@ impl Before {
         let row = |a: &&Operation| {
             let mut row = vec![0; words];
             for (at, b) in operations.iter().enumerate() {
-                if a.returned < b.invoked && (a.may_write() || a.kind == Kind::Read || a.returned < u64::MAX)
-                {
+                if a.returned < b.invoked {
                     row[at / 64] |= 1 << (at % 64);
                 }
             }
