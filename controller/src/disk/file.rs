@@ -85,6 +85,29 @@ impl VolumeFile {
         if let Some(result) = self.do_now(&io) {
             return Some(result);
         }
+        self.submit_to_pool(io, done)
+    }
+
+    /// Submits disk I/O for a thread that must not wait for a disk: nothing is done at once.
+    pub fn submit_pooled(
+        self: &Arc<Self>,
+        io: DiskIo,
+        done: impl FnOnce(DiskResult) + Send + 'static,
+    ) -> Option<DiskResult> {
+        if let Err(error) = self.check(&io) {
+            return Some(Err(error));
+        }
+        if matches!(io, DiskIo::Flush) {
+            return self.submit_flush(Box::new(done));
+        }
+        self.submit_to_pool(io, done)
+    }
+
+    fn submit_to_pool(
+        self: &Arc<Self>,
+        io: DiskIo,
+        done: impl FnOnce(DiskResult) + Send + 'static,
+    ) -> Option<DiskResult> {
         let volume = Arc::clone(self);
         match self.lane.submit(Box::new(move || done(volume.perform(io)))) {
             Ok(()) => None,

@@ -133,6 +133,7 @@ impl Shared {
 }
 
 /// One volume's way into the pool.
+#[derive(Clone)]
 pub struct Lane {
     index: usize,
     shared: Arc<Shared>,

@@ -61,6 +61,11 @@ impl VolumePlace {
         options.open(self.path())
     }
 
+    /// The largest LUN, in logical blocks, that what lies there has room for.
+    pub fn room_blocks(&self) -> io::Result<u64> {
+        Ok(blocks_that_fit(File::open(self.path())?.seek(SeekFrom::End(0))?))
+    }
+
     /// What lies there; with the open file if it is a volume of ours.
     pub fn scan(&self) -> io::Result<(VolumeFound, Option<File>)> {
         let file = match self.open() {
@@ -312,6 +317,7 @@ mod tests {
         file.write_all_at(b"\0", (1 << 20) - 1).unwrap();
         let too_large = Superblock { blocks: blocks_that_fit(5 << 20) + 1, ..SUPERBLOCK };
         assert_eq!(device.create(&too_large).unwrap_err(), DiskError::Full);
+        assert_eq!(device.room_blocks().unwrap(), blocks_that_fit(5 << 20));
         device.create(&SUPERBLOCK).unwrap();
         assert_eq!(found(&device), VolumeFound::Open(SUPERBLOCK));
         assert_eq!(file.metadata().unwrap().len(), 5 << 20);

@@ -1,1 +1,211 @@
 //! The product around the cores: workers, sockets of the interlink, disks, state store.
+//!
+//! [`Appliance::start`] starts one or both controllers in this process. They share workers and disk threads;
+//! each has a control thread of its own, on which nothing ever waits for a disk: ticks, liveness and the control
+//! connection of the interlink run there.
+//!
+//! * [`workers`]: threads that run connections and bridges; [`cork`]: one write per socket and batch.
+//! * `interlink`, `link`, `frames`: the connections to the peer.
+//! * [`world`]: what the controller asks of the outside; `alarm`: when it is called.
+//! * `control`: the socket that answers the command line.
+
+mod alarm;
+mod control;
+pub mod cork;
+mod frames;
+mod interlink;
+mod link;
+mod portals;
+mod start;
+pub mod workers;
+pub mod world;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use controller::disk::buffers::BufferPool;
+use controller::disk::pool::DiskPool;
+use controller::plan::{BRIDGES_MAX, Side};
+use controller::status::ControllerStatus;
+use controller::unit::Controller;
+use controller::volume::lock::{LockError, StateLock};
+use controller::volume::store::StoreError;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::workers::Workers;
+use self::world::ProductWorld;
+use crate::config::Config;
+
+/// How long a clean end may take.
+pub const STOP_WITHIN: Duration = Duration::from_secs(30);
+
+/// How often a clean end is looked for.
+const STOP_LOOKED_FOR_EVERY: Duration = Duration::from_millis(5);
+
+/// Why a controller cannot start. Nothing on any volume was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state folder cannot be made or used.
+    #[error("the state folder {} cannot be used: {source}", path.display())]
+    StateFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody else runs this controller.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The control state cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A volume cannot be opened.
+    #[error("the volume {} cannot be opened: {source}", path.display())]
+    Volume {
+        /// Its file or device.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// An address or socket cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address, or the path of the socket.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Threads or their runtime cannot be started.
+    #[error("no threads can be started: {0}")]
+    Threads(io::Error),
+}
+
+/// The controllers that run in this process.
+pub struct Appliance {
+    // In the order in which they end: what runs tasks, the controllers, the disks.
+    workers: Arc<Workers>,
+    controllers: Vec<Running>,
+    _pool: DiskPool,
+}
+
+/// One controller that runs.
+struct Running {
+    _control: Workers,
+    controller: Arc<Controller<ProductWorld>>,
+    control_socket: PathBuf,
+    _lock: StateLock,
+}
+
+/// How a clean end went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stopped {
+    /// Everything is flushed and marked clean.
+    Clean,
+    /// It took longer than [`STOP_WITHIN`], or a second signal came: the next start treats it as a crash.
+    Unclean,
+}
+
+/// What all controllers of this process share.
+struct Shared<'a> {
+    config: &'a Config,
+    workers: Arc<Workers>,
+    buffers: BufferPool,
+    pool: &'a DiskPool,
+}
+
+impl Appliance {
+    /// Starts these controllers of the configuration, with one worker per processor.
+    pub fn start(config: &Config, sides: &[Side]) -> Result<Self, StartError> {
+        let processors = std::thread::available_parallelism().map_or(1, |processors| processors.get());
+        Self::start_with_workers(config, sides, processors)
+    }
+
+    /// Starts these controllers with that many workers, at least one and at most [`BRIDGES_MAX`].
+    pub fn start_with_workers(config: &Config, sides: &[Side], workers: usize) -> Result<Self, StartError> {
+        let count = workers.clamp(1, usize::from(BRIDGES_MAX));
+        let workers = Arc::new(Workers::start(count).map_err(StartError::Threads)?);
+        let pool = DiskPool::start().map_err(StartError::Threads)?;
+        let buffers = BufferPool::default();
+        let shared = Shared { config, workers: Arc::clone(&workers), buffers, pool: &pool };
+        let controllers = sides.iter().map(|side| shared.start(*side)).collect::<Result<_, _>>()?;
+        Ok(Self { workers, controllers, _pool: pool })
+    }
+
+    /// What the controllers of this process say of themselves.
+    #[must_use]
+    pub fn status(&self) -> Vec<ControllerStatus> {
+        self.controllers.iter().map(|running| running.controller.status()).collect()
+    }
+
+    /// Runs until SIGTERM or SIGINT, then ends cleanly; a second signal ends at once.
+    pub fn run_until_signal(self) -> io::Result<Stopped> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let (mut terminate, mut interrupt) =
+                (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+            tracing::info!("ending: hosts' commands in flight finish, then everything is flushed");
+            self.begin_stop();
+            let again = async {
+                tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+            };
+            let ended =
+                tokio::select! { ended = self.stopped_in_time() => ended, () = again => Stopped::Unclean };
+            Ok(ended)
+        })
+    }
+
+    /// Ends cleanly: commands in flight finish, everything is flushed.
+    #[must_use]
+    pub fn stop(self) -> Stopped {
+        self.begin_stop();
+        let begun = Instant::now();
+        while !self.stopped() {
+            if begun.elapsed() > STOP_WITHIN {
+                return Stopped::Unclean;
+            }
+            std::thread::sleep(STOP_LOOKED_FOR_EVERY);
+        }
+        Stopped::Clean
+    }
+
+    fn begin_stop(&self) {
+        for running in &self.controllers {
+            let _batch = cork::Batch::begin();
+            running.controller.stop();
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.controllers.iter().all(|running| running.controller.stopped())
+    }
+
+    async fn stopped_in_time(&self) -> Stopped {
+        let begun = Instant::now();
+        while !self.stopped() {
+            if begun.elapsed() > STOP_WITHIN {
+                return Stopped::Unclean;
+            }
+            tokio::time::sleep(STOP_LOOKED_FOR_EVERY).await;
+        }
+        Stopped::Clean
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.count()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A socket that stays behind does no harm: the next start replaces it.
+        let _gone_already = std::fs::remove_file(&self.control_socket);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! The control socket of a controller: one line asks, one line of JSON answers.
+//!
+//! `status` answers with the controller's status. Anything else answers `{"error": ...}`.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use controller::unit::Controller;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{sleep, timeout};
+
+use super::world::ProductWorld;
+
+/// Bytes of one request at most.
+const REQUEST_BYTES_MAX: u64 = 4096;
+
+/// Connections at a time at most; more are closed.
+const CLIENTS_MAX: usize = 32;
+
+/// A connection that asks nothing for this long is closed.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// Answers on the control socket, for ever.
+pub(super) async fn serve(
+    listener: std::os::unix::net::UnixListener,
+    controller: Arc<Controller<ProductWorld>>,
+) {
+    let listener = match UnixListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!("the control socket cannot be served: {error}"),
+    };
+    let clients = Rc::new(Cell::new(0));
+    loop {
+        let client = match listener.accept().await {
+            Ok((client, _)) => client,
+            Err(error) => {
+                tracing::warn!("the control socket cannot accept a connection: {error}");
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        if clients.get() >= CLIENTS_MAX {
+            continue;
+        }
+        clients.set(clients.get() + 1);
+        let (clients, controller) = (Rc::clone(&clients), Arc::clone(&controller));
+        tokio::task::spawn_local(async move {
+            if let Err(error) = talk(client, &controller).await {
+                tracing::debug!("a connection to the control socket ended: {error}");
+            }
+            clients.set(clients.get() - 1);
+        });
+    }
+}
+
+async fn talk(client: UnixStream, controller: &Controller<ProductWorld>) -> io::Result<()> {
+    let mut client = BufReader::new(client);
+    loop {
+        let mut request = String::new();
+        let mut line = (&mut client).take(REQUEST_BYTES_MAX);
+        if timeout(IDLE_MAX, line.read_line(&mut request)).await?? == 0 {
+            return Ok(());
+        }
+        let mut line = answer(request.trim(), controller);
+        line.push('\n');
+        timeout(IDLE_MAX, client.write_all(line.as_bytes())).await??;
+    }
+}
+
+fn answer(request: &str, controller: &Controller<ProductWorld>) -> String {
+    let answer = match request {
+        "status" => serde_json::to_value(controller.status())
+            .unwrap_or_else(|error| json!({ "error": error.to_string() })),
+        _ => json!({ "error": "this controller knows only the request: status" }),
+    };
+    answer.to_string()
+}

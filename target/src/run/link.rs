@@ -1,0 +1,300 @@
+//! The sending side of one interlink connection, and the table of all of one controller.
+//!
+//! Whoever appends a frame also writes, unless a batch is open on its thread or somebody is writing already; no
+//! lock is held across the system call. What does not fit waits until the link's own task says there is room.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::{Buf, Bytes};
+use controller::world::{Frame, LinkId};
+use parking_lot::{Mutex, RwLock};
+use socket2::SockRef;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Notify;
+
+use super::cork::{self, Due, Flush};
+use super::workers::{ThreadKind, thread_kind};
+
+/// Bytes that wait to be sent on one link at most: above the credits of all classes, so that a link with more
+/// has a peer that does not keep to them, and is closed.
+const LINK_QUEUE_BYTES_MAX: usize = 256 << 20;
+
+/// Pieces of one vectored write at most.
+const WRITE_PIECES_MAX: usize = 64;
+
+/// One open connection of the interlink.
+pub(super) struct Link {
+    /// Its name.
+    pub(super) id: LinkId,
+    socket: OwnedWriteHalf,
+    queue: Mutex<Queue>,
+    /// Told when the socket is full.
+    full: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// What a write has left over; goes first.
+    unsent: VecDeque<Bytes>,
+    /// What was appended since.
+    appended: VecDeque<Bytes>,
+    bytes: usize,
+    state: State,
+    closing: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    /// Nobody writes.
+    #[default]
+    Idle,
+    /// Somebody writes, and will see what is appended meanwhile.
+    Writing,
+    /// The socket is full.
+    Full,
+    /// Nothing is sent any more.
+    Dead,
+}
+
+impl Link {
+    pub(super) fn new(id: LinkId, socket: OwnedWriteHalf) -> Self {
+        Self { id, socket, queue: Mutex::default(), full: Notify::new() }
+    }
+
+    /// Appends a frame. True if it must now be flushed.
+    fn append(&self, frame: Frame) -> bool {
+        let mut queue = self.queue.lock();
+        if queue.state == State::Dead || queue.closing {
+            return false;
+        }
+        let pieces = std::iter::once(frame.head).chain(frame.payload);
+        for piece in pieces.filter(|piece| !piece.is_empty()) {
+            queue.bytes += piece.len();
+            queue.appended.push_back(piece);
+        }
+        if queue.bytes > LINK_QUEUE_BYTES_MAX {
+            tracing::error!("the peer does not take what it is sent; the connection is closed");
+            self.die(&mut queue);
+            return false;
+        }
+        queue.state == State::Idle
+    }
+
+    /// Closes the link once everything appended was sent.
+    fn close(&self) {
+        let mut queue = self.queue.lock();
+        queue.closing = true;
+        if queue.state == State::Idle && queue.bytes == 0 {
+            self.die(&mut queue);
+        }
+    }
+
+    /// Closes the link at once.
+    pub(super) fn end(&self) {
+        self.die(&mut self.queue.lock());
+    }
+
+    fn die(&self, queue: &mut Queue) {
+        *queue = Queue { state: State::Dead, ..Queue::default() };
+        // The reader notices, and tells the controller.
+        if let Err(error) = SockRef::from(self.socket.as_ref()).shutdown(Shutdown::Both) {
+            tracing::trace!(%error, "a link was closed already");
+        }
+        self.full.notify_one();
+    }
+
+    /// Waits until the socket is full, then until there is room, and goes on sending; for the link's own task.
+    /// Returns when nothing can be sent any more.
+    pub(super) async fn keep_sending(self: Arc<Self>) {
+        loop {
+            match self.state() {
+                State::Dead => return,
+                State::Full => {
+                    if self.socket.writable().await.is_err() {
+                        return self.end();
+                    }
+                    let mut queue = self.queue.lock();
+                    if queue.state == State::Full {
+                        queue.state = State::Idle;
+                    }
+                    drop(queue);
+                    self.flush();
+                }
+                State::Idle | State::Writing => self.full.notified().await,
+            }
+        }
+    }
+
+    fn state(&self) -> State {
+        self.queue.lock().state
+    }
+
+    /// Writes until nothing is left or the socket is full.
+    fn write(&self, pieces: &mut VecDeque<Bytes>) -> io::Result<usize> {
+        let mut sent = 0;
+        while !pieces.is_empty() {
+            let mut slices = [IoSlice::new(&[]); WRITE_PIECES_MAX];
+            let mut count = 0;
+            for (slice, piece) in slices.iter_mut().zip(pieces.iter()) {
+                *slice = IoSlice::new(piece);
+                count += 1;
+            }
+            let written = match self.socket.try_write_vectored(slices.get(..count).unwrap_or_default()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            };
+            sent += written;
+            take_front(pieces, written);
+        }
+        Ok(sent)
+    }
+}
+
+/// Takes the first `bytes` bytes off.
+fn take_front(pieces: &mut VecDeque<Bytes>, mut bytes: usize) {
+    while let Some(piece) = pieces.front_mut() {
+        if piece.len() > bytes {
+            piece.advance(bytes);
+            return;
+        }
+        bytes -= piece.len();
+        pieces.pop_front();
+    }
+}
+
+impl Flush for Link {
+    fn flush(&self) {
+        let mut queue = self.queue.lock();
+        if queue.state != State::Idle {
+            return;
+        }
+        loop {
+            if queue.unsent.is_empty() {
+                let Queue { unsent, appended, .. } = &mut *queue;
+                std::mem::swap(unsent, appended);
+            }
+            if queue.unsent.is_empty() {
+                queue.state = State::Idle;
+                if queue.closing {
+                    self.die(&mut queue);
+                }
+                return;
+            }
+            let mut pieces = std::mem::take(&mut queue.unsent);
+            queue.state = State::Writing;
+            let written = parking_lot::MutexGuard::unlocked(&mut queue, || self.write(&mut pieces));
+            if queue.state == State::Dead {
+                return;
+            }
+            let Ok(sent) = written else { return self.die(&mut queue) };
+            queue.bytes = queue.bytes.saturating_sub(sent);
+            // Also keeps the deque's memory when it was emptied.
+            queue.unsent = pieces;
+            if !queue.unsent.is_empty() {
+                queue.state = State::Full;
+                return self.full.notify_one();
+            }
+        }
+    }
+}
+
+/// All open links of one controller.
+pub(super) struct LinkTable {
+    links: RwLock<BTreeMap<LinkId, Arc<Link>>>,
+    /// The bridges this controller has dialed, by worker.
+    bridges: Vec<RwLock<Option<Arc<Link>>>>,
+    last_id: AtomicU32,
+}
+
+impl LinkTable {
+    pub(super) fn new(bridges: usize) -> Self {
+        Self {
+            links: RwLock::default(),
+            bridges: (0..bridges).map(|_| RwLock::default()).collect(),
+            last_id: AtomicU32::new(0),
+        }
+    }
+
+    /// Adds a link, under an id that was never used.
+    pub(super) fn add(&self, socket: OwnedWriteHalf) -> Arc<Link> {
+        let id = LinkId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1);
+        let link = Arc::new(Link::new(id, socket));
+        self.links.write().insert(id, Arc::clone(&link));
+        link
+    }
+
+    /// How many links are open.
+    pub(super) fn count(&self) -> usize {
+        self.links.read().len()
+    }
+
+    /// From now on frames for any bridge may use this one. Only after the controller has greeted on it.
+    pub(super) fn bridge_up(&self, worker: usize, link: &Arc<Link>) {
+        if let Some(bridge) = self.bridges.get(worker) {
+            *bridge.write() = Some(Arc::clone(link));
+        }
+    }
+
+    /// Forgets a link.
+    pub(super) fn remove(&self, link: &Arc<Link>) {
+        for bridge in &self.bridges {
+            let mut bridge = bridge.write();
+            if bridge.as_ref().is_some_and(|up| Arc::ptr_eq(up, link)) {
+                *bridge = None;
+            }
+        }
+        self.links.write().remove(&link.id);
+        link.end();
+    }
+
+    /// Sends a frame on a link; it vanishes if the link is gone.
+    pub(super) fn send(&self, id: LinkId, frame: Frame) {
+        let link = self.links.read().get(&id).cloned();
+        if let Some(link) = link {
+            send(link, frame);
+        }
+    }
+
+    /// Sends a frame on the bridge of the calling worker, or on any other.
+    pub(super) fn send_on_any_bridge(&self, frame: Frame) {
+        let own = match thread_kind() {
+            ThreadKind::Worker(index) => index,
+            ThreadKind::Control | ThreadKind::Other => 0,
+        };
+        let bridge = |index: &RwLock<Option<Arc<Link>>>| index.read().clone();
+        let found = self.bridges.get(own).and_then(bridge).or_else(|| self.bridges.iter().find_map(bridge));
+        match found {
+            Some(link) => send(link, frame),
+            None => tracing::debug!("a frame found no bridge"),
+        }
+    }
+
+    /// Closes a link after what was sent on it.
+    pub(super) fn close(&self, id: LinkId) {
+        let link = self.links.read().get(&id).cloned();
+        if let Some(link) = link {
+            link.flush();
+            link.close();
+        }
+    }
+}
+
+fn send(link: Arc<Link>, frame: Frame) {
+    if !link.append(frame) {
+        return;
+    }
+    let output: Arc<dyn Flush> = link;
+    if !cork::flush_at_end(&output, Due::BeforeDisk) {
+        output.flush();
+    }
+}
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

@@ -1,0 +1,42 @@
+//! Accepting hosts: each connection goes to a worker and stays there.
+
+use std::net::TcpListener;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::workers::Workers;
+use super::world::ProductWorld;
+use crate::frontend::Frontend;
+
+/// The rest after a connection could not be accepted.
+const REST: Duration = Duration::from_millis(100);
+
+/// Accepts connections of hosts on one portal, for ever.
+pub(super) async fn accept(
+    listener: TcpListener,
+    workers: Weak<Workers>,
+    frontend: Arc<Frontend<ProductWorld>>,
+) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!("a portal cannot be served: {error}"),
+    };
+    loop {
+        let accepted = listener.accept().await.and_then(|(socket, _)| socket.into_std());
+        let socket = match accepted {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!("a portal cannot accept a connection: {error}");
+                sleep(REST).await;
+                continue;
+            }
+        };
+        let Some(workers) = workers.upgrade() else { return };
+        let frontend = Arc::clone(&frontend);
+        workers.spawn(workers.next(), move || async move {
+            drop((frontend, socket));
+        });
+    }
+}

@@ -1,0 +1,229 @@
+//! Starting one controller: lock, state, volumes, sockets, then the tasks that run it.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::{Arc, OnceLock, Weak};
+
+use controller::plan::{Plan, Side};
+use controller::unit::{Controller, LinkKind, Restored};
+use controller::volume::files::{VolumePlace, make_state_folder};
+use controller::volume::lock::StateLock;
+use controller::volume::store::Store;
+use controller::volume::superblock::VolumeFound;
+use controller::world::VolumeIndex;
+
+use super::alarm::{self, Alarm};
+use super::interlink::Interlink;
+use super::link::LinkTable;
+use super::workers::Workers;
+use super::world::{ProductWorld, VolumeSlot};
+use super::{Running, Shared, StartError, control, portals};
+use crate::config::{Config, Lun, to_plan};
+use crate::frontend::{Frontend, FrontendConfig, PortalGroup};
+use crate::sessions::Sessions;
+
+/// Every socket one controller listens on.
+struct Sockets {
+    portals: Vec<TcpListener>,
+    interlink: Vec<TcpListener>,
+    control: UnixListener,
+}
+
+/// What one controller and its sockets share.
+struct Surroundings {
+    links: Arc<LinkTable>,
+    alarm: Arc<Alarm>,
+    sessions: Arc<Sessions>,
+}
+
+/// One volume as it was found.
+struct Scanned {
+    place: Option<VolumePlace>,
+    found: VolumeFound,
+    file: Option<fs::File>,
+}
+
+impl Shared<'_> {
+    /// Starts one controller.
+    pub(super) fn start(&self, side: Side) -> Result<Running, StartError> {
+        let config = self.config;
+        let folder = config.state_folder(side);
+        make_state_folder(&folder)
+            .map_err(|source| StartError::StateFolder { path: folder.clone(), source })?;
+        let lock = StateLock::take(&folder)?;
+        let sockets = Sockets::open(config, side)?;
+        let (store, records) = Store::open(&folder.join("control.redb"))?;
+        let scanned = config.luns.iter().map(|lun| scan(config, lun, side)).collect::<Result<Vec<_>, _>>()?;
+        let plan = self.plan(side, &scanned)?;
+        let restored = Restored { records, volumes: scanned.iter().map(|volume| volume.found).collect() };
+        let surroundings = Surroundings {
+            links: Arc::new(LinkTable::new(self.workers.count())),
+            alarm: Arc::default(),
+            sessions: Arc::default(),
+        };
+        let controller = Arc::new_cyclic(|controller| {
+            let world = self.world(controller.clone(), &surroundings, store, scanned);
+            Controller::new(world, plan, restored)
+        });
+        let control = Workers::start_control(&config.controller(side).name).map_err(StartError::Threads)?;
+        self.run(side, sockets, &control, &controller, surroundings);
+        let control_socket = config.control_socket(side);
+        Ok(Running { _control: control, controller, control_socket, _lock: lock })
+    }
+
+    /// The world of one controller, with the volumes that are there.
+    fn world(
+        &self,
+        controller: Weak<Controller<ProductWorld>>,
+        surroundings: &Surroundings,
+        store: Store,
+        scanned: Vec<Scanned>,
+    ) -> ProductWorld {
+        let slot = |volume: &Scanned| VolumeSlot {
+            place: volume.place.clone(),
+            lane: self.pool.lane(),
+            open: OnceLock::new(),
+        };
+        let world = ProductWorld {
+            controller,
+            volumes: scanned.iter().map(slot).collect(),
+            buffers: self.buffers.clone(),
+            store,
+            links: Arc::clone(&surroundings.links),
+            sessions: Arc::clone(&surroundings.sessions),
+            alarm: Arc::clone(&surroundings.alarm),
+        };
+        for (index, volume) in (0..).zip(scanned) {
+            if let (Some(file), VolumeFound::Open(superblock)) = (volume.file, volume.found) {
+                world.opened(VolumeIndex(index), file, superblock.blocks);
+            }
+        }
+        world
+    }
+
+    /// What the controller is told of the configuration. Where a device decides the size of a LUN, this
+    /// controller's does, until there is a superblock.
+    fn plan(&self, side: Side, scanned: &[Scanned]) -> Result<Plan, StartError> {
+        let mut plan = to_plan(self.config, side);
+        plan.bridges = u16::try_from(self.workers.count()).unwrap_or(u16::MAX);
+        for (lun, volume) in plan.luns.iter_mut().zip(scanned) {
+            if let (0, VolumeFound::Blank, Some(place)) = (lun.blocks, volume.found, &volume.place) {
+                lun.blocks = place.room_blocks().map_err(|source| unusable(place, source))?;
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Starts the tasks of a controller.
+    fn run(
+        &self,
+        side: Side,
+        sockets: Sockets,
+        control: &Workers,
+        controller: &Arc<Controller<ProductWorld>>,
+        surroundings: Surroundings,
+    ) {
+        let Surroundings { links, alarm, sessions } = surroundings;
+        let interlink = Arc::new(Interlink {
+            controller: Arc::clone(controller),
+            links,
+            workers: Arc::downgrade(&self.workers),
+            buffers: self.buffers.clone(),
+            peer: self.config.controller(side.peer()).interlink.clone(),
+        });
+        let caller = Arc::clone(controller);
+        control.spawn(0, move || alarm::call(caller, alarm));
+        for listener in sockets.interlink {
+            let interlink = Arc::clone(&interlink);
+            control.spawn(0, move || interlink.accept(listener));
+        }
+        if side == Side::First {
+            let interlink = Arc::clone(&interlink);
+            control.spawn(0, move || interlink.keep_dialed(LinkKind::Control));
+        }
+        for worker in 0..self.workers.count() {
+            let (interlink, number) = (Arc::clone(&interlink), u16::try_from(worker).unwrap_or(u16::MAX));
+            self.workers.spawn(worker, move || interlink.keep_dialed(LinkKind::Bridge(number)));
+        }
+        let frontend = Arc::new(Frontend {
+            config: frontend_config(self.config, side),
+            controller: Arc::clone(controller),
+            sessions,
+        });
+        for listener in sockets.portals {
+            let (workers, frontend) = (Arc::downgrade(&self.workers), Arc::clone(&frontend));
+            self.workers.spawn(0, move || portals::accept(listener, workers, frontend));
+        }
+        let answering = Arc::clone(controller);
+        self.workers.spawn(0, move || control::serve(sockets.control, answering));
+    }
+}
+
+fn scan(config: &Config, lun: &Lun, side: Side) -> Result<Scanned, StartError> {
+    let Some(path) = config.volume_path(lun, side) else {
+        return Ok(Scanned { place: None, found: VolumeFound::Missing, file: None });
+    };
+    let place = if lun.device.is_some() { VolumePlace::Device(path) } else { VolumePlace::File(path) };
+    let (found, file) = place.scan().map_err(|source| unusable(&place, source))?;
+    Ok(Scanned { place: Some(place), found, file })
+}
+
+fn unusable(place: &VolumePlace, source: io::Error) -> StartError {
+    StartError::Volume { path: place.path().to_owned(), source }
+}
+
+fn frontend_config(config: &Config, side: Side) -> FrontendConfig {
+    let group = |side: Side| PortalGroup { tag: tag(side), addresses: config.controller(side).addresses() };
+    FrontendConfig {
+        iqn: config.appliance.iqn.clone(),
+        portal_groups: vec![group(Side::First), group(Side::Second)],
+        own_group: tag(side),
+    }
+}
+
+/// The target portal group tag of a controller.
+const fn tag(side: Side) -> u16 {
+    match side {
+        Side::First => 1,
+        Side::Second => 2,
+    }
+}
+
+impl Sockets {
+    fn open(config: &Config, side: Side) -> Result<Self, StartError> {
+        let own = config.controller(side);
+        Ok(Self {
+            portals: own.portals.iter().map(listen).collect::<Result<_, _>>()?,
+            interlink: own.interlink.iter().map(listen).collect::<Result<_, _>>()?,
+            control: listen_locally(&config.control_socket(side))?,
+        })
+    }
+}
+
+fn listen(address: &SocketAddr) -> Result<TcpListener, StartError> {
+    let listener = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listener.map_err(|source| StartError::Listen { address: address.to_string(), source })
+}
+
+/// Listens on a socket that only its owner may use. One that an earlier run left behind is replaced: whoever
+/// holds the lock of the state folder is alone.
+fn listen_locally(path: &Path) -> Result<UnixListener, StartError> {
+    let open = || {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    open().map_err(|source| StartError::Listen { address: path.display().to_string(), source })
+}

@@ -1,0 +1,161 @@
+//! The product's world: the system's clock, files and devices, sockets.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use controller::command::{NexusId, Outcome, TaskTag};
+use controller::disk::buffers::BufferPool;
+use controller::disk::file::VolumeFile;
+use controller::disk::pool::Lane;
+use controller::disk::{DiskError, DiskIo, DiskResult};
+use controller::time::Time;
+use controller::unit::Controller;
+use controller::volume::files::VolumePlace;
+use controller::volume::store::Store;
+use controller::volume::superblock::Superblock;
+use controller::world::{Frame, LinkId, Ticket, Via, VolumeIndex, World};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::alarm::Alarm;
+use super::cork::{self, Batch};
+use super::link::LinkTable;
+use super::workers::{ThreadKind, thread_kind};
+use crate::sessions::Sessions;
+
+/// The world of one controller.
+pub struct ProductWorld {
+    /// The controller that lives in it.
+    pub(super) controller: Weak<Controller<Self>>,
+    /// One for every LUN of the plan.
+    pub(super) volumes: Vec<VolumeSlot>,
+    pub(super) buffers: BufferPool,
+    pub(super) store: Store,
+    pub(super) links: Arc<LinkTable>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) alarm: Arc<Alarm>,
+}
+
+/// Where one volume is, or will be.
+pub(super) struct VolumeSlot {
+    /// `None` if this controller keeps no copy of the LUN.
+    pub(super) place: Option<VolumePlace>,
+    pub(super) lane: Lane,
+    pub(super) open: OnceLock<Arc<VolumeFile>>,
+}
+
+/// CLOCK_BOOTTIME.
+pub(super) fn now() -> Time {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Time(seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0)))
+}
+
+impl ProductWorld {
+    fn slot(&self, volume: VolumeIndex) -> Option<&VolumeSlot> {
+        self.volumes.get(usize::from(volume.0))
+    }
+}
+
+/// Tells the controller, if it is still there, of something that is complete; what it then does is one batch.
+fn tell(
+    controller: Weak<Controller<ProductWorld>>,
+    event: impl FnOnce(&Controller<ProductWorld>) + Send + 'static,
+) -> impl FnOnce() + Send + 'static {
+    move || {
+        if let Some(controller) = controller.upgrade() {
+            let _batch = Batch::begin();
+            event(&controller);
+        }
+    }
+}
+
+impl World for ProductWorld {
+    fn now(&self) -> Time {
+        now()
+    }
+
+    fn random(&self) -> u128 {
+        let mut bytes = [0; 16];
+        // The kernel's generator fails only before it was seeded, early at boot.
+        while let Err(error) = getrandom::fill(&mut bytes) {
+            tracing::error!("the system has no random numbers: {error}");
+            std::thread::yield_now();
+        }
+        u128::from_ne_bytes(bytes)
+    }
+
+    fn wake_at(&self, at: Time) {
+        self.alarm.set(at);
+    }
+
+    fn send(&self, via: Via, frame: Frame) {
+        match via {
+            Via::Link(link) => self.links.send(link, frame),
+            Via::AnyBridge => self.links.send_on_any_bridge(frame),
+        }
+    }
+
+    fn close(&self, link: LinkId) {
+        self.links.close(link);
+    }
+
+    fn submit(&self, volume: VolumeIndex, io: DiskIo, ticket: Ticket) -> Option<DiskResult> {
+        let Some(file) = self.slot(volume).and_then(|slot| slot.open.get()) else {
+            return Some(Err(DiskError::Absent));
+        };
+        let controller = self.controller.clone();
+        let done = move |result: DiskResult| tell(controller, move |unit| unit.on_disk(ticket, result))();
+        if thread_kind() == ThreadKind::Control {
+            return file.submit_pooled(io, done);
+        }
+        if matches!(io, DiskIo::Write { .. }) && cork::bridges_wait() {
+            let file = Arc::clone(file);
+            cork::after_bridges(move || {
+                let later = done.clone();
+                if let Some(result) = file.submit(io, later) {
+                    done(result);
+                }
+            });
+            return None;
+        }
+        file.submit(io, done)
+    }
+
+    fn persist(&self, key: &'static str, record: Vec<u8>, ticket: Ticket) {
+        self.store.persist(
+            key,
+            record,
+            Box::new(tell(self.controller.clone(), move |unit| unit.on_persisted(ticket))),
+        );
+    }
+
+    fn create_volume(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
+        let controller = self.controller.clone();
+        let Some(slot) = self.slot(volume) else { return };
+        let place = slot.place.clone();
+        let job = move || {
+            let made = place.map_or(Err(DiskError::Absent), |place| place.create(&superblock));
+            tell(controller, move |unit| {
+                let result = made.map(|file| unit.world().opened(volume, file, superblock.blocks));
+                unit.on_volume(ticket, result);
+            })();
+        };
+        if slot.lane.submit_single(Box::new(job)).is_err() {
+            tracing::error!("a volume cannot be made: its disk does not answer");
+        }
+    }
+
+    fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome) {
+        self.sessions.answer(nexus, tag, outcome);
+    }
+}
+
+impl ProductWorld {
+    /// From now on the volume can be read and written.
+    pub(super) fn opened(&self, volume: VolumeIndex, file: std::fs::File, blocks: u64) {
+        if let Some(slot) = self.slot(volume) {
+            let open = VolumeFile::new(file, blocks, self.buffers.clone(), slot.lane.clone());
+            // Open already: it was asked for twice, and both mean the same volume.
+            let _twice = slot.open.set(Arc::new(open));
+        }
+    }
+}
