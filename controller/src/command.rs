@@ -64,7 +64,7 @@ pub enum Op {
     },
     /// UNMAP: the ranges become holes and read as zeros.
     Unmap {
-        /// In the order of the parameter list; none empty, none overlapping another.
+        /// Ascending; none empty, none overlapping or touching another.
         ranges: Vec<BlockRange>,
     },
     /// SYNCHRONIZE CACHE: everything answered before is durable on every copy before GOOD.

@@ -1,10 +1,29 @@
-//! The device server (SAM-5 4.6): a table with a row per opcode.
+//! The device server (SAM-5 4.6): finds the opcode's row in [`table`] and does what the row says.
+//!
+//! What only describes the LUN is answered here ([`describe`]), once the controller has admitted it. What
+//! touches blocks is checked and decoded ([`medium`]) and goes through the controller's door, where the command's
+//! journey continues; [`limits`] bounds how much one command may ask for.
+
+mod describe;
+pub mod limits;
+mod medium;
+mod table;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
-use controller::command::{NexusId, Outcome, TaskTag};
+use controller::command::{Admission, Command, LunIndex, NexusId, Outcome, TaskTag};
 use controller::time::Time;
 use controller::unit::Controller;
 use controller::world::World;
+use protocol::scsi::cdb::{CONTROL_NACA, Cdb, RequestSense, opcode};
+use protocol::scsi::inquiry::{self, Inquiry, Peripheral};
+use protocol::scsi::lun::Address;
+use protocol::scsi::report_luns::{self, ReportLuns};
+use protocol::scsi::sense::Sense;
+
+use self::describe::cut;
+use self::table::{Row, Run};
 
 /// A SCSI command as the session layer hands it over: complete, with its data.
 #[derive(Clone, Debug)]
@@ -23,16 +42,150 @@ pub struct Request {
     pub received: Time,
 }
 
-/// How many bytes of data-out the command of this CDB takes; zero for one that takes none or is not known.
+/// How many bytes of data-out the command of this CDB takes, at most [`limits::DATA_OUT_BYTES_MAX`]; zero for
+/// one that takes none, is not known, or will be refused because it asks for more than the limits allow.
 #[must_use]
 pub fn data_out_bytes(cdb: &[u8; 16]) -> u64 {
-    let _ = cdb;
-    0
+    table::find(cdb).map_or(0, |row| (row.data_out)(cdb))
+}
+
+/// The standard's name for the command of this CDB, for logs.
+#[must_use]
+pub fn command_name(cdb: &[u8; 16]) -> Option<&'static str> {
+    table::find(cdb).ok().map(|row| row.name)
 }
 
 /// Executes a command. `Some` is its outcome, already decided; with `None` the command is at the controller's
 /// door and the outcome comes (or came) through [`World::answer`].
 pub fn execute<W: World>(controller: &Controller<W>, request: Request) -> Option<Outcome> {
-    let _ = (controller, request);
-    Some(Outcome::Aborted)
+    let number = match Address::decode(&request.lun) {
+        Address::Unit(number) => number,
+        Address::ReportLuns => return Some(well_known(&controller.lun_numbers(), &request.cdb)),
+        Address::Other => return Some(absent(&controller.lun_numbers(), &request.cdb)),
+    };
+    let Some(lun) = controller.lun(u64::from(number)) else {
+        return Some(absent(&controller.lun_numbers(), &request.cdb));
+    };
+    match checked_row(&request.cdb) {
+        Ok(row) => run(controller, lun, row, request),
+        Err(sense) => Some(refuse(controller, lun, request.nexus, Admission::Attention, sense)),
+    }
+}
+
+/// The row of a CDB whose control byte asks for nothing we do not have.
+fn checked_row(cdb: &Cdb) -> Result<&'static Row, Sense> {
+    let row = table::find(cdb)?;
+    let control = row.usage.len() - 1;
+    if cdb[control] & CONTROL_NACA != 0 { Err(Sense::INVALID_FIELD_IN_CDB) } else { Ok(row) }
+}
+
+/// Does what the row says.
+fn run<W: World>(
+    controller: &Controller<W>,
+    lun: LunIndex,
+    row: &'static Row,
+    request: Request,
+) -> Option<Outcome> {
+    let Request { nexus, tag, cdb, data, received, .. } = request;
+    match row.run {
+        Run::Describe(admission, answer) => Some(match controller.admit(lun, nexus, admission) {
+            Ok(view) => outcome(answer(&cdb, &view)),
+            Err(refused) => refused,
+        }),
+        Run::Medium(decode) => {
+            let view = match controller.admit(lun, nexus, Admission::Always) {
+                Ok(view) => view,
+                Err(refused) => return Some(refused),
+            };
+            match decode(&cdb, &view, data) {
+                Ok(Some(op)) => {
+                    controller.command(Command { lun, nexus, tag, op, received });
+                    None
+                }
+                // Nothing to do, which a LUN that is not ready or owes a unit attention must not call GOOD.
+                Ok(None) => Some(match controller.admit(lun, nexus, Admission::Ready) {
+                    Ok(_) => Outcome::Good(Vec::new()),
+                    Err(refused) => refused,
+                }),
+                Err(sense) => Some(refuse(controller, lun, nexus, Admission::Ready, sense)),
+            }
+        }
+        Run::RequestSense => Some(match controller.admit(lun, nexus, Admission::RequestSense) {
+            Ok(_) => sense_data(&cdb, &Sense::NO_SENSE),
+            Err(Outcome::Check(sense)) => sense_data(&cdb, &sense),
+            Err(refused) => refused,
+        }),
+        Run::ReportLuns => Some(outcome(report_luns(&controller.lun_numbers(), &cdb))),
+    }
+}
+
+/// Ends a command with `sense`, unless a unit attention or the LUN's state comes first (SAM-5 5.14).
+fn refuse<W: World>(
+    controller: &Controller<W>,
+    lun: LunIndex,
+    nexus: NexusId,
+    admission: Admission,
+    sense: Sense,
+) -> Outcome {
+    match controller.admit(lun, nexus, admission) {
+        Ok(_) => Outcome::Check(sense),
+        Err(refused) => refused,
+    }
+}
+
+/// A logical unit that does not exist (SPC-4 5.12): INQUIRY, REPORT LUNS and REQUEST SENSE are answered.
+fn absent(numbers: &[u16], cdb: &Cdb) -> Outcome {
+    match cdb[0] {
+        opcode::INQUIRY => outcome(standard_inquiry_only(cdb, Peripheral::Absent)),
+        opcode::REPORT_LUNS => outcome(report_luns(numbers, cdb)),
+        opcode::REQUEST_SENSE => sense_data(cdb, &Sense::LUN_NOT_SUPPORTED),
+        _ => Outcome::Check(Sense::LUN_NOT_SUPPORTED),
+    }
+}
+
+/// The REPORT LUNS well known logical unit (SPC-4 8.2).
+fn well_known(numbers: &[u16], cdb: &Cdb) -> Outcome {
+    match cdb[0] {
+        opcode::INQUIRY => outcome(standard_inquiry_only(cdb, Peripheral::WellKnown)),
+        opcode::REPORT_LUNS => outcome(report_luns(numbers, cdb)),
+        opcode::REQUEST_SENSE => sense_data(cdb, &Sense::NO_SENSE),
+        opcode::TEST_UNIT_READY => Outcome::Good(Vec::new()),
+        _ => Outcome::Check(Sense::INVALID_OPERATION_CODE),
+    }
+}
+
+/// Standard INQUIRY data of something that has no vital product data.
+fn standard_inquiry_only(cdb: &Cdb, peripheral: Peripheral) -> Result<Vec<u8>, Sense> {
+    let asked = Inquiry::of(cdb);
+    if asked.evpd || asked.cmddt || asked.page != 0 {
+        return Err(Sense::INVALID_FIELD_IN_CDB);
+    }
+    Ok(cut(inquiry::standard(peripheral).to_vec(), asked.allocation))
+}
+
+/// REPORT LUNS: the same whichever logical unit is asked.
+fn report_luns(numbers: &[u16], cdb: &Cdb) -> Result<Vec<u8>, Sense> {
+    let asked = ReportLuns::of(cdb);
+    match asked.select {
+        Some(select) if asked.allocation >= report_luns::ALLOCATION_MIN => {
+            Ok(cut(report_luns::parameter_data(select, numbers), asked.allocation))
+        }
+        _ => Err(Sense::INVALID_FIELD_IN_CDB),
+    }
+}
+
+/// The answer to REQUEST SENSE: sense as parameter data, in the format asked for.
+fn sense_data(cdb: &Cdb, sense: &Sense) -> Outcome {
+    let asked = RequestSense::of(cdb);
+    let data = if asked.descriptor { sense.to_descriptor() } else { sense.to_fixed().to_vec() };
+    outcome(Ok(cut(data, asked.allocation)))
+}
+
+/// Parameter data or sense as a command's outcome.
+fn outcome(answer: Result<Vec<u8>, Sense>) -> Outcome {
+    match answer {
+        Ok(data) if data.is_empty() => Outcome::Good(Vec::new()),
+        Ok(data) => Outcome::Good(vec![Bytes::from(data)]),
+        Err(sense) => Outcome::Check(sense),
+    }
 }

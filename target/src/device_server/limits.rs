@@ -1,0 +1,41 @@
+//! How much one command may ask for. VPD page B0h (Block Limits) tells hosts, and the device server holds them
+//! to it: whatever is larger ends with INVALID FIELD.
+
+use protocol::block::BLOCK_BYTES;
+use protocol::scsi::vpd::BlockLimits;
+
+/// Blocks one READ or WRITE moves at most: 8 MiB. Bounds the memory of a command.
+pub const TRANSFER_BLOCKS_MAX: u32 = 16_384;
+
+/// Blocks Linux should ask for at once: 1 MiB.
+const TRANSFER_BLOCKS_OPTIMAL: u32 = 2_048;
+
+/// Blocks one COMPARE AND WRITE compares at most.
+pub const COMPARE_AND_WRITE_BLOCKS_MAX: u8 = 1;
+
+/// Blocks one UNMAP makes holes of at most, over all its descriptors: 256 MiB. Its ranges are held meanwhile.
+pub const UNMAP_BLOCKS_MAX: u32 = 524_288;
+
+/// Descriptors in one UNMAP parameter list at most.
+pub const UNMAP_DESCRIPTORS_MAX: u16 = 256;
+
+/// Blocks one WRITE SAME writes at most: 32 MiB, which takes a slow disk less than a second.
+pub const WRITE_SAME_BLOCKS_MAX: u32 = 65_536;
+
+/// Blocks in a page of the file systems below, the smallest hole there is: 4 KiB.
+const PAGE_BLOCKS: u16 = 8;
+
+/// Bytes of data-out one command takes at most.
+pub const DATA_OUT_BYTES_MAX: u64 = TRANSFER_BLOCKS_MAX as u64 * BLOCK_BYTES as u64;
+
+/// The limits as VPD page B0h tells them.
+pub(super) const BLOCK_LIMITS: BlockLimits = BlockLimits {
+    compare_and_write_max: COMPARE_AND_WRITE_BLOCKS_MAX,
+    transfer_granularity: PAGE_BLOCKS,
+    transfer_max: TRANSFER_BLOCKS_MAX,
+    transfer_optimal: TRANSFER_BLOCKS_OPTIMAL,
+    unmap_max: UNMAP_BLOCKS_MAX,
+    unmap_descriptors_max: UNMAP_DESCRIPTORS_MAX as u32,
+    unmap_granularity: PAGE_BLOCKS as u32,
+    write_same_max: WRITE_SAME_BLOCKS_MAX as u64,
+};

@@ -1,0 +1,158 @@
+//! Every command there is, one row each, and nothing about a command stands anywhere else.
+
+use controller::command::{Admission, Data};
+use controller::unit::LunView;
+use protocol::scsi::cdb::{Cdb, Transfer, opcode, service_action};
+use protocol::scsi::operation_codes::Supported;
+use protocol::scsi::provisioning::WriteSame;
+use protocol::scsi::sense::Sense;
+
+use super::describe::{self, Answer};
+use super::medium::{self, Decoded, no_data};
+
+/// One command.
+pub(super) struct Row {
+    /// Its name in the standard.
+    pub(super) name: &'static str,
+    /// Operation code.
+    pub(super) opcode: u8,
+    /// Service action, for the operation codes that have them.
+    pub(super) service_action: Option<u8>,
+    /// CDB usage data (SPC-4 6.35.3): the operation code (and service action), then a bit for every bit we look
+    /// at; as long as the CDB.
+    pub(super) usage: &'static [u8],
+    /// Bytes of data-out the CDB asks for.
+    pub(super) data_out: fn(&Cdb) -> u64,
+    /// How it is done.
+    pub(super) run: Run,
+}
+
+/// How a command is done.
+#[derive(Clone, Copy)]
+pub(super) enum Run {
+    /// Answered by the device server from the LUN's view, once admitted.
+    Describe(Admission, fn(&Cdb, &LunView) -> Answer),
+    /// Decoded here, done by the controller.
+    Medium(fn(&Cdb, &LunView, Data) -> Decoded),
+    /// Answered with the sense that admission gives.
+    RequestSense,
+    /// Answered for all LUNs alike.
+    ReportLuns,
+}
+
+/// The row of a CDB: INVALID COMMAND OPERATION CODE if there is none, INVALID FIELD IN CDB if the operation code
+/// is known but its service action is not (SPC-4 4.3.3).
+pub(super) fn find(cdb: &Cdb) -> Result<&'static Row, Sense> {
+    let first = usize::from(FIRST_ROW[usize::from(cdb[0])]);
+    let rows = TABLE.get(first..).unwrap_or_default();
+    let mut same = rows.iter().take_while(|row| row.opcode == cdb[0]).peekable();
+    if same.peek().is_none() {
+        return Err(Sense::INVALID_OPERATION_CODE);
+    }
+    same.find(|row| row.service_action.is_none_or(|action| action == service_action(cdb)))
+        .ok_or(Sense::INVALID_FIELD_IN_CDB)
+}
+
+/// All rows, as REPORT SUPPORTED OPERATION CODES tells them.
+pub(super) fn supported() -> impl Iterator<Item = Supported<'static>> {
+    TABLE.iter().map(|row| Supported {
+        opcode: row.opcode,
+        service_action: row.service_action,
+        usage: row.usage,
+    })
+}
+
+/// True if there is such an operation code.
+pub(super) fn has_opcode(opcode: u8) -> bool {
+    TABLE.iter().any(|row| row.opcode == opcode)
+}
+
+/// True if the operation code is known and has service actions.
+pub(super) fn has_service_actions(opcode: u8) -> bool {
+    TABLE.iter().any(|row| row.opcode == opcode && row.service_action.is_some())
+}
+
+/// Where the rows of an operation code begin; past the end if it has none.
+static FIRST_ROW: [u8; 256] = {
+    let mut first = [u8::MAX; 256];
+    let mut at = TABLE.len();
+    while at > 0 {
+        at -= 1;
+        first[TABLE[at].opcode as usize] = at as u8;
+    }
+    first
+};
+
+/// A row of an operation code without service actions.
+const fn row(name: &'static str, usage: &'static [u8], data_out: fn(&Cdb) -> u64, run: Run) -> Row {
+    Row { name, opcode: usage[0], service_action: None, usage, data_out, run }
+}
+
+/// The same row for one service action, which its usage data carries in byte 1.
+const fn action(row: Row) -> Row {
+    Row { service_action: Some(row.usage[1] & 0x1f), ..row }
+}
+
+use Admission::{Always, Attention, Ready};
+use Run::{Describe, Medium, ReportLuns, RequestSense};
+
+/// In the order of the operation codes; the last byte of the usage data is the control byte with NACA.
+#[rustfmt::skip]
+pub(super) const TABLE: &[Row] = &[
+    row("TEST UNIT READY", &[opcode::TEST_UNIT_READY, 0, 0, 0, 0, 0x04], no_data, Describe(Ready, describe::test_unit_ready)),
+    row("REQUEST SENSE", &[opcode::REQUEST_SENSE, 0x01, 0, 0, 0xff, 0x04], no_data, RequestSense),
+    row("READ (6)", &[opcode::READ_6, 0x1f, 0xff, 0xff, 0xff, 0x04],
+        no_data, Medium(|cdb, view, _| medium::read(Transfer::of_6(cdb), view))),
+    row("WRITE (6)", &[opcode::WRITE_6, 0x1f, 0xff, 0xff, 0xff, 0x04],
+        |cdb| medium::write_data(Transfer::of_6(cdb)),
+        Medium(|cdb, view, data| medium::write(Transfer::of_6(cdb), view, data))),
+    row("INQUIRY", &[opcode::INQUIRY, 0x03, 0xff, 0xff, 0xff, 0x04], no_data, Describe(Always, describe::inquiry)),
+    row("MODE SENSE (6)", &[opcode::MODE_SENSE_6, 0x08, 0xff, 0xff, 0xff, 0x04], no_data, Describe(Ready, describe::mode_sense_6)),
+    row("READ CAPACITY (10)", &[opcode::READ_CAPACITY_10, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, 0x04],
+        no_data, Describe(Ready, describe::read_capacity_10)),
+    row("READ (10)", &[opcode::READ_10, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
+        no_data, Medium(|cdb, view, _| medium::read(Transfer::of_10(cdb), view))),
+    row("WRITE (10)", &[opcode::WRITE_10, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
+        |cdb| medium::write_data(Transfer::of_10(cdb)),
+        Medium(|cdb, view, data| medium::write(Transfer::of_10(cdb), view, data))),
+    row("SYNCHRONIZE CACHE (10)", &[opcode::SYNCHRONIZE_CACHE_10, 0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
+        no_data, Medium(|cdb, view, _| medium::synchronize_cache(Transfer::of_10(cdb), view))),
+    row("WRITE SAME (10)", &[opcode::WRITE_SAME_10, 0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
+        |cdb| medium::write_same_data(WriteSame::of_10(cdb)),
+        Medium(|cdb, view, data| medium::write_same(WriteSame::of_10(cdb), view, data))),
+    row("UNMAP", &[opcode::UNMAP, 0x01, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04], medium::unmap_data, Medium(medium::unmap)),
+    row("MODE SENSE (10)", &[opcode::MODE_SENSE_10, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0x04],
+        no_data, Describe(Ready, describe::mode_sense_10)),
+    row("READ (16)", &[opcode::READ_16, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        no_data, Medium(|cdb, view, _| medium::read(Transfer::of_16(cdb), view))),
+    row("COMPARE AND WRITE", &[opcode::COMPARE_AND_WRITE, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0, 0, 0, 0xff, 0, 0x04],
+        medium::compare_and_write_data, Medium(medium::compare_and_write)),
+    row("WRITE (16)", &[opcode::WRITE_16, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        |cdb| medium::write_data(Transfer::of_16(cdb)),
+        Medium(|cdb, view, data| medium::write(Transfer::of_16(cdb), view, data))),
+    row("SYNCHRONIZE CACHE (16)", &[opcode::SYNCHRONIZE_CACHE_16, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        no_data, Medium(|cdb, view, _| medium::synchronize_cache(Transfer::of_16(cdb), view))),
+    row("WRITE SAME (16)", &[opcode::WRITE_SAME_16, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        |cdb| medium::write_same_data(WriteSame::of_16(cdb)),
+        Medium(|cdb, view, data| medium::write_same(WriteSame::of_16(cdb), view, data))),
+    action(row("READ CAPACITY (16)", &[opcode::SERVICE_ACTION_IN_16, service_action::READ_CAPACITY_16,
+        0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        no_data, Describe(Ready, describe::read_capacity_16))),
+    row("REPORT LUNS", &[opcode::REPORT_LUNS, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0x04], no_data, ReportLuns),
+    action(row("REPORT TARGET PORT GROUPS", &[opcode::MAINTENANCE_IN,
+        0xe0 | service_action::REPORT_TARGET_PORT_GROUPS, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        no_data, Describe(Attention, describe::report_target_port_groups))),
+    action(row("REPORT SUPPORTED OPERATION CODES", &[opcode::MAINTENANCE_IN,
+        service_action::REPORT_SUPPORTED_OPERATION_CODES, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        no_data, Describe(Attention, describe::report_operation_codes))),
+    row("READ (12)", &[opcode::READ_12, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        no_data, Medium(|cdb, view, _| medium::read(Transfer::of_12(cdb), view))),
+    row("WRITE (12)", &[opcode::WRITE_12, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        |cdb| medium::write_data(Transfer::of_12(cdb)),
+        Medium(|cdb, view, data| medium::write(Transfer::of_12(cdb), view, data))),
+];
