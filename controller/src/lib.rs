@@ -4,9 +4,11 @@
 //! out. [`unit::Controller`] is the one loop around them (lock, handle, take, perform), generic over
 //! [`world::World`], so that the product and the simulated world run the same code.
 
+pub mod appliance;
 pub mod command;
 pub mod disk;
 pub mod exclusive;
+pub mod group;
 pub mod lun;
 pub mod plan;
 pub mod route;

@@ -1,16 +1,24 @@
-//! The one loop: lock, handle, take the actions, unlock, perform them. Generic over its [`World`].
+//! The one loop: lock, handle, take the actions, unlock, perform them. Generic over its [`World`], written once
+//! for the product and for the simulated world.
+//!
+//! Locks are taken in the order appliance, then LUN, and never held across I/O. A completion that comes back at
+//! once is handled in the same loop, so a cached read is two short locks and one system call.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
+use protocol::interlink::Message;
 
+use crate::appliance::{Appliance, Effect};
 use crate::command::{Admission, Command, LunIndex, NexusId, Outcome, TaskTag};
-use crate::disk::{DiskError, DiskResult};
+use crate::disk::{DiskError, DiskIo, DiskResult};
+use crate::lun::{Action, Lun, LunCounters, LunSetup};
 use crate::plan::Plan;
-use crate::status::{ControllerStatus, PairStatus, Role};
+use crate::status::{ControllerStatus, LunStatus, PairStatus, Role};
 use crate::volume::superblock::VolumeFound;
-use crate::world::{LinkId, Ticket, World};
+use crate::world::{Frame, LinkId, Ticket, Via, VolumeIndex, World};
 
 /// [`Controller::on_tick`] comes at least this often.
 pub const TICK: Duration = Duration::from_millis(50);
@@ -63,13 +71,40 @@ pub struct LunView {
 /// One storage control unit.
 pub struct Controller<W: World> {
     world: W,
+    plan: Plan,
+    /// LUN numbers with their places, ascending.
+    numbers: Vec<(u16, LunIndex)>,
+    appliance: Mutex<Appliance>,
+    luns: Vec<Mutex<Lun>>,
 }
 
 impl<W: World> Controller<W> {
-    /// A controller at its start. Nothing is served before its peer was met, unless the plan says so.
+    /// A controller at its start. Nothing is served before its peer was met, but for LUNs without a copy that
+    /// have been served before.
     pub fn new(world: W, plan: Plan, restored: Restored) -> Self {
-        let _ = (plan, restored);
-        Self { world }
+        let mut numbers: Vec<(u16, LunIndex)> =
+            plan.luns.iter().zip(0..).map(|(lun, index)| (lun.number, LunIndex(index))).collect();
+        numbers.sort_unstable();
+        let luns = plan
+            .luns
+            .iter()
+            .zip(0..)
+            .map(|(lun, index)| {
+                Mutex::new(Lun::new(LunSetup {
+                    index,
+                    blocks: lun.blocks,
+                    write_cache: lun.write_cache,
+                    luns: plan.luns.len(),
+                }))
+            })
+            .collect();
+        let appliance = Appliance::new(plan.clone(), &restored, world.random());
+        Self { world, plan, numbers, appliance: Mutex::new(appliance), luns }
+    }
+
+    /// Begins: once, before anything else.
+    pub fn start(&self) {
+        self.with_appliance(Appliance::start);
     }
 
     /// The world it lives in.
@@ -79,104 +114,344 @@ impl<W: World> Controller<W> {
 
     /// The one door. The outcome comes through [`World::answer`], perhaps before this returns.
     pub fn command(&self, command: Command) {
-        self.world.answer(command.nexus, command.tag, Outcome::Aborted);
+        let index = usize::from(command.lun.0);
+        let now = self.world.now();
+        self.with_lun(index, |lun, actions| lun.command(command, now, actions));
     }
 
     /// Asks for a task to be given up. One that was not admitted ends with [`Outcome::Aborted`]; one that was
     /// ends as it would have; one that is not known here has ended already. Only its outcome says it is over.
     pub fn abort(&self, lun: LunIndex, nexus: NexusId, tag: TaskTag) {
-        let _ = (lun, nexus, tag);
+        let now = self.world.now();
+        self.with_lun(usize::from(lun.0), |lun, actions| lun.abort(nexus, tag, now, actions));
     }
 
     /// A new I_T nexus: every LUN owes it the unit attention POWER ON, RESET, OR BUS DEVICE RESET OCCURRED.
     pub fn nexus_added(&self, nexus: NexusId) {
-        let _ = nexus;
+        for lun in &self.luns {
+            lun.lock().nexus_added(nexus);
+        }
     }
 
     /// An I_T nexus is gone. What was not admitted is never executed; the rest runs to its end unanswered.
     pub fn nexus_lost(&self, nexus: NexusId) {
-        let _ = nexus;
+        let now = self.world.now();
+        for index in 0..self.luns.len() {
+            self.with_lun(index, |lun, actions| lun.nexus_lost(nexus, now, actions));
+        }
     }
 
     /// The LUN of that number, if there is one.
     pub fn lun(&self, number: u64) -> Option<LunIndex> {
-        let _ = number;
-        None
+        let number = u16::try_from(number).ok()?;
+        let at = self.numbers.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        self.numbers.get(at).map(|(_, index)| *index)
     }
 
-    /// The numbers of all LUNs that exist, ascending (REPORT LUNS).
+    /// The numbers of all LUNs, ascending (REPORT LUNS).
     pub fn lun_numbers(&self) -> Vec<u16> {
-        Vec::new()
+        self.numbers.iter().map(|(number, _)| *number).collect()
     }
 
     /// Asks for leave to answer a command that only describes the LUN, and for what to say. An `Err` is the
     /// command's outcome: a unit attention, not ready.
     pub fn admit(&self, lun: LunIndex, nexus: NexusId, admission: Admission) -> Result<LunView, Outcome> {
-        let _ = (lun, nexus, admission);
-        Err(Outcome::Aborted)
+        let index = usize::from(lun.0);
+        let not_there = || Outcome::Check(protocol::scsi::sense::Sense::LUN_NOT_SUPPORTED);
+        let (core, plan) = self.luns.get(index).zip(self.plan.luns.get(index)).ok_or_else(not_there)?;
+        let (naa, serial, report, peer_serving) = {
+            let appliance = self.appliance.lock();
+            let identity = appliance.lun_identity(index);
+            let naa = identity.map_or(0, |identity| identity.naa);
+            let serial = identity.map_or_else(String::new, |identity| format!("{:016x}", identity.serial));
+            (naa, serial, appliance.lun_report(index), appliance.peer_serves(index))
+        };
+        let mut core = core.lock();
+        core.admit(nexus, admission)?;
+        Ok(LunView {
+            number: plan.number,
+            blocks: core.blocks(),
+            naa,
+            serial,
+            role: report.role,
+            status: core.standing().status,
+            serving: core.serving(),
+            write_cache: plan.write_cache,
+            read_only: plan.read_only,
+            controller_index: self.plan.side.index(),
+            peer_serving,
+        })
+    }
+
+    /// Capacity and write permission, for checking a command's range before it comes to the door.
+    pub fn capacity(&self, lun: LunIndex) -> Option<(u64, bool)> {
+        let index = usize::from(lun.0);
+        let plan = self.plan.luns.get(index)?;
+        Some((self.luns.get(index)?.lock().blocks(), plan.read_only))
     }
 
     /// False until the appliance's identity exists: logins are answered with status 0301h (RFC 7143 11.13.5).
     pub fn serving(&self) -> bool {
-        false
+        self.appliance.lock().has_identity()
     }
 
     /// What this controller says of itself.
     pub fn status(&self) -> ControllerStatus {
-        unimplemented_status()
+        let appliance = self.appliance.lock();
+        let luns = self.plan.luns.iter().enumerate().map(|(index, plan)| {
+            let report = appliance.lun_report(index);
+            let identity = appliance.lun_identity(index);
+            let core = self.luns[index].lock();
+            let (commands, communication_bytes) = core.load();
+            LunStatus {
+                number: plan.number,
+                name: plan.name.clone(),
+                bytes: core.blocks() * u64::from(protocol::block::BLOCK_BYTES),
+                role: report.role,
+                main: self.plan.names[report.main.index()].clone(),
+                status: report.status,
+                serving: core.serving(),
+                copied_percent: core.copied_percent(),
+                reason: report.reason,
+                commands,
+                communication_bytes,
+                naa: identity.map(|identity| format!("{:016x}", identity.naa)),
+                serial: identity.map(|identity| format!("{:016x}", identity.serial)),
+            }
+        });
+        ControllerStatus {
+            controller: self.plan.names[self.plan.side.index()].clone(),
+            peer: self.plan.names[self.plan.side.peer().index()].clone(),
+            appliance: appliance.id().map(|id| format!("{id:032x}")),
+            incarnation: format!("{:032x}", appliance.incarnation()),
+            interlink: appliance.interlink(),
+            luns: luns.collect(),
+        }
+    }
+
+    /// What a LUN met so far: waits, forwards.
+    pub fn counters(&self, lun: LunIndex) -> Option<LunCounters> {
+        self.luns.get(usize::from(lun.0)).map(|lun| lun.lock().counters())
+    }
+
+    /// Gives every LUN only this many bytes of credit in each class, to see how it fares with little.
+    pub fn set_credit(&self, bytes: u64) {
+        for lun in &self.luns {
+            lun.lock().set_credit(bytes);
+        }
     }
 
     /// Begins a clean end: new commands are refused, those in flight finish, everything is flushed and the
     /// clean mark is made durable; then [`Controller::stopped`] turns true.
-    pub fn stop(&self) {}
+    pub fn stop(&self) {
+        let now = self.world.now();
+        self.with_appliance(|appliance, effects| appliance.stop(now, effects));
+    }
 
     /// True when a clean end is complete.
     pub fn stopped(&self) -> bool {
-        true
+        self.appliance.lock().stopped()
     }
 
     /// A connection of the interlink is open. The one who dialed tells its kind; the one who accepted passes
     /// `None` and learns it from the first frame.
     pub fn on_link_up(&self, link: LinkId, dialed: Option<LinkKind>) {
-        let _ = (link, dialed);
+        self.with_appliance(|appliance, effects| appliance.on_link_up(link, dialed, effects));
     }
 
     /// Bytes of a whole frame came in on a link: `head` is prefix and body, `payload` the data.
     pub fn on_frame(&self, link: LinkId, head: Bytes, payload: Bytes) {
-        let _ = (link, head, payload);
+        let now = self.world.now();
+        let Ok((prefix, message)) = Message::decode(&head, &payload) else {
+            return self.with_appliance(|appliance, effects| appliance.on_nonsense(link, effects));
+        };
+        let lun = self.lun(u64::from(prefix.lun)).map(|index| usize::from(index.0));
+        if message.is_data() {
+            if let Some(index) = lun {
+                self.with_lun(index, |lun, actions| {
+                    lun.on_message(link, &prefix, message, &payload, now, actions);
+                });
+            }
+            return;
+        }
+        self.with_appliance(|appliance, effects| {
+            appliance.on_message(link, lun, prefix.generation, message, now, effects);
+        });
     }
 
     /// A connection of the interlink is gone.
     pub fn on_link_down(&self, link: LinkId) {
-        let _ = link;
+        self.with_appliance(|appliance, effects| appliance.on_link_down(link, effects));
     }
 
     /// Disk I/O that [`World::submit`] did not finish at once is complete.
     pub fn on_disk(&self, ticket: Ticket, result: DiskResult) {
-        let _ = (ticket, result);
+        if Appliance::owns(ticket) {
+            return self.on_done(ticket, result.map(|_| ()));
+        }
+        let now = self.world.now();
+        let index = usize::from((ticket.0 >> 48) as u16);
+        self.with_lun(index, |lun, actions| lun.on_disk(ticket, result, now, actions));
     }
 
     /// A record is durable.
     pub fn on_persisted(&self, ticket: Ticket) {
-        let _ = ticket;
+        self.on_done(ticket, Ok(()));
     }
 
     /// A volume asked for by [`World::create_volume`] exists, open and durable, or could not be made.
     pub fn on_volume(&self, ticket: Ticket, result: Result<(), DiskError>) {
-        let _ = (ticket, result);
+        self.on_done(ticket, result);
     }
 
     /// Time has passed: at least every [`TICK`].
-    pub fn on_tick(&self) {}
-}
+    pub fn on_tick(&self) {
+        let now = self.world.now();
+        for index in 0..self.luns.len() {
+            self.with_lun(index, |lun, actions| lun.on_tick(now, actions));
+        }
+        self.with_appliance(|appliance, effects| {
+            let quiet = || {
+                (0..self.luns.len())
+                    .all(|index| !appliance.is_closing(index) || self.luns[index].lock().is_quiet())
+            };
+            let quiet = quiet();
+            appliance.on_tick(now, quiet, effects);
+        });
+    }
 
-fn unimplemented_status() -> ControllerStatus {
-    ControllerStatus {
-        controller: String::new(),
-        peer: String::new(),
-        appliance: None,
-        incarnation: String::new(),
-        interlink: crate::status::InterlinkStatus { up: false, bridges: 0, reason: None },
-        luns: Vec::new(),
+    fn on_done(&self, ticket: Ticket, result: Result<(), DiskError>) {
+        self.with_appliance(|appliance, effects| appliance.on_done(ticket, result, effects));
+    }
+
+    /// Locks a LUN, lets it handle an event, and performs what it asks for.
+    fn with_lun(&self, index: usize, handle: impl FnOnce(&mut Lun, &mut Vec<Action>)) {
+        let Some(lun) = self.luns.get(index) else {
+            return;
+        };
+        let mut actions = Vec::new();
+        handle(&mut lun.lock(), &mut actions);
+        self.perform(index, actions);
+    }
+
+    fn perform(&self, index: usize, actions: Vec<Action>) {
+        let mut queue = VecDeque::from(actions);
+        let mut more = Vec::new();
+        while let Some(action) = queue.pop_front() {
+            match action {
+                Action::Answer { nexus, tag, outcome } => self.world.answer(nexus, tag, outcome),
+                Action::Send { via, message, payload, generation } => {
+                    let head = message.encode(self.plan.luns[index].number, generation, &payload);
+                    self.world.send(via, Frame { head, payload });
+                }
+                Action::Disk { io, ticket } => {
+                    let volume = VolumeIndex(index as u16);
+                    if let Some(result) = self.world.submit(volume, io, ticket) {
+                        let now = self.world.now();
+                        self.luns[index].lock().on_disk(ticket, result, now, &mut more);
+                        queue.extend(more.drain(..));
+                    }
+                }
+                Action::Broken(breakage) => {
+                    self.with_appliance(|appliance, effects| appliance.on_broken(index, breakage, effects));
+                }
+                Action::CopyComplete => {
+                    self.with_appliance(|appliance, effects| appliance.on_copy_complete(index, effects));
+                }
+            }
+        }
+    }
+
+    /// Locks the appliance, lets it handle an event; what it decides about LUNs takes effect before the lock is
+    /// given up, so that decisions reach them in their order. Then performs the rest.
+    fn with_appliance(&self, handle: impl FnOnce(&mut Appliance, &mut Vec<Effect>)) {
+        let mut effects = Vec::new();
+        let mut actions: Vec<(usize, Vec<Action>)> = Vec::new();
+        let mut outside = Vec::new();
+        {
+            let mut appliance = self.appliance.lock();
+            handle(&mut appliance, &mut effects);
+            for effect in effects {
+                if let Some(effect) = self.tell_lun(effect, &mut actions) {
+                    outside.push(effect);
+                }
+            }
+        }
+        for effect in outside {
+            self.perform_effect(effect);
+        }
+        for (index, actions) in actions {
+            self.perform(index, actions);
+        }
+    }
+
+    /// Performs an effect that is about a LUN core; gives back any other.
+    fn tell_lun(&self, effect: Effect, actions: &mut Vec<(usize, Vec<Action>)>) -> Option<Effect> {
+        let mut told = Vec::new();
+        let index = match effect {
+            Effect::Begin { lun: index, standing, blocks, open } => {
+                let mut lun = self.luns.get(index)?.lock();
+                lun.begin(standing, blocks);
+                if open {
+                    lun.open(&mut told);
+                }
+                index
+            }
+            Effect::Open(index) => {
+                self.luns.get(index)?.lock().open(&mut told);
+                index
+            }
+            Effect::Suspend(index) => {
+                self.luns.get(index)?.lock().suspend(&mut told);
+                index
+            }
+            Effect::PeerGone(index) => {
+                self.luns.get(index)?.lock().peer_gone(&mut told);
+                index
+            }
+            Effect::Copied(index) => {
+                self.luns.get(index)?.lock().on_copied();
+                index
+            }
+            Effect::CloseLun(index) => {
+                self.luns.get(index)?.lock().close();
+                index
+            }
+            other => return Some(other),
+        };
+        if !told.is_empty() {
+            actions.push((index, told));
+        }
+        None
+    }
+
+    fn perform_effect(&self, effect: Effect) {
+        match effect {
+            Effect::Send(link, message) => {
+                let head = message.encode(u16::MAX, Default::default(), &[]);
+                self.world.send(Via::Link(link), Frame { head, payload: Vec::new() });
+            }
+            Effect::SendAbout(link, index, generation, message) => {
+                let number = self.plan.luns.get(index).map_or(u16::MAX, |lun| lun.number);
+                let head = message.encode(number, generation.tag(), &[]);
+                self.world.send(Via::Link(link), Frame { head, payload: Vec::new() });
+            }
+            Effect::Close(link) => self.world.close(link),
+            Effect::Persist(key, record, ticket) => self.world.persist(key, record, ticket),
+            Effect::Create(index, superblock, ticket) => {
+                self.world.create_volume(VolumeIndex(index as u16), superblock, ticket);
+            }
+            Effect::Flush(index, ticket) => {
+                if let Some(result) = self.world.submit(VolumeIndex(index as u16), DiskIo::Flush, ticket) {
+                    self.on_done(ticket, result.map(|_| ()));
+                }
+            }
+            Effect::Begin { .. }
+            | Effect::Open(_)
+            | Effect::Suspend(_)
+            | Effect::PeerGone(_)
+            | Effect::Copied(_)
+            | Effect::CloseLun(_) => {}
+        }
     }
 }

@@ -207,28 +207,44 @@ impl Lun {
         self.copying.as_ref().map(|copying| copying.percent(self.setup.blocks))
     }
 
-    /// Learns the capacity, when the superblock or the peer decides it.
-    pub fn set_blocks(&mut self, blocks: u64) {
-        self.setup.blocks = blocks;
-    }
-
     /// Capacity in logical blocks.
     #[must_use]
     pub const fn blocks(&self) -> u64 {
         self.setup.blocks
     }
 
-    /// The pair is agreed on: serve in this standing. Whatever belonged to an earlier one was given up by
-    /// [`Lun::suspend`].
-    pub fn begin(&mut self, standing: Standing, actions: &mut Vec<Action>) {
+    /// The pair is agreed on: take part in it in this standing, hosts not yet served. Whatever belonged to an
+    /// earlier one was given up by [`Lun::suspend`].
+    pub fn begin(&mut self, standing: Standing, blocks: u64) {
         debug_assert!(self.in_flight.is_empty() && self.unreleased.is_empty());
-        self.closing = false;
+        self.closing = true;
         self.next_sequence = 1;
         self.released_told = 1;
-        self.copying =
-            (standing.role == Role::Main && standing.status == PairStatus::Copy).then(Copying::new);
+        self.setup.blocks = blocks;
         self.standing = standing;
+    }
+
+    /// Serve hosts; begin to copy, where that is due.
+    pub fn open(&mut self, actions: &mut Vec<Action>) {
+        self.closing = false;
+        let copies = self.standing.role == Role::Main && self.standing.status == PairStatus::Copy;
+        self.copying = copies.then(Copying::new);
         self.pump_copy(actions);
+    }
+
+    /// The peer is gone from a LUN that has no copy, at its main: what it forwarded and was not admitted is never
+    /// executed; own hosts go on.
+    pub fn peer_gone(&mut self, actions: &mut Vec<Action>) {
+        self.standing.links.clear();
+        let forwarded: Vec<u32> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| matches!(task.origin, Origin::Peer { .. }))
+            .map(|(slot, _)| slot as u32)
+            .collect();
+        for slot in forwarded {
+            self.withdraw(slot, Outcome::Aborted, actions);
+        }
     }
 
     /// The copy is complete and agreed on: both copies are whole.

@@ -219,10 +219,10 @@ impl Message {
         }
     }
 
-    /// Whether it is about one LUN, so that the prefix's LUN and generation count.
+    /// Whether it is about one LUN's data: then it travels on a bridge and goes straight to that LUN.
     #[must_use]
-    pub const fn about_a_lun(&self) -> bool {
-        self.kind() >= kind::BROKEN
+    pub const fn is_data(&self) -> bool {
+        self.kind() >= kind::FORWARD
     }
 
     /// Prefix and body of the frame that carries this message beside `payload`.

@@ -3,7 +3,8 @@
 use bytes::{BufMut, BytesMut};
 
 use super::frame::{FrameError, GenerationTag};
-use super::wire::Reader;
+use super::hello::LUNS_MAX;
+use super::wire::{Reader, put_list, put_string};
 
 /// Who may complete writes of a group, and whose copies count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -81,6 +82,8 @@ pub struct Standing {
     pub kept: bool,
     /// Its volume.
     pub copy: CopyFound,
+    /// It had heard of the LUN before the two met this time.
+    pub known: bool,
     /// Its volume is a block device, whose old content must not be taken for a copy.
     pub device: bool,
 }
@@ -96,6 +99,7 @@ impl Standing {
             CopyFound::Whole => 2,
             CopyFound::Foreign => 3,
         });
+        body.put_u8(u8::from(self.known));
         body.put_u8(u8::from(self.device));
     }
 
@@ -111,24 +115,43 @@ impl Standing {
                 3 => CopyFound::Foreign,
                 _ => return Err(FrameError::Content),
             },
+            known: reader.bool()?,
             device: reader.bool()?,
         })
     }
+}
 
-    /// A group's record of the state store: its newest generation and whether it was closed cleanly.
+/// What a controller keeps on disk of one group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupRecord {
+    /// The LUN's name.
+    pub lun: String,
+    /// The newest generation.
+    pub generation: Generation,
+    /// Everything was flushed and no write can have come since.
+    pub clean: bool,
+}
+
+impl GroupRecord {
+    /// All groups as one record of the state store.
     #[must_use]
-    pub fn to_record(generation: &Generation, clean: bool) -> Vec<u8> {
+    pub fn encode_all(groups: &[Self]) -> Vec<u8> {
         let mut body = BytesMut::new();
-        generation.put(&mut body);
-        body.put_u8(u8::from(clean));
+        put_list(&mut body, groups, |body, group| {
+            put_string(body, &group.lun);
+            group.generation.put(body);
+            body.put_u8(u8::from(group.clean));
+        });
         body.to_vec()
     }
 
-    /// Reads a group's record.
-    pub fn from_record(record: &[u8]) -> Result<(Generation, bool), FrameError> {
+    /// Reads a record of the state store.
+    pub fn decode_all(record: &[u8]) -> Result<Vec<Self>, FrameError> {
         let mut reader = Reader(record);
-        let read = (Generation::read(&mut reader)?, reader.bool()?);
+        let groups = reader.list(LUNS_MAX, |reader| {
+            Ok(Self { lun: reader.string()?, generation: Generation::read(reader)?, clean: reader.bool()? })
+        })?;
         reader.end()?;
-        Ok(read)
+        Ok(groups)
     }
 }

@@ -1,0 +1,122 @@
+//! The identity: appliance id, volume ids, NAA designators and serial numbers, random, made once by both
+//! controllers together and kept on both. And the comparison of the two configurations.
+
+use protocol::interlink::Message;
+use protocol::interlink::hello::{Identity, LunIdentity};
+
+use super::{Appliance, Effect, IDENTITY_KEY, Pending, Phase};
+use crate::group::Refusal;
+
+/// NAA field of a designator that is locally assigned (SPC-4 7.8.6.6.4): we own no company id.
+const NAA_LOCALLY_ASSIGNED: u64 = 3 << 60;
+
+impl Appliance {
+    /// The first key, below `prefix`, in which the peer's configuration differs.
+    pub(super) fn differing(&self, theirs: &[(String, String)], prefix: &str) -> Option<(String, Refusal)> {
+        let absent = || "not there".to_owned();
+        let value = |list: &[(String, String)], key: &str| {
+            list.iter().find(|(other, _)| other == key).map(|(_, value)| value.clone())
+        };
+        let mut keys: Vec<&String> = self
+            .plan
+            .shared
+            .iter()
+            .chain(theirs)
+            .map(|(key, _)| key)
+            .filter(|key| key.starts_with(prefix))
+            .collect();
+        // What concerns the whole appliance comes before what concerns one LUN.
+        keys.sort_by_key(|key| (key.starts_with("lun."), (*key).clone()));
+        keys.into_iter().find_map(|key| {
+            let (own, their) = (value(&self.plan.shared, key), value(theirs, key));
+            if own == their {
+                return None;
+            }
+            let values = if self.leads() { [own, their] } else { [their, own] };
+            let [first, second] = values.map(|value| value.unwrap_or_else(absent));
+            let [first_name, second_name] = self.plan.names.clone();
+            Some((key.clone(), Refusal::Differs { key: key.clone(), first, second, first_name, second_name }))
+        })
+    }
+
+    /// Both controllers' knowledge together, completed for LUNs that neither ever knew.
+    pub(super) fn complete_identity(&mut self, theirs: &Identity) -> Identity {
+        let mut whole = self.identity.clone();
+        if whole.appliance == 0 {
+            whole.appliance = if theirs.appliance == 0 { self.make_id() } else { theirs.appliance };
+        }
+        for lun in &theirs.luns {
+            if !whole.luns.iter().any(|own| own.name == lun.name) {
+                whole.luns.push(lun.clone());
+            }
+        }
+        for index in 0..self.plan.luns.len() {
+            let name = self.plan.luns[index].name.clone();
+            if whole.luns.iter().any(|known| known.name == name) {
+                continue;
+            }
+            let ids = self.make_id();
+            whole.luns.push(LunIdentity {
+                name,
+                volume: self.make_id(),
+                naa: NAA_LOCALLY_ASSIGNED | (ids as u64 >> 4),
+                serial: (ids >> 64) as u64,
+                blocks: self.plan.luns[index].blocks,
+            });
+        }
+        whole
+    }
+
+    /// The leader sends the identity and keeps it; the other keeps what it gets.
+    pub(super) fn settle(&mut self, effects: &mut Vec<Effect>) {
+        let Some(peer) = &self.peer else {
+            return;
+        };
+        let (control, theirs) = (peer.control, peer.identity.clone());
+        let identity = self.complete_identity(&theirs);
+        effects.push(Effect::Send(control, Message::Identity(identity.clone())));
+        self.phase = Phase::Settling { own: false, peer: false };
+        self.keep_identity(identity, effects);
+    }
+
+    pub(super) fn on_identity(&mut self, identity: Identity, effects: &mut Vec<Effect>) {
+        if self.leads() || self.phase != Phase::Apart {
+            return;
+        }
+        self.phase = Phase::Settling { own: false, peer: true };
+        self.keep_identity(identity, effects);
+    }
+
+    fn keep_identity(&mut self, identity: Identity, effects: &mut Vec<Effect>) {
+        self.identity = identity;
+        let ticket = self.ticket(Pending::Identity);
+        effects.push(Effect::Persist(IDENTITY_KEY, self.identity.to_record(), ticket));
+    }
+
+    /// A LUN this controller had lost the state of stays unknown to it until a person decides.
+    pub(super) fn forget_lun(&mut self, lun: usize, effects: &mut Vec<Effect>) {
+        let name = self.plan.luns[lun].name.clone();
+        self.identity.luns.retain(|known| known.name != name);
+        let ticket = self.ticket(Pending::Forgotten);
+        effects.push(Effect::Persist(IDENTITY_KEY, self.identity.to_record(), ticket));
+    }
+
+    pub(super) fn on_own_identity_durable(&mut self, effects: &mut Vec<Effect>) {
+        if let Phase::Settling { own, .. } = &mut self.phase {
+            *own = true;
+        }
+        if !self.leads()
+            && let Some(peer) = &self.peer
+        {
+            effects.push(Effect::Send(peer.control, Message::IdentityDurable));
+        }
+        self.compare_if_settled(effects);
+    }
+
+    pub(super) fn on_identity_durable(&mut self, effects: &mut Vec<Effect>) {
+        if let Phase::Settling { peer, .. } = &mut self.phase {
+            *peer = true;
+        }
+        self.compare_if_settled(effects);
+    }
+}

@@ -1,0 +1,250 @@
+//! Meeting the peer: from the last greeting to the LUNs being served. See the states in the module above.
+
+use protocol::interlink::Message;
+use protocol::interlink::hello::Purpose;
+use protocol::interlink::message::Agreement;
+use protocol::interlink::standing::{Generation, Standing};
+
+use super::{Appliance, Effect, Pending, Phase};
+use crate::group::{Question, Refusal, agree};
+use crate::plan::Side;
+use crate::status::{PairStatus, Role};
+
+impl Appliance {
+    /// The leader goes on when the control connection and all bridges of both sides are greeted.
+    pub(super) fn join_if_complete(&mut self, effects: &mut Vec<Effect>) {
+        let Some(peer) = &self.peer else {
+            return;
+        };
+        let greeted = |dialed: bool| {
+            self.links
+                .values()
+                .filter(|link| {
+                    link.greeted && link.dialed == dialed && matches!(link.purpose, Some(Purpose::Bridge(_)))
+                })
+                .count()
+        };
+        let complete =
+            greeted(true) == usize::from(self.plan.bridges) && greeted(false) == usize::from(peer.bridges);
+        if self.leads() && self.phase == Phase::Apart && complete && !self.ending.begun() {
+            self.settle(effects);
+        }
+    }
+
+    /// Both keep the same identity: both tell what they have of each LUN.
+    pub(super) fn compare_if_settled(&mut self, effects: &mut Vec<Effect>) {
+        let Phase::Settling { own: true, peer: true } = self.phase else {
+            return;
+        };
+        self.phase = Phase::Comparing;
+        let standings = (0..self.groups.len())
+            .map(|lun| (self.plan.luns[lun].name.clone(), self.own_standing(lun)))
+            .collect();
+        if let Some(peer) = &self.peer {
+            effects.push(Effect::Send(peer.control, Message::Standings(standings)));
+        }
+    }
+
+    /// What the peer has. Both come to the same agreement; the leader's word makes it so.
+    pub(super) fn on_standings(&mut self, theirs: &[(String, Standing)], effects: &mut Vec<Effect>) {
+        if self.phase != Phase::Comparing {
+            return;
+        }
+        let mut agreements = Vec::new();
+        for lun in 0..self.groups.len() {
+            match self.judge(lun, theirs) {
+                Ok(agreement) => {
+                    self.groups[lun].refusal = None;
+                    agreements.push(agreement);
+                }
+                Err(refusal) => {
+                    let own = &self.plan.names[self.plan.side.index()];
+                    if matches!(&refusal, Refusal::StateLost(name) if name == own) {
+                        self.forget_lun(lun, effects);
+                    }
+                    self.groups[lun].refusal = Some(refusal);
+                }
+            }
+        }
+        if self.leads()
+            && let Some(peer) = &self.peer
+        {
+            effects.push(Effect::Send(peer.control, Message::Agreements(agreements.clone())));
+            self.carry_out(&agreements, effects);
+        }
+    }
+
+    fn judge(&mut self, lun: usize, theirs: &[(String, Standing)]) -> Result<Agreement, Refusal> {
+        let plan = self.plan.luns[lun].clone();
+        let shared = self.peer.as_ref().map(|peer| peer.shared.clone()).unwrap_or_default();
+        if let Some((_, refusal)) = self.differing(&shared, &format!("lun.{}.", plan.name)) {
+            return Err(refusal);
+        }
+        let Some((_, their)) = theirs.iter().find(|(name, _)| *name == plan.name) else {
+            return Err(Refusal::NoSource);
+        };
+        let own = self.own_standing(lun);
+        let standings = match self.plan.side {
+            Side::First => [&own, their],
+            Side::Second => [their, &own],
+        };
+        let id = self.make_id();
+        let question = Question { names: &self.plan.names, main: plan.main, mirror: plan.mirror, id };
+        let agreed = agree(question, standings)?;
+        Ok(Agreement {
+            lun: plan.name,
+            generation: agreed.generation,
+            duplex: agreed.whole,
+            create: agreed.create,
+        })
+    }
+
+    pub(super) fn on_agreements(&mut self, agreements: &[Agreement], effects: &mut Vec<Effect>) {
+        if !self.leads() && self.phase == Phase::Comparing {
+            self.carry_out(agreements, effects);
+        }
+    }
+
+    /// Volumes first, then the generations, both durable.
+    fn carry_out(&mut self, agreements: &[Agreement], effects: &mut Vec<Effect>) {
+        let mut waits = 0;
+        for agreement in agreements {
+            let Some(lun) = self.plan.luns.iter().position(|lun| lun.name == agreement.lun) else {
+                continue;
+            };
+            let group = &mut self.groups[lun];
+            group.generation = agreement.generation;
+            group.clean = false;
+            group.agreed = Some(agreement.duplex);
+            let create = agreement.create & (1 << self.plan.side.index()) != 0;
+            if let (true, Some(superblock)) = (create, self.superblock(lun)) {
+                waits += 1;
+                let ticket = self.ticket(Pending::Volume(lun));
+                effects.push(Effect::Create(lun, superblock, ticket));
+            }
+        }
+        self.phase = Phase::Agreeing { waits, own: false, peer: false };
+        if waits == 0 {
+            self.persist_groups(Pending::Agreements, effects);
+        }
+    }
+
+    pub(super) fn on_own_volume(&mut self, effects: &mut Vec<Effect>) {
+        if let Phase::Agreeing { waits, .. } = &mut self.phase {
+            *waits -= 1;
+            if *waits == 0 {
+                self.persist_groups(Pending::Agreements, effects);
+            }
+        }
+    }
+
+    pub(super) fn on_own_agreements_durable(&mut self, effects: &mut Vec<Effect>) {
+        let Phase::Agreeing { own, .. } = &mut self.phase else {
+            return;
+        };
+        *own = true;
+        if self.leads() {
+            return self.begin_if_durable(effects);
+        }
+        // From here on the leader may begin at any time, and its first message may come by a bridge before its
+        // word to begin: take the place now, serve hosts with that word.
+        self.begin_agreed(false, effects);
+        if let Some(peer) = &self.peer {
+            effects.push(Effect::Send(peer.control, Message::AgreementsDurable));
+        }
+    }
+
+    pub(super) fn on_agreements_durable(&mut self, effects: &mut Vec<Effect>) {
+        if let Phase::Agreeing { peer, .. } = &mut self.phase {
+            *peer = true;
+        }
+        self.begin_if_durable(effects);
+    }
+
+    fn begin_if_durable(&mut self, effects: &mut Vec<Effect>) {
+        let Phase::Agreeing { own: true, peer: true, .. } = self.phase else {
+            return;
+        };
+        self.joined();
+        if let Some(peer) = &self.peer {
+            effects.push(Effect::Send(peer.control, Message::Begin));
+        }
+        self.begin_agreed(true, effects);
+    }
+
+    pub(super) fn on_begin(&mut self, effects: &mut Vec<Effect>) {
+        if self.leads() || !matches!(self.phase, Phase::Agreeing { own: true, .. }) {
+            return;
+        }
+        self.joined();
+        for lun in 0..self.groups.len() {
+            if self.groups[lun].agreed.take().is_some() && self.groups[lun].status != PairStatus::Suspended {
+                effects.push(Effect::Open(lun));
+            }
+        }
+    }
+
+    fn joined(&mut self) {
+        self.phase = Phase::Joined;
+        self.ending.on_joined();
+    }
+
+    fn begin_agreed(&mut self, open: bool, effects: &mut Vec<Effect>) {
+        for lun in 0..self.groups.len() {
+            let agreed = self.groups[lun].agreed;
+            if let Some(whole) = agreed {
+                self.begin(lun, whole, open, effects);
+                if open {
+                    self.groups[lun].agreed = None;
+                }
+            }
+        }
+    }
+
+    /// Main's copy of a LUN is complete on both sides and flushed: the sub makes that durable first.
+    pub fn on_copy_complete(&mut self, lun: usize, effects: &mut Vec<Effect>) {
+        let generation = self.groups[lun].generation;
+        if let (Some(peer), Phase::Joined) = (&self.peer, self.phase) {
+            effects.push(Effect::SendAbout(peer.control, lun, generation, Message::Copied));
+        }
+    }
+
+    pub(super) fn on_copied(&mut self, lun: usize, effects: &mut Vec<Effect>) {
+        if self.role(lun) == Role::Sub && self.groups[lun].status == PairStatus::Copy {
+            self.groups[lun].generation.members = 0b11;
+            self.persist_groups(Pending::CopiedAtSub(lun), effects);
+        }
+    }
+
+    pub(super) fn on_copied_at_sub(&mut self, lun: usize, effects: &mut Vec<Effect>) {
+        let generation = self.groups[lun].generation;
+        self.become_duplex(lun, effects);
+        if let Some(peer) = &self.peer {
+            effects.push(Effect::SendAbout(peer.control, lun, generation, Message::CopiedDurable));
+        }
+    }
+
+    pub(super) fn on_copied_durable(&mut self, lun: usize, effects: &mut Vec<Effect>) {
+        if self.role(lun) == Role::Main && self.groups[lun].status == PairStatus::Copy {
+            self.groups[lun].generation.members = 0b11;
+            self.persist_groups(Pending::CopiedAtMain(lun), effects);
+        }
+    }
+
+    pub(super) fn on_copied_at_main(&mut self, lun: usize, effects: &mut Vec<Effect>) {
+        self.become_duplex(lun, effects);
+    }
+
+    fn become_duplex(&mut self, lun: usize, effects: &mut Vec<Effect>) {
+        if self.groups[lun].status == PairStatus::Copy {
+            self.groups[lun].status = PairStatus::Duplex;
+            effects.push(Effect::Copied(lun));
+        }
+    }
+
+    /// The generation of a LUN's group.
+    #[must_use]
+    pub fn generation(&self, lun: usize) -> Generation {
+        self.groups[lun].generation
+    }
+}

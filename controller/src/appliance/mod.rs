@@ -1,0 +1,633 @@
+//! The core of one controller as part of an appliance: it meets its peer over the interlink, makes the
+//! appliance's identity with it, agrees on the generation of every group, and ends cleanly. Events go in,
+//! [`Effect`]s come out; no I/O, no clock, no lock.
+//!
+//! ```text
+//!           control connection and all bridges greeted
+//!  Apart ───────────────────────────────────────────────► Settling   identity durable on both
+//!    ▲                                                       │
+//!    │ any connection lost, peer silent, peer refused     Comparing  what each has of every LUN
+//!    │                                                       │
+//!    │                                                    Agreeing   volumes made, generations durable on both
+//!    │                                                       │
+//!    └──────────────────────────────────────────────────── Joined    LUNs are served
+//! ```
+//!
+//! The first controller of the configuration leads: it dials the control connection, sends the identity, the
+//! agreements and the word to begin. Every step is durable on both before the next one starts, so a crash
+//! anywhere leaves two states that [`crate::group::agree`] can put together.
+
+mod ending;
+mod identity;
+mod joining;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use protocol::interlink::Message;
+use protocol::interlink::frame::{VERSION_MAX, VERSION_MIN};
+use protocol::interlink::hello::{Hello, Identity, LunIdentity, Purpose};
+use protocol::interlink::standing::{CopyFound, Generation, GroupRecord, Standing};
+
+use crate::disk::DiskError;
+use crate::group::Refusal;
+use crate::lun::{self, Breakage};
+use crate::plan::{Plan, Side};
+use crate::status::{PairStatus, Role};
+use crate::time::Time;
+use crate::unit::{LinkKind, Restored};
+use crate::volume::superblock::{Superblock, VolumeFound};
+use crate::world::{LinkId, Ticket};
+
+use ending::Ending;
+
+/// Key of the identity in the state store.
+pub const IDENTITY_KEY: &str = "identity";
+/// Key of the groups' generations in the state store.
+pub const GROUPS_KEY: &str = "groups";
+
+/// A peer is pinged this often.
+pub const PING_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A peer that says nothing for this long on the control connection is taken for lost.
+pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(2);
+
+/// What an appliance core asks to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// A message on a connection.
+    Send(LinkId, Message),
+    /// A message about one LUN, with its generation, on a connection.
+    SendAbout(LinkId, usize, Generation, Message),
+    /// Close a connection.
+    Close(LinkId),
+    /// Make a record durable.
+    Persist(&'static str, Vec<u8>, Ticket),
+    /// Make a volume.
+    Create(usize, Superblock, Ticket),
+    /// Flush a volume.
+    Flush(usize, Ticket),
+    /// Give a LUN its place in the pair; hosts are served at once only if `open`.
+    Begin {
+        /// Which.
+        lun: usize,
+        /// Its place.
+        standing: lun::Standing,
+        /// Its capacity in blocks.
+        blocks: u64,
+        /// Whether hosts are served already.
+        open: bool,
+    },
+    /// Serve hosts on a LUN that has its place.
+    Open(usize),
+    /// The pair of a LUN is out of reach or broken.
+    Suspend(usize),
+    /// The peer of a LUN that is main and has no copy is gone.
+    PeerGone(usize),
+    /// The copy of a LUN is whole.
+    Copied(usize),
+    /// Refuse hosts' new commands on a LUN.
+    CloseLun(usize),
+}
+
+/// Why the two are apart.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Apart {
+    /// They have not met since this controller started.
+    #[error(
+        "{0} has not been reached yet since this controller started. Is it running, and the interlink up?"
+    )]
+    NeverMet(String),
+    /// The connection broke.
+    #[error("the interlink to {0} was lost. Nothing acknowledged is lost; service resumes when it is back")]
+    Lost(String),
+    /// Nothing was heard.
+    #[error("{0} is silent. Nothing acknowledged is lost; service resumes when it answers again")]
+    Silent(String),
+    /// It ended cleanly.
+    #[error("{0} was stopped cleanly, both copies are whole and flushed. Start it to resume service")]
+    Stopped(String),
+    /// This controller is ending.
+    #[error("this controller is stopping")]
+    Stopping,
+    /// Another appliance.
+    #[error("{0} belongs to another appliance. Check the interlink addresses and the state folders")]
+    OtherAppliance(String),
+    /// Not the peer.
+    #[error("whoever answers at the interlink address is not {0}. Check `interlink` in both files")]
+    NotThePeer(String),
+    /// No common version.
+    #[error("{0} speaks no version of the interlink that this one speaks. Run the same release on both")]
+    Version(String),
+    /// The configurations differ in something both need.
+    #[error("{0}")]
+    Differs(Refusal),
+    /// A volume could not be made.
+    #[error("a volume could not be created on {0}: {1}")]
+    NoVolume(String, DiskError),
+    /// A message made no sense.
+    #[error("{0} sent something that makes no sense; the connection was closed")]
+    Nonsense(String),
+}
+
+#[derive(Debug)]
+struct Link {
+    dialed: bool,
+    purpose: Option<Purpose>,
+    greeted: bool,
+}
+
+#[derive(Debug)]
+struct Peer {
+    control: LinkId,
+    incarnation: u128,
+    bridges: u16,
+    identity: Identity,
+    shared: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Apart,
+    Settling { own: bool, peer: bool },
+    Comparing,
+    Agreeing { waits: u32, own: bool, peer: bool },
+    Joined,
+}
+
+/// What is known of one LUN's group.
+#[derive(Debug)]
+struct Group {
+    generation: Generation,
+    clean: bool,
+    /// This incarnation has served under `generation` or the one before it.
+    kept: bool,
+    /// The LUN was known before the two met.
+    known: bool,
+    volume: VolumeFound,
+    refusal: Option<Refusal>,
+    breakage: Option<Breakage>,
+    status: PairStatus,
+    /// Agreed on, not yet durable: whether nothing needs to be copied.
+    agreed: Option<bool>,
+}
+
+/// What a ticket of this core stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Pending {
+    Identity,
+    Agreements,
+    Volume(usize),
+    CopiedAtSub(usize),
+    CopiedAtMain(usize),
+    Flush(usize),
+    Clean,
+    Forgotten,
+}
+
+/// The LUN part of this core's tickets: no LUN's.
+const TICKET_BASE: u64 = 0xffff << 48;
+
+/// The core of one controller.
+#[derive(Debug)]
+pub struct Appliance {
+    plan: Plan,
+    incarnation: u128,
+    random: u128,
+    identity: Identity,
+    groups: Vec<Group>,
+    links: BTreeMap<LinkId, Link>,
+    peer: Option<Peer>,
+    phase: Phase,
+    /// Counts meetings, so that what an earlier one waited for means nothing to a later one.
+    meeting: u64,
+    apart: Apart,
+    ending: Ending,
+    next_ticket: u64,
+    pending: BTreeMap<u64, (u64, Pending)>,
+    heard: Time,
+    pinged: Time,
+}
+
+impl Appliance {
+    /// A controller at its start, with what it finds on disk. `random` seeds its incarnation and every id it
+    /// will make.
+    #[must_use]
+    pub fn new(plan: Plan, restored: &Restored, random: u128) -> Self {
+        let record = |key: &str| restored.records.get(key).map(Vec::as_slice).unwrap_or_default();
+        let identity = Identity::from_record(record(IDENTITY_KEY)).unwrap_or_default();
+        let records = GroupRecord::decode_all(record(GROUPS_KEY)).unwrap_or_default();
+        let groups = plan
+            .luns
+            .iter()
+            .enumerate()
+            .map(|(index, lun)| {
+                let record = records.iter().find(|record| record.lun == lun.name);
+                Group {
+                    generation: record.map(|record| record.generation).unwrap_or_default(),
+                    clean: record.is_some_and(|record| record.clean),
+                    kept: false,
+                    known: identity.luns.iter().any(|known| known.name == lun.name),
+                    volume: restored.volumes.get(index).copied().unwrap_or(VolumeFound::Missing),
+                    refusal: None,
+                    breakage: None,
+                    status: PairStatus::Suspended,
+                    agreed: None,
+                }
+            })
+            .collect();
+        let apart = Apart::NeverMet(plan.names[plan.side.peer().index()].clone());
+        Self {
+            plan,
+            incarnation: random,
+            random,
+            identity,
+            groups,
+            links: BTreeMap::new(),
+            peer: None,
+            phase: Phase::Apart,
+            meeting: 0,
+            apart,
+            ending: Ending::default(),
+            next_ticket: 0,
+            pending: BTreeMap::new(),
+            heard: Time(0),
+            pinged: Time(0),
+        }
+    }
+
+    /// A LUN without a copy whose main this is serves without its peer, if it ever served.
+    pub fn start(&mut self, effects: &mut Vec<Effect>) {
+        for lun in 0..self.groups.len() {
+            let group = &self.groups[lun];
+            let own = usize::from(group.generation.main) == self.plan.side.index();
+            let whole = self.copy_found(lun) == CopyFound::Whole;
+            if !self.plan.luns[lun].mirror && group.generation.number > 0 && own && whole {
+                self.begin(lun, true, true, effects);
+            }
+        }
+    }
+
+    /// Whether identities exist: before that, no portal serves anything.
+    #[must_use]
+    pub fn has_identity(&self) -> bool {
+        self.identity.appliance != 0
+    }
+
+    /// The identity of a LUN of the plan, once made.
+    #[must_use]
+    pub fn lun_identity(&self, lun: usize) -> Option<&LunIdentity> {
+        let name = &self.plan.luns.get(lun)?.name;
+        self.identity.luns.iter().find(|known| known.name == *name)
+    }
+
+    /// A connection of the interlink is open.
+    pub fn on_link_up(&mut self, link: LinkId, dialed: Option<LinkKind>, effects: &mut Vec<Effect>) {
+        let purpose = dialed.map(|kind| match kind {
+            LinkKind::Control => Purpose::Control,
+            LinkKind::Bridge(number) => Purpose::Bridge(number),
+        });
+        self.links.insert(link, Link { dialed: dialed.is_some(), purpose, greeted: false });
+        if let Some(purpose) = purpose {
+            effects.push(Effect::Send(link, self.hello(purpose)));
+        }
+    }
+
+    /// A connection of the interlink is gone.
+    pub fn on_link_down(&mut self, link: LinkId, effects: &mut Vec<Effect>) {
+        if self.links.remove(&link).is_some() {
+            let name = self.peer_name();
+            self.lose(Apart::Lost(name), effects);
+        }
+    }
+
+    /// A message that is not about data.
+    pub fn on_message(
+        &mut self,
+        link: LinkId,
+        lun: Option<usize>,
+        generation: protocol::interlink::GenerationTag,
+        message: Message,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Message::Hello(hello) = message {
+            return self.on_hello(link, &hello, now, effects);
+        }
+        if self.peer.as_ref().is_none_or(|peer| peer.control != link) {
+            return;
+        }
+        self.heard = now;
+        match message {
+            Message::Ping(number) => effects.push(Effect::Send(link, Message::Pong(number))),
+            Message::Identity(identity) => self.on_identity(identity, effects),
+            Message::IdentityDurable => self.on_identity_durable(effects),
+            Message::Standings(standings) => self.on_standings(&standings, effects),
+            Message::Agreements(agreements) => self.on_agreements(&agreements, effects),
+            Message::AgreementsDurable => self.on_agreements_durable(effects),
+            Message::Begin => self.on_begin(effects),
+            Message::Goodbye => self.on_goodbye(now, effects),
+            Message::Drained => self.on_peer_drained(effects),
+            Message::Farewell => self.on_farewell(),
+            Message::Broken | Message::Copied | Message::CopiedDurable => {
+                let about = lun.filter(|lun| self.groups[*lun].generation.tag() == generation);
+                match (message, about) {
+                    (Message::Broken, Some(lun)) => self.on_peer_broken(lun, effects),
+                    (Message::Copied, Some(lun)) => self.on_copied(lun, effects),
+                    (Message::CopiedDurable, Some(lun)) => self.on_copied_durable(lun, effects),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A frame of the peer could not be read.
+    pub fn on_nonsense(&mut self, link: LinkId, effects: &mut Vec<Effect>) {
+        if self.links.contains_key(&link) {
+            let name = self.peer_name();
+            self.lose(Apart::Nonsense(name), effects);
+        }
+    }
+
+    /// A record is durable, a volume made, a volume flushed.
+    pub fn on_done(&mut self, ticket: Ticket, result: Result<(), DiskError>, effects: &mut Vec<Effect>) {
+        let Some((meeting, pending)) = self.pending.remove(&ticket.0) else {
+            return;
+        };
+        if let (Pending::Volume(lun), Ok(())) = (pending, result) {
+            self.groups[lun].volume = self.superblock(lun).map_or(VolumeFound::Missing, VolumeFound::Open);
+        }
+        if meeting != self.meeting {
+            return;
+        }
+        match pending {
+            Pending::Identity => self.on_own_identity_durable(effects),
+            Pending::Volume(_) => match result {
+                Ok(()) => self.on_own_volume(effects),
+                Err(error) => {
+                    let name = self.plan.names[self.plan.side.index()].clone();
+                    self.lose(Apart::NoVolume(name, error), effects);
+                }
+            },
+            Pending::Agreements => self.on_own_agreements_durable(effects),
+            Pending::CopiedAtSub(lun) => self.on_copied_at_sub(lun, effects),
+            Pending::CopiedAtMain(lun) => self.on_copied_at_main(lun, effects),
+            Pending::Flush(lun) => self.on_flushed(lun, result.is_ok(), effects),
+            Pending::Clean => self.on_clean(effects),
+            Pending::Forgotten => {}
+        }
+    }
+
+    /// Whether a ticket is one of this core's.
+    #[must_use]
+    pub const fn owns(ticket: Ticket) -> bool {
+        ticket.0 >= TICKET_BASE
+    }
+
+    /// Time has passed. `quiet`: no command is in flight on the LUNs that are closing.
+    pub fn on_tick(&mut self, now: Time, quiet: bool, effects: &mut Vec<Effect>) {
+        if let Some(peer) = &self.peer {
+            let control = peer.control;
+            if now.since(self.heard) >= PEER_SILENCE_MAX {
+                let name = self.peer_name();
+                self.lose(Apart::Silent(name), effects);
+            } else if now.since(self.pinged) >= PING_INTERVAL {
+                self.pinged = now;
+                effects.push(Effect::Send(control, Message::Ping(now.0)));
+            }
+        }
+        self.tick_ending(now, quiet, effects);
+    }
+
+    /// A pair broke on this side: both stop serving it.
+    pub fn on_broken(&mut self, lun: usize, breakage: Breakage, effects: &mut Vec<Effect>) {
+        let group = &mut self.groups[lun];
+        if group.status == PairStatus::Suspended {
+            return;
+        }
+        group.status = PairStatus::Suspended;
+        group.breakage = Some(breakage);
+        effects.push(Effect::Suspend(lun));
+        let generation = group.generation;
+        if let (Some(peer), Phase::Joined) = (&self.peer, self.phase) {
+            effects.push(Effect::SendAbout(peer.control, lun, generation, Message::Broken));
+        }
+    }
+
+    fn on_peer_broken(&mut self, lun: usize, effects: &mut Vec<Effect>) {
+        let group = &mut self.groups[lun];
+        if group.status != PairStatus::Suspended {
+            group.status = PairStatus::Suspended;
+            group.breakage = Some(Breakage::PeerDisk);
+            effects.push(Effect::Suspend(lun));
+        }
+    }
+
+    fn hello(&self, purpose: Purpose) -> Message {
+        let control = purpose == Purpose::Control;
+        Message::Hello(Box::new(Hello {
+            versions: (VERSION_MIN, VERSION_MAX),
+            purpose,
+            side: self.plan.side as u8,
+            appliance: self.identity.appliance,
+            incarnation: self.incarnation,
+            bridges: self.plan.bridges,
+            shared: if control { self.plan.shared.clone() } else { Vec::new() },
+            identity: if control { self.identity.clone() } else { Identity::default() },
+        }))
+    }
+
+    fn on_hello(&mut self, link: LinkId, hello: &Hello, now: Time, effects: &mut Vec<Effect>) {
+        if let Err(apart) = self.check_hello(hello) {
+            return self.lose(apart, effects);
+        }
+        let Some(known) = self.links.get_mut(&link) else {
+            return;
+        };
+        if known.greeted {
+            return;
+        }
+        known.greeted = true;
+        known.purpose = Some(hello.purpose);
+        if !known.dialed {
+            effects.push(Effect::Send(link, self.hello(hello.purpose)));
+        }
+        if hello.purpose == Purpose::Control {
+            self.heard = now;
+            self.peer = Some(Peer {
+                control: link,
+                incarnation: hello.incarnation,
+                bridges: hello.bridges,
+                identity: hello.identity.clone(),
+                shared: hello.shared.clone(),
+            });
+        }
+        self.join_if_complete(effects);
+    }
+
+    fn check_hello(&self, hello: &Hello) -> Result<(), Apart> {
+        let name = self.peer_name();
+        if hello.versions.0 > VERSION_MAX || hello.versions.1 < VERSION_MIN {
+            return Err(Apart::Version(name));
+        }
+        if hello.side != self.plan.side.peer() as u8 {
+            return Err(Apart::NotThePeer(name));
+        }
+        let own = self.identity.appliance;
+        if own != 0 && hello.appliance != 0 && own != hello.appliance {
+            return Err(Apart::OtherAppliance(name));
+        }
+        if hello.purpose == Purpose::Control {
+            if let Some(refusal) =
+                self.differing(&hello.shared, "").filter(|(key, _)| !key.starts_with("lun."))
+            {
+                return Err(Apart::Differs(refusal.1));
+            }
+        } else if self.peer.as_ref().is_some_and(|peer| peer.incarnation != hello.incarnation) {
+            return Err(Apart::Lost(name));
+        }
+        Ok(())
+    }
+
+    /// Closes every connection and stops serving what needs the peer.
+    fn lose(&mut self, apart: Apart, effects: &mut Vec<Effect>) {
+        for link in core::mem::take(&mut self.links).into_keys() {
+            effects.push(Effect::Close(link));
+        }
+        self.peer = None;
+        self.phase = Phase::Apart;
+        self.meeting += 1;
+        if !matches!(self.apart, Apart::Stopping)
+            && !(self.ending.farewell && matches!(apart, Apart::Lost(_)))
+        {
+            self.apart = apart;
+        }
+        self.ending.on_lost();
+        for lun in 0..self.groups.len() {
+            self.groups[lun].agreed = None;
+            if self.serves_alone(lun) {
+                effects.push(Effect::PeerGone(lun));
+            } else {
+                self.groups[lun].status = PairStatus::Suspended;
+                effects.push(Effect::Suspend(lun));
+            }
+        }
+    }
+
+    /// A LUN without a copy, at its main, being served.
+    fn serves_alone(&self, lun: usize) -> bool {
+        !self.plan.luns[lun].mirror
+            && self.role(lun) == Role::Main
+            && self.groups[lun].status == PairStatus::Simplex
+    }
+
+    fn begin(&mut self, lun: usize, whole: bool, open: bool, effects: &mut Vec<Effect>) {
+        let blocks = self.lun_identity(lun).map_or(0, |identity| identity.blocks);
+        let mirror = self.plan.luns[lun].mirror;
+        let role = self.role(lun);
+        let group = &mut self.groups[lun];
+        group.status = match (mirror, whole) {
+            (false, _) => PairStatus::Simplex,
+            (true, true) => PairStatus::Duplex,
+            (true, false) => PairStatus::Copy,
+        };
+        group.kept = true;
+        group.breakage = None;
+        let links = self
+            .links
+            .iter()
+            .filter(|(_, link)| matches!(link.purpose, Some(Purpose::Bridge(_))))
+            .map(|(link, _)| *link)
+            .collect();
+        let standing =
+            lun::Standing { role, status: group.status, generation: group.generation.tag(), links };
+        effects.push(Effect::Begin { lun, standing, blocks, open });
+    }
+
+    fn role(&self, lun: usize) -> Role {
+        let group = &self.groups[lun];
+        let main = if group.generation.number == 0 {
+            self.plan.luns[lun].main.index()
+        } else {
+            usize::from(group.generation.main)
+        };
+        if main == self.plan.side.index() { Role::Main } else { Role::Sub }
+    }
+
+    fn superblock(&self, lun: usize) -> Option<Superblock> {
+        let identity = self.lun_identity(lun)?;
+        Some(Superblock {
+            appliance: self.identity.appliance,
+            volume: identity.volume,
+            blocks: identity.blocks,
+        })
+    }
+
+    fn copy_found(&self, lun: usize) -> CopyFound {
+        match self.groups[lun].volume {
+            VolumeFound::Missing => CopyFound::Missing,
+            VolumeFound::Blank => CopyFound::Blank,
+            VolumeFound::Open(found) if Some(found) == self.superblock(lun) => CopyFound::Whole,
+            VolumeFound::Open(_) | VolumeFound::Foreign => CopyFound::Foreign,
+        }
+    }
+
+    fn own_standing(&self, lun: usize) -> Standing {
+        let group = &self.groups[lun];
+        Standing {
+            generation: group.generation,
+            clean: group.clean,
+            kept: group.kept,
+            copy: self.copy_found(lun),
+            known: group.known,
+            device: self.plan.luns[lun].device,
+        }
+    }
+
+    fn peer_name(&self) -> String {
+        self.plan.names[self.plan.side.peer().index()].clone()
+    }
+
+    const fn leads(&self) -> bool {
+        matches!(self.plan.side, Side::First)
+    }
+
+    fn ticket(&mut self, pending: Pending) -> Ticket {
+        let ticket = TICKET_BASE + self.next_ticket;
+        self.next_ticket += 1;
+        self.pending.insert(ticket, (self.meeting, pending));
+        Ticket(ticket)
+    }
+
+    fn persist_groups(&mut self, pending: Pending, effects: &mut Vec<Effect>) {
+        let records: Vec<GroupRecord> = self
+            .plan
+            .luns
+            .iter()
+            .zip(&self.groups)
+            .map(|(lun, group)| GroupRecord {
+                lun: lun.name.clone(),
+                generation: group.generation,
+                clean: group.clean,
+            })
+            .collect();
+        let ticket = self.ticket(pending);
+        effects.push(Effect::Persist(GROUPS_KEY, GroupRecord::encode_all(&records), ticket));
+    }
+
+    /// A new random id: the seed this core was given, stirred (SplitMix64 on both halves).
+    fn make_id(&mut self) -> u128 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let stir = |mut word: u64| {
+            word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            word ^ (word >> 31)
+        };
+        let (high, low) = ((self.random >> 64) as u64, self.random as u64);
+        u128::from(stir(high ^ low.rotate_left(32))) << 64 | u128::from(stir(low))
+    }
+}

@@ -1,0 +1,104 @@
+//! What a person is told: why a LUN is not served, and what to do.
+
+use super::{Appliance, Phase};
+use crate::disk::DiskError;
+use crate::lun::Breakage;
+use crate::plan::Side;
+use crate::status::{InterlinkStatus, PairStatus, Role};
+use protocol::interlink::hello::Purpose;
+
+/// One LUN as this core knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LunReport {
+    /// This controller's role.
+    pub role: Role,
+    /// Which controller is main.
+    pub main: Side,
+    /// The pair.
+    pub status: PairStatus,
+    /// What is wrong and what to do.
+    pub reason: Option<String>,
+}
+
+impl Appliance {
+    /// The appliance's id, once made.
+    #[must_use]
+    pub const fn id(&self) -> Option<u128> {
+        if self.identity.appliance == 0 { None } else { Some(self.identity.appliance) }
+    }
+
+    /// This run of this controller.
+    #[must_use]
+    pub const fn incarnation(&self) -> u128 {
+        self.incarnation
+    }
+
+    /// The interlink.
+    #[must_use]
+    pub fn interlink(&self) -> InterlinkStatus {
+        let up = self.phase == Phase::Joined;
+        let bridges = self
+            .links
+            .values()
+            .filter(|link| link.greeted && matches!(link.purpose, Some(Purpose::Bridge(_))))
+            .count();
+        InterlinkStatus {
+            up,
+            bridges: bridges as u32,
+            reason: if up { None } else { Some(self.apart.to_string()) },
+        }
+    }
+
+    /// Whether the peer can serve a LUN, as far as this controller knows.
+    #[must_use]
+    pub fn peer_serves(&self, lun: usize) -> bool {
+        self.phase == Phase::Joined && self.groups[lun].status != PairStatus::Suspended
+    }
+
+    /// One LUN.
+    #[must_use]
+    pub fn lun_report(&self, lun: usize) -> LunReport {
+        let group = &self.groups[lun];
+        let role = self.role(lun);
+        let main = match role {
+            Role::Main => self.plan.side,
+            Role::Sub => self.plan.side.peer(),
+        };
+        let reason = match (&group.refusal, group.breakage, group.status) {
+            (Some(refusal), ..) => Some(refusal.to_string()),
+            (None, Some(breakage), PairStatus::Suspended) => Some(self.breakage_text(breakage)),
+            (None, _, PairStatus::Suspended) if self.phase == Phase::Joined => {
+                Some("the two controllers are about to agree on it".to_owned())
+            }
+            (None, _, PairStatus::Suspended) => Some(self.apart.to_string()),
+            (None, _, PairStatus::Copy) => Some(format!(
+                "{} is being refilled from {}; hosts are served meanwhile, wait for it to finish",
+                self.plan.names[main.peer().index()],
+                self.plan.names[main.index()],
+            )),
+            _ => None,
+        };
+        LunReport { role, main, status: group.status, reason }
+    }
+
+    fn breakage_text(&self, breakage: Breakage) -> String {
+        let own = &self.plan.names[self.plan.side.index()];
+        let peer = self.peer_name();
+        match breakage {
+            Breakage::OwnDisk(DiskError::Full) => {
+                format!(
+                    "the disk of {own} is full. Nothing acknowledged is lost. Make room, then restart {own}"
+                )
+            }
+            Breakage::OwnDisk(error) => format!(
+                "on {own}: {error}. Nothing acknowledged is lost on {peer}. Replace the disk, then restart {own}"
+            ),
+            Breakage::PeerDisk => format!(
+                "the disk of {peer} failed or is full. Nothing acknowledged is lost. See the status of {peer}"
+            ),
+            Breakage::Nonsense => {
+                format!("{peer} sent something impossible. Restart both with the same release")
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Groups: who may complete writes, and whose copy counts, when the two controllers meet.
+//!
+//! On disk each controller keeps, per group, its newest [`Generation`] and whether it was closed cleanly. Meeting
+//! goes in this order:
+//!
+//! 1. Both tell what they have ([`Standing`]). [`agree`] makes a new generation of it, the same on both sides.
+//! 2. Both make it durable, not clean, before anything is served under it: from here on the whole LUN may differ
+//!    after a crash, and both know it (the intent region of the size of the LUN).
+//! 3. Only then does either serve.
+//! 4. A clean end drains, flushes both copies, and then marks the generation clean on both.
+//!
+//! A crash between the two records of step 2 leaves one controller a generation ahead. Nothing was served under
+//! it, and it names as members only copies that were whole before: whoever is named is still whole. So the
+//! newest generation's members are asked first; if none of them has the record yet, the one it names is the
+//! source all the same.
+
+use protocol::interlink::standing::{CopyFound, Generation, Standing};
+
+use crate::plan::Side;
+
+/// What the two agreed on for one LUN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Agreed {
+    /// To be made durable by both.
+    pub generation: Generation,
+    /// Both copies are whole (or the LUN has one only): nothing needs to be copied.
+    pub whole: bool,
+    /// Which volumes have to be made first: bit 0 the first controller's, bit 1 the second's.
+    pub create: u8,
+}
+
+/// Why a LUN is not served.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// A volume has other content.
+    #[error(
+        "the volume of {0} holds something that is not this LUN; nothing was touched. Move it away or name \
+         another device, then start {0} again"
+    )]
+    Foreign(String),
+    /// Both went on from the same generation.
+    #[error(
+        "{0} and {1} have each gone on alone since they last met: two histories. Neither is served. Keep both \
+         volumes, find out which one is right, and move the other one away"
+    )]
+    SplitBrain(String, String),
+    /// One controller has never heard of a LUN that the other has served.
+    #[error(
+        "the state folder of {0} knows nothing of this LUN, though its peer does. Nothing was copied. Put the \
+         state folder back, or move the volume of {0} away and restart both"
+    )]
+    StateLost(String),
+    /// No whole copy is left.
+    #[error(
+        "no whole copy of this LUN was found on either controller. Nothing was created. Look whether a disk is \
+         not mounted, then start both controllers again"
+    )]
+    NoSource,
+    /// The only volume of a LUN that is not mirrored is gone.
+    #[error("the volume on {0} is gone, and this LUN has no copy. Look whether its disk is mounted")]
+    Gone(String),
+    /// The two configurations differ.
+    #[error(
+        "the two machines' appliance.toml differ in `{key}`: {first} on {first_name}, {second} on {second_name}"
+    )]
+    Differs {
+        /// The key.
+        key: String,
+        /// The first controller's value.
+        first: String,
+        /// The second controller's value.
+        second: String,
+        /// The first controller.
+        first_name: String,
+        /// The second controller.
+        second_name: String,
+    },
+}
+
+/// What [`agree`] must know of a LUN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Question<'a> {
+    /// Names of both controllers.
+    pub names: &'a [String; 2],
+    /// The preferred main.
+    pub main: Side,
+    /// Whether there is a second copy.
+    pub mirror: bool,
+    /// A random id for the new generation.
+    pub id: u128,
+}
+
+/// Decides, from what both controllers have, how a LUN goes on. Pure: both sides, given the same, come to the
+/// same.
+pub fn agree(question: Question<'_>, standings: [&Standing; 2]) -> Result<Agreed, Refusal> {
+    let newest = newest(question.names, standings)?;
+    if question.mirror { mirrored(question, standings, newest) } else { single(question, standings, newest) }
+}
+
+fn newest(names: &[String; 2], standings: [&Standing; 2]) -> Result<Generation, Refusal> {
+    let [first, second] = standings.map(|standing| standing.generation);
+    if first.number == second.number && first.id != second.id {
+        return Err(Refusal::SplitBrain(names[0].clone(), names[1].clone()));
+    }
+    Ok(if first.number >= second.number { first } else { second })
+}
+
+fn single(question: Question<'_>, standings: [&Standing; 2], newest: Generation) -> Result<Agreed, Refusal> {
+    let main = if newest.number == 0 { question.main.index() } else { usize::from(newest.main) };
+    let name = || question.names[main].clone();
+    let create = match standings[main].copy {
+        CopyFound::Foreign => return Err(Refusal::Foreign(name())),
+        CopyFound::Whole => false,
+        CopyFound::Missing | CopyFound::Blank if newest.number == 0 => true,
+        CopyFound::Missing | CopyFound::Blank => return Err(Refusal::Gone(name())),
+    };
+    Ok(Agreed {
+        generation: next(newest, question.id, main, 1 << main),
+        whole: true,
+        create: u8::from(create) << main,
+    })
+}
+
+fn mirrored(
+    question: Question<'_>,
+    standings: [&Standing; 2],
+    newest: Generation,
+) -> Result<Agreed, Refusal> {
+    for (name, standing) in question.names.iter().zip(standings) {
+        if standing.copy == CopyFound::Foreign {
+            return Err(Refusal::Foreign(name.clone()));
+        }
+        if newest.number > 0 && !standing.known {
+            return Err(Refusal::StateLost(name.clone()));
+        }
+    }
+    let create = (0..2).filter(|side| standings[*side].copy != CopyFound::Whole).map(|side| 1 << side).sum();
+    if newest.number == 0 {
+        let main = question.main.index();
+        let whole = !standings.iter().any(|standing| standing.device);
+        let members = if whole { 0b11 } else { 1 << main };
+        return Ok(Agreed { generation: next(newest, question.id, main, members), whole, create });
+    }
+    let sources = sources(standings, newest);
+    let both_clean = sources == [true, true] && standings.iter().all(|standing| standing.clean);
+    if both_clean {
+        let main = question.main.index();
+        return Ok(Agreed { generation: next(newest, question.id, main, 0b11), whole: true, create });
+    }
+    let source = match sources {
+        [false, false] => return Err(Refusal::NoSource),
+        [true, false] => 0,
+        [false, true] => 1,
+        [true, true] => match standings.map(|standing| standing.kept) {
+            [true, false] => 0,
+            [false, true] => 1,
+            [true, true] | [false, false] => usize::from(newest.main),
+        },
+    };
+    Ok(Agreed { generation: next(newest, question.id, source, 1 << source), whole: false, create })
+}
+
+/// Which copies may be the source: whole, named by the newest generation, and of the newest generation; if there
+/// is none such, of the one before it.
+fn sources(standings: [&Standing; 2], newest: Generation) -> [bool; 2] {
+    let named =
+        [0, 1].map(|side| newest.has_member(side) && standings[usize::from(side)].copy == CopyFound::Whole);
+    let of = |id: u128| [0, 1].map(|side: usize| named[side] && standings[side].generation.id == id);
+    match of(newest.id) {
+        [false, false] => of(newest.parent),
+        some => some,
+    }
+}
+
+fn next(newest: Generation, id: u128, main: usize, members: u8) -> Generation {
+    Generation { number: newest.number + 1, id, parent: newest.id, main: main as u8, members }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> [String; 2] {
+        ["alpha".into(), "beta".into()]
+    }
+
+    fn at(number: u64, id: u128, parent: u128, main: u8, members: u8) -> Standing {
+        let generation = Generation { number, id, parent, main, members };
+        Standing { generation, clean: false, kept: false, copy: CopyFound::Whole, known: true, device: false }
+    }
+
+    fn fresh() -> Standing {
+        Standing { copy: CopyFound::Missing, known: false, ..at(0, 0, 0, 0, 0) }
+    }
+
+    fn ask(first: &Standing, second: &Standing) -> Result<(u8, u8, bool, u8), Refusal> {
+        let names = names();
+        let question = Question { names: &names, main: Side::First, mirror: true, id: 77 };
+        agree(question, [first, second])
+            .map(|agreed| (agreed.generation.main, agreed.generation.members, agreed.whole, agreed.create))
+    }
+
+    #[test]
+    fn two_fresh_files_are_made_and_are_whole_at_once() {
+        assert_eq!(ask(&fresh(), &fresh()), Ok((0, 0b11, true, 0b11)));
+    }
+
+    #[test]
+    fn a_fresh_device_is_copied_first() {
+        let device = Standing { device: true, copy: CopyFound::Blank, ..fresh() };
+        assert_eq!(ask(&device, &device), Ok((0, 0b01, false, 0b11)));
+    }
+
+    #[test]
+    fn after_a_clean_end_of_both_nothing_is_copied_and_the_preferred_main_is_main() {
+        let clean = Standing { clean: true, ..at(5, 50, 40, 1, 0b11) };
+        assert_eq!(ask(&clean, &clean), Ok((0, 0b11, true, 0)));
+    }
+
+    #[test]
+    fn after_both_lost_power_main_is_the_source() {
+        let dirty = at(5, 50, 40, 1, 0b11);
+        assert_eq!(ask(&dirty, &dirty), Ok((1, 0b10, false, 0)));
+    }
+
+    #[test]
+    fn the_copy_whose_controller_kept_its_memory_is_the_source_whatever_its_role() {
+        let lost = at(5, 50, 40, 0, 0b11);
+        let kept = Standing { kept: true, ..lost };
+        assert_eq!(ask(&lost, &kept), Ok((1, 0b10, false, 0)));
+        assert_eq!(ask(&kept, &lost), Ok((0, 0b01, false, 0)));
+    }
+
+    #[test]
+    fn one_clean_end_alone_proves_nothing() {
+        let clean = Standing { clean: true, ..at(5, 50, 40, 0, 0b11) };
+        let kept = Standing { kept: true, ..at(5, 50, 40, 0, 0b11) };
+        assert_eq!(ask(&clean, &kept), Ok((1, 0b10, false, 0)));
+    }
+
+    #[test]
+    fn a_half_made_copy_is_never_the_source() {
+        let newest = at(6, 60, 50, 1, 0b10);
+        assert_eq!(ask(&Standing { kept: true, ..newest }, &newest), Ok((1, 0b10, false, 0)));
+        let lost_source = Standing { copy: CopyFound::Missing, ..newest };
+        assert_eq!(ask(&newest, &lost_source), Err(Refusal::NoSource));
+    }
+
+    #[test]
+    fn a_generation_durable_on_one_side_only_does_not_make_its_target_a_source() {
+        let ahead = at(6, 60, 50, 1, 0b10);
+        let behind = Standing { kept: true, ..at(5, 50, 40, 0, 0b11) };
+        assert_eq!(ask(&ahead, &behind), Ok((1, 0b10, false, 0)));
+    }
+
+    #[test]
+    fn a_copy_two_generations_behind_is_never_the_source() {
+        let ahead = at(7, 70, 60, 1, 0b10);
+        let behind = Standing { kept: true, ..at(5, 50, 40, 0, 0b11) };
+        assert_eq!(ask(&ahead, &behind), Err(Refusal::NoSource));
+        let whole = at(7, 70, 60, 0, 0b11);
+        assert_eq!(ask(&whole, &behind), Ok((0, 0b01, false, 0)));
+    }
+
+    #[test]
+    fn a_missing_volume_is_refilled_and_never_the_source() {
+        let missing = Standing { copy: CopyFound::Missing, ..at(5, 50, 40, 0, 0b11) };
+        let whole = at(5, 50, 40, 0, 0b11);
+        assert_eq!(ask(&missing, &whole), Ok((1, 0b10, false, 0b01)));
+        assert_eq!(ask(&missing, &missing), Err(Refusal::NoSource));
+    }
+
+    #[test]
+    fn foreign_content_split_brains_and_lost_state_are_refused() {
+        let whole = at(5, 50, 40, 0, 0b11);
+        let foreign = Standing { copy: CopyFound::Foreign, ..whole };
+        assert_eq!(ask(&whole, &foreign), Err(Refusal::Foreign("beta".into())));
+        let other = at(5, 51, 40, 0, 0b01);
+        assert_eq!(ask(&whole, &other), Err(Refusal::SplitBrain("alpha".into(), "beta".into())));
+        assert_eq!(ask(&whole, &fresh()), Err(Refusal::StateLost("beta".into())));
+    }
+
+    #[test]
+    fn a_lun_without_mirror_asks_for_its_one_volume_only() {
+        let names = names();
+        let question = Question { names: &names, main: Side::Second, mirror: false, id: 77 };
+        let agreed = agree(question, [&fresh(), &fresh()]).unwrap();
+        assert_eq!((agreed.generation.main, agreed.create, agreed.whole), (1, 0b10, true));
+        let old = at(5, 50, 40, 0, 0b01);
+        let agreed = agree(question, [&old, &fresh()]).unwrap();
+        assert_eq!((agreed.generation.main, agreed.create), (0, 0), "the persisted role wins");
+        let gone = Standing { copy: CopyFound::Missing, ..old };
+        assert_eq!(agree(question, [&gone, &fresh()]), Err(Refusal::Gone("alpha".into())));
+    }
+}
