@@ -1,9 +1,9 @@
 //! What a controller says of itself: the source of `twinlun status`, printed for people and as JSON alike.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The pair status (lower case in JSON).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PairStatus {
     /// One copy, as configured.
@@ -19,7 +19,7 @@ pub enum PairStatus {
 }
 
 /// A controller's role for one LUN.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Admits and orders the writes.
@@ -29,7 +29,7 @@ pub enum Role {
 }
 
 /// One controller's view of everything.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ControllerStatus {
     /// This controller's name.
     pub controller: String,
@@ -46,7 +46,7 @@ pub struct ControllerStatus {
 }
 
 /// The interlink as one controller sees it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct InterlinkStatus {
     /// Both directions up and the handshake done.
     pub up: bool,
@@ -57,7 +57,7 @@ pub struct InterlinkStatus {
 }
 
 /// One LUN as one controller sees it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LunStatus {
     /// The number hosts use.
     pub number: u16,

@@ -1,6 +1,154 @@
-//! The command line.
+//! The command line: `twinlun run`, `check` and `status`.
+//!
+//! Every command reads the same appliance.toml. `run` starts controllers in this process; the others look at
+//! the file and ask running controllers at their control sockets ([`control`]).
+
+mod check;
+mod control;
+mod run;
+mod status;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use controller::plan::Side;
+use miette::{Diagnostic, Report};
+
+use crate::config::{Config, ConfigError};
+
+/// Two machines, one iSCSI appliance: each controller keeps its own copy of every LUN and serves it to its hosts.
+#[derive(Parser, Debug)]
+#[command(name = "twinlun", version, arg_required_else_help = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Start the appliance and serve hosts until SIGTERM or Ctrl-C
+    Run {
+        #[command(flatten)]
+        file: FileOption,
+        /// Start this controller alone; without it every controller of the file runs in this process
+        #[arg(long, value_name = "NAME")]
+        controller: Option<String>,
+    },
+    /// Check appliance.toml and say what it would serve
+    Check {
+        #[command(flatten)]
+        output: OutputOptions,
+    },
+    /// Say how the appliance is; exit code 0 if all is well, 1 if something is wrong
+    Status {
+        #[command(flatten)]
+        output: OutputOptions,
+    },
+}
+
+#[derive(Args, Debug)]
+struct FileOption {
+    /// The file that describes the appliance
+    #[arg(long, value_name = "FILE", default_value = "appliance.toml")]
+    config: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct OutputOptions {
+    #[command(flatten)]
+    file: FileOption,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+enum CliError {
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Config(#[from] ConfigError),
+    #[error("there is no controller {given:?}")]
+    #[diagnostic(help("the controllers of this file are `{first}` and `{second}`"))]
+    NoSuchController { given: String, first: String, second: String },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Run(#[from] run::RunError),
+}
 
 /// Runs the command line of this process.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    execute(CommandLine::parse().command).unwrap_or_else(|error| {
+        eprintln!("{:?}", Report::new(error));
+        ExitCode::FAILURE
+    })
+}
+
+fn execute(command: Command) -> Result<ExitCode, CliError> {
+    match command {
+        Command::Run { file, controller } => {
+            let config = Config::read(&file.config)?;
+            let sides = sides(&config, controller)?;
+            Ok(code(run::run(&config, &sides)?))
+        }
+        Command::Check { output } => {
+            let config = Config::read(&output.file.config)?;
+            let report = check::Report::of(&config);
+            print(output.json, &report, |report| report.render(&config));
+            Ok(code(report.problems.is_empty()))
+        }
+        Command::Status { output } => {
+            let config = Config::read(&output.file.config)?;
+            let overview = status::Overview::ask(&config);
+            print(output.json, &overview, |overview| overview.render(&config));
+            Ok(code(overview.ok))
+        }
+    }
+}
+
+fn code(ok: bool) -> ExitCode {
+    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn print<T: serde::Serialize>(json: bool, what: &T, render: impl Fn(&T) -> String) {
+    if json {
+        // Plain data: it always has a JSON form.
+        println!("{}", serde_json::to_string_pretty(what).unwrap_or_default());
+    } else {
+        print!("{}", render(what));
+    }
+}
+
+/// The controllers to start: the one that was named, or both.
+fn sides(config: &Config, controller: Option<String>) -> Result<Vec<Side>, CliError> {
+    let Some(given) = controller else { return Ok(vec![Side::First, Side::Second]) };
+    let [first, second] = config.controllers.clone().map(|controller| controller.name);
+    match config.side(&given) {
+        Some(side) => Ok(vec![side]),
+        None => Err(CliError::NoSuchController { given, first, second }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn an_unknown_controller_is_refused_with_the_names_there_are() {
+        let config = check::tests::config("");
+        assert_eq!(sides(&config, Some("beta".to_owned())).unwrap(), [Side::Second]);
+        assert_eq!(sides(&config, None).unwrap(), [Side::First, Side::Second]);
+        let error = sides(&config, Some("gamma".to_owned())).unwrap_err();
+        assert_eq!(error.to_string(), "there is no controller \"gamma\"");
+        assert_eq!(error.help().unwrap().to_string(), "the controllers of this file are `alpha` and `beta`");
+    }
 }

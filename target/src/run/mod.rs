@@ -22,7 +22,7 @@ pub mod world;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use controller::disk::buffers::BufferPool;
@@ -137,6 +137,13 @@ impl Appliance {
     #[must_use]
     pub fn status(&self) -> Vec<ControllerStatus> {
         self.controllers.iter().map(|running| running.controller.status()).collect()
+    }
+
+    /// Something that tells the same from another thread, without keeping the controllers alive.
+    pub fn watch(&self) -> impl Fn() -> Vec<ControllerStatus> + Send + 'static {
+        let controllers: Vec<_> =
+            self.controllers.iter().map(|running| Arc::downgrade(&running.controller)).collect();
+        move || controllers.iter().filter_map(Weak::upgrade).map(|controller| controller.status()).collect()
     }
 
     /// Runs until SIGTERM or SIGINT, then ends cleanly; a second signal ends at once.

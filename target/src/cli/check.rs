@@ -1,0 +1,215 @@
+//! `twinlun check`: what the file would serve, and what lies where its volumes are. Changes nothing.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::path::Path;
+
+use controller::plan::Side;
+use controller::volume::files::{VolumePlace, blocks_that_fit};
+use controller::volume::superblock::VolumeFound;
+use protocol::block::BLOCK_BYTES;
+use serde::Serialize;
+
+use super::table::{self, row};
+use crate::config::{Config, Lun, in_units};
+
+/// What was found.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(super) struct Report {
+    /// What stands in the way of serving.
+    pub(super) problems: Vec<String>,
+    /// What is allowed but should be meant.
+    warnings: Vec<String>,
+    iqn: String,
+    portals: Vec<String>,
+    volumes: Vec<Volume>,
+}
+
+/// One copy of one LUN.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct Volume {
+    lun: String,
+    number: u16,
+    controller: String,
+    path: String,
+    /// The largest `size` that fits the device, in bytes.
+    largest_size: Option<u64>,
+    /// What lies there.
+    found: String,
+}
+
+impl Report {
+    /// Looks at every volume of the file that can be seen from this machine.
+    pub(super) fn of(config: &Config) -> Self {
+        let mut problems = Vec::new();
+        let mut volumes = Vec::new();
+        for lun in &config.luns {
+            for side in [Side::First, Side::Second] {
+                if let Some(path) = config.volume_path(lun, side) {
+                    volumes.push(volume(config, lun, side, &path, &mut problems));
+                }
+            }
+        }
+        let portals = config.controllers.iter().flat_map(crate::config::Controller::addresses).collect();
+        let iqn = config.appliance.iqn.clone();
+        Self { problems, warnings: warnings(config), iqn, portals, volumes }
+    }
+
+    /// The report for people.
+    pub(super) fn render(&self, config: &Config) -> String {
+        let mut volumes = vec![row(["VOLUME OF", "ON", "AT", "WHAT IS THERE"])];
+        volumes.extend(self.volumes.iter().map(|v| row([&v.lun, &v.controller, &v.path, &v.found])));
+        let mut text = format!("{}\n{}", describe(config), table::render(&volumes));
+        for warning in &self.warnings {
+            text.push_str(&format!("\nwarning: {warning}\n"));
+        }
+        for problem in &self.problems {
+            text.push_str(&format!("\n! {problem}\n"));
+        }
+        text.push_str(if self.problems.is_empty() { "\nThe file is right.\n" } else { "" });
+        text
+    }
+}
+
+/// What the file makes Twinlun serve: also the first lines of `twinlun run`.
+pub(super) fn describe(config: &Config) -> String {
+    let list = |addresses: &[String]| addresses.join(" ");
+    let mut controllers = vec![row(["CONTROLLER", "PORTALS", "INTERLINK"])];
+    for controller in &config.controllers {
+        let interlink: Vec<String> = controller.interlink.iter().map(ToString::to_string).collect();
+        controllers.push(row([&controller.name, &list(&controller.addresses()), &list(&interlink)]));
+    }
+    let mut luns = vec![row(["LUN", "NAME", "SIZE", "MAIN", "COPIES", "WRITE CACHE", "HOSTS MAY"])];
+    for lun in &config.luns {
+        let main = &config.controller(lun.main).name;
+        let copies = if lun.mirror { "both controllers" } else { "main alone" };
+        luns.push(row([
+            &lun.number.to_string(),
+            &lun.name,
+            &lun.bytes.map_or_else(|| "the device's".to_owned(), in_units),
+            main,
+            copies,
+            if lun.write_cache { "on" } else { "off" },
+            if lun.read_only { "read" } else { "read and write" },
+        ]));
+    }
+    let state = config.appliance.state.display();
+    format!(
+        "{}   state in {state}\n\n{}\n{}",
+        config.appliance.iqn,
+        table::render(&controllers),
+        table::render(&luns)
+    )
+}
+
+/// What is allowed in the file but dangerous where it was not meant.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if config.access.open {
+        warnings.push(
+            "open = true: every machine that reaches the portals can read and overwrite the LUNs.".to_owned(),
+        );
+    }
+    if config.access.plain_interlink {
+        warnings.push(
+            "plain_interlink = true: the LUNs' data crosses the interlink unencrypted and unauthenticated."
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+fn volume(config: &Config, lun: &Lun, side: Side, path: &Path, problems: &mut Vec<String>) -> Volume {
+    let (found, largest_size) = match lun.device {
+        Some(_) => device(lun, path, problems),
+        None => (file(lun, path, problems), None),
+    };
+    Volume {
+        lun: lun.name.clone(),
+        number: lun.number,
+        controller: config.controller(side).name.clone(),
+        path: path.display().to_string(),
+        largest_size,
+        found,
+    }
+}
+
+fn file(lun: &Lun, path: &Path, problems: &mut Vec<String>) -> String {
+    match VolumePlace::File(path.to_path_buf()).scan() {
+        Ok((VolumeFound::Missing | VolumeFound::Blank, _)) => {
+            "nothing yet; made when the controllers first meet".to_owned()
+        }
+        Ok((VolumeFound::Open(superblock), _)) => {
+            let bytes = superblock.blocks.saturating_mul(u64::from(BLOCK_BYTES));
+            if lun.bytes.is_some_and(|wanted| wanted != bytes) {
+                problems.push(other_size(lun, path, bytes));
+            }
+            format!("a volume of {}", in_units(bytes))
+        }
+        Ok((VolumeFound::Foreign, _)) => {
+            problems.push(foreign(path));
+            "something else".to_owned()
+        }
+        Err(error) => format!("cannot be looked at: {error}"),
+    }
+}
+
+fn device(lun: &Lun, path: &Path, problems: &mut Vec<String>) -> (String, Option<u64>) {
+    let size = File::open(path).and_then(|mut device| device.seek(SeekFrom::End(0)));
+    let bytes = match size {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return ("no such device on this machine".to_owned(), None);
+        }
+        Err(error) => return (format!("cannot be looked at: {error}"), None),
+    };
+    let largest = blocks_that_fit(bytes) * u64::from(BLOCK_BYTES);
+    if largest == 0 || lun.bytes.is_some_and(|wanted| wanted > largest) {
+        problems.push(format!(
+            "{} has {}, too small for LUN {} with Twinlun's 1 MiB at its end: the largest `size` is {}.",
+            path.display(),
+            in_units(bytes),
+            lun.name,
+            in_units(largest)
+        ));
+    }
+    let content = match VolumePlace::Device(path.to_path_buf()).scan() {
+        Ok((VolumeFound::Open(superblock), _)) => {
+            let bytes = superblock.blocks.saturating_mul(u64::from(BLOCK_BYTES));
+            if lun.bytes.is_some_and(|wanted| wanted != bytes) {
+                problems.push(other_size(lun, path, bytes));
+            }
+            format!("a volume of {}", in_units(bytes))
+        }
+        Ok((VolumeFound::Foreign, _)) => {
+            problems.push(foreign(path));
+            "something else".to_owned()
+        }
+        Ok(_) => "blank".to_owned(),
+        Err(error) => format!("in use or not to be opened: {error}"),
+    };
+    (format!("a device, {content}; the largest size that fits is {}", in_units(largest)), Some(largest))
+}
+
+fn foreign(path: &Path) -> String {
+    format!(
+        "{} holds something that is not Twinlun's. It is left alone and the LUN is not served from it; name \
+         another place, or move the content away.",
+        path.display()
+    )
+}
+
+fn other_size(lun: &Lun, path: &Path, bytes: u64) -> String {
+    format!(
+        "{} holds a volume of {}, the file says otherwise for LUN {}. A LUN keeps the size it was made with: write \
+         `size = \"{}\"`.",
+        path.display(),
+        in_units(bytes),
+        lun.name,
+        in_units(bytes)
+    )
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+pub(super) mod tests;

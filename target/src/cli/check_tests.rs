@@ -1,0 +1,117 @@
+//! Golden text of `twinlun check`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Report, describe};
+use crate::config::Config;
+
+/// The example appliance, with `end` added to its one LUN.
+pub(in super::super) fn config(end: &str) -> Config {
+    config_in(Path::new("/nowhere"), end)
+}
+
+fn config_in(folder: &Path, end: &str) -> Config {
+    let text = format!(
+        r#"
+[appliance]
+iqn = "iqn.2026-11.com.example:demo"
+[[controller]]
+name = "alpha"
+portals = ["127.0.0.1:3260"]
+interlink = "127.0.0.1:3270"
+[[controller]]
+name = "beta"
+portals = ["127.0.0.1:3261"]
+interlink = ["127.0.0.1:3271", "[::1]:3271"]
+[[lun]]
+number = 0
+name = "data0"
+size = "1 GiB"
+main = "alpha"
+{end}
+"#
+    );
+    Config::parse(&folder.join("appliance.toml"), &text).unwrap()
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("twinlun-check-{name}-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+#[test]
+fn the_example_is_described_line_by_line() {
+    let expected = "\
+iqn.2026-11.com.example:demo   state in /nowhere/state
+
+CONTROLLER  PORTALS         INTERLINK
+alpha       127.0.0.1:3260  127.0.0.1:3270
+beta        127.0.0.1:3261  127.0.0.1:3271 [::1]:3271
+
+LUN  NAME   SIZE   MAIN   COPIES            WRITE CACHE  HOSTS MAY
+0    data0  1 GiB  alpha  both controllers  on           read and write
+
+VOLUME OF  ON     AT                                 WHAT IS THERE
+data0      alpha  /nowhere/state/alpha/data0.volume  nothing yet; made when the controllers first meet
+data0      beta   /nowhere/state/beta/data0.volume   nothing yet; made when the controllers first meet
+
+The file is right.
+";
+    let config = config("");
+    assert_eq!(Report::of(&config).render(&config), expected);
+}
+
+#[test]
+fn a_lun_of_main_alone_has_one_volume() {
+    let config = config("mirror = false\nread_only = true\nwrite_cache = \"off\"");
+    assert!(describe(&config).contains("0    data0  1 GiB  alpha  main alone  off          read\n"));
+    let report = Report::of(&config);
+    let on: Vec<&str> = report.volumes.iter().map(|volume| volume.controller.as_str()).collect();
+    assert_eq!(on, ["alpha"]);
+}
+
+#[test]
+fn what_is_open_is_warned_of() {
+    let config = config("[access]\nopen = true\nplain_interlink = true");
+    let text = Report::of(&config).render(&config);
+    assert_eq!(text.matches("\nwarning: ").count(), 2, "{text}");
+    assert!(text.ends_with("The file is right.\n"));
+}
+
+#[test]
+fn the_largest_size_that_fits_a_device_is_told_and_a_larger_one_refused() {
+    let folder = folder("device");
+    let device = folder.join("device");
+    fs::File::create(&device).unwrap().set_len(64 << 20).unwrap();
+    let end = "device = { alpha = \"device\", beta = \"elsewhere\" }";
+    let config = config_in(&folder, end);
+    let report = Report::of(&config);
+    assert_eq!(report.volumes[0].largest_size, Some(63 << 20));
+    assert_eq!(report.volumes[0].found, "a device, blank; the largest size that fits is 63 MiB");
+    assert_eq!(report.volumes[1].found, "no such device on this machine");
+    let device = device.display();
+    assert_eq!(
+        report.problems,
+        [format!(
+            "{device} has 64 MiB, too small for LUN data0 with Twinlun's 1 MiB at its end: the largest `size` is \
+             63 MiB."
+        )]
+    );
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn foreign_content_in_the_place_of_a_volume_is_a_problem() {
+    let folder = folder("foreign");
+    fs::create_dir_all(folder.join("state/alpha")).unwrap();
+    fs::write(folder.join("state/alpha/data0.volume"), vec![7; 2 << 20]).unwrap();
+    let config = config_in(&folder, "");
+    let report = Report::of(&config);
+    assert_eq!(report.volumes[0].found, "something else");
+    assert_eq!(report.problems.len(), 1);
+    assert!(report.problems[0].contains("not Twinlun's"));
+    assert!(!report.render(&config).contains("The file is right"));
+    fs::remove_dir_all(folder).unwrap();
+}
