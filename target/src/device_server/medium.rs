@@ -5,7 +5,6 @@
 
 use bytes::{Bytes, BytesMut};
 use controller::command::{Data, Op};
-use controller::unit::LunView;
 use protocol::block::{BLOCK_BYTES, BlockRange};
 use protocol::scsi::cdb::{Cdb, Transfer};
 use protocol::scsi::provisioning::{self, Unmap, UnmapDescriptor, WriteSame};
@@ -19,23 +18,32 @@ use super::limits::{
 /// What to do, nothing, or why not.
 pub(super) type Decoded = Result<Option<Op>, Sense>;
 
+/// What a command that touches blocks is checked against.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Bounds {
+    /// Capacity in logical blocks.
+    pub(super) blocks: u64,
+    /// No host may write.
+    pub(super) read_only: bool,
+}
+
 /// Data-out of a command that takes none.
 pub(super) fn no_data(_: &Cdb) -> u64 {
     0
 }
 
-/// READ (6), (10), (12), (16) (SBC-3 5.7 to 5.11). Blocks come from the cache or the disk alike: what FUA and DPO
-/// ask for is true without further work.
-pub(super) fn read(transfer: Transfer, view: &LunView) -> Decoded {
-    let range = transfer_range(transfer, view)?;
+/// READ (6), (10), (12), (16) (SBC-3 5.7 to 5.11). FUA is not made use of: a block reads the same from the cache,
+/// and what SYNCHRONIZE CACHE has not covered is no more durable for having been read.
+pub(super) fn read(transfer: Transfer, lun: Bounds) -> Decoded {
+    let range = transfer_range(transfer, lun)?;
     Ok((!range.is_empty()).then_some(Op::Read { range }))
 }
 
 /// WRITE (6), (10), (12), (16) (SBC-3 5.30 to 5.35). If the initiator sent fewer blocks than the CDB names, those
 /// are written and the residual count tells it; a part of a block is refused.
-pub(super) fn write(transfer: Transfer, view: &LunView, data: Data) -> Decoded {
-    refuse_write_protected(view)?;
-    let asked = transfer_range(transfer, view)?;
+pub(super) fn write(transfer: Transfer, lun: Bounds, data: Data) -> Decoded {
+    refuse_write_protected(lun)?;
+    let asked = transfer_range(transfer, lun)?;
     let sent = total(&data).min(asked.bytes());
     if !sent.is_multiple_of(u64::from(BLOCK_BYTES)) {
         return Err(Sense::INVALID_FIELD_IN_INFORMATION_UNIT);
@@ -51,13 +59,13 @@ pub(super) fn write_data(transfer: Transfer) -> u64 {
 }
 
 /// COMPARE AND WRITE (SBC-3 5.3).
-pub(super) fn compare_and_write(cdb: &Cdb, view: &LunView, data: Data) -> Decoded {
+pub(super) fn compare_and_write(cdb: &Cdb, lun: Bounds, data: Data) -> Decoded {
     let transfer = Transfer::of_compare_and_write(cdb);
-    refuse_write_protected(view)?;
+    refuse_write_protected(lun)?;
     if transfer.protect != 0 || transfer.blocks > u32::from(COMPARE_AND_WRITE_BLOCKS_MAX) {
         return Err(Sense::INVALID_FIELD_IN_CDB);
     }
-    let range = checked_range(transfer.lba, u64::from(transfer.blocks), view)?;
+    let range = checked_range(transfer.lba, u64::from(transfer.blocks), lun)?;
     if range.is_empty() {
         return Ok(None);
     }
@@ -76,13 +84,13 @@ pub(super) fn compare_and_write_data(cdb: &Cdb) -> u64 {
 }
 
 /// WRITE SAME (10), (16) (SBC-3 5.41, 5.42).
-pub(super) fn write_same(asked: WriteSame, view: &LunView, data: Data) -> Decoded {
-    refuse_write_protected(view)?;
+pub(super) fn write_same(asked: WriteSame, lun: Bounds, data: Data) -> Decoded {
+    refuse_write_protected(lun)?;
     // VPD page B0h says WSNZ: zero is no length. VPD page B2h says there are no anchored blocks.
     if asked.protect != 0 || asked.anchor || asked.address_data || asked.blocks == 0 {
         return Err(Sense::INVALID_FIELD_IN_CDB);
     }
-    let range = checked_range(asked.lba, u64::from(asked.blocks), view)?;
+    let range = checked_range(asked.lba, u64::from(asked.blocks), lun)?;
     if asked.blocks > WRITE_SAME_BLOCKS_MAX {
         return Err(Sense::INVALID_FIELD_IN_CDB);
     }
@@ -103,9 +111,9 @@ pub(super) fn write_same_data(asked: WriteSame) -> u64 {
 }
 
 /// UNMAP (SBC-3 5.28).
-pub(super) fn unmap(cdb: &Cdb, view: &LunView, data: Data) -> Decoded {
+pub(super) fn unmap(cdb: &Cdb, lun: Bounds, data: Data) -> Decoded {
     let asked = Unmap::of(cdb);
-    refuse_write_protected(view)?;
+    refuse_write_protected(lun)?;
     if asked.anchor {
         return Err(Sense::INVALID_FIELD_IN_CDB);
     }
@@ -116,7 +124,7 @@ pub(super) fn unmap(cdb: &Cdb, view: &LunView, data: Data) -> Decoded {
         return Err(Sense::PARAMETER_LIST_LENGTH_ERROR);
     }
     let descriptors = provisioning::unmap_descriptors(&join(data))?;
-    let ranges = unmap_ranges(&descriptors, view)?;
+    let ranges = unmap_ranges(&descriptors, lun)?;
     Ok((!ranges.is_empty()).then_some(Op::Unmap { ranges }))
 }
 
@@ -127,14 +135,14 @@ pub(super) fn unmap_data(cdb: &Cdb) -> u64 {
 
 /// Checks every descriptor, then puts the ranges in ascending order and makes one of those that touch or overlap
 /// (which SBC-3 allows: the blocks are unmapped all the same).
-fn unmap_ranges(descriptors: &[UnmapDescriptor], view: &LunView) -> Result<Vec<BlockRange>, Sense> {
+fn unmap_ranges(descriptors: &[UnmapDescriptor], lun: Bounds) -> Result<Vec<BlockRange>, Sense> {
     if descriptors.len() > usize::from(UNMAP_DESCRIPTORS_MAX) {
         return Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST);
     }
     let mut ranges = Vec::with_capacity(descriptors.len());
     let mut blocks: u64 = 0;
     for descriptor in descriptors {
-        let range = checked_range(descriptor.lba, u64::from(descriptor.blocks), view)?;
+        let range = checked_range(descriptor.lba, u64::from(descriptor.blocks), lun)?;
         // At most 256 counts of 32 bits.
         blocks += range.blocks;
         if !range.is_empty() {
@@ -159,27 +167,27 @@ fn unmap_ranges(descriptors: &[UnmapDescriptor], view: &LunView) -> Result<Vec<B
 }
 
 /// SYNCHRONIZE CACHE (10), (16) (SBC-3 5.18, 5.19): the whole LUN, whatever the range; IMMED is not made use of.
-pub(super) fn synchronize_cache(transfer: Transfer, view: &LunView) -> Decoded {
-    checked_range(transfer.lba, u64::from(transfer.blocks), view)?;
+pub(super) fn synchronize_cache(transfer: Transfer, lun: Bounds) -> Decoded {
+    checked_range(transfer.lba, u64::from(transfer.blocks), lun)?;
     Ok(Some(Op::SynchronizeCache))
 }
 
 /// The range of a READ or WRITE.
-fn transfer_range(transfer: Transfer, view: &LunView) -> Result<BlockRange, Sense> {
+fn transfer_range(transfer: Transfer, lun: Bounds) -> Result<BlockRange, Sense> {
     if transfer.protect != 0 {
         return Err(Sense::INVALID_FIELD_IN_CDB);
     }
-    let range = checked_range(transfer.lba, u64::from(transfer.blocks), view)?;
+    let range = checked_range(transfer.lba, u64::from(transfer.blocks), lun)?;
     if transfer.blocks > TRANSFER_BLOCKS_MAX { Err(Sense::INVALID_FIELD_IN_CDB) } else { Ok(range) }
 }
 
 /// A range inside the LUN. An empty one may stand right behind the last block.
-fn checked_range(lba: u64, blocks: u64, view: &LunView) -> Result<BlockRange, Sense> {
-    BlockRange::new(lba, blocks).filter(|range| range.end().0 <= view.blocks).ok_or(Sense::LBA_OUT_OF_RANGE)
+fn checked_range(lba: u64, blocks: u64, lun: Bounds) -> Result<BlockRange, Sense> {
+    BlockRange::new(lba, blocks).filter(|range| range.end().0 <= lun.blocks).ok_or(Sense::LBA_OUT_OF_RANGE)
 }
 
-fn refuse_write_protected(view: &LunView) -> Result<(), Sense> {
-    if view.read_only { Err(Sense::WRITE_PROTECTED) } else { Ok(()) }
+fn refuse_write_protected(lun: Bounds) -> Result<(), Sense> {
+    if lun.read_only { Err(Sense::WRITE_PROTECTED) } else { Ok(()) }
 }
 
 fn block_bytes(blocks: u32) -> u64 {

@@ -23,6 +23,7 @@ use protocol::scsi::report_luns::{self, ReportLuns};
 use protocol::scsi::sense::Sense;
 
 use self::describe::cut;
+use self::medium::Bounds;
 use self::table::{Row, Run};
 
 /// A SCSI command as the session layer hands it over: complete, with its data.
@@ -97,7 +98,8 @@ fn run<W: World>(
                 Ok(view) => view,
                 Err(refused) => return Some(refused),
             };
-            match decode(&cdb, &view, data) {
+            let bounds = Bounds { blocks: view.blocks, read_only: view.read_only };
+            match decode(&cdb, bounds, data) {
                 Ok(Some(op)) => {
                     controller.command(Command { lun, nexus, tag, op, received });
                     None

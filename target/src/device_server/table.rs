@@ -1,6 +1,7 @@
 //! Every command there is, one row each, and nothing about a command stands anywhere else.
 
-use controller::command::{Admission, Data};
+use controller::command::Admission::{self, Always, Attention, Ready};
+use controller::command::Data;
 use controller::unit::LunView;
 use protocol::scsi::cdb::{Cdb, Transfer, opcode, service_action};
 use protocol::scsi::operation_codes::Supported;
@@ -8,7 +9,8 @@ use protocol::scsi::provisioning::WriteSame;
 use protocol::scsi::sense::Sense;
 
 use super::describe::{self, Answer};
-use super::medium::{self, Decoded, no_data};
+use super::medium::{self, Bounds, Decoded, no_data};
+use Run::{Describe, Medium, ReportLuns, RequestSense};
 
 /// One command.
 pub(super) struct Row {
@@ -33,7 +35,7 @@ pub(super) enum Run {
     /// Answered by the device server from the LUN's view, once admitted.
     Describe(Admission, fn(&Cdb, &LunView) -> Answer),
     /// Decoded here, done by the controller.
-    Medium(fn(&Cdb, &LunView, Data) -> Decoded),
+    Medium(fn(&Cdb, Bounds, Data) -> Decoded),
     /// Answered with the sense that admission gives.
     RequestSense,
     /// Answered for all LUNs alike.
@@ -93,57 +95,60 @@ const fn action(row: Row) -> Row {
     Row { service_action: Some(row.usage[1] & 0x1f), ..row }
 }
 
-use Admission::{Always, Attention, Ready};
-use Run::{Describe, Medium, ReportLuns, RequestSense};
-
 /// In the order of the operation codes; the last byte of the usage data is the control byte with NACA.
 #[rustfmt::skip]
 pub(super) const TABLE: &[Row] = &[
-    row("TEST UNIT READY", &[opcode::TEST_UNIT_READY, 0, 0, 0, 0, 0x04], no_data, Describe(Ready, describe::test_unit_ready)),
+    row("TEST UNIT READY", &[opcode::TEST_UNIT_READY, 0, 0, 0, 0, 0x04],
+        no_data, Describe(Ready, describe::test_unit_ready)),
     row("REQUEST SENSE", &[opcode::REQUEST_SENSE, 0x01, 0, 0, 0xff, 0x04], no_data, RequestSense),
     row("READ (6)", &[opcode::READ_6, 0x1f, 0xff, 0xff, 0xff, 0x04],
-        no_data, Medium(|cdb, view, _| medium::read(Transfer::of_6(cdb), view))),
+        no_data, Medium(|cdb, lun, _| medium::read(Transfer::of_6(cdb), lun))),
     row("WRITE (6)", &[opcode::WRITE_6, 0x1f, 0xff, 0xff, 0xff, 0x04],
         |cdb| medium::write_data(Transfer::of_6(cdb)),
-        Medium(|cdb, view, data| medium::write(Transfer::of_6(cdb), view, data))),
-    row("INQUIRY", &[opcode::INQUIRY, 0x03, 0xff, 0xff, 0xff, 0x04], no_data, Describe(Always, describe::inquiry)),
-    row("MODE SENSE (6)", &[opcode::MODE_SENSE_6, 0x08, 0xff, 0xff, 0xff, 0x04], no_data, Describe(Ready, describe::mode_sense_6)),
+        Medium(|cdb, lun, data| medium::write(Transfer::of_6(cdb), lun, data))),
+    row("INQUIRY", &[opcode::INQUIRY, 0x03, 0xff, 0xff, 0xff, 0x04],
+        no_data, Describe(Always, describe::inquiry)),
+    row("MODE SENSE (6)", &[opcode::MODE_SENSE_6, 0x08, 0xff, 0xff, 0xff, 0x04],
+        no_data, Describe(Ready, describe::mode_sense_6)),
     row("READ CAPACITY (10)", &[opcode::READ_CAPACITY_10, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, 0x04],
         no_data, Describe(Ready, describe::read_capacity_10)),
     row("READ (10)", &[opcode::READ_10, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
-        no_data, Medium(|cdb, view, _| medium::read(Transfer::of_10(cdb), view))),
+        no_data, Medium(|cdb, lun, _| medium::read(Transfer::of_10(cdb), lun))),
     row("WRITE (10)", &[opcode::WRITE_10, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
         |cdb| medium::write_data(Transfer::of_10(cdb)),
-        Medium(|cdb, view, data| medium::write(Transfer::of_10(cdb), view, data))),
-    row("SYNCHRONIZE CACHE (10)", &[opcode::SYNCHRONIZE_CACHE_10, 0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
-        no_data, Medium(|cdb, view, _| medium::synchronize_cache(Transfer::of_10(cdb), view))),
+        Medium(|cdb, lun, data| medium::write(Transfer::of_10(cdb), lun, data))),
+    row("SYNCHRONIZE CACHE (10)", &[opcode::SYNCHRONIZE_CACHE_10, 0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff,
+        0x04],
+        no_data, Medium(|cdb, lun, _| medium::synchronize_cache(Transfer::of_10(cdb), lun))),
     row("WRITE SAME (10)", &[opcode::WRITE_SAME_10, 0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
         |cdb| medium::write_same_data(WriteSame::of_10(cdb)),
-        Medium(|cdb, view, data| medium::write_same(WriteSame::of_10(cdb), view, data))),
-    row("UNMAP", &[opcode::UNMAP, 0x01, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04], medium::unmap_data, Medium(medium::unmap)),
+        Medium(|cdb, lun, data| medium::write_same(WriteSame::of_10(cdb), lun, data))),
+    row("UNMAP", &[opcode::UNMAP, 0x01, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04],
+        medium::unmap_data, Medium(medium::unmap)),
     row("MODE SENSE (10)", &[opcode::MODE_SENSE_10, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0x04],
         no_data, Describe(Ready, describe::mode_sense_10)),
     row("READ (16)", &[opcode::READ_16, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff, 0xff, 0xff, 0xff, 0, 0x04],
-        no_data, Medium(|cdb, view, _| medium::read(Transfer::of_16(cdb), view))),
+        no_data, Medium(|cdb, lun, _| medium::read(Transfer::of_16(cdb), lun))),
     row("COMPARE AND WRITE", &[opcode::COMPARE_AND_WRITE, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0, 0, 0, 0xff, 0, 0x04],
         medium::compare_and_write_data, Medium(medium::compare_and_write)),
     row("WRITE (16)", &[opcode::WRITE_16, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff, 0xff, 0xff, 0xff, 0, 0x04],
         |cdb| medium::write_data(Transfer::of_16(cdb)),
-        Medium(|cdb, view, data| medium::write(Transfer::of_16(cdb), view, data))),
-    row("SYNCHRONIZE CACHE (16)", &[opcode::SYNCHRONIZE_CACHE_16, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-        0xff, 0xff, 0xff, 0xff, 0, 0x04],
-        no_data, Medium(|cdb, view, _| medium::synchronize_cache(Transfer::of_16(cdb), view))),
+        Medium(|cdb, lun, data| medium::write(Transfer::of_16(cdb), lun, data))),
+    row("SYNCHRONIZE CACHE (16)", &[opcode::SYNCHRONIZE_CACHE_16, 0x02, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        no_data, Medium(|cdb, lun, _| medium::synchronize_cache(Transfer::of_16(cdb), lun))),
     row("WRITE SAME (16)", &[opcode::WRITE_SAME_16, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff, 0xff, 0xff, 0xff, 0, 0x04],
         |cdb| medium::write_same_data(WriteSame::of_16(cdb)),
-        Medium(|cdb, view, data| medium::write_same(WriteSame::of_16(cdb), view, data))),
+        Medium(|cdb, lun, data| medium::write_same(WriteSame::of_16(cdb), lun, data))),
     action(row("READ CAPACITY (16)", &[opcode::SERVICE_ACTION_IN_16, service_action::READ_CAPACITY_16,
         0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
         no_data, Describe(Ready, describe::read_capacity_16))),
-    row("REPORT LUNS", &[opcode::REPORT_LUNS, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0x04], no_data, ReportLuns),
+    row("REPORT LUNS", &[opcode::REPORT_LUNS, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        no_data, ReportLuns),
     action(row("REPORT TARGET PORT GROUPS", &[opcode::MAINTENANCE_IN,
         0xe0 | service_action::REPORT_TARGET_PORT_GROUPS, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
         no_data, Describe(Attention, describe::report_target_port_groups))),
@@ -151,8 +156,8 @@ pub(super) const TABLE: &[Row] = &[
         service_action::REPORT_SUPPORTED_OPERATION_CODES, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
         no_data, Describe(Attention, describe::report_operation_codes))),
     row("READ (12)", &[opcode::READ_12, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
-        no_data, Medium(|cdb, view, _| medium::read(Transfer::of_12(cdb), view))),
+        no_data, Medium(|cdb, lun, _| medium::read(Transfer::of_12(cdb), lun))),
     row("WRITE (12)", &[opcode::WRITE_12, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
         |cdb| medium::write_data(Transfer::of_12(cdb)),
-        Medium(|cdb, view, data| medium::write(Transfer::of_12(cdb), view, data))),
+        Medium(|cdb, lun, data| medium::write(Transfer::of_12(cdb), lun, data))),
 ];

@@ -12,13 +12,17 @@ use protocol::scsi::sense::Sense;
 use super::limits::{
     DATA_OUT_BYTES_MAX, TRANSFER_BLOCKS_MAX, UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX, WRITE_SAME_BLOCKS_MAX,
 };
-use super::medium::Decoded;
+use super::medium::{Bounds, Decoded};
 use super::table::{Run, TABLE, find};
 use super::{absent, checked_row, data_out_bytes, well_known};
 
 /// Capacity of the LUN of these tests in blocks.
 const CAPACITY: u64 = 1 << 20;
 
+/// The same LUN for commands that touch blocks.
+const BOUNDS: Bounds = Bounds { blocks: CAPACITY, read_only: false };
+
+/// The LUN of these tests, asked through its main, which is the first controller.
 fn view() -> LunView {
     LunView {
         number: 0,
@@ -56,15 +60,15 @@ fn compare_and_write(lba: u64, blocks: u8) -> Cdb {
 }
 
 /// What a command that touches blocks becomes.
-fn decode_for(view: &LunView, cdb: &Cdb, data: Data) -> Decoded {
+fn decode_for(lun: Bounds, cdb: &Cdb, data: Data) -> Decoded {
     match checked_row(cdb)?.run {
-        Run::Medium(decode) => decode(cdb, view, data),
+        Run::Medium(decode) => decode(cdb, lun, data),
         _ => panic!("{:02x} does not touch blocks", cdb[0]),
     }
 }
 
 fn decode(cdb: &Cdb, data: Data) -> Decoded {
-    decode_for(&view(), cdb, data)
+    decode_for(BOUNDS, cdb, data)
 }
 
 /// What a command that describes the LUN answers.
@@ -261,7 +265,7 @@ fn an_unmap_list_shorter_than_its_cdb_says_is_refused_and_an_empty_one_is_not() 
 
 #[test]
 fn a_read_only_lun_refuses_what_would_change_it_before_looking_at_the_data() {
-    let read_only = LunView { read_only: true, ..view() };
+    let read_only = Bounds { read_only: true, ..BOUNDS };
     let (unmap, list) = unmap(&[(0, 8)]);
     for (cdb, data) in [
         (sixteen(0x8a, 0, 0, 1), pieces(512)),
@@ -270,10 +274,10 @@ fn a_read_only_lun_refuses_what_would_change_it_before_looking_at_the_data() {
         (compare_and_write(0, 1), pieces(1024)),
         (unmap, list),
     ] {
-        assert_eq!(decode_for(&read_only, &cdb, data), Err(Sense::WRITE_PROTECTED), "{cdb:02x?}");
+        assert_eq!(decode_for(read_only, &cdb, data), Err(Sense::WRITE_PROTECTED), "{cdb:02x?}");
     }
-    assert!(matches!(decode_for(&read_only, &sixteen(0x88, 0, 0, 1), vec![]), Ok(Some(_))));
-    let flush = decode_for(&read_only, &sixteen(0x91, 0, 0, 0), vec![]);
+    assert!(matches!(decode_for(read_only, &sixteen(0x88, 0, 0, 1), vec![]), Ok(Some(_))));
+    let flush = decode_for(read_only, &sixteen(0x91, 0, 0, 0), vec![]);
     assert_eq!(flush, Ok(Some(Op::SynchronizeCache)));
 }
 
@@ -394,7 +398,7 @@ proptest! {
         let data = pieces(bytes.min(wanted as usize));
         let inside = |range: &BlockRange| !range.is_empty() && range.end().0 <= CAPACITY;
         match checked_row(&cdb).map(|row| row.run) {
-            Ok(Run::Medium(decode)) => match decode(&cdb, &view(), data) {
+            Ok(Run::Medium(decode)) => match decode(&cdb, BOUNDS, data) {
                 Ok(Some(Op::Read { range })) => prop_assert!(inside(&range)),
                 Ok(Some(Op::Write { range, data, .. })) => {
                     prop_assert!(inside(&range));
