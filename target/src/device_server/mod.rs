@@ -94,11 +94,10 @@ fn run<W: World>(
             Err(refused) => refused,
         }),
         Run::Medium(decode) => {
-            let view = match controller.admit(lun, nexus, Admission::Always) {
-                Ok(view) => view,
-                Err(refused) => return Some(refused),
+            let Some((blocks, read_only)) = controller.capacity(lun) else {
+                return Some(Outcome::Check(Sense::LUN_NOT_SUPPORTED));
             };
-            let bounds = Bounds { blocks: view.blocks, read_only: view.read_only };
+            let bounds = Bounds { blocks, read_only };
             match decode(&cdb, bounds, data) {
                 Ok(Some(op)) => {
                     controller.command(Command { lun, nexus, tag, op, received });
