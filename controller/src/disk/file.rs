@@ -9,8 +9,7 @@ use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use protocol::block::{BLOCK_BYTES, BlockRange};
@@ -20,16 +19,11 @@ use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 use super::buffers::{BUFFER_BYTES_MAX, Buffer, BufferPool};
 use super::flush::{Completion, Flusher};
 use super::pool::Lane;
+use super::promptness::Promptness;
 use super::{DiskError, DiskIo, DiskResult};
 
 /// Bytes read or written on the caller's thread at most; copying more would keep its neighbours waiting.
 pub const INLINE_BYTES_MAX: u64 = BUFFER_BYTES_MAX as u64;
-
-/// A write into the page cache that takes longer means the disk does not keep up.
-pub const WRITE_PROMPT_MAX: Duration = Duration::from_millis(2);
-
-/// For how long the pool writes after a write that was not prompt.
-pub const WRITE_POOLED_FOR: Duration = Duration::from_millis(100);
 
 /// Pieces in one vectored write at most (IOV_MAX of Linux).
 const WRITE_PIECES_MAX: usize = 1024;
@@ -45,9 +39,7 @@ pub struct VolumeFile {
     memory: bool,
     buffers: BufferPool,
     lane: Lane,
-    opened: Instant,
-    /// Until when writes go to the pool, in nanoseconds since `opened`.
-    pooled_until: AtomicU64,
+    promptness: Promptness,
     flusher: Flusher,
 }
 
@@ -64,8 +56,7 @@ impl VolumeFile {
             memory,
             buffers,
             lane,
-            opened: Instant::now(),
-            pooled_until: AtomicU64::new(0),
+            promptness: Promptness::default(),
             flusher: Flusher::default(),
         }
     }
@@ -108,10 +99,25 @@ impl VolumeFile {
         io: DiskIo,
         done: impl FnOnce(DiskResult) + Send + 'static,
     ) -> Option<DiskResult> {
+        let writes = matches!(io, DiskIo::Write { .. });
+        if writes {
+            self.promptness.write_pooled();
+        }
         let volume = Arc::clone(self);
-        match self.lane.submit(Box::new(move || done(volume.perform(io)))) {
+        let job = move || {
+            let begun = Instant::now();
+            let result = volume.perform(io);
+            if writes {
+                volume.promptness.pooled_write_ended(begun.elapsed());
+            }
+            done(result);
+        };
+        match self.lane.submit(Box::new(job)) {
             Ok(()) => None,
             Err(_) => {
+                if writes {
+                    self.promptness.write_refused();
+                }
                 tracing::error!("a volume's disk does not answer: its queue is full");
                 Some(Err(DiskError::Io))
             }
@@ -148,11 +154,16 @@ impl VolumeFile {
     fn do_now(&self, io: &DiskIo) -> Option<DiskResult> {
         match io {
             DiskIo::Read(range) if range.bytes() <= INLINE_BYTES_MAX => self.read_now(*range),
-            DiskIo::Write { range, data } if range.bytes() <= INLINE_BYTES_MAX && self.prompt() => {
-                Some(self.write_measured(range.start.byte_offset(), data))
+            DiskIo::Write { range, data }
+                if range.bytes() <= INLINE_BYTES_MAX && self.promptness.prompt() =>
+            {
+                let begun = Instant::now();
+                let result = self.write(range.start.byte_offset(), data);
+                self.promptness.written(begun.elapsed());
+                Some(result.map(|()| Vec::new()))
             }
             DiskIo::WriteSame { range, .. }
-                if range.bytes() <= WRITE_SAME_INLINE_BYTES_MAX && self.prompt() =>
+                if range.bytes() <= WRITE_SAME_INLINE_BYTES_MAX && self.promptness.prompt() =>
             {
                 Some(self.perform(io.clone()))
             }
@@ -164,7 +175,9 @@ impl VolumeFile {
     fn perform(&self, io: DiskIo) -> DiskResult {
         match io {
             DiskIo::Read(range) => self.read(range),
-            DiskIo::Write { range, data } => self.write_measured(range.start.byte_offset(), &data),
+            DiskIo::Write { range, data } => {
+                self.write(range.start.byte_offset(), &data).map(|()| Vec::new())
+            }
             DiskIo::WriteSame { range, block } => self.write_same(range, &block).map(|()| Vec::new()),
             DiskIo::Unmap(ranges) => {
                 ranges.iter().try_for_each(|range| self.unmap(*range)).map(|()| Vec::new())
@@ -207,31 +220,6 @@ impl VolumeFile {
             }
         }
         Ok(())
-    }
-
-    /// True while writes into the page cache return at once.
-    fn prompt(&self) -> bool {
-        let until = self.pooled_until.load(Ordering::Relaxed);
-        until == 0 || self.nanoseconds() >= until
-    }
-
-    fn nanoseconds(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    /// Sends the writes of the next [`WRITE_POOLED_FOR`] to the pool.
-    fn not_prompt(&self) {
-        let until = self.nanoseconds().saturating_add(WRITE_POOLED_FOR.as_nanos() as u64);
-        self.pooled_until.store(until, Ordering::Relaxed);
-    }
-
-    fn write_measured(&self, offset: u64, data: &[Bytes]) -> DiskResult {
-        let begun = Instant::now();
-        let result = self.write(offset, data);
-        if begun.elapsed() > WRITE_PROMPT_MAX {
-            self.not_prompt();
-        }
-        result.map(|()| Vec::new())
     }
 
     fn write(&self, offset: u64, data: &[Bytes]) -> Result<(), DiskError> {

@@ -83,7 +83,7 @@ fn a_read_that_would_block_comes_by_the_callback() {
 #[test]
 fn a_write_after_one_that_was_not_prompt_goes_to_the_pool() {
     let bench = Bench::new();
-    bench.volume.not_prompt();
+    bench.volume.promptness.not_prompt();
     let (result, at_once) = bench.run(write(0, &[&[1; 512]]));
     assert_eq!((result, at_once), (Ok(Vec::new()), false));
     assert_eq!(bench.read(0, 1), vec![1; 512]);
@@ -228,7 +228,7 @@ proptest! {
                 }
                 Step::Read(at, blocks) => prop_assert!(bench.read(at, blocks) == model[span(at, blocks)]),
                 Step::Flush => drop(bench.run(DiskIo::Flush).0.unwrap()),
-                Step::Slow => bench.volume.not_prompt(),
+                Step::Slow => bench.volume.promptness.not_prompt(),
             }
         }
         prop_assert!(bench.read(0, BLOCKS) == model);

@@ -4,6 +4,7 @@ pub mod buffers;
 pub mod file;
 mod flush;
 pub mod pool;
+pub mod promptness;
 
 use bytes::Bytes;
 use protocol::block::BlockRange;

@@ -48,9 +48,6 @@ const LINKS_MAX: usize = 2 * (controller::plan::BRIDGES_MAX as usize + 1);
 /// Data that the peer has not acknowledged for this time ends the connection.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);
 
-/// Bytes of the kernel's buffers of one connection, each way.
-const SOCKET_BUFFER_BYTES: usize = 4 << 20;
-
 /// The interlink of one controller.
 pub(super) struct Interlink {
     /// The controller it serves.
@@ -192,8 +189,6 @@ fn prepare(socket: &TcpStream) {
         socket.set_tcp_nodelay(true),
         socket.set_keepalive(true),
         socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX)),
-        socket.set_send_buffer_size(SOCKET_BUFFER_BYTES),
-        socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES),
     ];
     if let Some(error) = set.into_iter().find_map(Result::err) {
         tracing::debug!("an option of an interlink socket could not be set: {error}");
