@@ -7,6 +7,8 @@
 pub mod appliance;
 pub mod command;
 pub mod disk;
+#[cfg(test)]
+mod duo;
 pub mod exclusive;
 pub mod group;
 pub mod lun;

@@ -43,16 +43,28 @@ impl Appliance {
         if let Some(peer) = &self.peer {
             effects.push(Effect::Send(peer.control, Message::Standings(standings)));
         }
+        self.judge_if_compared(effects);
     }
 
     /// What the peer has. Both come to the same agreement; the leader's word makes it so.
-    pub(super) fn on_standings(&mut self, theirs: &[(String, Standing)], effects: &mut Vec<Effect>) {
+    pub(super) fn on_standings(&mut self, theirs: Vec<(String, Standing)>, effects: &mut Vec<Effect>) {
+        if let Some(peer) = &mut self.peer {
+            peer.standings = Some(theirs);
+        }
+        self.judge_if_compared(effects);
+    }
+
+    /// The peer may tell what it has before this controller's own record of the identity is durable.
+    fn judge_if_compared(&mut self, effects: &mut Vec<Effect>) {
         if self.phase != Phase::Comparing {
             return;
         }
+        let Some(theirs) = self.peer.as_mut().and_then(|peer| peer.standings.take()) else {
+            return;
+        };
         let mut agreements = Vec::new();
         for lun in 0..self.groups.len() {
-            match self.judge(lun, theirs) {
+            match self.judge(lun, &theirs) {
                 Ok(agreement) => {
                     self.groups[lun].refusal = None;
                     agreements.push(agreement);

@@ -147,6 +147,7 @@ struct Peer {
     bridges: u16,
     identity: Identity,
     shared: Vec<(String, String)>,
+    standings: Option<Vec<(String, Standing)>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -325,7 +326,7 @@ impl Appliance {
             Message::Ping(number) => effects.push(Effect::Send(link, Message::Pong(number))),
             Message::Identity(identity) => self.on_identity(identity, effects),
             Message::IdentityDurable => self.on_identity_durable(effects),
-            Message::Standings(standings) => self.on_standings(&standings, effects),
+            Message::Standings(standings) => self.on_standings(standings, effects),
             Message::Agreements(agreements) => self.on_agreements(&agreements, effects),
             Message::AgreementsDurable => self.on_agreements_durable(effects),
             Message::Begin => self.on_begin(effects),
@@ -464,6 +465,7 @@ impl Appliance {
                 bridges: hello.bridges,
                 identity: hello.identity.clone(),
                 shared: hello.shared.clone(),
+                standings: None,
             });
         }
         self.join_if_complete(effects);
@@ -536,6 +538,7 @@ impl Appliance {
             (true, false) => PairStatus::Copy,
         };
         group.kept = true;
+        group.known = true;
         group.breakage = None;
         let links = self
             .links

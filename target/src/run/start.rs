@@ -70,6 +70,7 @@ impl Shared<'_> {
             Controller::new(world, plan, restored)
         });
         let control = Workers::start_control(&config.controller(side).name).map_err(StartError::Threads)?;
+        controller.start();
         self.run(side, sockets, &control, &controller, surroundings);
         let control_socket = config.control_socket(side);
         Ok(Running { _control: control, controller, control_socket, _lock: lock })

@@ -1,0 +1,308 @@
+//! Two controllers in a toy world, for this crate's tests: everything outside happens one step at a time, in the
+//! order a seed picks. Frames on one connection keep their order; everything else may overtake.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use protocol::block::{BLOCK_BYTES, BlockRange};
+
+use crate::command::{Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
+use crate::disk::{DiskError, DiskIo, DiskResult};
+use crate::plan::{LunPlan, Plan, Side};
+use crate::time::Time;
+use crate::unit::{Controller, LinkKind, Restored};
+use crate::volume::superblock::{Superblock, VolumeFound};
+use crate::world::{Frame, LinkId, Ticket, Via, VolumeIndex, World};
+
+pub(crate) const BLOCKS: u64 = 64;
+
+enum Job {
+    Disk(VolumeIndex, DiskIo, Ticket),
+    Persisted(Ticket),
+    Volume(VolumeIndex, Superblock, Ticket),
+}
+
+#[derive(Default)]
+struct Outside {
+    jobs: Vec<Job>,
+    sent: BTreeMap<LinkId, VecDeque<Frame>>,
+    closed: Vec<LinkId>,
+    answers: Vec<(TaskTag, Outcome)>,
+    pub(crate) volumes: BTreeMap<u16, (Superblock, Vec<u8>)>,
+    records: BTreeMap<String, Vec<u8>>,
+    broken_disk: Option<DiskError>,
+}
+
+pub(crate) struct Toy {
+    seed: u128,
+    bridge: LinkId,
+    now: Arc<AtomicU64>,
+    outside: Mutex<Outside>,
+}
+
+impl World for Toy {
+    fn now(&self) -> Time {
+        Time(self.now.load(Ordering::Relaxed))
+    }
+    fn random(&self) -> u128 {
+        self.seed
+    }
+    fn wake_at(&self, _at: Time) {}
+    fn send(&self, via: Via, frame: Frame) {
+        let link = match via {
+            Via::Link(link) => link,
+            Via::AnyBridge => self.bridge,
+        };
+        self.outside.lock().sent.entry(link).or_default().push_back(frame);
+    }
+    fn close(&self, link: LinkId) {
+        self.outside.lock().closed.push(link);
+    }
+    fn submit(&self, volume: VolumeIndex, io: DiskIo, ticket: Ticket) -> Option<DiskResult> {
+        self.outside.lock().jobs.push(Job::Disk(volume, io, ticket));
+        None
+    }
+    fn persist(&self, key: &'static str, record: Vec<u8>, ticket: Ticket) {
+        let mut outside = self.outside.lock();
+        outside.records.insert(key.to_owned(), record);
+        outside.jobs.push(Job::Persisted(ticket));
+    }
+    fn create_volume(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
+        self.outside.lock().jobs.push(Job::Volume(volume, superblock, ticket));
+    }
+    fn answer(&self, _nexus: NexusId, tag: TaskTag, outcome: Outcome) {
+        self.outside.lock().answers.push((tag, outcome));
+    }
+}
+
+fn carry_out(outside: &mut Outside, volume: VolumeIndex, io: &DiskIo) -> DiskResult {
+    if let Some(error) = outside.broken_disk {
+        return Err(error);
+    }
+    let (_, bytes) = outside.volumes.get_mut(&volume.0).ok_or(DiskError::Absent)?;
+    let place = |range: &BlockRange| range.start.byte_offset() as usize..range.end().byte_offset() as usize;
+    match io {
+        DiskIo::Read(range) => return Ok(vec![Bytes::copy_from_slice(&bytes[place(range)])]),
+        DiskIo::Write { range, data } => bytes[place(range)].copy_from_slice(&data.concat()),
+        DiskIo::WriteSame { range, block } => {
+            for piece in bytes[place(range)].chunks_exact_mut(block.len()) {
+                piece.copy_from_slice(block);
+            }
+        }
+        DiskIo::Unmap(ranges) => ranges.iter().for_each(|range| bytes[place(range)].fill(0)),
+        DiskIo::Flush => {}
+    }
+    Ok(Vec::new())
+}
+
+/// Both controllers, their connections (0: bridge of alpha, 1: bridge of beta, 2: control; the same ids on both
+/// sides), and the seed's state.
+pub(crate) struct Duo {
+    pub(crate) controllers: [Controller<Toy>; 2],
+    now: Arc<AtomicU64>,
+    pick: u64,
+    cut: bool,
+}
+
+fn plan(side: Side, mirror: bool) -> Plan {
+    let lun = LunPlan {
+        number: 0,
+        name: "data0".into(),
+        blocks: BLOCKS,
+        main: Side::First,
+        mirror,
+        write_cache: true,
+        read_only: false,
+        device: false,
+    };
+    Plan { side, names: ["alpha".into(), "beta".into()], luns: vec![lun], shared: Vec::new(), bridges: 1 }
+}
+
+impl Duo {
+    pub(crate) fn new(seed: u64, mirror: bool) -> Self {
+        Self::restored(seed, mirror, [Restored::default(), Restored::default()])
+    }
+
+    fn restored(seed: u64, mirror: bool, restored: [Restored; 2]) -> Self {
+        let now = Arc::new(AtomicU64::new(1));
+        let [first, second] = restored;
+        let make = |side: Side, restored: Restored| {
+            let outside = Mutex::new(Outside::default());
+            let toy = Toy {
+                seed: u128::from(seed) << 8 | side as u128,
+                bridge: LinkId(side as u32),
+                now: Arc::clone(&now),
+                outside,
+            };
+            Controller::new(toy, plan(side, mirror), restored)
+        };
+        let controllers = [make(Side::First, first), make(Side::Second, second)];
+        let duo = Self { controllers, now: Arc::clone(&now), pick: seed | 1, cut: true };
+        duo.controllers.iter().for_each(Controller::start);
+        duo
+    }
+
+    /// Ends both at once as a crash would: what they keep is their volumes and records.
+    pub(crate) fn crash(self, seed: u64, mirror: bool) -> Self {
+        let kept = self.controllers.map(|controller| {
+            let mut outside = core::mem::take(&mut *controller.world().outside.lock());
+            let volumes = core::mem::take(&mut outside.volumes);
+            (outside.records, volumes)
+        });
+        let restored = kept.each_ref().map(|(records, volumes)| Restored {
+            records: records.clone(),
+            volumes: vec![
+                volumes.get(&0).map_or(VolumeFound::Missing, |(found, _)| VolumeFound::Open(*found)),
+            ],
+        });
+        let duo = Self::restored(seed, mirror, restored);
+        for (controller, (records, volumes)) in duo.controllers.iter().zip(kept) {
+            let mut outside = controller.world().outside.lock();
+            outside.records = records;
+            outside.volumes = volumes;
+        }
+        duo
+    }
+
+    pub(crate) fn connect(&mut self) {
+        self.cut = false;
+        let [alpha, beta] = &self.controllers;
+        alpha.on_link_up(LinkId(2), Some(LinkKind::Control));
+        beta.on_link_up(LinkId(2), None);
+        alpha.on_link_up(LinkId(0), Some(LinkKind::Bridge(0)));
+        beta.on_link_up(LinkId(0), None);
+        beta.on_link_up(LinkId(1), Some(LinkKind::Bridge(0)));
+        alpha.on_link_up(LinkId(1), None);
+    }
+
+    pub(crate) fn cut(&mut self) {
+        self.cut = true;
+        for controller in &self.controllers {
+            controller.world().outside.lock().sent.clear();
+            (0..3).for_each(|link| controller.on_link_down(LinkId(link)));
+            controller.world().outside.lock().closed.clear();
+        }
+    }
+
+    fn random(&mut self, below: usize) -> usize {
+        self.pick ^= self.pick << 13;
+        self.pick ^= self.pick >> 7;
+        self.pick ^= self.pick << 17;
+        (self.pick % below.max(1) as u64) as usize
+    }
+
+    /// One step of the outside. False if nothing is left to do.
+    pub(crate) fn step(&mut self) -> bool {
+        let mut choices = Vec::new();
+        for side in 0..2 {
+            let mut outside = self.controllers[side].world().outside.lock();
+            if self.cut {
+                outside.sent.clear();
+            }
+            choices.extend((0..outside.jobs.len()).map(|job| (side, Ok(job))));
+            choices.extend(
+                outside
+                    .sent
+                    .iter()
+                    .filter(|(_, queue)| !queue.is_empty())
+                    .map(|(link, _)| (side, Err(*link))),
+            );
+        }
+        if choices.is_empty() {
+            return false;
+        }
+        let at = self.random(choices.len());
+        let (side, what) = choices[at];
+        let controller = &self.controllers[side];
+        let mut outside = controller.world().outside.lock();
+        match what {
+            Ok(job) => match outside.jobs.swap_remove(job) {
+                Job::Disk(volume, io, ticket) => {
+                    let result = carry_out(&mut outside, volume, &io);
+                    drop(outside);
+                    controller.on_disk(ticket, result);
+                }
+                Job::Persisted(ticket) => {
+                    drop(outside);
+                    controller.on_persisted(ticket);
+                }
+                Job::Volume(volume, superblock, ticket) => {
+                    let bytes = vec![0; (superblock.blocks * u64::from(BLOCK_BYTES)) as usize];
+                    outside.volumes.insert(volume.0, (superblock, bytes));
+                    drop(outside);
+                    controller.on_volume(ticket, Ok(()));
+                }
+            },
+            Err(link) => {
+                let frame = outside.sent.get_mut(&link).and_then(VecDeque::pop_front).unwrap();
+                drop(outside);
+                self.controllers[1 - side].on_frame(link, frame.head, Bytes::from(frame.payload.concat()));
+            }
+        }
+        true
+    }
+
+    /// Steps until nothing is left, with `ticks` of 50 ms in between.
+    pub(crate) fn settle(&mut self, ticks: u32) {
+        for _ in 0..=ticks {
+            while self.step() {}
+            self.now.fetch_add(50_000_000, Ordering::Relaxed);
+            self.controllers.iter().for_each(Controller::on_tick);
+        }
+        while self.step() {}
+    }
+
+    /// Time passes without anything happening.
+    pub(crate) fn advance(&mut self) {
+        self.now.fetch_add(50_000_000, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ask(&self, side: usize, tag: u32, op: Op) {
+        self.controllers[side].command(Command {
+            lun: LunIndex(0),
+            nexus: NexusId(1),
+            tag: TaskTag(tag),
+            op,
+            received: Time(self.now.load(Ordering::Relaxed)),
+        });
+    }
+
+    pub(crate) fn answers(&self, side: usize) -> Vec<(u32, Outcome)> {
+        let mut outside = self.controllers[side].world().outside.lock();
+        core::mem::take(&mut outside.answers).into_iter().map(|(tag, outcome)| (tag.0, outcome)).collect()
+    }
+
+    pub(crate) fn volume(&self, side: usize) -> Vec<u8> {
+        self.controllers[side].world().outside.lock().volumes[&0].1.clone()
+    }
+
+    /// Overwrites a copy behind its controller's back.
+    pub(crate) fn spoil(&self, side: usize, byte: u8) {
+        if let Some((_, bytes)) = self.controllers[side].world().outside.lock().volumes.get_mut(&0) {
+            bytes.fill(byte);
+        }
+    }
+
+    pub(crate) fn break_disk(&self, side: usize, error: DiskError) {
+        self.controllers[side].world().outside.lock().broken_disk = Some(error);
+    }
+
+    pub(crate) fn remove_volume(&self, side: usize) {
+        self.controllers[side].world().outside.lock().volumes.clear();
+    }
+}
+
+pub(crate) fn range(start: u64, blocks: u64) -> BlockRange {
+    BlockRange::new(start, blocks).unwrap()
+}
+
+pub(crate) fn blocks_of(byte: u8, blocks: u64) -> Data {
+    vec![Bytes::from(vec![byte; (blocks * u64::from(BLOCK_BYTES)) as usize])]
+}
+
+pub(crate) fn write(start: u64, blocks: u64, byte: u8) -> Op {
+    Op::Write { range: range(start, blocks), data: blocks_of(byte, blocks), fua: false }
+}
