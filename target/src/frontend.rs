@@ -5,6 +5,7 @@ use std::sync::Arc;
 use controller::unit::Controller;
 use controller::world::World;
 
+use crate::connection::{Connection, Transport};
 use crate::sessions::Sessions;
 
 /// One group of portals, as SendTargets lists it: the portals of one controller.
@@ -30,9 +31,21 @@ pub struct FrontendConfig {
 /// The front end of one controller.
 pub struct Frontend<W: World> {
     /// As configured.
-    pub config: FrontendConfig,
+    pub config: Arc<FrontendConfig>,
     /// The controller behind it.
     pub controller: Arc<Controller<W>>,
     /// Its sessions.
     pub sessions: Arc<Sessions>,
+}
+
+impl<W: World> Frontend<W> {
+    /// A front end for a controller whose world answers through `sessions`.
+    pub fn new(config: FrontendConfig, controller: Arc<Controller<W>>, sessions: Arc<Sessions>) -> Self {
+        Self { config: Arc::new(config), controller, sessions }
+    }
+
+    /// A connection was accepted.
+    pub fn connect(&self, transport: Arc<dyn Transport>) -> Connection<W> {
+        Connection::new(self, transport)
+    }
 }

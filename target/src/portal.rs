@@ -1,1 +1,131 @@
-//! Portals: listening sockets that hand connections to workers.
+//! Portals: listening sockets that hand connections to workers, and the task that drives one connection.
+
+use core::net::SocketAddr;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use controller::world::World;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::connection::{Closed, Connection, Transport};
+use crate::frontend::Frontend;
+
+/// What one read takes at most, in bytes.
+const INPUT_BYTES: usize = 256 * 1024;
+
+/// Room that is left in the input before more is made, in bytes.
+const INPUT_ROOM_BYTES: usize = 64 * 1024;
+
+/// Connections waiting to be accepted at most.
+const BACKLOG: i32 = 1024;
+
+/// How often a connection looks at the clock.
+const TICK: Duration = Duration::from_secs(1);
+
+/// TCP keepalive: first probe after, then every, seconds.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// Opens a portal.
+pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // Each portal is its own: [::]:3260 does not take 0.0.0.0:3260 away.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// A TCP connection, to write to.
+#[derive(Debug)]
+struct TcpTransport {
+    half: OwnedWriteHalf,
+    writable: Notify,
+}
+
+impl Transport for TcpTransport {
+    fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.half.try_write_vectored(pieces)
+    }
+
+    fn want_writable(&self) {
+        self.writable.notify_one();
+    }
+
+    fn shutdown(&self) {
+        // It fails only where the connection is gone already.
+        let _ = SockRef::from(self.half.as_ref()).shutdown(std::net::Shutdown::Both);
+    }
+}
+
+/// Serves one connection until it ends.
+pub async fn serve_connection<W: World>(frontend: Arc<Frontend<W>>, socket: TcpStream) {
+    if let Err(error) = prepare(&socket) {
+        tracing::debug!(%error, "a connection ended before it began");
+        return;
+    }
+    let (reader, half) = socket.into_split();
+    let transport = Arc::new(TcpTransport { half, writable: Notify::new() });
+    let mut connection = frontend.connect(transport.clone());
+    let ended = drive(&frontend, &mut connection, reader, &transport).await;
+    tracing::debug!(?ended, "a connection ended");
+    connection.closed();
+}
+
+fn prepare(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(3);
+    SockRef::from(socket).set_tcp_keepalive(&keepalive)
+}
+
+/// Why a connection's task ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    #[error("the connection failed")]
+    Io(#[from] io::Error),
+}
+
+async fn drive<W: World>(
+    frontend: &Frontend<W>,
+    connection: &mut Connection<W>,
+    mut reader: OwnedReadHalf,
+    transport: &TcpTransport,
+) -> Result<(), Ended> {
+    let mut input = BytesMut::with_capacity(INPUT_BYTES);
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut blocked = false;
+    loop {
+        if input.capacity() - input.len() < INPUT_ROOM_BYTES {
+            input.reserve(INPUT_BYTES);
+        }
+        tokio::select! {
+            biased;
+            read = reader.read_buf(&mut input), if connection.wants_input() => {
+                if read? == 0 {
+                    return Ok(());
+                }
+                connection.receive(&mut input)?;
+            }
+            () = transport.writable.notified(), if !blocked => blocked = true,
+            writable = transport.half.writable(), if blocked => {
+                writable?;
+                blocked = false;
+                connection.on_writable()?;
+            }
+            _ = ticks.tick() => connection.on_tick(frontend.controller.world().now())?,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What a connection needs of the controller, as a trait: tests put a script in its place.
+
+use controller::command::{LunIndex, NexusId, Outcome, TaskTag};
+use controller::time::Time;
+use controller::unit::Controller;
+use controller::world::World;
+
+use crate::device_server::{self, Request};
+
+/// The controller, as connections see it.
+pub trait Backend {
+    /// The time.
+    fn now(&self) -> Time;
+    /// Whether logins are accepted.
+    fn serving(&self) -> bool;
+    /// A nexus begins.
+    fn nexus_added(&self, nexus: NexusId);
+    /// A nexus is gone.
+    fn nexus_lost(&self, nexus: NexusId);
+    /// The LUN of a number.
+    fn lun(&self, number: u16) -> Option<LunIndex>;
+    /// Asks for a task to be given up.
+    fn abort(&self, lun: LunIndex, nexus: NexusId, tag: TaskTag);
+    /// Executes a command; with `None` its outcome comes, or came, by `Sessions::answer`.
+    fn execute(&self, request: Request) -> Option<Outcome>;
+    /// How many bytes of data-out a CDB takes.
+    fn data_out_bytes(&self) -> fn(&[u8; 16]) -> u64;
+}
+
+impl<W: World> Backend for Controller<W> {
+    fn now(&self) -> Time {
+        self.world().now()
+    }
+
+    fn serving(&self) -> bool {
+        Self::serving(self)
+    }
+
+    fn nexus_added(&self, nexus: NexusId) {
+        Self::nexus_added(self, nexus);
+    }
+
+    fn nexus_lost(&self, nexus: NexusId) {
+        Self::nexus_lost(self, nexus);
+    }
+
+    fn lun(&self, number: u16) -> Option<LunIndex> {
+        Self::lun(self, u64::from(number))
+    }
+
+    fn abort(&self, lun: LunIndex, nexus: NexusId, tag: TaskTag) {
+        Self::abort(self, lun, nexus, tag);
+    }
+
+    fn execute(&self, request: Request) -> Option<Outcome> {
+        device_server::execute(self, request)
+    }
+
+    fn data_out_bytes(&self) -> fn(&[u8; 16]) -> u64 {
+        device_server::data_out_bytes
+    }
+}

@@ -1,0 +1,117 @@
+//! Cutting the bytes of a connection into PDUs, digests checked (RFC 7143 11.2).
+
+use bytes::{Buf, Bytes, BytesMut};
+use protocol::iscsi::digest::digest;
+use protocol::iscsi::{BHS_BYTES, Bhs, Digests, Frame};
+
+use super::full_feature::Received;
+
+/// What stands at the front of the input.
+#[derive(Debug)]
+pub enum Cut {
+    /// A whole PDU, now taken out.
+    Pdu(Received),
+    /// The beginning of one that is this long, in bytes (or 48 as long as nothing is known of it).
+    Incomplete(usize),
+}
+
+/// Input that cannot be cut: the connection must end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CutError {
+    /// A data segment longer than MaxRecvDataSegmentLength (13.12).
+    #[error("a data segment of {0} bytes is longer than was agreed")]
+    TooLong(usize),
+    /// The header digest does not match: nothing in the header can be believed, not even its length (7.8).
+    #[error("a header digest does not match")]
+    HeaderDigest,
+}
+
+/// Takes the first PDU out of `input`. Its data segment shares the memory of `input`.
+pub fn cut(input: &mut BytesMut, digests: Digests, segment_max: u32) -> Result<Cut, CutError> {
+    let Some(bhs) = input.first_chunk::<BHS_BYTES>() else {
+        return Ok(Cut::Incomplete(BHS_BYTES));
+    };
+    let bhs: Bhs = *bhs;
+    let frame = Frame::of(&bhs, digests);
+    let total = frame.total_bytes();
+    if frame.data_bytes() > segment_max as usize {
+        return Err(CutError::TooLong(frame.data_bytes()));
+    }
+    if input.len() < total {
+        return Ok(Cut::Incomplete(total));
+    }
+    if let Some(at) = frame.header_digest()
+        && input[at.clone()] != digest([&input[..at.start]])
+    {
+        return Err(CutError::HeaderDigest);
+    }
+    let intact = frame.data_digest().is_none_or(|at| input[at] == digest([&input[frame.padded_data()]]));
+    if frame.data_bytes() == 0 {
+        input.advance(total);
+        return Ok(Cut::Pdu(Received { bhs, data: Some(Bytes::new()) }));
+    }
+    let pdu = input.split_to(total).freeze();
+    let data = intact.then(|| pdu.slice(frame.data()));
+    Ok(Cut::Pdu(Received { bhs, data }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn wire(digests: Digests, data: &[u8]) -> BytesMut {
+        let mut bhs = [0_u8; 48];
+        bhs[5..8].copy_from_slice(&(data.len() as u32).to_be_bytes()[1..]);
+        let mut output = super::super::output::Output::default();
+        output.pdu(&bhs, data, digests);
+        output.to_bytes()
+    }
+
+    const BOTH: Digests = Digests { header: true, data: true };
+
+    #[test]
+    fn a_wrong_header_digest_ends_the_connection_and_a_wrong_data_digest_loses_the_data() {
+        let mut bytes = wire(BOTH, b"hello");
+        bytes[10] ^= 1;
+        assert_eq!(cut(&mut bytes, BOTH, 512).unwrap_err(), CutError::HeaderDigest);
+        let mut bytes = wire(BOTH, b"hello");
+        bytes[53] ^= 1;
+        assert!(matches!(cut(&mut bytes, BOTH, 512), Ok(Cut::Pdu(Received { data: None, .. }))));
+        assert!(bytes.is_empty());
+    }
+
+    #[test]
+    fn a_segment_longer_than_agreed_is_refused_before_it_is_awaited() {
+        let mut bytes = wire(Digests::default(), &[0; 513]);
+        bytes.truncate(48);
+        assert_eq!(cut(&mut bytes, Digests::default(), 512).unwrap_err(), CutError::TooLong(513));
+    }
+
+    proptest! {
+        #[test]
+        fn pdus_come_out_as_they_went_in_however_the_bytes_arrive(
+            segments in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 1..8),
+            step in 1_usize..100, header: bool, data: bool,
+        ) {
+            let digests = Digests { header, data };
+            let all = segments.iter().flat_map(|s| wire(digests, s)).collect::<Vec<_>>();
+            let mut input = BytesMut::new();
+            let mut seen = Vec::new();
+            for chunk in all.chunks(step) {
+                input.extend_from_slice(chunk);
+                while let Cut::Pdu(pdu) = cut(&mut input, digests, 512).unwrap() {
+                    seen.push(pdu.data.unwrap().to_vec());
+                }
+            }
+            prop_assert_eq!(seen, segments);
+            prop_assert!(input.is_empty());
+        }
+
+        #[test]
+        fn any_bytes_are_cut_without_a_crash(bytes: Vec<u8>, header: bool, data: bool) {
+            let mut input = BytesMut::from(&bytes[..]);
+            while let Ok(Cut::Pdu(_)) = cut(&mut input, Digests { header, data }, 8192) {}
+        }
+    }
+}

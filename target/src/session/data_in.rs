@@ -1,0 +1,120 @@
+//! The answer of a command: its data split into Data-In PDUs, its status, its residual, its sense
+//! (RFC 7143 4.2.5.2, 11.4, 11.7).
+
+use bytes::Bytes;
+use controller::command::Outcome;
+use protocol::iscsi::{CmdSn, DataIn, RESERVED_TAG, Residual, ScsiResponse, StatSn, sense_segment};
+use protocol::scsi::sense::{Sense, Status};
+
+use super::output::{Output, Pieces};
+use super::parameters::Parameters;
+use super::tasks::{Ending, Task};
+
+/// What every PDU of a target carries, and where it goes.
+#[derive(Debug)]
+pub struct Sender<'a> {
+    /// The connection's output.
+    pub output: &'a mut Output,
+    /// The next StatSN.
+    pub stat_sn: &'a mut StatSn,
+    /// ExpCmdSN.
+    pub expected: CmdSn,
+    /// MaxCmdSN.
+    pub maximum: CmdSn,
+    /// What was negotiated.
+    pub parameters: &'a Parameters,
+}
+
+impl Sender<'_> {
+    /// The StatSN of a PDU that uses one up.
+    pub fn take_stat_sn(&mut self) -> StatSn {
+        let this = *self.stat_sn;
+        *self.stat_sn = this.next();
+        this
+    }
+}
+
+/// Answers a task that has ended.
+pub fn answer(sender: &mut Sender<'_>, task: &Task, outcome: Outcome) {
+    let (status, sense, data) = match outcome {
+        Outcome::Aborted if task.ending == Ending::TaskAborted => (Status::TaskAborted, None, Vec::new()),
+        Outcome::Good(data) => (Status::Good, None, data),
+        Outcome::Check(sense) => (Status::CheckCondition, Some(sense), Vec::new()),
+        Outcome::Status(status) => (status, None, Vec::new()),
+        // Given up without anybody having asked for it: it may be sent again.
+        Outcome::Aborted => (Status::CheckCondition, Some(Sense::ABORTED_COMMAND), Vec::new()),
+    };
+    let present = data.iter().map(|piece| piece.len() as u64).sum::<u64>();
+    let residual = residual(task, present);
+    let length = present.min(u64::from(task.expected_in())) as u32;
+    if length > 0 && status == Status::Good {
+        return send_data(sender, task, data, length, residual);
+    }
+    respond(sender, task, status, sense, residual);
+}
+
+/// What was not transferred (11.4.5): of the data of a read, or of what a write's CDB takes.
+fn residual(task: &Task, present: u64) -> Residual {
+    if task.writes && present == 0 {
+        Residual::of(task.takes, task.expected)
+    } else {
+        Residual::of(present, task.expected_in())
+    }
+}
+
+/// Sends `length` bytes of `data` with GOOD in the last PDU.
+fn send_data(sender: &mut Sender<'_>, task: &Task, data: Vec<Bytes>, length: u32, residual: Residual) {
+    let mut pieces = Pieces::new(data);
+    let (mut offset, mut data_sn, mut burst_left) = (0, 0, sender.parameters.max_burst);
+    while offset < length {
+        let part = (length - offset).min(sender.parameters.send_segment).min(burst_left);
+        let last = offset + part == length;
+        burst_left -= part;
+        let header = DataIn {
+            final_bit: last || burst_left == 0,
+            acknowledge: false,
+            status: last.then_some(Status::Good as u8),
+            residual: if last { residual } else { Residual::None },
+            data_segment_length: part,
+            lun: [0; 8],
+            initiator_task_tag: task.tag,
+            target_transfer_tag: RESERVED_TAG,
+            stat_sn: if last { sender.take_stat_sn() } else { StatSn(0) },
+            exp_cmd_sn: sender.expected,
+            max_cmd_sn: sender.maximum,
+            data_sn,
+            buffer_offset: offset,
+        };
+        sender.output.pdu_with(&header.encode(), &mut pieces, part as usize, sender.parameters.digests);
+        offset += part;
+        data_sn += 1;
+        if burst_left == 0 {
+            burst_left = sender.parameters.max_burst;
+        }
+    }
+}
+
+/// Sends a SCSI Response PDU.
+fn respond(sender: &mut Sender<'_>, task: &Task, status: Status, sense: Option<Sense>, residual: Residual) {
+    let segment = sense.map(|sense| sense_segment::encode(&sense_bytes(&sense))).unwrap_or_default();
+    let header = ScsiResponse {
+        status: status as u8,
+        residual,
+        data_segment_length: segment.len() as u32,
+        initiator_task_tag: task.tag,
+        stat_sn: sender.take_stat_sn(),
+        exp_cmd_sn: sender.expected,
+        max_cmd_sn: sender.maximum,
+        exp_data_sn: task.gather.solicitations(),
+        ..ScsiResponse::default()
+    };
+    sender.output.pdu(&header.encode(), &segment, sender.parameters.digests);
+}
+
+/// Fixed format as long as the information fits it (D_SENSE is 0 in the Control mode page).
+fn sense_bytes(sense: &Sense) -> Vec<u8> {
+    sense.to_fixed().to_vec()
+}
+
+#[cfg(test)]
+mod tests;

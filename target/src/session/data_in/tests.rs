@@ -1,0 +1,140 @@
+use controller::command::Outcome;
+use controller::time::Time;
+use proptest::prelude::*;
+use protocol::iscsi::{Digests, TargetPdu};
+
+use super::super::cut::{Cut, cut};
+use super::super::tasks::State;
+use super::super::transfer::Gather;
+use super::*;
+
+fn task(reads: bool, writes: bool, expected: u32, takes: u64) -> Task {
+    Task {
+        tag: 7,
+        lun: [0; 8],
+        cdb: [0; 16],
+        number: CmdSn(1),
+        expected,
+        reads,
+        writes,
+        takes,
+        counted_out: 0,
+        received: Time(0),
+        state: State::Outcome,
+        ending: Ending::Answered,
+        gather: Gather::default(),
+    }
+}
+
+/// The PDUs an outcome becomes, with their data.
+fn answered(task: &Task, outcome: Outcome, parameters: &Parameters) -> Vec<(TargetPdu, Vec<u8>)> {
+    let mut output = Output::default();
+    let mut stat_sn = StatSn(100);
+    let mut sender = Sender {
+        output: &mut output,
+        stat_sn: &mut stat_sn,
+        expected: CmdSn(2),
+        maximum: CmdSn(9),
+        parameters,
+    };
+    answer(&mut sender, task, outcome);
+    assert_eq!(stat_sn, StatSn(101), "exactly one status");
+    let mut bytes = output.to_bytes();
+    let mut pdus = Vec::new();
+    while let Cut::Pdu(pdu) = cut(&mut bytes, Digests::default(), u32::MAX).unwrap() {
+        pdus.push((TargetPdu::decode(&pdu.bhs).unwrap(), pdu.data.unwrap().to_vec()));
+    }
+    assert!(bytes.is_empty());
+    pdus
+}
+
+fn response(task: &Task, outcome: Outcome) -> (ScsiResponse, Vec<u8>) {
+    match answered(task, outcome, &Parameters::default()).pop() {
+        Some((TargetPdu::ScsiResponse(response), data)) => (response, data),
+        other => panic!("no SCSI Response: {other:?}"),
+    }
+}
+
+fn good(length: usize) -> Outcome {
+    Outcome::Good(vec![Bytes::from((0..length).map(|n| n as u8).collect::<Vec<_>>())])
+}
+
+#[test]
+fn sense_goes_behind_its_length() {
+    let (response, data) = response(&task(true, false, 512, 0), Outcome::Check(Sense::LBA_OUT_OF_RANGE));
+    assert_eq!(response.status, 0x02);
+    assert_eq!(response.residual, Residual::Underflow(512));
+    assert_eq!(data.len(), 20);
+    assert_eq!((&data[..2], data[4], data[14], data[15]), (&[0, 18][..], 0x05, 0x21, 0x00));
+}
+
+#[test]
+fn residuals_say_what_was_not_transferred() {
+    let cases = [
+        (task(false, true, 512, 512), Outcome::Good(vec![]), Residual::None),
+        (task(false, true, 1024, 512), Outcome::Good(vec![]), Residual::Underflow(512)),
+        (task(false, true, 512, 1024), Outcome::Good(vec![]), Residual::Overflow(512)),
+        (task(false, false, 0, 0), Outcome::Good(vec![]), Residual::None),
+        (task(true, false, 0, 0), good(512), Residual::Overflow(512)),
+        (task(false, true, 512, 0), good(512), Residual::Overflow(512)),
+        (task(true, false, 96, 0), Outcome::Status(Status::Busy), Residual::Underflow(96)),
+    ];
+    for (task, outcome, residual) in cases {
+        let (response, _) = response(&task, outcome.clone());
+        assert_eq!(response.residual, residual, "{task:?} {outcome:?}");
+    }
+}
+
+#[test]
+fn a_read_shorter_or_longer_than_expected_says_so_in_its_last_pdu() {
+    for (present, expected, residual, sent) in
+        [(96, 255, Residual::Underflow(159), 96), (512, 100, Residual::Overflow(412), 100)]
+    {
+        let pdus = answered(&task(true, false, expected, 0), good(present), &Parameters::default());
+        let [(TargetPdu::DataIn(data_in), data)] = &pdus[..] else { panic!("{pdus:?}") };
+        assert_eq!((data_in.residual, data.len()), (residual, sent));
+        assert_eq!(data_in.status, Some(0));
+    }
+}
+
+#[test]
+fn a_task_nobody_asked_to_abort_may_be_sent_again() {
+    let (answer, data) = response(&task(true, false, 0, 0), Outcome::Aborted);
+    assert_eq!((answer.status, data[4]), (0x02, 0x0b));
+    let mut aborted = task(true, false, 0, 0);
+    aborted.ending = Ending::TaskAborted;
+    assert_eq!(response(&aborted, Outcome::Aborted).0.status, Status::TaskAborted as u8);
+    assert_eq!(response(&aborted, Outcome::Good(vec![])).0.status, 0, "what was done is told as done");
+}
+
+proptest! {
+    #[test]
+    fn data_arrives_whole_within_segments_and_bursts(
+        pieces in proptest::collection::vec(0_usize..3000, 0..6),
+        send_segment in 512_u32..2000, max_burst in 512_u32..5000, expected in 0_u32..12_000,
+    ) {
+        let parameters = Parameters { send_segment, max_burst, ..Parameters::default() };
+        let data = pieces.iter().enumerate().map(|(n, length)| Bytes::from(vec![n as u8; *length])).collect::<Vec<_>>();
+        let whole = data.concat();
+        let pdus = answered(&task(true, false, expected, 0), Outcome::Good(data), &parameters);
+        let mut got = Vec::new();
+        let mut burst = 0;
+        for (n, (pdu, data)) in pdus.iter().enumerate() {
+            match pdu {
+                TargetPdu::DataIn(header) => {
+                    prop_assert_eq!(header.buffer_offset as usize, got.len());
+                    prop_assert_eq!(header.data_sn as usize, n);
+                    prop_assert!(data.len() <= send_segment as usize);
+                    burst += data.len();
+                    prop_assert!(burst <= max_burst as usize);
+                    if header.final_bit { burst = 0; }
+                    prop_assert_eq!(header.status.is_some(), n + 1 == pdus.len());
+                    got.extend_from_slice(data);
+                }
+                TargetPdu::ScsiResponse(_) => prop_assert_eq!(pdus.len(), 1),
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+        prop_assert_eq!(&got[..], &whole[..whole.len().min(expected as usize)]);
+    }
+}

@@ -1,0 +1,131 @@
+use protocol::iscsi::{Digests, TargetPdu, TaskAttribute};
+
+use super::super::cut::{Cut, cut};
+use super::*;
+
+fn session() -> FullFeature {
+    FullFeature::new(Opening {
+        nexus: Some(NexusId(1)),
+        parameters: Parameters { max_burst: BURST, ..Parameters::default() },
+        cid: 0,
+        cmd_sn: CmdSn(1),
+        stat_sn: StatSn(1),
+        directory: Arc::new(FrontendConfig { iqn: String::new(), portal_groups: Vec::new(), own_group: 1 }),
+        data_out_bytes: |_| u64::from(u32::MAX),
+    })
+}
+
+const BURST: u32 = 1 << 20;
+
+fn command(number: u32, writes: bool, expected: u32) -> Received {
+    let command = ScsiCommand {
+        immediate: false,
+        final_bit: true,
+        read: !writes,
+        write: writes,
+        attribute: TaskAttribute::Simple,
+        total_ahs_length: 0,
+        data_segment_length: 0,
+        lun: [0; 8],
+        initiator_task_tag: number,
+        expected_data_transfer_length: expected,
+        cmd_sn: CmdSn(number),
+        exp_stat_sn: StatSn(0),
+        cdb: [0; 16],
+    };
+    Received { bhs: command.encode(), data: Some(Bytes::new()) }
+}
+
+fn pdus(output: &mut Output) -> Vec<TargetPdu> {
+    let mut bytes = output.to_bytes();
+    output.clear();
+    let mut pdus = Vec::new();
+    while let Cut::Pdu(pdu) = cut(&mut bytes, Digests::default(), u32::MAX).unwrap() {
+        pdus.push(TargetPdu::decode(&pdu.bhs).unwrap());
+    }
+    pdus
+}
+
+#[test]
+fn the_window_closes_while_commands_are_unanswered_and_opens_with_their_answers() {
+    let mut session = session();
+    let mut output = Output::default();
+    for number in 1..=COMMAND_WINDOW + 5 {
+        session.on_pdu(&command(number, false, 0), Time(0), &mut output);
+    }
+    assert_eq!(session.tasks(), COMMAND_WINDOW as usize, "what is outside the window is ignored");
+    while session.next_work(0).0.is_some() {}
+    for tag in 1..=3 {
+        session.on_outcome(TaskTag(tag), Outcome::Good(Vec::new()), &mut output);
+    }
+    let maxima = pdus(&mut output).into_iter().map(|pdu| match pdu {
+        TargetPdu::ScsiResponse(response) => response.max_cmd_sn.0,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(maxima.collect::<Vec<_>>(), [COMMAND_WINDOW + 1, COMMAND_WINDOW + 2, COMMAND_WINDOW + 3]);
+}
+
+#[test]
+fn r2ts_are_withheld_beyond_the_bound_and_sent_when_it_has_room() {
+    let mut session = session();
+    let mut output = Output::default();
+    let each = 12 * 1024 * 1024;
+    for number in 1..=4 {
+        session.on_pdu(&command(number, true, each), Time(0), &mut output);
+    }
+    let asked = |output: &mut Output| {
+        let tag = |pdu| match pdu {
+            TargetPdu::ReadyToTransfer(r2t) => r2t.initiator_task_tag,
+            other => panic!("{other:?}"),
+        };
+        pdus(output).into_iter().map(tag).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(&mut output), [1, 2]);
+    assert!(session.forget(1, &mut output).is_some());
+    assert_eq!(asked(&mut output), [3]);
+    assert!(session.forget(2, &mut output).is_some());
+    assert_eq!(asked(&mut output), [4]);
+}
+
+#[test]
+fn reads_are_held_beyond_the_bound_and_go_on_when_it_has_room() {
+    let mut session = session();
+    let mut output = Output::default();
+    let each = 20 * 1024 * 1024;
+    for number in 1..=2 {
+        session.on_pdu(&command(number, false, each), Time(0), &mut output);
+    }
+    assert!(matches!(session.next_work(0).0, Some(Work::Execute(_))));
+    assert!(session.next_work(0).0.is_none());
+    assert!(!session.take_room(0));
+    session.on_outcome(TaskTag(1), Outcome::Good(Vec::new()), &mut output);
+    assert!(!session.take_room(each as usize), "what was read still waits to be written");
+    assert!(session.take_room(0));
+    assert!(matches!(session.next_work(0).0, Some(Work::Execute(_))));
+}
+
+#[test]
+fn an_outcome_nobody_waits_for_is_ignored() {
+    let mut session = session();
+    let mut output = Output::default();
+    session.on_pdu(&command(1, false, 0), Time(0), &mut output);
+    session.on_outcome(TaskTag(1), Outcome::Good(Vec::new()), &mut output);
+    assert!(output.is_empty(), "it was not begun");
+    assert!(session.next_work(0).0.is_some());
+    session.on_outcome(TaskTag(1), Outcome::Good(Vec::new()), &mut output);
+    session.on_outcome(TaskTag(1), Outcome::Good(Vec::new()), &mut output);
+    assert_eq!(pdus(&mut output).len(), 1);
+}
+
+#[test]
+fn a_task_tag_in_use_is_rejected_and_its_number_used_up() {
+    let mut session = session();
+    let mut output = Output::default();
+    session.on_pdu(&command(1, false, 0), Time(0), &mut output);
+    let mut again = command(1, false, 0);
+    again.bhs[27] = 2;
+    session.on_pdu(&again, Time(0), &mut output);
+    let answers = pdus(&mut output);
+    let [TargetPdu::Reject(reject)] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!((reject.reason, reject.exp_cmd_sn), (RejectReason::TaskInProgress, CmdSn(2)));
+}

@@ -1,0 +1,282 @@
+//! The part of a connection that several threads share: its session and its output, behind one lock.
+//!
+//! Output is appended under the lock and written outside it: whoever finds nobody writing takes the queue, writes
+//! it, and looks again before leaving. While the connection's own thread gathers a batch nobody writes; the end
+//! of the batch does. The lock is never held while the controller or the transport is called.
+
+use std::sync::Arc;
+
+use controller::command::{Outcome, TaskTag};
+use controller::time::Time;
+use parking_lot::{Mutex, MutexGuard};
+use protocol::iscsi::{Bhs, Digests};
+
+use super::full_feature::{FullFeature, Received, Work};
+use super::output::{OUTPUT_BYTES_MAX, Output};
+use super::tasks::Claim;
+use crate::connection::Transport;
+
+/// Output of a batch that is written before the batch ends, in bytes.
+const BATCH_OUTPUT_BYTES: usize = 512 * 1024;
+
+/// Who may write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Writer {
+    /// Whoever comes.
+    Nobody,
+    /// Somebody does.
+    Somebody,
+    /// The transport takes no more until it says so.
+    Blocked,
+    /// It is over.
+    Ended,
+}
+
+struct Shared {
+    session: Option<FullFeature>,
+    queue: Output,
+    /// What is being written; empty here while somebody writes it.
+    sending: Output,
+    sending_bytes: usize,
+    writer: Writer,
+    gathering: bool,
+    /// Close once everything is written.
+    closing: bool,
+    /// The connection's thread stopped for want of room and has to be told when there is some.
+    stalled: bool,
+}
+
+impl Shared {
+    fn backlog(&self) -> usize {
+        self.queue.bytes() + self.sending_bytes
+    }
+
+    /// True once when what stopped the connection's thread is over.
+    fn take_resume(&mut self) -> bool {
+        let backlog = self.backlog();
+        let room = self.session.as_mut().is_some_and(|session| session.take_room(backlog));
+        let resume = room || (self.stalled && backlog <= OUTPUT_BYTES_MAX / 2);
+        if resume {
+            self.stalled = false;
+        }
+        resume
+    }
+}
+
+/// What to do after an event.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// The next thing to do outside.
+    pub work: Option<Work>,
+    /// There may be more.
+    pub more: bool,
+    /// So much output waits that a batch writes it before its end.
+    pub plenty: bool,
+}
+
+/// The shared part of a connection.
+pub struct Link {
+    transport: Arc<dyn Transport>,
+    shared: Mutex<Shared>,
+}
+
+impl Link {
+    /// A connection without a session.
+    #[must_use]
+    pub fn new(transport: Arc<dyn Transport>) -> Self {
+        let shared = Shared {
+            session: None,
+            queue: Output::default(),
+            sending: Output::default(),
+            sending_bytes: 0,
+            writer: Writer::Nobody,
+            gathering: false,
+            closing: false,
+            stalled: false,
+        };
+        Self { transport, shared: Mutex::new(shared) }
+    }
+
+    /// Appends a PDU of the login.
+    pub fn put(&self, bhs: &Bhs, data: &[u8]) {
+        self.shared.lock().queue.pdu(bhs, data, Digests::default());
+    }
+
+    /// Full feature phase begins.
+    pub fn enter(&self, session: FullFeature) {
+        self.shared.lock().session = Some(session);
+    }
+
+    /// The session ends: nothing is answered any more. Gives what other sessions' functions waited for.
+    pub fn leave(&self) -> Vec<Claim> {
+        let session = self.shared.lock().session.take();
+        session.map(|mut session| session.take_all_claims()).unwrap_or_default()
+    }
+
+    /// Tasks that were not answered yet.
+    pub fn tasks(&self) -> usize {
+        self.shared.lock().session.as_ref().map_or(0, FullFeature::tasks)
+    }
+
+    /// From here to [`Link::end_batch`] output is gathered.
+    pub fn begin_batch(&self) {
+        self.shared.lock().gathering = true;
+    }
+
+    /// Writes what was gathered.
+    pub fn end_batch(&self) {
+        let mut shared = self.shared.lock();
+        shared.gathering = false;
+        self.write(shared);
+    }
+
+    /// Writes during a batch.
+    pub fn write_now(&self) {
+        self.write(self.shared.lock());
+    }
+
+    /// Writes unless a batch is being gathered.
+    pub fn flush(&self) {
+        let shared = self.shared.lock();
+        if !shared.gathering {
+            self.write(shared);
+        }
+    }
+
+    /// The transport takes bytes again.
+    pub fn on_writable(&self) {
+        let mut shared = self.shared.lock();
+        if shared.writer == Writer::Blocked {
+            shared.writer = Writer::Nobody;
+        }
+        self.write(shared);
+    }
+
+    /// True if so much output waits that no further input is to be taken; remembers to tell when that is over.
+    pub fn is_stalled(&self) -> bool {
+        let mut shared = self.shared.lock();
+        shared.stalled = shared.backlog() > OUTPUT_BYTES_MAX;
+        shared.stalled
+    }
+
+    /// Closes the connection once everything is written.
+    pub fn close_when_written(&self) {
+        self.shared.lock().closing = true;
+    }
+
+    /// Closes the connection now.
+    pub fn end(&self) {
+        let mut shared = self.shared.lock();
+        if shared.writer != Writer::Somebody {
+            shared.sending.clear();
+            shared.sending_bytes = 0;
+        }
+        shared.queue.clear();
+        shared.writer = Writer::Ended;
+        drop(shared);
+        self.transport.shutdown();
+    }
+
+    /// True if the connection is over.
+    pub fn has_ended(&self) -> bool {
+        self.shared.lock().writer == Writer::Ended
+    }
+
+    /// Hands a PDU to the session.
+    pub fn on_pdu(&self, pdu: &Received, now: Time) -> Step {
+        let shared = &mut *self.shared.lock();
+        if let Some(session) = &mut shared.session {
+            session.on_pdu(pdu, now, &mut shared.queue);
+        }
+        Self::step(shared)
+    }
+
+    /// The next thing to do outside.
+    pub fn next_work(&self) -> Step {
+        Self::step(&mut self.shared.lock())
+    }
+
+    fn step(shared: &mut Shared) -> Step {
+        let backlog = shared.backlog();
+        let (work, more) =
+            shared.session.as_mut().map_or((None, false), |session| session.next_work(backlog));
+        Step { work, more, plenty: shared.queue.bytes() > BATCH_OUTPUT_BYTES }
+    }
+
+    /// Hands an outcome to the session and writes the answer unless a batch is being gathered.
+    pub fn on_outcome(&self, tag: TaskTag, outcome: Outcome, write: bool) -> Vec<Claim> {
+        let mut guard = self.shared.lock();
+        let shared = &mut *guard;
+        let claims = shared
+            .session
+            .as_mut()
+            .map(|session| session.on_outcome(tag, outcome, &mut shared.queue))
+            .unwrap_or_default();
+        if write && !shared.gathering {
+            self.write(guard);
+        }
+        claims
+    }
+
+    /// Does something with the session, if there is one.
+    pub fn with<R>(&self, act: impl FnOnce(&mut FullFeature, &mut Output) -> R) -> Option<R> {
+        let shared = &mut *self.shared.lock();
+        shared.session.as_mut().map(|session| act(session, &mut shared.queue))
+    }
+
+    fn write<'a>(&'a self, mut shared: MutexGuard<'a, Shared>) {
+        while shared.writer == Writer::Nobody {
+            if shared.sending.is_empty() {
+                let Shared { queue, sending, .. } = &mut *shared;
+                core::mem::swap(queue, sending);
+            }
+            if shared.sending.is_empty() {
+                break;
+            }
+            shared.writer = Writer::Somebody;
+            let mut sending = core::mem::take(&mut shared.sending);
+            shared.sending_bytes = sending.bytes();
+            drop(shared);
+            let written = sending.write_to(&*self.transport);
+            shared = self.shared.lock();
+            shared.sending_bytes = sending.bytes();
+            shared.sending = sending;
+            if shared.writer == Writer::Ended {
+                break;
+            }
+            match written {
+                Ok(true) => shared.writer = Writer::Nobody,
+                Ok(false) => {
+                    shared.writer = Writer::Blocked;
+                    drop(shared);
+                    return self.transport.want_writable();
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a connection cannot be written to");
+                    shared.closing = true;
+                    shared.queue.clear();
+                    shared.sending.clear();
+                    shared.sending_bytes = 0;
+                    shared.writer = Writer::Nobody;
+                }
+            }
+        }
+        let close = shared.closing && shared.writer == Writer::Nobody && !shared.gathering;
+        if close {
+            shared.writer = Writer::Ended;
+        }
+        let resume = !close && !shared.gathering && shared.take_resume();
+        drop(shared);
+        if close {
+            self.transport.shutdown();
+        } else if resume {
+            self.transport.want_writable();
+        }
+    }
+}
+
+impl core::fmt::Debug for Link {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Link").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,297 @@
+//! The Login Phase of one connection (RFC 7143 6.3) as a pure machine: requests in, answers out.
+//!
+//! ```text
+//!   (start) ──► SecurityNegotiation ──► LoginOperationalNegotiation ──► FullFeaturePhase
+//!      └────────────────────────────────────────▲      ▲                     ▲
+//!                       └─────────────────────────────────────────────────────┘
+//! ```
+//! Every request is answered by [`Verdict::Go`], [`Verdict::Enter`] (the last answer) or [`Verdict::Refuse`]
+//! (the connection then ends). The machine keeps no time; whoever drives it bounds the whole phase.
+
+use protocol::iscsi::{Isid, LoginRequest, LoginStage, LoginStatus};
+
+use super::negotiation::{self, Answer};
+use super::parameters::{Parameters, RECEIVE_SEGMENT_BYTES_MAX};
+use super::text::{self, Pair};
+
+/// Login Requests of one connection at most.
+pub const LOGIN_REQUESTS_MAX: u32 = 32;
+
+/// Text of one negotiation step, over all requests joined by the C bit, at most, in bytes.
+pub const LOGIN_TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// Keys of one login at most; together with the 63 bytes of a key name this keeps every answer within one PDU.
+pub const LOGIN_KEYS_MAX: usize = 64;
+
+/// Bytes of an iSCSI name at most (RFC 7143 4.2.7.2).
+pub const NAME_BYTES_MAX: usize = 223;
+
+/// What the login must know of the target at the moment of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// The target's name.
+    pub target: &'a str,
+    /// The tag of the portal group the connection came in by.
+    pub portal_group: u16,
+    /// Whether the target is served at all.
+    pub serving: bool,
+    /// Whether the TSIH of the request is one of a session in being.
+    pub tsih_in_use: bool,
+    /// Whether one more session has room.
+    pub room: bool,
+}
+
+/// The answer to a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reply {
+    /// CSG, as requested.
+    pub current: LoginStage,
+    /// NSG with T=1, or none with T=0.
+    pub next: Option<LoginStage>,
+    /// The data segment.
+    pub text: Vec<u8>,
+}
+
+/// What becomes of a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Status 0000h; the login goes on.
+    Go(Reply),
+    /// Status 0000h with T=1 and NSG=FullFeaturePhase: the session begins.
+    Enter(Reply),
+    /// Any other status; the connection ends.
+    Refuse(LoginStatus),
+}
+
+/// The Login Phase of one connection.
+#[derive(Debug, Default)]
+pub struct Login {
+    requests: u32,
+    opening: Option<Opening>,
+    stage: Option<LoginStage>,
+    text: Vec<u8>,
+    keys: Vec<String>,
+    introduced: bool,
+    initiator: String,
+    initiator_alias: String,
+    group_announced: bool,
+    segment_announced: bool,
+    parameters: Parameters,
+}
+
+/// What every request of one login repeats (RFC 7143 11.12.5 to 11.12.8).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Opening {
+    isid: Isid,
+    cid: u16,
+    tag: u32,
+    tsih: u16,
+}
+
+impl Login {
+    /// A connection nothing was heard from yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The initiator's name; empty before it gave one.
+    #[must_use]
+    pub fn initiator(&self) -> &str {
+        &self.initiator
+    }
+
+    /// InitiatorAlias, if one was declared.
+    #[must_use]
+    pub fn initiator_alias(&self) -> &str {
+        &self.initiator_alias
+    }
+
+    /// ISID and CID of the first request.
+    #[must_use]
+    pub fn isid_and_cid(&self) -> Option<(Isid, u16)> {
+        self.opening.map(|opening| (opening.isid, opening.cid))
+    }
+
+    /// What was negotiated; final after [`Verdict::Enter`].
+    #[must_use]
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Takes one Login Request with its data segment.
+    pub fn on_request(&mut self, request: &LoginRequest, data: &[u8], around: &Circumstances<'_>) -> Verdict {
+        match self.step(request, data, around) {
+            Ok(verdict) => verdict,
+            Err(status) => Verdict::Refuse(status),
+        }
+    }
+
+    fn step(
+        &mut self,
+        request: &LoginRequest,
+        data: &[u8],
+        around: &Circumstances<'_>,
+    ) -> Result<Verdict, LoginStatus> {
+        self.requests += 1;
+        if self.requests > LOGIN_REQUESTS_MAX {
+            return Err(LoginStatus::InitiatorError);
+        }
+        self.check_opening(request, around)?;
+        let next = self.check_stages(request)?;
+        if self.text.len() + data.len() > LOGIN_TEXT_BYTES_MAX {
+            return Err(LoginStatus::InitiatorError);
+        }
+        self.text.extend_from_slice(data);
+        if request.continue_bit {
+            return Ok(Verdict::Go(Reply { current: request.current_stage, next: None, text: Vec::new() }));
+        }
+        let text = core::mem::take(&mut self.text);
+        let pairs = text::pairs(&text).map_err(|_| LoginStatus::InitiatorError)?;
+        self.introduce(&pairs, around)?;
+        let mut reply = Vec::new();
+        self.announce(request.current_stage, around, &mut reply);
+        for pair in &pairs {
+            self.on_key(request.current_stage, *pair, &mut reply)?;
+        }
+        if let Some(next) = next {
+            self.stage = Some(next);
+        }
+        let reply = Reply { current: request.current_stage, next, text: reply };
+        if next == Some(LoginStage::FullFeaturePhase) {
+            negotiation::settle(&mut self.parameters);
+            return Ok(Verdict::Enter(reply));
+        }
+        Ok(Verdict::Go(reply))
+    }
+
+    /// The first request tells who logs in where; the others repeat it.
+    fn check_opening(
+        &mut self,
+        request: &LoginRequest,
+        around: &Circumstances<'_>,
+    ) -> Result<(), LoginStatus> {
+        let opening = Opening {
+            isid: request.isid,
+            cid: request.cid,
+            tag: request.initiator_task_tag,
+            tsih: request.tsih,
+        };
+        match self.opening {
+            Some(first) if first == opening => Ok(()),
+            Some(_) => Err(LoginStatus::InitiatorError),
+            None if request.version_min > 0 => Err(LoginStatus::UnsupportedVersion),
+            // One connection per session: none can be added, and reinstatement goes by TSIH 0 (6.3.1, 6.3.5).
+            None if opening.tsih != 0 && around.tsih_in_use => Err(LoginStatus::TooManyConnections),
+            None if opening.tsih != 0 => Err(LoginStatus::SessionDoesNotExist),
+            None => {
+                self.opening = Some(opening);
+                Ok(())
+            }
+        }
+    }
+
+    /// The table of 6.3: which stage may follow which. Gives the next stage if the request asks for one.
+    fn check_stages(&mut self, request: &LoginRequest) -> Result<Option<LoginStage>, LoginStatus> {
+        use LoginStage::{FullFeaturePhase, OperationalNegotiation, SecurityNegotiation};
+        let current = request.current_stage;
+        if current == FullFeaturePhase || self.stage.is_some_and(|stage| stage != current) {
+            return Err(LoginStatus::InitiatorError);
+        }
+        self.stage = Some(current);
+        match (current, request.next_stage) {
+            (_, None) => Ok(None),
+            _ if request.continue_bit => Err(LoginStatus::InitiatorError),
+            (SecurityNegotiation, Some(OperationalNegotiation))
+            | (SecurityNegotiation | OperationalNegotiation, Some(FullFeaturePhase)) => {
+                Ok(request.next_stage)
+            }
+            _ => Err(LoginStatus::InitiatorError),
+        }
+    }
+
+    /// Reads the names of the first request: who it is, what kind of session, which target.
+    fn introduce(&mut self, pairs: &[Pair<'_>], around: &Circumstances<'_>) -> Result<(), LoginStatus> {
+        if self.introduced {
+            return Ok(());
+        }
+        let value = |key| pairs.iter().find(|pair| pair.key == key).map(|pair| pair.value);
+        let initiator = value("InitiatorName").ok_or(LoginStatus::MissingParameter)?;
+        if initiator.is_empty() || initiator.len() > NAME_BYTES_MAX {
+            return Err(LoginStatus::InitiatorError);
+        }
+        match value("SessionType") {
+            None | Some("Normal") => {}
+            Some("Discovery") => self.parameters.discovery = true,
+            Some(_) => return Err(LoginStatus::SessionTypeNotSupported),
+        }
+        match value("TargetName") {
+            None if !self.parameters.discovery => return Err(LoginStatus::MissingParameter),
+            Some(name) if !name.eq_ignore_ascii_case(around.target) => return Err(LoginStatus::NotFound),
+            _ => {}
+        }
+        if !around.serving {
+            return Err(LoginStatus::ServiceUnavailable);
+        }
+        if !around.room {
+            return Err(LoginStatus::OutOfResources);
+        }
+        self.initiator = initiator.to_owned();
+        self.introduced = true;
+        Ok(())
+    }
+
+    /// Declares what this target declares, each once and as early as the stage allows.
+    fn announce(&mut self, stage: LoginStage, around: &Circumstances<'_>, reply: &mut Vec<u8>) {
+        if !self.group_announced {
+            self.group_announced = true;
+            text::put(reply, "TargetPortalGroupTag", &around.portal_group.to_string());
+            if !self.parameters.discovery {
+                text::put(reply, "TargetAlias", "Twinlun");
+            }
+        }
+        if stage == LoginStage::OperationalNegotiation && !self.segment_announced {
+            self.segment_announced = true;
+            self.parameters.receive_segment = RECEIVE_SEGMENT_BYTES_MAX;
+            text::put(reply, "MaxRecvDataSegmentLength", &RECEIVE_SEGMENT_BYTES_MAX.to_string());
+        }
+    }
+
+    fn on_key(&mut self, stage: LoginStage, pair: Pair<'_>, reply: &mut Vec<u8>) -> Result<(), LoginStatus> {
+        // 6.3: "An attempt to renegotiate/redeclare parameters ... MUST respond with a Login reject".
+        if self.keys.len() >= LOGIN_KEYS_MAX || self.keys.iter().any(|key| key == pair.key) {
+            return Err(LoginStatus::InitiatorError);
+        }
+        self.keys.push(pair.key.to_owned());
+        let answer = match pair.key {
+            "InitiatorName" | "SessionType" | "TargetName" => Answer::Silent,
+            "InitiatorAlias" => {
+                self.initiator_alias = pair.value.to_owned();
+                Answer::Silent
+            }
+            "AuthMethod" if stage == LoginStage::SecurityNegotiation => authentication(pair.value)?,
+            "AuthMethod" | "SendTargets" => Answer::Error,
+            key if stage == LoginStage::SecurityNegotiation && negotiation::is_operational(key) => {
+                Answer::Error
+            }
+            key => negotiation::negotiate(&mut self.parameters, key, pair.value),
+        };
+        match answer {
+            Answer::Value(value) => text::put(reply, pair.key, &value),
+            Answer::Silent => {}
+            Answer::Error => return Err(LoginStatus::InitiatorError),
+        }
+        Ok(())
+    }
+}
+
+/// AuthMethod (RFC 7143 12.1): only None is offered back.
+fn authentication(offered: &str) -> Result<Answer, LoginStatus> {
+    if offered.split(',').any(|method| method == "None") {
+        return Ok(Answer::Value("None".to_owned()));
+    }
+    Err(LoginStatus::AuthenticationFailure)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+use protocol::iscsi::{CmdSn, StatSn};
+
+use super::*;
+use LoginStage::{FullFeaturePhase, OperationalNegotiation, SecurityNegotiation};
+
+const AROUND: Circumstances<'static> = Circumstances {
+    target: "iqn.2026-11.com.example:demo",
+    portal_group: 2,
+    serving: true,
+    tsih_in_use: false,
+    room: true,
+};
+
+const NAMES: &str = "InitiatorName=iqn.host|TargetName=iqn.2026-11.com.example:demo|";
+
+fn request(current_stage: LoginStage, next_stage: Option<LoginStage>) -> LoginRequest {
+    LoginRequest {
+        continue_bit: false,
+        current_stage,
+        next_stage,
+        version_max: 0,
+        version_min: 0,
+        data_segment_length: 0,
+        isid: Isid([0, 2, 0x3d, 0, 0, 1]),
+        tsih: 0,
+        initiator_task_tag: 1,
+        cid: 0,
+        cmd_sn: CmdSn(1),
+        exp_stat_sn: StatSn(1),
+    }
+}
+
+fn send(login: &mut Login, request: &LoginRequest, text: &str) -> Verdict {
+    login.on_request(request, text.replace('|', "\0").as_bytes(), &AROUND)
+}
+
+fn first(request: &LoginRequest, text: &str) -> Verdict {
+    send(&mut Login::new(), request, text)
+}
+
+fn text_of(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Go(reply) | Verdict::Enter(reply) => String::from_utf8(reply.text.clone()).unwrap(),
+        Verdict::Refuse(status) => panic!("refused: {status:?}"),
+    }
+    .replace('\0', "|")
+}
+
+#[test]
+fn the_login_linux_sends_is_answered_key_by_key() {
+    let mut login = Login::new();
+    let offer = format!(
+        "{NAMES}InitiatorAlias=host|SessionType=Normal|HeaderDigest=None|DataDigest=None|DefaultTime2Wait=2|\
+         DefaultTime2Retain=0|IFMarker=No|OFMarker=No|ErrorRecoveryLevel=0|InitialR2T=No|ImmediateData=Yes|\
+         MaxBurstLength=16776192|FirstBurstLength=262144|MaxOutstandingR2T=1|MaxConnections=1|\
+         DataPDUInOrder=Yes|DataSequenceInOrder=Yes|MaxRecvDataSegmentLength=262144|"
+    );
+    let verdict = send(&mut login, &request(OperationalNegotiation, Some(FullFeaturePhase)), &offer);
+    assert!(matches!(verdict, Verdict::Enter(_)));
+    assert_eq!(
+        text_of(&verdict),
+        "TargetPortalGroupTag=2|TargetAlias=Twinlun|MaxRecvDataSegmentLength=262144|HeaderDigest=None|\
+         DataDigest=None|DefaultTime2Wait=2|DefaultTime2Retain=0|IFMarker=No|OFMarker=No|\
+         ErrorRecoveryLevel=0|InitialR2T=No|ImmediateData=Yes|MaxBurstLength=1048576|\
+         FirstBurstLength=262144|MaxOutstandingR2T=1|MaxConnections=1|DataPDUInOrder=Yes|\
+         DataSequenceInOrder=Yes|"
+    );
+    let parameters = login.parameters();
+    assert_eq!((parameters.send_segment, parameters.receive_segment), (262_144, 262_144));
+    assert!(!parameters.initial_r2t && parameters.immediate_data);
+    assert_eq!((login.initiator(), login.initiator_alias()), ("iqn.host", "host"));
+}
+
+#[test]
+fn stages_follow_each_other_only_as_the_standard_lists_them() {
+    let cases = [
+        (SecurityNegotiation, None, true),
+        (SecurityNegotiation, Some(OperationalNegotiation), true),
+        (SecurityNegotiation, Some(FullFeaturePhase), true),
+        (SecurityNegotiation, Some(SecurityNegotiation), false),
+        (OperationalNegotiation, None, true),
+        (OperationalNegotiation, Some(FullFeaturePhase), true),
+        (OperationalNegotiation, Some(OperationalNegotiation), false),
+        (OperationalNegotiation, Some(SecurityNegotiation), false),
+        (FullFeaturePhase, None, false),
+        (FullFeaturePhase, Some(FullFeaturePhase), false),
+    ];
+    for (current, next, allowed) in cases {
+        let verdict = first(&request(current, next), NAMES);
+        match &verdict {
+            Verdict::Enter(reply) => assert!(allowed && next == Some(FullFeaturePhase) && reply.next == next),
+            Verdict::Go(reply) => assert!(allowed && next != Some(FullFeaturePhase) && reply.next == next),
+            Verdict::Refuse(status) => {
+                assert!(!allowed && *status == LoginStatus::InitiatorError, "{current:?} {next:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stage_left_behind_is_not_entered_again() {
+    let mut login = Login::new();
+    send(&mut login, &request(SecurityNegotiation, Some(OperationalNegotiation)), NAMES);
+    let again = send(&mut login, &request(SecurityNegotiation, None), "");
+    assert_eq!(again, Verdict::Refuse(LoginStatus::InitiatorError));
+}
+
+#[test]
+fn both_stages_one_after_the_other_negotiate_each_its_own_keys() {
+    let mut login = Login::new();
+    let security = send(
+        &mut login,
+        &request(SecurityNegotiation, Some(OperationalNegotiation)),
+        &format!("{NAMES}AuthMethod=CHAP,None|"),
+    );
+    assert_eq!(text_of(&security), "TargetPortalGroupTag=2|TargetAlias=Twinlun|AuthMethod=None|");
+    let operational =
+        send(&mut login, &request(OperationalNegotiation, Some(FullFeaturePhase)), "HeaderDigest=CRC32C|");
+    assert_eq!(text_of(&operational), "MaxRecvDataSegmentLength=262144|HeaderDigest=CRC32C|");
+    assert!(matches!(operational, Verdict::Enter(_)));
+    assert!(login.parameters().digests.header);
+}
+
+#[test]
+fn text_is_joined_over_requests_with_the_c_bit() {
+    let mut login = Login::new();
+    let part = LoginRequest { continue_bit: true, ..request(OperationalNegotiation, None) };
+    let (a, b) = NAMES.split_at(20);
+    assert_eq!(text_of(&send(&mut login, &part, a)), "");
+    let whole = send(&mut login, &request(OperationalNegotiation, Some(FullFeaturePhase)), b);
+    assert!(text_of(&whole).starts_with("TargetPortalGroupTag=2|"));
+}
+
+#[test]
+fn a_login_that_cannot_be_gets_the_status_of_the_standard() {
+    use LoginStatus as S;
+    let enter = request(OperationalNegotiation, Some(FullFeaturePhase));
+    let security = request(SecurityNegotiation, Some(OperationalNegotiation));
+    let cases = [
+        (enter, "TargetName=iqn.2026-11.com.example:demo|", S::MissingParameter),
+        (enter, "InitiatorName=iqn.host|", S::MissingParameter),
+        (enter, "InitiatorName=iqn.host|TargetName=iqn.other|", S::NotFound),
+        (enter, "InitiatorName=|TargetName=iqn.2026-11.com.example:demo|", S::InitiatorError),
+        (enter, "InitiatorName=iqn.host|SessionType=Odd|", S::SessionTypeNotSupported),
+        (LoginRequest { tsih: 7, ..enter }, NAMES, S::SessionDoesNotExist),
+        (LoginRequest { version_min: 1, version_max: 1, ..enter }, NAMES, S::UnsupportedVersion),
+        (enter, "InitiatorName=iqn.host", S::MissingParameter),
+        (enter, "no pair at all|", S::InitiatorError),
+        (security, "InitiatorName=iqn.host|SessionType=Discovery|AuthMethod=CHAP|", S::AuthenticationFailure),
+        (security, "InitiatorName=iqn.host|SessionType=Discovery|MaxConnections=1|", S::InitiatorError),
+        (enter, "InitiatorName=iqn.host|SessionType=Discovery|AuthMethod=None|", S::InitiatorError),
+        (enter, "InitiatorName=iqn.host|SessionType=Discovery|TargetAlias=x|", S::InitiatorError),
+        (
+            enter,
+            "InitiatorName=iqn.host|SessionType=Discovery|MaxRecvDataSegmentLength=1|",
+            S::InitiatorError,
+        ),
+        (
+            enter,
+            "InitiatorName=iqn.host|SessionType=Discovery|HeaderDigest=None|HeaderDigest=None|",
+            S::InitiatorError,
+        ),
+    ];
+    for (request, text, status) in cases {
+        assert_eq!(first(&request, text), Verdict::Refuse(status), "{text}");
+    }
+}
+
+#[test]
+fn circumstances_refuse_a_login_that_would_be_right() {
+    let enter = request(OperationalNegotiation, Some(FullFeaturePhase));
+    let text = NAMES.replace('|', "\0");
+    let cases = [
+        (enter, Circumstances { serving: false, ..AROUND }, LoginStatus::ServiceUnavailable),
+        (enter, Circumstances { room: false, ..AROUND }, LoginStatus::OutOfResources),
+        (
+            LoginRequest { tsih: 3, ..enter },
+            Circumstances { tsih_in_use: true, ..AROUND },
+            LoginStatus::TooManyConnections,
+        ),
+    ];
+    for (request, around, status) in cases {
+        let verdict = Login::new().on_request(&request, text.as_bytes(), &around);
+        assert_eq!(verdict, Verdict::Refuse(status));
+    }
+}
+
+#[test]
+fn a_discovery_session_needs_no_target_name() {
+    let mut login = Login::new();
+    let enter = request(OperationalNegotiation, Some(FullFeaturePhase));
+    let verdict = send(&mut login, &enter, "InitiatorName=iqn.host|SessionType=Discovery|");
+    assert_eq!(text_of(&verdict), "TargetPortalGroupTag=2|MaxRecvDataSegmentLength=262144|");
+    assert!(login.parameters().discovery);
+}
+
+#[test]
+fn a_request_that_does_not_repeat_the_first_is_refused() {
+    let go = request(OperationalNegotiation, None);
+    for other in [
+        LoginRequest { cid: 1, ..go },
+        LoginRequest { initiator_task_tag: 2, ..go },
+        LoginRequest { isid: Isid([1; 6]), ..go },
+    ] {
+        let mut login = Login::new();
+        assert!(matches!(send(&mut login, &go, NAMES), Verdict::Go(_)));
+        assert_eq!(send(&mut login, &other, ""), Verdict::Refuse(LoginStatus::InitiatorError));
+    }
+}
+
+#[test]
+fn requests_keys_and_text_are_bounded() {
+    let mut login = Login::new();
+    let go = request(OperationalNegotiation, None);
+    send(&mut login, &go, NAMES);
+    for _ in 1..LOGIN_REQUESTS_MAX {
+        assert!(matches!(send(&mut login, &go, ""), Verdict::Go(_)));
+    }
+    assert_eq!(send(&mut login, &go, ""), Verdict::Refuse(LoginStatus::InitiatorError));
+
+    let many = (0..LOGIN_KEYS_MAX).map(|n| format!("X-{n}=1|")).collect::<String>();
+    assert_eq!(first(&go, &format!("{NAMES}{many}")), Verdict::Refuse(LoginStatus::InitiatorError));
+
+    let mut login = Login::new();
+    let part = LoginRequest { continue_bit: true, ..go };
+    let long = "a".repeat(LOGIN_TEXT_BYTES_MAX);
+    assert!(matches!(send(&mut login, &part, &long), Verdict::Go(_)));
+    assert_eq!(send(&mut login, &part, "a"), Verdict::Refuse(LoginStatus::InitiatorError));
+}
+
+#[test]
+fn the_longest_answer_fits_one_pdu() {
+    let long = "k".repeat(text::KEY_BYTES_MAX - 4);
+    let many = (2..LOGIN_KEYS_MAX).map(|n| format!("{long}{n:04}=1|")).collect::<String>();
+    let verdict = first(&request(OperationalNegotiation, None), &format!("{NAMES}{many}"));
+    assert!(text_of(&verdict).len() <= super::super::parameters::SEGMENT_BYTES_DEFAULT as usize);
+}

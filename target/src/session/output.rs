@@ -1,0 +1,286 @@
+//! What waits to be written to one connection: headers in a reused arena, data by reference, written together.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+use bytes::Bytes;
+use protocol::iscsi::digest::{self, Crc32c};
+use protocol::iscsi::frame::padding_bytes;
+use protocol::iscsi::{Bhs, Digests};
+
+use crate::connection::Transport;
+
+/// Output of one connection, in bytes, above which no further input of it is taken and no read is begun.
+pub const OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Data segments up to this many bytes are copied behind their header instead of being referred to.
+const COPIED_BYTES_MAX: usize = 256;
+
+/// Pieces of one write call at most (Linux takes 1024).
+const PIECES_MAX: usize = 256;
+
+/// The arena is given back to the allocator when it had to grow beyond this many bytes.
+const ARENA_KEPT_BYTES_MAX: usize = 256 * 1024;
+
+/// A run of bytes to write.
+#[derive(Debug)]
+enum Piece {
+    /// From the arena.
+    Arena(core::ops::Range<usize>),
+    /// Data of a command.
+    Data(Bytes),
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Self::Arena(range) => range.len(),
+            Self::Data(data) => data.len(),
+        }
+    }
+}
+
+/// PDUs in the order they are to be sent. Always: `bytes` is what the pieces hold beyond `written`.
+#[derive(Debug, Default)]
+pub struct Output {
+    arena: Vec<u8>,
+    pieces: VecDeque<Piece>,
+    /// Bytes of the first piece that were written already.
+    written: usize,
+    bytes: usize,
+}
+
+impl Output {
+    /// Bytes that wait.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// True if nothing waits.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Forgets everything that waits and keeps the memory.
+    pub fn clear(&mut self) {
+        self.pieces.clear();
+        self.written = 0;
+        self.bytes = 0;
+        if self.arena.capacity() > ARENA_KEPT_BYTES_MAX {
+            self.arena = Vec::new();
+        } else {
+            self.arena.clear();
+        }
+    }
+
+    fn copy(&mut self, bytes: &[u8]) {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        let end = self.arena.len();
+        self.bytes += bytes.len();
+        match self.pieces.back_mut() {
+            Some(Piece::Arena(last)) if last.end == start => last.end = end,
+            _ => self.pieces.push_back(Piece::Arena(start..end)),
+        }
+    }
+
+    /// Appends the header of a PDU, with its digest. DataSegmentLength is in it already.
+    fn header(&mut self, bhs: &Bhs, digests: Digests) {
+        self.copy(bhs);
+        if digests.header {
+            self.copy(&digest::header_digest(bhs, &[]));
+        }
+    }
+
+    /// Appends a PDU whose data segment, if any, is short enough to be copied.
+    pub fn pdu(&mut self, bhs: &Bhs, data: &[u8], digests: Digests) {
+        self.header(bhs, digests);
+        if data.is_empty() {
+            return;
+        }
+        self.copy(data);
+        let padding = &[0; 4][..padding_bytes(data.len())];
+        self.copy(padding);
+        if digests.data {
+            self.copy(&digest::data_digest([data]));
+        }
+    }
+
+    /// Appends a PDU whose data segment is the next `length` bytes of `data`.
+    pub fn pdu_with(&mut self, bhs: &Bhs, data: &mut Pieces, length: usize, digests: Digests) {
+        self.header(bhs, digests);
+        let mut digest = digests.data.then(Crc32c::default);
+        let mut left = length;
+        while left > 0 {
+            let Some(piece) = data.take(left) else {
+                debug_assert!(false, "a data segment is longer than its data");
+                break;
+            };
+            left -= piece.len();
+            if let Some(digest) = &mut digest {
+                digest.update(&piece);
+            }
+            if piece.len() <= COPIED_BYTES_MAX {
+                self.copy(&piece);
+            } else {
+                self.bytes += piece.len();
+                self.pieces.push_back(Piece::Data(piece));
+            }
+        }
+        let padding = &[0; 4][..padding_bytes(length)];
+        if !padding.is_empty() {
+            self.copy(padding);
+        }
+        if let Some(mut digest) = digest
+            && length > 0
+        {
+            digest.update(padding);
+            self.copy(&digest.finish());
+        }
+    }
+
+    /// Writes until nothing is left (`Ok(true)`) or the transport takes no more (`Ok(false)`).
+    pub fn write_to(&mut self, transport: &dyn Transport) -> io::Result<bool> {
+        while self.bytes > 0 {
+            let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+            let mut count = 0;
+            let mut skip = self.written;
+            for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+                let whole = match piece {
+                    Piece::Arena(range) => &self.arena[range.clone()],
+                    Piece::Data(data) => data,
+                };
+                *slice = IoSlice::new(&whole[skip..]);
+                skip = 0;
+                count += 1;
+            }
+            match transport.try_write(&slices[..count]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.clear();
+        Ok(true)
+    }
+
+    /// All that waits, as one run of bytes.
+    #[cfg(test)]
+    pub(super) fn to_bytes(&self) -> bytes::BytesMut {
+        let mut all = bytes::BytesMut::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Arena(range) => all.extend_from_slice(&self.arena[range.clone()]),
+                Piece::Data(data) => all.extend_from_slice(data),
+            }
+        }
+        all.split_off(self.written)
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.bytes = self.bytes.saturating_sub(written);
+        let mut left = self.written + written;
+        while let Some(first) = self.pieces.front() {
+            if left < first.len() {
+                break;
+            }
+            left -= first.len();
+            self.pieces.pop_front();
+        }
+        self.written = left;
+    }
+}
+
+/// The data of a command, taken piece by piece from the front without copying.
+#[derive(Debug)]
+pub struct Pieces {
+    pieces: Vec<Bytes>,
+    next: usize,
+}
+
+impl Pieces {
+    /// All of `pieces`.
+    #[must_use]
+    pub const fn new(pieces: Vec<Bytes>) -> Self {
+        Self { pieces, next: 0 }
+    }
+
+    /// Up to `most` bytes from the front, as far as they lie together.
+    pub fn take(&mut self, most: usize) -> Option<Bytes> {
+        let first = self.pieces.get_mut(self.next)?;
+        if first.len() <= most {
+            self.next += 1;
+            return Some(core::mem::take(first));
+        }
+        Some(first.split_to(most))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+    use proptest::prelude::*;
+
+    /// Takes at most `room` bytes a call and blocks every second time.
+    struct Narrow {
+        room: usize,
+        taken: Mutex<(Vec<u8>, bool)>,
+    }
+
+    impl Transport for Narrow {
+        fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+            let (taken, blocked) = &mut *self.taken.lock();
+            *blocked = !*blocked;
+            if *blocked {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let all = pieces.iter().flat_map(|piece| piece.iter().copied()).take(self.room);
+            let before = taken.len();
+            taken.extend(all);
+            Ok(taken.len() - before)
+        }
+        fn want_writable(&self) {}
+        fn shutdown(&self) {}
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_leaves_in_order_however_little_fits(
+            segments in proptest::collection::vec(0_usize..1500, 1..12),
+            room in 1_usize..4000,
+            header: bool,
+            data: bool,
+        ) {
+            let digests = Digests { header, data };
+            let transport = Narrow { room, taken: Mutex::default() };
+            let mut output = Output::default();
+            let mut expected = Vec::new();
+            for (n, length) in segments.iter().enumerate() {
+                let bhs = [n as u8; 48];
+                let body = vec![0xa0 | n as u8; *length];
+                expected.extend_from_slice(&bhs);
+                if header { expected.extend_from_slice(&digest::digest([&bhs[..]])); }
+                let mut padded = body.clone();
+                padded.resize(length.next_multiple_of(4), 0);
+                expected.extend_from_slice(&padded);
+                if data && *length > 0 { expected.extend_from_slice(&digest::digest([&padded[..]])); }
+                if n % 2 == 0 {
+                    output.pdu(&bhs, &body, digests);
+                } else {
+                    let (a, b) = body.split_at(length / 3);
+                    let mut pieces = Pieces::new(vec![Bytes::copy_from_slice(a), Bytes::copy_from_slice(b)]);
+                    output.pdu_with(&bhs, &mut pieces, *length, digests);
+                }
+            }
+            prop_assert_eq!(output.bytes(), expected.len());
+            while !output.write_to(&transport).unwrap() {}
+            prop_assert!(output.is_empty());
+            prop_assert_eq!(&transport.taken.lock().0, &expected);
+        }
+    }
+}

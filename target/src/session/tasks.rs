@@ -1,0 +1,125 @@
+//! The tasks of a session by initiator task tag, from the arrival of the command PDU to its answer.
+
+use controller::command::NexusId;
+use controller::time::Time;
+use protocol::iscsi::{CmdSn, Lun};
+
+use super::transfer::Gather;
+
+/// Where a task stands; each waiting state is named by what it waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// For commands with a lower CmdSN.
+    Order,
+    /// For data-out.
+    Data,
+    /// For being executed.
+    Turn,
+    /// For its outcome.
+    Outcome,
+}
+
+/// What becomes of the outcome of a task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// It is answered.
+    Answered,
+    /// Nobody hears of it: a task management function of its own session aborted it.
+    Unheard,
+    /// It is answered with TASK ABORTED: a function of another I_T nexus aborted it (SAM-5 5.6).
+    TaskAborted,
+}
+
+/// One SCSI command.
+#[derive(Debug)]
+pub struct Task {
+    /// Initiator Task Tag.
+    pub tag: u32,
+    /// LUN field.
+    pub lun: Lun,
+    /// CDB.
+    pub cdb: [u8; 16],
+    /// CmdSN.
+    pub number: CmdSn,
+    /// Expected Data Transfer Length, in bytes.
+    pub expected: u32,
+    /// The R bit.
+    pub reads: bool,
+    /// The W bit.
+    pub writes: bool,
+    /// Bytes of data-out the CDB takes, whatever the initiator expects.
+    pub takes: u64,
+    /// Bytes counted against the session's bound on data-out.
+    pub counted_out: u32,
+    /// When the command PDU arrived.
+    pub received: Time,
+    /// Where it stands.
+    pub state: State,
+    /// How it will end.
+    pub ending: Ending,
+    /// Its data-out.
+    pub gather: Gather,
+}
+
+impl Task {
+    /// Bytes of data-in the initiator expects.
+    #[must_use]
+    pub const fn expected_in(&self) -> u32 {
+        if self.reads && !self.writes { self.expected } else { 0 }
+    }
+}
+
+/// A task management function of another session that waits for tasks of this one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// The session that asked.
+    pub nexus: NexusId,
+    /// Its function's Initiator Task Tag.
+    pub function: u32,
+}
+
+/// All tasks of one session. A linear search over the tags beats a map at the depths the window allows.
+#[derive(Debug, Default)]
+pub struct Tasks {
+    tags: Vec<u32>,
+    tasks: Vec<Task>,
+}
+
+impl Tasks {
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Where the task with this tag is; valid until the next change.
+    #[must_use]
+    pub fn find(&self, tag: u32) -> Option<usize> {
+        self.tags.iter().position(|known| *known == tag)
+    }
+
+    /// The task with this tag.
+    pub fn get_mut(&mut self, tag: u32) -> Option<&mut Task> {
+        let at = self.find(tag)?;
+        self.tasks.get_mut(at)
+    }
+
+    /// Adds a task whose tag no other has.
+    pub fn insert(&mut self, task: Task) {
+        debug_assert!(self.find(task.tag).is_none());
+        self.tags.push(task.tag);
+        self.tasks.push(task);
+    }
+
+    /// Removes the task with this tag.
+    pub fn remove(&mut self, tag: u32) -> Option<Task> {
+        let at = self.find(tag)?;
+        self.tags.swap_remove(at);
+        Some(self.tasks.swap_remove(at))
+    }
+
+    /// All of them, in no particular order.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Task> {
+        self.tasks.iter_mut()
+    }
+}

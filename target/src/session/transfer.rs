@@ -1,0 +1,343 @@
+//! Gathering the data-out of one command (RFC 7143 4.2.5.2, 11.7): immediate, unsolicited and solicited.
+//!
+//! DataPDUInOrder and DataSequenceInOrder are always Yes, so bytes arrive in one order only: `received` is where
+//! the next one belongs. A *sequence* is a run of Data-Out ended by the F bit: the unsolicited one, or the
+//! answer to one R2T. A broken rule fails the transfer; the command then ends with CHECK CONDITION once every
+//! sequence that was begun has ended (11.17.1), and is never executed.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use protocol::iscsi::RESERVED_TAG;
+use protocol::scsi::sense::{Sense, SenseKey};
+
+/// Unexpected unsolicited data (RFC 7143 11.4.7.2).
+pub const UNEXPECTED_UNSOLICITED_DATA: Sense = Sense::new(SenseKey::AbortedCommand, 0x0c, 0x0c);
+
+/// Incorrect amount of data (11.4.7.2).
+pub const INCORRECT_AMOUNT_OF_DATA: Sense = Sense::new(SenseKey::AbortedCommand, 0x0c, 0x0d);
+
+/// Protocol service CRC error (11.4.7.2): a data digest did not match.
+pub const PROTOCOL_SERVICE_CRC_ERROR: Sense = Sense::new(SenseKey::AbortedCommand, 0x47, 0x05);
+
+/// One Data-Out PDU, without its data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// Target Transfer Tag; [`RESERVED_TAG`] for unsolicited data.
+    pub transfer_tag: u32,
+    /// DataSN.
+    pub data_sn: u32,
+    /// Buffer Offset, in bytes.
+    pub offset: u32,
+    /// The F bit.
+    pub last: bool,
+}
+
+/// A Data-Out PDU that belongs to no sequence of the task: it is answered with Reject (reason 09h).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("no sequence with this target transfer tag is open")]
+pub struct NoSequence;
+
+/// Where a transfer stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// Data-Out is on its way or has to be asked for.
+    Waiting,
+    /// Everything is here.
+    Complete,
+    /// A rule was broken, and no more data is to come.
+    Failed(Sense),
+}
+
+/// What an R2T asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Solicitation {
+    /// R2TSN.
+    pub number: u32,
+    /// Buffer Offset, in bytes.
+    pub offset: u32,
+    /// Desired Data Transfer Length, in bytes.
+    pub length: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sequence {
+    transfer_tag: u32,
+    data_sn: u32,
+    end: u32,
+}
+
+/// The data-out of one command.
+#[derive(Debug, Default)]
+pub struct Gather {
+    pieces: Vec<Bytes>,
+    /// Bytes the command takes: the rest of what the initiator wants to send is not asked for.
+    wanted: u32,
+    /// Where the next byte belongs.
+    received: u32,
+    /// How far received data and open sequences reach.
+    asked: u32,
+    sequences: VecDeque<Sequence>,
+    r2ts: u32,
+    failed: Option<Sense>,
+}
+
+/// What a command and its session say about its data-out.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Bytes the command takes, at most `expected`.
+    pub wanted: u32,
+    /// Expected Data Transfer Length of a write, in bytes; zero for what does not write.
+    pub expected: u32,
+    /// More unsolicited data follows: F=0 in the command.
+    pub more: bool,
+    /// ImmediateData.
+    pub immediate_allowed: bool,
+    /// InitialR2T=No.
+    pub unsolicited_allowed: bool,
+    /// FirstBurstLength.
+    pub first_burst: u32,
+}
+
+impl Gather {
+    /// A transfer that begins with the immediate data of the command PDU, perhaps empty.
+    #[must_use]
+    pub fn begin(terms: &Terms, immediate: Bytes) -> Self {
+        let mut gather = Self { wanted: terms.wanted, ..Self::default() };
+        if terms.expected == 0 && immediate.is_empty() && !terms.more {
+            return gather;
+        }
+        let burst = terms.first_burst.min(terms.expected);
+        if !immediate.is_empty() && (!terms.immediate_allowed || immediate.len() > burst as usize) {
+            gather.fail(UNEXPECTED_UNSOLICITED_DATA);
+        }
+        if terms.more && !terms.unsolicited_allowed {
+            gather.fail(UNEXPECTED_UNSOLICITED_DATA);
+        }
+        if terms.more {
+            gather.sequences.push_back(Sequence { transfer_tag: RESERVED_TAG, data_sn: 0, end: burst });
+        }
+        gather.append(immediate);
+        gather.asked = if terms.more { burst.max(gather.received) } else { gather.received };
+        gather
+    }
+
+    fn fail(&mut self, sense: Sense) {
+        self.failed.get_or_insert(sense);
+        self.pieces = Vec::new();
+    }
+
+    fn append(&mut self, data: Bytes) {
+        let offset = self.received;
+        self.received = self.received.saturating_add(u32::try_from(data.len()).unwrap_or(u32::MAX));
+        if data.is_empty() || self.failed.is_some() || offset >= self.wanted {
+            return;
+        }
+        let useful = data.len().min((self.wanted - offset) as usize);
+        self.pieces.push(if useful == data.len() { data } else { data.slice(..useful) });
+    }
+
+    /// Takes a Data-Out PDU. `None` stands for data whose digest did not match.
+    pub fn on_data(&mut self, header: Header, length: u32, data: Option<Bytes>) -> Result<(), NoSequence> {
+        let at =
+            self.sequences.iter().position(|s| s.transfer_tag == header.transfer_tag).ok_or(NoSequence)?;
+        let sequence = self.sequences[at];
+        let end = header.offset.checked_add(length);
+        let in_order = at == 0 && header.data_sn == sequence.data_sn && header.offset == self.received;
+        if data.is_none() {
+            self.fail(PROTOCOL_SERVICE_CRC_ERROR);
+        } else if !in_order || end.is_none_or(|end| end > sequence.end) {
+            self.fail(INCORRECT_AMOUNT_OF_DATA);
+        }
+        self.append(data.unwrap_or_default());
+        if !header.last {
+            self.sequences[at].data_sn = sequence.data_sn.wrapping_add(1);
+            return Ok(());
+        }
+        self.sequences.remove(at);
+        if header.transfer_tag == RESERVED_TAG {
+            // What the initiator did not send unasked has to be asked for.
+            self.asked = self.received;
+        } else if self.received != sequence.end {
+            self.fail(INCORRECT_AMOUNT_OF_DATA);
+        }
+        Ok(())
+    }
+
+    /// Where the transfer stands.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        if !self.sequences.is_empty() {
+            return Progress::Waiting;
+        }
+        match self.failed {
+            Some(sense) => Progress::Failed(sense),
+            None if self.received >= self.wanted => Progress::Complete,
+            None => Progress::Waiting,
+        }
+    }
+
+    /// What the next R2T would ask for, if one is due: not during unsolicited data, not beyond
+    /// `outstanding_max` open ones.
+    #[must_use]
+    pub fn next_solicitation(&self, max_burst: u32, outstanding_max: u32) -> Option<Solicitation> {
+        let unsolicited = self.sequences.front().is_some_and(|s| s.transfer_tag == RESERVED_TAG);
+        if unsolicited || self.failed.is_some() || self.asked >= self.wanted {
+            return None;
+        }
+        if self.sequences.len() >= outstanding_max as usize {
+            return None;
+        }
+        let length = (self.wanted - self.asked).min(max_burst);
+        Some(Solicitation { number: self.r2ts, offset: self.asked, length })
+    }
+
+    /// The R2T of `next_solicitation` is on its way under this target transfer tag.
+    pub fn on_solicited(&mut self, solicitation: Solicitation, transfer_tag: u32) {
+        self.asked = solicitation.offset.saturating_add(solicitation.length);
+        self.r2ts = self.r2ts.wrapping_add(1);
+        self.sequences.push_back(Sequence { transfer_tag, data_sn: 0, end: self.asked });
+    }
+
+    /// R2Ts sent so far.
+    #[must_use]
+    pub const fn solicitations(&self) -> u32 {
+        self.r2ts
+    }
+
+    /// The data, once complete.
+    pub fn take(&mut self) -> Vec<Bytes> {
+        core::mem::take(&mut self.pieces)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TERMS: Terms = Terms {
+        wanted: 100,
+        expected: 100,
+        more: false,
+        immediate_allowed: true,
+        unsolicited_allowed: true,
+        first_burst: 40,
+    };
+
+    fn bytes(range: core::ops::Range<u8>) -> Bytes {
+        range.collect::<Vec<_>>().into()
+    }
+
+    fn data(transfer_tag: u32, data_sn: u32, offset: u32, last: bool) -> Header {
+        Header { transfer_tag, data_sn, offset, last }
+    }
+
+    fn put(gather: &mut Gather, header: Header, range: core::ops::Range<u8>) {
+        gather.on_data(header, range.len() as u32, Some(bytes(range))).unwrap();
+    }
+
+    #[test]
+    fn a_command_without_data_out_is_complete_at_once() {
+        let gather = Gather::begin(&Terms { wanted: 0, expected: 0, ..TERMS }, Bytes::new());
+        assert_eq!(gather.progress(), Progress::Complete);
+    }
+
+    #[test]
+    fn immediate_unsolicited_and_solicited_data_follow_each_other() {
+        let mut gather = Gather::begin(&Terms { more: true, ..TERMS }, bytes(0..10));
+        assert_eq!(gather.next_solicitation(30, 2), None, "unsolicited data is still on its way");
+        put(&mut gather, data(RESERVED_TAG, 0, 10, false), 10..25);
+        put(&mut gather, data(RESERVED_TAG, 1, 25, true), 25..40);
+        for (number, offset, length, tag) in [(0, 40, 30, 7), (1, 70, 30, 8)] {
+            let solicitation = gather.next_solicitation(30, 2).unwrap();
+            assert_eq!(solicitation, Solicitation { number, offset, length });
+            gather.on_solicited(solicitation, tag);
+        }
+        assert_eq!(gather.next_solicitation(30, 2), None);
+        put(&mut gather, data(7, 0, 40, false), 40..60);
+        put(&mut gather, data(7, 1, 60, true), 60..70);
+        put(&mut gather, data(8, 0, 70, true), 70..100);
+        assert_eq!(gather.progress(), Progress::Complete);
+        assert_eq!(gather.take().concat(), (0..100).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn data_beyond_what_the_command_takes_is_dropped_and_not_asked_for() {
+        let mut gather = Gather::begin(&Terms { wanted: 20, more: true, ..TERMS }, bytes(0..10));
+        put(&mut gather, data(RESERVED_TAG, 0, 10, true), 10..40);
+        assert_eq!((gather.progress(), gather.next_solicitation(30, 2)), (Progress::Complete, None));
+        assert_eq!(gather.take().concat(), (0..20).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn unsolicited_data_that_was_not_agreed_to_fails_the_command() {
+        let immediate = Gather::begin(&Terms { immediate_allowed: false, ..TERMS }, bytes(0..10));
+        assert_eq!(immediate.progress(), Progress::Failed(UNEXPECTED_UNSOLICITED_DATA));
+        let long = Gather::begin(&TERMS, bytes(0..41));
+        assert_eq!(long.progress(), Progress::Failed(UNEXPECTED_UNSOLICITED_DATA));
+        let mut more =
+            Gather::begin(&Terms { unsolicited_allowed: false, more: true, ..TERMS }, Bytes::new());
+        assert_eq!(more.progress(), Progress::Waiting);
+        put(&mut more, data(RESERVED_TAG, 0, 0, true), 0..40);
+        assert_eq!(more.progress(), Progress::Failed(UNEXPECTED_UNSOLICITED_DATA));
+    }
+
+    #[test]
+    fn a_broken_sequence_fails_the_command_once_it_has_ended() {
+        let cases = [
+            ("DataSN", data(5, 1, 0, true), 0..50),
+            ("offset behind", data(5, 0, 1, true), 0..50),
+            ("offset overflows", data(5, 0, u32::MAX, true), 0..50),
+            ("too much", data(5, 0, 0, true), 0..51),
+            ("too little", data(5, 0, 0, true), 0..49),
+        ];
+        for (name, header, range) in cases {
+            let mut gather = Gather::begin(&TERMS, Bytes::new());
+            gather.on_solicited(gather.next_solicitation(50, 1).unwrap(), 5);
+            put(&mut gather, header, range);
+            assert_eq!(gather.progress(), Progress::Failed(INCORRECT_AMOUNT_OF_DATA), "{name}");
+            assert_eq!(gather.next_solicitation(50, 1), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_digest_error_fails_the_command() {
+        let mut gather = Gather::begin(&TERMS, Bytes::new());
+        gather.on_solicited(gather.next_solicitation(100, 1).unwrap(), 5);
+        gather.on_data(data(5, 0, 0, false), 50, None).unwrap();
+        assert_eq!(gather.progress(), Progress::Waiting);
+        put(&mut gather, data(5, 1, 50, true), 50..100);
+        assert_eq!(gather.progress(), Progress::Failed(PROTOCOL_SERVICE_CRC_ERROR));
+    }
+
+    #[test]
+    fn data_nobody_asked_for_belongs_to_no_sequence() {
+        let mut gather = Gather::begin(&TERMS, Bytes::new());
+        assert_eq!(gather.on_data(data(5, 0, 0, true), 10, Some(bytes(0..10))), Err(NoSequence));
+        assert_eq!(gather.on_data(data(RESERVED_TAG, 0, 0, true), 10, Some(bytes(0..10))), Err(NoSequence));
+    }
+
+    proptest! {
+        #[test]
+        fn no_data_out_makes_more_bytes_than_wanted(
+            headers in proptest::collection::vec((0_u32..4, 0_u32..3, 0_u32..120, any::<bool>(), 0_u32..60, any::<bool>()), 0..20),
+            wanted in 0_u32..=100, immediate in 0_u8..60, more: bool,
+        ) {
+            let mut gather = Gather::begin(&Terms { wanted, more, ..TERMS }, bytes(0..immediate));
+            let mut tag = 0;
+            for (transfer_tag, data_sn, offset, last, length, good) in headers {
+                if let Some(next) = gather.next_solicitation(33, 2) {
+                    gather.on_solicited(next, tag % 4);
+                    tag += 1;
+                }
+                let header = Header { transfer_tag, data_sn, offset, last };
+                let piece = good.then(|| Bytes::from(vec![1; length as usize]));
+                let _ = gather.on_data(header, length, piece);
+            }
+            if gather.progress() == Progress::Complete {
+                prop_assert_eq!(gather.take().concat().len() as u32, wanted);
+            }
+        }
+    }
+}
