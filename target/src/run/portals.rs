@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use super::workers::Workers;
 use super::world::ProductWorld;
 use crate::frontend::Frontend;
+use crate::portal::serve_connection;
 
 /// The rest after a connection could not be accepted.
 const REST: Duration = Duration::from_millis(100);
@@ -36,7 +37,10 @@ pub(super) async fn accept(
         let Some(workers) = workers.upgrade() else { return };
         let frontend = Arc::clone(&frontend);
         workers.spawn(workers.next(), move || async move {
-            drop((frontend, socket));
+            match tokio::net::TcpStream::from_std(socket) {
+                Ok(socket) => serve_connection(frontend, socket).await,
+                Err(error) => tracing::warn!("an accepted connection cannot be served: {error}"),
+            }
         });
     }
 }

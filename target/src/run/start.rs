@@ -24,6 +24,7 @@ use super::world::{ProductWorld, VolumeSlot};
 use super::{Running, Shared, StartError, control, portals};
 use crate::config::{Config, Lun, to_plan};
 use crate::frontend::{Frontend, FrontendConfig, PortalGroup};
+use crate::portal;
 use crate::sessions::Sessions;
 
 /// Every socket one controller listens on.
@@ -150,11 +151,8 @@ impl Shared<'_> {
             let (interlink, number) = (Arc::clone(&interlink), u16::try_from(worker).unwrap_or(u16::MAX));
             self.workers.spawn(worker, move || interlink.keep_dialed(LinkKind::Bridge(number)));
         }
-        let frontend = Arc::new(Frontend {
-            config: frontend_config(self.config, side),
-            controller: Arc::clone(controller),
-            sessions,
-        });
+        let config = frontend_config(self.config, side);
+        let frontend = Arc::new(Frontend::new(config, Arc::clone(controller), sessions));
         for listener in sockets.portals {
             let (workers, frontend) = (Arc::downgrade(&self.workers), Arc::clone(&frontend));
             self.workers.spawn(0, move || portals::accept(listener, workers, frontend));
@@ -206,11 +204,7 @@ impl Sockets {
 }
 
 fn listen(address: &SocketAddr) -> Result<TcpListener, StartError> {
-    let listener = TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    });
-    listener.map_err(|source| StartError::Listen { address: address.to_string(), source })
+    portal::listen(*address).map_err(|source| StartError::Listen { address: address.to_string(), source })
 }
 
 /// Listens on a socket that only its owner may use. One that an earlier run left behind is replaced: whoever

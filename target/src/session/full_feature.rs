@@ -150,11 +150,11 @@ impl FullFeature {
     /// Tasks that were not answered yet.
     #[must_use]
     pub fn tasks(&self) -> usize {
-        self.tasks.len()
+        self.tasks.count()
     }
 
     pub(super) fn sender<'a>(&'a mut self, output: &'a mut Output) -> Sender<'a> {
-        self.window.open(self.tasks.len() as u32);
+        self.window.open(self.tasks.count() as u32);
         Sender {
             output,
             stat_sn: &mut self.stat_sn,
@@ -205,7 +205,7 @@ impl FullFeature {
         let Some(data) = &pdu.data else {
             return self.reject(&pdu.bhs, RejectReason::DataDigestError, output);
         };
-        if command.immediate && self.tasks.len() >= (COMMAND_WINDOW + IMMEDIATE_COMMANDS_MAX) as usize {
+        if command.immediate && self.tasks.count() >= (COMMAND_WINDOW + IMMEDIATE_COMMANDS_MAX) as usize {
             return self.reject(&pdu.bhs, RejectReason::TooManyImmediateCommands, output);
         }
         let known = self.tasks.find(tag).is_some() || self.functions.contains(tag);

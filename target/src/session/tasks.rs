@@ -88,7 +88,7 @@ pub struct Tasks {
 impl Tasks {
     /// How many.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.tasks.len()
     }
 
