@@ -11,3 +11,5 @@
 pub mod initiator;
 pub mod judge;
 pub mod random;
+pub mod workload;
+pub mod world;

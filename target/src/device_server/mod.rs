@@ -23,7 +23,7 @@ use protocol::scsi::report_luns::{self, ReportLuns};
 use protocol::scsi::sense::Sense;
 
 use self::describe::cut;
-use self::medium::{Bounds, DataOut};
+use self::medium::Bounds;
 use self::table::{Row, Run};
 
 /// A SCSI command as the session layer hands it over: complete, with its data.
@@ -39,9 +39,6 @@ pub struct Request {
     pub cdb: [u8; 16],
     /// The data-out buffer as far as the initiator sent it: at most what [`data_out_bytes`] asked for.
     pub data: Vec<Bytes>,
-    /// Bytes of data-out the initiator announced: the Expected Data Transfer Length of a PDU with the W bit
-    /// (RFC 7143 11.3.4), else zero.
-    pub announced: u32,
     /// When the command PDU arrived.
     pub received: Time,
 }
@@ -90,7 +87,7 @@ fn run<W: World>(
     row: &'static Row,
     request: Request,
 ) -> Option<Outcome> {
-    let Request { nexus, tag, cdb, data, announced, received, .. } = request;
+    let Request { nexus, tag, cdb, data, received, .. } = request;
     match row.run {
         Run::Describe(admission, answer) => Some(match controller.admit(lun, nexus, admission) {
             Ok(view) => outcome(answer(&cdb, &view)),
@@ -101,7 +98,7 @@ fn run<W: World>(
                 return Some(Outcome::Check(Sense::LUN_NOT_SUPPORTED));
             };
             let bounds = Bounds { blocks, read_only };
-            match decode(&cdb, bounds, DataOut { pieces: data, announced: u64::from(announced) }) {
+            match decode(&cdb, bounds, data) {
                 Ok(Some(op)) => {
                     controller.command(Command { lun, nexus, tag, op, received });
                     None

@@ -78,6 +78,8 @@ pub enum Event {
     Rejected {
         /// Reason.
         reason: u8,
+        /// The header of the refused PDU.
+        header: Vec<u8>,
     },
     /// An asynchronous message (RFC 7143 11.9.1).
     Asynchronous {
@@ -297,7 +299,9 @@ impl Initiator {
                 self.events.push_back(Event::LoggedOut);
             }
             opcode::ASYNC_MESSAGE => self.events.push_back(Event::Asynchronous { event: header.0[36] }),
-            opcode::REJECT => self.events.push_back(Event::Rejected { reason: header.0[2] }),
+            opcode::REJECT => {
+                self.events.push_back(Event::Rejected { reason: header.0[2], header: pdu.data });
+            }
             other => return Err(Fault::Opcode(other)),
         }
         self.send_waiting();

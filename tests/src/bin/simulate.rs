@@ -1,0 +1,65 @@
+//! Runs the simulated world: one seed, or many; prints what they met. Ends with status 1 at the first failure.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use twinlun_tests::world::{self, Report, Settings, scenario};
+
+/// Runs the simulated world under seeds.
+#[derive(Parser)]
+struct Arguments {
+    /// One seed.
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Many seeds, for instance 0..500.
+    #[arg(long, value_parser = range, default_value = "0..100")]
+    seeds: (u64, u64),
+    /// Print every event.
+    #[arg(long)]
+    trace: bool,
+    /// Instead of the run of the seed: torn-read, compare-and-write, credit, saturated.
+    #[arg(long)]
+    scenario: Option<String>,
+}
+
+fn range(text: &str) -> Result<(u64, u64), String> {
+    let parse = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
+    let (from, to) = text.split_once("..").ok_or("a range like 0..500 is needed")?;
+    Ok((parse(from)?, parse(to)?))
+}
+
+fn settings(seed: u64, arguments: &Arguments) -> Option<Settings> {
+    let settings = match arguments.scenario.as_deref() {
+        None => Settings::of_seed(seed),
+        Some("torn-read") => scenario::reads_beside_writes_of_one_range(seed),
+        Some("compare-and-write") => scenario::writes_across_compare_and_writes(seed),
+        Some("credit") => scenario::large_writes_forwarded_both_ways_with_tiny_credit(seed),
+        Some("saturated") => scenario::saturated_bridges(seed),
+        Some(_) => return None,
+    };
+    Some(Settings { print: arguments.trace, ..settings })
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (from, to) = arguments.seed.map_or(arguments.seeds, |seed| (seed, seed + 1));
+    let mut sum = Report::default();
+    for seed in from..to {
+        let Some(settings) = settings(seed, &arguments) else {
+            eprintln!("there is no such scenario");
+            return ExitCode::from(2);
+        };
+        match world::run(&settings) {
+            Ok(run) if to - from == 1 => println!("seed {seed}: trace {:016x}\n{}", run.hash, run.report),
+            Ok(run) => sum += run.report,
+            Err(failure) => {
+                println!("{failure}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    if to - from > 1 {
+        println!("seeds {from}..{to}:\n{sum}");
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,212 @@
+//! Simulated disks. What is asked takes effect piece by piece, in any order, somewhere between its submission
+//! and its completion: whoever reads beside a write sees parts of it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use controller::disk::{DiskError, DiskIo, DiskResult};
+use controller::plan::Side;
+use controller::volume::superblock::Superblock;
+use controller::world::{Ticket, VolumeIndex};
+use protocol::block::BlockRange;
+
+use super::hub::{Event, Hub};
+use crate::workload::content::BLOCK_BYTES;
+
+/// Pieces of one disk I/O at most.
+const PIECES_MAX: u64 = 5;
+
+/// All volumes of one controller.
+#[derive(Debug)]
+pub(super) struct Disk {
+    pub(super) volumes: Vec<Volume>,
+    submitted: u64,
+    flights: BTreeMap<u64, Flight>,
+}
+
+/// One volume: blocks that are not there are holes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Volume {
+    pub(super) superblock: Option<Superblock>,
+    blocks: BTreeMap<u64, Bytes>,
+}
+
+#[derive(Debug)]
+struct Flight {
+    volume: VolumeIndex,
+    io: DiskIo,
+    ticket: Ticket,
+    /// What a read has seen so far.
+    buffer: Vec<u8>,
+}
+
+impl Disk {
+    pub(super) fn new(volumes: usize) -> Self {
+        Self { volumes: vec![Volume::default(); volumes], submitted: 0, flights: BTreeMap::new() }
+    }
+}
+
+impl Volume {
+    /// The bytes of a range, as they are now.
+    pub(super) fn read(&self, range: BlockRange) -> Vec<u8> {
+        let mut out = vec![0; range.bytes() as usize];
+        for (lba, block) in self.blocks.range(range.start.0..range.end().0) {
+            let at = (lba - range.start.0) as usize * BLOCK_BYTES;
+            out[at..at + BLOCK_BYTES].copy_from_slice(block);
+        }
+        out
+    }
+
+    fn write(&mut self, start: u64, mut data: Bytes) {
+        let mut lba = start;
+        while !data.is_empty() {
+            self.blocks.insert(lba, data.split_to(BLOCK_BYTES));
+            lba += 1;
+        }
+    }
+
+    fn unmap(&mut self, range: BlockRange) {
+        let tail = self.blocks.split_off(&range.start.0);
+        let keep = tail.into_iter().filter(|(lba, _)| *lba >= range.end().0);
+        self.blocks.extend(keep);
+    }
+}
+
+/// The blocks an I/O touches.
+fn ranges(io: &DiskIo) -> Vec<BlockRange> {
+    match io {
+        DiskIo::Read(range) | DiskIo::Write { range, .. } | DiskIo::WriteSame { range, .. } => vec![*range],
+        DiskIo::Unmap(ranges) => ranges.clone(),
+        DiskIo::Flush => Vec::new(),
+    }
+}
+
+fn conflict(a: &DiskIo, b: &DiskIo) -> bool {
+    let reads = matches!(a, DiskIo::Read(_)) && matches!(b, DiskIo::Read(_));
+    !reads && ranges(a).iter().any(|x| ranges(b).iter().any(|y| x.overlaps(y)))
+}
+
+impl Hub {
+    /// Submits disk I/O as the action of the current event.
+    pub(super) fn submit(
+        &mut self,
+        side: Side,
+        volume: VolumeIndex,
+        io: DiskIo,
+        ticket: Ticket,
+    ) -> Option<DiskResult> {
+        let now = self.now();
+        let disk = &mut self.disks[side.index()];
+        let blocks = self.settings.luns[usize::from(volume.0)].blocks;
+        assert!(ranges(&io).iter().all(|range| range.end().0 <= blocks), "{io:?} leaves the volume");
+        if disk.volumes[usize::from(volume.0)].superblock.is_none() {
+            return Some(Err(DiskError::Absent));
+        }
+        let beside = disk.flights.values().filter(|flight| flight.volume == volume);
+        if let Some(other) = beside.into_iter().find(|flight| conflict(&flight.io, &io)) {
+            self.report.disk_conflicts += 1;
+            let (a, b) = (ranges(&other.io), ranges(&io));
+            self.trace.event(now.0, format_args!("{side:?} disk: {b:?} beside {a:?} in flight"));
+        }
+        disk.submitted += 1;
+        let number = disk.submitted;
+        let bytes = if let DiskIo::Read(range) = &io { range.bytes() as usize } else { 0 };
+        let pieces = ranges(&io);
+        disk.flights.insert(number, Flight { volume, io, ticket, buffer: vec![0; bytes] });
+        if self.random.percent(self.settings.inline_percent) {
+            pieces.into_iter().for_each(|piece| self.disk_piece(side, number, piece));
+            return Some(self.disk_done(side, number).1);
+        }
+        let start = self.perform_time();
+        let mut end = start;
+        for range in pieces {
+            for piece in self.cut(range) {
+                let at = start + self.settings.disk.draw(&mut self.random);
+                end = end.max(at);
+                self.at(at, Event::DiskPiece(side, number, piece));
+            }
+        }
+        let end = end + self.settings.disk.draw(&mut self.random);
+        self.at(end, Event::DiskDone(side, number));
+        None
+    }
+
+    /// Cuts a range into a few pieces.
+    fn cut(&mut self, range: BlockRange) -> Vec<BlockRange> {
+        let mut pieces = Vec::new();
+        let mut start = range.start.0;
+        let end = range.end().0;
+        while start < end {
+            let left = end - start;
+            let last = pieces.len() as u64 + 1 >= PIECES_MAX;
+            let blocks = if last { left } else { self.random.between(1, left) };
+            pieces.extend(BlockRange::new(start, blocks));
+            start += blocks;
+        }
+        pieces
+    }
+
+    /// A piece takes effect.
+    pub(super) fn disk_piece(&mut self, side: Side, number: u64, piece: BlockRange) {
+        let disk = &mut self.disks[side.index()];
+        let Some(flight) = disk.flights.get_mut(&number) else { return };
+        let volume = &mut disk.volumes[usize::from(flight.volume.0)];
+        match &flight.io {
+            DiskIo::Read(range) => {
+                let at = (piece.start.0 - range.start.0) as usize * BLOCK_BYTES;
+                let data = volume.read(piece);
+                flight.buffer[at..at + data.len()].copy_from_slice(&data);
+            }
+            DiskIo::Write { range, data } => {
+                let skip = (piece.start.0 - range.start.0) as usize * BLOCK_BYTES;
+                volume.write(piece.start.0, gather(data, skip, piece.bytes() as usize));
+            }
+            DiskIo::WriteSame { block, .. } => {
+                (piece.start.0..piece.end().0).for_each(|lba| volume.write(lba, block.clone()));
+            }
+            DiskIo::Unmap(_) => volume.unmap(piece),
+            DiskIo::Flush => {}
+        }
+    }
+
+    /// An I/O is complete: its ticket and its result.
+    pub(super) fn disk_done(&mut self, side: Side, number: u64) -> (Ticket, DiskResult) {
+        let disk = &mut self.disks[side.index()];
+        let flight = disk.flights.remove(&number).expect("completed once");
+        if disk.flights.first_key_value().is_some_and(|(first, _)| *first < number) {
+            self.report.disk_reordered += 1;
+        }
+        if !matches!(flight.io, DiskIo::Read(_)) {
+            return (flight.ticket, Ok(Vec::new()));
+        }
+        // What was read comes in one piece or in two, cut anywhere.
+        let mut data = Bytes::from(flight.buffer);
+        let cut = if self.random.percent(30) { self.random.below(data.len() as u64) as usize } else { 0 };
+        let head = data.split_to(cut);
+        let pieces = if head.is_empty() { vec![data] } else { vec![head, data] };
+        (flight.ticket, Ok(pieces))
+    }
+
+    /// A volume is made.
+    pub(super) fn volume_made(&mut self, side: Side, volume: VolumeIndex, superblock: Superblock) {
+        self.disks[side.index()].volumes[usize::from(volume.0)].superblock = Some(superblock);
+    }
+
+    /// True while disk I/O is in flight.
+    pub(super) fn disk_busy(&self) -> bool {
+        self.disks.iter().any(|disk| !disk.flights.is_empty())
+    }
+}
+
+/// `length` bytes from `skip` on, joined.
+fn gather(data: &[Bytes], mut skip: usize, length: usize) -> Bytes {
+    let mut out = Vec::with_capacity(length);
+    for piece in data {
+        let from = skip.min(piece.len());
+        let to = piece.len().min(from + length - out.len());
+        out.extend_from_slice(&piece[from..to]);
+        skip -= from;
+    }
+    assert_eq!(out.len(), length, "a write shorter than its range");
+    Bytes::from(out)
+}

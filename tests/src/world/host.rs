@@ -1,0 +1,283 @@
+//! A simulated host: an initiator with its workloads, one session, and what it waits for.
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+use controller::time::Time;
+use target::connection::Connection;
+
+use super::hub::{Event as Happening, Hub};
+use super::settings::{Delay, HostSettings, IQN};
+use super::side::SimWorld;
+use crate::initiator::pdu::Digests;
+use crate::initiator::{Cdb, Event, Fault, Initiator, Request, Response, Settings as Offers, Tag};
+use crate::judge::{Extent, History, OpId};
+use crate::random::Random;
+use crate::workload::{Ended, Workload};
+
+/// Until a host that was refused tries again.
+const RETRY: Delay = Delay::micros(20_000, 60_000);
+
+/// Blocks of one read of the last look at everything.
+const LAST_LOOK_BLOCKS: u64 = 2048;
+
+/// What a host is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Not logged in.
+    Away,
+    /// Asks its LUNs whether they are ready.
+    Asking,
+    /// Works.
+    Working,
+    /// Reads everything once more.
+    LookingBack,
+    /// Has nothing left to do.
+    Done,
+}
+
+/// A command in flight.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    workload: usize,
+    id: Option<OpId>,
+    begun: Time,
+}
+
+pub(super) struct Host {
+    pub(super) number: usize,
+    pub(super) settings: HostSettings,
+    pub(super) phase: Phase,
+    pub(super) connection: Option<Connection<SimWorld>>,
+    /// What the controller's end has not cut into PDUs yet.
+    pub(super) input: BytesMut,
+    initiator: Initiator,
+    random: Random,
+    workloads: Vec<Workload>,
+    pending: BTreeMap<Tag, Pending>,
+    /// LUNs not known to be ready.
+    asking: usize,
+    /// The round the quota belongs to, and what is left of it.
+    round: u64,
+    quota: u64,
+    /// What is left to look at, by workload.
+    to_look_at: Vec<(usize, Extent)>,
+}
+
+impl Host {
+    pub(super) fn new(number: usize, settings: HostSettings, mut random: Random) -> Self {
+        let workload = |shape| Workload::new(number as u32, shape, random.fork());
+        let workloads: Vec<Workload> = settings.shapes.clone().into_iter().map(workload).collect();
+        Self {
+            number,
+            phase: Phase::Away,
+            connection: None,
+            input: BytesMut::new(),
+            initiator: Initiator::new(offers(number, &settings)),
+            random: random.fork(),
+            asking: workloads.len(),
+            workloads,
+            pending: BTreeMap::new(),
+            round: 0,
+            quota: 0,
+            to_look_at: Vec::new(),
+            settings,
+        }
+    }
+
+    /// Commands in flight.
+    pub(super) fn outstanding(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// When the oldest command in flight began.
+    pub(super) fn oldest(&self) -> Option<Time> {
+        self.pending.values().map(|pending| pending.begun).min()
+    }
+
+    /// A new connection: log in.
+    pub(super) fn connected(&mut self, hub: &mut Hub) {
+        self.initiator = Initiator::new(offers(self.number, &self.settings));
+        self.phase = Phase::Away;
+        self.input.clear();
+        self.flush(hub);
+    }
+
+    /// The connection is gone: what is in flight will never be answered.
+    pub(super) fn disconnected(&mut self, hub: &mut Hub) {
+        hub.report.unknown += self.pending.len() as u64;
+        self.pending.clear();
+        if self.phase == Phase::Done {
+            return;
+        }
+        self.phase = Phase::Away;
+        self.asking = self.workloads.len();
+        self.later(hub);
+    }
+
+    fn later(&mut self, hub: &mut Hub) {
+        let delay = RETRY.draw(&mut self.random);
+        hub.after(delay, Happening::Host(self.number));
+    }
+
+    fn flush(&mut self, hub: &mut Hub) {
+        let bytes = self.initiator.output();
+        hub.send_to_target(self.number, &bytes);
+    }
+
+    fn send(&mut self, hub: &mut Hub, request: Request, workload: usize, id: Option<OpId>) {
+        let tag = self.initiator.command(request);
+        self.pending.insert(tag, Pending { workload, id, begun: hub.now() });
+    }
+
+    /// Begins what may begin now.
+    pub(super) fn proceed(&mut self, hub: &mut Hub, history: &mut History) {
+        match self.phase {
+            Phase::Away | Phase::Done => {}
+            Phase::Asking => self.ask(hub),
+            Phase::Working => self.work(hub, history),
+            Phase::LookingBack => self.look_back(hub, history),
+        }
+        self.flush(hub);
+    }
+
+    /// TEST UNIT READY to every LUN, one after another, until each is ready.
+    fn ask(&mut self, hub: &mut Hub) {
+        if let Some(next) = self.asking.checked_sub(1)
+            && self.pending.is_empty()
+        {
+            let lun = self.settings.shapes[next].lun;
+            let request = Request { lun, cdb: Cdb::test_unit_ready(), out: Vec::new(), in_bytes: 0 };
+            self.send(hub, request, next, None);
+        }
+    }
+
+    fn work(&mut self, hub: &mut Hub, history: &mut History) {
+        while self.quota > 0 && (self.pending.len() as u64) < self.settings.depth {
+            self.quota -= 1;
+            let workload = self.random.below(self.workloads.len() as u64) as usize;
+            let (request, id) = self.workloads[workload].next(history);
+            self.send(hub, request, workload, id);
+        }
+    }
+
+    /// A round begins.
+    pub(super) fn begin_round(&mut self, round: u64) {
+        if self.phase == Phase::Working && self.round < round {
+            self.round = round;
+            self.quota = self.settings.per_round;
+        }
+    }
+
+    /// The work is over: what is in flight ends, then every region is read once more.
+    pub(super) fn begin_look_back(&mut self) {
+        self.phase = Phase::LookingBack;
+        self.quota = 0;
+        for (workload, shape) in self.settings.shapes.iter().enumerate() {
+            let mut start = shape.start;
+            let end = shape.start + shape.blocks;
+            while start < end {
+                let blocks = LAST_LOOK_BLOCKS.min(end - start);
+                self.to_look_at.push((workload, Extent { start, blocks }));
+                start += blocks;
+            }
+        }
+    }
+
+    fn look_back(&mut self, hub: &mut Hub, history: &mut History) {
+        if !self.pending.is_empty() {
+            return;
+        }
+        match self.to_look_at.last() {
+            None => self.phase = Phase::Done,
+            Some((workload, extent)) => {
+                let (request, id) = self.workloads[*workload].read_of(history, *extent);
+                self.send(hub, request, *workload, Some(id));
+            }
+        }
+    }
+
+    /// Bytes from the controller.
+    pub(super) fn receive(
+        &mut self,
+        hub: &mut Hub,
+        history: &mut History,
+        bytes: &[u8],
+    ) -> Result<(), String> {
+        self.initiator.input(bytes).map_err(|fault: Fault| format!("host {}: {fault}", self.number))?;
+        while let Some(event) = self.initiator.event() {
+            match event {
+                Event::LoggedIn => self.phase = Phase::Asking,
+                Event::LoginFailed { class: 3, detail: 1 } => {}
+                Event::Completed { tag, response } => self.completed(hub, history, tag, &response)?,
+                other => return Err(format!("host {}: {other:?}", self.number)),
+            }
+        }
+        self.proceed(hub, history);
+        Ok(())
+    }
+
+    fn completed(
+        &mut self,
+        hub: &mut Hub,
+        history: &mut History,
+        tag: Tag,
+        response: &Response,
+    ) -> Result<(), String> {
+        let Some(pending) = self.pending.remove(&tag) else { return Err(format!("tag {tag} twice")) };
+        let ended = self.workloads[pending.workload].ended(history, pending.id, response);
+        match self.phase {
+            Phase::Asking if response.is_good() => {
+                self.asking -= 1;
+                if self.asking == 0 {
+                    self.phase = Phase::Working;
+                }
+            }
+            Phase::Asking => {
+                // Asked again by the next Host event, not at once.
+                self.later(hub);
+            }
+            Phase::LookingBack if pending.id.is_some() && ended == Ended::Good => {
+                let looked_at = pending.id.map(|id| history.operation(id).extents[0]);
+                self.to_look_at
+                    .pop_if(|(workload, extent)| *workload == pending.workload && Some(*extent) == looked_at);
+            }
+            _ => {}
+        }
+        let age = hub.now().since(pending.begun).as_millis() as u64;
+        let report = &mut hub.report;
+        report.longest_ms = report.longest_ms.max(age);
+        report.commands += 1;
+        match ended {
+            Ended::Good => report.good += 1,
+            Ended::Miscompare => report.miscompares += 1,
+            Ended::Refused if self.phase != Phase::Asking => {
+                let code = response.code();
+                return Err(format!("host {}: refused with {code:02x?} though nothing failed", self.number));
+            }
+            Ended::Refused => report.refused += 1,
+            Ended::Busy => report.busy += 1,
+            Ended::Unknown => report.unknown += 1,
+            Ended::Unexpected(what) => {
+                let operation = pending.id.map_or(String::new(), |id| history.operation(id).to_string());
+                return Err(format!("host {}: {what} for {operation}", self.number));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn offers(number: usize, settings: &HostSettings) -> Offers {
+    let name = format!("iqn.1993-08.org.debian:host{number}");
+    Offers {
+        first_cmd_sn: u32::MAX - 20,
+        initial_r2t: settings.initial_r2t,
+        immediate_data: settings.immediate_data,
+        first_burst_bytes: settings.bursts_bytes.0,
+        max_burst_bytes: settings.bursts_bytes.1,
+        max_outstanding_r2t: 1 + number as u32 % 3,
+        receive_segment_bytes: if number % 3 == 2 { 8192 } else { 262_144 },
+        digests: Digests { header: settings.digests, data: settings.digests },
+        ..Offers::linux(&name, IQN, number as u16)
+    }
+}

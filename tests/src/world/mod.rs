@@ -1,0 +1,460 @@
+//! The simulated world: both controllers with their front ends, hosts, disks and networks, in one thread under
+//! simulated time.
+//!
+//! What runs is the product's own loop, its cores, its sessions and its device server, in bytes: only sockets,
+//! disks and clocks are simulated. Whatever could happen late or in another order in the product does so here,
+//! by chance: actions of different events, frames on different connections, pieces of disk I/O, pieces of TCP
+//! streams. All chance comes from the seed, so the same seed gives the same trace.
+
+mod disk;
+mod host;
+mod hub;
+mod interlink;
+mod portal;
+mod report;
+pub mod scenario;
+pub mod settings;
+mod side;
+mod trace;
+
+use core::time::Duration;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use controller::command::LunIndex;
+use controller::plan::Side;
+use controller::time::Time;
+use controller::unit::{Controller, Restored, TICK};
+use controller::volume::superblock::VolumeFound;
+use parking_lot::Mutex;
+use protocol::block::BlockRange;
+use target::frontend::{Frontend, FrontendConfig, PortalGroup};
+use target::sessions::Sessions;
+
+use self::host::{Host, Phase};
+use self::hub::{Event, Hub};
+use self::portal::Socket;
+pub use self::report::Report;
+pub use self::settings::Settings;
+use self::side::SimWorld;
+use crate::judge::{self, Extent, History, Kind, Outcome};
+use crate::random::Random;
+use crate::workload::content;
+
+/// Both sides, in order.
+const SIDES: [Side; 2] = [Side::First, Side::Second];
+
+/// A run that has not ended by then is stuck.
+const SIMULATED_MAX: Duration = Duration::from_secs(120);
+
+/// No command may take longer (Linux aborts at 15 s).
+const COMMAND_MAX: Duration = Duration::from_secs(10);
+
+/// A run that ended well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// What it met.
+    pub report: Report,
+    /// A hash over everything that happened.
+    pub hash: u64,
+}
+
+/// A run that showed a mistake.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// Its seed.
+    pub seed: u64,
+    /// What was wrong.
+    pub what: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "seed {}: {}\nreplay: cargo run -p twinlun-tests --release --bin simulate -- --seed {} --trace",
+            self.seed, self.what, self.seed
+        )
+    }
+}
+
+/// Runs a simulation to its end and judges it.
+pub fn run(settings: &Settings) -> Result<Run, Failure> {
+    let seed = settings.seed;
+    let result = catch_unwind(AssertUnwindSafe(|| Simulation::new(settings.clone()).run()));
+    match result {
+        Ok(Ok(run)) => Ok(run),
+        Ok(Err(what)) => Err(Failure { seed, what }),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(Failure { seed, what: format!("panic: {}", text.unwrap_or_default()) })
+        }
+    }
+}
+
+struct Unit {
+    controller: Arc<Controller<SimWorld>>,
+    frontend: Frontend<SimWorld>,
+    sessions: Arc<Sessions>,
+}
+
+struct Simulation {
+    hub: Arc<Mutex<Hub>>,
+    units: [Unit; 2],
+    hosts: Vec<Host>,
+    history: History,
+    settings: Settings,
+    ticks: u64,
+    /// When the hosts began to work.
+    began: Option<Time>,
+    round: u64,
+}
+
+impl Simulation {
+    fn new(settings: Settings) -> Self {
+        let mut random = Random::new(settings.seed ^ 0x686f_7374_73);
+        let hub = Arc::new(Mutex::new(Hub::new(settings.clone())));
+        let units = SIDES.map(|side| unit(&settings, &hub, side));
+        for unit in &units {
+            settings.credit_bytes.iter().for_each(|bytes| unit.controller.set_credit(*bytes));
+            unit.controller.start();
+        }
+        let host =
+            |(number, host): (usize, &settings::HostSettings)| Host::new(number, host.clone(), random.fork());
+        let hosts: Vec<Host> = settings.hosts.iter().enumerate().map(host).collect();
+        {
+            let hub = &mut *hub.lock();
+            SIDES.iter().for_each(|side| hub.after(TICK, Event::Tick(*side)));
+            for slot in 0..hub.interlink.slots() {
+                let delay = settings.latency.draw(&mut hub.random);
+                hub.after(delay, Event::Dial(slot));
+            }
+            for host in 0..hosts.len() {
+                let delay = settings.host_latency.draw(&mut hub.random);
+                hub.after(delay, Event::Host(host));
+            }
+        }
+        Self { hub, units, hosts, history: History::new(), settings, ticks: 0, began: None, round: 0 }
+    }
+
+    fn now(&self) -> Time {
+        self.hub.lock().now()
+    }
+
+    fn run(mut self) -> Result<Run, String> {
+        while self.hosts.iter().any(|host| host.phase != Phase::Done) {
+            self.step()?;
+            self.direct();
+        }
+        self.units.iter().for_each(|unit| unit.controller.stop());
+        while !self.units.iter().all(|unit| unit.controller.stopped()) || self.hub.lock().disk_busy() {
+            self.step()?;
+        }
+        self.look_at_disks()?;
+        judge::check(&self.history).map_err(|violation| violation.to_string())?;
+        let hub = self.hub.lock();
+        let mut report = hub.report;
+        report.overlaps = self.history.overlaps();
+        for unit in &self.units {
+            let luns = (0..self.settings.luns.len()).map(|at| LunIndex(at as u16));
+            for counters in luns.filter_map(|lun| unit.controller.counters(lun)) {
+                report.range_waits += counters.range_waits;
+                report.contended_reads += counters.contended_reads;
+                report.forwards += counters.forwards;
+                report.credit_waits += counters.credit_waits;
+            }
+        }
+        report.events = hub.trace.events();
+        report.simulated_ms = hub.now().0 / 1_000_000;
+        Ok(Run { report, hash: hub.trace.hash() })
+    }
+
+    /// Begins rounds and ends the work.
+    fn direct(&mut self) {
+        if self.hosts.iter().any(|host| matches!(host.phase, Phase::Away | Phase::Asking)) {
+            return;
+        }
+        let now = self.now();
+        let began = *self.began.get_or_insert(now);
+        let worked = now.since(began);
+        let commands = self.hub.lock().report.commands;
+        let idle = self.hosts.iter().all(|host| host.outstanding() == 0);
+        let enough = worked >= self.settings.at_least && commands >= self.settings.commands_min;
+        if self.hosts.iter().any(|host| host.phase == Phase::Working) && enough && idle {
+            let hub = &mut *self.hub.lock();
+            for host in &mut self.hosts {
+                host.begin_look_back();
+                host.proceed(hub, &mut self.history);
+            }
+        } else if !enough {
+            let round = 1 + (worked.as_nanos() / self.settings.round.as_nanos().max(1)) as u64;
+            if round > self.round {
+                self.round = round;
+                let hub = &mut *self.hub.lock();
+                for host in &mut self.hosts {
+                    host.begin_round(round);
+                    host.proceed(hub, &mut self.history);
+                }
+            }
+        }
+    }
+
+    /// One event.
+    fn step(&mut self) -> Result<(), String> {
+        let (now, event) = {
+            let hub = &mut *self.hub.lock();
+            let event = hub.pop().ok_or("nothing is left to happen")?;
+            (hub.now(), event)
+        };
+        let stuck = |host: &Host| host.oldest().is_some_and(|oldest| now.since(oldest) > COMMAND_MAX);
+        if now.0 > SIMULATED_MAX.as_nanos() as u64 || self.hosts.iter().any(stuck) {
+            return Err(self.stuck());
+        }
+        self.happen(now, event)
+    }
+
+    fn stuck(&self) -> String {
+        let mut text = "nothing moves any more".to_owned();
+        for host in &self.hosts {
+            text +=
+                &format!("\n    host {}: {:?}, {} in flight", host.number, host.phase, host.outstanding());
+        }
+        let open = self.history.operations().iter().filter(|operation| operation.returned == u64::MAX);
+        open.take(20).for_each(|operation| text += &format!("\n    {operation}"));
+        for unit in &self.units {
+            text += &format!("\n    {:?}", unit.controller.status());
+        }
+        text
+    }
+
+    fn happen(&mut self, now: Time, event: Event) -> Result<(), String> {
+        self.note(now, &event);
+        match event {
+            Event::Tick(side) => self.tick(side),
+            Event::Wake(side) => self.units[side.index()].controller.on_tick(),
+            Event::Dial(slot) => self.hub.lock().dial(slot),
+            Event::LinkUp(connection, side) => {
+                let (link, dialed) = self.hub.lock().link_up(connection, side);
+                self.units[side.index()].controller.on_link_up(link, dialed);
+            }
+            Event::LinkDown(connection, side) => {
+                let link = self.hub.lock().link_down(connection, side);
+                if let Some(link) = link {
+                    self.units[side.index()].controller.on_link_down(link);
+                }
+            }
+            Event::Send(side, via, frame) => self.hub.lock().put(side, via, frame),
+            Event::Close(side, link) => self.hub.lock().close_link(side, link),
+            Event::Transmit(connection, side) => self.hub.lock().transmit(connection, side),
+            Event::Arrive(connection, side, bytes) => {
+                let frames = self.hub.lock().arrive(connection, side, &bytes);
+                for frame in frames {
+                    self.units[side.index()].controller.on_frame(frame.link, frame.head, frame.payload);
+                }
+            }
+            Event::DiskPiece(side, number, piece) => self.hub.lock().disk_piece(side, number, piece),
+            Event::DiskDone(side, number) => {
+                let (ticket, result) = self.hub.lock().disk_done(side, number);
+                self.units[side.index()].controller.on_disk(ticket, result);
+            }
+            Event::Persisted(side, key, record, ticket) => {
+                self.hub.lock().records[side.index()].insert(key, record);
+                self.units[side.index()].controller.on_persisted(ticket);
+            }
+            Event::VolumeMade(side, volume, superblock, ticket) => {
+                self.hub.lock().volume_made(side, volume, superblock);
+                self.units[side.index()].controller.on_volume(ticket, Ok(()));
+            }
+            Event::Answer(side, nexus, tag, outcome) => {
+                self.units[side.index()].sessions.answer(nexus, tag, outcome);
+            }
+            Event::Host(host) => self.host_proceeds(host),
+            Event::ToHost(host, epoch, bytes) => self.to_host(host, epoch, &bytes)?,
+            Event::ToTarget(host, epoch, bytes) => self.to_target(host, epoch, &bytes),
+            Event::Writable(host, epoch) => self.writable(host, epoch),
+            Event::Closed(host, epoch) => self.closed(host, epoch),
+        }
+        Ok(())
+    }
+
+    /// Takes an event into the trace.
+    fn note(&self, now: Time, event: &Event) {
+        let trace = &mut self.hub.lock().trace;
+        trace.event(now.0, format_args!("{}", Brief(event)));
+        match event {
+            Event::Arrive(_, _, bytes) => trace.bytes(bytes),
+            Event::ToHost(_, _, bytes) | Event::ToTarget(_, _, bytes) => trace.bytes(bytes),
+            Event::DiskPiece(_, number, piece) => {
+                [*number, piece.start.0, piece.blocks].iter().for_each(|number| trace.number(*number));
+            }
+            Event::DiskDone(_, number) => trace.number(*number),
+            _ => {}
+        }
+    }
+
+    fn tick(&mut self, side: Side) {
+        self.units[side.index()].controller.on_tick();
+        self.ticks += 1;
+        self.hub.lock().after(TICK, Event::Tick(side));
+        if self.ticks % 20 != 0 {
+            return;
+        }
+        for at in 0..self.hosts.len() {
+            let host = &mut self.hosts[at];
+            let now =
+                controller::world::World::now(self.units[host.settings.side.index()].controller.world());
+            if host.connection.as_mut().is_some_and(|connection| connection.on_tick(now).is_err()) {
+                let epoch = self.hub.lock().wires[at].epoch;
+                self.closed(at, epoch);
+            }
+        }
+    }
+
+    fn host_proceeds(&mut self, at: usize) {
+        let host = &mut self.hosts[at];
+        if host.connection.is_none() && host.phase != Phase::Done {
+            let epoch = self.hub.lock().connect(at);
+            let socket = Socket { hub: self.hub.clone(), host: at, epoch };
+            let frontend = &self.units[host.settings.side.index()].frontend;
+            host.connection = Some(frontend.connect(Arc::new(socket)));
+            host.connected(&mut self.hub.lock());
+        } else {
+            host.proceed(&mut self.hub.lock(), &mut self.history);
+        }
+    }
+
+    fn to_host(&mut self, at: usize, epoch: u32, bytes: &[u8]) -> Result<(), String> {
+        let hub = &mut *self.hub.lock();
+        if !hub.connected(at, epoch) {
+            return Ok(());
+        }
+        self.hosts[at].receive(hub, &mut self.history, bytes)?;
+        hub.delivered_to_host(at);
+        Ok(())
+    }
+
+    fn to_target(&mut self, at: usize, epoch: u32, bytes: &[u8]) {
+        if !self.hub.lock().connected(at, epoch) {
+            return;
+        }
+        self.hub.lock().arrived_at_target(at);
+        self.hosts[at].input.extend_from_slice(bytes);
+        self.take_input(at, epoch);
+    }
+
+    /// The controller's end takes what has arrived, unless it wants none now.
+    fn take_input(&mut self, at: usize, epoch: u32) {
+        let host = &mut self.hosts[at];
+        let Some(connection) = &mut host.connection else { return };
+        if !connection.wants_input() {
+            return;
+        }
+        if connection.receive(&mut host.input).is_err() {
+            self.closed(at, epoch);
+        } else if connection.wants_input() {
+            self.hub.lock().taken_by_target(at);
+        }
+    }
+
+    fn writable(&mut self, at: usize, epoch: u32) {
+        if !self.hub.lock().connected(at, epoch) {
+            return;
+        }
+        let Some(connection) = &mut self.hosts[at].connection else { return };
+        if connection.on_writable().is_err() {
+            self.closed(at, epoch);
+        } else {
+            self.take_input(at, epoch);
+        }
+    }
+
+    /// The controller closed a host's connection, or said that it is over.
+    fn closed(&mut self, at: usize, epoch: u32) {
+        if !self.hub.lock().connected(at, epoch) {
+            return;
+        }
+        if let Some(mut connection) = self.hosts[at].connection.take() {
+            connection.closed();
+        }
+        let hub = &mut *self.hub.lock();
+        hub.disconnect(at);
+        self.hosts[at].disconnected(hub);
+    }
+
+    /// Compares both copies, and lets the judges know what is on the disks.
+    fn look_at_disks(&mut self) -> Result<(), String> {
+        let hub = self.hub.lock();
+        for (at, lun) in self.settings.luns.iter().enumerate() {
+            let whole = BlockRange::new(0, lun.blocks).ok_or("a LUN too large")?;
+            let copies = SIDES.map(|side| hub.disks[side.index()].volumes[at].read(whole));
+            if lun.mirror {
+                let difference =
+                    judge::copies::first_difference(&copies[0][..], &copies[1][..], whole.bytes());
+                if let Ok(Some(byte)) = difference {
+                    let block = byte / 512;
+                    let seen = SIDES.map(|side| {
+                        content::pieces(&copies[side.index()][(block * 512) as usize..][..512], block)[0].seen
+                    });
+                    return Err(format!("LUN {}: the copies differ at block {block}: {seen:?}", lun.number));
+                }
+            }
+            let id = self.history.invoke(
+                u32::MAX,
+                lun.number,
+                Kind::Read,
+                vec![Extent { start: 0, blocks: lun.blocks }],
+            );
+            self.history.end(id, Outcome::Read(content::pieces(&copies[lun.main.index()], 0)));
+        }
+        Ok(())
+    }
+}
+
+fn unit(settings: &Settings, hub: &Arc<Mutex<Hub>>, side: Side) -> Unit {
+    let world = SimWorld { hub: hub.clone(), side };
+    let restored =
+        Restored { volumes: vec![VolumeFound::Missing; settings.luns.len()], ..Restored::default() };
+    let controller = Arc::new(Controller::new(world, settings.plan(side), restored));
+    let sessions = Arc::new(Sessions::default());
+    let group = |tag: u16| PortalGroup { tag, addresses: vec![format!("192.0.2.{tag}:3260")] };
+    let config = FrontendConfig {
+        iqn: settings::IQN.to_owned(),
+        portal_groups: vec![group(1), group(2)],
+        own_group: side.index() as u16 + 1,
+    };
+    let frontend = Frontend::new(config, controller.clone(), sessions.clone());
+    Unit { controller, frontend, sessions }
+}
+
+/// An event in one line, without its data.
+struct Brief<'a>(&'a Event);
+
+impl fmt::Display for Brief<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Event::Send(side, via, frame) => {
+                let payload: usize = frame.payload.iter().map(bytes::Bytes::len).sum();
+                let kind = frame.head.get(6).copied().unwrap_or(0);
+                write!(f, "{side:?} sends kind {kind}, {payload} bytes, {via:?}")
+            }
+            Event::Arrive(connection, side, bytes) => {
+                write!(f, "{side:?} gets {} bytes on connection {connection}", bytes.len())
+            }
+            Event::ToHost(host, _, bytes) => write!(f, "host {host} gets {} bytes", bytes.len()),
+            Event::ToTarget(host, _, bytes) => write!(f, "host {host} sent {} bytes", bytes.len()),
+            Event::Persisted(side, key, record, ticket) => {
+                write!(f, "{side:?} persisted {key}, {} bytes, {ticket:?}", record.len())
+            }
+            Event::Answer(side, nexus, tag, outcome) => {
+                write!(f, "{side:?} answers {nexus:?} {tag:?} ")?;
+                match outcome {
+                    controller::command::Outcome::Good(_) => f.write_str("Good"),
+                    other => write!(f, "{other:?}"),
+                }
+            }
+            other => write!(f, "{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What a run met.
+
+use core::fmt;
+use core::ops::AddAssign;
+
+/// What one run, or several together, met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// Commands answered.
+    pub commands: u64,
+    /// Of these, GOOD.
+    pub good: u64,
+    /// Comparisons that failed.
+    pub miscompares: u64,
+    /// Refused with NOT READY or a unit attention.
+    pub refused: u64,
+    /// Refused with BUSY or TASK SET FULL.
+    pub busy: u64,
+    /// Left open.
+    pub unknown: u64,
+    /// Pairs of commands in flight together on common blocks, at least one of them writing.
+    pub overlaps: u64,
+    /// Commands that waited for a range another held.
+    pub range_waits: u64,
+    /// Reads the sub left to main, because something in flight overlapped them.
+    pub contended_reads: u64,
+    /// Commands forwarded to main.
+    pub forwards: u64,
+    /// Commands that waited for credit.
+    pub credit_waits: u64,
+    /// Frames of the interlink delivered.
+    pub frames: u64,
+    /// Frames that overtook an older one on another connection.
+    pub frames_reordered: u64,
+    /// Actions performed after one of a later event.
+    pub actions_permuted: u64,
+    /// Disk I/O completed after one that was submitted later.
+    pub disk_reordered: u64,
+    /// Disk I/O submitted beside other disk I/O on common blocks, one of them writing.
+    pub disk_conflicts: u64,
+    /// Times a connection to a host took no more.
+    pub blocked: u64,
+    /// Longest command, in simulated milliseconds.
+    pub longest_ms: u64,
+    /// Longest silence on the control connection after the handshake, in simulated milliseconds.
+    pub control_gap_ms: u64,
+    /// Longest way of a frame over a bridge, in simulated milliseconds.
+    pub bridge_delay_ms: u64,
+    /// Events.
+    pub events: u64,
+    /// Simulated time, in milliseconds.
+    pub simulated_ms: u64,
+}
+
+impl AddAssign for Report {
+    fn add_assign(&mut self, other: Self) {
+        self.commands += other.commands;
+        self.good += other.good;
+        self.miscompares += other.miscompares;
+        self.refused += other.refused;
+        self.busy += other.busy;
+        self.unknown += other.unknown;
+        self.overlaps += other.overlaps;
+        self.range_waits += other.range_waits;
+        self.contended_reads += other.contended_reads;
+        self.forwards += other.forwards;
+        self.credit_waits += other.credit_waits;
+        self.frames += other.frames;
+        self.frames_reordered += other.frames_reordered;
+        self.actions_permuted += other.actions_permuted;
+        self.disk_reordered += other.disk_reordered;
+        self.disk_conflicts += other.disk_conflicts;
+        self.blocked += other.blocked;
+        self.longest_ms = self.longest_ms.max(other.longest_ms);
+        self.control_gap_ms = self.control_gap_ms.max(other.control_gap_ms);
+        self.bridge_delay_ms = self.bridge_delay_ms.max(other.bridge_delay_ms);
+        self.events += other.events;
+        self.simulated_ms += other.simulated_ms;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} commands: {} good, {} miscompared, {} refused, {} busy, {} unknown; {} overlaps; longest {} ms",
+            self.commands,
+            self.good,
+            self.miscompares,
+            self.refused,
+            self.busy,
+            self.unknown,
+            self.overlaps,
+            self.longest_ms
+        )?;
+        writeln!(
+            f,
+            "{} waits for a range, {} reads left to main, {} forwards, {} waits for credit; {} disk conflicts",
+            self.range_waits, self.contended_reads, self.forwards, self.credit_waits, self.disk_conflicts
+        )?;
+        writeln!(
+            f,
+            "{} frames, {} reordered; {} actions permuted; {} disk I/Os reordered; {} times blocked",
+            self.frames, self.frames_reordered, self.actions_permuted, self.disk_reordered, self.blocked
+        )?;
+        write!(
+            f,
+            "control silent for {} ms at most, bridges {} ms late at most; {} events in {} simulated ms",
+            self.control_gap_ms, self.bridge_delay_ms, self.events, self.simulated_ms
+        )
+    }
+}
+
+impl Report {
+    /// Counts that must not be zero, or the run has tested nothing.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        let counts = [
+            ("commands", self.commands),
+            ("good answers", self.good),
+            ("miscompares", self.miscompares),
+            ("overlaps", self.overlaps),
+            ("waits for a range", self.range_waits),
+            ("reads left to main", self.contended_reads),
+            ("forwards", self.forwards),
+            ("waits for credit", self.credit_waits),
+            ("reordered frames", self.frames_reordered),
+            ("permuted actions", self.actions_permuted),
+            ("reordered disk I/O", self.disk_reordered),
+            ("blocked connections", self.blocked),
+        ];
+        counts.iter().filter(|(_, count)| *count == 0).map(|(name, _)| *name).collect()
+    }
+}

@@ -1,0 +1,82 @@
+//! Runs made for one question each.
+
+use core::time::Duration;
+
+use controller::plan::Side;
+
+use super::settings::{Delay, HostSettings, LUN_BLOCKS, Settings};
+use crate::workload::{Mix, Shape};
+
+/// 64 KiB in blocks.
+const KIB_64: u64 = 128;
+
+/// 1 MiB in blocks.
+const MIB: u64 = 2048;
+
+const READS_AND_WRITES: Mix = Mix { read: 50, write: 50, ..Mix::NONE };
+
+fn shape(lun: u16, blocks: u64, exactly: u64, mix: Mix) -> Shape {
+    Shape { lun, start: 0, blocks, blocks_min: exactly, blocks_max: exactly, mix }
+}
+
+/// Hosts on both sides read and write the same 64 KiB of both LUNs, always all of it: no read may see parts of
+/// two writes.
+#[must_use]
+pub fn reads_beside_writes_of_one_range(seed: u64) -> Settings {
+    let shapes = vec![shape(0, KIB_64, KIB_64, READS_AND_WRITES), shape(1, KIB_64, KIB_64, READS_AND_WRITES)];
+    let host = |side| HostSettings::new(side, shapes.clone(), 4, 20);
+    let sides = [Side::First, Side::Second, Side::First, Side::Second];
+    Settings { commands_min: 200, ..Settings::scenario(seed, sides.map(host).to_vec()) }
+}
+
+/// Hosts on both sides compare and write, and write, the same few blocks: no write may get lost between the
+/// comparison and the write of another.
+#[must_use]
+pub fn writes_across_compare_and_writes(seed: u64) -> Settings {
+    let mix = Mix { read: 20, write: 30, compare_and_write: 50, ..Mix::NONE };
+    let shapes = vec![shape(0, 2, 1, mix), shape(1, 3, 1, mix)];
+    let host = |side| HostSettings::new(side, shapes.clone(), 4, 20);
+    let sides = [Side::First, Side::Second, Side::First, Side::Second];
+    Settings { commands_min: 300, ..Settings::scenario(seed, sides.map(host).to_vec()) }
+}
+
+/// Both controllers forward many writes of 1 MiB to each other at once, with hardly any credit.
+#[must_use]
+pub fn large_writes_forwarded_both_ways_with_tiny_credit(seed: u64) -> Settings {
+    let mix = Mix { write: 1, ..Mix::NONE };
+    // The first controller's hosts write the LUN whose main is the second, and the other way round.
+    let host = |side, lun| HostSettings::new(side, vec![shape(lun, LUN_BLOCKS, MIB, mix)], 16, 16);
+    let hosts =
+        vec![host(Side::First, 1), host(Side::Second, 0), host(Side::First, 1), host(Side::Second, 0)];
+    Settings {
+        credit_bytes: Some(4096),
+        commands_min: 60,
+        at_least: Duration::from_millis(100),
+        round: Duration::from_secs(5),
+        disk: Delay::micros(300, 5_000),
+        latency: Delay::micros(100, 2_000),
+        bridge_bytes_per_second: 1_000_000_000,
+        ..Settings::scenario(seed, hosts)
+    }
+}
+
+/// Hosts saturate the bridges with writes of 1 MiB, so that a frame takes long to get through them.
+#[must_use]
+pub fn saturated_bridges(seed: u64) -> Settings {
+    let mix = Mix { read: 10, write: 90, ..Mix::NONE };
+    let host = |side| {
+        let shapes = vec![shape(0, LUN_BLOCKS, MIB, mix), shape(1, LUN_BLOCKS, MIB, mix)];
+        HostSettings::new(side, shapes, 4, 8)
+    };
+    Settings {
+        bridges: 1,
+        bridge_bytes_per_second: 6_000_000,
+        commands_min: 60,
+        at_least: Duration::from_secs(6),
+        round: Duration::from_secs(2),
+        latency: Delay::micros(100, 2_000),
+        disk: Delay::micros(150, 3_000),
+        action: Delay::micros(20, 300),
+        ..Settings::scenario(seed, [Side::First, Side::Second].map(host).to_vec())
+    }
+}

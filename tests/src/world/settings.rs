@@ -1,0 +1,216 @@
+//! What a simulated run is made of, drawn from its seed or set by a scenario.
+
+use core::time::Duration;
+
+use controller::plan::{LunPlan, Plan, Side};
+
+use crate::random::Random;
+use crate::workload::{Mix, Shape};
+
+/// Both controllers serve this target.
+pub const IQN: &str = "iqn.2026-11.com.example:simulated";
+
+/// How long something takes: most often about `usual`, now and then up to `longest`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Delay {
+    /// Nine of ten take at most this.
+    pub usual: Duration,
+    /// None takes longer.
+    pub longest: Duration,
+}
+
+impl Delay {
+    /// At most `usual` microseconds, now and then up to `longest`.
+    #[must_use]
+    pub const fn micros(usual: u64, longest: u64) -> Self {
+        Self { usual: Duration::from_micros(usual), longest: Duration::from_micros(longest) }
+    }
+
+    pub(super) fn draw(&self, random: &mut Random) -> Duration {
+        let bound = if random.percent(90) { self.usual } else { self.longest };
+        Duration::from_nanos(random.below(bound.as_nanos() as u64 + 1))
+    }
+}
+
+/// One simulated host: one session with one controller.
+#[derive(Clone, Debug)]
+pub struct HostSettings {
+    /// The controller it is logged in to.
+    pub side: Side,
+    /// Its commands; each is drawn from one of these.
+    pub shapes: Vec<Shape>,
+    /// Commands in flight at most.
+    pub depth: u64,
+    /// Commands begun in each round.
+    pub per_round: u64,
+    /// What it offers at login.
+    pub initial_r2t: bool,
+    /// What it offers at login.
+    pub immediate_data: bool,
+    /// What it offers at login.
+    pub digests: bool,
+    /// FirstBurstLength and MaxBurstLength, in bytes.
+    pub bursts_bytes: (u32, u32),
+}
+
+/// A simulated run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where all its chance comes from.
+    pub seed: u64,
+    /// The LUNs.
+    pub luns: Vec<LunPlan>,
+    /// Bridges each controller opens.
+    pub bridges: u16,
+    /// The hosts.
+    pub hosts: Vec<HostSettings>,
+    /// From an event to the performance of its actions, and from one of them to the next.
+    pub action: Delay,
+    /// Hosts begin their commands in rounds, this far apart: within a round as fast as their depth allows.
+    pub round: Duration,
+    /// One way through the interlink.
+    pub latency: Delay,
+    /// What a bridge carries, in bytes a second.
+    pub bridge_bytes_per_second: u64,
+    /// One way between a host and its controller.
+    pub host_latency: Delay,
+    /// One piece of disk I/O.
+    pub disk: Delay,
+    /// Disk I/O done at once, in percent.
+    pub inline_percent: u64,
+    /// What a LUN may have of the peer's buffers in each class, in bytes; the product's own choice if `None`.
+    pub credit_bytes: Option<u64>,
+    /// The hosts begin commands for at least this long.
+    pub at_least: Duration,
+    /// And at least so many together.
+    pub commands_min: u64,
+    /// Print every event.
+    pub print: bool,
+}
+
+/// Blocks of every simulated LUN: 4 MiB.
+pub const LUN_BLOCKS: u64 = 8192;
+
+fn lun(number: u16, main: Side, mirror: bool, write_cache: bool) -> LunPlan {
+    LunPlan {
+        number,
+        name: format!("lun{number}"),
+        blocks: LUN_BLOCKS,
+        main,
+        mirror,
+        write_cache,
+        read_only: false,
+        device: false,
+    }
+}
+
+impl Settings {
+    /// The run of a seed: three LUNs, one of them main on each side, one without a mirror; hosts on both sides.
+    #[must_use]
+    pub fn of_seed(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let cached = random.percent(75);
+        let luns = vec![
+            lun(0, Side::First, true, true),
+            lun(1, Side::Second, true, cached),
+            lun(2, *random.pick(&[Side::First, Side::Second]), false, true),
+        ];
+        let shapes = luns.iter().map(|lun| shape(&mut random, lun.number)).collect::<Vec<_>>();
+        let extra = random.between(0, 3);
+        let hosts = (0..4 + extra).map(|number| host(&mut random, number, &shapes)).collect();
+        let slow_network = random.percent(30);
+        let slow_disk = random.percent(30);
+        Self {
+            seed,
+            luns,
+            bridges: random.between(1, 4) as u16,
+            hosts,
+            action: if random.percent(50) { Delay::micros(20, 300) } else { Delay::micros(200, 8_000) },
+            round: Duration::from_millis(500),
+            latency: if slow_network { Delay::micros(2_000, 15_000) } else { Delay::micros(100, 2_000) },
+            bridge_bytes_per_second: *random.pick(&[100_000_000, 1_000_000_000]),
+            host_latency: Delay::micros(100, 2_000),
+            disk: if slow_disk { Delay::micros(3_000, 30_000) } else { Delay::micros(150, 3_000) },
+            inline_percent: *random.pick(&[0, 20, 80]),
+            credit_bytes: if random.percent(20) { Some(65_536) } else { None },
+            at_least: Duration::from_secs(5),
+            commands_min: 200,
+            print: false,
+        }
+    }
+
+    /// The run of a seed on mirrored LUN 0 (main is the first controller) and LUN 1 (main is the second) with
+    /// hosts of a scenario's own.
+    #[must_use]
+    pub fn scenario(seed: u64, hosts: Vec<HostSettings>) -> Self {
+        let mut settings = Self::of_seed(seed);
+        settings.luns.truncate(2);
+        settings.hosts = hosts;
+        settings.at_least = Duration::from_secs(1);
+        settings
+    }
+
+    /// The configuration of one controller.
+    #[must_use]
+    pub fn plan(&self, side: Side) -> Plan {
+        let shared = self
+            .luns
+            .iter()
+            .map(|lun| (format!("lun.{}.size", lun.name), (lun.blocks * 512).to_string()))
+            .collect();
+        Plan {
+            side,
+            names: ["alpha".to_owned(), "beta".to_owned()],
+            luns: self.luns.clone(),
+            shared,
+            bridges: self.bridges,
+        }
+    }
+}
+
+impl HostSettings {
+    /// A host with Linux's offers at login.
+    #[must_use]
+    pub fn new(side: Side, shapes: Vec<Shape>, depth: u64, per_round: u64) -> Self {
+        Self {
+            side,
+            shapes,
+            depth,
+            per_round,
+            initial_r2t: false,
+            immediate_data: true,
+            digests: false,
+            bursts_bytes: (262_144, 16_776_192),
+        }
+    }
+}
+
+/// Few blocks that everybody wants, or many.
+fn shape(random: &mut Random, lun: u16) -> Shape {
+    let (blocks, blocks_max) = *random.pick(&[(4, 4), (24, 16), (300, 128), (LUN_BLOCKS, 2048)]);
+    Shape {
+        lun,
+        start: random.below(LUN_BLOCKS - blocks + 1),
+        blocks,
+        blocks_min: 1,
+        blocks_max,
+        mix: Mix::ALL,
+    }
+}
+
+/// The first four hosts: two on each side, one of each with both mirrored LUNs.
+fn host(random: &mut Random, number: u64, shapes: &[Shape]) -> HostSettings {
+    let side = if number % 2 == 0 { Side::First } else { Side::Second };
+    let shapes = match number {
+        0 | 1 => shapes[..2].to_vec(),
+        2 | 3 => shapes.to_vec(),
+        _ => vec![*random.pick(shapes)],
+    };
+    HostSettings {
+        initial_r2t: random.percent(30),
+        immediate_data: random.percent(80),
+        digests: random.percent(30),
+        bursts_bytes: *random.pick(&[(262_144, 16_776_192), (65_536, 262_144), (4096, 16_384)]),
+        ..HostSettings::new(side, shapes, random.between(1, 12), random.between(2, 10))
+    }
+}
