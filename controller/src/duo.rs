@@ -255,6 +255,11 @@ impl Duo {
         while self.step() {}
     }
 
+    /// The generation the two agreed on.
+    pub(crate) fn generation(&self) -> protocol::interlink::GenerationTag {
+        self.controllers[0].generation(LunIndex(0)).unwrap_or_default()
+    }
+
     /// Time passes without anything happening.
     pub(crate) fn advance(&mut self) {
         self.now.fetch_add(50_000_000, Ordering::Relaxed);

@@ -234,6 +234,11 @@ impl<W: World> Controller<W> {
         self.luns.get(usize::from(lun.0)).map(|lun| lun.lock().counters())
     }
 
+    /// The generation under which a LUN is served, or was last agreed on.
+    pub fn generation(&self, lun: LunIndex) -> Option<protocol::interlink::GenerationTag> {
+        self.luns.get(usize::from(lun.0)).map(|lun| lun.lock().standing().generation)
+    }
+
     /// Gives every LUN only this many bytes of credit in each class, to see how it fares with little.
     pub fn set_credit(&self, bytes: u64) {
         for lun in &self.luns {

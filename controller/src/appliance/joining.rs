@@ -3,7 +3,7 @@
 use protocol::interlink::Message;
 use protocol::interlink::hello::Purpose;
 use protocol::interlink::message::Agreement;
-use protocol::interlink::standing::{Generation, Standing};
+use protocol::interlink::standing::Standing;
 
 use super::{Appliance, Effect, Pending, Phase};
 use crate::group::{Question, Refusal, agree};
@@ -252,11 +252,5 @@ impl Appliance {
             self.groups[lun].status = PairStatus::Duplex;
             effects.push(Effect::Copied(lun));
         }
-    }
-
-    /// The generation of a LUN's group.
-    #[must_use]
-    pub fn generation(&self, lun: usize) -> Generation {
-        self.groups[lun].generation
     }
 }

@@ -12,6 +12,8 @@ pub mod frame;
 pub mod hello;
 pub mod message;
 pub mod standing;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use frame::{FrameError, FrameLengths, GenerationTag, Prefix, Version, frame_lengths};
