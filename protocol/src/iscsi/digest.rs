@@ -24,8 +24,8 @@ impl Crc32c {
         self.0.update(piece);
     }
 
-    /// The digest as it goes on the wire: "the x**31 coefficient is mapped to bit 7 of the lowest numbered byte",
-    /// which for this bit-reflected CRC is little-endian order.
+    /// The digest as it goes on the wire: the x**31 coefficient in bit 7 of the lowest numbered byte (13.1), which
+    /// for this bit-reflected CRC is little-endian order.
     #[must_use]
     pub fn finish(&self) -> [u8; DIGEST_BYTES] {
         (self.0.finalize() as u32).to_le_bytes()

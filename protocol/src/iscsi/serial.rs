@@ -68,8 +68,8 @@ serial_number! {
 }
 
 impl CmdSn {
-    /// True if a non-immediate command with this number may be executed: "the target MUST silently ignore any
-    /// non-immediate command outside of this range" of ExpCmdSN to MaxCmdSN inclusive (RFC 7143 4.2.2.1).
+    /// True if a non-immediate command with this number may be executed: it is one from ExpCmdSN to MaxCmdSN
+    /// inclusive. A target "MUST silently ignore any non-immediate command outside of this range" (RFC 7143 4.2.2.1).
     /// The window is closed where MaxCmdSN is ExpCmdSN - 1.
     #[must_use]
     pub const fn is_in_window(self, exp_cmd_sn: Self, max_cmd_sn: Self) -> bool {

@@ -79,7 +79,7 @@ pub fn decode(text: &[u8]) -> Result<Vec<(&str, &str)>, TextError> {
     Ok(pairs)
 }
 
-/// "A key-name is whatever precedes the first "=" in the key=value pair. A value is whatever follows" (6.1).
+/// The key is what precedes the first "=", the value is all that follows it (6.1).
 fn decode_pair(pair: &[u8], at: usize) -> Result<(&str, &str), TextError> {
     let pair = core::str::from_utf8(pair).map_err(|_| TextError::NotUtf8(at))?;
     let (key, value) = pair.split_once('=').ok_or(TextError::NoEqualSign(at))?;
