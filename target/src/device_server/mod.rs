@@ -4,12 +4,14 @@
 //! touches blocks is checked and decoded ([`medium`]) and goes through the controller's door, where the command's
 //! journey continues; [`limits`] bounds how much one command may ask for.
 
+#[cfg(test)]
+mod decode_tests;
 mod describe;
+#[cfg(test)]
+mod execute_tests;
 pub mod limits;
 mod medium;
 mod table;
-#[cfg(test)]
-mod tests;
 
 use bytes::Bytes;
 use controller::command::{Admission, Command, LunIndex, NexusId, Outcome, TaskTag};
