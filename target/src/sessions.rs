@@ -3,7 +3,6 @@
 //! A nexus id names its place in the table in its low bits, so that an outcome finds its session without a
 //! search; the rest counts, so that no id is used twice.
 
-use core::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -11,6 +10,7 @@ use controller::command::{NexusId, Outcome, TaskTag};
 use parking_lot::RwLock;
 use protocol::iscsi::Isid;
 
+use crate::run::cork::{self, Due, Flush};
 use crate::session::link::Link;
 use crate::session::tasks::Claim;
 
@@ -95,41 +95,19 @@ pub struct Sessions {
     discoveries: AtomicU16,
 }
 
-thread_local! {
-    /// While a thread gathers: the connections it has to flush at the end.
-    static GATHERED: RefCell<Option<Vec<Arc<Link>>>> = const { RefCell::new(None) };
-}
-
 impl Sessions {
-    /// Turns an outcome into PDUs on the nexus's connection and sends them, unless that connection is gathering
-    /// a batch. From any thread.
+    /// Turns an outcome into PDUs on the nexus's connection and sends them, with the batch that is open on this
+    /// thread or connection, if one is. From any thread.
     pub fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome) {
         let Some(link) = self.link(nexus) else {
             return;
         };
-        let gathering = GATHERED.with_borrow(Option::is_some);
-        let claims = link.on_outcome(tag, outcome, !gathering);
-        if gathering {
-            GATHERED.with_borrow_mut(|links| {
-                if let Some(links) = links
-                    && !links.iter().any(|known| Arc::ptr_eq(known, &link))
-                {
-                    links.push(link);
-                }
-            });
+        let claims = link.on_outcome(tag, outcome);
+        let output: Arc<dyn Flush> = link;
+        if !cork::flush_at_end(&output, Due::AtEnd) {
+            output.flush();
         }
         self.release(&claims);
-    }
-
-    /// Runs `act` and sends what it answered only then, with one write per connection: for whoever completes many
-    /// commands at once. Must not be nested.
-    pub fn gather<R>(&self, act: impl FnOnce() -> R) -> R {
-        GATHERED.set(Some(Vec::new()));
-        let result = act();
-        for link in GATHERED.take().unwrap_or_default() {
-            link.flush();
-        }
-        result
     }
 
     /// Every session, for status.

@@ -18,6 +18,8 @@ use crate::run::{Appliance, StartError, Stopped};
 
 /// How often changes are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The controllers are given this long to meet before their state is told for the first time.
+const MEET_WITHIN: Duration = Duration::from_secs(1);
 /// Different lines whose repetitions are counted at most; with more of them counting begins anew.
 const COUNTED_LINES_MAX: usize = 1024;
 
@@ -52,13 +54,12 @@ pub(super) fn run(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
     let (ended, end) = mpsc::channel::<()>();
     let watcher = thread::Builder::new().name("changes".to_owned()).spawn(move || {
         let mut changes = Changes::default();
-        loop {
+        let mut wait = MEET_WITHIN;
+        while end.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
             for line in changes.of(&status()) {
                 tracing::info!("{line}");
             }
-            if end.recv_timeout(LOOK_EVERY) != Err(RecvTimeoutError::Timeout) {
-                return;
-            }
+            wait = LOOK_EVERY;
         }
     })?;
     let stopped = appliance.run_until_signal()?;

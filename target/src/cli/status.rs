@@ -9,6 +9,9 @@ use super::control::{self, AskError};
 use super::table::{self, row};
 use crate::config::{Config, Lun, in_units};
 
+/// LUNs named in one line at most.
+const TITLES_MAX: usize = 4;
+
 /// Both controllers as far as they could be asked, and what is wrong.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(super) struct Overview {
@@ -146,11 +149,38 @@ fn problems(config: &Config, controllers: &[View; 2]) -> Vec<String> {
     if controllers.iter().all(|view| view.status.is_none()) {
         return unreachable(controllers);
     }
-    let mut problems = interlink_problems(config, controllers);
+    let mut findings = Findings::default();
     for lun in &config.luns {
-        lun_problems(lun, controllers, &mut problems);
+        lun_findings(lun, controllers, &mut findings);
     }
+    let mut problems = interlink_problems(config, controllers);
+    problems.extend(findings.lines());
     problems
+}
+
+/// What is wrong with LUNs: each text once, with every LUN it is true of, so that a hundred LUNs still fit a screen.
+#[derive(Default)]
+struct Findings(Vec<(String, Vec<String>)>);
+
+impl Findings {
+    /// Notes that `text`, the end of a sentence, is true of a LUN.
+    fn note(&mut self, lun: &Lun, text: String) {
+        let title = format!("LUN {} {}", lun.number, lun.name);
+        match self.0.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, titles)) => titles.push(title),
+            None => self.0.push((text, vec![title])),
+        }
+    }
+
+    fn lines(self) -> impl Iterator<Item = String> {
+        self.0.into_iter().map(|(text, titles)| {
+            let named = titles.get(..TITLES_MAX).unwrap_or(&titles).join(", ");
+            match titles.len().saturating_sub(TITLES_MAX) {
+                0 => format!("{named}{text}"),
+                more => format!("{named} and {more} more{text}"),
+            }
+        })
+    }
 }
 
 /// Neither controller could be asked.
@@ -204,59 +234,65 @@ fn interlink_problems(config: &Config, controllers: &[View; 2]) -> Vec<String> {
     }
 }
 
-fn lun_problems(lun: &Lun, controllers: &[View; 2], problems: &mut Vec<String>) {
-    let title = format!("LUN {} {}", lun.number, lun.name);
-    let known: Vec<(&str, &LunStatus)> =
-        controllers.iter().filter_map(|view| Some((view.name.as_str(), find(view, lun)?))).collect();
+fn lun_findings(lun: &Lun, controllers: &[View; 2], findings: &mut Findings) {
+    let known: Vec<(&View, &LunStatus)> =
+        controllers.iter().filter_map(|view| Some((view, find(view, lun)?))).collect();
     for view in controllers.iter().filter(|view| view.status.is_some() && find(view, lun).is_none()) {
-        problems.push(format!(
-            "{title} is in the file, but {} was started without it. Start {0} again to serve it.",
-            view.name
-        ));
+        let name = &view.name;
+        findings.note(
+            lun,
+            format!(": in the file, but {name} was started without it; start {name} again to serve it."),
+        );
     }
     if known.len() == 2 && known.iter().all(|(_, status)| status.role == Role::Main) {
-        problems.push(format!(
-            "{title}: both controllers call themselves main. Stop the hosts' writing, then one of the controllers, \
-             and keep both volumes."
-        ));
+        let text = ": both controllers call themselves main. Stop the hosts' writing, then one of the controllers, \
+                    and keep both volumes.";
+        findings.note(lun, text.to_owned());
     }
-    let before = problems.len();
-    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
-    for (name, status) in &known {
-        if let Some(reason) = &status.reason {
-            match reasons.iter_mut().find(|(text, _)| text == reason) {
-                Some((_, names)) => names.push(name),
-                None => reasons.push((reason, vec![name])),
-            }
-        }
+    let reasons = reasons(&known);
+    for (reason, names) in &reasons {
+        findings.note(lun, format!(" on {}: {reason}", names.join(" and ")));
     }
-    for (reason, names) in reasons {
-        problems.push(format!("{title} on {}: {reason}", names.join(" and ")));
-    }
-    if problems.len() > before {
+    if !reasons.is_empty() {
         return;
     }
     // Whatever is wrong without a reason still has to be said.
-    for (name, status) in known.iter().filter(|(_, status)| !status.serving) {
-        problems.push(format!("{title} is not served by {name}; its hosts should use the other controller."));
-        let _ = status;
+    let refusing: Vec<_> = known.iter().filter(|(_, status)| !status.serving).collect();
+    for (view, _) in &refusing {
+        findings
+            .note(lun, format!(": not served by {}; its hosts should use the other controller.", view.name));
     }
-    if let Some((_, status)) = known.first().filter(|_| problems.len() == before) {
-        problems.extend(pair_problem(status).map(|text| format!("{title} {text}")));
+    if refusing.is_empty()
+        && let Some(text) = known.first().and_then(|(_, status)| pair_finding(status))
+    {
+        findings.note(lun, text);
     }
 }
 
-fn pair_problem(status: &LunStatus) -> Option<String> {
+/// The reasons the controllers give, each with who gives it.
+fn reasons<'v>(known: &[(&'v View, &'v LunStatus)]) -> Vec<(&'v str, Vec<&'v str>)> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (view, status) in known {
+        let Some(reason) = status.reason.as_deref() else { continue };
+        match reasons.iter_mut().find(|(text, _)| *text == reason) {
+            Some((_, names)) => names.push(&view.name),
+            None => reasons.push((reason, vec![&view.name])),
+        }
+    }
+    reasons
+}
+
+fn pair_finding(status: &LunStatus) -> Option<String> {
     let main = &status.main;
     match status.status {
         PairStatus::Simplex | PairStatus::Duplex => None,
         PairStatus::Copy => Some(format!(
-            "is being copied: until it is done only the copy of {main} is complete. Leave {main} running; nothing \
+            ": being copied; until that is done only the copy of {main} is complete. Leave {main} running; nothing \
              else to do."
         )),
-        PairStatus::Split => Some("was split by a person: the two copies differ by intent.".to_owned()),
+        PairStatus::Split => Some(": split by a person; the two copies differ by intent.".to_owned()),
         PairStatus::Suspended => Some(format!(
-            "is suspended: new writes are on one copy only, {main}'s. Do not delete or move that volume; start the \
+            ": suspended; new writes are on one copy only, {main}'s. Do not delete or move that volume; start the \
              other controller or repair the interlink."
         )),
     }

@@ -93,7 +93,7 @@ LUN  NAME   SIZE   MAIN   PAIR       ON ALPHA  ON BETA
 
 ! beta is not in reach of alpha, and from here: it does not run on this machine. Start it on its machine with \
 `twinlun run --controller beta`; starting it is safe, it serves nothing before the two have met.
-! LUN 0 data0 is suspended: new writes are on one copy only, alpha's. Do not delete or move that volume; start \
+! LUN 0 data0: suspended; new writes are on one copy only, alpha's. Do not delete or move that volume; start \
 the other controller or repair the interlink.
 ";
     assert_eq!(screen([Ok(alpha), Err(AskError::NotRunning)]), (false, expected.to_owned()));
@@ -142,12 +142,12 @@ fn a_reason_of_both_controllers_is_told_once_and_each_others_apart() {
 #[test]
 fn nothing_that_is_wrong_goes_without_a_word() {
     let refusing = problems(|[_, beta]| beta.luns[0].serving = false);
-    assert_eq!(refusing, ["LUN 0 data0 is not served by beta; its hosts should use the other controller."]);
+    assert_eq!(refusing, ["LUN 0 data0: not served by beta; its hosts should use the other controller."]);
     let copying = problems(|both| both.iter_mut().for_each(|c| c.luns[0].status = PairStatus::Copy));
     assert_eq!(
         copying,
         [
-            "LUN 0 data0 is being copied: until it is done only the copy of alpha is complete. Leave alpha running; \
+            "LUN 0 data0: being copied; until that is done only the copy of alpha is complete. Leave alpha running; \
           nothing else to do."
         ]
     );
@@ -157,6 +157,33 @@ fn nothing_that_is_wrong_goes_without_a_word() {
     assert!(unknown[0].contains("beta was started without it"), "{unknown:?}");
     let apart = problems(|both| both.iter_mut().for_each(|c| c.interlink.up = false));
     assert!(apart[0].contains("127.0.0.1:3270, 127.0.0.1:3271"), "{apart:?}");
+}
+
+#[test]
+fn many_luns_with_one_trouble_are_told_in_one_line() {
+    let more: String = (1..9)
+        .map(|n| format!("[[lun]]\nnumber = {n}\nname = \"d{n}\"\nsize = 512\nmain = \"beta\"\n"))
+        .collect();
+    let config = config(&more);
+    let answers = healthy().map(|mut status| {
+        let lun = status.luns.remove(0);
+        status.luns = config
+            .luns
+            .iter()
+            .map(|l| LunStatus {
+                number: l.number,
+                name: l.name.clone(),
+                reason: Some("so.".to_owned()),
+                ..lun.clone()
+            })
+            .collect();
+        Ok(status)
+    });
+    let overview = Overview::from_answers(&config, answers);
+    assert_eq!(
+        overview.problems,
+        ["LUN 0 data0, LUN 1 d1, LUN 2 d2, LUN 3 d3 and 5 more on alpha and beta: so."]
+    );
 }
 
 #[test]

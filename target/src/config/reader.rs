@@ -232,7 +232,7 @@ fn nearest(name: &str, keys: &'static [Key]) -> Option<&'static str> {
     let name = plain(name);
     keys.iter()
         .map(|key| (distance(&name, key.name), key.name))
-        .filter(|(distance, known)| *distance <= known.chars().count().max(name.chars().count()) / 3)
+        .filter(|(distance, known)| *distance <= (known.len().max(name.len()) / 3).max(2))
         .min()
         .map(|(_, known)| known)
 }

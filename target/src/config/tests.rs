@@ -72,6 +72,14 @@ const WRONG: &[(&str, &str, &[&str])] = &[
         &["17:1: lun[0].write-cache: there is no such key; did you mean `write_cache`?"],
     ),
     (
+        "main =",
+        "mian =",
+        &[
+            "12:1: lun[0].main: is missing; add `main = \"alpha\"`",
+            "16:1: lun[0].mian: there is no such key; did you mean `main`?",
+        ],
+    ),
+    (
         "number = 0",
         "number = \"0\"",
         &[

@@ -27,6 +27,15 @@ pub(super) struct Bounds {
     pub(super) read_only: bool,
 }
 
+/// A command's data-out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct DataOut {
+    /// What came, at most what the CDB asks for.
+    pub(super) pieces: Data,
+    /// Bytes the initiator said it has, which may be more or less than the CDB asks for.
+    pub(super) announced: u64,
+}
+
 /// Data-out of a command that takes none.
 pub(super) fn no_data(_: &Cdb) -> u64 {
     0
@@ -41,15 +50,15 @@ pub(super) fn read(transfer: Transfer, lun: Bounds) -> Decoded {
 
 /// WRITE (6), (10), (12), (16) (SBC-3 5.30 to 5.35). If the initiator sent fewer blocks than the CDB names, those
 /// are written and the residual count tells it; a part of a block is refused.
-pub(super) fn write(transfer: Transfer, lun: Bounds, data: Data) -> Decoded {
+pub(super) fn write(transfer: Transfer, lun: Bounds, data: DataOut) -> Decoded {
     refuse_write_protected(lun)?;
     let asked = transfer_range(transfer, lun)?;
-    let sent = total(&data).min(asked.bytes());
+    let sent = total(&data.pieces).min(asked.bytes());
     if !sent.is_multiple_of(u64::from(BLOCK_BYTES)) {
         return Err(Sense::INVALID_FIELD_IN_INFORMATION_UNIT);
     }
     let range = BlockRange { start: asked.start, blocks: sent / u64::from(BLOCK_BYTES) };
-    let (data, _) = split(data, sent);
+    let (data, _) = split(data.pieces, sent);
     Ok((!range.is_empty()).then_some(Op::Write { range, data, fua: transfer.fua }))
 }
 
@@ -59,7 +68,7 @@ pub(super) fn write_data(transfer: Transfer) -> u64 {
 }
 
 /// COMPARE AND WRITE (SBC-3 5.3).
-pub(super) fn compare_and_write(cdb: &Cdb, lun: Bounds, data: Data) -> Decoded {
+pub(super) fn compare_and_write(cdb: &Cdb, lun: Bounds, data: DataOut) -> Decoded {
     let transfer = Transfer::of_compare_and_write(cdb);
     refuse_write_protected(lun)?;
     if transfer.protect != 0 || transfer.blocks > u32::from(COMPARE_AND_WRITE_BLOCKS_MAX) {
@@ -67,12 +76,11 @@ pub(super) fn compare_and_write(cdb: &Cdb, lun: Bounds, data: Data) -> Decoded {
     }
     let range = checked_range(transfer.lba, u64::from(transfer.blocks), lun)?;
     if range.is_empty() {
-        return Ok(None);
+        // Data for no blocks: a count that did not fit its byte, rather than nothing to do.
+        return if data.announced == 0 { Ok(None) } else { Err(Sense::INVALID_FIELD_IN_CDB) };
     }
-    if total(&data) < 2 * range.bytes() {
-        return Err(Sense::INVALID_FIELD_IN_INFORMATION_UNIT);
-    }
-    let (compare, rest) = split(data, range.bytes());
+    refuse_other_length(&data, 2 * range.bytes())?;
+    let (compare, rest) = split(data.pieces, range.bytes());
     let (write, _) = split(rest, range.bytes());
     Ok(Some(Op::CompareAndWrite { range, compare, write, fua: transfer.fua }))
 }
@@ -84,7 +92,7 @@ pub(super) fn compare_and_write_data(cdb: &Cdb) -> u64 {
 }
 
 /// WRITE SAME (10), (16) (SBC-3 5.41, 5.42).
-pub(super) fn write_same(asked: WriteSame, lun: Bounds, data: Data) -> Decoded {
+pub(super) fn write_same(asked: WriteSame, lun: Bounds, data: DataOut) -> Decoded {
     refuse_write_protected(lun)?;
     // VPD page B0h says WSNZ: zero is no length. VPD page B2h says there are no anchored blocks.
     if asked.protect != 0 || asked.anchor || asked.address_data || asked.blocks == 0 {
@@ -97,10 +105,8 @@ pub(super) fn write_same(asked: WriteSame, lun: Bounds, data: Data) -> Decoded {
     let block = if asked.no_data {
         Bytes::from_static(&[0; BLOCK_BYTES as usize])
     } else {
-        if total(&data) < u64::from(BLOCK_BYTES) {
-            return Err(Sense::INVALID_FIELD_IN_INFORMATION_UNIT);
-        }
-        join(split(data, u64::from(BLOCK_BYTES)).0)
+        refuse_other_length(&data, u64::from(BLOCK_BYTES))?;
+        join(data.pieces)
     };
     Ok(Some(Op::WriteSame { range, block, unmap: asked.unmap }))
 }
@@ -111,7 +117,7 @@ pub(super) fn write_same_data(asked: WriteSame) -> u64 {
 }
 
 /// UNMAP (SBC-3 5.28).
-pub(super) fn unmap(cdb: &Cdb, lun: Bounds, data: Data) -> Decoded {
+pub(super) fn unmap(cdb: &Cdb, lun: Bounds, data: DataOut) -> Decoded {
     let asked = Unmap::of(cdb);
     refuse_write_protected(lun)?;
     if asked.anchor {
@@ -120,10 +126,10 @@ pub(super) fn unmap(cdb: &Cdb, lun: Bounds, data: Data) -> Decoded {
     if asked.list_bytes == 0 {
         return Ok(None);
     }
-    if total(&data) < u64::from(asked.list_bytes) {
+    if total(&data.pieces) < u64::from(asked.list_bytes) {
         return Err(Sense::PARAMETER_LIST_LENGTH_ERROR);
     }
-    let descriptors = provisioning::unmap_descriptors(&join(data))?;
+    let descriptors = provisioning::unmap_descriptors(&join(data.pieces))?;
     let ranges = unmap_ranges(&descriptors, lun)?;
     Ok((!ranges.is_empty()).then_some(Op::Unmap { ranges }))
 }
@@ -188,6 +194,15 @@ fn checked_range(lba: u64, blocks: u64, lun: Bounds) -> Result<BlockRange, Sense
 
 fn refuse_write_protected(lun: Bounds) -> Result<(), Sense> {
     if lun.read_only { Err(Sense::WRITE_PROTECTED) } else { Ok(()) }
+}
+
+/// Refuses data-out that is longer or shorter than the CDB means: a part of it makes no sense by itself.
+fn refuse_other_length(data: &DataOut, bytes: u64) -> Result<(), Sense> {
+    if data.announced == bytes && total(&data.pieces) == bytes {
+        Ok(())
+    } else {
+        Err(Sense::INVALID_FIELD_IN_INFORMATION_UNIT)
+    }
 }
 
 fn block_bytes(blocks: u32) -> u64 {

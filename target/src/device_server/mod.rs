@@ -25,7 +25,7 @@ use protocol::scsi::report_luns::{self, ReportLuns};
 use protocol::scsi::sense::Sense;
 
 use self::describe::cut;
-use self::medium::Bounds;
+use self::medium::{Bounds, DataOut};
 use self::table::{Row, Run};
 
 /// A SCSI command as the session layer hands it over: complete, with its data.
@@ -41,6 +41,9 @@ pub struct Request {
     pub cdb: [u8; 16],
     /// The data-out buffer as far as the initiator sent it: at most what [`data_out_bytes`] asked for.
     pub data: Vec<Bytes>,
+    /// Bytes of data-out the initiator announced: the Expected Data Transfer Length of a PDU with the W bit
+    /// (RFC 7143 11.3.4), else zero.
+    pub announced: u32,
     /// When the command PDU arrived.
     pub received: Time,
 }
@@ -89,7 +92,7 @@ fn run<W: World>(
     row: &'static Row,
     request: Request,
 ) -> Option<Outcome> {
-    let Request { nexus, tag, cdb, data, received, .. } = request;
+    let Request { nexus, tag, cdb, data, announced, received, .. } = request;
     match row.run {
         Run::Describe(admission, answer) => Some(match controller.admit(lun, nexus, admission) {
             Ok(view) => outcome(answer(&cdb, &view)),
@@ -100,7 +103,7 @@ fn run<W: World>(
                 return Some(Outcome::Check(Sense::LUN_NOT_SUPPORTED));
             };
             let bounds = Bounds { blocks, read_only };
-            match decode(&cdb, bounds, data) {
+            match decode(&cdb, bounds, DataOut { pieces: data, announced: u64::from(announced) }) {
                 Ok(Some(op)) => {
                     controller.command(Command { lun, nexus, tag, op, received });
                     None

@@ -1,7 +1,6 @@
 //! Every command there is, one row each, and nothing about a command stands anywhere else.
 
 use controller::command::Admission::{self, Always, Attention, Ready};
-use controller::command::Data;
 use controller::unit::LunView;
 use protocol::scsi::cdb::{Cdb, Transfer, opcode, service_action};
 use protocol::scsi::operation_codes::Supported;
@@ -9,7 +8,7 @@ use protocol::scsi::provisioning::WriteSame;
 use protocol::scsi::sense::Sense;
 
 use super::describe::{self, Answer};
-use super::medium::{self, Bounds, Decoded, no_data};
+use super::medium::{self, Bounds, DataOut, Decoded, no_data};
 use Run::{Describe, Medium, ReportLuns, RequestSense};
 
 /// One command.
@@ -35,7 +34,7 @@ pub(super) enum Run {
     /// Answered by the device server from the LUN's view, once admitted.
     Describe(Admission, fn(&Cdb, &LunView) -> Answer),
     /// Decoded here, done by the controller.
-    Medium(fn(&Cdb, Bounds, Data) -> Decoded),
+    Medium(fn(&Cdb, Bounds, DataOut) -> Decoded),
     /// Answered with the sense that admission gives.
     RequestSense,
     /// Answered for all LUNs alike.

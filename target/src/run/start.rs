@@ -17,6 +17,7 @@ use controller::volume::superblock::VolumeFound;
 use controller::world::VolumeIndex;
 
 use super::alarm::{self, Alarm};
+use super::cork::Batch;
 use super::interlink::Interlink;
 use super::link::LinkTable;
 use super::workers::Workers;
@@ -71,7 +72,10 @@ impl Shared<'_> {
             Controller::new(world, plan, restored)
         });
         let control = Workers::start_control(&config.controller(side).name).map_err(StartError::Threads)?;
-        controller.start();
+        {
+            let _batch = Batch::begin();
+            controller.start();
+        }
         self.run(side, sockets, &control, &controller, surroundings);
         let control_socket = config.control_socket(side);
         Ok(Running { _control: control, controller, control_socket, _lock: lock })

@@ -6,7 +6,43 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use controller::command::{Command, LunIndex, NexusId, Op, TaskTag};
+use controller::status::PairStatus;
+use controller::volume::superblock::TAIL_BYTES;
+use controller::world::World;
+use protocol::block::BlockRange;
+
 use super::*;
+
+/// A state that should come at once has come by then, on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Looks until what is looked for is there.
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+fn all_duplex(appliances: &[&Appliance]) -> bool {
+    let statuses = appliances.iter().flat_map(|appliance| appliance.status());
+    let luns: Vec<_> = statuses.flat_map(|status| status.luns).collect();
+    luns.iter().all(|lun| lun.serving && lun.status == PairStatus::Duplex)
+}
+
+fn wait_until_joined(appliances: &[&Appliance]) {
+    let begun = Instant::now();
+    while !all_duplex(appliances) {
+        let statuses = || appliances.iter().map(|appliance| appliance.status()).collect::<Vec<_>>();
+        assert!(begun.elapsed() < PATIENCE, "the controllers did not join: {:#?}", statuses());
+        std::thread::yield_now();
+    }
+}
 
 /// Addresses nobody listens on.
 fn free_addresses() -> [String; 4] {
@@ -83,4 +119,73 @@ fn an_address_in_use_is_named() {
     let _other = TcpListener::bind(portal).unwrap();
     let error = Appliance::start_with_workers(&config, &[Side::First], 1).err().unwrap();
     assert!(error.to_string().contains(&portal.to_string()), "{error}");
+}
+
+#[test]
+fn two_controllers_in_two_processes_worth_of_threads_join_and_mirror_what_either_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    let alpha = Appliance::start_with_workers(&config, &[Side::First], 2).unwrap();
+    let beta = Appliance::start_with_workers(&config, &[Side::Second], 3).unwrap();
+    wait_until_joined(&[&alpha, &beta]);
+    for (number, appliance) in [&alpha, &beta].into_iter().enumerate() {
+        let controller = &appliance.controllers[0].controller;
+        let command = |tag: u32, start, byte: u8| Command {
+            lun: LunIndex(0),
+            nexus: NexusId(7),
+            tag: TaskTag(tag),
+            op: Op::Write {
+                range: BlockRange::new(start, 16).unwrap(),
+                data: vec![bytes::Bytes::from(vec![byte; 8192])],
+                fua: false,
+            },
+            received: controller.world().now(),
+        };
+        let _batch = cork::Batch::begin();
+        for tag in 0..100_u32 {
+            let start = 16 * (2 * u64::from(tag) + number as u64);
+            controller.command(command(tag, start, tag as u8 + 100 * number as u8));
+        }
+    }
+    wait_for("the writes did not end", || {
+        let statuses = [alpha.status(), beta.status()].concat();
+        statuses.iter().all(|status| status.luns[0].commands == 0).then_some(())
+    });
+    assert_eq!((alpha.stop(), beta.stop()), (Stopped::Clean, Stopped::Clean));
+    let copies = [Side::First, Side::Second].map(|side| {
+        let mut volume = std::fs::read(config.volume_path(&config.luns[0], side).unwrap()).unwrap();
+        volume.truncate(volume.len() - TAIL_BYTES as usize);
+        volume
+    });
+    assert!(copies[0] == copies[1], "the copies differ");
+    let expected = |block: usize| (block / 16 / 2 + 100 * (block / 16 % 2)) as u8;
+    assert!((0..200 * 16).all(|block| copies[0][block * 512] == expected(block)));
+}
+
+#[test]
+fn controllers_that_ended_cleanly_join_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    let mut identity = None;
+    for _ in 0..3 {
+        let appliance = Appliance::start_with_workers(&config, &[Side::First, Side::Second], 2).unwrap();
+        wait_until_joined(&[&appliance]);
+        let status = appliance.status();
+        let now = (status[0].appliance.clone(), status[0].luns[0].naa.clone());
+        assert_eq!(*identity.get_or_insert_with(|| now.clone()), now);
+        assert_eq!(appliance.stop(), Stopped::Clean);
+    }
+}
+
+#[test]
+fn a_controller_whose_peer_ends_meets_it_again_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    let alpha = Appliance::start_with_workers(&config, &[Side::First], 1).unwrap();
+    for _ in 0..2 {
+        let beta = Appliance::start_with_workers(&config, &[Side::Second], 1).unwrap();
+        wait_until_joined(&[&alpha, &beta]);
+        assert_eq!(beta.stop(), Stopped::Clean);
+        wait_for("alpha did not miss beta", || (!alpha.status()[0].interlink.up).then_some(()));
+    }
 }

@@ -437,6 +437,7 @@ impl FullFeature {
                 lun: task.lun,
                 cdb: task.cdb,
                 data: task.gather.take(),
+                announced: if task.writes { task.expected } else { 0 },
                 received: task.received,
             };
             return (Some(Work::Execute(request)), !self.turn.is_empty());

@@ -28,6 +28,7 @@ use super::task_management::{Reach, reach};
 use super::tasks::Claim;
 use crate::connection::{Closed, Transport};
 use crate::frontend::FrontendConfig;
+use crate::run::cork::{Batch, Flush};
 use crate::sessions::{Identity, Sessions};
 
 /// How long a login may take.
@@ -110,7 +111,10 @@ impl Line {
             core::mem::swap(input, &mut self.kept);
         }
         self.link.begin_batch();
+        let batch = Batch::begin();
         let result = self.run_batch(input, backend, now);
+        // First the peer and the own disk, then the host, with what they answered at once.
+        drop(batch);
         self.link.end_batch();
         if self.stalled {
             self.kept = input.split();
@@ -123,10 +127,12 @@ impl Line {
         self.link.on_writable();
         let now = backend.now();
         self.link.begin_batch();
+        let batch = Batch::begin();
         let step = self.link.next_work();
         self.run_work(step, backend);
         let mut input = core::mem::take(&mut self.kept);
         let result = self.run_batch(&mut input, backend, now);
+        drop(batch);
         self.link.end_batch();
         self.kept = input;
         result
@@ -188,7 +194,7 @@ impl Line {
             Work::Execute(request) => {
                 let tag = request.tag;
                 if let Some(outcome) = backend.execute(request) {
-                    let claims = self.link.on_outcome(tag, outcome, false);
+                    let claims = self.link.on_outcome(tag, outcome);
                     self.sessions.release(&claims);
                 }
             }

@@ -15,6 +15,7 @@ use super::full_feature::{FullFeature, Received, Work};
 use super::output::{OUTPUT_BYTES_MAX, Output};
 use super::tasks::Claim;
 use crate::connection::Transport;
+use crate::run::cork::Flush;
 
 /// Output of a batch that is written before the batch ends, in bytes.
 const BATCH_OUTPUT_BYTES: usize = 512 * 1024;
@@ -135,14 +136,6 @@ impl Link {
         self.write(self.shared.lock());
     }
 
-    /// Writes unless a batch is being gathered.
-    pub fn flush(&self) {
-        let shared = self.shared.lock();
-        if !shared.gathering {
-            self.write(shared);
-        }
-    }
-
     /// The transport takes bytes again.
     pub fn on_writable(&self) {
         let mut shared = self.shared.lock();
@@ -203,19 +196,11 @@ impl Link {
         Step { work, more, plenty: shared.queue.bytes() > BATCH_OUTPUT_BYTES }
     }
 
-    /// Hands an outcome to the session and writes the answer unless a batch is being gathered.
-    pub fn on_outcome(&self, tag: TaskTag, outcome: Outcome, write: bool) -> Vec<Claim> {
-        let mut guard = self.shared.lock();
-        let shared = &mut *guard;
-        let claims = shared
-            .session
-            .as_mut()
-            .map(|session| session.on_outcome(tag, outcome, &mut shared.queue))
-            .unwrap_or_default();
-        if write && !shared.gathering {
-            self.write(guard);
-        }
-        claims
+    /// Hands an outcome to the session; the answer waits for [`Flush::flush`] or the end of the batch.
+    pub fn on_outcome(&self, tag: TaskTag, outcome: Outcome) -> Vec<Claim> {
+        let shared = &mut *self.shared.lock();
+        let session = shared.session.as_mut();
+        session.map(|session| session.on_outcome(tag, outcome, &mut shared.queue)).unwrap_or_default()
     }
 
     /// Does something with the session, if there is one.
@@ -271,6 +256,16 @@ impl Link {
             self.transport.shutdown();
         } else if resume {
             self.transport.want_writable();
+        }
+    }
+}
+
+impl Flush for Link {
+    /// Writes unless a batch is being gathered.
+    fn flush(&self) {
+        let shared = self.shared.lock();
+        if !shared.gathering {
+            self.write(shared);
         }
     }
 }

@@ -70,6 +70,9 @@ struct Arguments {
     /// Pairs of runs with --versus
     #[arg(long, default_value_t = 7)]
     pairs: usize,
+    /// With --versus: print one row of a Markdown table with this title
+    #[arg(long, value_name = "TITLE")]
+    row: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -199,35 +202,87 @@ fn versus(arguments: &Arguments, second: &Url) -> Result<(), Error> {
     for _ in 0..arguments.pairs.max(1) {
         let a = run(arguments, &arguments.url, arguments.pid)?;
         let b = run(arguments, second, arguments.versus_pid)?;
-        if !arguments.json {
+        if !arguments.json && arguments.row.is_none() {
             println!("A {}\nB {}", a.line(), b.line());
         }
         pairs.push((a, b));
     }
-    let ratio = |of: &dyn Fn(&Run) -> f64| median(pairs.iter().map(|(a, b)| of(a) / of(b)));
-    let cpu = |run: &Run| run.target_cpu.unwrap_or(f64::NAN);
-    let (iops, p50, p99) = (ratio(&|run| run.iops), ratio(&|run| run.p50), ratio(&|run| run.p99));
-    let target_cpu = ratio(&cpu);
-    if arguments.json {
-        let of = |which: &dyn Fn(&(Run, Run)) -> Run| {
-            let runs: Vec<Run> = pairs.iter().map(which).collect();
-            let median_of = |of: &dyn Fn(&Run) -> f64| median(runs.iter().map(of));
-            json!({
-                "iops": median_of(&|run| run.iops).round(), "p50_us": median_of(&|run| run.p50),
-                "p99_us": median_of(&|run| run.p99), "target_cpu_us": median_of(&cpu),
-                "own_cpu_us": median_of(&|run| run.own_cpu),
-            })
-        };
-        let (a, b) = (of(&|pair| pair.0), of(&|pair| pair.1));
-        let ratios = json!({ "iops": iops, "p50": p50, "p99": p99, "target_cpu": target_cpu });
-        println!("{}", json!({ "pairs": pairs.len(), "a": a, "b": b, "ratio": ratios }));
-    } else {
-        println!(
-            "median of {} pairs, A / B: IOPS {iops:.2}, p50 {p50:.2}, p99 {p99:.2}, target CPU {target_cpu:.2}",
-            pairs.len()
-        );
+    let comparison = Comparison::of(&pairs);
+    match &arguments.row {
+        Some(title) => println!("{}", comparison.row(title)),
+        None if arguments.json => println!("{}", comparison.json()),
+        None => println!("{}", comparison.line()),
     }
     Ok(())
+}
+
+/// The medians over all pairs: of each target alone, and of the ratios within a pair.
+struct Comparison {
+    pairs: usize,
+    a: Run,
+    b: Run,
+    iops: f64,
+    p50: f64,
+    p99: f64,
+    target_cpu: f64,
+}
+
+impl Comparison {
+    fn of(pairs: &[(Run, Run)]) -> Self {
+        let cpu = |run: &Run| run.target_cpu.unwrap_or(f64::NAN);
+        let ratio = |of: &dyn Fn(&Run) -> f64| median(pairs.iter().map(|(a, b)| of(a) / of(b)));
+        let alone = |runs: Vec<&Run>| {
+            let of = |of: &dyn Fn(&Run) -> f64| median(runs.iter().map(|run| of(run)));
+            Run {
+                commands: runs.iter().map(|run| run.commands).sum(),
+                refused: runs.iter().map(|run| run.refused).sum(),
+                iops: of(&|run| run.iops),
+                p50: of(&|run| run.p50),
+                p99: of(&|run| run.p99),
+                own_cpu: of(&|run| run.own_cpu),
+                target_cpu: Some(of(&cpu)),
+            }
+        };
+        Self {
+            pairs: pairs.len(),
+            a: alone(pairs.iter().map(|(a, _)| a).collect()),
+            b: alone(pairs.iter().map(|(_, b)| b).collect()),
+            iops: ratio(&|run| run.iops),
+            p50: ratio(&|run| run.p50),
+            p99: ratio(&|run| run.p99),
+            target_cpu: ratio(&cpu),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let ratios =
+            json!({ "iops": self.iops, "p50": self.p50, "p99": self.p99, "target_cpu": self.target_cpu });
+        json!({ "pairs": self.pairs, "a": self.a.json(), "b": self.b.json(), "ratio": ratios })
+    }
+
+    fn line(&self) -> String {
+        let Self { pairs, iops, p50, p99, target_cpu, .. } = self;
+        format!(
+            "median of {pairs} pairs, A / B: IOPS {iops:.2}, p50 {p50:.2}, p99 {p99:.2}, target CPU {target_cpu:.2}"
+        )
+    }
+
+    fn row(&self, title: &str) -> String {
+        let (a, b) = (&self.a, &self.b);
+        let cpu = |run: &Run| run.target_cpu.map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.2}"));
+        format!(
+            "| {title} | {:.0} | {:.0} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0} | {} | {} |",
+            a.iops,
+            b.iops,
+            self.iops,
+            a.p50,
+            b.p50,
+            a.p99,
+            b.p99,
+            cpu(a),
+            cpu(b)
+        )
+    }
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
