@@ -1,7 +1,7 @@
 //! Tests of starting and ending controllers in this process.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -188,4 +188,38 @@ fn a_controller_whose_peer_ends_meets_it_again_when_it_is_back() {
         assert_eq!(beta.stop(), Stopped::Clean);
         wait_for("alpha did not miss beta", || (!alpha.status()[0].interlink.up).then_some(()));
     }
+}
+
+#[test]
+fn a_stranger_on_the_interlink_is_shown_the_door_and_disturbs_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    let appliance = Appliance::start_with_workers(&config, &[Side::First, Side::Second], 1).unwrap();
+    wait_until_joined(&[&appliance]);
+    let incarnations = |appliance: &Appliance| {
+        appliance
+            .status()
+            .into_iter()
+            .map(|status| (status.incarnation, status.interlink))
+            .collect::<Vec<_>>()
+    };
+    let before = incarnations(&appliance);
+    let mut announcement = [0; 48];
+    announcement[..4].copy_from_slice(b"TWLI");
+    announcement[12..16].copy_from_slice(&u32::MAX.to_be_bytes());
+    let ping = protocol::interlink::Message::Ping(1).encode(0, Default::default(), &[]);
+    let silence = [0; 0];
+    let says: [&[u8]; 5] =
+        [b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", &announcement, &ping, &[0; 48], &silence];
+    for said in says {
+        let mut stranger = TcpStream::connect(config.controllers[1].interlink[0]).unwrap();
+        stranger.write_all(said).unwrap();
+        // Whether by its end or by a reset: the connection is closed.
+        let mut heard = Vec::new();
+        let _closed = stranger.read_to_end(&mut heard);
+        assert!(heard.is_empty());
+    }
+    wait_until_joined(&[&appliance]);
+    assert_eq!(incarnations(&appliance), before);
+    assert_eq!(appliance.stop(), Stopped::Clean);
 }
