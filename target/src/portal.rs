@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -16,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::connection::{Closed, Connection, Transport};
 use crate::frontend::Frontend;
+use crate::sessions::Sessions;
 
 /// What one read takes at most, in bytes.
 const INPUT_BYTES: usize = 256 * 1024;
@@ -25,6 +27,9 @@ const INPUT_ROOM_BYTES: usize = 64 * 1024;
 
 /// Connections waiting to be accepted at most.
 const BACKLOG: i32 = 1024;
+
+/// Connections of one controller at most, before and after their login.
+pub const CONNECTIONS_MAX: usize = 1024;
 
 /// How often a connection looks at the clock.
 const TICK: Duration = Duration::from_secs(1);
@@ -70,6 +75,9 @@ impl Transport for TcpTransport {
 
 /// Serves one connection until it ends.
 pub async fn serve_connection<W: World>(frontend: Arc<Frontend<W>>, socket: TcpStream) {
+    let Some(_place) = Place::take(&frontend.sessions) else {
+        return tracing::warn!("a connection is refused: {CONNECTIONS_MAX} are open already");
+    };
     if let Err(error) = prepare(&socket) {
         tracing::debug!(%error, "a connection ended before it began");
         return;
@@ -80,6 +88,23 @@ pub async fn serve_connection<W: World>(frontend: Arc<Frontend<W>>, socket: TcpS
     let ended = drive(&frontend, &mut connection, reader, &transport).await;
     tracing::debug!(?ended, "a connection ended");
     connection.closed();
+}
+
+/// One of [`CONNECTIONS_MAX`].
+struct Place<'a>(&'a Sessions);
+
+impl<'a> Place<'a> {
+    fn take(sessions: &'a Sessions) -> Option<Self> {
+        let open = sessions.connections.fetch_add(1, Ordering::Relaxed);
+        let place = Self(sessions);
+        (open < CONNECTIONS_MAX).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn prepare(socket: &TcpStream) -> io::Result<()> {
@@ -112,18 +137,19 @@ async fn drive<W: World>(
             input.reserve(INPUT_BYTES);
         }
         tokio::select! {
+            // Output first: a host that keeps sending must not keep its answers from leaving.
             biased;
-            read = reader.read_buf(&mut input), if connection.wants_input() => {
-                if read? == 0 {
-                    return Ok(());
-                }
-                connection.receive(&mut input)?;
-            }
             () = transport.writable.notified(), if !blocked => blocked = true,
             writable = transport.half.writable(), if blocked => {
                 writable?;
                 blocked = false;
                 connection.on_writable()?;
+            }
+            read = reader.read_buf(&mut input), if connection.wants_input() => {
+                if read? == 0 {
+                    return Ok(());
+                }
+                connection.receive(&mut input)?;
             }
             _ = ticks.tick() => connection.on_tick(frontend.controller.world().now())?,
         }

@@ -4,7 +4,7 @@
 //! search; the rest counts, so that no id is used twice.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
 use controller::command::{NexusId, Outcome, TaskTag};
 use parking_lot::RwLock;
@@ -93,6 +93,8 @@ const fn place_of(nexus: NexusId) -> usize {
 pub struct Sessions {
     table: RwLock<Table>,
     discoveries: AtomicU16,
+    /// Connections open, logged in or not.
+    pub(crate) connections: AtomicUsize,
 }
 
 impl Sessions {

@@ -65,9 +65,9 @@ fn residual(task: &Task, present: u64) -> Residual {
 /// Sends `length` bytes of `data` with GOOD in the last PDU.
 fn send_data(sender: &mut Sender<'_>, task: &Task, data: Vec<Bytes>, length: u32, residual: Residual) {
     let mut pieces = Pieces::new(data);
-    let (mut offset, mut data_sn, mut burst_left) = (0, 0, sender.parameters.max_burst);
+    let (mut offset, mut data_sn, mut burst_left) = (0, 0, sender.parameters.agreed.max_burst_length);
     while offset < length {
-        let part = (length - offset).min(sender.parameters.send_segment).min(burst_left);
+        let part = (length - offset).min(sender.parameters.send_segment()).min(burst_left);
         let last = offset + part == length;
         burst_left -= part;
         let header = DataIn {
@@ -85,11 +85,11 @@ fn send_data(sender: &mut Sender<'_>, task: &Task, data: Vec<Bytes>, length: u32
             data_sn,
             buffer_offset: offset,
         };
-        sender.output.pdu_with(&header.encode(), &mut pieces, part as usize, sender.parameters.digests);
+        sender.output.pdu_with(&header.encode(), &mut pieces, part as usize, sender.parameters.digests());
         offset += part;
         data_sn += 1;
         if burst_left == 0 {
-            burst_left = sender.parameters.max_burst;
+            burst_left = sender.parameters.agreed.max_burst_length;
         }
     }
 }
@@ -108,7 +108,7 @@ fn respond(sender: &mut Sender<'_>, task: &Task, status: Status, sense: Option<S
         exp_data_sn: task.gather.solicitations(),
         ..ScsiResponse::default()
     };
-    sender.output.pdu(&header.encode(), &segment, sender.parameters.digests);
+    sender.output.pdu(&header.encode(), &segment, sender.parameters.digests());
 }
 
 /// Fixed format as long as the information fits it (D_SENSE is 0 in the Control mode page).

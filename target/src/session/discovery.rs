@@ -1,11 +1,11 @@
 //! Text Requests in full feature phase (RFC 7143 11.10, appendix C): SendTargets, and what little else may be
 //! said there.
 
-use protocol::iscsi::{RESERVED_TAG, TextRequest};
+use protocol::iscsi::keys::{Key, Stage};
+use protocol::iscsi::negotiation::{self, Answer};
+use protocol::iscsi::{RESERVED_TAG, TextRequest, text};
 
-use super::negotiation::{self, Answer};
-use super::parameters::Parameters;
-use super::text;
+use super::parameters::{Parameters, WISHES};
 use crate::frontend::FrontendConfig;
 
 /// Text of one exchange, over all requests joined by the C bit, at most, in bytes.
@@ -74,7 +74,7 @@ impl TextExchange {
             let asked = core::mem::take(&mut self.asked);
             self.rest = answer(&asked, directory, parameters)?;
         }
-        Ok(self.next_part(request.final_bit, parameters.send_segment as usize, fresh_tag))
+        Ok(self.next_part(request.final_bit, parameters.send_segment() as usize, fresh_tag))
     }
 
     fn next_part(&mut self, wanted_final: bool, most: usize, fresh_tag: u32) -> Part {
@@ -97,19 +97,17 @@ fn answer(
     parameters: &mut Parameters,
 ) -> Result<Vec<u8>, TextError> {
     let mut reply = Vec::new();
-    for pair in text::pairs(asked).map_err(|_| TextError::Malformed)? {
-        match pair.key {
-            "SendTargets" => send_targets(pair.value, directory, parameters.discovery, &mut reply),
-            "MaxRecvDataSegmentLength" | "InitiatorAlias" => {
-                if negotiation::negotiate(parameters, pair.key, pair.value) == Answer::Error {
-                    return Err(TextError::Malformed);
+    for (key, value) in text::decode(asked).map_err(|_| TextError::Malformed)? {
+        let answer = negotiation::answer(&mut parameters.agreed, &WISHES, Stage::FullFeature, key, value);
+        match answer.map_err(|_| TextError::Malformed)? {
+            Answer::ByCaller(Key::SendTargets) => {
+                send_targets(value, directory, parameters.discovery, &mut reply);
+            }
+            answer => {
+                if let Some(value) = answer.value() {
+                    text::push_pair(&mut reply, key, &value);
                 }
             }
-            // 13: every other key is "LO" (login only) or "IO"; saying it here is a protocol error.
-            key if negotiation::is_operational(key) || key == "AuthMethod" => {
-                return Err(TextError::Malformed);
-            }
-            key => text::put(&mut reply, key, "NotUnderstood"),
         }
     }
     Ok(reply)
@@ -121,7 +119,7 @@ fn send_targets(value: &str, directory: &FrontendConfig, discovery: bool, reply:
         "All" if discovery => true,
         "" if !discovery => true,
         "All" | "" => {
-            text::put(reply, "SendTargets", "Reject");
+            text::push_pair(reply, "SendTargets", "Reject");
             false
         }
         name => name.eq_ignore_ascii_case(&directory.iqn),
@@ -129,10 +127,10 @@ fn send_targets(value: &str, directory: &FrontendConfig, discovery: bool, reply:
     if !listed {
         return;
     }
-    text::put(reply, "TargetName", &directory.iqn);
+    text::push_pair(reply, "TargetName", &directory.iqn);
     for group in &directory.portal_groups {
         for address in &group.addresses {
-            text::put(reply, "TargetAddress", &format!("{address},{}", group.tag));
+            text::push_pair(reply, "TargetAddress", &format!("{address},{}", group.tag));
         }
     }
 }
@@ -207,7 +205,8 @@ mod tests {
 
     #[test]
     fn a_long_answer_comes_in_parts_that_the_initiator_asks_for() {
-        let mut parameters = Parameters { discovery: true, send_segment: 50, ..Parameters::default() };
+        let mut parameters = Parameters { discovery: true, ..Parameters::default() };
+        parameters.agreed.max_recv_data_segment_length = 50;
         let mut exchange = TextExchange::default();
         let mut asked = request(RESERVED_TAG, b"SendTargets=All\0");
         let mut text = &b"SendTargets=All\0"[..];

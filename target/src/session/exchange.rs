@@ -80,7 +80,7 @@ impl FullFeature {
             // The answer to our own ping: that it came is all it says.
             return;
         }
-        let echoed = &data[..data.len().min(self.parameters.send_segment as usize)];
+        let echoed = &data[..data.len().min(self.parameters.send_segment() as usize)];
         let mut sender = self.sender(output);
         let header = NopIn {
             data_segment_length: echoed.len() as u32,
@@ -91,7 +91,7 @@ impl FullFeature {
             exp_cmd_sn: sender.expected,
             max_cmd_sn: sender.maximum,
         };
-        sender.output.pdu(&header.encode(), echoed, sender.parameters.digests);
+        sender.output.pdu(&header.encode(), echoed, sender.parameters.digests());
     }
 
     /// Asks the initiator whether it is there (11.19.1).
@@ -107,7 +107,7 @@ impl FullFeature {
             exp_cmd_sn: sender.expected,
             max_cmd_sn: sender.maximum,
         };
-        sender.output.pdu(&header.encode(), &[], sender.parameters.digests);
+        sender.output.pdu(&header.encode(), &[], sender.parameters.digests());
     }
 
     fn on_text(&mut self, request: &TextRequest, data: &[u8], pdu: &Received, output: &mut Output) {
@@ -133,7 +133,7 @@ impl FullFeature {
             exp_cmd_sn: sender.expected,
             max_cmd_sn: sender.maximum,
         };
-        sender.output.pdu(&header.encode(), &part.text, sender.parameters.digests);
+        sender.output.pdu(&header.encode(), &part.text, sender.parameters.digests());
     }
 
     /// What a Logout Request comes to (11.15.1): only with [`LogoutResult::Closed`] the session ends.
@@ -149,7 +149,7 @@ impl FullFeature {
 
     /// Answers a Logout Request.
     pub fn log_out(&mut self, request: &LogoutRequest, result: LogoutResult, output: &mut Output) {
-        let (time_2_wait, time_2_retain) = (self.parameters.time_to_wait, self.parameters.time_to_retain);
+        let (time_2_wait, time_2_retain) = self.times();
         let mut sender = self.sender(output);
         let header = LogoutResponse {
             response: result,
@@ -160,7 +160,16 @@ impl FullFeature {
             time_2_wait,
             time_2_retain,
         };
-        sender.output.pdu(&header.encode(), &[], sender.parameters.digests);
+        sender.output.pdu(&header.encode(), &[], sender.parameters.digests());
+    }
+
+    /// DefaultTime2Wait and DefaultTime2Retain, in seconds; at most 3600 by their rule.
+    fn times(&self) -> (u16, u16) {
+        let seconds = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
+        (
+            seconds(self.parameters.agreed.default_time_2_wait),
+            seconds(self.parameters.agreed.default_time_2_retain),
+        )
     }
 
     /// Says that a PDU was not served, and returns its header (11.17).
@@ -174,7 +183,7 @@ impl FullFeature {
             max_cmd_sn: sender.maximum,
             data_sn: 0,
         };
-        sender.output.pdu(&header.encode(), bhs, sender.parameters.digests);
+        sender.output.pdu(&header.encode(), bhs, sender.parameters.digests());
     }
 
     /// Performs a task management function as far as it concerns this session. `unit_exists` says whether its
@@ -290,7 +299,7 @@ impl FullFeature {
             exp_cmd_sn: sender.expected,
             max_cmd_sn: sender.maximum,
         };
-        sender.output.pdu(&header.encode(), &[], sender.parameters.digests);
+        sender.output.pdu(&header.encode(), &[], sender.parameters.digests());
     }
 }
 

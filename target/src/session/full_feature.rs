@@ -239,9 +239,9 @@ impl FullFeature {
             wanted: u32::try_from(takes).unwrap_or(u32::MAX).min(out),
             expected: out,
             more: !command.final_bit,
-            immediate_allowed: self.parameters.immediate_data,
-            unsolicited_allowed: !self.parameters.initial_r2t,
-            first_burst: self.parameters.first_burst,
+            immediate_allowed: self.parameters.agreed.immediate_data,
+            unsolicited_allowed: !self.parameters.agreed.initial_r2t,
+            first_burst: self.parameters.agreed.first_burst_bytes(),
         };
         Task {
             tag: command.initiator_task_tag,
@@ -324,7 +324,8 @@ impl FullFeature {
 
     /// Sends the R2Ts that are due for a task, if the session's bound leaves room for the whole of it.
     fn solicit(&mut self, tag: u32, output: &mut Output) {
-        let (max_burst, outstanding) = (self.parameters.max_burst, self.parameters.max_outstanding_r2t);
+        let (max_burst, outstanding) =
+            (self.parameters.agreed.max_burst_length, self.parameters.agreed.max_outstanding_r2t);
         loop {
             let Some(task) = self.tasks.get_mut(tag) else {
                 return;
@@ -356,7 +357,7 @@ impl FullFeature {
                 buffer_offset: solicitation.offset,
                 desired_data_transfer_length: solicitation.length,
             };
-            sender.output.pdu(&header.encode(), &[], sender.parameters.digests);
+            sender.output.pdu(&header.encode(), &[], sender.parameters.digests());
         }
     }
 

@@ -110,12 +110,14 @@ impl Line {
             self.kept.unsplit(input.split());
             core::mem::swap(input, &mut self.kept);
         }
-        self.link.begin_batch();
+        let link = self.link.clone();
+        let running = link.begin_batch();
         let batch = Batch::begin();
         let result = self.run_batch(input, backend, now);
         // First the peer and the own disk, then the host, with what they answered at once.
         drop(batch);
-        self.link.end_batch();
+        link.end_batch();
+        drop(running);
         if self.stalled {
             self.kept = input.split();
         }
@@ -126,14 +128,16 @@ impl Line {
     pub fn on_writable(&mut self, backend: &impl Backend) -> Result<(), Closed> {
         self.link.on_writable();
         let now = backend.now();
-        self.link.begin_batch();
+        let link = self.link.clone();
+        let running = link.begin_batch();
         let batch = Batch::begin();
-        let step = self.link.next_work();
+        let step = link.next_work();
         self.run_work(step, backend);
         let mut input = core::mem::take(&mut self.kept);
         let result = self.run_batch(&mut input, backend, now);
         drop(batch);
-        self.link.end_batch();
+        link.end_batch();
+        drop(running);
         self.kept = input;
         result
     }
@@ -262,7 +266,7 @@ impl Line {
             }
             Err(_) => return self.refuse(&unreadable(pdu), LoginStatus::InvalidDuringLogin, now),
         };
-        if self.stat_sn == StatSn(0) {
+        if login.is_untouched() {
             self.stat_sn = request.exp_stat_sn;
         }
         let around = Circumstances {
@@ -325,7 +329,7 @@ impl Line {
         let Phase::Login(login) = &self.phase else {
             return;
         };
-        let parameters = login.parameters().clone();
+        let parameters = *login.parameters();
         let identity = Identity {
             initiator: login.initiator().to_owned(),
             alias: login.initiator_alias().to_owned(),
@@ -338,7 +342,10 @@ impl Line {
                 return self.refuse(request, LoginStatus::OutOfResources, now);
             };
             if let Some((old, link)) = begun.replaced {
+                // Nothing of the old session may reach the controller once its nexus is lost.
+                let quiet = link.quiesce();
                 self.sessions.release(&link.leave());
+                drop(quiet);
                 link.end();
                 backend.nexus_lost(old);
             }
@@ -347,7 +354,7 @@ impl Line {
         };
         let response = self.response(request, LoginStatus::Success, reply, tsih);
         self.link.put(&response.encode(), &reply.text);
-        self.digests = parameters.digests;
+        self.digests = parameters.digests();
         self.segment_max = parameters.receive_segment;
         self.link.enter(FullFeature::new(Opening {
             nexus,

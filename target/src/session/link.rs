@@ -78,6 +78,8 @@ pub struct Step {
 /// The shared part of a connection.
 pub struct Link {
     transport: Arc<dyn Transport>,
+    /// Held while the connection's own thread runs a batch; taken before the lock of `shared`.
+    running: Mutex<()>,
     shared: Mutex<Shared>,
 }
 
@@ -95,7 +97,7 @@ impl Link {
             closing: false,
             stalled: false,
         };
-        Self { transport, shared: Mutex::new(shared) }
+        Self { transport, running: Mutex::new(()), shared: Mutex::new(shared) }
     }
 
     /// Appends a PDU of the login.
@@ -119,9 +121,17 @@ impl Link {
         self.shared.lock().session.as_ref().map_or(0, FullFeature::tasks)
     }
 
-    /// From here to [`Link::end_batch`] output is gathered.
-    pub fn begin_batch(&self) {
+    /// From here to [`Link::end_batch`] output is gathered, and [`Link::quiesce`] waits.
+    pub fn begin_batch(&self) -> MutexGuard<'_, ()> {
+        let running = self.running.lock();
         self.shared.lock().gathering = true;
+        running
+    }
+
+    /// Waits until no batch runs, and keeps the next from beginning: what the session was about to have executed
+    /// is at the controller's door by then. Not to be called during the connection's own batch.
+    pub fn quiesce(&self) -> MutexGuard<'_, ()> {
+        self.running.lock()
     }
 
     /// Writes what was gathered.

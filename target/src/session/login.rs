@@ -8,11 +8,12 @@
 //! Every request is answered by [`Verdict::Go`], [`Verdict::Enter`] (the last answer) or [`Verdict::Refuse`]
 //! (the connection then ends). The machine keeps no time; whoever drives it bounds the whole phase.
 
-use protocol::iscsi::{Isid, LoginRequest, LoginStage, LoginStatus};
+use protocol::iscsi::keys::{Key, Stage};
+use protocol::iscsi::names::IscsiName;
+use protocol::iscsi::negotiation::{self, Answer};
+use protocol::iscsi::{Isid, LoginRequest, LoginStage, LoginStatus, text};
 
-use super::negotiation::{self, Answer};
-use super::parameters::{Parameters, RECEIVE_SEGMENT_BYTES_MAX};
-use super::text::{self, Pair};
+use super::parameters::{Parameters, RECEIVE_SEGMENT_BYTES_MAX, WISHES};
 
 /// Login Requests of one connection at most.
 pub const LOGIN_REQUESTS_MAX: u32 = 32;
@@ -22,9 +23,6 @@ pub const LOGIN_TEXT_BYTES_MAX: usize = 16 * 1024;
 
 /// Keys of one login at most; together with the 63 bytes of a key name this keeps every answer within one PDU.
 pub const LOGIN_KEYS_MAX: usize = 64;
-
-/// Bytes of an iSCSI name at most (RFC 7143 4.2.7.2).
-pub const NAME_BYTES_MAX: usize = 223;
 
 /// What the login must know of the target at the moment of a request.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +93,7 @@ impl Login {
         Self::default()
     }
 
-    /// The initiator's name; empty before it gave one.
+    /// The initiator's name, in lower case; empty before it gave one.
     #[must_use]
     pub fn initiator(&self) -> &str {
         &self.initiator
@@ -107,10 +105,10 @@ impl Login {
         &self.initiator_alias
     }
 
-    /// ISID and CID of the first request.
+    /// True as long as no request came.
     #[must_use]
-    pub fn isid_and_cid(&self) -> Option<(Isid, u16)> {
-        self.opening.map(|opening| (opening.isid, opening.cid))
+    pub const fn is_untouched(&self) -> bool {
+        self.requests == 0
     }
 
     /// What was negotiated; final after [`Verdict::Enter`].
@@ -146,20 +144,21 @@ impl Login {
         if request.continue_bit {
             return Ok(Verdict::Go(Reply { current: request.current_stage, next: None, text: Vec::new() }));
         }
-        let text = core::mem::take(&mut self.text);
-        let pairs = text::pairs(&text).map_err(|_| LoginStatus::InitiatorError)?;
+        let mut text = core::mem::take(&mut self.text);
+        // The last null is missed by some initiators; one more does no harm.
+        text.push(0);
+        let pairs = text::decode(&text).map_err(|_| LoginStatus::InitiatorError)?;
         self.introduce(&pairs, around)?;
         let mut reply = Vec::new();
         self.announce(request.current_stage, around, &mut reply);
-        for pair in &pairs {
-            self.on_key(request.current_stage, *pair, &mut reply)?;
+        for (key, value) in &pairs {
+            self.on_key(request.current_stage, key, value, &mut reply)?;
         }
         if let Some(next) = next {
             self.stage = Some(next);
         }
         let reply = Reply { current: request.current_stage, next, text: reply };
         if next == Some(LoginStage::FullFeaturePhase) {
-            negotiation::settle(&mut self.parameters);
             return Ok(Verdict::Enter(reply));
         }
         Ok(Verdict::Go(reply))
@@ -211,21 +210,19 @@ impl Login {
     }
 
     /// Reads the names of the first request: who it is, what kind of session, which target.
-    fn introduce(&mut self, pairs: &[Pair<'_>], around: &Circumstances<'_>) -> Result<(), LoginStatus> {
+    fn introduce(&mut self, pairs: &[(&str, &str)], around: &Circumstances<'_>) -> Result<(), LoginStatus> {
         if self.introduced {
             return Ok(());
         }
-        let value = |key| pairs.iter().find(|pair| pair.key == key).map(|pair| pair.value);
-        let initiator = value("InitiatorName").ok_or(LoginStatus::MissingParameter)?;
-        if initiator.is_empty() || initiator.len() > NAME_BYTES_MAX {
-            return Err(LoginStatus::InitiatorError);
-        }
-        match value("SessionType") {
+        let value = |key: Key| pairs.iter().find(|pair| pair.0 == key.name()).map(|pair| pair.1);
+        let initiator = value(Key::InitiatorName).ok_or(LoginStatus::MissingParameter)?;
+        let initiator = IscsiName::from_initiator(initiator).map_err(|_| LoginStatus::InitiatorError)?;
+        match value(Key::SessionType) {
             None | Some("Normal") => {}
             Some("Discovery") => self.parameters.discovery = true,
             Some(_) => return Err(LoginStatus::SessionTypeNotSupported),
         }
-        match value("TargetName") {
+        match value(Key::TargetName) {
             None if !self.parameters.discovery => return Err(LoginStatus::MissingParameter),
             Some(name) if !name.eq_ignore_ascii_case(around.target) => return Err(LoginStatus::NotFound),
             _ => {}
@@ -236,7 +233,7 @@ impl Login {
         if !around.room {
             return Err(LoginStatus::OutOfResources);
         }
-        self.initiator = initiator.to_owned();
+        self.initiator = initiator.as_str().to_owned();
         self.introduced = true;
         Ok(())
     }
@@ -245,52 +242,71 @@ impl Login {
     fn announce(&mut self, stage: LoginStage, around: &Circumstances<'_>, reply: &mut Vec<u8>) {
         if !self.group_announced {
             self.group_announced = true;
-            text::put(reply, "TargetPortalGroupTag", &around.portal_group.to_string());
+            text::push_pair(reply, "TargetPortalGroupTag", &around.portal_group.to_string());
             if !self.parameters.discovery {
-                text::put(reply, "TargetAlias", "Twinlun");
+                text::push_pair(reply, "TargetAlias", "Twinlun");
             }
         }
         if stage == LoginStage::OperationalNegotiation && !self.segment_announced {
             self.segment_announced = true;
             self.parameters.receive_segment = RECEIVE_SEGMENT_BYTES_MAX;
-            text::put(reply, "MaxRecvDataSegmentLength", &RECEIVE_SEGMENT_BYTES_MAX.to_string());
+            text::push_pair(reply, "MaxRecvDataSegmentLength", &RECEIVE_SEGMENT_BYTES_MAX.to_string());
         }
     }
 
-    fn on_key(&mut self, stage: LoginStage, pair: Pair<'_>, reply: &mut Vec<u8>) -> Result<(), LoginStatus> {
+    fn on_key(
+        &mut self,
+        stage: LoginStage,
+        key: &str,
+        value: &str,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), LoginStatus> {
         // 6.3: "An attempt to renegotiate/redeclare parameters ... MUST respond with a Login reject".
-        if self.keys.len() >= LOGIN_KEYS_MAX || self.keys.iter().any(|key| key == pair.key) {
+        if self.keys.len() >= LOGIN_KEYS_MAX || self.keys.iter().any(|known| known == key) {
             return Err(LoginStatus::InitiatorError);
         }
-        self.keys.push(pair.key.to_owned());
-        let answer = match pair.key {
-            "InitiatorName" | "SessionType" | "TargetName" => Answer::Silent,
-            "InitiatorAlias" => {
-                self.initiator_alias = pair.value.to_owned();
-                Answer::Silent
-            }
-            "AuthMethod" if stage == LoginStage::SecurityNegotiation => authentication(pair.value)?,
-            "AuthMethod" | "SendTargets" => Answer::Error,
-            key if stage == LoginStage::SecurityNegotiation && negotiation::is_operational(key) => {
-                Answer::Error
-            }
-            key => negotiation::negotiate(&mut self.parameters, key, pair.value),
+        self.keys.push(key.to_owned());
+        let known = Key::from_name(key);
+        if known.is_some_and(|key| !key.is_from_initiator()) && value == text::NOT_UNDERSTOOD {
+            // The answer to a declaration of ours.
+            return Ok(());
+        }
+        let stage = match stage {
+            LoginStage::SecurityNegotiation => Stage::Security,
+            LoginStage::OperationalNegotiation | LoginStage::FullFeaturePhase => Stage::Operational,
         };
-        match answer {
-            Answer::Value(value) => text::put(reply, pair.key, &value),
-            Answer::Silent => {}
-            Answer::Error => return Err(LoginStatus::InitiatorError),
+        let answer = negotiation::answer(&mut self.parameters.agreed, &WISHES, stage, key, value);
+        let answer = answer.map_err(|_| LoginStatus::InitiatorError)?;
+        let answer = match (known, answer) {
+            // 13.25 allows No as well as Reject; No is what initiators in the field are used to.
+            (Some(Key::IfMarker | Key::OfMarker), _) => Some("No".to_owned()),
+            (_, Answer::ByCaller(key)) => self.on_own_key(key, value)?,
+            (_, answer) => answer.value(),
+        };
+        if let Some(answer) = answer {
+            text::push_pair(reply, key, &answer);
         }
         Ok(())
+    }
+
+    /// The keys that are not decided by their value alone.
+    fn on_own_key(&mut self, key: Key, value: &str) -> Result<Option<String>, LoginStatus> {
+        match key {
+            Key::AuthMethod => authentication(value).map(Some),
+            Key::InitiatorAlias => {
+                self.initiator_alias = value.to_owned();
+                Ok(None)
+            }
+            Key::InitiatorName | Key::SessionType | Key::TargetName | Key::NodeArchitecture => Ok(None),
+            _ => Err(LoginStatus::InitiatorError),
+        }
     }
 }
 
 /// AuthMethod (RFC 7143 12.1): only None is offered back.
-fn authentication(offered: &str) -> Result<Answer, LoginStatus> {
-    if offered.split(',').any(|method| method == "None") {
-        return Ok(Answer::Value("None".to_owned()));
-    }
-    Err(LoginStatus::AuthenticationFailure)
+fn authentication(offered: &str) -> Result<String, LoginStatus> {
+    let chosen = negotiation::choose_from_list(offered, &[text::NONE]);
+    chosen.map(str::to_owned).ok_or(LoginStatus::AuthenticationFailure)
 }
 
 #[cfg(test)]

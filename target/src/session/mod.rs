@@ -1,7 +1,7 @@
 //! The session layer of one connection as pure state machines: login, command window, data transfer.
 //!
 //! Error recovery level 0, one connection per session (RFC 7143). From the bytes inwards: [`line`] is one
-//! connection without its socket; [`cut`] takes PDUs out of its input; [`login`] negotiates with [`negotiation`];
+//! connection without its socket; [`cut`] takes PDUs out of its input; [`login`] agrees on [`parameters`];
 //! [`full_feature`] is the session afterwards, with its [`commands`] window, its [`tasks`], their [`transfer`] of
 //! data-out and [`data_in`], [`task_management`] and the other exchanges ([`exchange`], [`discovery`]).
 //! [`link`] is what several threads share of it, [`output`] what waits to be written.
@@ -16,10 +16,8 @@ pub mod full_feature;
 pub mod line;
 pub mod link;
 pub mod login;
-pub mod negotiation;
 pub mod output;
 pub mod parameters;
 pub mod task_management;
 pub mod tasks;
-pub mod text;
 pub mod transfer;

@@ -17,7 +17,7 @@ pub const OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 const COPIED_BYTES_MAX: usize = 256;
 
 /// Pieces of one write call at most (Linux takes 1024).
-const PIECES_MAX: usize = 256;
+const PIECES_MAX: usize = 128;
 
 /// The arena is given back to the allocator when it had to grow beyond this many bytes.
 const ARENA_KEPT_BYTES_MAX: usize = 256 * 1024;

@@ -113,7 +113,9 @@ proptest! {
         pieces in proptest::collection::vec(0_usize..3000, 0..6),
         send_segment in 512_u32..2000, max_burst in 512_u32..5000, expected in 0_u32..12_000,
     ) {
-        let parameters = Parameters { send_segment, max_burst, ..Parameters::default() };
+        let mut parameters = Parameters::default();
+        parameters.agreed.max_recv_data_segment_length = send_segment;
+        parameters.agreed.max_burst_length = max_burst;
         let data = pieces.iter().enumerate().map(|(n, length)| Bytes::from(vec![n as u8; *length])).collect::<Vec<_>>();
         let whole = data.concat();
         let pdus = answered(&task(true, false, expected, 0), Outcome::Good(data), &parameters);

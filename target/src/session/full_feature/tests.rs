@@ -4,9 +4,11 @@ use super::super::cut::{Cut, cut};
 use super::*;
 
 fn session() -> FullFeature {
+    let mut parameters = Parameters::default();
+    parameters.agreed.max_burst_length = BURST;
     FullFeature::new(Opening {
         nexus: Some(NexusId(1)),
-        parameters: Parameters { max_burst: BURST, ..Parameters::default() },
+        parameters,
         cid: 0,
         cmd_sn: CmdSn(1),
         stat_sn: StatSn(1),
