@@ -10,11 +10,14 @@
 //! 4. A clean end drains, flushes both copies, and then marks the generation clean on both.
 //!
 //! A crash between the two records of step 2 leaves one controller a generation ahead. Nothing was served under
-//! it, and it names as members only copies that were whole before: whoever is named is still whole. So the
-//! newest generation's members are asked first; if none of them has the record yet, the one it names is the
-//! source all the same.
+//! it, and it names as members only copies that were whole before: whoever is named is still whole, whether its
+//! own record is the newest or the one before.
+//!
+//! A main that loses its peer makes a generation of its own, naming its copy alone, before it completes a write
+//! without the other. So that no two generations ever have one number: whoever will be main has a proposed
+//! generation on disk before the other does, and a running main counts on from the newest it ever proposed.
 
-use protocol::interlink::standing::{CopyFound, Generation, Standing};
+use protocol::interlink::standing::{CopyFound, Generation, Pairing, Standing};
 
 use crate::plan::Side;
 
@@ -23,8 +26,8 @@ use crate::plan::Side;
 pub struct Agreed {
     /// To be made durable by both.
     pub generation: Generation,
-    /// Both copies are whole (or the LUN has one only): nothing needs to be copied.
-    pub whole: bool,
+    /// How the pair goes on.
+    pub pairing: Pairing,
     /// Which volumes have to be made first: bit 0 the first controller's, bit 1 the second's.
     pub create: u8,
 }
@@ -112,11 +115,11 @@ fn single(question: Question<'_>, standings: [&Standing; 2], newest: Generation)
         CopyFound::Foreign => return Err(Refusal::Foreign(name())),
         CopyFound::Whole => false,
         CopyFound::Missing | CopyFound::Blank if newest.number == 0 => true,
-        CopyFound::Missing | CopyFound::Blank => return Err(Refusal::Gone(name())),
+        CopyFound::Missing | CopyFound::Blank | CopyFound::Failed => return Err(Refusal::Gone(name())),
     };
     Ok(Agreed {
         generation: next(newest, question.id, main, 1 << main),
-        whole: true,
+        pairing: Pairing::Whole,
         create: u8::from(create) << main,
     })
 }
@@ -134,18 +137,20 @@ fn mirrored(
             return Err(Refusal::StateLost(name.clone()));
         }
     }
-    let create = (0..2).filter(|side| standings[*side].copy != CopyFound::Whole).map(|side| 1 << side).sum();
+    let absent = |side: &usize| matches!(standings[*side].copy, CopyFound::Missing | CopyFound::Blank);
+    let create = (0..2).filter(absent).map(|side| 1 << side).sum();
     if newest.number == 0 {
         let main = question.main.index();
-        let whole = !standings.iter().any(|standing| standing.device);
-        let members = if whole { 0b11 } else { 1 << main };
-        return Ok(Agreed { generation: next(newest, question.id, main, members), whole, create });
+        let copied = standings.iter().any(|standing| standing.device);
+        let (pairing, members) = if copied { (Pairing::Copy, 1 << main) } else { (Pairing::Whole, 0b11) };
+        return Ok(Agreed { generation: next(newest, question.id, main, members), pairing, create });
     }
     let sources = sources(standings, newest);
     let both_clean = sources == [true, true] && standings.iter().all(|standing| standing.clean);
     if both_clean {
         let main = question.main.index();
-        return Ok(Agreed { generation: next(newest, question.id, main, 0b11), whole: true, create });
+        let generation = next(newest, question.id, main, 0b11);
+        return Ok(Agreed { generation, pairing: Pairing::Whole, create });
     }
     let source = match sources {
         [false, false] => return Err(Refusal::NoSource),
@@ -157,22 +162,27 @@ fn mirrored(
             [true, true] | [false, false] => usize::from(newest.main),
         },
     };
-    Ok(Agreed { generation: next(newest, question.id, source, 1 << source), whole: false, create })
+    let target_failed = standings[1 - source].copy == CopyFound::Failed;
+    let pairing = if target_failed { Pairing::Out } else { Pairing::Copy };
+    Ok(Agreed { generation: next(newest, question.id, source, 1 << source), pairing, create })
 }
 
-/// Which copies may be the source: whole, named by the newest generation, and of the newest generation; if there
-/// is none such, of the one before it.
+/// Which copies may be the source: whole, named by the newest generation, their controller's own record that
+/// generation or its parent. With the parent's record nothing can have been served under the newest: that needs
+/// it durable on both.
 fn sources(standings: [&Standing; 2], newest: Generation) -> [bool; 2] {
-    let named =
-        [0, 1].map(|side| newest.has_member(side) && standings[usize::from(side)].copy == CopyFound::Whole);
-    let of = |id: u128| [0, 1].map(|side: usize| named[side] && standings[side].generation.id == id);
-    match of(newest.id) {
-        [false, false] => of(newest.parent),
-        some => some,
-    }
+    [0, 1].map(|side: u8| {
+        let standing = standings[usize::from(side)];
+        let id = standing.generation.id;
+        newest.has_member(side)
+            && standing.copy == CopyFound::Whole
+            && (id == newest.id || id == newest.parent)
+    })
 }
 
-fn next(newest: Generation, id: u128, main: usize, members: u8) -> Generation {
+/// The generation after `newest`.
+#[must_use]
+pub fn next(newest: Generation, id: u128, main: usize, members: u8) -> Generation {
     Generation { number: newest.number + 1, id, parent: newest.id, main: main as u8, members }
 }
 
@@ -196,8 +206,14 @@ mod tests {
     fn ask(first: &Standing, second: &Standing) -> Result<(u8, u8, bool, u8), Refusal> {
         let names = names();
         let question = Question { names: &names, main: Side::First, mirror: true, id: 77 };
-        agree(question, [first, second])
-            .map(|agreed| (agreed.generation.main, agreed.generation.members, agreed.whole, agreed.create))
+        agree(question, [first, second]).map(|agreed| {
+            (
+                agreed.generation.main,
+                agreed.generation.members,
+                agreed.pairing == Pairing::Whole,
+                agreed.create,
+            )
+        })
     }
 
     #[test]
@@ -285,7 +301,7 @@ mod tests {
         let names = names();
         let question = Question { names: &names, main: Side::Second, mirror: false, id: 77 };
         let agreed = agree(question, [&fresh(), &fresh()]).unwrap();
-        assert_eq!((agreed.generation.main, agreed.create, agreed.whole), (1, 0b10, true));
+        assert_eq!((agreed.generation.main, agreed.create, agreed.pairing), (1, 0b10, Pairing::Whole));
         let old = at(5, 50, 40, 0, 0b01);
         let agreed = agree(question, [&old, &fresh()]).unwrap();
         assert_eq!((agreed.generation.main, agreed.create), (0, 0), "the persisted role wins");

@@ -11,6 +11,7 @@ pub mod disk;
 mod duo;
 pub mod exclusive;
 pub mod group;
+pub mod lease;
 pub mod lun;
 pub mod plan;
 pub mod route;

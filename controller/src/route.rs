@@ -4,7 +4,20 @@
 //! nothing in the way is in flight; otherwise main reads for it (the seed's paragraph 61: what overlaps a write
 //! whose data is on its way is read from the main volume).
 
-use crate::status::{PairStatus, Role};
+use crate::status::Role;
+
+/// How a LUN is served on one controller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Service {
+    /// Not at all.
+    Refused,
+    /// Changes go to both copies. The sub reads its own.
+    Mirrored,
+    /// Main has the only whole copy.
+    Alone,
+    /// The sub has no whole copy (or none at all): main does everything.
+    Forwarded,
+}
 
 /// Where a command is carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,17 +41,17 @@ pub enum Kind {
     Change,
 }
 
-/// Decides the way of a command: role, pair status, kind.
+/// Decides the way of a command: role, service, kind.
 #[must_use]
-pub const fn route(role: Role, status: PairStatus, kind: Kind) -> Route {
+pub const fn route(role: Role, service: Service, kind: Kind) -> Route {
     use Kind::{Change, ReadContended, ReadFree};
-    use PairStatus::{Copy, Duplex, Simplex, Split, Suspended};
-    match (role, status, kind) {
-        (_, Suspended | Split, _) => Route::Refuse,
-        (Role::Main, Simplex | Copy | Duplex, _) => Route::Here,
-        (Role::Sub, Duplex, ReadFree) => Route::Here,
-        (Role::Sub, Duplex, ReadContended | Change) => Route::ToMain,
-        (Role::Sub, Simplex | Copy, ReadFree | ReadContended | Change) => Route::ToMain,
+    use Service::{Alone, Forwarded, Mirrored, Refused};
+    match (role, service, kind) {
+        (Role::Main, Mirrored | Alone, _) => Route::Here,
+        (Role::Sub, Mirrored, ReadFree) => Route::Here,
+        (Role::Sub, Mirrored, ReadContended | Change) => Route::ToMain,
+        (Role::Sub, Forwarded, _) => Route::ToMain,
+        (_, Refused, _) | (Role::Main, Forwarded, _) | (Role::Sub, Alone, _) => Route::Refuse,
     }
 }
 
@@ -48,26 +61,25 @@ mod tests {
 
     #[test]
     fn the_table_as_a_whole() {
-        use PairStatus::{Copy, Duplex, Simplex, Split, Suspended};
         let mut seen = String::new();
         for role in [Role::Main, Role::Sub] {
-            for status in [Simplex, Copy, Duplex, Split, Suspended] {
+            for service in [Service::Refused, Service::Mirrored, Service::Alone, Service::Forwarded] {
                 let row = [Kind::ReadFree, Kind::ReadContended, Kind::Change].map(|kind| {
-                    match route(role, status, kind) {
+                    match route(role, service, kind) {
                         Route::Here => "here",
                         Route::ToMain => "main",
                         Route::Refuse => "refuse",
                     }
                 });
-                seen += &format!("{role:?} {status:?}: {}\n", row.join(" "));
+                seen += &format!("{role:?} {service:?}: {}\n", row.join(" "));
             }
         }
         assert_eq!(
             seen,
-            "Main Simplex: here here here\nMain Copy: here here here\nMain Duplex: here here here\n\
-             Main Split: refuse refuse refuse\nMain Suspended: refuse refuse refuse\n\
-             Sub Simplex: main main main\nSub Copy: main main main\nSub Duplex: here main main\n\
-             Sub Split: refuse refuse refuse\nSub Suspended: refuse refuse refuse\n"
+            "Main Refused: refuse refuse refuse\nMain Mirrored: here here here\nMain Alone: here here here\n\
+             Main Forwarded: refuse refuse refuse\n\
+             Sub Refused: refuse refuse refuse\nSub Mirrored: here main main\nSub Alone: refuse refuse refuse\n\
+             Sub Forwarded: main main main\n"
         );
     }
 }

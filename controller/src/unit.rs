@@ -6,6 +6,7 @@
 
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -14,6 +15,7 @@ use protocol::interlink::Message;
 use crate::appliance::{Appliance, Effect};
 use crate::command::{Admission, Command, LunIndex, NexusId, Outcome, TaskTag};
 use crate::disk::{DiskError, DiskIo, DiskResult};
+use crate::lease::Lease;
 use crate::lun::{Action, Lun, LunCounters, LunSetup};
 use crate::plan::Plan;
 use crate::status::{ControllerStatus, LunStatus, PairStatus, Role};
@@ -85,26 +87,29 @@ impl<W: World> Controller<W> {
         let mut numbers: Vec<(u16, LunIndex)> =
             plan.luns.iter().zip(0..).map(|(lun, index)| (lun.number, LunIndex(index))).collect();
         numbers.sort_unstable();
+        let lease = Arc::new(Lease::default());
         let luns = plan
             .luns
             .iter()
             .zip(0..)
             .map(|(lun, index)| {
-                Mutex::new(Lun::new(LunSetup {
+                let setup = LunSetup {
                     index,
                     blocks: lun.blocks,
                     write_cache: lun.write_cache,
                     luns: plan.luns.len(),
-                }))
+                };
+                Mutex::new(Lun::new(setup, Arc::clone(&lease)))
             })
             .collect();
-        let appliance = Appliance::new(plan.clone(), &restored, world.random());
+        let appliance = Appliance::new(plan.clone(), &restored, world.random(), lease);
         Self { world, plan, numbers, appliance: Mutex::new(appliance), luns }
     }
 
     /// Begins: once, before anything else.
     pub fn start(&self) {
-        self.with_appliance(Appliance::start);
+        let now = self.world.now();
+        self.with_appliance(|appliance, effects| appliance.start(now, effects));
     }
 
     /// The world it lives in.
@@ -316,11 +321,7 @@ impl<W: World> Controller<W> {
             self.with_lun(index, |lun, actions| lun.on_tick(now, actions));
         }
         self.with_appliance(|appliance, effects| {
-            let quiet = || {
-                (0..self.luns.len())
-                    .all(|index| !appliance.is_closing(index) || self.luns[index].lock().is_quiet())
-            };
-            let quiet = quiet();
+            let quiet = |index: usize| self.luns.get(index).is_some_and(|lun| lun.lock().is_quiet());
             appliance.on_tick(now, quiet, effects);
         });
     }
@@ -396,14 +397,14 @@ impl<W: World> Controller<W> {
         let index = match effect {
             Effect::Begin { lun: index, standing, blocks, open } => {
                 let mut lun = self.luns.get(index)?.lock();
-                lun.begin(standing, blocks);
+                lun.begin(standing, blocks, &mut told);
                 if open {
-                    lun.open(&mut told);
+                    lun.open(self.world.now(), &mut told);
                 }
                 index
             }
             Effect::Open(index) => {
-                self.luns.get(index)?.lock().open(&mut told);
+                self.luns.get(index)?.lock().open(self.world.now(), &mut told);
                 index
             }
             Effect::Suspend(index) => {
@@ -412,6 +413,14 @@ impl<W: World> Controller<W> {
             }
             Effect::PeerGone(index) => {
                 self.luns.get(index)?.lock().peer_gone(&mut told);
+                index
+            }
+            Effect::LosePeer(index) => {
+                self.luns.get(index)?.lock().lose_peer(&mut told);
+                index
+            }
+            Effect::Hold(index) => {
+                self.luns.get(index)?.lock().hold();
                 index
             }
             Effect::Copied(index) => {
@@ -455,6 +464,8 @@ impl<W: World> Controller<W> {
             | Effect::Open(_)
             | Effect::Suspend(_)
             | Effect::PeerGone(_)
+            | Effect::LosePeer(_)
+            | Effect::Hold(_)
             | Effect::Copied(_)
             | Effect::CloseLun(_) => {}
         }

@@ -4,8 +4,10 @@
 use core::time::Duration;
 
 use protocol::interlink::Message;
+use protocol::interlink::standing::CopyFound;
 
 use super::{Apart, Appliance, Effect, Pending, Phase};
+use crate::route::Service;
 use crate::status::PairStatus;
 use crate::time::Time;
 
@@ -79,7 +81,7 @@ impl Appliance {
     /// Whether a LUN has to fall quiet before the end goes on.
     #[must_use]
     pub fn is_closing(&self, lun: usize) -> bool {
-        self.ending.begun() && (self.ending.own || self.plan.luns[lun].mirror || !self.serves_alone(lun))
+        self.ending.begun() && (self.ending.own || !self.serves_alone(lun))
     }
 
     pub(super) fn on_goodbye(&mut self, now: Time, effects: &mut Vec<Effect>) {
@@ -91,7 +93,12 @@ impl Appliance {
     fn begin_ending(&mut self, now: Time, own: bool, effects: &mut Vec<Effect>) {
         self.ending.since.get_or_insert(now);
         for lun in 0..self.groups.len() {
-            if own || !self.serves_alone(lun) {
+            if own {
+                effects.push(Effect::CloseLun(lun));
+            } else if self.may_go_on(lun) {
+                // This main goes on when the other is gone: its hosts wait for that.
+                effects.push(Effect::Hold(lun));
+            } else if !self.serves_alone(lun) {
                 effects.push(Effect::CloseLun(lun));
             }
         }
@@ -140,7 +147,7 @@ impl Appliance {
         }
         self.ending.flushing = true;
         for lun in 0..self.groups.len() {
-            if self.groups[lun].status != PairStatus::Suspended {
+            if self.groups[lun].service != Service::Refused && self.copy_found(lun) == CopyFound::Whole {
                 self.ending.flushes += 1;
                 let ticket = self.ticket(Pending::Flush(lun));
                 effects.push(Effect::Flush(lun, ticket));
@@ -165,7 +172,9 @@ impl Appliance {
         }
         for group in &mut self.groups {
             // A copy that is not complete is not clean: it starts again.
-            if matches!(group.status, PairStatus::Duplex | PairStatus::Simplex) {
+            if group.service != Service::Refused
+                && matches!(group.status, PairStatus::Duplex | PairStatus::Simplex)
+            {
                 group.clean = true;
             }
         }

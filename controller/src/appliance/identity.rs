@@ -80,7 +80,7 @@ impl Appliance {
     }
 
     pub(super) fn on_identity(&mut self, identity: Identity, effects: &mut Vec<Effect>) {
-        if self.leads() || self.phase != Phase::Apart {
+        if self.leads() || self.phase != Phase::Apart || self.alone_pending {
             return;
         }
         self.phase = Phase::Settling { own: false, peer: true };

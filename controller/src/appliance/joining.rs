@@ -5,9 +5,10 @@ use protocol::interlink::hello::Purpose;
 use protocol::interlink::message::Agreement;
 use protocol::interlink::standing::Standing;
 
-use super::{Appliance, Effect, Pending, Phase};
+use super::{Appliance, Effect, Pending, Phase, Step};
 use crate::group::{Question, Refusal, agree};
 use crate::plan::Side;
+use crate::route::Service;
 use crate::status::{PairStatus, Role};
 
 impl Appliance {
@@ -26,7 +27,12 @@ impl Appliance {
         };
         let complete =
             greeted(true) == usize::from(self.plan.bridges) && greeted(false) == usize::from(peer.bridges);
-        if self.leads() && self.phase == Phase::Apart && complete && !self.ending.begun() {
+        if self.leads()
+            && self.phase == Phase::Apart
+            && complete
+            && !self.ending.begun()
+            && !self.alone_pending
+        {
             self.settle(effects);
         }
     }
@@ -78,11 +84,12 @@ impl Appliance {
                 }
             }
         }
-        if self.leads()
-            && let Some(peer) = &self.peer
-        {
-            effects.push(Effect::Send(peer.control, Message::Agreements(agreements.clone())));
-            self.carry_out(&agreements, effects);
+        if self.leads() {
+            let own = self.plan.side as u8;
+            let mine: Vec<Agreement> =
+                agreements.iter().filter(|agreement| agreement.generation.main == own).cloned().collect();
+            self.agreements = agreements;
+            self.carry_out(&mine, Step::LeadingOwn, effects);
         }
     }
 
@@ -106,19 +113,20 @@ impl Appliance {
         Ok(Agreement {
             lun: plan.name,
             generation: agreed.generation,
-            duplex: agreed.whole,
+            pairing: agreed.pairing,
             create: agreed.create,
         })
     }
 
     pub(super) fn on_agreements(&mut self, agreements: &[Agreement], effects: &mut Vec<Effect>) {
         if !self.leads() && self.phase == Phase::Comparing {
-            self.carry_out(agreements, effects);
+            self.carry_out(agreements, Step::Following, effects);
         }
     }
 
-    /// Volumes first, then the generations, both durable.
-    fn carry_out(&mut self, agreements: &[Agreement], effects: &mut Vec<Effect>) {
+    /// Volumes first, then the generations, both durable. Whoever will be main of a LUN writes it down first: the
+    /// leader those it will be main of, then the other all of them, then the leader the rest.
+    fn carry_out(&mut self, agreements: &[Agreement], step: Step, effects: &mut Vec<Effect>) {
         let mut waits = 0;
         for agreement in agreements {
             let Some(lun) = self.plan.luns.iter().position(|lun| lun.name == agreement.lun) else {
@@ -127,7 +135,8 @@ impl Appliance {
             let group = &mut self.groups[lun];
             group.generation = agreement.generation;
             group.clean = false;
-            group.agreed = Some(agreement.duplex);
+            group.agreed = Some(agreement.pairing);
+            group.newest = agreement.generation;
             let create = agreement.create & (1 << self.plan.side.index()) != 0;
             if let (true, Some(superblock)) = (create, self.superblock(lun)) {
                 waits += 1;
@@ -135,7 +144,7 @@ impl Appliance {
                 effects.push(Effect::Create(lun, superblock, ticket));
             }
         }
-        self.phase = Phase::Agreeing { waits, own: false, peer: false };
+        self.phase = Phase::Agreeing { waits, step };
         if waits == 0 {
             self.persist_groups(Pending::Agreements, effects);
         }
@@ -151,46 +160,52 @@ impl Appliance {
     }
 
     pub(super) fn on_own_agreements_durable(&mut self, effects: &mut Vec<Effect>) {
-        let Phase::Agreeing { own, .. } = &mut self.phase else {
+        let Phase::Agreeing { step, .. } = self.phase else {
             return;
         };
-        *own = true;
-        if self.leads() {
-            return self.begin_if_durable(effects);
-        }
-        // From here on the leader may begin at any time, and its first message may come by a bridge before its
-        // word to begin: take the place now, serve hosts with that word.
-        self.begin_agreed(false, effects);
-        if let Some(peer) = &self.peer {
-            effects.push(Effect::Send(peer.control, Message::AgreementsDurable));
+        let Some(control) = self.peer.as_ref().map(|peer| peer.control) else {
+            return;
+        };
+        match step {
+            Step::LeadingOwn => {
+                self.phase = Phase::Agreeing { waits: 0, step: Step::LeadingPeer };
+                effects.push(Effect::Send(control, Message::Agreements(self.agreements.clone())));
+            }
+            Step::LeadingRest => {
+                self.joined();
+                effects.push(Effect::Send(control, Message::Begin));
+                self.begin_agreed(true, effects);
+            }
+            Step::Following => {
+                // From here on the leader may begin at any time, and its first message may come by a bridge before
+                // its word to begin: take the place now, serve hosts with that word.
+                self.phase = Phase::Agreeing { waits: 0, step: Step::Placed };
+                self.begin_agreed(false, effects);
+                effects.push(Effect::Send(control, Message::AgreementsDurable));
+            }
+            Step::LeadingPeer | Step::Placed => {}
         }
     }
 
     pub(super) fn on_agreements_durable(&mut self, effects: &mut Vec<Effect>) {
-        if let Phase::Agreeing { peer, .. } = &mut self.phase {
-            *peer = true;
-        }
-        self.begin_if_durable(effects);
-    }
-
-    fn begin_if_durable(&mut self, effects: &mut Vec<Effect>) {
-        let Phase::Agreeing { own: true, peer: true, .. } = self.phase else {
+        if !matches!(self.phase, Phase::Agreeing { step: Step::LeadingPeer, .. }) {
             return;
-        };
-        self.joined();
-        if let Some(peer) = &self.peer {
-            effects.push(Effect::Send(peer.control, Message::Begin));
         }
-        self.begin_agreed(true, effects);
+        let own = self.plan.side as u8;
+        let rest: Vec<Agreement> = core::mem::take(&mut self.agreements)
+            .into_iter()
+            .filter(|agreement| agreement.generation.main != own)
+            .collect();
+        self.carry_out(&rest, Step::LeadingRest, effects);
     }
 
     pub(super) fn on_begin(&mut self, effects: &mut Vec<Effect>) {
-        if self.leads() || !matches!(self.phase, Phase::Agreeing { own: true, .. }) {
+        if !matches!(self.phase, Phase::Agreeing { step: Step::Placed, .. }) {
             return;
         }
         self.joined();
         for lun in 0..self.groups.len() {
-            if self.groups[lun].agreed.take().is_some() && self.groups[lun].status != PairStatus::Suspended {
+            if self.groups[lun].agreed.take().is_some() {
                 effects.push(Effect::Open(lun));
             }
         }
@@ -204,8 +219,8 @@ impl Appliance {
     fn begin_agreed(&mut self, open: bool, effects: &mut Vec<Effect>) {
         for lun in 0..self.groups.len() {
             let agreed = self.groups[lun].agreed;
-            if let Some(whole) = agreed {
-                self.begin(lun, whole, open, effects);
+            if let Some(pairing) = agreed {
+                self.begin(lun, pairing, open, effects);
                 if open {
                     self.groups[lun].agreed = None;
                 }
@@ -245,11 +260,13 @@ impl Appliance {
 
     pub(super) fn on_copied_at_main(&mut self, lun: usize, effects: &mut Vec<Effect>) {
         self.become_duplex(lun, effects);
+        self.prefer(lun, effects);
     }
 
     fn become_duplex(&mut self, lun: usize, effects: &mut Vec<Effect>) {
         if self.groups[lun].status == PairStatus::Copy {
             self.groups[lun].status = PairStatus::Duplex;
+            self.groups[lun].service = Service::Mirrored;
             effects.push(Effect::Copied(lun));
         }
     }

@@ -17,25 +17,31 @@
 //! agreements and the word to begin. Every step is durable on both before the next one starts, so a crash
 //! anywhere leaves two states that [`crate::group::agree`] can put together.
 
+mod alone;
 mod ending;
 mod identity;
 mod joining;
 mod report;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use core::time::Duration;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use protocol::interlink::Message;
 use protocol::interlink::frame::{VERSION_MAX, VERSION_MIN};
 use protocol::interlink::hello::{Hello, Identity, LunIdentity, Purpose};
-use protocol::interlink::standing::{CopyFound, Generation, GroupRecord, Standing};
+use protocol::interlink::message::Agreement;
+use protocol::interlink::standing::{CopyFound, Generation, GroupRecord, Pairing, Standing};
 
 use crate::disk::DiskError;
 use crate::group::Refusal;
+use crate::lease::{self, Lease};
 use crate::lun::{self, Breakage};
 use crate::plan::{Plan, Side};
+use crate::route::Service;
 use crate::status::{PairStatus, Role};
 use crate::time::Time;
 use crate::unit::{LinkKind, Restored};
@@ -43,17 +49,18 @@ use crate::volume::superblock::{Superblock, VolumeFound};
 use crate::world::{LinkId, Ticket};
 
 use ending::Ending;
+use turns::Turn;
 
 /// Key of the identity in the state store.
 pub const IDENTITY_KEY: &str = "identity";
 /// Key of the groups' generations in the state store.
 pub const GROUPS_KEY: &str = "groups";
 
-/// A peer is pinged this often.
-pub const PING_INTERVAL: Duration = Duration::from_millis(100);
-
 /// A peer that says nothing for this long on the control connection is taken for lost.
 pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(2);
+
+/// From the greetings to the LUNs being served at most.
+pub const MEETING_MAX: Duration = Duration::from_secs(3);
 
 /// What an appliance core asks to be done.
 #[derive(Debug)]
@@ -85,8 +92,12 @@ pub enum Effect {
     Open(usize),
     /// The pair of a LUN is out of reach or broken.
     Suspend(usize),
-    /// The peer of a LUN that is main and has no copy is gone.
+    /// The peer of a LUN whose only whole copy is here is gone.
     PeerGone(usize),
+    /// The peer is out of reach, and this main will go on.
+    LosePeer(usize),
+    /// Hosts' new commands wait.
+    Hold(usize),
     /// The copy of a LUN is whole.
     Copied(usize),
     /// Refuse hosts' new commands on a LUN.
@@ -155,8 +166,23 @@ enum Phase {
     Apart,
     Settling { own: bool, peer: bool },
     Comparing,
-    Agreeing { waits: u32, own: bool, peer: bool },
+    Agreeing { waits: u32, step: Step },
     Joined,
+}
+
+/// Who makes what durable while agreeing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    /// The leader, of the LUNs it will be main of.
+    LeadingOwn,
+    /// The leader waits for the other.
+    LeadingPeer,
+    /// The leader, of the LUNs the other will be main of.
+    LeadingRest,
+    /// The other.
+    Following,
+    /// The other has all and waits for the word to begin.
+    Placed,
 }
 
 /// What is known of one LUN's group.
@@ -172,8 +198,14 @@ struct Group {
     refusal: Option<Refusal>,
     breakage: Option<Breakage>,
     status: PairStatus,
-    /// Agreed on, not yet durable: whether nothing needs to be copied.
-    agreed: Option<bool>,
+    service: Service,
+    /// Agreed on, not yet begun: how the pair goes on.
+    agreed: Option<Pairing>,
+    /// The newest generation this controller ever proposed or was told of.
+    newest: Generation,
+    /// When this main may name its copy alone.
+    alone_at: Option<Time>,
+    turn: Option<Turn>,
 }
 
 /// What a ticket of this core stands for.
@@ -187,6 +219,8 @@ enum Pending {
     Flush(usize),
     Clean,
     Forgotten,
+    Alone,
+    Turn(usize),
 }
 
 /// The LUN part of this core's tickets: no LUN's.
@@ -211,13 +245,23 @@ pub struct Appliance {
     pending: BTreeMap<u64, (u64, Pending)>,
     heard: Time,
     pinged: Time,
+    /// When the peer was last granted a lease.
+    granted: Time,
+    /// When the meeting under way began.
+    meeting_since: Option<Time>,
+    lease: Arc<Lease>,
+    /// LUNs whose generation of going alone is being written; no meeting starts before it is.
+    going_alone: Vec<usize>,
+    alone_pending: bool,
+    /// The leader's, until the other has them.
+    agreements: Vec<Agreement>,
 }
 
 impl Appliance {
     /// A controller at its start, with what it finds on disk. `random` seeds its incarnation and every id it
     /// will make.
     #[must_use]
-    pub fn new(plan: Plan, restored: &Restored, random: u128) -> Self {
+    pub fn new(plan: Plan, restored: &Restored, random: u128, lease: Arc<Lease>) -> Self {
         let record = |key: &str| restored.records.get(key).map(Vec::as_slice).unwrap_or_default();
         let identity = Identity::from_record(record(IDENTITY_KEY)).unwrap_or_default();
         let records = GroupRecord::decode_all(record(GROUPS_KEY)).unwrap_or_default();
@@ -236,7 +280,11 @@ impl Appliance {
                     refusal: None,
                     breakage: None,
                     status: PairStatus::Suspended,
+                    service: Service::Refused,
                     agreed: None,
+                    newest: record.map(|record| record.generation).unwrap_or_default(),
+                    alone_at: None,
+                    turn: None,
                 }
             })
             .collect();
@@ -257,18 +305,25 @@ impl Appliance {
             pending: BTreeMap::new(),
             heard: Time(0),
             pinged: Time(0),
+            granted: Time(0),
+            meeting_since: None,
+            lease,
+            going_alone: Vec::new(),
+            alone_pending: false,
+            agreements: Vec::new(),
         }
     }
 
-    /// A LUN without a copy whose main this is serves without its peer, if it ever served.
-    pub fn start(&mut self, effects: &mut Vec<Effect>) {
+    /// Begins: what may be served without the peer is.
+    pub fn start(&mut self, now: Time, effects: &mut Vec<Effect>) {
         for lun in 0..self.groups.len() {
             let group = &self.groups[lun];
             let own = usize::from(group.generation.main) == self.plan.side.index();
             let whole = self.copy_found(lun) == CopyFound::Whole;
             if !self.plan.luns[lun].mirror && group.generation.number > 0 && own && whole {
-                self.begin(lun, true, true, effects);
+                self.begin(lun, Pairing::Whole, true, effects);
             }
+            self.start_alone(lun, now, effects);
         }
     }
 
@@ -323,7 +378,11 @@ impl Appliance {
         }
         self.heard = now;
         match message {
-            Message::Ping(number) => effects.push(Effect::Send(link, Message::Pong(number))),
+            Message::Ping(number) => {
+                self.granted = now;
+                effects.push(Effect::Send(link, Message::Pong(number)));
+            }
+            Message::Pong(number) if number <= now.0 => self.lease.renew(Time(number)),
             Message::Identity(identity) => self.on_identity(identity, effects),
             Message::IdentityDurable => self.on_identity_durable(effects),
             Message::Standings(standings) => self.on_standings(standings, effects),
@@ -333,15 +392,30 @@ impl Appliance {
             Message::Goodbye => self.on_goodbye(now, effects),
             Message::Drained => self.on_peer_drained(effects),
             Message::Farewell => self.on_farewell(),
-            Message::Broken | Message::Copied | Message::CopiedDurable => {
-                let about = lun.filter(|lun| self.groups[*lun].generation.tag() == generation);
-                match (message, about) {
-                    (Message::Broken, Some(lun)) => self.on_peer_broken(lun, effects),
-                    (Message::Copied, Some(lun)) => self.on_copied(lun, effects),
-                    (Message::CopiedDurable, Some(lun)) => self.on_copied_durable(lun, effects),
-                    _ => {}
-                }
+            other => self.on_message_about(lun, generation, other, effects),
+        }
+    }
+
+    /// A message about one LUN that is not data.
+    fn on_message_about(
+        &mut self,
+        lun: Option<usize>,
+        generation: protocol::interlink::GenerationTag,
+        message: Message,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lun) = lun.filter(|_| self.phase == Phase::Joined) else {
+            return;
+        };
+        let current = self.groups[lun].generation.tag() == generation;
+        match message {
+            Message::Turn { generation, pairing } if current => {
+                self.on_turn(lun, generation, pairing, effects);
             }
+            Message::TurnDurable(number) => self.on_turn_durable(lun, number),
+            Message::TurnBegin(number) => self.on_turn_begin(lun, number, effects),
+            Message::Copied if current => self.on_copied(lun, effects),
+            Message::CopiedDurable if current => self.on_copied_durable(lun, effects),
             _ => {}
         }
     }
@@ -362,6 +436,9 @@ impl Appliance {
         if let (Pending::Volume(lun), Ok(())) = (pending, result) {
             self.groups[lun].volume = self.superblock(lun).map_or(VolumeFound::Missing, VolumeFound::Open);
         }
+        if pending == Pending::Alone {
+            return self.on_alone_durable(effects);
+        }
         if meeting != self.meeting {
             return;
         }
@@ -379,7 +456,8 @@ impl Appliance {
             Pending::CopiedAtMain(lun) => self.on_copied_at_main(lun, effects),
             Pending::Flush(lun) => self.on_flushed(lun, result.is_ok(), effects),
             Pending::Clean => self.on_clean(effects),
-            Pending::Forgotten => {}
+            Pending::Turn(lun) => self.on_own_turn_durable(lun, effects),
+            Pending::Forgotten | Pending::Alone => {}
         }
     }
 
@@ -389,43 +467,31 @@ impl Appliance {
         ticket.0 >= TICKET_BASE
     }
 
-    /// Time has passed. `quiet`: no command is in flight on the LUNs that are closing.
-    pub fn on_tick(&mut self, now: Time, quiet: bool, effects: &mut Vec<Effect>) {
+    /// Time has passed. `quiet(lun)`: no command is in flight there.
+    pub fn on_tick(&mut self, now: Time, quiet: impl Fn(usize) -> bool, effects: &mut Vec<Effect>) {
         if let Some(peer) = &self.peer {
             let control = peer.control;
-            if now.since(self.heard) >= PEER_SILENCE_MAX {
+            if now.since(self.heard) >= PEER_SILENCE_MAX || self.meets_too_long(now) {
                 let name = self.peer_name();
                 self.lose(Apart::Silent(name), effects);
-            } else if now.since(self.pinged) >= PING_INTERVAL {
+            } else if now.since(self.pinged) >= lease::RENEWAL {
                 self.pinged = now;
                 effects.push(Effect::Send(control, Message::Ping(now.0)));
             }
         }
-        self.tick_ending(now, quiet, effects);
+        self.tick_turns(now, &quiet, effects);
+        self.tick_alone(now, effects);
+        let all_quiet = (0..self.groups.len()).all(|lun| !self.is_closing(lun) || quiet(lun));
+        self.tick_ending(now, all_quiet, effects);
     }
 
-    /// A pair broke on this side: both stop serving it.
-    pub fn on_broken(&mut self, lun: usize, breakage: Breakage, effects: &mut Vec<Effect>) {
-        let group = &mut self.groups[lun];
-        if group.status == PairStatus::Suspended {
-            return;
+    /// A meeting that gets nowhere ends, so that a main that may go on alone does.
+    fn meets_too_long(&mut self, now: Time) -> bool {
+        if matches!(self.phase, Phase::Apart | Phase::Joined) {
+            self.meeting_since = None;
+            return false;
         }
-        group.status = PairStatus::Suspended;
-        group.breakage = Some(breakage);
-        effects.push(Effect::Suspend(lun));
-        let generation = group.generation;
-        if let (Some(peer), Phase::Joined) = (&self.peer, self.phase) {
-            effects.push(Effect::SendAbout(peer.control, lun, generation, Message::Broken));
-        }
-    }
-
-    fn on_peer_broken(&mut self, lun: usize, effects: &mut Vec<Effect>) {
-        let group = &mut self.groups[lun];
-        if group.status != PairStatus::Suspended {
-            group.status = PairStatus::Suspended;
-            group.breakage = Some(Breakage::PeerDisk);
-            effects.push(Effect::Suspend(lun));
-        }
+        now.since(*self.meeting_since.get_or_insert(now)) >= MEETING_MAX
     }
 
     fn hello(&self, purpose: Purpose) -> Message {
@@ -500,6 +566,7 @@ impl Appliance {
         for link in core::mem::take(&mut self.links).into_keys() {
             effects.push(Effect::Close(link));
         }
+        let goes_on: Vec<bool> = (0..self.groups.len()).map(|lun| self.may_go_on(lun)).collect();
         self.peer = None;
         self.phase = Phase::Apart;
         self.meeting += 1;
@@ -509,45 +576,63 @@ impl Appliance {
             self.apart = apart;
         }
         self.ending.on_lost();
+        self.lease.end();
         for lun in 0..self.groups.len() {
-            self.groups[lun].agreed = None;
+            let group = &mut self.groups[lun];
+            group.agreed = None;
+            group.turn = None;
             if self.serves_alone(lun) {
                 effects.push(Effect::PeerGone(lun));
-            } else {
+            } else if goes_on[lun] {
                 self.groups[lun].status = PairStatus::Suspended;
+                self.groups[lun].service = Service::Refused;
+                self.groups[lun].alone_at = Some(lease::run_out(self.granted));
+                effects.push(Effect::LosePeer(lun));
+            } else if self.groups[lun].alone_at.is_none() {
+                self.groups[lun].status = PairStatus::Suspended;
+                self.groups[lun].service = Service::Refused;
                 effects.push(Effect::Suspend(lun));
             }
         }
     }
 
-    /// A LUN without a copy, at its main, being served.
+    /// A LUN whose only whole copy is here, being served.
     fn serves_alone(&self, lun: usize) -> bool {
-        !self.plan.luns[lun].mirror
-            && self.role(lun) == Role::Main
-            && self.groups[lun].status == PairStatus::Simplex
+        let group = &self.groups[lun];
+        self.role(lun) == Role::Main && group.service == Service::Alone
     }
 
-    fn begin(&mut self, lun: usize, whole: bool, open: bool, effects: &mut Vec<Effect>) {
+    /// Takes the place in the pair that the group's generation gives.
+    fn begin(&mut self, lun: usize, pairing: Pairing, open: bool, effects: &mut Vec<Effect>) {
         let blocks = self.lun_identity(lun).map_or(0, |identity| identity.blocks);
         let mirror = self.plan.luns[lun].mirror;
         let role = self.role(lun);
         let group = &mut self.groups[lun];
-        group.status = match (mirror, whole) {
-            (false, _) => PairStatus::Simplex,
-            (true, true) => PairStatus::Duplex,
-            (true, false) => PairStatus::Copy,
+        (group.status, group.service) = match (mirror, pairing, role) {
+            (false, _, Role::Main) => (PairStatus::Simplex, Service::Alone),
+            (false, _, Role::Sub) => (PairStatus::Simplex, Service::Forwarded),
+            (true, Pairing::Whole, _) => (PairStatus::Duplex, Service::Mirrored),
+            (true, Pairing::Copy, Role::Main) => (PairStatus::Copy, Service::Mirrored),
+            (true, Pairing::Copy, Role::Sub) => (PairStatus::Copy, Service::Forwarded),
+            (true, Pairing::Out, Role::Main) => (PairStatus::Suspended, Service::Alone),
+            (true, Pairing::Out, Role::Sub) => (PairStatus::Suspended, Service::Forwarded),
         };
         group.kept = true;
         group.known = true;
-        group.breakage = None;
+        group.alone_at = None;
         let links = self
             .links
             .iter()
             .filter(|(_, link)| matches!(link.purpose, Some(Purpose::Bridge(_))))
             .map(|(link, _)| *link)
             .collect();
-        let standing =
-            lun::Standing { role, status: group.status, generation: group.generation.tag(), links };
+        let standing = lun::Standing {
+            role,
+            status: group.status,
+            service: group.service,
+            generation: group.generation.tag(),
+            links,
+        };
         effects.push(Effect::Begin { lun, standing, blocks, open });
     }
 
@@ -571,6 +656,9 @@ impl Appliance {
     }
 
     fn copy_found(&self, lun: usize) -> CopyFound {
+        if matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(_))) {
+            return CopyFound::Failed;
+        }
         match self.groups[lun].volume {
             VolumeFound::Missing => CopyFound::Missing,
             VolumeFound::Blank => CopyFound::Blank,

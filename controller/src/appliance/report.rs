@@ -4,6 +4,7 @@ use super::{Appliance, Phase};
 use crate::disk::DiskError;
 use crate::lun::Breakage;
 use crate::plan::Side;
+use crate::route::Service;
 use crate::status::{InterlinkStatus, PairStatus, Role};
 use protocol::interlink::hello::Purpose;
 
@@ -52,7 +53,7 @@ impl Appliance {
     /// Whether the peer can serve a LUN, as far as this controller knows.
     #[must_use]
     pub fn peer_serves(&self, lun: usize) -> bool {
-        self.phase == Phase::Joined && self.groups[lun].status != PairStatus::Suspended
+        self.phase == Phase::Joined && self.groups[lun].service != Service::Refused
     }
 
     /// One LUN.
@@ -67,6 +68,17 @@ impl Appliance {
         let reason = match (&group.refusal, group.breakage, group.status) {
             (Some(refusal), ..) => Some(refusal.to_string()),
             (None, Some(breakage), PairStatus::Suspended) => Some(self.breakage_text(breakage)),
+            (None, _, PairStatus::Suspended) if group.service == Service::Alone => Some(format!(
+                "{} has the only current copy and serves alone. Bring {} back; it is then refilled by itself",
+                self.plan.names[self.plan.side.index()],
+                self.peer_name(),
+            )),
+            (None, _, PairStatus::Suspended) if role == Role::Sub => Some(format!(
+                "{} Hosts of {} use the other path; wait for {}",
+                self.apart,
+                self.plan.names[self.plan.side.index()],
+                self.peer_name(),
+            )),
             (None, _, PairStatus::Suspended) if self.phase == Phase::Joined => {
                 Some("the two controllers are about to agree on it".to_owned())
             }
@@ -91,10 +103,10 @@ impl Appliance {
                 )
             }
             Breakage::OwnDisk(error) => format!(
-                "on {own}: {error}. Nothing acknowledged is lost on {peer}. Replace the disk, then restart {own}"
+                "on {own}: {error}. {peer} has the only current copy. Replace the disk, then restart {own}"
             ),
             Breakage::PeerDisk => format!(
-                "the disk of {peer} failed or is full. Nothing acknowledged is lost. See the status of {peer}"
+                "the disk of {peer} failed or is full: {own} has the only current copy. See the status of {peer}"
             ),
             Breakage::Nonsense => {
                 format!("{peer} sent something impossible. Restart both with the same release")

@@ -20,6 +20,8 @@ fn met(seed: u64, mirror: bool) -> Duo {
     duo
 }
 
+const GOOD: Outcome = Outcome::Good(Vec::new());
+
 const DUPLEX: [(PairStatus, Role, bool); 2] =
     [(PairStatus::Duplex, Role::Main, true), (PairStatus::Duplex, Role::Sub, true)];
 
@@ -102,7 +104,7 @@ fn after_a_clean_end_nothing_is_copied() {
 }
 
 #[test]
-fn a_cut_interlink_answers_every_command_and_meeting_again_makes_the_copies_equal() {
+fn after_a_cut_main_goes_on_alone_when_the_lease_has_run_out_and_the_sub_refuses() {
     for seed in 0..200 {
         let mut duo = met(seed, true);
         for tag in 0..8 {
@@ -111,44 +113,182 @@ fn a_cut_interlink_answers_every_command_and_meeting_again_makes_the_copies_equa
         for _ in 0..seed % 40 {
             duo.step();
         }
+        let before = duo.answers(0).len();
         duo.cut();
-        duo.settle(1);
-        let answered = duo.answers(0).len() + duo.answers(1).len();
-        assert!(answered <= 8);
-        assert_eq!(statuses(&duo).map(|status| status.0), [PairStatus::Suspended; 2]);
-        assert!(duo.controllers[0].status().luns[0].commands == 0, "seed {seed}: nothing may be left over");
-        assert!(duo.controllers[1].status().luns[0].commands == 0, "seed {seed}: nothing may be left over");
+        duo.ask(0, 100, write(20, 1, 77));
+        while duo.step() {}
+        // What both copies had before the cut may still be answered; nothing else is before the lease has run out.
+        let mut answers = duo.answers(0);
+        assert!(answers.iter().all(|(tag, _)| *tag != 100), "seed {seed}");
+        duo.settle(16);
+        answers.extend(duo.answers(0));
+        assert!(answers.iter().all(|(_, end)| *end == GOOD), "seed {seed}: {answers:?}");
+        assert_eq!(before + answers.len(), 5, "seed {seed}: each of main's hosts' commands and the late one");
+        assert_eq!(
+            statuses(&duo),
+            [(PairStatus::Suspended, Role::Main, true), (PairStatus::Suspended, Role::Sub, false)],
+            "seed {seed}"
+        );
+        duo.ask(1, 101, Op::Read { range: range(0, 1) });
+        assert_eq!(duo.answers(1).pop(), Some((101, Outcome::Check(Sense::UNAVAILABLE))));
+        assert!(duo.controllers.iter().all(|controller| controller.status().luns[0].commands == 0));
         duo.connect();
         duo.settle(4);
         let report = duo.controllers.each_ref().map(|controller| controller.status());
         assert_eq!(statuses(&duo), DUPLEX, "seed {seed}: {report:?}");
         assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
+        assert_eq!(duo.volume(1)[20 * 512], 77, "seed {seed}");
     }
 }
 
 #[test]
-fn a_volume_that_went_missing_is_refilled_from_the_other_even_if_it_was_mains() {
-    let mut duo = met(3, true);
-    duo.ask(0, 1, write(0, BLOCKS, 5));
-    duo.settle(1);
-    duo.remove_volume(0);
-    let mut duo = duo.crash(4, true);
-    duo.connect();
-    duo.settle(4);
-    assert_eq!(duo.volume(0), duo.volume(1));
-    assert_eq!(duo.volume(0)[0], 5);
-    assert_eq!(statuses(&duo)[1].1, Role::Main, "the source's controller is main");
+fn a_cut_that_heals_before_the_lease_has_run_out_costs_hosts_of_main_only_time() {
+    for seed in 0..100 {
+        let mut duo = met(seed, true);
+        for tag in 0..6 {
+            duo.ask(0, tag, write(u64::from(tag), 2, tag as u8 + 1));
+        }
+        for _ in 0..seed % 20 {
+            duo.step();
+        }
+        let before = duo.answers(0).len();
+        duo.cut();
+        duo.ask(0, 7, write(20, 1, 77));
+        duo.connect();
+        duo.settle(4);
+        let answers = duo.answers(0);
+        assert_eq!(before + answers.len(), 7, "seed {seed}");
+        assert!(answers.iter().all(|(_, end)| *end == GOOD), "seed {seed}: {answers:?}");
+        assert_eq!(statuses(&duo), DUPLEX, "seed {seed}");
+        assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
+    }
 }
 
 #[test]
-fn a_disk_that_fails_ends_service_on_both_sides_and_no_write_is_called_good() {
+fn a_read_of_the_subs_own_copy_waits_for_the_lease_and_is_refused_when_the_peer_is_lost() {
+    let mut duo = met(3, true);
+    (0..14).for_each(|_| duo.advance());
+    duo.ask(1, 1, Op::Read { range: range(0, 1) });
+    while duo.step() {}
+    assert_eq!(duo.answers(1), [], "the data is there, the right to send it is not");
+    duo.settle(3);
+    assert_eq!(duo.answers(1), [(1, Outcome::Good(blocks_of(0, 1)))], "the lease is renewed");
+    (0..14).for_each(|_| duo.advance());
+    duo.ask(1, 2, Op::Read { range: range(0, 1) });
+    while duo.step() {}
+    duo.cut();
+    duo.settle(1);
+    assert_eq!(duo.answers(1), [(2, Outcome::Check(Sense::UNAVAILABLE))]);
+}
+
+#[test]
+fn a_main_that_was_alone_starts_alone_and_what_it_wrote_meanwhile_reaches_the_other() {
+    let mut duo = met(4, true);
+    duo.cut();
+    duo.ask(0, 1, write(0, 4, 5));
+    duo.settle(16);
+    assert_eq!(duo.answers(0), [(1, GOOD)]);
+    let mut duo = duo.crash(5, true);
+    duo.ask(0, 2, write(4, 4, 6));
+    while duo.step() {}
+    assert_eq!(duo.answers(0), [], "it waits one lease first");
+    duo.settle(16);
+    assert_eq!(duo.answers(0), [(2, GOOD)]);
+    duo.ask(1, 3, write(0, 1, 9));
+    assert_eq!(duo.answers(1), [(3, Outcome::Check(Sense::UNAVAILABLE))], "the sub waits for main");
+    duo.connect();
+    duo.settle(4);
+    assert_eq!(statuses(&duo), DUPLEX);
+    assert_eq!(duo.volume(0), duo.volume(1));
+    assert_eq!(duo.volume(1)[4 * 512], 6);
+}
+
+#[test]
+fn one_that_starts_alone_after_both_served_waits_for_the_other() {
     for side in 0..2 {
-        let mut duo = met(5, true);
-        duo.break_disk(1 - side, DiskError::Io);
-        duo.ask(side, 1, write(0, 1, 5));
-        duo.settle(2);
-        assert_eq!(duo.answers(side), [(1, Outcome::Check(Sense::ABORTED_COMMAND))]);
-        assert_eq!(statuses(&duo).map(|status| (status.0, status.2)), [(PairStatus::Suspended, false); 2]);
+        let mut duo = met(6, true).crash(7, true);
+        duo.settle(30);
+        duo.ask(side, 1, Op::Read { range: range(0, 1) });
+        assert_eq!(duo.answers(side), [(1, Outcome::Check(Sense::UNAVAILABLE))]);
+    }
+}
+
+#[test]
+fn a_sub_that_ends_cleanly_leaves_main_serving() {
+    let mut duo = met(8, true);
+    duo.ask(0, 1, write(0, 4, 5));
+    duo.settle(1);
+    duo.controllers[1].stop();
+    duo.settle(4);
+    assert!(duo.controllers[1].stopped());
+    duo.cut();
+    duo.ask(0, 2, write(0, 4, 6));
+    duo.settle(16);
+    assert_eq!(duo.answers(0), [(1, GOOD), (2, GOOD)]);
+    assert_eq!(statuses(&duo)[0], (PairStatus::Suspended, Role::Main, true));
+}
+
+#[test]
+fn a_volume_that_went_missing_is_refilled_from_the_other_and_the_preferred_main_is_main_again() {
+    for seed in 0..50 {
+        let mut duo = met(seed, true);
+        duo.ask(0, 1, write(0, BLOCKS, 5));
+        duo.settle(1);
+        duo.remove_volume(0);
+        let mut duo = duo.crash(seed + 100, true);
+        duo.connect();
+        let mut mains = Vec::new();
+        for tag in 0..40 {
+            (0..4).for_each(|_| {
+                duo.step();
+            });
+            duo.ask(1, tag, write(u64::from(tag) % 8, 1, tag as u8));
+            duo.settle(0);
+            mains.push(statuses(&duo)[1].1);
+        }
+        duo.settle(8);
+        assert!(mains.contains(&Role::Main), "the source's controller is main while it copies");
+        assert_eq!(statuses(&duo), DUPLEX, "seed {seed}");
+        assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
+        assert_eq!(duo.volume(0)[BLOCKS as usize * 512 - 1], 5);
+    }
+}
+
+#[test]
+fn a_disk_that_fails_takes_its_copy_out_and_the_other_serves_the_hosts_of_both() {
+    for seed in 0..40 {
+        for failed in 0..2 {
+            let mut duo = met(seed, true);
+            duo.break_disk(failed, DiskError::Io);
+            for tag in 0..6 {
+                duo.ask((tag % 2) as usize, tag, write(u64::from(tag), 1, tag as u8 + 1));
+            }
+            duo.settle(4);
+            let ends = [duo.answers(0), duo.answers(1)].concat();
+            assert_eq!(ends.len(), 6, "seed {seed}");
+            let allowed = |end: &Outcome| *end == GOOD || *end == Outcome::Check(Sense::ABORTED_COMMAND);
+            assert!(ends.iter().all(|(_, end)| allowed(end)), "seed {seed}: {ends:?}");
+            for side in 0..2 {
+                duo.ask(side, 10, write(9, 1, 99));
+                duo.ask(side, 11, Op::Read { range: range(20, 1) });
+                duo.settle(1);
+                let mut ends = duo.answers(side);
+                ends.sort_by_key(|(tag, _)| *tag);
+                assert_eq!(
+                    ends,
+                    [(10, GOOD), (11, Outcome::Good(blocks_of(0, 1)))],
+                    "seed {seed} side {side}"
+                );
+            }
+            assert_eq!(statuses(&duo)[1 - failed], (PairStatus::Suspended, Role::Main, true));
+            assert_eq!(statuses(&duo)[failed], (PairStatus::Suspended, Role::Sub, true));
+            let volume = duo.volume(1 - failed);
+            for (tag, end) in &ends {
+                if *end == GOOD {
+                    assert_eq!(volume[*tag as usize * 512], *tag as u8 + 1, "seed {seed}: an answered write");
+                }
+            }
+        }
     }
 }
 

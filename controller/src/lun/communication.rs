@@ -107,6 +107,7 @@ mod tests {
             received: Time(0),
             sent: Sent::Kept,
             done: false,
+            failed: false,
             applied: false,
             sequence: 0,
             bytes,

@@ -25,6 +25,7 @@ mod task;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use core::time::Duration;
 
@@ -32,11 +33,12 @@ use protocol::interlink::GenerationTag;
 use protocol::scsi::sense::{Sense, Status};
 use slab::Slab;
 
-use crate::command::{Admission, Command, NexusId, Op, Outcome, TaskTag};
+use crate::command::{Admission, Command, Data, NexusId, Op, Outcome, TaskTag};
 
 use crate::disk::DiskResult;
 use crate::exclusive::{Mode, RangeLocks, Ranges};
-use crate::route::{Kind, Route, route};
+use crate::lease::Lease;
+use crate::route::{Kind, Route, Service, route};
 use crate::status::{PairStatus, Role};
 use crate::time::Time;
 use crate::world::{LinkId, Ticket};
@@ -53,6 +55,12 @@ pub use communication::{COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQ
 
 /// Commands in flight on one LUN of one controller, those of the peer's hosts among them.
 pub const LUN_COMMANDS_MAX: usize = 4096;
+
+/// Commands of hosts that wait for a decision about the pair, per LUN.
+pub const HELD_COMMANDS_MAX: usize = LUN_COMMANDS_MAX;
+
+/// While there is no other copy, the own one is flushed this often.
+pub const ALONE_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A command not admitted by this age is never executed and gets BUSY. Below the 5 s after which multipath has
 /// usually tried the other path.
@@ -76,8 +84,10 @@ pub struct LunSetup {
 pub struct Standing {
     /// This controller's role.
     pub role: Role,
-    /// The pair.
+    /// The pair, as people see it.
     pub status: PairStatus,
+    /// How hosts are served here.
+    pub service: Service,
     /// What messages must carry.
     pub generation: GenerationTag,
     /// The bridges they may come by.
@@ -89,7 +99,7 @@ impl Standing {
     #[must_use]
     pub const fn suspended(role: Role) -> Self {
         let generation = GenerationTag { number: 0, id: 0 };
-        Self { role, status: PairStatus::Suspended, generation, links: Vec::new() }
+        Self { role, status: PairStatus::Suspended, service: Service::Refused, generation, links: Vec::new() }
     }
 }
 
@@ -113,6 +123,13 @@ pub struct Lun {
     standing: Standing,
     /// Ending: hosts' new commands are refused, those in flight finish.
     closing: bool,
+    /// A change of roles or of the pair is under way: hosts' new commands wait here, in their order.
+    held: Option<VecDeque<Command>>,
+    lease: Arc<Lease>,
+    /// Data of the sub's own reads that waits for the lease to be renewed.
+    awaiting_lease: BTreeMap<u32, Data>,
+    /// When the own copy was last flushed while there is no other.
+    flushed: Time,
     locks: RangeLocks,
     attentions: Attentions,
     tasks: Slab<Task>,
@@ -139,11 +156,15 @@ pub struct Lun {
 impl Lun {
     /// A LUN that serves nothing yet.
     #[must_use]
-    pub fn new(setup: LunSetup) -> Self {
+    pub fn new(setup: LunSetup, lease: Arc<Lease>) -> Self {
         Self {
             setup,
             standing: Standing::suspended(Role::Sub),
             closing: false,
+            held: None,
+            lease,
+            awaiting_lease: BTreeMap::new(),
+            flushed: Time(0),
             locks: RangeLocks::default(),
             attentions: Attentions::default(),
             tasks: Slab::new(),
@@ -177,7 +198,7 @@ impl Lun {
     /// Whether hosts' commands are carried out here or at main.
     #[must_use]
     pub fn serving(&self) -> bool {
-        !self.closing && !matches!(self.standing.status, PairStatus::Suspended | PairStatus::Split)
+        self.held.is_some() || (!self.closing && self.standing.service != Service::Refused)
     }
 
     /// What the run met so far.
@@ -193,10 +214,11 @@ impl Lun {
         ((hosts + self.communication.len()) as u32, self.communication.bytes())
     }
 
-    /// True when nothing is in flight here, neither for a host nor for the peer.
+    /// True when nothing is in flight here, neither for a host nor for the peer, but what waits for a decision
+    /// about the pair.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.tasks.is_empty()
+        self.tasks.iter().all(|(_, task)| task.awaits_decision())
             && self.communication.len() == 0
             && self.applies.iter().all(|(_, apply)| apply.stage == task::ApplyStage::Release)
     }
@@ -214,25 +236,49 @@ impl Lun {
     }
 
     /// The pair is agreed on: take part in it in this standing, hosts not yet served. Whatever belonged to an
-    /// earlier one was given up by [`Lun::suspend`].
-    pub fn begin(&mut self, standing: Standing, blocks: u64) {
-        debug_assert!(self.in_flight.is_empty() && self.unreleased.is_empty());
+    /// earlier one has ended, was given up by [`Lun::suspend`], or waits for this ([`Lun::lose_peer`]).
+    pub fn begin(&mut self, standing: Standing, blocks: u64, actions: &mut Vec<Action>) {
+        self.on_released(u64::MAX, actions);
+        debug_assert!(self.in_flight.is_empty());
         self.closing = true;
         self.next_sequence = 1;
         self.released_told = 1;
+        self.flushed = Time(0);
         self.setup.blocks = blocks;
         self.standing = standing;
     }
 
-    /// Serve hosts; begin to copy, where that is due.
-    pub fn open(&mut self, actions: &mut Vec<Action>) {
+    /// Serve hosts: what waited for the decision goes on. Begin to copy, where that is due.
+    pub fn open(&mut self, now: Time, actions: &mut Vec<Action>) {
         self.closing = false;
         let copies = self.standing.role == Role::Main && self.standing.status == PairStatus::Copy;
         self.copying = copies.then(Copying::new);
+        self.decide_lost(actions);
+        for command in self.held.take().unwrap_or_default() {
+            self.command(command, now, actions);
+        }
         self.pump_copy(actions);
     }
 
-    /// The peer is gone from a LUN that has no copy, at its main: what it forwarded and was not admitted is never
+    /// Hosts' new commands wait until [`Lun::open`] or [`Lun::suspend`]; those in flight go on.
+    pub fn hold(&mut self) {
+        self.held.get_or_insert_default();
+        self.copying = None;
+    }
+
+    /// The peer is out of reach, and this main will go on: alone when the peer's lease has run out, or with it if
+    /// it comes back before. Until then nothing is admitted and no write is answered.
+    pub fn lose_peer(&mut self, actions: &mut Vec<Action>) {
+        self.hold();
+        self.standing.service = Service::Refused;
+        self.standing.status = PairStatus::Suspended;
+        self.standing.links.clear();
+        self.awaiting_credit.clear();
+        self.suspend_sub_side(actions);
+        self.hold_main_side(actions);
+    }
+
+    /// The peer is gone from a LUN whose only whole copy is here: what it forwarded and was not admitted is never
     /// executed; own hosts go on.
     pub fn peer_gone(&mut self, actions: &mut Vec<Action>) {
         self.standing.links.clear();
@@ -251,6 +297,7 @@ impl Lun {
     pub fn on_copied(&mut self) {
         if self.standing.status == PairStatus::Copy {
             self.standing.status = PairStatus::Duplex;
+            self.standing.service = Service::Mirrored;
             self.copying = None;
         }
     }
@@ -264,20 +311,33 @@ impl Lun {
     /// The pair is broken, the peer out of reach: what was not admitted is refused, what was is given up with
     /// ABORTED COMMAND as soon as the own copy has it (the host cannot know, and will ask again).
     pub fn suspend(&mut self, actions: &mut Vec<Action>) {
+        let served = self.standing.service != Service::Refused;
         self.standing = Standing::suspended(self.standing.role);
         self.copying = None;
         self.awaiting_credit.clear();
+        for command in self.held.take().unwrap_or_default() {
+            let Command { nexus, tag, .. } = command;
+            actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::UNAVAILABLE) });
+        }
         self.suspend_sub_side(actions);
         self.suspend_main_side(actions);
+        if served {
+            // What this copy's memory holds is on its disk as soon as can be: it may be the only one for long.
+            self.enter(Origin::Nobody, Op::SynchronizeCache, true, Time(0), actions);
+        }
     }
 
     /// A command at the door, from a host of this controller.
     pub fn command(&mut self, command: Command, now: Time, actions: &mut Vec<Action>) {
-        let Command { nexus, tag, op, received, .. } = command;
+        let (nexus, tag) = (command.nexus, command.tag);
         if let Err(outcome) = self.may_enter(nexus) {
             return actions.push(Action::Answer { nexus, tag, outcome });
         }
-        match route(self.standing.role, self.standing.status, self.kind_of(&op)) {
+        if self.held.is_some() {
+            return self.keep_held(command, actions);
+        }
+        let Command { op, received, .. } = command;
+        match route(self.standing.role, self.standing.service, self.kind_of(&op)) {
             Route::Here => self.enter(Origin::Host { nexus, tag }, op, false, received, actions),
             Route::ToMain => self.forward(nexus, tag, op, received, now, actions),
             Route::Refuse => {
@@ -315,17 +375,45 @@ impl Lun {
     /// Disk I/O is complete.
     pub fn on_disk(&mut self, ticket: Ticket, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
         match Slot::of(ticket) {
-            Slot::Task(slot) => self.on_task_disk(slot, result, actions),
+            Slot::Task(slot) => self.on_task_disk(slot, result, now, actions),
             Slot::Apply(slot) => self.on_apply_disk(slot, result, now, actions),
         }
     }
 
     /// Time has passed.
     pub fn on_tick(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let busy = Outcome::Status(Status::Busy);
+        self.end_held(&busy, actions, |command| now.since(command.received) >= COMMAND_AGE_MAX);
         self.expire_tasks(now, actions);
+        self.answer_leased(now, actions);
+        self.flush_alone(now, actions);
         self.expire_forwards(now, actions);
         self.tell_released(actions);
         self.pump_copy(actions);
+    }
+
+    /// A command that waits for a decision about the pair.
+    fn keep_held(&mut self, command: Command, actions: &mut Vec<Action>) {
+        let (nexus, tag) = (command.nexus, command.tag);
+        match &mut self.held {
+            Some(held) if held.len() < HELD_COMMANDS_MAX => held.push_back(command),
+            _ => actions.push(Action::Answer { nexus, tag, outcome: Outcome::Status(Status::Busy) }),
+        }
+    }
+
+    /// Those of the held commands that `chosen` picks end so.
+    fn end_held(&mut self, outcome: &Outcome, actions: &mut Vec<Action>, chosen: impl Fn(&Command) -> bool) {
+        let Some(held) = &mut self.held else {
+            return;
+        };
+        held.retain(|command| {
+            let ends = chosen(command);
+            if ends {
+                let (nexus, tag, outcome) = (command.nexus, command.tag, outcome.clone());
+                actions.push(Action::Answer { nexus, tag, outcome });
+            }
+            !ends
+        });
     }
 
     fn attention(&mut self, nexus: NexusId) -> Result<(), Outcome> {

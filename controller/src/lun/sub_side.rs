@@ -83,6 +83,7 @@ impl Lun {
             received,
             sent: Sent::Kept,
             done: false,
+            failed: false,
             applied: false,
             sequence: 0,
             bytes,
@@ -227,7 +228,11 @@ impl Lun {
         self.unreleased.insert(apply.sequence, slot);
         let forward = apply.forward;
         if let Err(error) = result {
-            return actions.push(Action::Broken(Breakage::OwnDisk(error)));
+            actions.push(Action::Broken(Breakage::OwnDisk(error)));
+            if let Some(forward) = forward {
+                self.end_forward(forward, Outcome::Check(Sense::ABORTED_COMMAND), now, actions);
+            }
+            return;
         }
         if let Some(forward) = forward {
             if let Some(request) = self.communication.get(forward) {
@@ -253,12 +258,14 @@ impl Lun {
         let Some(request) = self.communication.get(slot) else {
             return;
         };
-        if !request.done || !request.applied {
-            return;
-        }
+        let outcome = match (request.applied, request.done, request.failed) {
+            (true, true, _) => Outcome::Good(Data::new()),
+            (true, false, true) => Outcome::Check(Sense::ABORTED_COMMAND),
+            _ => return,
+        };
         let sequence = request.sequence;
         self.release_apply(sequence, actions);
-        self.end_forward(slot, Outcome::Good(Data::new()), now, actions);
+        self.end_forward(slot, outcome, now, actions);
     }
 
     /// A forwarded command ended at main without a change.
@@ -280,8 +287,10 @@ impl Lun {
             (Ending::Aborted, _) => Outcome::Aborted,
         };
         if request.sent == Sent::Ordered {
-            // The change was ordered, then main's own copy failed it: the pair is broken, main says so itself.
-            return;
+            // Ordered, then main's own copy could not take it and leaves the pair. The host hears of it when the
+            // copy here is done with it.
+            request.failed = true;
+            return self.answer_if_both(slot, now, actions);
         }
         self.end_forward(slot, outcome, now, actions);
     }
@@ -323,7 +332,7 @@ impl Lun {
     }
 
     /// Everything below `released` is on both copies: its ranges are free for reads of the own copy.
-    fn on_released(&mut self, released: u64, actions: &mut Vec<Action>) {
+    pub(super) fn on_released(&mut self, released: u64, actions: &mut Vec<Action>) {
         while let Some((sequence, _)) = self.unreleased.first_key_value() {
             let sequence = *sequence;
             if sequence >= released {

@@ -40,6 +40,8 @@ pub(super) enum Stage {
     Range,
     /// The peer's buffers are full. It holds its ranges, but nobody has begun.
     Credit,
+    /// The lease: a READ of the sub's own copy whose data is there.
+    Lease,
     /// Its own volume's data: a READ, the compare half of COMPARE AND WRITE, or a piece to copy.
     Read,
     /// Its legs.
@@ -81,6 +83,13 @@ pub(super) struct Task {
     pub(super) credit: u64,
 }
 
+impl Task {
+    /// Its own copy has it; whether that is enough is decided with the pair.
+    pub(super) fn awaits_decision(&self) -> bool {
+        self.stage == Stage::Legs && self.own == Leg::Done && self.peer == Leg::Lost
+    }
+}
+
 /// Where a command of the sub's host stands at main.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Sent {
@@ -106,6 +115,8 @@ pub(super) struct Forward {
     pub(super) sent: Sent,
     /// Main's DONE has come.
     pub(super) done: bool,
+    /// Main's copy could not take it after it was ordered.
+    pub(super) failed: bool,
     /// The own copy has taken it.
     pub(super) applied: bool,
     /// Main's place for it in the order, once ordered.

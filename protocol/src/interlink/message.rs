@@ -19,7 +19,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::frame::{self, FrameError, GenerationTag, Prefix};
 use super::hello::{Hello, Identity, LUNS_MAX, identity, put_identity};
-use super::standing::{Generation, Standing};
+use super::standing::{Generation, Pairing, Standing};
 use super::wire::{Reader, put_list, put_range, put_string};
 use crate::block::BlockRange;
 use crate::scsi::sense::{Asc, Sense, SenseKey, Status};
@@ -69,8 +69,8 @@ pub struct Agreement {
     pub lun: String,
     /// Its new generation.
     pub generation: Generation,
-    /// True: both copies are whole. False: main's is copied to the other.
-    pub duplex: bool,
+    /// How the pair goes on.
+    pub pairing: Pairing,
     /// Which copies have to be made first: bit 0 the first controller's, bit 1 the second's.
     pub create: u8,
 }
@@ -102,8 +102,18 @@ pub enum Message {
     Drained,
     /// The sender has flushed everything and marked it clean.
     Farewell,
-    /// This LUN's pair is broken (a disk failed); the other side must stop serving it too.
-    Broken,
+    /// A turn of this LUN is proposed: hosts' new commands wait on both sides, and when none is in flight the pair
+    /// goes on under another generation. From the one who will not be main.
+    Turn {
+        /// The generation to come.
+        generation: Generation,
+        /// How the pair goes on.
+        pairing: Pairing,
+    },
+    /// The generation of the turn with this number is durable at the sender.
+    TurnDurable(u64),
+    /// It is durable on both: go on.
+    TurnBegin(u64),
     /// From main: the copy is complete and flushed on both sides.
     Copied,
     /// From the sub: it is durable there that both copies are whole.
@@ -179,9 +189,11 @@ mod kind {
     pub(super) const GOODBYE: u8 = 10;
     pub(super) const DRAINED: u8 = 11;
     pub(super) const FAREWELL: u8 = 12;
-    pub(super) const BROKEN: u8 = 13;
+    pub(super) const TURN: u8 = 13;
     pub(super) const COPIED: u8 = 14;
     pub(super) const COPIED_DURABLE: u8 = 15;
+    pub(super) const TURN_DURABLE: u8 = 16;
+    pub(super) const TURN_BEGIN: u8 = 17;
     pub(super) const FORWARD: u8 = 32;
     pub(super) const ORDER: u8 = 33;
     pub(super) const DONE: u8 = 34;
@@ -206,7 +218,9 @@ impl Message {
             Self::Goodbye => kind::GOODBYE,
             Self::Drained => kind::DRAINED,
             Self::Farewell => kind::FAREWELL,
-            Self::Broken => kind::BROKEN,
+            Self::Turn { .. } => kind::TURN,
+            Self::TurnDurable(_) => kind::TURN_DURABLE,
+            Self::TurnBegin(_) => kind::TURN_BEGIN,
             Self::Copied => kind::COPIED,
             Self::CopiedDurable => kind::COPIED_DURABLE,
             Self::Forward { .. } => kind::FORWARD,
@@ -245,10 +259,16 @@ impl Message {
             Self::Agreements(list) => put_list(body, list, |body, agreement| {
                 put_string(body, &agreement.lun);
                 agreement.generation.put(body);
-                body.put_u8(u8::from(agreement.duplex));
+                body.put_u8(agreement.pairing.code());
                 body.put_u8(agreement.create);
             }),
-            Self::Ping(number) | Self::Pong(number) => body.put_u64(*number),
+            Self::Ping(number) | Self::Pong(number) | Self::TurnDurable(number) | Self::TurnBegin(number) => {
+                body.put_u64(*number)
+            }
+            Self::Turn { generation, pairing } => {
+                generation.put(body);
+                body.put_u8(pairing.code());
+            }
             Self::Forward { id, age_ms, durable, op } => {
                 body.put_u64(*id);
                 body.put_u32(*age_ms);
@@ -282,7 +302,6 @@ impl Message {
             | Self::Goodbye
             | Self::Drained
             | Self::Farewell
-            | Self::Broken
             | Self::Copied
             | Self::CopiedDurable => {}
         }
@@ -309,7 +328,7 @@ impl Message {
                 Ok(Agreement {
                     lun: reader.string()?,
                     generation: Generation::read(reader)?,
-                    duplex: reader.bool()?,
+                    pairing: Pairing::read(reader)?,
                     create: reader.u8()?,
                 })
             })?),
@@ -320,7 +339,11 @@ impl Message {
             kind::GOODBYE => Self::Goodbye,
             kind::DRAINED => Self::Drained,
             kind::FAREWELL => Self::Farewell,
-            kind::BROKEN => Self::Broken,
+            kind::TURN => {
+                Self::Turn { generation: Generation::read(reader)?, pairing: Pairing::read(reader)? }
+            }
+            kind::TURN_DURABLE => Self::TurnDurable(reader.u64()?),
+            kind::TURN_BEGIN => Self::TurnBegin(reader.u64()?),
             kind::COPIED => Self::Copied,
             kind::COPIED_DURABLE => Self::CopiedDurable,
             _ => Self::read_data(kind, reader)?,

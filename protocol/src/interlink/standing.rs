@@ -69,6 +69,38 @@ pub enum CopyFound {
     Whole,
     /// Something else.
     Foreign,
+    /// Its disk failed during this run: neither a source nor worth refilling.
+    Failed,
+}
+
+/// How a pair goes on under a generation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pairing {
+    /// Both copies are whole (or the LUN has one only).
+    Whole,
+    /// Main's copy is copied to the other.
+    Copy,
+    /// Main's copy is the only one; the other controller forwards.
+    Out,
+}
+
+impl Pairing {
+    pub(super) const fn code(self) -> u8 {
+        match self {
+            Self::Whole => 0,
+            Self::Copy => 1,
+            Self::Out => 2,
+        }
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        match reader.u8()? {
+            0 => Ok(Self::Whole),
+            1 => Ok(Self::Copy),
+            2 => Ok(Self::Out),
+            _ => Err(FrameError::Content),
+        }
+    }
 }
 
 /// One controller's knowledge of one LUN.
@@ -98,6 +130,7 @@ impl Standing {
             CopyFound::Blank => 1,
             CopyFound::Whole => 2,
             CopyFound::Foreign => 3,
+            CopyFound::Failed => 4,
         });
         body.put_u8(u8::from(self.known));
         body.put_u8(u8::from(self.device));
@@ -113,6 +146,7 @@ impl Standing {
                 1 => CopyFound::Blank,
                 2 => CopyFound::Whole,
                 3 => CopyFound::Foreign,
+                4 => CopyFound::Failed,
                 _ => return Err(FrameError::Content),
             },
             known: reader.bool()?,

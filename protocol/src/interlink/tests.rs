@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::frame::GenerationTag;
 use super::hello::{Hello, Identity, LunIdentity, Purpose};
 use super::message::{Agreement, Ending, Message, WireOp};
-use super::standing::{CopyFound, Generation, GroupRecord, Standing};
+use super::standing::{CopyFound, Generation, GroupRecord, Pairing, Standing};
 use crate::block::BlockRange;
 use crate::scsi::sense::{Sense, Status};
 
@@ -42,7 +42,8 @@ fn every_message() -> Vec<Message> {
         known: true,
         device: false,
     };
-    let agreement = Agreement { lun: "data0".into(), generation: GENERATION, duplex: true, create: 0b01 };
+    let agreement =
+        Agreement { lun: "data0".into(), generation: GENERATION, pairing: Pairing::Whole, create: 0b01 };
     let ops = [
         WireOp::Read(range(0, 8)),
         WireOp::Write(range(8, 8)),
@@ -73,7 +74,9 @@ fn every_message() -> Vec<Message> {
         Message::Goodbye,
         Message::Drained,
         Message::Farewell,
-        Message::Broken,
+        Message::Turn { generation: GENERATION, pairing: Pairing::Out },
+        Message::TurnDurable(3),
+        Message::TurnBegin(3),
         Message::Copied,
         Message::CopiedDurable,
         Message::Order { id: 1, sequence: 2, released: 3 },

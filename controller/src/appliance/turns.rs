@@ -1,0 +1,181 @@
+//! Turns: a pair that is in touch goes on under another generation, hosts hardly noticing: back to the preferred
+//! main when a copy is complete; without a copy whose disk failed.
+//!
+//! ```text
+//!  proposer (will not be main)        the other (will be main)
+//!   │ hosts' commands wait               │
+//!   │ TURN{generation} ─────────────────►│ hosts' commands wait
+//!   │                                    │ nothing in flight: generation durable
+//!   │◄──────────────────── TURN DURABLE  │ takes its new place
+//!   │ nothing in flight: durable         │
+//!   │ takes its new place                │
+//!   │ TURN BEGIN ───────────────────────►│
+//!   │ what waited goes on                │ what waited goes on
+//! ```
+//!
+//! Whoever will be main has the generation on disk first, so nobody else can go on from the one before. Nothing is
+//! served under the new one before it is durable on both: a crash in between leaves two copies that are both
+//! still whole, or the failed one, which the new generation does not name.
+
+use core::time::Duration;
+
+use protocol::interlink::Message;
+use protocol::interlink::standing::{Generation, Pairing};
+
+use super::{Apart, Appliance, Effect, Pending, Phase};
+use crate::group;
+use crate::lun::Breakage;
+use crate::status::{PairStatus, Role};
+use crate::time::Time;
+
+/// A turn that takes longer ends the meeting: the two start over.
+pub(super) const TURN_MAX: Duration = Duration::from_secs(3);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Turn {
+    generation: Generation,
+    pairing: Pairing,
+    proposer: bool,
+    since: Option<Time>,
+    /// The other has it durable.
+    peer: bool,
+    /// This one writes it, or has it.
+    written: bool,
+    durable: bool,
+}
+
+impl Appliance {
+    /// A disk failed here: this copy leaves the pair, the peer's goes on as main.
+    pub fn on_broken(&mut self, lun: usize, breakage: Breakage, effects: &mut Vec<Effect>) {
+        if breakage == Breakage::Nonsense {
+            let name = self.peer_name();
+            return self.lose(Apart::Nonsense(name), effects);
+        }
+        if self.groups[lun].breakage.is_some() {
+            return;
+        }
+        self.groups[lun].breakage = Some(breakage);
+        match self.groups[lun].status {
+            PairStatus::Duplex => self.propose(lun, self.plan.side.peer().index(), Pairing::Out, effects),
+            // While it is being copied the target's is not whole: only a target can leave.
+            PairStatus::Copy if self.role(lun) == Role::Sub => {
+                self.propose(lun, self.plan.side.peer().index(), Pairing::Out, effects);
+            }
+            _ => {}
+        }
+    }
+
+    /// A pair that is DUPLEX under another main than the preferred one goes back to it.
+    pub(super) fn prefer(&mut self, lun: usize, effects: &mut Vec<Effect>) {
+        let preferred = self.plan.luns[lun].main;
+        if self.role(lun) == Role::Main && preferred != self.plan.side {
+            self.propose(lun, preferred.index(), Pairing::Whole, effects);
+        }
+    }
+
+    fn propose(&mut self, lun: usize, main: usize, pairing: Pairing, effects: &mut Vec<Effect>) {
+        if self.phase != Phase::Joined || self.ending.begun() || self.groups[lun].turn.is_some() {
+            return;
+        }
+        let id = self.make_id();
+        let members = if pairing == Pairing::Whole { 0b11 } else { 1 << main };
+        let group = &mut self.groups[lun];
+        let generation = group::next(group.newest, id, main, members);
+        group.newest = generation;
+        group.turn = Some(Turn::new(generation, pairing, true));
+        let current = group.generation;
+        effects.push(Effect::Hold(lun));
+        if let Some(peer) = &self.peer {
+            let message = Message::Turn { generation, pairing };
+            effects.push(Effect::SendAbout(peer.control, lun, current, message));
+        }
+    }
+
+    pub(super) fn on_turn(
+        &mut self,
+        lun: usize,
+        generation: Generation,
+        pairing: Pairing,
+        effects: &mut Vec<Effect>,
+    ) {
+        let leads = self.leads();
+        let own = self.plan.side.index();
+        let group = &mut self.groups[lun];
+        // Two proposals that cross: the leader's stands.
+        if group.turn.is_some_and(|turn| turn.proposer && leads) || usize::from(generation.main) != own {
+            return;
+        }
+        if pairing == Pairing::Out {
+            group.breakage.get_or_insert(Breakage::PeerDisk);
+        }
+        group.newest = generation;
+        group.turn = Some(Turn::new(generation, pairing, false));
+        effects.push(Effect::Hold(lun));
+    }
+
+    /// `quiet(lun)`: nothing is in flight there.
+    pub(super) fn tick_turns(&mut self, now: Time, quiet: impl Fn(usize) -> bool, effects: &mut Vec<Effect>) {
+        let mut late = false;
+        let mut written = Vec::new();
+        for (lun, group) in self.groups.iter_mut().enumerate() {
+            let Some(turn) = &mut group.turn else {
+                continue;
+            };
+            late |= now.since(*turn.since.get_or_insert(now)) >= TURN_MAX;
+            let in_order = !turn.proposer || turn.peer;
+            if in_order && !turn.written && quiet(lun) {
+                turn.written = true;
+                group.generation = turn.generation;
+                group.clean = false;
+                written.push(lun);
+            }
+        }
+        for lun in written {
+            self.persist_groups(Pending::Turn(lun), effects);
+        }
+        if late {
+            let name = self.peer_name();
+            self.lose(Apart::Silent(name), effects);
+        }
+    }
+
+    pub(super) fn on_own_turn_durable(&mut self, lun: usize, effects: &mut Vec<Effect>) {
+        let Some(turn) = &mut self.groups[lun].turn else {
+            return;
+        };
+        turn.durable = true;
+        let (turn, generation) = (*turn, self.groups[lun].generation);
+        let number = generation.number;
+        self.begin(lun, turn.pairing, turn.proposer, effects);
+        let message = if turn.proposer { Message::TurnBegin(number) } else { Message::TurnDurable(number) };
+        if turn.proposer {
+            self.groups[lun].turn = None;
+        }
+        if let Some(peer) = &self.peer {
+            effects.push(Effect::SendAbout(peer.control, lun, generation, message));
+        }
+    }
+
+    pub(super) fn on_turn_durable(&mut self, lun: usize, number: u64) {
+        if let Some(turn) = &mut self.groups[lun].turn
+            && turn.proposer
+            && turn.generation.number == number
+        {
+            turn.peer = true;
+        }
+    }
+
+    pub(super) fn on_turn_begin(&mut self, lun: usize, number: u64, effects: &mut Vec<Effect>) {
+        let group = &mut self.groups[lun];
+        if group.turn.is_some_and(|turn| turn.durable && turn.generation.number == number) {
+            group.turn = None;
+            effects.push(Effect::Open(lun));
+        }
+    }
+}
+
+impl Turn {
+    const fn new(generation: Generation, pairing: Pairing, proposer: bool) -> Self {
+        Self { generation, pairing, proposer, since: None, peer: false, written: false, durable: false }
+    }
+}
