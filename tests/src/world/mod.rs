@@ -114,7 +114,7 @@ struct Simulation {
 
 impl Simulation {
     fn new(settings: Settings) -> Self {
-        let mut random = Random::new(settings.seed ^ 0x686f_7374_73);
+        let mut random = Random::new(settings.seed ^ 0x0068_6f73_7473);
         let hub = Arc::new(Mutex::new(Hub::new(settings.clone())));
         let units = SIDES.map(|side| unit(&settings, &hub, side));
         for unit in &units {
@@ -271,8 +271,8 @@ impl Simulation {
                 self.units[side.index()].sessions.answer(nexus, tag, outcome);
             }
             Event::Host(host) => self.host_proceeds(host),
-            Event::ToHost(host, epoch, bytes) => self.to_host(host, epoch, &bytes)?,
-            Event::ToTarget(host, epoch, bytes) => self.to_target(host, epoch, &bytes),
+            Event::ToHost(host, epoch, bytes) => self.arrives_at_host(host, epoch, &bytes)?,
+            Event::ToTarget(host, epoch, bytes) => self.arrives_at_target(host, epoch, &bytes),
             Event::Writable(host, epoch) => self.writable(host, epoch),
             Event::Closed(host, epoch) => self.closed(host, epoch),
         }
@@ -298,7 +298,7 @@ impl Simulation {
         self.units[side.index()].controller.on_tick();
         self.ticks += 1;
         self.hub.lock().after(TICK, Event::Tick(side));
-        if self.ticks % 20 != 0 {
+        if !self.ticks.is_multiple_of(20) {
             return;
         }
         for at in 0..self.hosts.len() {
@@ -325,7 +325,7 @@ impl Simulation {
         }
     }
 
-    fn to_host(&mut self, at: usize, epoch: u32, bytes: &[u8]) -> Result<(), String> {
+    fn arrives_at_host(&mut self, at: usize, epoch: u32, bytes: &[u8]) -> Result<(), String> {
         let hub = &mut *self.hub.lock();
         if !hub.connected(at, epoch) {
             return Ok(());
@@ -335,7 +335,7 @@ impl Simulation {
         Ok(())
     }
 
-    fn to_target(&mut self, at: usize, epoch: u32, bytes: &[u8]) {
+    fn arrives_at_target(&mut self, at: usize, epoch: u32, bytes: &[u8]) {
         if !self.hub.lock().connected(at, epoch) {
             return;
         }

@@ -200,7 +200,7 @@ fn shape(random: &mut Random, lun: u16) -> Shape {
 
 /// The first four hosts: two on each side, one of each with both mirrored LUNs.
 fn host(random: &mut Random, number: u64, shapes: &[Shape]) -> HostSettings {
-    let side = if number % 2 == 0 { Side::First } else { Side::Second };
+    let side = if number.is_multiple_of(2) { Side::First } else { Side::Second };
     let shapes = match number {
         0 | 1 => shapes[..2].to_vec(),
         2 | 3 => shapes.to_vec(),
