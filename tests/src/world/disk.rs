@@ -1,7 +1,7 @@
 //! Simulated disks. What is asked takes effect piece by piece, in any order, somewhere between its submission
 //! and its completion: whoever reads beside a write sees parts of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use controller::disk::{DiskError, DiskIo, DiskResult};
@@ -11,7 +11,8 @@ use controller::world::{Ticket, VolumeIndex};
 use protocol::block::BlockRange;
 
 use super::hub::{Event, Hub};
-use crate::workload::content::BLOCK_BYTES;
+use crate::judge::{Extent, Kind, OpId, Operation, Outcome, Seen};
+use crate::workload::content::{BLOCK_BYTES, Mark};
 
 /// Pieces of one disk I/O at most.
 const PIECES_MAX: u64 = 5;
@@ -29,6 +30,8 @@ pub(super) struct Disk {
 pub(super) struct Volume {
     pub(super) superblock: Option<Superblock>,
     blocks: BTreeMap<u64, Bytes>,
+    /// Every (block, operation) whose mark was ever here.
+    ever: HashSet<(u64, OpId)>,
 }
 
 #[derive(Debug)]
@@ -60,7 +63,11 @@ impl Volume {
     fn write(&mut self, start: u64, mut data: Bytes) {
         let mut lba = start;
         while !data.is_empty() {
-            self.blocks.insert(lba, data.split_to(BLOCK_BYTES));
+            let block = data.split_to(BLOCK_BYTES);
+            if let Some(Mark::Written(id, _)) = Mark::of(&block, lba) {
+                self.ever.insert((lba, id));
+            }
+            self.blocks.insert(lba, block);
             lba += 1;
         }
     }
@@ -190,6 +197,33 @@ impl Hub {
     /// A volume is made.
     pub(super) fn volume_made(&mut self, side: Side, volume: VolumeIndex, superblock: Superblock) {
         self.disks[side.index()].volumes[usize::from(volume.0)].superblock = Some(superblock);
+    }
+
+    /// What an operation that ended well wrote or saw is, or was, on every copy. The block and the controller
+    /// whose copy never had it.
+    pub(super) fn missing_on_a_copy(&self, operation: &Operation) -> Option<(u64, Side)> {
+        let lun = self.settings.luns.iter().position(|lun| lun.number == operation.lun && lun.mirror)?;
+        let marks: Vec<(Extent, OpId)> = match &operation.outcome {
+            Outcome::Read(pieces) => {
+                let mut start = operation.extents[0].start;
+                let mut marks = Vec::new();
+                for piece in pieces {
+                    if let Seen::Written(id) = piece.seen {
+                        marks.push((Extent { start, blocks: piece.blocks }, id));
+                    }
+                    start += piece.blocks;
+                }
+                marks
+            }
+            Outcome::Done if operation.kind != Kind::Zero => vec![(operation.extents[0], operation.id)],
+            _ => Vec::new(),
+        };
+        let blocks = marks.iter().flat_map(|(extent, id)| (extent.start..extent.end()).map(|lba| (lba, *id)));
+        let sides = [Side::First, Side::Second];
+        let had = |side: Side, mark| self.disks[side.index()].volumes[lun].ever.contains(&mark);
+        blocks
+            .flat_map(|mark| sides.map(|side| (mark, side)))
+            .find_map(|(mark, side)| (!had(side, mark)).then_some((mark.0, side)))
     }
 
     /// True while disk I/O is in flight.

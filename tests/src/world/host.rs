@@ -244,6 +244,13 @@ impl Host {
             }
             _ => {}
         }
+        if let Some(operation) = pending.id.map(|id| history.operation(id))
+            && let Some((block, side)) = hub.missing_on_a_copy(operation)
+        {
+            return Err(format!(
+                "block {block} was never on the copy of {side:?}, but a host has heard: {operation}"
+            ));
+        }
         let age = hub.now().since(pending.begun).as_millis() as u64;
         let report = &mut hub.report;
         report.longest_ms = report.longest_ms.max(age);
