@@ -86,12 +86,15 @@ impl Lun {
 
     /// The peer's copy has a change, or could not take it.
     pub(super) fn on_applied(&mut self, sequence: u64, good: bool, actions: &mut Vec<Action>) {
-        let Some(slot) = self.in_flight.remove(&sequence) else {
+        let Some(slot) = self.in_flight.get(&sequence).copied() else {
             return;
         };
         let Some(task) = self.tasks.get_mut(slot as usize) else {
             return;
         };
+        if task.peer != Leg::Writing {
+            return;
+        }
         self.apply_credit.give(core::mem::take(&mut task.credit));
         task.peer = if good { Leg::Done } else { Leg::Lost };
         self.finish_if_whole(slot, actions);
@@ -442,6 +445,10 @@ impl Lun {
         let Some(task) = self.tasks.try_remove(slot as usize) else {
             return;
         };
+        // Only now it is on both copies, and `released` may pass it.
+        if self.in_flight.get(&task.sequence) == Some(&slot) {
+            self.in_flight.remove(&task.sequence);
+        }
         let mut granted = Vec::new();
         self.locks.release(Slot::Task(slot).holder(), task.mode, &task.ranges, &mut granted);
         match task.origin {

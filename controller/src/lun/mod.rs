@@ -135,7 +135,7 @@ pub struct Lun {
     tasks: Slab<Task>,
     // At main.
     next_sequence: u64,
-    /// Changes in flight to the peer, by sequence.
+    /// Changes that are not on both copies yet, by sequence.
     in_flight: BTreeMap<u64, u32>,
     /// The last `released` the peer was told.
     released_told: u64,
