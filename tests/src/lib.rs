@@ -1,5 +1,6 @@
 //! What Twinlun's integration tests are made of: an initiator of its own, the simulated world, judges.
 //!
+//! * [`appliance`]: the built binary, started for a test.
 //! * [`initiator`]: iSCSI from the host's side, written from RFC 7143 without the encoding under test.
 //! * [`workload`]: what hosts do, drawn from a seed, and block contents that tell who wrote them.
 //! * [`judge`]: decides from what hosts saw, and from the bytes of both copies, whether the appliance told the
@@ -8,6 +9,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "this crate is tests")]
 
+pub mod appliance;
 pub mod initiator;
 pub mod judge;
 pub mod random;

@@ -42,6 +42,7 @@ fn share(number: u64) {
         sum += report;
     }
     println!("{sum}");
+    assert_eq!(sum.disk_conflicts, 0, "disk I/O was submitted beside other disk I/O on the same blocks");
     assert_eq!(sum.missing(), Vec::<&str>::new(), "some of what the simulation is for was never met");
 }
 

@@ -31,11 +31,7 @@ fn range(text: &str) -> Result<(u64, u64), String> {
 fn settings(seed: u64, arguments: &Arguments) -> Option<Settings> {
     let settings = match arguments.scenario.as_deref() {
         None => Settings::of_seed(seed),
-        Some("torn-read") => scenario::reads_beside_writes_of_one_range(seed),
-        Some("compare-and-write") => scenario::writes_across_compare_and_writes(seed),
-        Some("credit") => scenario::large_writes_forwarded_both_ways_with_tiny_credit(seed),
-        Some("saturated") => scenario::saturated_bridges(seed),
-        Some(_) => return None,
+        Some(name) => scenario::ALL.iter().find(|(known, _)| *known == name)?.1(seed),
     };
     Some(Settings { print: arguments.trace, ..settings })
 }

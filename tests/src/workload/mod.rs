@@ -100,6 +100,12 @@ impl Workload {
         Self { host, shape, random, known: BTreeMap::new() }
     }
 
+    /// Where this host works.
+    #[must_use]
+    pub const fn shape(&self) -> Shape {
+        self.shape
+    }
+
     /// Draws the next command. One that touches blocks has begun in `history` under the id returned with it.
     pub fn next(&mut self, history: &mut History) -> (Request, Option<OpId>) {
         let mix = self.shape.mix;

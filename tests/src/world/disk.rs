@@ -244,3 +244,44 @@ fn gather(data: &[Bytes], mut skip: usize, length: usize) -> Bytes {
     assert_eq!(out.len(), length, "a write shorter than its range");
     Bytes::from(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::Settings;
+
+    /// What a read beside a write of the same 64 blocks saw: how many of its blocks were the new ones.
+    fn new_blocks_seen(seed: u64) -> usize {
+        let mut hub = Hub::new(Settings { inline_percent: 0, ..Settings::of_seed(seed) });
+        let volume = VolumeIndex(0);
+        hub.volume_made(Side::First, volume, Superblock { appliance: 1, volume: 1, blocks: 64 });
+        let range = BlockRange::new(0, 64).unwrap();
+        let data = vec![Bytes::from(vec![1; 64 * BLOCK_BYTES])];
+        assert_eq!(hub.submit(Side::First, volume, DiskIo::Write { range, data }, Ticket(1)), None);
+        assert_eq!(hub.submit(Side::First, volume, DiskIo::Read(range), Ticket(2)), None);
+        assert_eq!(hub.report.disk_conflicts, 1);
+        let mut seen = Vec::new();
+        while let Some(event) = hub.pop() {
+            match event {
+                Event::DiskPiece(side, number, piece) => hub.disk_piece(side, number, piece),
+                Event::DiskDone(side, number) => {
+                    let (ticket, result) = hub.disk_done(side, number);
+                    if ticket == Ticket(2) {
+                        seen = result.unwrap().concat();
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(hub.disks[0].volumes[0].read(range), vec![1; 64 * BLOCK_BYTES]);
+        seen.chunks(BLOCK_BYTES).filter(|block| block[0] == 1).count()
+    }
+
+    #[test]
+    fn a_read_beside_a_write_may_see_nothing_parts_or_all_of_it() {
+        let seen: Vec<usize> = (0..400).map(new_blocks_seen).collect();
+        assert!(
+            seen.contains(&0) && seen.contains(&64) && seen.iter().any(|blocks| (1..64).contains(blocks))
+        );
+    }
+}

@@ -65,33 +65,34 @@ pub struct Run {
 pub struct Failure {
     /// Its seed.
     pub seed: u64,
+    /// Its scenario, if it had one.
+    pub scenario: Option<&'static str>,
     /// What was wrong.
     pub what: String,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "seed {}: {}\nreplay: cargo run -p twinlun-tests --release --bin simulate -- --seed {} --trace",
-            self.seed, self.what, self.seed
-        )
+        let seed = self.seed;
+        writeln!(f, "seed {seed}: {}", self.what)?;
+        write!(f, "replay: cargo run -p twinlun-tests --bin simulate -- --seed {seed} --trace")?;
+        self.scenario.map_or(Ok(()), |name| write!(f, " --scenario {name}"))
     }
 }
 
 /// Runs a simulation to its end and judges it.
 pub fn run(settings: &Settings) -> Result<Run, Failure> {
-    let seed = settings.seed;
     let result = catch_unwind(AssertUnwindSafe(|| Simulation::new(settings.clone()).run()));
-    match result {
-        Ok(Ok(run)) => Ok(run),
-        Ok(Err(what)) => Err(Failure { seed, what }),
+    let what = match result {
+        Ok(Ok(run)) => return Ok(run),
+        Ok(Err(what)) => what,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            Err(Failure { seed, what: format!("panic: {}", text.unwrap_or_default()) })
+            format!("panic: {}", text.unwrap_or_default())
         }
-    }
+    };
+    Err(Failure { seed: settings.seed, scenario: settings.scenario, what })
 }
 
 struct Unit {

@@ -15,6 +15,17 @@ const MIB: u64 = 2048;
 
 const READS_AND_WRITES: Mix = Mix { read: 50, write: 50, ..Mix::NONE };
 
+/// A scenario: the run of a seed.
+pub type Scenario = fn(u64) -> Settings;
+
+/// All of them by name.
+pub const ALL: [(&str, Scenario); 4] = [
+    ("torn-read", reads_beside_writes_of_one_range),
+    ("compare-and-write", writes_across_compare_and_writes),
+    ("credit", large_writes_forwarded_both_ways_with_tiny_credit),
+    ("saturated", saturated_bridges),
+];
+
 fn shape(lun: u16, blocks: u64, exactly: u64, mix: Mix) -> Shape {
     Shape { lun, start: 0, blocks, blocks_min: exactly, blocks_max: exactly, mix }
 }
@@ -26,7 +37,7 @@ pub fn reads_beside_writes_of_one_range(seed: u64) -> Settings {
     let shapes = vec![shape(0, KIB_64, KIB_64, READS_AND_WRITES), shape(1, KIB_64, KIB_64, READS_AND_WRITES)];
     let host = |side| HostSettings::new(side, shapes.clone(), 4, 20);
     let sides = [Side::First, Side::Second, Side::First, Side::Second];
-    Settings { commands_min: 200, ..Settings::scenario(seed, sides.map(host).to_vec()) }
+    Settings { commands_min: 200, ..Settings::scenario("torn-read", seed, sides.map(host).to_vec()) }
 }
 
 /// Hosts on both sides compare and write, and write, the same few blocks: no write may get lost between the
@@ -37,7 +48,7 @@ pub fn writes_across_compare_and_writes(seed: u64) -> Settings {
     let shapes = vec![shape(0, 2, 1, mix), shape(1, 3, 1, mix)];
     let host = |side| HostSettings::new(side, shapes.clone(), 4, 20);
     let sides = [Side::First, Side::Second, Side::First, Side::Second];
-    Settings { commands_min: 300, ..Settings::scenario(seed, sides.map(host).to_vec()) }
+    Settings { commands_min: 300, ..Settings::scenario("compare-and-write", seed, sides.map(host).to_vec()) }
 }
 
 /// Both controllers forward many writes of 1 MiB to each other at once, with hardly any credit.
@@ -56,7 +67,7 @@ pub fn large_writes_forwarded_both_ways_with_tiny_credit(seed: u64) -> Settings 
         disk: Delay::micros(300, 5_000),
         latency: Delay::micros(100, 2_000),
         bridge_bytes_per_second: 1_000_000_000,
-        ..Settings::scenario(seed, hosts)
+        ..Settings::scenario("credit", seed, hosts)
     }
 }
 
@@ -77,6 +88,6 @@ pub fn saturated_bridges(seed: u64) -> Settings {
         latency: Delay::micros(100, 2_000),
         disk: Delay::micros(150, 3_000),
         action: Delay::micros(20, 300),
-        ..Settings::scenario(seed, [Side::First, Side::Second].map(host).to_vec())
+        ..Settings::scenario("saturated", seed, [Side::First, Side::Second].map(host).to_vec())
     }
 }

@@ -58,6 +58,8 @@ pub struct HostSettings {
 pub struct Settings {
     /// Where all its chance comes from.
     pub seed: u64,
+    /// The scenario it is, if it is not the run of the seed.
+    pub scenario: Option<&'static str>,
     /// The LUNs.
     pub luns: Vec<LunPlan>,
     /// Bridges each controller opens.
@@ -122,6 +124,7 @@ impl Settings {
         let slow_disk = random.percent(30);
         Self {
             seed,
+            scenario: None,
             luns,
             bridges: random.between(1, 4) as u16,
             hosts,
@@ -142,8 +145,9 @@ impl Settings {
     /// The run of a seed on mirrored LUN 0 (main is the first controller) and LUN 1 (main is the second) with
     /// hosts of a scenario's own.
     #[must_use]
-    pub fn scenario(seed: u64, hosts: Vec<HostSettings>) -> Self {
+    pub fn scenario(name: &'static str, seed: u64, hosts: Vec<HostSettings>) -> Self {
         let mut settings = Self::of_seed(seed);
+        settings.scenario = Some(name);
         settings.luns.truncate(2);
         settings.hosts = hosts;
         settings.at_least = Duration::from_secs(1);

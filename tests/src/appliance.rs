@@ -1,0 +1,247 @@
+//! A real appliance for tests: the built binary under a configuration of its own on free loopback ports.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The target name of every appliance of the tests.
+pub const IQN: &str = "iqn.2026-11.com.example:tested";
+
+/// How long an appliance may take to start or to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at its state.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How the controllers run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Processes {
+    /// Both in one process.
+    One,
+    /// Each in its own.
+    Two,
+}
+
+/// A LUN of a tested appliance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lun {
+    /// Its number; its name is `lun` and the number.
+    pub number: u16,
+    /// Size in MiB.
+    pub mib: u64,
+    /// 0 or 1: which controller is main.
+    pub main: usize,
+    /// Whether both keep a copy.
+    pub mirror: bool,
+}
+
+/// A running appliance. It is killed when it is dropped without [`Appliance::stop`].
+#[derive(Debug)]
+pub struct Appliance {
+    folder: PathBuf,
+    binary: PathBuf,
+    luns: Vec<Lun>,
+    children: Vec<Child>,
+    /// The portal of each controller.
+    pub portals: [SocketAddr; 2],
+}
+
+/// The names of the two controllers.
+const NAMES: [&str; 2] = ["alpha", "beta"];
+
+impl Appliance {
+    /// Starts an appliance in a fresh folder and waits until every LUN is served on both sides.
+    pub fn start(name: &str, luns: &[Lun], processes: Processes) -> io::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("twinlun-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let ports = free_ports()?;
+        let portals = [ports[0], ports[1]];
+        fs::write(folder.join("appliance.toml"), configuration(luns, &ports))?;
+        let mut appliance =
+            Self { folder, binary: binary()?, luns: luns.to_vec(), children: Vec::new(), portals };
+        match processes {
+            Processes::One => appliance.spawn(&[])?,
+            Processes::Two => {
+                for name in NAMES {
+                    appliance.spawn(&["--controller", name])?;
+                }
+            }
+        }
+        appliance.wait_until_served()?;
+        Ok(appliance)
+    }
+
+    fn spawn(&mut self, arguments: &[&str]) -> io::Result<()> {
+        let log = File::create(self.log(self.children.len()))?;
+        let child = Command::new(&self.binary)
+            .arg("run")
+            .args(arguments)
+            .arg("--config")
+            .arg(self.config())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        self.children.push(child);
+        Ok(())
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.join("appliance.toml")
+    }
+
+    fn log(&self, process: usize) -> PathBuf {
+        self.folder.join(format!("log{process}"))
+    }
+
+    /// A folder for the test's own files, gone with the appliance.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The URL of a LUN through one of the controllers, as libiscsi and QEMU take it.
+    #[must_use]
+    pub fn url(&self, controller: usize, lun: u16) -> String {
+        format!("iscsi://{}/{IQN}/{lun}", self.portals[controller])
+    }
+
+    /// `twinlun status --json`, parsed.
+    pub fn status(&self) -> io::Result<serde_json::Value> {
+        let output =
+            Command::new(&self.binary).args(["status", "--json", "--config"]).arg(self.config()).output()?;
+        serde_json::from_slice(&output.stdout).map_err(io::Error::other)
+    }
+
+    fn wait_until_served(&mut self) -> io::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status();
+            if status.as_ref().is_ok_and(|status| self.served(status)) {
+                return Ok(());
+            }
+            let ended = self.children.iter_mut().any(|child| !matches!(child.try_wait(), Ok(None)));
+            if ended || Instant::now() > deadline {
+                return Err(io::Error::other(format!("not served: {status:?}\n{}", self.logs())));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Every LUN serves on both sides, and a mirrored one is DUPLEX on both.
+    fn served(&self, status: &serde_json::Value) -> bool {
+        (0..2).all(|controller| {
+            self.luns.iter().enumerate().all(|(at, lun)| {
+                let seen = &status["controllers"][controller]["status"]["luns"][at];
+                seen["serving"] == true && (!lun.mirror || seen["status"] == "duplex")
+            })
+        })
+    }
+
+    /// What the processes said.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let log = |process| fs::read_to_string(self.log(process)).unwrap_or_default();
+        (0..self.children.len()).map(log).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Ends it with SIGTERM, waits for the clean end, and gives the volumes a caller may look at.
+    pub fn stop(mut self) -> io::Result<Stopped> {
+        for child in &self.children {
+            kill_process(Pid::from_child(child), Signal::TERM)?;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let mut children = std::mem::take(&mut self.children);
+        for child in &mut children {
+            loop {
+                match child.try_wait()? {
+                    Some(status) if status.success() => break,
+                    Some(status) => return Err(io::Error::other(format!("it ended with {status}"))),
+                    None if Instant::now() > deadline => {
+                        child.kill()?;
+                        child.wait()?;
+                        return Err(io::Error::other("it did not end after SIGTERM"));
+                    }
+                    None => std::thread::sleep(POLL),
+                }
+            }
+        }
+        Ok(Stopped(self))
+    }
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the appliance in {} said:\n{}", self.folder.display(), self.logs());
+        }
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if !std::thread::panicking() {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// An appliance that ended cleanly.
+#[derive(Debug)]
+pub struct Stopped(Appliance);
+
+impl Stopped {
+    /// The volume of a LUN at one of the controllers: byte n of the LUN is byte n of the file.
+    pub fn volume(&self, controller: usize, lun: u16) -> io::Result<File> {
+        let name = format!("lun{lun}.volume");
+        File::open(self.0.folder.join("state").join(NAMES[controller]).join(name))
+    }
+}
+
+fn configuration(luns: &[Lun], ports: &[SocketAddr; 4]) -> String {
+    let mut text = format!("[appliance]\niqn = \"{IQN}\"\nstate = \"state\"\n");
+    for (at, name) in NAMES.iter().enumerate() {
+        text += &format!(
+            "[[controller]]\nname = \"{name}\"\nportals = [\"{}\"]\ninterlink = \"{}\"\n",
+            ports[at],
+            ports[at + 2]
+        );
+    }
+    for lun in luns {
+        text += &format!(
+            "[[lun]]\nnumber = {}\nname = \"lun{}\"\nsize = \"{} MiB\"\nmain = \"{}\"\nmirror = {}\n",
+            lun.number, lun.number, lun.mib, NAMES[lun.main], lun.mirror
+        );
+    }
+    text
+}
+
+/// Four loopback addresses that were free a moment ago.
+fn free_ports() -> io::Result<[SocketAddr; 4]> {
+    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let listeners = [listen()?, listen()?, listen()?, listen()?];
+    let address = |listener: &TcpListener| listener.local_addr();
+    Ok([address(&listeners[0])?, address(&listeners[1])?, address(&listeners[2])?, address(&listeners[3])?])
+}
+
+/// The newest `twinlun` among the build profiles beside the running test, or what `TWINLUN` names.
+fn binary() -> io::Result<PathBuf> {
+    if let Some(path) = std::env::var_os("TWINLUN") {
+        return Ok(path.into());
+    }
+    let test = std::env::current_exe()?;
+    // build/PROFILE/deps/TEST
+    let build = test.ancestors().nth(3).ok_or_else(|| io::Error::other("a test outside a build folder"))?;
+    let age = |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let candidates = ["debug", "release"].map(|profile| build.join(profile).join("twinlun"));
+    candidates.into_iter().filter(|path| path.exists()).max_by_key(age).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            "the tests start the binary twinlun: build it first, with `cargo build --release --bins`",
+        )
+    })
+}
