@@ -15,7 +15,7 @@ pub enum Arrival {
     InOrder,
     /// In the window, but commands before it have not come yet.
     Early,
-    /// A duplicate or out of the window: "the target MUST silently ignore" it.
+    /// A duplicate or out of the window: the target "MUST silently ignore" it.
     Ignored,
 }
 

@@ -55,7 +55,7 @@ pub fn answer(sender: &mut Sender<'_>, task: &Task, outcome: Outcome) {
 
 /// What was not transferred (11.4.5): of the data of a read, or of what a write's CDB takes.
 fn residual(task: &Task, present: u64) -> Residual {
-    if task.writes && present == 0 {
+    if present == 0 && (task.writes || !task.reads) {
         Residual::of(task.takes, task.expected)
     } else {
         Residual::of(present, task.expected_in())

@@ -245,11 +245,7 @@ impl FullFeature {
             return TaskManagementResult::TaskDoesNotExist;
         }
         // 11.6.1 b): "targets must consider the CmdSN as received".
-        if arrival == Arrival::InOrder {
-            self.in_turn(output);
-        } else if !self.is_deferred(number, arrival) {
-            self.defer(number, Deferred::Nothing);
-        }
+        self.use_up(number, arrival, false, output);
         TaskManagementResult::Complete
     }
 

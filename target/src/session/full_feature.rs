@@ -212,10 +212,7 @@ impl FullFeature {
         if known || tag == RESERVED_TAG {
             let reason = if known { RejectReason::TaskInProgress } else { RejectReason::InvalidPduField };
             self.reject(&pdu.bhs, reason, output);
-            if arrival == Arrival::InOrder && !command.immediate {
-                self.in_turn(output);
-            }
-            return;
+            return self.use_up(command.cmd_sn, arrival, command.immediate, output);
         }
         self.silenced.retain(|silenced| *silenced != tag);
         let task = self.new_task(command, data.clone(), now);
@@ -271,18 +268,29 @@ impl FullFeature {
         self.deferred.push((number, what));
     }
 
-    /// The expected number has come: so have perhaps those behind it.
-    pub(super) fn in_turn(&mut self, output: &mut Output) {
-        self.window.advance();
-        self.run_deferred(output);
+    /// The number of something that is not performed counts as received.
+    pub(super) fn use_up(&mut self, number: CmdSn, arrival: Arrival, immediate: bool, output: &mut Output) {
+        match arrival {
+            Arrival::InOrder if !immediate => {
+                self.window.advance();
+                self.run_deferred(output);
+            }
+            Arrival::Early if !self.is_deferred(number, arrival) => self.defer(number, Deferred::Nothing),
+            _ => {}
+        }
     }
 
     pub(super) fn run_deferred(&mut self, output: &mut Output) {
         while let Some(at) = self.deferred.iter().position(|(number, _)| *number == self.window.expected()) {
-            let (_, what) = self.deferred.swap_remove(at);
+            let (number, what) = self.deferred.swap_remove(at);
             self.window.advance();
             match what {
-                Deferred::Command(tag) => self.deliver(tag, output),
+                Deferred::Command(tag) => {
+                    // It may have been aborted since, and its tag used again.
+                    if self.tasks.get_mut(tag).is_some_and(|task| task.number == number) {
+                        self.deliver(tag, output);
+                    }
+                }
                 Deferred::Other(pdu) => {
                     if let Ok(decoded) = InitiatorPdu::decode(&pdu.bhs) {
                         self.run_other(&decoded, &pdu, output);
@@ -294,7 +302,7 @@ impl FullFeature {
     }
 
     fn deliver(&mut self, tag: u32, output: &mut Output) {
-        if let Some(task) = self.tasks.get_mut(tag) {
+        if let Some(task) = self.tasks.get_mut(tag).filter(|task| task.state == State::Order) {
             task.state = State::Data;
             self.proceed(tag, output);
         }

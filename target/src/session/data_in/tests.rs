@@ -75,6 +75,8 @@ fn residuals_say_what_was_not_transferred() {
         (task(false, true, 1024, 512), Outcome::Good(vec![]), Residual::Underflow(512)),
         (task(false, true, 512, 1024), Outcome::Good(vec![]), Residual::Overflow(512)),
         (task(false, false, 0, 0), Outcome::Good(vec![]), Residual::None),
+        (task(false, false, 0, 512), Outcome::Good(vec![]), Residual::Overflow(512)),
+        (task(true, false, 64, 512), Outcome::Good(vec![]), Residual::Underflow(64)),
         (task(true, false, 0, 0), good(512), Residual::Overflow(512)),
         (task(false, true, 512, 0), good(512), Residual::Overflow(512)),
         (task(true, false, 96, 0), Outcome::Status(Status::Busy), Residual::Underflow(96)),

@@ -131,3 +131,42 @@ fn a_task_tag_in_use_is_rejected_and_its_number_used_up() {
     let [TargetPdu::Reject(reject)] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!((reject.reason, reject.exp_cmd_sn), (RejectReason::TaskInProgress, CmdSn(2)));
 }
+
+fn with_tag(tag: u32, number: u32) -> Received {
+    let mut pdu = command(number, false, 0);
+    pdu.bhs[16..20].copy_from_slice(&tag.to_be_bytes());
+    pdu
+}
+
+fn executed(session: &mut FullFeature) -> Vec<u32> {
+    let mut tags = Vec::new();
+    while let (Some(Work::Execute(request)), _) = session.next_work(0) {
+        tags.push(request.tag.0);
+    }
+    tags
+}
+
+#[test]
+fn a_number_of_an_aborted_command_does_not_run_the_next_command_with_its_tag_twice() {
+    let mut session = session();
+    let mut output = Output::default();
+    session.on_pdu(&with_tag(77, 3), Time(0), &mut output);
+    assert!(session.forget(77, &mut output).is_some());
+    session.on_pdu(&with_tag(77, 1), Time(0), &mut output);
+    assert_eq!(executed(&mut session), [77]);
+    session.on_pdu(&with_tag(5, 2), Time(0), &mut output);
+    assert_eq!(executed(&mut session), [5]);
+    session.on_pdu(&with_tag(6, 4), Time(0), &mut output);
+    assert_eq!(executed(&mut session), [6], "number 3 counts as received");
+}
+
+#[test]
+fn an_early_command_with_a_tag_in_use_leaves_no_gap() {
+    let mut session = session();
+    let mut output = Output::default();
+    session.on_pdu(&with_tag(1, 1), Time(0), &mut output);
+    session.on_pdu(&with_tag(1, 3), Time(0), &mut output);
+    session.on_pdu(&with_tag(2, 2), Time(0), &mut output);
+    session.on_pdu(&with_tag(4, 4), Time(0), &mut output);
+    assert_eq!(executed(&mut session), [1, 2, 4]);
+}
