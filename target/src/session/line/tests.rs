@@ -15,6 +15,8 @@ use crate::device_server::Request;
 use crate::frontend::PortalGroup;
 use crate::session::output::{OUTPUT_BYTES_MAX, Output};
 
+mod threads;
+
 const IQN: &str = "iqn.2026-11.com.example:demo";
 
 /// A socket that keeps what is written and may be full.
