@@ -160,6 +160,7 @@ fn a_controller_that_runs_already_is_not_started_again() {
     let second = appliance.output(&["run"]);
     assert_eq!(second.status.code(), Some(1));
     let said = text(&second.stderr);
+    assert_eq!(said.matches("runs this").count(), 1, "{said}");
     assert!(said.contains("runs this controller already"), "{said}");
     assert!(said.contains(&appliance.running[0].id().to_string()), "{said}");
     appliance.wait_for_status(|status| status["ok"] == true);

@@ -28,11 +28,12 @@ const COUNTED_LINES_MAX: usize = 1024;
 pub(super) enum RunError {
     #[error("the appliance did not start: {0}")]
     #[diagnostic(help(
-        "no volume was changed; `twinlun status` shows what runs already, `twinlun check` what the file says"
+        "no volume was changed; `twinlun status` shows whether it runs already, and an address in use may be \
+         another iSCSI target's"
     ))]
-    Start(#[from] StartError),
+    Start(StartError),
     #[error("the appliance cannot listen for signals or watch itself: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
 }
 
 /// Runs these controllers until a signal; whether they ended cleanly.
@@ -44,7 +45,7 @@ pub(super) fn run(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         .init();
-    let appliance = Appliance::start(config, sides)?;
+    let appliance = Appliance::start(config, sides).map_err(RunError::Start)?;
     print!("{}", greeting(config, sides));
     for warning in check::warnings(config) {
         tracing::warn!("{warning}");
@@ -61,8 +62,9 @@ pub(super) fn run(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
             }
             wait = LOOK_EVERY;
         }
-    })?;
-    let stopped = appliance.run_until_signal()?;
+    });
+    let watcher = watcher.map_err(RunError::Io)?;
+    let stopped = appliance.run_until_signal().map_err(RunError::Io)?;
     drop(ended);
     // It ends by itself; a panic in it was printed already.
     let _ = watcher.join();

@@ -13,13 +13,13 @@ use super::size::SizeProblem;
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub enum ConfigError {
     /// The file could not be read.
-    #[error("cannot read {}: {source}", file.display())]
+    #[error("cannot read {}: {error}", file.display())]
     #[diagnostic(help("name the file with --config FILE; nothing running was touched"))]
     Unreadable {
         /// Which file.
         file: PathBuf,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// Something in it is wrong.
     #[error(transparent)]

@@ -103,7 +103,7 @@ impl Config {
     /// Reads and checks the file.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(file)
-            .map_err(|source| ConfigError::Unreadable { file: file.to_path_buf(), source })?;
+            .map_err(|error| ConfigError::Unreadable { file: file.to_path_buf(), error })?;
         Self::parse(file, &text).map_err(|mistakes| ConfigError::Mistakes(Box::new(mistakes)))
     }
 
