@@ -570,20 +570,19 @@ impl Appliance {
         self.peer = None;
         self.phase = Phase::Apart;
         self.meeting += 1;
-        if !matches!(self.apart, Apart::Stopping)
-            && !(self.ending.farewell && matches!(apart, Apart::Lost(_)))
-        {
+        let ended_cleanly = self.ending.farewell && matches!(apart, Apart::Lost(_));
+        if !ended_cleanly && self.apart != Apart::Stopping {
             self.apart = apart;
         }
         self.ending.on_lost();
         self.lease.end();
-        for lun in 0..self.groups.len() {
+        for (lun, goes_on) in goes_on.into_iter().enumerate() {
             let group = &mut self.groups[lun];
             group.agreed = None;
             group.turn = None;
             if self.serves_alone(lun) {
                 effects.push(Effect::PeerGone(lun));
-            } else if goes_on[lun] {
+            } else if goes_on {
                 self.groups[lun].status = PairStatus::Suspended;
                 self.groups[lun].service = Service::Refused;
                 self.groups[lun].alone_at = Some(lease::run_out(self.granted));

@@ -39,11 +39,11 @@ pub(super) struct CommunicationVolume {
 const SLOT_BITS: u32 = 16;
 
 impl CommunicationVolume {
-    /// Puts a request in; gives it back if there is no room. Its `id` is set here.
-    pub(super) fn put(&mut self, mut request: Forward) -> Result<Placed, Forward> {
+    /// Puts a request in; `None` if there is no room. Its `id` is set here.
+    pub(super) fn put(&mut self, mut request: Forward) -> Option<Placed> {
         let room = self.bytes == 0 || self.bytes + request.bytes <= COMMUNICATION_VOLUME_BYTES_MAX;
         if !room || self.kept.len() >= COMMUNICATION_VOLUME_REQUESTS_MAX {
-            return Err(request);
+            return None;
         }
         self.bytes += request.bytes;
         self.requests_made += 1;
@@ -51,7 +51,7 @@ impl CommunicationVolume {
         let slot = entry.key() as u32;
         request.id = self.requests_made << SLOT_BITS | u64::from(slot);
         entry.insert(request);
-        Ok(Placed { slot, ready: true })
+        Some(Placed { slot, ready: true })
     }
 
     /// The slot of a request by its name, if it is still kept.
@@ -115,12 +115,12 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_given_back() {
+    fn what_does_not_fit_is_not_kept() {
         let mut volume = CommunicationVolume::default();
-        assert!(volume.put(request(COMMUNICATION_VOLUME_BYTES_MAX)).is_ok());
-        assert!(volume.put(request(1)).is_err());
+        assert!(volume.put(request(COMMUNICATION_VOLUME_BYTES_MAX)).is_some());
+        assert!(volume.put(request(1)).is_none());
         volume.take(0).unwrap();
-        assert!(volume.put(request(1)).is_ok());
+        assert!(volume.put(request(1)).is_some());
     }
 
     #[test]

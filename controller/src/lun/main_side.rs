@@ -84,6 +84,18 @@ impl Lun {
         }
     }
 
+    /// The peer's host has given up a forwarded command.
+    pub(super) fn on_cancel(&mut self, cancelled: u64, actions: &mut Vec<Action>) {
+        let found = self
+            .tasks
+            .iter()
+            .find(|(_, task)| matches!(task.origin, Origin::Peer { id, .. } if id == cancelled))
+            .map(|(slot, _)| slot as u32);
+        if let Some(slot) = found {
+            self.withdraw(slot, Outcome::Aborted, actions);
+        }
+    }
+
     /// The peer's copy has a change, or could not take it.
     pub(super) fn on_applied(&mut self, sequence: u64, good: bool, actions: &mut Vec<Action>) {
         let Some(slot) = self.in_flight.get(&sequence).copied() else {

@@ -239,7 +239,13 @@ impl Lun {
     /// earlier one has ended, was given up by [`Lun::suspend`], or waits for this ([`Lun::lose_peer`]).
     pub fn begin(&mut self, standing: Standing, blocks: u64, actions: &mut Vec<Action>) {
         self.on_released(u64::MAX, actions);
-        debug_assert!(self.in_flight.is_empty());
+        // What is left of the earlier standing waits for this decision; the order starts anew.
+        debug_assert!(
+            self.in_flight
+                .values()
+                .all(|slot| { self.tasks.get(*slot as usize).is_some_and(task::Task::awaits_decision) })
+        );
+        self.in_flight.clear();
         self.closing = true;
         self.next_sequence = 1;
         self.released_told = 1;
@@ -448,6 +454,7 @@ impl Lun {
 
     /// Ends every command of a host that `chosen` picks and that was not admitted.
     fn give_up(&mut self, now: Time, actions: &mut Vec<Action>, chosen: impl Fn(NexusId, TaskTag) -> bool) {
+        self.end_held(&Outcome::Aborted, actions, |command| chosen(command.nexus, command.tag));
         let tasks: Vec<u32> = self
             .tasks
             .iter()
@@ -468,5 +475,6 @@ impl Lun {
         for slot in kept {
             self.withdraw_forward(slot, Outcome::Aborted, now, actions);
         }
+        self.cancel_forwards(chosen, actions);
     }
 }

@@ -40,6 +40,7 @@ impl Lun {
                 let received = now - core::time::Duration::from_millis(u64::from(age_ms));
                 self.on_forward(link, id, op, durable, received, actions);
             }
+            Message::Cancel { id } => self.on_cancel(id, actions),
             Message::Applied { sequence, good } => self.on_applied(sequence, good, actions),
             Message::Order { id, sequence, released } => {
                 self.on_released(released, actions);
@@ -89,15 +90,15 @@ impl Lun {
             bytes,
         };
         match self.communication.put(request) {
-            Ok(placed) if placed.ready => {
+            Some(placed) if placed.ready => {
                 self.counters.forwards += 1;
                 if !self.kept.is_empty() || !self.send_forward(placed.slot, now, actions) {
                     self.counters.credit_waits += 1;
                     self.kept.push_back(placed.slot);
                 }
             }
-            Ok(_) => {}
-            Err(_) => {
+            Some(_) => {}
+            None => {
                 let status = if self.communication.len() > 0 { Status::TaskSetFull } else { Status::Busy };
                 actions.push(Action::Answer { nexus, tag, outcome: Outcome::Status(status) });
             }
@@ -112,7 +113,7 @@ impl Lun {
         if !self.forward_credit.take(request.bytes) {
             return false;
         }
-        request.sent = Sent::Sent;
+        request.sent = Sent::AtMain;
         let (op, payload) = to_wire(&request.op);
         let age_ms = u32::try_from(now.since(request.received).as_millis()).unwrap_or(u32::MAX);
         let message = Message::Forward { id: request.id, age_ms, durable: request.durable, op };
@@ -138,7 +139,7 @@ impl Lun {
         let Some(request) = self.communication.get(slot) else {
             return;
         };
-        if request.sent != Sent::Sent {
+        if request.sent != Sent::AtMain {
             return actions.push(Action::Broken(Breakage::Nonsense));
         }
         request.sent = Sent::Ordered;
@@ -318,6 +319,26 @@ impl Lun {
     ) {
         if self.communication.get(slot).is_some_and(|request| request.sent == Sent::Kept) {
             self.end_forward(slot, outcome, now, actions);
+        }
+    }
+
+    /// Asks main to give up what it has not admitted. What it says to each comes as to any other; a request that
+    /// overtakes its command is too early, and the command ends as it would have.
+    pub(super) fn cancel_forwards(
+        &mut self,
+        chosen: impl Fn(NexusId, TaskTag) -> bool,
+        actions: &mut Vec<Action>,
+    ) {
+        let generation = self.standing.generation;
+        let sent = self
+            .communication
+            .slots(|request| request.sent == Sent::AtMain && chosen(request.nexus, request.tag));
+        for slot in sent {
+            if let Some(request) = self.communication.get(slot) {
+                let message = Message::Cancel { id: request.id };
+                let (via, payload) = (Via::AnyBridge, Data::new());
+                actions.push(Action::Send { via, message, payload, generation });
+            }
         }
     }
 

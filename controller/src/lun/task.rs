@@ -96,7 +96,7 @@ pub(super) enum Sent {
     /// Kept in the communication volume; main has no room for it yet.
     Kept,
     /// Main has it.
-    Sent,
+    AtMain,
     /// Main has admitted it; the own copy takes it by the apply of this slot.
     Ordered,
     /// The interlink went away while the own copy was taking it.

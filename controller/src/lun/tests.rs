@@ -133,6 +133,45 @@ fn an_aborted_command_that_was_not_admitted_is_never_executed_and_one_that_was_e
 }
 
 #[test]
+fn a_forwarded_command_that_main_has_not_admitted_is_cancelled_there_and_one_it_has_ends_as_it_would() {
+    let (mut aborted, mut executed) = (0, 0);
+    for seed in 0..200 {
+        let mut duo = met(seed);
+        duo.ask(0, 1, write(0, 1, 1));
+        duo.ask(1, 2, write(0, 1, 2));
+        for _ in 0..seed % 12 {
+            duo.step();
+        }
+        duo.controllers[1].abort(LunIndex(0), NexusId(1), TaskTag(2));
+        while duo.answers(0).is_empty() {
+            assert!(duo.step());
+        }
+        match settled(&mut duo, 1).pop() {
+            Some((2, Outcome::Aborted)) => {
+                aborted += 1;
+                assert_eq!(duo.volume(0)[0], 1, "seed {seed}: nothing may be written after the answer");
+            }
+            Some((2, end)) if end == GOOD => executed += 1,
+            None => executed += 1,
+            other => panic!("seed {seed}: {other:?}"),
+        }
+        assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
+    }
+    assert!(aborted > 0 && executed > 0, "{aborted} aborted, {executed} executed: the test shows nothing");
+}
+
+#[test]
+fn a_command_that_waits_at_the_door_is_aborted_there() {
+    let mut duo = met(9);
+    duo.cut();
+    duo.ask(0, 1, write(0, 1, 1));
+    duo.controllers[0].abort(LunIndex(0), NexusId(1), TaskTag(1));
+    assert_eq!(duo.answers(0), [(1, Outcome::Aborted)]);
+    duo.settle(16);
+    assert_eq!(duo.volume(0)[0], 0);
+}
+
+#[test]
 fn a_lost_nexus_takes_with_it_what_was_not_admitted() {
     let mut duo = met(5);
     duo.ask(0, 1, write(0, 1, 1));

@@ -130,6 +130,11 @@ pub enum Message {
         /// What to do.
         op: WireOp,
     },
+    /// The sender's host has given up a forwarded command: if it was not admitted, it shall never be.
+    Cancel {
+        /// Of the forward.
+        id: u64,
+    },
     /// Main has admitted a forwarded change: apply it now.
     Order {
         /// Of the forward.
@@ -201,6 +206,7 @@ mod kind {
     pub(super) const APPLY: u8 = 36;
     pub(super) const APPLIED: u8 = 37;
     pub(super) const RELEASED: u8 = 38;
+    pub(super) const CANCEL: u8 = 39;
 }
 
 impl Message {
@@ -224,6 +230,7 @@ impl Message {
             Self::Copied => kind::COPIED,
             Self::CopiedDurable => kind::COPIED_DURABLE,
             Self::Forward { .. } => kind::FORWARD,
+            Self::Cancel { .. } => kind::CANCEL,
             Self::Order { .. } => kind::ORDER,
             Self::Done { .. } => kind::DONE,
             Self::Ended { .. } => kind::ENDED,
@@ -280,7 +287,7 @@ impl Message {
                 body.put_u64(*sequence);
                 body.put_u64(*released);
             }
-            Self::Done { id } => body.put_u64(*id),
+            Self::Done { id } | Self::Cancel { id } => body.put_u64(*id),
             Self::Ended { id, ending } => {
                 body.put_u64(*id);
                 put_ending(body, *ending);
@@ -362,6 +369,7 @@ impl Message {
                 Self::Order { id: reader.u64()?, sequence: reader.u64()?, released: reader.u64()? }
             }
             kind::DONE => Self::Done { id: reader.u64()? },
+            kind::CANCEL => Self::Cancel { id: reader.u64()? },
             kind::ENDED => Self::Ended { id: reader.u64()?, ending: ending(reader)? },
             kind::APPLY => Self::Apply {
                 sequence: reader.u64()?,

@@ -81,6 +81,7 @@ fn every_message() -> Vec<Message> {
         Message::CopiedDurable,
         Message::Order { id: 1, sequence: 2, released: 3 },
         Message::Done { id: 1 },
+        Message::Cancel { id: 1 },
         Message::Applied { sequence: 2, good: true },
         Message::Released { released: 3 },
     ];
