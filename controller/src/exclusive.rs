@@ -295,11 +295,9 @@ mod tests {
             let conflict = |a: &(u32, Mode, Ranges), b: &(u32, Mode, Ranges)| {
                 (a.1 == Mode::Exclusive || b.1 == Mode::Exclusive) && a.2.overlap(&b.2)
             };
-            let mut next = 0;
-            for (start, blocks, write, pick) in steps {
+            for (next, (start, blocks, write, pick)) in (0..).zip(steps) {
                 let mode = if write { Mode::Exclusive } else { Mode::Shared };
                 let asked = (next, mode, one(start, blocks));
-                next += 1;
                 let free = !held.iter().chain(&waiting).any(|other| conflict(&asked, other));
                 match locks.request(asked.0, asked.1, &asked.2) {
                     Request::Granted => { prop_assert!(free); held.push(asked); }
