@@ -18,9 +18,12 @@
 //! anywhere leaves two states that [`crate::group::agree`] can put together.
 
 mod alone;
+mod effect;
 mod ending;
+mod greeting;
 mod identity;
 mod joining;
+mod places;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -31,23 +34,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use protocol::interlink::Message;
-use protocol::interlink::frame::{VERSION_MAX, VERSION_MIN};
-use protocol::interlink::hello::{Hello, Identity, LunIdentity, Purpose};
+use protocol::interlink::hello::{Identity, LunIdentity, Purpose};
 use protocol::interlink::message::Agreement;
 use protocol::interlink::standing::{CopyFound, Generation, GroupRecord, Pairing, Standing};
 
 use crate::disk::DiskError;
 use crate::group::Refusal;
 use crate::lease::{self, Lease};
-use crate::lun::{self, Breakage};
+use crate::lun::Breakage;
 use crate::plan::{Plan, Side};
 use crate::route::Service;
-use crate::status::{PairStatus, Role};
+use crate::status::PairStatus;
 use crate::time::Time;
-use crate::unit::{LinkKind, Restored};
-use crate::volume::superblock::{Superblock, VolumeFound};
+use crate::unit::Restored;
+use crate::volume::superblock::VolumeFound;
 use crate::world::{LinkId, Ticket};
 
+pub use effect::{Apart, Effect};
 use ending::Ending;
 use turns::Turn;
 
@@ -61,88 +64,6 @@ pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(2);
 
 /// From the greetings to the LUNs being served at most.
 pub const MEETING_MAX: Duration = Duration::from_secs(3);
-
-/// What an appliance core asks to be done.
-#[derive(Debug)]
-pub enum Effect {
-    /// A message on a connection.
-    Send(LinkId, Message),
-    /// A message about one LUN, with its generation, on a connection.
-    SendAbout(LinkId, usize, Generation, Message),
-    /// Close a connection.
-    Close(LinkId),
-    /// Make a record durable.
-    Persist(&'static str, Vec<u8>, Ticket),
-    /// Make a volume.
-    Create(usize, Superblock, Ticket),
-    /// Flush a volume.
-    Flush(usize, Ticket),
-    /// Give a LUN its place in the pair; hosts are served at once only if `open`.
-    Begin {
-        /// Which.
-        lun: usize,
-        /// Its place.
-        standing: lun::Standing,
-        /// Its capacity in blocks.
-        blocks: u64,
-        /// Whether hosts are served already.
-        open: bool,
-    },
-    /// Serve hosts on a LUN that has its place.
-    Open(usize),
-    /// The pair of a LUN is out of reach or broken.
-    Suspend(usize),
-    /// The peer of a LUN whose only whole copy is here is gone.
-    PeerGone(usize),
-    /// The peer is out of reach, and this main will go on.
-    LosePeer(usize),
-    /// Hosts' new commands wait.
-    Hold(usize),
-    /// The copy of a LUN is whole.
-    Copied(usize),
-    /// Refuse hosts' new commands on a LUN.
-    CloseLun(usize),
-}
-
-/// Why the two are apart.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Apart {
-    /// They have not met since this controller started.
-    #[error(
-        "{0} has not been reached yet since this controller started. Is it running, and the interlink up?"
-    )]
-    NeverMet(String),
-    /// The connection broke.
-    #[error("the interlink to {0} was lost. Nothing acknowledged is lost; service resumes when it is back")]
-    Lost(String),
-    /// Nothing was heard.
-    #[error("{0} is silent. Nothing acknowledged is lost; service resumes when it answers again")]
-    Silent(String),
-    /// It ended cleanly.
-    #[error("{0} was stopped cleanly, both copies are whole and flushed. Start it to resume service")]
-    Stopped(String),
-    /// This controller is ending.
-    #[error("this controller is stopping")]
-    Stopping,
-    /// Another appliance.
-    #[error("{0} belongs to another appliance. Check the interlink addresses and the state folders")]
-    OtherAppliance(String),
-    /// Not the peer.
-    #[error("whoever answers at the interlink address is not {0}. Check `interlink` in both files")]
-    NotThePeer(String),
-    /// No common version.
-    #[error("{0} speaks no version of the interlink that this one speaks. Run the same release on both")]
-    Version(String),
-    /// The configurations differ in something both need.
-    #[error("{0}")]
-    Differs(Refusal),
-    /// A volume could not be made.
-    #[error("a volume could not be created on {0}: {1}")]
-    NoVolume(String, DiskError),
-    /// A message made no sense.
-    #[error("{0} sent something that makes no sense; the connection was closed")]
-    Nonsense(String),
-}
 
 #[derive(Debug)]
 struct Link {
@@ -340,26 +261,6 @@ impl Appliance {
         self.identity.luns.iter().find(|known| known.name == *name)
     }
 
-    /// A connection of the interlink is open.
-    pub fn on_link_up(&mut self, link: LinkId, dialed: Option<LinkKind>, effects: &mut Vec<Effect>) {
-        let purpose = dialed.map(|kind| match kind {
-            LinkKind::Control => Purpose::Control,
-            LinkKind::Bridge(number) => Purpose::Bridge(number),
-        });
-        self.links.insert(link, Link { dialed: dialed.is_some(), purpose, greeted: false });
-        if let Some(purpose) = purpose {
-            effects.push(Effect::Send(link, self.hello(purpose)));
-        }
-    }
-
-    /// A connection of the interlink is gone.
-    pub fn on_link_down(&mut self, link: LinkId, effects: &mut Vec<Effect>) {
-        if self.links.remove(&link).is_some() {
-            let name = self.peer_name();
-            self.lose(Apart::Lost(name), effects);
-        }
-    }
-
     /// A message that is not about data.
     pub fn on_message(
         &mut self,
@@ -492,190 +393,6 @@ impl Appliance {
             return false;
         }
         now.since(*self.meeting_since.get_or_insert(now)) >= MEETING_MAX
-    }
-
-    fn hello(&self, purpose: Purpose) -> Message {
-        let control = purpose == Purpose::Control;
-        Message::Hello(Box::new(Hello {
-            versions: (VERSION_MIN, VERSION_MAX),
-            purpose,
-            side: self.plan.side as u8,
-            appliance: self.identity.appliance,
-            incarnation: self.incarnation,
-            bridges: self.plan.bridges,
-            shared: if control { self.plan.shared.clone() } else { Vec::new() },
-            identity: if control { self.identity.clone() } else { Identity::default() },
-        }))
-    }
-
-    fn on_hello(&mut self, link: LinkId, hello: &Hello, now: Time, effects: &mut Vec<Effect>) {
-        if let Err(apart) = self.check_hello(hello) {
-            return self.lose(apart, effects);
-        }
-        let Some(known) = self.links.get_mut(&link) else {
-            return;
-        };
-        if known.greeted {
-            return;
-        }
-        known.greeted = true;
-        known.purpose = Some(hello.purpose);
-        if !known.dialed {
-            effects.push(Effect::Send(link, self.hello(hello.purpose)));
-        }
-        if hello.purpose == Purpose::Control {
-            self.heard = now;
-            self.peer = Some(Peer {
-                control: link,
-                incarnation: hello.incarnation,
-                bridges: hello.bridges,
-                identity: hello.identity.clone(),
-                shared: hello.shared.clone(),
-                standings: None,
-            });
-        }
-        self.join_if_complete(effects);
-    }
-
-    fn check_hello(&self, hello: &Hello) -> Result<(), Apart> {
-        let name = self.peer_name();
-        if hello.versions.0 > VERSION_MAX || hello.versions.1 < VERSION_MIN {
-            return Err(Apart::Version(name));
-        }
-        if hello.side != self.plan.side.peer() as u8 {
-            return Err(Apart::NotThePeer(name));
-        }
-        let own = self.identity.appliance;
-        if own != 0 && hello.appliance != 0 && own != hello.appliance {
-            return Err(Apart::OtherAppliance(name));
-        }
-        if hello.purpose == Purpose::Control {
-            if let Some(refusal) =
-                self.differing(&hello.shared, "").filter(|(key, _)| !key.starts_with("lun."))
-            {
-                return Err(Apart::Differs(refusal.1));
-            }
-        } else if self.peer.as_ref().is_some_and(|peer| peer.incarnation != hello.incarnation) {
-            return Err(Apart::Lost(name));
-        }
-        Ok(())
-    }
-
-    /// Closes every connection and stops serving what needs the peer.
-    fn lose(&mut self, apart: Apart, effects: &mut Vec<Effect>) {
-        for link in core::mem::take(&mut self.links).into_keys() {
-            effects.push(Effect::Close(link));
-        }
-        let goes_on: Vec<bool> = (0..self.groups.len()).map(|lun| self.may_go_on(lun)).collect();
-        self.peer = None;
-        self.phase = Phase::Apart;
-        self.meeting += 1;
-        let ended_cleanly = self.ending.farewell && matches!(apart, Apart::Lost(_));
-        if !ended_cleanly && self.apart != Apart::Stopping {
-            self.apart = apart;
-        }
-        self.ending.on_lost();
-        self.lease.end();
-        for (lun, goes_on) in goes_on.into_iter().enumerate() {
-            let group = &mut self.groups[lun];
-            group.agreed = None;
-            group.turn = None;
-            if self.serves_alone(lun) {
-                effects.push(Effect::PeerGone(lun));
-            } else if goes_on {
-                self.groups[lun].status = PairStatus::Suspended;
-                self.groups[lun].service = Service::Refused;
-                self.groups[lun].alone_at = Some(lease::run_out(self.granted));
-                effects.push(Effect::LosePeer(lun));
-            } else if self.groups[lun].alone_at.is_none() {
-                self.groups[lun].status = PairStatus::Suspended;
-                self.groups[lun].service = Service::Refused;
-                effects.push(Effect::Suspend(lun));
-            }
-        }
-    }
-
-    /// A LUN whose only whole copy is here, being served.
-    fn serves_alone(&self, lun: usize) -> bool {
-        let group = &self.groups[lun];
-        self.role(lun) == Role::Main && group.service == Service::Alone
-    }
-
-    /// Takes the place in the pair that the group's generation gives.
-    fn begin(&mut self, lun: usize, pairing: Pairing, open: bool, effects: &mut Vec<Effect>) {
-        let blocks = self.lun_identity(lun).map_or(0, |identity| identity.blocks);
-        let mirror = self.plan.luns[lun].mirror;
-        let role = self.role(lun);
-        let group = &mut self.groups[lun];
-        (group.status, group.service) = match (mirror, pairing, role) {
-            (false, _, Role::Main) => (PairStatus::Simplex, Service::Alone),
-            (false, _, Role::Sub) => (PairStatus::Simplex, Service::Forwarded),
-            (true, Pairing::Whole, _) => (PairStatus::Duplex, Service::Mirrored),
-            (true, Pairing::Copy, Role::Main) => (PairStatus::Copy, Service::Mirrored),
-            (true, Pairing::Copy, Role::Sub) => (PairStatus::Copy, Service::Forwarded),
-            (true, Pairing::Out, Role::Main) => (PairStatus::Suspended, Service::Alone),
-            (true, Pairing::Out, Role::Sub) => (PairStatus::Suspended, Service::Forwarded),
-        };
-        group.kept = true;
-        group.known = true;
-        group.alone_at = None;
-        let links = self
-            .links
-            .iter()
-            .filter(|(_, link)| matches!(link.purpose, Some(Purpose::Bridge(_))))
-            .map(|(link, _)| *link)
-            .collect();
-        let standing = lun::Standing {
-            role,
-            status: group.status,
-            service: group.service,
-            generation: group.generation.tag(),
-            links,
-        };
-        effects.push(Effect::Begin { lun, standing, blocks, open });
-    }
-
-    fn role(&self, lun: usize) -> Role {
-        let group = &self.groups[lun];
-        let main = if group.generation.number == 0 {
-            self.plan.luns[lun].main.index()
-        } else {
-            usize::from(group.generation.main)
-        };
-        if main == self.plan.side.index() { Role::Main } else { Role::Sub }
-    }
-
-    fn superblock(&self, lun: usize) -> Option<Superblock> {
-        let identity = self.lun_identity(lun)?;
-        Some(Superblock {
-            appliance: self.identity.appliance,
-            volume: identity.volume,
-            blocks: identity.blocks,
-        })
-    }
-
-    fn copy_found(&self, lun: usize) -> CopyFound {
-        if matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(_))) {
-            return CopyFound::Failed;
-        }
-        match self.groups[lun].volume {
-            VolumeFound::Missing => CopyFound::Missing,
-            VolumeFound::Blank => CopyFound::Blank,
-            VolumeFound::Open(found) if Some(found) == self.superblock(lun) => CopyFound::Whole,
-            VolumeFound::Open(_) | VolumeFound::Foreign => CopyFound::Foreign,
-        }
-    }
-
-    fn own_standing(&self, lun: usize) -> Standing {
-        let group = &self.groups[lun];
-        Standing {
-            generation: group.generation,
-            clean: group.clean,
-            kept: group.kept,
-            copy: self.copy_found(lun),
-            known: group.known,
-            device: self.plan.luns[lun].device,
-        }
     }
 
     fn peer_name(&self) -> String {

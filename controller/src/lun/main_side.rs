@@ -1,24 +1,24 @@
 //! The LUN core where commands are admitted: everything at main, and the reads of the sub's own copy.
 //!
-//! A task's way: its ranges (stage Range) → for a READ the own volume's data (stage Read), then the answer; for
-//! COMPARE AND WRITE the same, then the comparison → for a change both copies at once (stage Legs), the peer's
+//! A task's way: its ranges (stage Range) → for a READ the own volume's data (stage Read, [`super::reading`]), then
+//! the answer; for COMPARE AND WRITE the same, then the comparison → for a change both copies at once (stage Legs), the peer's
 //! message before the own write → when both have it, the ranges are free and the answer goes out.
 
 use bytes::Bytes;
 use protocol::interlink::{Ending, Message};
 use protocol::scsi::sense::{Sense, Status};
 
+use super::losing::Fate;
 use super::task::{
-    Action, Breakage, Leg, Origin, Slot, Stage, Task, asks_durable, first_difference, from_wire,
-    payload_bytes, ranges, ticket, to_disk, to_wire,
+    Action, Breakage, Leg, Origin, Slot, Stage, Task, asks_durable, from_wire, payload_bytes, ranges, ticket,
+    to_disk, to_wire,
 };
-use super::{ALONE_FLUSH_INTERVAL, COMMAND_AGE_MAX, LUN_COMMANDS_MAX, Lun};
-use crate::command::{Command, Data, LunIndex, Op, Outcome};
+use super::{COMMAND_AGE_MAX, LUN_COMMANDS_MAX, Lun};
+use crate::command::{Data, Op, Outcome};
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::exclusive::{Holder, Request};
-use crate::lease::{self, Proof};
 use crate::route::Service;
-use crate::status::{PairStatus, Role};
+use crate::status::Role;
 use crate::time::Time;
 use crate::world::{LinkId, Via};
 
@@ -237,92 +237,6 @@ impl Lun {
         }
     }
 
-    /// The own volume's data of a task is there.
-    fn on_data(&mut self, slot: u32, data: Vec<Bytes>, now: Time, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get(slot as usize) else {
-            return;
-        };
-        match (&task.op, task.origin) {
-            (Op::Read { .. }, Origin::Copy) => self.on_copy_data(slot, &data, actions),
-            (Op::Read { .. }, _) => self.on_read_data(slot, data, now, actions),
-            (Op::CompareAndWrite { compare, .. }, _) => match first_difference(compare, &data) {
-                Some(offset) => self.finish(slot, Outcome::Check(Sense::miscompare(offset)), actions),
-                None if self.standing.service == Service::Refused => self.put_back(slot, actions),
-                None => self.change(slot, actions),
-            },
-            _ => {}
-        }
-    }
-
-    /// Whether the copy here is the truth *now*, after its data was read.
-    fn on_read_data(&mut self, slot: u32, data: Vec<Bytes>, now: Time, actions: &mut Vec<Action>) {
-        match (self.standing.role, self.standing.service) {
-            (Role::Main, Service::Mirrored | Service::Alone) => {
-                self.answer_read(slot, &lease::of_main(), data, actions);
-            }
-            // Between losing the peer and going on alone main is still main.
-            (Role::Main, Service::Refused) if self.held.is_some() => {
-                self.answer_read(slot, &lease::of_main(), data, actions);
-            }
-            (Role::Sub, Service::Mirrored) => match self.lease.proof(now) {
-                Some(proof) => self.answer_read(slot, &proof, data, actions),
-                None => {
-                    if let Some(task) = self.tasks.get_mut(slot as usize) {
-                        task.stage = Stage::Lease;
-                        self.awaiting_lease.insert(slot, data);
-                    }
-                }
-            },
-            (Role::Sub, Service::Forwarded) => self.forward_instead(slot, now, actions),
-            _ => self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions),
-        }
-    }
-
-    /// The only place where a read's data becomes an answer: it takes the proof that it may.
-    fn answer_read(&mut self, slot: u32, _proof: &Proof, data: Data, actions: &mut Vec<Action>) {
-        self.finish(slot, Outcome::Good(data), actions);
-    }
-
-    /// Reads that waited for the lease.
-    pub(super) fn answer_leased(&mut self, now: Time, actions: &mut Vec<Action>) {
-        for (slot, data) in core::mem::take(&mut self.awaiting_lease) {
-            self.on_read_data(slot, data, now, actions);
-        }
-    }
-
-    /// A read of the own copy that main has to do after all.
-    fn forward_instead(&mut self, slot: u32, now: Time, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get(slot as usize) else {
-            return;
-        };
-        let (origin, op, received) = (task.origin, task.op.clone(), task.received);
-        if let Some(task) = self.tasks.get_mut(slot as usize) {
-            task.origin = Origin::Nobody;
-        }
-        self.finish(slot, Outcome::Aborted, actions);
-        if let Origin::Host { nexus, tag } = origin {
-            self.forward(nexus, tag, op, received, now, actions);
-        }
-    }
-
-    fn on_read_error(&mut self, slot: u32, error: DiskError, now: Time, actions: &mut Vec<Action>) {
-        match (self.standing.role, self.standing.service) {
-            // The other copy may be good: this one leaves the pair rather than report the medium.
-            (Role::Main, Service::Mirrored) => {
-                actions.push(Action::Broken(Breakage::OwnDisk(error)));
-                self.finish(slot, Outcome::Status(Status::Busy), actions);
-            }
-            (Role::Sub, Service::Mirrored | Service::Forwarded) => {
-                actions.push(Action::Broken(Breakage::OwnDisk(error)));
-                self.forward_instead(slot, now, actions);
-            }
-            (Role::Main, Service::Alone) => {
-                self.finish(slot, Outcome::Check(sense_of(error, false)), actions);
-            }
-            _ => self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions),
-        }
-    }
-
     /// The own copy has a change.
     fn on_own_done(&mut self, slot: u32, actions: &mut Vec<Action>) {
         let generation = self.standing.generation;
@@ -338,7 +252,7 @@ impl Lun {
     }
 
     /// Ends a change when neither of its legs is on its way any more.
-    fn finish_if_whole(&mut self, slot: u32, actions: &mut Vec<Action>) {
+    pub(super) fn finish_if_whole(&mut self, slot: u32, actions: &mut Vec<Action>) {
         let Some(task) = self.tasks.get(slot as usize) else {
             return;
         };
@@ -357,99 +271,6 @@ impl Lun {
             (None, _) => Outcome::Good(Data::new()),
         };
         self.finish(slot, outcome, actions);
-    }
-
-    /// What becomes of a change that the own copy has and the peer's may lack.
-    fn fate(&self) -> Fate {
-        match (self.standing.role, self.standing.service, self.standing.status) {
-            // The generation names the own copy as the only whole one: what it has is kept.
-            (Role::Main, Service::Alone, _) | (Role::Main, Service::Mirrored, PairStatus::Copy) => Fate::Good,
-            // The peer's copy failed; it leaves the pair first.
-            (Role::Main, Service::Mirrored, _) => Fate::Undecided,
-            (Role::Main, Service::Refused, _) if self.held.is_some() => Fate::Undecided,
-            _ => Fate::Unknown,
-        }
-    }
-
-    /// The pair is decided on: so are the changes that waited for it.
-    pub(super) fn decide_lost(&mut self, actions: &mut Vec<Action>) {
-        let waiting: Vec<u32> = self
-            .tasks
-            .iter()
-            .filter(|(_, task)| task.awaits_decision())
-            .map(|(slot, _)| slot as u32)
-            .collect();
-        for slot in waiting {
-            self.finish_if_whole(slot, actions);
-        }
-    }
-
-    /// Back to the door with a command that has begun nothing, to wait there for the decision about the pair.
-    fn put_back(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
-            return;
-        };
-        let Origin::Host { nexus, tag } = task.origin else {
-            return self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
-        };
-        task.origin = Origin::Nobody;
-        let (op, received) = (task.op.clone(), task.received);
-        let lun = LunIndex(self.setup.index);
-        if self.held.is_some() {
-            self.keep_held(Command { lun, nexus, tag, op, received }, actions);
-        } else {
-            let outcome = Outcome::Check(Sense::UNAVAILABLE);
-            actions.push(Action::Answer { nexus, tag, outcome });
-        }
-        match task_stage(&self.tasks, slot) {
-            Some(Stage::Range | Stage::Credit) => self.withdraw(slot, Outcome::Aborted, actions),
-            _ => self.finish(slot, Outcome::Aborted, actions),
-        }
-    }
-
-    /// The peer is out of reach: see [`Lun::lose_peer`]. Waiting commands of own hosts go back to the door in the
-    /// order they came.
-    pub(super) fn hold_main_side(&mut self, actions: &mut Vec<Action>) {
-        self.in_flight.clear();
-        let mut back: Vec<(Time, u32)> = Vec::new();
-        let mut gone = Vec::new();
-        let mut decide = Vec::new();
-        for (slot, task) in &mut self.tasks {
-            let slot = slot as u32;
-            self.apply_credit.give(core::mem::take(&mut task.credit));
-            match (task.stage, task.origin) {
-                (Stage::Range | Stage::Credit, Origin::Host { .. }) => back.push((task.received, slot)),
-                (Stage::Range | Stage::Credit, _) => gone.push(slot),
-                (Stage::Read, Origin::Copy) => task.origin = Origin::Nobody,
-                (Stage::Legs, _) => {
-                    if task.peer == Leg::Writing {
-                        task.peer = Leg::Lost;
-                    }
-                    decide.push(slot);
-                }
-                (Stage::Read | Stage::Lease, _) => {}
-            }
-        }
-        back.sort_unstable();
-        // Nobody may be admitted by another's going before all of them are out of the queue.
-        for slot in gone {
-            self.withdraw(slot, Outcome::Aborted, actions);
-        }
-        for (_, slot) in back {
-            self.put_back(slot, actions);
-        }
-        for slot in decide {
-            self.finish_if_whole(slot, actions);
-        }
-    }
-
-    /// While there is no other copy, what is in memory goes to the disk every second.
-    pub(super) fn flush_alone(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let alone = self.standing.service == Service::Alone && self.standing.status == PairStatus::Suspended;
-        if alone && self.setup.write_cache && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL {
-            self.flushed = now;
-            self.enter(Origin::Nobody, Op::SynchronizeCache, true, now, actions);
-        }
     }
 
     /// A task is over: its ranges are free, its origin hears of it.
@@ -543,35 +364,6 @@ impl Lun {
         }
     }
 
-    /// The interlink is gone: see [`Lun::suspend`].
-    pub(super) fn suspend_main_side(&mut self, actions: &mut Vec<Action>) {
-        self.in_flight.clear();
-        let slots: Vec<u32> = self.tasks.iter().map(|(slot, _)| slot as u32).collect();
-        for slot in slots {
-            let Some(task) = self.tasks.get_mut(slot as usize) else {
-                continue;
-            };
-            self.apply_credit.give(core::mem::take(&mut task.credit));
-            match task.stage {
-                Stage::Range | Stage::Credit => {
-                    self.withdraw(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
-                }
-                Stage::Lease => {
-                    self.awaiting_lease.remove(&slot);
-                    self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
-                }
-                Stage::Legs => {
-                    if task.peer == Leg::Writing {
-                        task.peer = Leg::Lost;
-                    }
-                    self.finish_if_whole(slot, actions);
-                }
-                Stage::Read if task.origin == Origin::Copy => task.origin = Origin::Nobody,
-                Stage::Read => {}
-            }
-        }
-    }
-
     /// Below this sequence everything is on both copies.
     fn released(&self) -> u64 {
         self.in_flight.keys().next().copied().unwrap_or(self.next_sequence)
@@ -615,19 +407,8 @@ impl Lun {
     }
 }
 
-/// See [`Lun::fate`].
-enum Fate {
-    Good,
-    Undecided,
-    Unknown,
-}
-
-fn task_stage(tasks: &slab::Slab<Task>, slot: u32) -> Option<Stage> {
-    tasks.get(slot as usize).map(|task| task.stage)
-}
-
 /// What a host hears of a disk that failed, when no other copy could serve it.
-fn sense_of(error: DiskError, write: bool) -> Sense {
+pub(super) fn sense_of(error: DiskError, write: bool) -> Sense {
     match error {
         DiskError::Full => Sense::SPACE_ALLOCATION_FAILED,
         DiskError::Absent => Sense::UNAVAILABLE,

@@ -18,7 +18,9 @@ mod attention;
 mod budget;
 mod communication;
 mod copying;
+mod losing;
 mod main_side;
+mod reading;
 mod sub_side;
 mod task;
 #[cfg(test)]

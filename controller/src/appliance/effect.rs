@@ -1,0 +1,92 @@
+//! What the appliance core asks to be done, and why the two controllers are apart.
+
+use protocol::interlink::Message;
+use protocol::interlink::standing::Generation;
+
+use crate::disk::DiskError;
+use crate::group::Refusal;
+use crate::lun;
+use crate::volume::superblock::Superblock;
+use crate::world::{LinkId, Ticket};
+
+/// What an appliance core asks to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// A message on a connection.
+    Send(LinkId, Message),
+    /// A message about one LUN, with its generation, on a connection.
+    SendAbout(LinkId, usize, Generation, Message),
+    /// Close a connection.
+    Close(LinkId),
+    /// Make a record durable.
+    Persist(&'static str, Vec<u8>, Ticket),
+    /// Make a volume.
+    Create(usize, Superblock, Ticket),
+    /// Flush a volume.
+    Flush(usize, Ticket),
+    /// Give a LUN its place in the pair; hosts are served at once only if `open`.
+    Begin {
+        /// Which.
+        lun: usize,
+        /// Its place.
+        standing: lun::Standing,
+        /// Its capacity in blocks.
+        blocks: u64,
+        /// Whether hosts are served already.
+        open: bool,
+    },
+    /// Serve hosts on a LUN that has its place.
+    Open(usize),
+    /// The pair of a LUN is out of reach or broken.
+    Suspend(usize),
+    /// The peer of a LUN whose only whole copy is here is gone.
+    PeerGone(usize),
+    /// The peer is out of reach, and this main will go on.
+    LosePeer(usize),
+    /// Hosts' new commands wait.
+    Hold(usize),
+    /// The copy of a LUN is whole.
+    Copied(usize),
+    /// Refuse hosts' new commands on a LUN.
+    CloseLun(usize),
+}
+
+/// Why the two are apart.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Apart {
+    /// They have not met since this controller started.
+    #[error(
+        "{0} has not been reached yet since this controller started. Is it running, and the interlink up?"
+    )]
+    NeverMet(String),
+    /// The connection broke.
+    #[error("the interlink to {0} was lost. Nothing acknowledged is lost; service resumes when it is back")]
+    Lost(String),
+    /// Nothing was heard.
+    #[error("{0} is silent. Nothing acknowledged is lost; service resumes when it answers again")]
+    Silent(String),
+    /// It ended cleanly.
+    #[error("{0} was stopped cleanly, both copies are whole and flushed. Start it to resume service")]
+    Stopped(String),
+    /// This controller is ending.
+    #[error("this controller is stopping")]
+    Stopping,
+    /// Another appliance.
+    #[error("{0} belongs to another appliance. Check the interlink addresses and the state folders")]
+    OtherAppliance(String),
+    /// Not the peer.
+    #[error("whoever answers at the interlink address is not {0}. Check `interlink` in both files")]
+    NotThePeer(String),
+    /// No common version.
+    #[error("{0} speaks no version of the interlink that this one speaks. Run the same release on both")]
+    Version(String),
+    /// The configurations differ in something both need.
+    #[error("{0}")]
+    Differs(Refusal),
+    /// A volume could not be made.
+    #[error("a volume could not be created on {0}: {1}")]
+    NoVolume(String, DiskError),
+    /// A message made no sense.
+    #[error("{0} sent something that makes no sense; the connection was closed")]
+    Nonsense(String),
+}

@@ -1,0 +1,99 @@
+//! Connections of the interlink: opened, greeted, lost.
+
+use protocol::interlink::Message;
+use protocol::interlink::frame::{VERSION_MAX, VERSION_MIN};
+use protocol::interlink::hello::{Hello, Identity, Purpose};
+
+use super::{Apart, Appliance, Effect, Link, Peer};
+use crate::time::Time;
+use crate::unit::LinkKind;
+use crate::world::LinkId;
+
+impl Appliance {
+    /// A connection of the interlink is open.
+    pub fn on_link_up(&mut self, link: LinkId, dialed: Option<LinkKind>, effects: &mut Vec<Effect>) {
+        let purpose = dialed.map(|kind| match kind {
+            LinkKind::Control => Purpose::Control,
+            LinkKind::Bridge(number) => Purpose::Bridge(number),
+        });
+        self.links.insert(link, Link { dialed: dialed.is_some(), purpose, greeted: false });
+        if let Some(purpose) = purpose {
+            effects.push(Effect::Send(link, self.hello(purpose)));
+        }
+    }
+
+    /// A connection of the interlink is gone.
+    pub fn on_link_down(&mut self, link: LinkId, effects: &mut Vec<Effect>) {
+        if self.links.remove(&link).is_some() {
+            let name = self.peer_name();
+            self.lose(Apart::Lost(name), effects);
+        }
+    }
+
+    pub(super) fn hello(&self, purpose: Purpose) -> Message {
+        let control = purpose == Purpose::Control;
+        Message::Hello(Box::new(Hello {
+            versions: (VERSION_MIN, VERSION_MAX),
+            purpose,
+            side: self.plan.side as u8,
+            appliance: self.identity.appliance,
+            incarnation: self.incarnation,
+            bridges: self.plan.bridges,
+            shared: if control { self.plan.shared.clone() } else { Vec::new() },
+            identity: if control { self.identity.clone() } else { Identity::default() },
+        }))
+    }
+
+    pub(super) fn on_hello(&mut self, link: LinkId, hello: &Hello, now: Time, effects: &mut Vec<Effect>) {
+        if let Err(apart) = self.check_hello(hello) {
+            return self.lose(apart, effects);
+        }
+        let Some(known) = self.links.get_mut(&link) else {
+            return;
+        };
+        if known.greeted {
+            return;
+        }
+        known.greeted = true;
+        known.purpose = Some(hello.purpose);
+        if !known.dialed {
+            effects.push(Effect::Send(link, self.hello(hello.purpose)));
+        }
+        if hello.purpose == Purpose::Control {
+            self.heard = now;
+            self.peer = Some(Peer {
+                control: link,
+                incarnation: hello.incarnation,
+                bridges: hello.bridges,
+                identity: hello.identity.clone(),
+                shared: hello.shared.clone(),
+                standings: None,
+            });
+        }
+        self.join_if_complete(effects);
+    }
+
+    pub(super) fn check_hello(&self, hello: &Hello) -> Result<(), Apart> {
+        let name = self.peer_name();
+        if hello.versions.0 > VERSION_MAX || hello.versions.1 < VERSION_MIN {
+            return Err(Apart::Version(name));
+        }
+        if hello.side != self.plan.side.peer() as u8 {
+            return Err(Apart::NotThePeer(name));
+        }
+        let own = self.identity.appliance;
+        if own != 0 && hello.appliance != 0 && own != hello.appliance {
+            return Err(Apart::OtherAppliance(name));
+        }
+        if hello.purpose == Purpose::Control {
+            if let Some(refusal) =
+                self.differing(&hello.shared, "").filter(|(key, _)| !key.starts_with("lun."))
+            {
+                return Err(Apart::Differs(refusal.1));
+            }
+        } else if self.peer.as_ref().is_some_and(|peer| peer.incarnation != hello.incarnation) {
+            return Err(Apart::Lost(name));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! Each LUN's place in the pair: taken when the two agree, given up when they lose each other.
+
+use protocol::interlink::hello::Purpose;
+use protocol::interlink::standing::{CopyFound, Pairing, Standing};
+
+use super::{Apart, Appliance, Effect, Phase};
+use crate::lease;
+use crate::lun::{self, Breakage};
+use crate::route::Service;
+use crate::status::{PairStatus, Role};
+use crate::volume::superblock::{Superblock, VolumeFound};
+
+impl Appliance {
+    /// Closes every connection and stops serving what needs the peer.
+    pub(super) fn lose(&mut self, apart: Apart, effects: &mut Vec<Effect>) {
+        for link in core::mem::take(&mut self.links).into_keys() {
+            effects.push(Effect::Close(link));
+        }
+        let goes_on: Vec<bool> = (0..self.groups.len()).map(|lun| self.may_go_on(lun)).collect();
+        self.peer = None;
+        self.phase = Phase::Apart;
+        self.meeting += 1;
+        let ended_cleanly = self.ending.farewell && matches!(apart, Apart::Lost(_));
+        if !ended_cleanly && self.apart != Apart::Stopping {
+            self.apart = apart;
+        }
+        self.ending.on_lost();
+        self.lease.end();
+        for (lun, goes_on) in goes_on.into_iter().enumerate() {
+            let group = &mut self.groups[lun];
+            group.agreed = None;
+            group.turn = None;
+            if self.serves_alone(lun) {
+                effects.push(Effect::PeerGone(lun));
+            } else if goes_on {
+                self.groups[lun].status = PairStatus::Suspended;
+                self.groups[lun].service = Service::Refused;
+                self.groups[lun].alone_at = Some(lease::run_out(self.granted));
+                effects.push(Effect::LosePeer(lun));
+            } else if self.groups[lun].alone_at.is_none() {
+                self.groups[lun].status = PairStatus::Suspended;
+                self.groups[lun].service = Service::Refused;
+                effects.push(Effect::Suspend(lun));
+            }
+        }
+    }
+
+    /// A LUN whose only whole copy is here, being served.
+    pub(super) fn serves_alone(&self, lun: usize) -> bool {
+        let group = &self.groups[lun];
+        self.role(lun) == Role::Main && group.service == Service::Alone
+    }
+
+    /// Takes the place in the pair that the group's generation gives.
+    pub(super) fn begin(&mut self, lun: usize, pairing: Pairing, open: bool, effects: &mut Vec<Effect>) {
+        let blocks = self.lun_identity(lun).map_or(0, |identity| identity.blocks);
+        let mirror = self.plan.luns[lun].mirror;
+        let role = self.role(lun);
+        let group = &mut self.groups[lun];
+        (group.status, group.service) = match (mirror, pairing, role) {
+            (false, _, Role::Main) => (PairStatus::Simplex, Service::Alone),
+            (false, _, Role::Sub) => (PairStatus::Simplex, Service::Forwarded),
+            (true, Pairing::Whole, _) => (PairStatus::Duplex, Service::Mirrored),
+            (true, Pairing::Copy, Role::Main) => (PairStatus::Copy, Service::Mirrored),
+            (true, Pairing::Copy, Role::Sub) => (PairStatus::Copy, Service::Forwarded),
+            (true, Pairing::Out, Role::Main) => (PairStatus::Suspended, Service::Alone),
+            (true, Pairing::Out, Role::Sub) => (PairStatus::Suspended, Service::Forwarded),
+        };
+        group.kept = true;
+        group.known = true;
+        group.alone_at = None;
+        let links = self
+            .links
+            .iter()
+            .filter(|(_, link)| matches!(link.purpose, Some(Purpose::Bridge(_))))
+            .map(|(link, _)| *link)
+            .collect();
+        let standing = lun::Standing {
+            role,
+            status: group.status,
+            service: group.service,
+            generation: group.generation.tag(),
+            links,
+        };
+        effects.push(Effect::Begin { lun, standing, blocks, open });
+    }
+
+    pub(super) fn role(&self, lun: usize) -> Role {
+        let group = &self.groups[lun];
+        let main = if group.generation.number == 0 {
+            self.plan.luns[lun].main.index()
+        } else {
+            usize::from(group.generation.main)
+        };
+        if main == self.plan.side.index() { Role::Main } else { Role::Sub }
+    }
+
+    pub(super) fn superblock(&self, lun: usize) -> Option<Superblock> {
+        let identity = self.lun_identity(lun)?;
+        Some(Superblock {
+            appliance: self.identity.appliance,
+            volume: identity.volume,
+            blocks: identity.blocks,
+        })
+    }
+
+    pub(super) fn copy_found(&self, lun: usize) -> CopyFound {
+        if matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(_))) {
+            return CopyFound::Failed;
+        }
+        match self.groups[lun].volume {
+            VolumeFound::Missing => CopyFound::Missing,
+            VolumeFound::Blank => CopyFound::Blank,
+            VolumeFound::Open(found) if Some(found) == self.superblock(lun) => CopyFound::Whole,
+            VolumeFound::Open(_) | VolumeFound::Foreign => CopyFound::Foreign,
+        }
+    }
+
+    pub(super) fn own_standing(&self, lun: usize) -> Standing {
+        let group = &self.groups[lun];
+        Standing {
+            generation: group.generation,
+            clean: group.clean,
+            kept: group.kept,
+            copy: self.copy_found(lun),
+            known: group.known,
+            device: self.plan.luns[lun].device,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Main without its peer: what was not admitted waits at the door, what the own copy has waits for the decision
+//! about the pair.
+
+use protocol::scsi::sense::Sense;
+
+use super::task::{Action, Leg, Origin, Stage, Task};
+use super::{ALONE_FLUSH_INTERVAL, Lun};
+use crate::command::{Command, LunIndex, Op, Outcome};
+use crate::route::Service;
+use crate::status::{PairStatus, Role};
+use crate::time::Time;
+
+impl Lun {
+    /// What becomes of a change that the own copy has and the peer's may lack.
+    pub(super) fn fate(&self) -> Fate {
+        match (self.standing.role, self.standing.service, self.standing.status) {
+            // The generation names the own copy as the only whole one: what it has is kept.
+            (Role::Main, Service::Alone, _) | (Role::Main, Service::Mirrored, PairStatus::Copy) => Fate::Good,
+            // The peer's copy failed; it leaves the pair first.
+            (Role::Main, Service::Mirrored, _) => Fate::Undecided,
+            (Role::Main, Service::Refused, _) if self.held.is_some() => Fate::Undecided,
+            _ => Fate::Unknown,
+        }
+    }
+
+    /// The pair is decided on: so are the changes that waited for it.
+    pub(super) fn decide_lost(&mut self, actions: &mut Vec<Action>) {
+        let waiting: Vec<u32> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| task.awaits_decision())
+            .map(|(slot, _)| slot as u32)
+            .collect();
+        for slot in waiting {
+            self.finish_if_whole(slot, actions);
+        }
+    }
+
+    /// Back to the door with a command that has begun nothing, to wait there for the decision about the pair.
+    pub(super) fn put_back(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        let Origin::Host { nexus, tag } = task.origin else {
+            return self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
+        };
+        task.origin = Origin::Nobody;
+        let (op, received) = (task.op.clone(), task.received);
+        let lun = LunIndex(self.setup.index);
+        if self.held.is_some() {
+            self.keep_held(Command { lun, nexus, tag, op, received }, actions);
+        } else {
+            let outcome = Outcome::Check(Sense::UNAVAILABLE);
+            actions.push(Action::Answer { nexus, tag, outcome });
+        }
+        match task_stage(&self.tasks, slot) {
+            Some(Stage::Range | Stage::Credit) => self.withdraw(slot, Outcome::Aborted, actions),
+            _ => self.finish(slot, Outcome::Aborted, actions),
+        }
+    }
+
+    /// The peer is out of reach: see [`Lun::lose_peer`]. Waiting commands of own hosts go back to the door in the
+    /// order they came.
+    pub(super) fn hold_main_side(&mut self, actions: &mut Vec<Action>) {
+        self.in_flight.clear();
+        let mut back: Vec<(Time, u32)> = Vec::new();
+        let mut gone = Vec::new();
+        let mut decide = Vec::new();
+        for (slot, task) in &mut self.tasks {
+            let slot = slot as u32;
+            self.apply_credit.give(core::mem::take(&mut task.credit));
+            match (task.stage, task.origin) {
+                (Stage::Range | Stage::Credit, Origin::Host { .. }) => back.push((task.received, slot)),
+                (Stage::Range | Stage::Credit, _) => gone.push(slot),
+                (Stage::Read, Origin::Copy) => task.origin = Origin::Nobody,
+                (Stage::Legs, _) => {
+                    if task.peer == Leg::Writing {
+                        task.peer = Leg::Lost;
+                    }
+                    decide.push(slot);
+                }
+                (Stage::Read | Stage::Lease, _) => {}
+            }
+        }
+        back.sort_unstable();
+        // Nobody may be admitted by another's going before all of them are out of the queue.
+        for slot in gone {
+            self.withdraw(slot, Outcome::Aborted, actions);
+        }
+        for (_, slot) in back {
+            self.put_back(slot, actions);
+        }
+        for slot in decide {
+            self.finish_if_whole(slot, actions);
+        }
+    }
+
+    /// While there is no other copy, what is in memory goes to the disk every second.
+    pub(super) fn flush_alone(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let alone = self.standing.service == Service::Alone && self.standing.status == PairStatus::Suspended;
+        if alone && self.setup.write_cache && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL {
+            self.flushed = now;
+            self.enter(Origin::Nobody, Op::SynchronizeCache, true, now, actions);
+        }
+    }
+
+    /// The interlink is gone: see [`Lun::suspend`].
+    pub(super) fn suspend_main_side(&mut self, actions: &mut Vec<Action>) {
+        self.in_flight.clear();
+        let slots: Vec<u32> = self.tasks.iter().map(|(slot, _)| slot as u32).collect();
+        for slot in slots {
+            let Some(task) = self.tasks.get_mut(slot as usize) else {
+                continue;
+            };
+            self.apply_credit.give(core::mem::take(&mut task.credit));
+            match task.stage {
+                Stage::Range | Stage::Credit => {
+                    self.withdraw(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
+                }
+                Stage::Lease => {
+                    self.awaiting_lease.remove(&slot);
+                    self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
+                }
+                Stage::Legs => {
+                    if task.peer == Leg::Writing {
+                        task.peer = Leg::Lost;
+                    }
+                    self.finish_if_whole(slot, actions);
+                }
+                Stage::Read if task.origin == Origin::Copy => task.origin = Origin::Nobody,
+                Stage::Read => {}
+            }
+        }
+    }
+}
+
+/// What becomes of a change that the own copy has and the peer's may lack.
+pub(super) enum Fate {
+    Good,
+    Undecided,
+    Unknown,
+}
+
+fn task_stage(tasks: &slab::Slab<Task>, slot: u32) -> Option<Stage> {
+    tasks.get(slot as usize).map(|task| task.stage)
+}
