@@ -105,6 +105,7 @@ pub(crate) struct Duo {
     now: Arc<AtomicU64>,
     pick: u64,
     cut: bool,
+    stalled: [bool; 2],
 }
 
 fn plan(side: Side, mirror: bool) -> Plan {
@@ -140,7 +141,7 @@ impl Duo {
             Controller::new(toy, plan(side, mirror), restored)
         };
         let controllers = [make(Side::First, first), make(Side::Second, second)];
-        let duo = Self { controllers, now: Arc::clone(&now), pick: seed | 1, cut: true };
+        let duo = Self { controllers, now: Arc::clone(&now), pick: seed | 1, cut: true, stalled: [false; 2] };
         duo.controllers.iter().for_each(Controller::start);
         duo
     }
@@ -202,7 +203,10 @@ impl Duo {
             if self.cut {
                 outside.sent.clear();
             }
-            choices.extend((0..outside.jobs.len()).map(|job| (side, Ok(job))));
+            let stalled = self.stalled[side];
+            let may_run = |job: &Job| !(stalled && matches!(job, Job::Disk(..)));
+            let jobs = outside.jobs.iter().enumerate().filter(|(_, job)| may_run(job));
+            choices.extend(jobs.map(|(at, _)| (side, Ok(at))));
             choices.extend(
                 outside
                     .sent
@@ -289,6 +293,11 @@ impl Duo {
         if let Some((_, bytes)) = self.controllers[side].world().outside.lock().volumes.get_mut(&0) {
             bytes.fill(byte);
         }
+    }
+
+    /// From now on a disk answers nothing.
+    pub(crate) fn stall_disk(&mut self, side: usize) {
+        self.stalled[side] = true;
     }
 
     pub(crate) fn break_disk(&self, side: usize, error: DiskError) {

@@ -293,6 +293,45 @@ fn a_disk_that_fails_takes_its_copy_out_and_the_other_serves_the_hosts_of_both()
 }
 
 #[test]
+fn a_disk_that_does_not_answer_takes_its_copy_out_before_hosts_lose_patience() {
+    for seed in 0..40 {
+        for silent in 0..2 {
+            let mut duo = met(seed, true);
+            for tag in 0..6 {
+                duo.ask((tag % 2) as usize, tag, write(u64::from(tag), 1, tag as u8 + 1));
+            }
+            duo.ask(silent, 6, Op::Read { range: range(20, 1) });
+            for _ in 0..seed % 10 {
+                duo.step();
+            }
+            duo.stall_disk(silent);
+            // 4 s: well before a host's patience ends.
+            duo.settle(80);
+            let ends = [duo.answers(0), duo.answers(1)].concat();
+            assert_eq!(ends.len(), 7, "seed {seed} silent {silent}: {ends:?}");
+            let volume = duo.volume(1 - silent);
+            for (tag, end) in &ends {
+                if *end == GOOD {
+                    assert_eq!(volume[*tag as usize * 512], *tag as u8 + 1, "seed {seed}: an answered write");
+                }
+            }
+            for side in 0..2 {
+                duo.ask(side, 10, write(9, 1, 99));
+                duo.ask(side, 11, Op::Read { range: range(20, 1) });
+                duo.settle(1);
+                let mut ends = duo.answers(side);
+                ends.sort_by_key(|(tag, _)| *tag);
+                assert_eq!(
+                    ends,
+                    [(10, GOOD), (11, Outcome::Good(blocks_of(0, 1)))],
+                    "seed {seed} side {side}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn a_lun_without_a_copy_is_served_by_main_and_forwarded_to_by_the_other() {
     let mut duo = met(6, false);
     assert_eq!(statuses(&duo).map(|status| status.0), [PairStatus::Simplex; 2]);

@@ -46,6 +46,9 @@ pub enum DiskError {
     /// An earlier flush failed, so nothing on this volume can be called durable again.
     #[error("an earlier flush of this volume failed")]
     FlushFailed,
+    /// The disk does not answer; its work was given up.
+    #[error("the disk does not answer")]
+    Silent,
     /// The volume is not open.
     #[error("the volume is not open")]
     Absent,

@@ -10,7 +10,7 @@ use protocol::scsi::sense::{Sense, Status};
 
 use super::losing::Fate;
 use super::task::{
-    Action, Breakage, Leg, Origin, Slot, Stage, Task, asks_durable, from_wire, payload_bytes, ranges, ticket,
+    Action, Breakage, Leg, Origin, Slot, Stage, Task, asks_durable, from_wire, payload_bytes, ranges,
     to_disk, to_wire,
 };
 use super::{COMMAND_AGE_MAX, LUN_COMMANDS_MAX, Lun};
@@ -125,8 +125,8 @@ impl Lun {
         }
         match &task.op {
             Op::Read { range } | Op::CompareAndWrite { range, .. } => {
-                let ticket = ticket(self.setup.index, Slot::Task(slot));
-                actions.push(Action::Disk { io: DiskIo::Read(*range), ticket });
+                let io = DiskIo::Read(*range);
+                self.disk(Slot::Task(slot), io, actions);
             }
             Op::Write { .. } | Op::WriteSame { .. } | Op::Unmap { .. } | Op::SynchronizeCache => {
                 self.change(slot, actions);
@@ -202,7 +202,7 @@ impl Lun {
         }
         let io = to_disk(&task.op);
         task.own = if io == DiskIo::Flush { Leg::Flushing } else { Leg::Writing };
-        actions.push(Action::Disk { io, ticket: ticket(self.setup.index, Slot::Task(slot)) });
+        self.disk(Slot::Task(slot), io, actions);
     }
 
     /// A task's disk I/O is complete.
@@ -221,8 +221,7 @@ impl Lun {
             (Stage::Read, Err(error)) => self.on_read_error(slot, error, now, actions),
             (Stage::Legs, Ok(_)) if task.own == Leg::Writing && task.durable => {
                 task.own = Leg::Flushing;
-                let ticket = ticket(self.setup.index, Slot::Task(slot));
-                actions.push(Action::Disk { io: DiskIo::Flush, ticket });
+                self.disk(Slot::Task(slot), DiskIo::Flush, actions);
             }
             (Stage::Legs, Ok(_)) => self.on_own_done(slot, actions),
             (Stage::Legs, Err(error)) => {
@@ -412,7 +411,7 @@ pub(super) fn sense_of(error: DiskError, write: bool) -> Sense {
     match error {
         DiskError::Full => Sense::SPACE_ALLOCATION_FAILED,
         DiskError::Absent => Sense::UNAVAILABLE,
-        DiskError::Io | DiskError::FlushFailed if write => Sense::WRITE_ERROR,
-        DiskError::Io | DiskError::FlushFailed => Sense::UNRECOVERED_READ,
+        DiskError::Io | DiskError::Silent | DiskError::FlushFailed if write => Sense::WRITE_ERROR,
+        DiskError::Io | DiskError::Silent | DiskError::FlushFailed => Sense::UNRECOVERED_READ,
     }
 }

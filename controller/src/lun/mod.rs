@@ -20,6 +20,7 @@ mod communication;
 mod copying;
 mod losing;
 mod main_side;
+mod outstanding;
 mod reading;
 mod sub_side;
 mod task;
@@ -37,7 +38,7 @@ use slab::Slab;
 
 use crate::command::{Admission, Command, Data, NexusId, Op, Outcome, TaskTag};
 
-use crate::disk::DiskResult;
+use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::exclusive::{Mode, RangeLocks, Ranges};
 use crate::lease::Lease;
 use crate::route::{Kind, Route, Service, route};
@@ -49,11 +50,13 @@ use attention::Attentions;
 use budget::Budget;
 use communication::CommunicationVolume;
 use copying::Copying;
+use outstanding::Outstanding;
 pub use task::{Action, Breakage};
 use task::{Apply, Origin, Sent, Slot, Stage, Task};
 
 pub use budget::{CLASS_BYTES_MAX, LUN_CLASS_BYTES_MAX, LUN_CLASS_BYTES_MIN};
 pub use communication::{COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX};
+pub use outstanding::DISK_SILENCE_MAX;
 
 /// Commands in flight on one LUN of one controller, those of the peer's hosts among them.
 pub const LUN_COMMANDS_MAX: usize = 4096;
@@ -135,6 +138,11 @@ pub struct Lun {
     locks: RangeLocks,
     attentions: Attentions,
     tasks: Slab<Task>,
+    outstanding: Outstanding,
+    /// The disk was given up: what it is asked until its copy has left the pair is too.
+    disk_silent: bool,
+    /// The time of the last event.
+    clock: Time,
     // At main.
     next_sequence: u64,
     /// Changes that are not on both copies yet, by sequence.
@@ -170,6 +178,9 @@ impl Lun {
             locks: RangeLocks::default(),
             attentions: Attentions::default(),
             tasks: Slab::new(),
+            outstanding: Outstanding::default(),
+            disk_silent: false,
+            clock: Time(0),
             next_sequence: 1,
             in_flight: BTreeMap::new(),
             released_told: 1,
@@ -337,6 +348,7 @@ impl Lun {
 
     /// A command at the door, from a host of this controller.
     pub fn command(&mut self, command: Command, now: Time, actions: &mut Vec<Action>) {
+        self.clock = now;
         let (nexus, tag) = (command.nexus, command.tag);
         if let Err(outcome) = self.may_enter(nexus) {
             return actions.push(Action::Answer { nexus, tag, outcome });
@@ -382,16 +394,47 @@ impl Lun {
 
     /// Disk I/O is complete.
     pub fn on_disk(&mut self, ticket: Ticket, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
-        match Slot::of(ticket) {
+        self.clock = now;
+        if let Some(slot) = self.outstanding.end(ticket) {
+            self.on_disk_of(slot, result, now, actions);
+        }
+    }
+
+    fn on_disk_of(&mut self, slot: Slot, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
+        match slot {
             Slot::Task(slot) => self.on_task_disk(slot, result, now, actions),
             Slot::Apply(slot) => self.on_apply_disk(slot, result, now, actions),
         }
     }
 
+    /// Hands disk I/O out.
+    fn disk(&mut self, slot: Slot, io: DiskIo, actions: &mut Vec<Action>) {
+        let ticket = self.outstanding.begin(self.setup.index, slot, self.clock);
+        actions.push(Action::Disk { io, ticket });
+    }
+
+    /// A disk that says nothing has failed, as long as there is another copy: its work is given up, and what it
+    /// still writes is never read, for this copy leaves the pair.
+    fn give_up_silent_disk(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let other_copy = match (self.standing.role, self.standing.service, self.standing.status) {
+            (Role::Main, Service::Mirrored, status) => status == PairStatus::Duplex,
+            (Role::Sub, Service::Mirrored | Service::Forwarded, status) => status != PairStatus::Simplex,
+            _ => false,
+        };
+        self.disk_silent |= other_copy && self.outstanding.is_silent(now);
+        if other_copy && self.disk_silent {
+            for slot in self.outstanding.give_up() {
+                self.on_disk_of(slot, Err(DiskError::Silent), now, actions);
+            }
+        }
+    }
+
     /// Time has passed.
     pub fn on_tick(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.clock = now;
         let busy = Outcome::Status(Status::Busy);
         self.end_held(&busy, actions, |command| now.since(command.received) >= COMMAND_AGE_MAX);
+        self.give_up_silent_disk(now, actions);
         self.expire_tasks(now, actions);
         self.answer_leased(now, actions);
         self.flush_alone(now, actions);

@@ -9,8 +9,8 @@ use protocol::interlink::{Ending, Message, Prefix};
 use protocol::scsi::sense::{Sense, Status};
 
 use super::task::{
-    Action, Apply, ApplyStage, Breakage, Forward, Sent, Slot, asks_durable, payload_bytes, ranges, ticket,
-    to_disk, to_wire,
+    Action, Apply, ApplyStage, Breakage, Forward, Sent, Slot, asks_durable, payload_bytes, ranges, to_disk,
+    to_wire,
 };
 use super::{COMMAND_AGE_MAX, Lun};
 use crate::command::{Data, NexusId, Op, Outcome, TaskTag};
@@ -31,6 +31,7 @@ impl Lun {
         now: Time,
         actions: &mut Vec<Action>,
     ) {
+        self.clock = now;
         if prefix.generation != self.standing.generation || !self.standing.links.contains(&link) {
             return;
         }
@@ -200,7 +201,7 @@ impl Lun {
         };
         apply.stage = if apply.io == DiskIo::Flush { ApplyStage::Flushing } else { ApplyStage::Writing };
         let io = apply.io.clone();
-        actions.push(Action::Disk { io, ticket: ticket(self.setup.index, Slot::Apply(slot)) });
+        self.disk(Slot::Apply(slot), io, actions);
     }
 
     /// The own copy's disk is done with a change.
@@ -217,8 +218,7 @@ impl Lun {
         };
         if result.is_ok() && apply.stage == ApplyStage::Writing && apply.durable {
             apply.stage = ApplyStage::Flushing;
-            let ticket = ticket(self.setup.index, Slot::Apply(slot));
-            return actions.push(Action::Disk { io: DiskIo::Flush, ticket });
+            return self.disk(Slot::Apply(slot), DiskIo::Flush, actions);
         }
         let Some(link) = apply.link else {
             return self.drop_lost_apply(slot, now, actions);

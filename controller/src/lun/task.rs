@@ -199,15 +199,6 @@ pub enum Action {
     CopyComplete,
 }
 
-/// Names a LUN core's disk I/O: LUN in the upper 16 bits, kind in the next 16, slot in the lower 32.
-pub(super) fn ticket(lun: u16, kind: Slot) -> Ticket {
-    let (kind, slot) = match kind {
-        Slot::Task(slot) => (0u64, slot),
-        Slot::Apply(slot) => (1, slot),
-    };
-    Ticket(u64::from(lun) << 48 | kind << 32 | u64::from(slot))
-}
-
 /// Whose disk I/O it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Slot {
@@ -216,11 +207,6 @@ pub(super) enum Slot {
 }
 
 impl Slot {
-    pub(super) fn of(ticket: Ticket) -> Self {
-        let slot = ticket.0 as u32;
-        if (ticket.0 >> 32) & 0xffff == 0 { Self::Task(slot) } else { Self::Apply(slot) }
-    }
-
     /// The same as a holder of ranges.
     pub(super) fn holder(self) -> u32 {
         match self {

@@ -111,12 +111,15 @@ fn a_command_that_waits_too_long_is_busy_and_never_executed() {
     let mut duo = met(3);
     duo.ask(0, 1, write(0, 1, 1));
     duo.ask(0, 2, write(0, 1, 2));
+    while duo.volume(0)[0] == 0 {
+        assert!(duo.step());
+    }
     for _ in 0..81 {
         duo.advance();
     }
     duo.controllers[0].on_tick();
     assert_eq!(duo.answers(0), [(2, Outcome::Status(Status::Busy))]);
-    duo.settle(1);
+    duo.settle(16);
     assert_eq!(duo.volume(0)[0], 1);
 }
 

@@ -1,0 +1,86 @@
+//! Disk I/O under way: whose it is, and since when, so that a disk that says nothing is noticed.
+//!
+//! A completion is known by its number: one that comes after its work was given up finds nobody.
+
+use core::time::Duration;
+
+use slab::Slab;
+
+use super::task::Slot;
+use crate::time::Time;
+use crate::world::Ticket;
+
+/// A mirrored copy whose disk does not answer for this long leaves the pair.
+pub const DISK_SILENCE_MAX: Duration = Duration::from_secs(3);
+
+const KEY_BITS: u32 = 24;
+const NUMBER_BITS: u32 = 24;
+
+#[derive(Debug)]
+struct Work {
+    number: u64,
+    slot: Slot,
+    since: Time,
+}
+
+/// The disk I/O of one LUN under way.
+#[derive(Debug, Default)]
+pub(super) struct Outstanding {
+    work: Slab<Work>,
+    begun: u64,
+}
+
+impl Outstanding {
+    /// Names a piece of disk I/O: LUN in the upper 16 bits, then its number, then its place.
+    pub(super) fn begin(&mut self, lun: u16, slot: Slot, since: Time) -> Ticket {
+        self.begun = (self.begun + 1) & ((1 << NUMBER_BITS) - 1);
+        let key = self.work.insert(Work { number: self.begun, slot, since });
+        Ticket(u64::from(lun) << (KEY_BITS + NUMBER_BITS) | self.begun << KEY_BITS | key as u64)
+    }
+
+    /// Whose it was, if it was not given up.
+    pub(super) fn end(&mut self, ticket: Ticket) -> Option<Slot> {
+        let key = (ticket.0 & ((1 << KEY_BITS) - 1)) as usize;
+        let number = (ticket.0 >> KEY_BITS) & ((1 << NUMBER_BITS) - 1);
+        self.work.get(key).filter(|work| work.number == number)?;
+        self.work.try_remove(key).map(|work| work.slot)
+    }
+
+    /// Whether something has been under way for too long.
+    pub(super) fn is_silent(&self, now: Time) -> bool {
+        self.work.iter().any(|(_, work)| now.since(work.since) >= DISK_SILENCE_MAX)
+    }
+
+    /// Gives up everything, oldest first.
+    pub(super) fn give_up(&mut self) -> Vec<Slot> {
+        let mut all: Vec<Work> = core::mem::take(&mut self.work).into_iter().map(|(_, work)| work).collect();
+        all.sort_by_key(|work| work.since);
+        all.into_iter().map(|work| work.slot).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_completion_that_comes_after_its_work_was_given_up_is_nobodys() {
+        let mut outstanding = Outstanding::default();
+        let old = outstanding.begin(3, Slot::Task(1), Time(0));
+        assert_eq!(old.0 >> 48, 3);
+        assert_eq!(outstanding.give_up(), [Slot::Task(1)]);
+        let new = outstanding.begin(3, Slot::Apply(2), Time(0));
+        assert_eq!(outstanding.end(old), None);
+        assert_eq!(outstanding.end(new), Some(Slot::Apply(2)));
+        assert_eq!(outstanding.end(new), None);
+    }
+
+    #[test]
+    fn a_disk_is_silent_when_its_oldest_work_is() {
+        let mut outstanding = Outstanding::default();
+        outstanding.begin(0, Slot::Task(1), Time(0));
+        outstanding.begin(0, Slot::Task(2), Time(0) + DISK_SILENCE_MAX);
+        assert!(!outstanding.is_silent(Time(1)));
+        assert!(outstanding.is_silent(Time(0) + DISK_SILENCE_MAX));
+    }
+}
