@@ -251,7 +251,7 @@ fn lun_findings(lun: &Lun, controllers: &[View; 2], findings: &mut Findings) {
     }
     let reasons = reasons(&known);
     for (reason, names) in &reasons {
-        findings.note(lun, format!(" on {}: {reason}", names.join(" and ")));
+        findings.note(lun, format!(" on {}: {}.", names.join(" and "), reason.trim_end_matches('.')));
     }
     if !reasons.is_empty() {
         return;

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use protocol::iscsi::names::NameError;
 
 use super::size::SizeProblem;
 
@@ -164,12 +165,14 @@ pub enum Problem {
         remedy: &'static str,
     },
     /// Not an iSCSI name.
-    #[error("{0:?} is not an iSCSI name")]
-    #[diagnostic(help(
-        "write iqn.YEAR-MONTH.your.domain.reversed:anything in lower case, at most 223 bytes, for instance \
-         \"iqn.2026-11.com.example:demo\""
-    ))]
-    NotAnIscsiName(String),
+    #[error("{found:?} is not an iSCSI name: {problem}")]
+    #[diagnostic(help("write, for instance, \"iqn.2026-11.com.example:demo\", with a domain of your own"))]
+    NotAnIscsiName {
+        /// What stands there.
+        found: String,
+        /// Why not.
+        problem: NameError,
+    },
     /// Not a name for a file.
     #[error("{0:?} cannot be a name: it becomes part of a file name")]
     #[diagnostic(help(

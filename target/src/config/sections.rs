@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use controller::plan::Side;
+use protocol::iscsi::names::IscsiName;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
@@ -215,12 +216,14 @@ fn appliance<'t>(reader: &mut Reader<'t>, document: &Section<'_, 't>) -> (Option
         .required(document, "appliance")
         .and_then(|value| table(reader, document, "appliance", APPLIANCE, value));
     let Some(section) = section else { return (None, String::new()) };
-    let iqn = reader.text(&section, "iqn");
-    if let Some(iqn) = iqn.as_ref().filter(|iqn| !is_iscsi_name(iqn.get_ref())) {
-        reader.mistake(section.key("iqn"), iqn.span(), Problem::NotAnIscsiName(iqn.get_ref().clone()));
-    }
+    let iqn = reader.text(&section, "iqn").and_then(|iqn| {
+        let found = iqn.get_ref();
+        let name = IscsiName::parse(found).map(|name| name.as_str().to_owned());
+        let wrong = |problem| Problem::NotAnIscsiName { found: found.clone(), problem };
+        name.map_err(|problem| reader.mistake(section.key("iqn"), iqn.span(), wrong(problem))).ok()
+    });
     let state = reader.optional_text(&section, "state");
-    (iqn.map(Spanned::into_inner), state.map_or_else(|| "state".to_owned(), Spanned::into_inner))
+    (iqn, state.map_or_else(|| "state".to_owned(), Spanned::into_inner))
 }
 
 fn access<'t>(reader: &mut Reader<'t>, document: &Section<'_, 't>) -> Access {
@@ -409,26 +412,6 @@ fn devices<'t>(
         }
     }
     Some(DeviceDraft { span: value.span(), paths })
-}
-
-/// Whether a name follows RFC 7143 section 4.2.7: `iqn.`, a year and month, a reversed domain and what its owner
-/// adds; or `eui.` with 16, `naa.` with 16 or 32 hexadecimal digits. Lower case, at most 223 bytes.
-fn is_iscsi_name(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.:".contains(&byte);
-    let hex = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if let Some(rest) = name.strip_prefix("iqn.") {
-        let (date, owner) = rest.split_once('.').unwrap_or((rest, ""));
-        let date_good = matches!(date.as_bytes(), [y @ .., b'-', m1, m2]
-            if y.len() == 4 && y.iter().chain([m1, m2]).all(u8::is_ascii_digit));
-        let domain = owner.split(':').next().unwrap_or("");
-        let domain_good = domain.split('.').all(|label| !label.is_empty());
-        return name.len() <= 223 && name.bytes().all(plain) && date_good && domain_good;
-    }
-    match (name.strip_prefix("eui."), name.strip_prefix("naa.")) {
-        (Some(digits), _) => digits.len() == 16 && hex(digits),
-        (_, Some(digits)) => matches!(digits.len(), 16 | 32) && hex(digits),
-        _ => false,
-    }
 }
 
 /// The names of the controllers for a message.

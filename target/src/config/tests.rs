@@ -128,7 +128,7 @@ const WRONG: &[(&str, &str, &[&str])] = &[
         "iqn.2026-11.com.example:demo",
         "demo",
         &[
-            "2:7: appliance.iqn: \"demo\" is not an iSCSI name; write iqn.YEAR-MONTH.your.domain.reversed:anything in lower case, at most 223 bytes, for instance \"iqn.2026-11.com.example:demo\"",
+            "2:7: appliance.iqn: \"demo\" is not an iSCSI name: the name does not begin with iqn., eui. or naa.; write, for instance, \"iqn.2026-11.com.example:demo\", with a domain of your own",
         ],
     ),
     (
@@ -364,6 +364,12 @@ fn everything_left_out_has_its_documented_default() {
     assert_eq!((lun.bytes, lun.main), (Some(1 << 30), Side::First));
     assert_eq!(config.volume_path(lun, Side::First).unwrap(), Path::new("/srv/state/alpha/data0.volume"));
     assert!(!config.access.open && !config.access.plain_interlink);
+}
+
+#[test]
+fn the_target_name_is_kept_as_hosts_will_send_it() {
+    let config = parse(&GOOD.replace("com.example:demo", "com.Example:Demo"));
+    assert_eq!(config.appliance.iqn, "iqn.2026-11.com.example:demo");
 }
 
 #[test]
