@@ -109,6 +109,10 @@ pub(crate) struct Duo {
 }
 
 fn plan(side: Side, mirror: bool) -> Plan {
+    plan_with(side, mirror, &[])
+}
+
+fn plan_with(side: Side, mirror: bool, shared: &[(&str, &str)]) -> Plan {
     let lun = LunPlan {
         number: 0,
         name: "data0".into(),
@@ -119,7 +123,13 @@ fn plan(side: Side, mirror: bool) -> Plan {
         read_only: false,
         device: false,
     };
-    Plan { side, names: ["alpha".into(), "beta".into()], luns: vec![lun], shared: Vec::new(), bridges: 1 }
+    Plan {
+        side,
+        names: ["alpha".into(), "beta".into()],
+        luns: vec![lun],
+        shared: shared.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        bridges: 1,
+    }
 }
 
 impl Duo {
@@ -127,10 +137,22 @@ impl Duo {
         Self::restored(seed, mirror, [Restored::default(), Restored::default()])
     }
 
+    /// Two whose configurations say these.
+    pub(crate) fn configured(seed: u64, shared: [&[(&str, &str)]; 2]) -> Self {
+        let [first, second] =
+            [Side::First, Side::Second].map(|side| plan_with(side, true, shared[side.index()]));
+        Self::planned(seed, [first, second], [Restored::default(), Restored::default()])
+    }
+
     fn restored(seed: u64, mirror: bool, restored: [Restored; 2]) -> Self {
+        Self::planned(seed, [Side::First, Side::Second].map(|side| plan(side, mirror)), restored)
+    }
+
+    fn planned(seed: u64, plans: [Plan; 2], restored: [Restored; 2]) -> Self {
         let now = Arc::new(AtomicU64::new(1));
         let [first, second] = restored;
-        let make = |side: Side, restored: Restored| {
+        let make = |plan: Plan, restored: Restored| {
+            let side = plan.side;
             let outside = Mutex::new(Outside::default());
             let toy = Toy {
                 seed: u128::from(seed) << 8 | side as u128,
@@ -138,9 +160,10 @@ impl Duo {
                 now: Arc::clone(&now),
                 outside,
             };
-            Controller::new(toy, plan(side, mirror), restored)
+            Controller::new(toy, plan, restored)
         };
-        let controllers = [make(Side::First, first), make(Side::Second, second)];
+        let [first_plan, second_plan] = plans;
+        let controllers = [make(first_plan, first), make(second_plan, second)];
         let duo = Self { controllers, now: Arc::clone(&now), pick: seed | 1, cut: true, stalled: [false; 2] };
         duo.controllers.iter().for_each(Controller::start);
         duo
@@ -148,17 +171,23 @@ impl Duo {
 
     /// Ends both at once as a crash would: what they keep is their volumes and records.
     pub(crate) fn crash(self, seed: u64, mirror: bool) -> Self {
+        self.crash_and(seed, mirror, |_, _| {})
+    }
+
+    /// The same, and something happens to what a side keeps before it starts again.
+    pub(crate) fn crash_and(self, seed: u64, mirror: bool, change: impl Fn(usize, &mut Restored)) -> Self {
         let kept = self.controllers.map(|controller| {
             let mut outside = core::mem::take(&mut *controller.world().outside.lock());
             let volumes = core::mem::take(&mut outside.volumes);
             (outside.records, volumes)
         });
-        let restored = kept.each_ref().map(|(records, volumes)| Restored {
+        let mut restored = kept.each_ref().map(|(records, volumes)| Restored {
             records: records.clone(),
             volumes: vec![
                 volumes.get(&0).map_or(VolumeFound::Missing, |(found, _)| VolumeFound::Open(*found)),
             ],
         });
+        restored.iter_mut().enumerate().for_each(|(side, restored)| change(side, restored));
         let duo = Self::restored(seed, mirror, restored);
         for (controller, (records, volumes)) in duo.controllers.iter().zip(kept) {
             let mut outside = controller.world().outside.lock();
@@ -286,6 +315,11 @@ impl Duo {
 
     pub(crate) fn volume(&self, side: usize) -> Vec<u8> {
         self.controllers[side].world().outside.lock().volumes[&0].1.clone()
+    }
+
+    /// What a controller's state store holds.
+    pub(crate) fn records(&self, side: usize) -> BTreeMap<String, Vec<u8>> {
+        self.controllers[side].world().outside.lock().records.clone()
     }
 
     /// Overwrites a copy behind its controller's back.
