@@ -229,16 +229,16 @@ fn free_ports() -> io::Result<[SocketAddr; 4]> {
 }
 
 /// The newest `twinlun` among the build profiles beside the running test, or what `TWINLUN` names.
-fn binary() -> io::Result<PathBuf> {
+pub(crate) fn binary() -> io::Result<PathBuf> {
     if let Some(path) = std::env::var_os("TWINLUN") {
         return Ok(path.into());
     }
+    // build/PROFILE/deps/TEST or build/PROFILE/COMMAND
     let test = std::env::current_exe()?;
-    // build/PROFILE/deps/TEST
-    let build = test.ancestors().nth(3).ok_or_else(|| io::Error::other("a test outside a build folder"))?;
     let age = |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
-    let candidates = ["debug", "release"].map(|profile| build.join(profile).join("twinlun"));
-    candidates.into_iter().filter(|path| path.exists()).max_by_key(age).ok_or_else(|| {
+    let builds = test.ancestors().skip(2).take(2);
+    let candidates = builds.flat_map(|build| ["debug", "release"].map(|it| build.join(it).join("twinlun")));
+    candidates.filter(|path| path.exists()).max_by_key(age).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::NotFound,
             "the tests start the binary twinlun: build it first, with `cargo build --release --bins`",

@@ -1,8 +1,8 @@
 //! The initiator over a blocking TCP socket, for tests with real processes.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
 
 use super::{Event, Initiator, Request, Response, Settings, Tag};
 
@@ -21,16 +21,28 @@ pub struct Session {
     stream: TcpStream,
     initiator: Initiator,
     buffer: Vec<u8>,
+    /// Longest silence that is waited for.
+    silence: Duration,
 }
 
 impl Session {
     /// Connects and logs in. A refused login is [`io::ErrorKind::ConnectionRefused`] with its status.
     pub fn connect(address: impl ToSocketAddrs, settings: Settings) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::log_in(TcpStream::connect(address)?, settings, SILENCE_MAX)
+    }
+
+    /// Connects and logs in to a target that may be down or hang: waits no longer than `silence` for it, now and
+    /// whenever it has something to say.
+    pub fn connect_within(address: &SocketAddr, settings: Settings, silence: Duration) -> io::Result<Self> {
+        Self::log_in(TcpStream::connect_timeout(address, silence)?, settings, silence)
+    }
+
+    fn log_in(stream: TcpStream, settings: Settings, silence: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(SILENCE_MAX))?;
+        stream.set_read_timeout(Some(silence))?;
         stream.set_write_timeout(Some(WRITE_PATIENCE))?;
-        let mut session = Self { stream, initiator: Initiator::new(settings), buffer: vec![0; READ_BYTES] };
+        let initiator = Initiator::new(settings);
+        let mut session = Self { stream, initiator, buffer: vec![0; READ_BYTES], silence };
         match session.event()? {
             Event::LoggedIn => Ok(session),
             other => Err(io::Error::new(io::ErrorKind::ConnectionRefused, format!("{other:?}"))),
@@ -68,6 +80,18 @@ impl Session {
         }
     }
 
+    /// The next command that ends, if one does within `patience`.
+    pub fn completion_within(&mut self, patience: Duration) -> io::Result<Option<(Tag, Response)>> {
+        self.stream.set_read_timeout(Some(patience))?;
+        let result = self.completion();
+        self.stream.set_read_timeout(Some(self.silence))?;
+        match result {
+            Ok(completion) => Ok(Some(completion)),
+            Err(error) if is_pause(&error) && self.initiator.logged_in() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Executes one command while none is outstanding, again after a unit attention.
     pub fn execute(&mut self, request: &Request) -> io::Result<Response> {
         loop {
@@ -101,10 +125,19 @@ impl Session {
     fn flush(&mut self) -> io::Result<()> {
         let bytes = self.initiator.output();
         let mut sent = 0;
+        let mut moved = Instant::now();
         while sent < bytes.len() {
             match self.stream.write(&bytes[sent..]) {
-                Ok(length) => sent += length,
-                Err(error) if is_pause(&error) => self.read_what_is_there()?,
+                Ok(length) => {
+                    sent += length;
+                    moved = Instant::now();
+                }
+                Err(error) if is_pause(&error) => {
+                    if moved.elapsed() > self.silence {
+                        return Err(io::ErrorKind::ConnectionAborted.into());
+                    }
+                    self.read_what_is_there()?;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -1,0 +1,104 @@
+//! Lets disasters befall a pair of real processes under load, for as long as asked; ends with status 1 at the
+//! first violation. As root, the interlink is cut as well, between network namespaces.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use twinlun_tests::disaster::network::{Cut, Network};
+use twinlun_tests::disaster::pair::Pair;
+use twinlun_tests::disaster::round::{Run, Settings};
+use twinlun_tests::disaster::{Disaster, Failure, MAIN, SUB};
+
+/// Lets disasters befall a pair of real processes under load.
+#[derive(Parser)]
+struct Arguments {
+    /// What the hosts do is drawn from this.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How long, for each of the two parts: processes, and the interlink.
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
+    /// How long a controller is stopped or the interlink cut.
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
+    /// Only this part: processes, interlink.
+    #[arg(long)]
+    only: Option<String>,
+    /// Print every screen of `status`.
+    #[arg(long)]
+    screens: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let time = Duration::from_secs(arguments.seconds);
+    let wanted = |part: &str| arguments.only.as_deref().is_none_or(|only| only == part);
+    let processes = [
+        Disaster::Kill(MAIN),
+        Disaster::Kill(SUB),
+        Disaster::Pause(MAIN, time),
+        Disaster::Pause(SUB, time),
+        Disaster::LoseVolume(MAIN),
+        Disaster::End(SUB),
+        Disaster::End(MAIN),
+        Disaster::LoseVolume(SUB),
+        Disaster::KillBoth,
+    ];
+    if wanted("processes") && !part("processes", None, &processes, &arguments) {
+        return ExitCode::FAILURE;
+    }
+    if !wanted("interlink") {
+        return ExitCode::SUCCESS;
+    }
+    let cuts = [Cut::BothWays, Cut::From(MAIN), Cut::From(SUB), Cut::Unplugged];
+    match Network::build() {
+        Err(why) => println!("the interlink is not cut: {why}"),
+        Ok(network) => {
+            let disasters = cuts.map(|cut| Disaster::Cut(cut, time));
+            if !part("interlink", Some(network), &disasters, &arguments) {
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn part(name: &str, network: Option<Network>, disasters: &[Disaster], arguments: &Arguments) -> bool {
+    println!("{name}, seed {}", arguments.seed);
+    match strike(name, network, disasters, arguments) {
+        Ok(()) => true,
+        Err(failure) => {
+            println!("{name}, seed {}: {failure}", arguments.seed);
+            false
+        }
+    }
+}
+
+/// One disaster after the other until the time is over, every one at least once.
+fn strike(
+    name: &str,
+    network: Option<Network>,
+    disasters: &[Disaster],
+    arguments: &Arguments,
+) -> Result<(), Failure> {
+    let settings = Settings { seed: arguments.seed, filled_mib: 512, print: arguments.screens };
+    let mut run = Run::begin(Pair::start(name, network)?, settings)?;
+    let begun = Instant::now();
+    let mut pause = Duration::ZERO;
+    let mut rounds = 0;
+    for (round, disaster) in (0..Run::ROUNDS_MAX).zip(disasters.iter().cycle()) {
+        let over = begun.elapsed() > Duration::from_secs(60 * arguments.minutes);
+        if over && round as usize >= disasters.len() {
+            break;
+        }
+        let report = run.round(*disaster)?;
+        println!("{:>4} s  {report}", begun.elapsed().as_secs());
+        pause = pause.max(report.pause.unwrap_or_default());
+        rounds += 1;
+    }
+    run.end()?;
+    println!("{rounds} rounds; longest pause of main's hosts while it went on: {} ms", pause.as_millis());
+    println!("both volumes are identical and hold everything acknowledged");
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! What `twinlun status` must say: on one screen, which controller serves, why the other does not, what to do.
+
+use std::time::Duration;
+
+use super::Failure;
+use super::pair::Screen;
+
+/// Lines of a screen.
+const LINES_MAX: usize = 24;
+
+/// How long a person waits for it: longer than it waits for a controller that hangs.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// What must be on a screen.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected {
+    well: bool,
+    phrases: &'static [&'static str],
+}
+
+/// All is well.
+pub const WELL: Expected = Expected { well: true, phrases: &["All is well", "duplex", "serving"] };
+
+/// Neither controller runs.
+pub const NOBODY: Expected = Expected { well: false, phrases: &["twinlun run"] };
+
+/// The sub is away; asked on main's machine.
+pub const MAIN_ALONE: Expected = Expected { well: false, phrases: &["alpha", "serving", "suspended"] };
+
+/// Main is away; asked on the sub's machine.
+pub const SUB_ALONE: Expected = Expected { well: false, phrases: &["refusing", "wait for alpha"] };
+
+/// The interlink is cut; asked on main's machine.
+pub const MAIN_CUT: Expected = Expected { well: false, phrases: &["serving", "suspended"] };
+
+/// The interlink is cut; asked on the sub's machine.
+pub const SUB_CUT: Expected = Expected { well: false, phrases: &["refusing", "wait for alpha"] };
+
+/// A copy is being refilled.
+pub const REFILLING: Expected = Expected { well: false, phrases: &["copied", "refilled from"] };
+
+/// Judges a screen.
+pub fn check(screen: &Screen, expected: Expected) -> Result<(), Failure> {
+    let fail = |what: String| Err(Failure::Unexplained { what, screen: screen.text.clone() });
+    if screen.took > WITHIN {
+        return fail(format!("it took {:?}", screen.took));
+    }
+    if screen.text.lines().count() > LINES_MAX {
+        return fail(format!("more than {LINES_MAX} lines"));
+    }
+    if (screen.code == 0) != expected.well {
+        return fail(format!("the exit code is {}", screen.code));
+    }
+    match expected.phrases.iter().find(|phrase| !screen.text.contains(**phrase)) {
+        Some(phrase) => fail(format!("it does not say `{phrase}`")),
+        None => Ok(()),
+    }
+}
