@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::block::{BLOCK_BYTES, BlockRange};
+use protocol::interlink::standing::GroupRecord;
 
+use crate::appliance::GROUPS_KEY;
 use crate::command::{Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::plan::{LunPlan, Plan, Side};
@@ -21,7 +23,8 @@ pub(crate) const BLOCKS: u64 = 64;
 
 enum Job {
     Disk(VolumeIndex, DiskIo, Ticket),
-    Persisted(Ticket),
+    /// Number, key, record: durable when this is done.
+    Persisted(u64, &'static str, Vec<u8>, Ticket),
     Volume(VolumeIndex, Superblock, Ticket),
 }
 
@@ -33,6 +36,12 @@ struct Outside {
     answers: Vec<(TaskTag, Outcome)>,
     pub(crate) volumes: BTreeMap<u16, (Superblock, Vec<u8>)>,
     records: BTreeMap<String, Vec<u8>>,
+    /// How many records were handed over.
+    persists: u64,
+    /// By key the number of the one that is durable.
+    persisted: BTreeMap<&'static str, u64>,
+    /// Changes that are not flushed.
+    unflushed: bool,
     broken_disk: Option<DiskError>,
 }
 
@@ -67,8 +76,9 @@ impl World for Toy {
     }
     fn persist(&self, key: &'static str, record: Vec<u8>, ticket: Ticket) {
         let mut outside = self.outside.lock();
-        outside.records.insert(key.to_owned(), record);
-        outside.jobs.push(Job::Persisted(ticket));
+        outside.persists += 1;
+        let number = outside.persists;
+        outside.jobs.push(Job::Persisted(number, key, record, ticket));
     }
     fn create_volume(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
         self.outside.lock().jobs.push(Job::Volume(volume, superblock, ticket));
@@ -78,10 +88,15 @@ impl World for Toy {
     }
 }
 
+fn is_change(io: &DiskIo) -> bool {
+    matches!(io, DiskIo::Write { .. } | DiskIo::WriteSame { .. } | DiskIo::Unmap(_))
+}
+
 fn carry_out(outside: &mut Outside, volume: VolumeIndex, io: &DiskIo) -> DiskResult {
     if let Some(error) = outside.broken_disk {
         return Err(error);
     }
+    outside.unflushed = is_change(io) || (outside.unflushed && *io != DiskIo::Flush);
     let (_, bytes) = outside.volumes.get_mut(&volume.0).ok_or(DiskError::Absent)?;
     let place = |range: &BlockRange| range.start.byte_offset() as usize..range.end().byte_offset() as usize;
     match io {
@@ -258,7 +273,13 @@ impl Duo {
                     drop(outside);
                     controller.on_disk(ticket, result);
                 }
-                Job::Persisted(ticket) => {
+                Job::Persisted(number, key, record, ticket) => {
+                    // Handed over one after the other they become durable in this order.
+                    let newest = outside.persisted.entry(key).or_default();
+                    if number > *newest {
+                        *newest = number;
+                        outside.records.insert(key.to_owned(), record);
+                    }
                     drop(outside);
                     controller.on_persisted(ticket);
                 }
@@ -291,6 +312,24 @@ impl Duo {
     /// The generation the two agreed on.
     pub(crate) fn generation(&self) -> protocol::interlink::GenerationTag {
         self.controllers[0].generation(LunIndex(0)).unwrap_or_default()
+    }
+
+    /// What a side's disk says of the LUN's generation.
+    pub(crate) fn durable(&self, side: usize) -> Option<GroupRecord> {
+        let outside = self.controllers[side].world().outside.lock();
+        let record = outside.records.get(GROUPS_KEY)?;
+        GroupRecord::decode_all(record).ok()?.into_iter().next()
+    }
+
+    /// Whether a side's disk is being changed, and whether it has changes that are not flushed.
+    pub(crate) fn changing(&self, side: usize) -> (bool, bool) {
+        let outside = self.controllers[side].world().outside.lock();
+        let changing = outside.jobs.iter().any(|job| matches!(job, Job::Disk(_, io, _) if is_change(io)));
+        (changing, outside.unflushed)
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        Time(self.now.load(Ordering::Relaxed))
     }
 
     /// Time passes without anything happening.

@@ -279,6 +279,17 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_generation_decides_whichever_controller_has_it() {
+        let behind = Standing { kept: true, ..at(5, 50, 40, 1, 0b11) };
+        let ahead = at(7, 70, 60, 0, 0b11);
+        assert_eq!(ask(&ahead, &behind), Ok((0, 0b01, false, 0)));
+        assert_eq!(
+            ask(&behind, &Standing { generation: Generation { main: 1, ..ahead.generation }, ..ahead }),
+            Ok((1, 0b10, false, 0))
+        );
+    }
+
+    #[test]
     fn a_missing_volume_is_refilled_and_never_the_source() {
         let missing = Standing { copy: CopyFound::Missing, ..at(5, 50, 40, 0, 0b11) };
         let whole = at(5, 50, 40, 0, 0b11);

@@ -26,6 +26,8 @@ mod joining;
 mod places;
 mod report;
 #[cfg(test)]
+mod order_tests;
+#[cfg(test)]
 mod tests;
 mod turns;
 

@@ -1,0 +1,328 @@
+//! What must be on disk before what: each step of the toy world is looked at.
+
+use core::time::Duration;
+
+use protocol::scsi::sense::{Sense, Status};
+
+use crate::command::{Command, LunIndex, NexusId, Op, Outcome, TaskTag};
+use crate::disk::DiskError;
+use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
+use crate::lease::{DRIFT_MARGIN, LEASE, RENEWAL};
+use crate::lun::COMMAND_AGE_MAX;
+use crate::status::{PairStatus, Role};
+
+const GOOD: Outcome = Outcome::Good(Vec::new());
+
+fn met(seed: u64) -> Duo {
+    let mut duo = Duo::new(seed, true);
+    duo.connect();
+    duo.settle(1);
+    duo
+}
+
+fn status(duo: &Duo, side: usize) -> (PairStatus, Role) {
+    let lun = duo.controllers[side].status().luns.remove(0);
+    (lun.status, lun.role)
+}
+
+/// One step, after which: a volume is being changed only under a generation that both disks know, or that names
+/// this copy alone, and that is not marked clean; and what is marked clean is flushed.
+fn step(duo: &mut Duo) -> bool {
+    let before = [duo.changing(0).0, duo.changing(1).0];
+    let going_on = duo.step();
+    for (side, changed) in before.into_iter().enumerate() {
+        let (changing, unflushed) = duo.changing(side);
+        let [own, peer] = [duo.durable(side), duo.durable(1 - side)];
+        if changing && !changed {
+            let own = own.as_ref().expect("a change without a generation");
+            assert!(!own.clean, "a change under the mark of a clean end");
+            let alone = own.generation.members == 1 << side;
+            let both = peer.is_some_and(|peer| peer.generation.id == own.generation.id && !peer.clean);
+            assert!(alone || both, "a change under a generation that the other disk does not know: {own:?}");
+        }
+        if own.is_some_and(|own| own.clean) {
+            assert!(!changing && !unflushed, "marked clean with changes that are not flushed");
+        }
+    }
+    going_on
+}
+
+/// Like [`Duo::settle`], looking at each step.
+fn settle(duo: &mut Duo, ticks: u32) {
+    for _ in 0..ticks {
+        while step(duo) {}
+        duo.advance();
+        duo.controllers.iter().for_each(|controller| controller.on_tick());
+    }
+    while step(duo) {}
+}
+
+/// Hosts of both sides write at every step until `ticks` are over.
+fn settle_under_writes(duo: &mut Duo, ticks: u32, tag: &mut u32) {
+    for _ in 0..ticks {
+        for _ in 0..60 {
+            if tag.is_multiple_of(3) {
+                let side = (*tag / 3 % 2) as usize;
+                duo.ask(side, *tag, write(u64::from(*tag) % (BLOCKS - 2), 2, *tag as u8));
+            }
+            *tag += 1;
+            step(duo);
+        }
+        while step(duo) {}
+        duo.advance();
+        duo.controllers.iter().for_each(|controller| controller.on_tick());
+    }
+    settle(duo, 2);
+}
+
+#[test]
+fn no_volume_is_changed_before_both_disks_know_the_generation_and_none_is_marked_clean_before_its_flush() {
+    for seed in 0..40 {
+        let mut duo = Duo::new(seed, true);
+        let mut tag = 1;
+        duo.connect();
+        settle_under_writes(&mut duo, 6, &mut tag);
+        // A clean end, with commands in flight when it begins.
+        for number in 0..6 {
+            duo.ask(number % 2, tag, write(number as u64, 1, 1));
+            tag += 1;
+        }
+        duo.controllers[(seed % 2) as usize].stop();
+        settle(&mut duo, 6);
+        assert!(duo.controllers[(seed % 2) as usize].stopped(), "seed {seed}");
+        assert!(duo.durable(0).is_some_and(|record| record.clean), "seed {seed}");
+        duo.cut();
+        settle(&mut duo, 1);
+        // Both again, without a copy; then power loss, a copy, and a turn to the preferred main.
+        let mut duo = duo.crash(seed + 1000, true);
+        duo.connect();
+        settle_under_writes(&mut duo, 6, &mut tag);
+        assert_eq!(status(&duo, 0), (PairStatus::Duplex, Role::Main), "seed {seed}");
+        duo.remove_volume(0);
+        let mut duo = duo.crash(seed + 2000, true);
+        duo.connect();
+        settle_under_writes(&mut duo, 12, &mut tag);
+        assert_eq!(status(&duo, 0), (PairStatus::Duplex, Role::Main), "seed {seed}");
+        assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_main_that_goes_on_alone_takes_back_the_mark_of_the_clean_end_first() {
+    for seed in 0..40 {
+        let mut duo = met(seed);
+        duo.controllers[1].stop();
+        settle(&mut duo, 4);
+        assert!(duo.controllers[1].stopped() && duo.durable(0).is_some_and(|record| record.clean));
+        duo.cut();
+        let mut tag = 1;
+        settle_under_writes(&mut duo, 20, &mut tag);
+        assert!(duo.answers(0).iter().any(|(_, end)| *end == GOOD), "seed {seed}: main goes on");
+    }
+}
+
+#[test]
+fn a_clean_end_whose_flush_fails_leaves_no_mark() {
+    for failing in 0..2 {
+        let mut duo = met(9);
+        duo.ask(0, 1, write(0, 4, 5));
+        settle(&mut duo, 1);
+        duo.break_disk(failing, DiskError::FlushFailed);
+        duo.controllers[0].stop();
+        settle(&mut duo, 4);
+        assert!(duo.durable(failing).is_some_and(|record| !record.clean));
+    }
+}
+
+#[test]
+fn what_main_answers_after_a_cut_is_on_both_copies_or_under_a_generation_that_names_its_copy_alone() {
+    let mut alone = 0;
+    for seed in 0..150 {
+        let mut duo = met(seed);
+        // Time for leases to be granted; the last one in the very moment of the cut.
+        duo.settle(20);
+        for tag in 0..8 {
+            duo.ask(0, tag, write(u64::from(tag), 1, tag as u8 + 1));
+        }
+        for _ in 0..seed % 24 {
+            duo.step();
+        }
+        let _ = duo.answers(0);
+        duo.cut();
+        let cut = duo.now();
+        duo.ask(0, 8, write(8, 1, 9));
+        for _ in 0..20 {
+            loop {
+                let going_on = duo.step();
+                for (tag, end) in duo.answers(0) {
+                    assert_eq!(end, GOOD, "seed {seed}");
+                    if duo.volume(1)[tag as usize * 512] == tag as u8 + 1 {
+                        continue;
+                    }
+                    alone += 1;
+                    let waited = duo.now().since(cut);
+                    assert!(waited + RENEWAL >= LEASE + DRIFT_MARGIN, "seed {seed}: after {waited:?}");
+                    let record = duo.durable(0).expect("a record");
+                    assert_eq!(record.generation.members, 0b01, "seed {seed}: {record:?}");
+                }
+                if !going_on {
+                    break;
+                }
+            }
+            duo.advance();
+            duo.controllers[0].on_tick();
+        }
+    }
+    assert!(alone > 0, "main never went on alone: the test shows nothing");
+}
+
+#[test]
+fn a_main_that_starts_alone_waits_one_lease() {
+    let mut duo = met(4);
+    duo.cut();
+    duo.settle(20);
+    let mut duo = duo.crash(5, true);
+    let start = duo.now();
+    duo.ask(0, 1, write(0, 1, 5));
+    loop {
+        while duo.step() {}
+        if duo.answers(0) == [(1, GOOD)] {
+            break;
+        }
+        duo.advance();
+        duo.controllers[0].on_tick();
+    }
+    let waited = duo.now().since(start);
+    assert!(waited >= LEASE + DRIFT_MARGIN, "{waited:?}");
+}
+
+#[test]
+fn an_answer_that_was_long_on_its_way_gives_a_lease_that_counts_from_its_request() {
+    let mut duo = met(6);
+    duo.settle(4);
+    (0..2).for_each(|_| duo.advance());
+    duo.controllers[1].on_tick();
+    let requested = duo.now();
+    (0..11).for_each(|_| duo.advance());
+    while duo.step() {}
+    let read = Op::Read { range: range(0, 1) };
+    duo.ask(1, 1, read.clone());
+    while duo.step() {}
+    assert_eq!(duo.answers(1), [(1, Outcome::Good(blocks_of(0, 1)))], "it still holds");
+    duo.advance();
+    assert!(duo.now().since(requested) >= LEASE);
+    duo.ask(1, 2, read);
+    while duo.step() {}
+    assert_eq!(duo.answers(1), [], "it has run out");
+}
+
+#[test]
+fn whenever_the_two_are_duplex_again_after_a_copy_they_are_identical() {
+    for seed in 0..60 {
+        let mut duo = met(seed);
+        // Zeros at main, something else at the sub: a hole has to be copied as well.
+        if seed % 2 == 0 {
+            duo.ask(0, 1, write(0, BLOCKS, 5));
+            duo.settle(1);
+        }
+        duo.spoil(1, 6);
+        let mut duo = duo.crash(seed + 100, true);
+        duo.connect();
+        let mut duplex = 0;
+        for _ in 0..8 {
+            loop {
+                let going_on = step(&mut duo);
+                for side in 0..2 {
+                    let both = duo.durable(side).is_some_and(|record| record.generation.members == 0b11);
+                    if status(&duo, side).0 == PairStatus::Duplex {
+                        duplex += 1;
+                        assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
+                        assert!(both, "seed {seed}: DUPLEX before the disk says so");
+                        let sub = duo.durable(1).expect("a record");
+                        assert_eq!(sub.generation.members, 0b11, "seed {seed}: the sub's disk comes first");
+                    }
+                }
+                if !going_on {
+                    break;
+                }
+            }
+            duo.advance();
+            duo.controllers.iter().for_each(|controller| controller.on_tick());
+        }
+        assert!(duplex > 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn what_is_answered_as_durable_is_flushed_on_both_copies() {
+    for seed in 0..60 {
+        let mut duo = met(seed);
+        let side = (seed % 2) as usize;
+        duo.ask(side, 1, Op::Write { range: range(0, 4), data: blocks_of(7, 4), fua: true });
+        while duo.answers(side).is_empty() {
+            assert!(duo.step(), "seed {seed}");
+        }
+        for copy in 0..2 {
+            assert_eq!(duo.changing(copy), (false, false), "seed {seed} side {side} copy {copy}");
+            assert_eq!(duo.volume(copy)[..512], [7; 512]);
+        }
+    }
+}
+
+/// A host of the sub writes block 0; in 100 ms its command is too old.
+fn ask_aged(duo: &Duo, byte: u8) {
+    let received = duo.now() - (COMMAND_AGE_MAX - Duration::from_millis(100));
+    let (lun, nexus, tag) = (LunIndex(0), NexusId(1), TaskTag(2));
+    duo.controllers[1].command(Command { lun, nexus, tag, op: write(0, 1, byte), received });
+}
+
+#[test]
+fn a_forwarded_command_brings_its_age_and_is_busy_at_main_when_it_is_too_old() {
+    let mut duo = met(3);
+    duo.settle(90);
+    duo.ask(0, 1, write(0, 1, 1));
+    ask_aged(&duo, 2);
+    // The forward arrives while the range is held.
+    while duo.controllers[0].counters(LunIndex(0)).is_some_and(|met| met.range_waits == 0) {
+        assert!(duo.step());
+        assert!(duo.answers(0).is_empty(), "the range is free already: the test shows nothing");
+    }
+    (0..4).for_each(|_| duo.advance());
+    duo.controllers[0].on_tick();
+    duo.settle(1);
+    assert_eq!(duo.answers(1), [(2, Outcome::Status(Status::Busy))]);
+    assert_eq!((duo.volume(0)[0], duo.volume(1)[0]), (1, 1));
+}
+
+#[test]
+fn a_command_that_main_has_is_not_answered_busy_by_the_sub() {
+    let mut duo = met(3);
+    duo.settle(90);
+    ask_aged(&duo, 2);
+    (0..4).for_each(|_| duo.advance());
+    duo.controllers[1].on_tick();
+    assert_eq!(duo.answers(1), [], "only main knows whether it is executed");
+    duo.settle(1);
+    assert_eq!(duo.answers(1), [(2, GOOD)]);
+}
+
+#[test]
+fn what_was_forwarded_and_waits_at_main_when_the_interlink_goes_is_never_executed() {
+    for seed in 0..40 {
+        let mut duo = met(seed);
+        duo.ask(0, 1, write(0, 1, 1));
+        duo.ask(1, 2, write(0, 1, 2));
+        let mut steps = 0;
+        while duo.controllers[0].counters(LunIndex(0)).is_some_and(|met| met.range_waits == 0) && steps < 60 {
+            duo.step();
+            steps += 1;
+        }
+        if !duo.answers(0).is_empty() || steps == 60 {
+            continue;
+        }
+        duo.cut();
+        duo.settle(16);
+        assert_eq!(duo.volume(0)[0], 1, "seed {seed}");
+        assert_eq!(duo.answers(1), [(2, Outcome::Check(Sense::ABORTED_COMMAND))], "seed {seed}");
+    }
+}
