@@ -9,7 +9,8 @@
 //! If the peer comes back before step 3, they meet instead, and what waited goes on then. A crash before step 3
 //! leaves the old generation with both copies; no write was answered that only one of them has.
 
-use super::{Appliance, Effect, Pending, Phase};
+use super::turns::Turn;
+use super::{Appliance, Effect, Pending, Phase, Step};
 use crate::group;
 use crate::lease;
 use crate::lun::Breakage;
@@ -18,11 +19,15 @@ use crate::time::Time;
 use protocol::interlink::standing::CopyFound;
 
 impl Appliance {
-    /// Whether this controller goes on alone with a mirrored LUN when it loses its peer now.
+    /// Whether this controller goes on alone with a mirrored LUN when it loses its peer now: as the main of a
+    /// generation that is durable here. In a turn the right stays with the old main until the new generation is
+    /// on its disk, and comes to the new one with the word to begin; in between nobody has it.
     pub(super) fn may_go_on(&self, lun: usize) -> bool {
         let group = &self.groups[lun];
+        let placed = matches!(self.phase, Phase::Joined | Phase::Agreeing { step: Step::Placed, .. });
         self.plan.luns[lun].mirror
-            && self.phase == Phase::Joined
+            && placed
+            && group.turn.is_none_or(Turn::leaves_the_right_here)
             && self.role(lun) == Role::Main
             && matches!(group.status, PairStatus::Duplex | PairStatus::Copy)
             && !matches!(group.breakage, Some(Breakage::OwnDisk(_)))

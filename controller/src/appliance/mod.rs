@@ -23,10 +23,10 @@ mod ending;
 mod greeting;
 mod identity;
 mod joining;
-mod places;
-mod report;
 #[cfg(test)]
 mod order_tests;
+mod places;
+mod report;
 #[cfg(test)]
 mod tests;
 mod turns;

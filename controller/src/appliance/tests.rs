@@ -4,7 +4,7 @@ use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
 use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
 use crate::status::{PairStatus, Role};
-use crate::unit::Restored;
+use crate::unit::{Controller, Restored};
 use crate::volume::superblock::VolumeFound;
 use protocol::scsi::sense::Sense;
 
@@ -254,6 +254,44 @@ fn a_volume_that_went_missing_is_refilled_from_the_other_and_the_preferred_main_
         assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
         assert_eq!(duo.volume(0)[BLOCKS as usize * 512 - 1], 5);
     }
+}
+
+#[test]
+fn a_cut_in_the_middle_of_a_turn_never_leaves_two_mains() {
+    let mut mains = [0; 2];
+    for seed in 0..400 {
+        let mut duo = met(seed % 7, true);
+        duo.ask(0, 1, write(0, BLOCKS, 5));
+        duo.settle(1);
+        duo.remove_volume(0);
+        let mut duo = duo.crash(seed + 100, true);
+        duo.connect();
+        // beta is main while it copies back; then comes the turn.
+        for _ in 0..seed % 80 {
+            if !duo.step() {
+                duo.advance();
+                duo.controllers.iter().for_each(Controller::on_tick);
+            }
+        }
+        duo.cut();
+        duo.ask(0, 2, write(3, 1, 7));
+        duo.ask(1, 3, write(3, 1, 8));
+        duo.settle(20);
+        let good = [duo.answers(0), duo.answers(1)].map(|ends| ends.iter().any(|(_, end)| *end == GOOD));
+        assert!(good != [true, true], "seed {seed}: both went on alone");
+        good.iter().zip(&mut mains).for_each(|(good, count)| *count += u32::from(*good));
+        duo.connect();
+        duo.settle(8);
+        let report = duo.controllers.each_ref().map(|controller| controller.status());
+        assert_eq!(statuses(&duo), DUPLEX, "seed {seed}: {report:?}");
+        assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
+        for (side, value) in [(0, 7), (1, 8)] {
+            if good[side] {
+                assert_eq!(duo.volume(0)[3 * 512], value, "seed {seed}");
+            }
+        }
+    }
+    assert!(mains.iter().all(|count| *count > 0), "{mains:?}: the test shows nothing");
 }
 
 #[test]

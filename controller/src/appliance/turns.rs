@@ -175,6 +175,16 @@ impl Appliance {
 }
 
 impl Turn {
+    /// Whether the one who is main before the turn may still go on without the other.
+    pub(super) const fn leaves_the_right_here(self) -> bool {
+        self.proposer && !self.written
+    }
+
+    /// Whether the copy of the other has left the pair for good, by a generation that is durable here.
+    pub(super) const fn leaves_this_copy_alone(self) -> bool {
+        !self.proposer && self.durable && matches!(self.pairing, Pairing::Out)
+    }
+
     const fn new(generation: Generation, pairing: Pairing, proposer: bool) -> Self {
         Self { generation, pairing, proposer, since: None, peer: false, written: false, durable: false }
     }

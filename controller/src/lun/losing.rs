@@ -69,10 +69,10 @@ impl Lun {
         for (slot, task) in &mut self.tasks {
             let slot = slot as u32;
             self.apply_credit.give(core::mem::take(&mut task.credit));
+            task.forget_copy();
             match (task.stage, task.origin) {
                 (Stage::Range | Stage::Credit, Origin::Host { .. }) => back.push((task.received, slot)),
                 (Stage::Range | Stage::Credit, _) => gone.push(slot),
-                (Stage::Read, Origin::Copy) => task.origin = Origin::Nobody,
                 (Stage::Legs, _) => {
                     if task.peer == Leg::Writing {
                         task.peer = Leg::Lost;
@@ -113,6 +113,7 @@ impl Lun {
                 continue;
             };
             self.apply_credit.give(core::mem::take(&mut task.credit));
+            task.forget_copy();
             match task.stage {
                 Stage::Range | Stage::Credit => {
                     self.withdraw(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
@@ -127,7 +128,6 @@ impl Lun {
                     }
                     self.finish_if_whole(slot, actions);
                 }
-                Stage::Read if task.origin == Origin::Copy => task.origin = Origin::Nobody,
                 Stage::Read => {}
             }
         }

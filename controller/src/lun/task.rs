@@ -84,6 +84,15 @@ pub(super) struct Task {
 }
 
 impl Task {
+    /// A piece of a copy that is given up: it must not count for the next one. What was only for the peer has no
+    /// leg left to wait for.
+    pub(super) fn forget_copy(&mut self) {
+        if self.origin == Origin::Copy {
+            self.origin = Origin::Nobody;
+            self.peer = Leg::None;
+        }
+    }
+
     /// Its own copy has it; whether that is enough is decided with the pair.
     pub(super) fn awaits_decision(&self) -> bool {
         self.stage == Stage::Legs && self.own == Leg::Done && self.peer == Leg::Lost
