@@ -332,6 +332,23 @@ impl Duo {
         Time(self.now.load(Ordering::Relaxed))
     }
 
+    /// A greeting that is well formed, by a controller of another appliance.
+    pub(crate) fn greeting_of_another_appliance(&self) -> Vec<u8> {
+        use protocol::interlink::hello::{Hello, Identity, Purpose};
+        let hello = Hello {
+            versions: (1, 1),
+            purpose: Purpose::Control,
+            side: 1,
+            appliance: 0xdead,
+            incarnation: 1,
+            bridges: 1,
+            shared: Vec::new(),
+            identity: Identity::default(),
+        };
+        let message = protocol::interlink::Message::Hello(Box::new(hello));
+        message.encode(u16::MAX, Default::default(), &[]).to_vec()
+    }
+
     /// Time passes without anything happening.
     pub(crate) fn advance(&mut self) {
         self.now.fetch_add(50_000_000, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use protocol::interlink::Message;
 use protocol::interlink::frame::{VERSION_MAX, VERSION_MIN};
 use protocol::interlink::hello::{Hello, Identity, Purpose};
 
-use super::{Apart, Appliance, Effect, Link, Peer};
+use super::{Apart, Appliance, Effect, Link, Peer, Phase};
 use crate::time::Time;
 use crate::unit::LinkKind;
 use crate::world::LinkId;
@@ -24,9 +24,35 @@ impl Appliance {
 
     /// A connection of the interlink is gone.
     pub fn on_link_down(&mut self, link: LinkId, effects: &mut Vec<Effect>) {
-        if self.links.remove(&link).is_some() {
+        // One that was never greeted was nobody's yet.
+        if self.links.remove(&link).is_some_and(|known| known.greeted) {
             let name = self.peer_name();
             self.lose(Apart::Lost(name), effects);
+        }
+    }
+
+    /// Closes a connection that did not become one of the peer's; the others do not care. Who dialed hears whom it
+    /// reached, so that both can tell why.
+    fn turn_away(&mut self, link: LinkId, purpose: Option<Purpose>, apart: Apart, effects: &mut Vec<Effect>) {
+        let Some(known) = self.links.remove(&link) else {
+            return;
+        };
+        if let (false, Some(purpose)) = (known.dialed, purpose) {
+            effects.push(Effect::Send(link, self.hello(purpose)));
+        }
+        effects.push(Effect::Close(link));
+        if self.phase == Phase::Apart && self.apart != Apart::Stopping {
+            self.apart = apart;
+        }
+    }
+
+    /// A frame of the peer could not be read.
+    pub fn on_nonsense(&mut self, link: LinkId, effects: &mut Vec<Effect>) {
+        let name = self.peer_name();
+        match self.links.get(&link) {
+            Some(known) if known.greeted => self.lose(Apart::Nonsense(name), effects),
+            Some(_) => self.turn_away(link, None, Apart::NotThePeer(name), effects),
+            None => {}
         }
     }
 
@@ -45,15 +71,20 @@ impl Appliance {
     }
 
     pub(super) fn on_hello(&mut self, link: LinkId, hello: &Hello, now: Time, effects: &mut Vec<Effect>) {
+        if !self.links.get(&link).is_some_and(|known| !known.greeted) {
+            return;
+        }
         if let Err(apart) = self.check_hello(hello) {
-            return self.lose(apart, effects);
+            return self.turn_away(link, Some(hello.purpose), apart, effects);
+        }
+        if hello.purpose == Purpose::Control && self.peer.is_some() {
+            // The peer starts over while this side has not noticed the end: so does this side.
+            let name = self.peer_name();
+            return self.lose(Apart::Lost(name), effects);
         }
         let Some(known) = self.links.get_mut(&link) else {
             return;
         };
-        if known.greeted {
-            return;
-        }
         known.greeted = true;
         known.purpose = Some(hello.purpose);
         if !known.dialed {

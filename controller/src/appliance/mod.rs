@@ -323,14 +323,6 @@ impl Appliance {
         }
     }
 
-    /// A frame of the peer could not be read.
-    pub fn on_nonsense(&mut self, link: LinkId, effects: &mut Vec<Effect>) {
-        if self.links.contains_key(&link) {
-            let name = self.peer_name();
-            self.lose(Apart::Nonsense(name), effects);
-        }
-    }
-
     /// A record is durable, a volume made, a volume flushed.
     pub fn on_done(&mut self, ticket: Ticket, result: Result<(), DiskError>, effects: &mut Vec<Effect>) {
         let Some((meeting, pending)) = self.pending.remove(&ticket.0) else {

@@ -4,8 +4,10 @@ use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
 use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
 use crate::status::{PairStatus, Role};
-use crate::unit::{Controller, Restored};
+use crate::unit::{Controller, LinkKind, Restored};
 use crate::volume::superblock::VolumeFound;
+use crate::world::LinkId;
+use bytes::Bytes;
 use protocol::scsi::sense::Sense;
 
 fn statuses(duo: &Duo) -> [(PairStatus, Role, bool); 2] {
@@ -510,7 +512,7 @@ fn two_whose_appliances_differ_do_not_meet_and_status_names_the_key() {
     duo.settle(2);
     let interlink = duo.controllers.each_ref().map(|controller| controller.status().interlink);
     assert!(interlink.iter().all(|interlink| !interlink.up));
-    assert!(interlink.iter().any(|interlink| {
+    assert!(interlink.iter().all(|interlink| {
         interlink
             .reason
             .as_ref()
@@ -537,4 +539,35 @@ fn after_both_lost_power_either_may_start_first_and_nothing_is_served_before_bot
         assert_eq!(statuses(&duo), DUPLEX);
         assert_eq!((duo.volume(0)[0], duo.volume(1)[0]), (7, 7));
     }
+}
+
+#[test]
+fn strangers_on_the_interlink_disturb_nobody() {
+    let mut duo = met(17, true);
+    duo.ask(1, 1, write(0, 4, 7));
+    for (link, frame) in [(50, vec![0u8; 64]), (51, duo.greeting_of_another_appliance())] {
+        duo.controllers[0].on_link_up(LinkId(link), None);
+        duo.controllers[0].on_frame(LinkId(link), frame.into(), Bytes::new());
+        duo.controllers[0].on_link_down(LinkId(link));
+    }
+    duo.settle(1);
+    assert_eq!(duo.answers(1), [(1, GOOD)]);
+    assert_eq!(statuses(&duo), DUPLEX);
+}
+
+#[test]
+fn a_peer_that_starts_over_unnoticed_is_met_again() {
+    let mut duo = met(18, true);
+    // beta's end of the old connections is half-open: only alpha has noticed.
+    for link in 0..3 {
+        duo.controllers[0].on_link_down(LinkId(link));
+    }
+    duo.controllers[0].on_link_up(LinkId(60), Some(LinkKind::Control));
+    duo.controllers[1].on_link_up(LinkId(60), None);
+    while duo.step() {}
+    assert_eq!(statuses(&duo)[1].2, false, "beta has noticed by the greeting");
+    duo.cut();
+    duo.connect();
+    duo.settle(6);
+    assert_eq!(statuses(&duo), DUPLEX);
 }
