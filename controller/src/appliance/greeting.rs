@@ -71,7 +71,7 @@ impl Appliance {
     }
 
     pub(super) fn on_hello(&mut self, link: LinkId, hello: &Hello, now: Time, effects: &mut Vec<Effect>) {
-        if !self.links.get(&link).is_some_and(|known| !known.greeted) {
+        if self.links.get(&link).is_none_or(|known| known.greeted) {
             return;
         }
         if let Err(apart) = self.check_hello(hello) {

@@ -565,7 +565,7 @@ fn a_peer_that_starts_over_unnoticed_is_met_again() {
     duo.controllers[0].on_link_up(LinkId(60), Some(LinkKind::Control));
     duo.controllers[1].on_link_up(LinkId(60), None);
     while duo.step() {}
-    assert_eq!(statuses(&duo)[1].2, false, "beta has noticed by the greeting");
+    assert!(!statuses(&duo)[1].2, "beta has noticed by the greeting");
     duo.cut();
     duo.connect();
     duo.settle(6);
