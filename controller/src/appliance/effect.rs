@@ -55,18 +55,16 @@ pub enum Effect {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Apart {
     /// They have not met since this controller started.
-    #[error(
-        "{0} has not been reached yet since this controller started. Is it running, and the interlink up?"
-    )]
+    #[error("{0} has not been met since this controller started")]
     NeverMet(String),
     /// The connection broke.
-    #[error("the interlink to {0} was lost. Nothing acknowledged is lost; service resumes when it is back")]
+    #[error("the connection to {0} was lost")]
     Lost(String),
     /// Nothing was heard.
-    #[error("{0} is silent. Nothing acknowledged is lost; service resumes when it answers again")]
+    #[error("{0} is silent")]
     Silent(String),
     /// It ended cleanly.
-    #[error("{0} was stopped cleanly, both copies are whole and flushed. Start it to resume service")]
+    #[error("{0} was stopped cleanly, with everything on its disk")]
     Stopped(String),
     /// This controller is ending.
     #[error("this controller is stopping")]

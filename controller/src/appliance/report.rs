@@ -68,29 +68,55 @@ impl Appliance {
         let reason = match (&group.refusal, group.breakage, group.status) {
             (Some(refusal), ..) => Some(refusal.to_string()),
             (None, Some(breakage), PairStatus::Suspended) => Some(self.breakage_text(breakage)),
-            (None, _, PairStatus::Suspended) if group.service == Service::Alone => Some(format!(
-                "{} has the only current copy and serves alone. Bring {} back; it is then refilled by itself",
-                self.plan.names[self.plan.side.index()],
-                self.peer_name(),
-            )),
-            (None, _, PairStatus::Suspended) if role == Role::Sub => Some(format!(
-                "{} Hosts of {} use the other path; wait for {}",
-                self.apart,
-                self.plan.names[self.plan.side.index()],
-                self.peer_name(),
-            )),
-            (None, _, PairStatus::Suspended) if self.phase == Phase::Joined => {
-                Some("the two controllers are about to agree on it".to_owned())
-            }
-            (None, _, PairStatus::Suspended) => Some(self.apart.to_string()),
+            (None, _, PairStatus::Suspended) => Some(self.suspended_text(lun, role)),
             (None, _, PairStatus::Copy) => Some(format!(
-                "{} is being refilled from {}; hosts are served meanwhile, wait for it to finish",
-                self.plan.names[main.peer().index()],
-                self.plan.names[main.index()],
+                "the copy of {target} is being refilled from {source}; both serve hosts meanwhile. Only the \
+                 copy of {source} is whole until then: keep {source} running, nothing else to do",
+                target = self.plan.names[main.peer().index()],
+                source = self.plan.names[main.index()],
             )),
             _ => None,
         };
         LunReport { role, main, status: group.status, reason }
+    }
+
+    /// Why a pair is apart: who serves, why the other does not, what to do.
+    fn suspended_text(&self, lun: usize, role: Role) -> String {
+        let (own, peer) = (&self.plan.names[self.plan.side.index()], self.peer_name());
+        let (group, apart) = (&self.groups[lun], &self.apart);
+        if self.ending.begun() {
+            return apart.to_string();
+        }
+        if group.service == Service::Alone {
+            return format!(
+                "{own} serves its hosts alone; what they write since is on the copy of {own} only. Keep {own} \
+                 running and its volume where it is, and bring {peer} back: it is then refilled by itself"
+            );
+        }
+        if self.phase == Phase::Joined {
+            return "the two controllers are about to agree on it; hosts wait a moment".to_owned();
+        }
+        if group.alone_at.is_some() || self.going_alone.contains(&lun) {
+            return format!("{apart}; in a moment {own} serves its hosts alone. They wait, nothing is lost");
+        }
+        if group.generation.number == 0 {
+            return format!("{apart}; the LUN is made when the two meet for the first time. Start {peer}");
+        }
+        if !self.plan.luns[lun].mirror {
+            return format!(
+                "{apart}, and {peer} has the only copy of this LUN. {own} refuses its hosts; wait for {peer}"
+            );
+        }
+        match role {
+            Role::Sub => format!(
+                "{apart}. {peer} is main and may be serving its hosts alone, so what {own} has may be old: {own} \
+                 refuses its hosts, they use the path to {peer}. Nothing acknowledged is lost; wait for {peer}"
+            ),
+            Role::Main => format!(
+                "{apart}. {own} has been started again and cannot tell alone whether its copy is whole: it refuses \
+                 its hosts. Nothing acknowledged is lost; start {peer}, and wait until the two have met"
+            ),
+        }
     }
 
     fn breakage_text(&self, breakage: Breakage) -> String {

@@ -424,6 +424,34 @@ fn reasons(duo: &Duo) -> [String; 2] {
 }
 
 #[test]
+fn what_is_said_of_a_pair_that_is_apart_tells_who_serves_and_what_to_do() {
+    let mut duo = Duo::new(13, true);
+    assert!(reasons(&duo)[0].contains("the LUN is made when the two meet for the first time. Start beta"));
+    duo.connect();
+    duo.settle(4);
+    assert_eq!(reasons(&duo), ["", ""]);
+    duo.cut();
+    let [alpha, beta] = reasons(&duo);
+    assert!(alpha.contains("in a moment alpha serves its hosts alone"), "{alpha}");
+    assert!(beta.contains("beta refuses its hosts") && beta.ends_with("wait for alpha"), "{beta}");
+    duo.settle(20);
+    let [alpha, _] = reasons(&duo);
+    assert!(
+        alpha.starts_with("alpha serves its hosts alone") && alpha.contains("bring beta back"),
+        "{alpha}"
+    );
+    // Both served under one generation, both are started again, and do not meet.
+    let duo = met(14, true).crash(15, true);
+    let [alpha, beta] = reasons(&duo);
+    assert!(alpha.contains("alpha has been started again") && alpha.contains("start beta"), "{alpha}");
+    assert!(beta.ends_with("wait for alpha"), "{beta}");
+    // A LUN without a copy.
+    let mut duo = met(16, false);
+    duo.cut();
+    assert!(reasons(&duo)[1].contains("alpha has the only copy of this LUN"), "{:?}", reasons(&duo));
+}
+
+#[test]
 fn a_volume_with_foreign_content_is_refused_on_both_sides_and_not_touched() {
     for foreign in 0..2 {
         let duo = cold_start(|side, restored| {

@@ -12,6 +12,9 @@ use crate::config::{Config, Lun, in_units};
 /// LUNs named in one line at most.
 const TITLES_MAX: usize = 4;
 
+/// Columns of a line that explains, at most (a longer word excepted).
+const COLUMNS_MAX: usize = 100;
+
 /// Both controllers as far as they could be asked, and what is wrong.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(super) struct Overview {
@@ -35,6 +38,13 @@ struct View {
     not_asked: Option<String>,
     /// Whether it runs, as it or its peer says.
     running: bool,
+}
+
+impl View {
+    /// It runs on this machine, but says nothing.
+    fn hangs(&self) -> bool {
+        self.not_asked.as_ref().is_some_and(|why| *why == AskError::Silent.to_string())
+    }
 }
 
 impl Overview {
@@ -78,7 +88,7 @@ impl Overview {
             screen.push_str("All is well.\n");
         }
         for problem in &self.problems {
-            screen.push_str(&format!("! {problem}\n"));
+            screen.push_str(&wrapped(problem));
         }
         screen
     }
@@ -88,6 +98,7 @@ impl Overview {
             self.controllers.iter().find(|other| other.name != view.name).map_or("", |peer| &peer.name);
         let state = match (&view.status, view.running) {
             (Some(_), _) => "running".to_owned(),
+            (None, _) if view.hangs() => "does not answer".to_owned(),
             (None, true) => format!("running, as {peer} says"),
             (None, false) => "not in reach".to_owned(),
         };
@@ -108,6 +119,22 @@ impl Overview {
         }
         cells
     }
+}
+
+/// A problem after its exclamation mark, in lines of [`COLUMNS_MAX`] columns.
+fn wrapped(problem: &str) -> String {
+    let (mut text, mut columns) = ("!".to_owned(), 1);
+    for word in problem.split(' ') {
+        let length = word.chars().count();
+        if columns + 1 + length > COLUMNS_MAX && columns > 1 {
+            text.push_str("\n ");
+            columns = 1;
+        }
+        text.push(' ');
+        text.push_str(word);
+        columns += 1 + length;
+    }
+    text + "\n"
 }
 
 fn find<'v>(view: &'v View, lun: &Lun) -> Option<&'v LunStatus> {
@@ -205,33 +232,44 @@ fn interlink_problems(config: &Config, controllers: &[View; 2]) -> Vec<String> {
         return Vec::new();
     }
     let [first, second] = controllers;
-    match (&first.status, &second.status) {
+    let addresses =
+        || config.controllers.iter().flat_map(|controller| &controller.interlink).collect::<Vec<_>>();
+    let named = || addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (here, away) = match (&first.status, &second.status) {
         (Some(_), Some(_)) => {
-            let addresses: Vec<String> = config
-                .controllers
-                .iter()
-                .flat_map(|controller| &controller.interlink)
-                .map(ToString::to_string)
-                .collect();
-            vec![format!(
+            return vec![format!(
                 "{} and {} both run but do not reach each other, so writes are not mirrored. Check the network \
                  between their interlink addresses ({}) and what the log says.",
                 first.name,
                 second.name,
-                addresses.join(", ")
-            )]
+                named()
+            )];
         }
-        _ => {
-            let (here, away) = if first.status.is_some() { (first, second) } else { (second, first) };
-            let why = away.not_asked.as_deref().unwrap_or("it was not asked");
-            vec![format!(
-                "{away} is not in reach of {here}, and from here: {why}. Start it on its machine with `twinlun run \
-                 --controller {away}`; starting it is safe, it serves nothing before the two have met.",
-                away = away.name,
-                here = here.name
-            )]
-        }
+        (Some(_), None) => (&first.name, second),
+        (None, _) => (&second.name, first),
+    };
+    let why = away.not_asked.as_deref().unwrap_or_default();
+    let away_name = &away.name;
+    let start = format!(
+        "`twinlun run --controller {away_name}`; that is safe, it serves nothing that is not certain to be current"
+    );
+    if away.hangs() {
+        let text = "runs on this machine but does not answer: it is stopped (SIGSTOP, a debugger), or the machine \
+                    is overloaded. When it goes on, the two meet again by themselves; if it never does, end it and \
+                    start it again";
+        return vec![format!("{away_name} {text}.")];
     }
+    if why != AskError::NotRunning.to_string() {
+        return vec![format!("{away_name} cannot be asked: {why}.")];
+    }
+    if addresses().iter().all(|address| address.ip().is_loopback()) {
+        return vec![format!("{away_name} does not run. Start it: {start}.")];
+    }
+    vec![format!(
+        "{here} does not reach {away_name}. If {away_name} does not run on its machine, start it there: {start}. If \
+         it does, check the network between their interlink addresses ({}).",
+        named()
+    )]
 }
 
 fn lun_findings(lun: &Lun, controllers: &[View; 2], findings: &mut Findings) {

@@ -91,10 +91,10 @@ beta        not in reach  -
 LUN  NAME   SIZE   MAIN   PAIR       ON ALPHA  ON BETA
 0    data0  1 GiB  alpha  suspended  serving   -
 
-! beta is not in reach of alpha, and from here: it does not run on this machine. Start it on its machine with \
-`twinlun run --controller beta`; starting it is safe, it serves nothing before the two have met.
-! LUN 0 data0: suspended; new writes are on one copy only, alpha's. Do not delete or move that volume; start \
-the other controller or repair the interlink.
+! beta does not run. Start it: `twinlun run --controller beta`; that is safe, it serves nothing that
+  is not certain to be current.
+! LUN 0 data0: suspended; new writes are on one copy only, alpha's. Do not delete or move that
+  volume; start the other controller or repair the interlink.
 ";
     assert_eq!(screen([Ok(alpha), Err(AskError::NotRunning)]), (false, expected.to_owned()));
 }
@@ -111,10 +111,40 @@ beta        not in reach  -
 LUN  NAME   SIZE   MAIN  PAIR  ON ALPHA  ON BETA
 0    data0  1 GiB  -     -     -         -
 
-! No controller runs on this machine, so it serves no hosts; the data stays as it is. Start it: `twinlun run`, or \
-`twinlun run --controller NAME` for one of the two.
+! No controller runs on this machine, so it serves no hosts; the data stays as it is. Start it:
+  `twinlun run`, or `twinlun run --controller NAME` for one of the two.
 ";
     assert_eq!(screen([Err(AskError::NotRunning), Err(AskError::NotRunning)]), (false, expected.to_owned()));
+}
+
+/// What beta's machine shows while its interlink is down and alpha cannot be asked.
+fn beside_a_lost(alpha: AskError, interlink: &str) -> String {
+    let [_, mut beta] = healthy();
+    beta.interlink = InterlinkStatus { up: false, bridges: 0, reason: Some("alpha is silent".to_owned()) };
+    let mut config = config("");
+    config.controllers.iter_mut().for_each(|it| it.interlink = vec![interlink.parse().unwrap()]);
+    Overview::from_answers(&config, [Err(alpha), Ok(beta)]).render(&config)
+}
+
+#[test]
+fn a_controller_that_hangs_is_told_from_one_that_does_not_run() {
+    let screen = beside_a_lost(AskError::Silent, "127.0.0.1:3270");
+    assert!(screen.contains("alpha       does not answer  -"), "{screen}");
+    assert!(screen.contains("alpha runs on this machine but does not answer"), "{screen}");
+    let screen = beside_a_lost(AskError::NotRunning, "127.0.0.1:3270");
+    assert!(screen.contains("alpha       not in reach  -"), "{screen}");
+    assert!(screen.contains("alpha does not run. Start it"), "{screen}");
+}
+
+#[test]
+fn a_peer_on_another_machine_may_run_though_it_is_out_of_reach() {
+    let screen = beside_a_lost(AskError::NotRunning, "192.0.2.1:3270");
+    let expected = "\
+! beta does not reach alpha. If alpha does not run on its machine, start it there: `twinlun run
+  --controller alpha`; that is safe, it serves nothing that is not certain to be current. If it
+  does, check the network between their interlink addresses (192.0.2.1:3270, 192.0.2.1:3270).
+";
+    assert!(screen.contains(expected), "{screen}");
 }
 
 /// The lines that begin with an exclamation mark.
@@ -122,8 +152,12 @@ fn problems(change: impl Fn(&mut [ControllerStatus; 2])) -> Vec<String> {
     let mut both = healthy();
     change(&mut both);
     let (ok, screen) = screen(both.map(Ok));
-    let problems: Vec<String> =
-        screen.lines().filter_map(|line| line.strip_prefix("! ")).map(str::to_owned).collect();
+    let problems: Vec<String> = screen
+        .replace("\n  ", " ")
+        .lines()
+        .filter_map(|line| line.strip_prefix("! "))
+        .map(str::to_owned)
+        .collect();
     assert_eq!(ok, problems.is_empty());
     problems
 }

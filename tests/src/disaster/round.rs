@@ -151,6 +151,7 @@ impl Run {
                 let begun = Instant::now();
                 self.pair.signal(side, Signal::STOP)?;
                 self.without(side, disaster, load)?;
+                self.look(disaster, "one hangs", side, explain::HANGS)?;
                 thread::sleep(time.saturating_sub(begun.elapsed()));
                 self.pair.signal(side, Signal::CONT)?;
             }
