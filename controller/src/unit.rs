@@ -391,7 +391,7 @@ impl<W: World> Controller<W> {
         }
     }
 
-    /// Performs an effect that is about a LUN core; gives back any other.
+    /// Performs an effect that is about a LUN core or must keep its place; gives back any other.
     fn tell_lun(&self, effect: Effect, actions: &mut Vec<(usize, Vec<Action>)>) -> Option<Effect> {
         let mut told = Vec::new();
         let index = match effect {
@@ -431,6 +431,11 @@ impl<W: World> Controller<W> {
                 self.luns.get(index)?.lock().close();
                 index
             }
+            // Handed over in the order of the decisions: a record that comes later must not be the older one.
+            Effect::Persist(key, record, ticket) => {
+                self.world.persist(key, record, ticket);
+                return None;
+            }
             other => return Some(other),
         };
         if !told.is_empty() {
@@ -451,7 +456,6 @@ impl<W: World> Controller<W> {
                 self.world.send(Via::Link(link), Frame { head, payload: Vec::new() });
             }
             Effect::Close(link) => self.world.close(link),
-            Effect::Persist(key, record, ticket) => self.world.persist(key, record, ticket),
             Effect::Create(index, superblock, ticket) => {
                 self.world.create_volume(VolumeIndex(index as u16), superblock, ticket);
             }
@@ -467,7 +471,8 @@ impl<W: World> Controller<W> {
             | Effect::LosePeer(_)
             | Effect::Hold(_)
             | Effect::Copied(_)
-            | Effect::CloseLun(_) => {}
+            | Effect::CloseLun(_)
+            | Effect::Persist(..) => {}
         }
     }
 }
