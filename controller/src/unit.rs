@@ -456,6 +456,7 @@ impl<W: World> Controller<W> {
                 self.world.send(Via::Link(link), Frame { head, payload: Vec::new() });
             }
             Effect::Close(link) => self.world.close(link),
+            Effect::Wake(at) => self.world.wake_at(at),
             Effect::Create(index, superblock, ticket) => {
                 self.world.create_volume(VolumeIndex(index as u16), superblock, ticket);
             }

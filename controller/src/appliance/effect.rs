@@ -6,6 +6,7 @@ use protocol::interlink::standing::Generation;
 use crate::disk::DiskError;
 use crate::group::Refusal;
 use crate::lun;
+use crate::time::Time;
 use crate::volume::superblock::Superblock;
 use crate::world::{LinkId, Ticket};
 
@@ -18,6 +19,8 @@ pub enum Effect {
     SendAbout(LinkId, usize, Generation, Message),
     /// Close a connection.
     Close(LinkId),
+    /// Call back at that time, or soon after.
+    Wake(Time),
     /// Make a record durable.
     Persist(&'static str, Vec<u8>, Ticket),
     /// Make a volume.

@@ -376,6 +376,10 @@ impl Appliance {
         }
         self.tick_turns(now, &quiet, effects);
         self.tick_alone(now, effects);
+        // Hosts wait for these: they shall not wait for the next tick as well.
+        let turning = self.groups.iter().any(|group| group.turn.is_some()).then_some(now + turns::TURN_POLL);
+        let alone_at = self.groups.iter().filter_map(|group| group.alone_at).filter(|at| *at > now).min();
+        effects.extend(turning.into_iter().chain(alone_at).min().map(Effect::Wake));
         let all_quiet = (0..self.groups.len()).all(|lun| !self.is_closing(lun) || quiet(lun));
         self.tick_ending(now, all_quiet, effects);
     }

@@ -31,6 +31,9 @@ use crate::time::Time;
 /// A turn that takes longer ends the meeting: the two start over.
 pub(super) const TURN_MAX: Duration = Duration::from_secs(3);
 
+/// How often a turn looks whether nothing is in flight any more.
+pub(super) const TURN_POLL: Duration = Duration::from_millis(5);
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Turn {
     generation: Generation,
