@@ -34,6 +34,16 @@ const PATH_REST: Duration = Duration::from_millis(100);
 /// How long a host waits for answers before it looks for something else to do.
 const GLANCE: Duration = Duration::from_millis(2);
 
+/// A host that had no answer for this long sends on nevertheless, though slowly: what a stopped controller finds
+/// in its sockets when it goes on was sent long after its peer had taken over.
+const UNANSWERED: Duration = Duration::from_millis(200);
+
+/// Between two commands that are sent nevertheless.
+const NEVERTHELESS: Duration = Duration::from_millis(120);
+
+/// Commands in flight of one host at most.
+const IN_FLIGHT_MAX: usize = 48;
+
 /// How often the last look at a region is tried again while a unit attention is in its way.
 const LOOKS_MAX: usize = 20;
 
@@ -57,7 +67,7 @@ pub struct Met {
     pub lost: u64,
     /// Answers that were not GOOD, by path.
     pub codes: BTreeMap<(usize, Code), u64>,
-    /// The longest time between two GOOD answers.
+    /// The longest time between two GOOD answers, or from a command to its GOOD.
     pub pause: Duration,
 }
 
@@ -199,6 +209,7 @@ struct Host {
     patience: Duration,
     interval: Duration,
     next: Instant,
+    last_answer: Instant,
     last_good: Option<Instant>,
     met: Met,
 }
@@ -223,9 +234,11 @@ impl Host {
             order: if both { vec![preferred, 1 - preferred] } else { vec![preferred] },
             workloads: shapes(region).iter().map(|shape| workload(shape, random.fork())).collect(),
             depth: random.between(2, 6) as usize,
-            patience: Duration::from_millis(random.between(4500, 9000)),
+            // Some wait for whatever comes, as a host that queues does.
+            patience: Duration::from_millis(if number < 2 { 90_000 } else { random.between(4500, 9000) }),
             interval,
             next: now,
+            last_answer: now,
             last_good: None,
             met: Met::default(),
             history: Arc::clone(history),
@@ -240,8 +253,7 @@ impl Host {
             if stopped && self.in_flight() == 0 {
                 return Ok(self.met);
             }
-            let ready = !stopped && Instant::now() >= self.next && self.in_flight() < self.depth;
-            if !(ready && self.begin_one()?) {
+            if stopped || !self.may_begin() || !self.begin_one()? {
                 self.collect()?;
             }
         }
@@ -249,6 +261,15 @@ impl Host {
 
     fn in_flight(&self) -> usize {
         self.paths.iter().map(|path| path.pending.len()).sum()
+    }
+
+    fn may_begin(&self) -> bool {
+        let now = Instant::now();
+        let unanswered = now.saturating_duration_since(self.last_answer) > UNANSWERED;
+        match self.in_flight() {
+            in_flight if in_flight < self.depth => now >= self.next,
+            in_flight => unanswered && in_flight < IN_FLIGHT_MAX && now >= self.next + NEVERTHELESS,
+        }
     }
 
     fn history(&self) -> MutexGuard<'_, History> {
@@ -359,12 +380,13 @@ impl Host {
         let operation = || pending.id.map_or(String::new(), |id| history.operation(id).to_string());
         let code = response.code();
         let now = Instant::now();
+        self.last_answer = now;
         match ended {
             Ended::Good if pending.id.is_some() => {
                 self.met.good += 1;
                 self.shown[self.number].good.fetch_add(1, Ordering::Relaxed);
                 let last = self.last_good.replace(now).unwrap_or(now);
-                self.met.pause = self.met.pause.max(now - last);
+                self.met.pause = self.met.pause.max(now - last).max(now - pending.begun);
             }
             Ended::Good | Ended::Miscompare => {}
             Ended::Unexpected(what) => {

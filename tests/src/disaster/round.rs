@@ -99,11 +99,7 @@ impl Run {
         };
         met.iter().for_each(|met| report.met += met);
         if main_goes_on(disaster) {
-            let pause = hosts::only(&met, MAIN).map(|met| met.pause).max().unwrap_or_default();
-            report.pause = Some(pause);
-            if pause > PAUSE_MAX {
-                return Err(Failure::Pause { name: NAMES[MAIN], pause });
-            }
+            report.pause = Some(check_main(&met)?);
         }
         self.check_codes(&met)?;
         self.histories.push(history);
@@ -256,6 +252,20 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// Hosts of a main that goes on pause at most so long, keep their connections, and get no error. Tells the pause.
+fn check_main(met: &[Met]) -> Result<Duration, Failure> {
+    for met in hosts::only(met, MAIN) {
+        if met.lost > 0 || met.codes.keys().any(|(_, code)| code.0 != 0x06) {
+            return Err(Failure::Host(format!("{} went on, but its hosts met: {met}", NAMES[MAIN])));
+        }
+    }
+    let pause = hosts::only(met, MAIN).map(|met| met.pause).max().unwrap_or_default();
+    if pause > PAUSE_MAX {
+        return Err(Failure::Pause { name: NAMES[MAIN], pause });
+    }
+    Ok(pause)
 }
 
 fn read(pair: &Pair, extent: Extent) -> io::Result<Vec<u8>> {
