@@ -390,6 +390,10 @@ impl Duo {
         self.stalled[side] = true;
     }
 
+    pub(crate) fn resume_disk(&mut self, side: usize) {
+        self.stalled[side] = false;
+    }
+
     pub(crate) fn break_disk(&self, side: usize, error: DiskError) {
         self.controllers[side].world().outside.lock().broken_disk = Some(error);
     }

@@ -47,14 +47,24 @@ fn step(duo: &mut Duo) -> bool {
     going_on
 }
 
-/// Like [`Duo::settle`], looking at each step.
+/// Like [`Duo::settle`], looking at each step; ticks also come while much is under way.
 fn settle(duo: &mut Duo, ticks: u32) {
     for _ in 0..ticks {
-        while step(duo) {}
+        settle_now(duo);
         duo.advance();
         duo.controllers.iter().for_each(|controller| controller.on_tick());
     }
-    while step(duo) {}
+    settle_now(duo);
+}
+
+fn settle_now(duo: &mut Duo) {
+    let mut steps = 0;
+    while step(duo) {
+        steps += 1;
+        if steps % 4 == 0 {
+            duo.controllers.iter().for_each(|controller| controller.on_tick());
+        }
+    }
 }
 
 /// Hosts of both sides write at every step until `ticks` are over.
@@ -67,8 +77,11 @@ fn settle_under_writes(duo: &mut Duo, ticks: u32, tag: &mut u32) {
             }
             *tag += 1;
             step(duo);
+            if tag.is_multiple_of(7) {
+                duo.controllers.iter().for_each(|controller| controller.on_tick());
+            }
         }
-        while step(duo) {}
+        settle_now(duo);
         duo.advance();
         duo.controllers.iter().for_each(|controller| controller.on_tick());
     }
@@ -82,14 +95,17 @@ fn no_volume_is_changed_before_both_disks_know_the_generation_and_none_is_marked
         let mut tag = 1;
         duo.connect();
         settle_under_writes(&mut duo, 6, &mut tag);
-        // A clean end, with commands in flight when it begins.
+        // A clean end, with commands in flight when it begins, of hosts of both sides or only of the other's.
+        let ends = (seed % 2) as usize;
         for number in 0..6 {
-            duo.ask(number % 2, tag, write(number as u64, 1, 1));
+            let side = if seed % 4 < 2 { number % 2 } else { 1 - ends };
+            duo.ask(side, tag, write(number as u64, 1, 1));
             tag += 1;
         }
-        duo.controllers[(seed % 2) as usize].stop();
+        duo.controllers[ends].stop();
+        duo.controllers.iter().for_each(|controller| controller.on_tick());
         settle(&mut duo, 6);
-        assert!(duo.controllers[(seed % 2) as usize].stopped(), "seed {seed}");
+        assert!(duo.controllers[ends].stopped(), "seed {seed}");
         assert!(duo.durable(0).is_some_and(|record| record.clean), "seed {seed}");
         duo.cut();
         settle(&mut duo, 1);
@@ -324,5 +340,113 @@ fn what_was_forwarded_and_waits_at_main_when_the_interlink_goes_is_never_execute
         duo.settle(16);
         assert_eq!(duo.volume(0)[0], 1, "seed {seed}");
         assert_eq!(duo.answers(1), [(2, Outcome::Check(Sense::ABORTED_COMMAND))], "seed {seed}");
+    }
+}
+
+/// What the sub answers so far must be on main's copy as well; counts reads of something new.
+fn reads_of_new(duo: &Duo) -> u32 {
+    let mut new = 0;
+    for (tag, end) in duo.answers(1) {
+        let Outcome::Good(data) = end else { panic!("{end:?}") };
+        let block = (tag % 100) as usize;
+        if data.concat().first() == Some(&(block as u8 + 1)) {
+            new += 1;
+            assert_eq!(duo.volume(0)[block * 512], block as u8 + 1, "read at the sub, not yet at main");
+        }
+    }
+    new
+}
+
+#[test]
+fn no_read_at_the_sub_returns_what_main_has_not_written_yet() {
+    let mut new = 0;
+    for seed in 0..40 {
+        let mut duo = met(seed);
+        duo.stall_disk(0);
+        let ask_round = |duo: &Duo, round: u32| {
+            for block in 0..6 {
+                duo.ask(1, 100 * round + block, Op::Read { range: range(u64::from(block), 1) });
+            }
+            duo.controllers[0].on_tick();
+        };
+        // The sub's copy has all of them, main's none.
+        (0..6).for_each(|tag| duo.ask((seed % 2) as usize, tag, write(u64::from(tag), 1, tag as u8 + 1)));
+        for round in 1..6 {
+            while duo.step() {}
+            ask_round(&duo, round);
+            new += reads_of_new(&duo);
+        }
+        // And while main's copy takes one after the other.
+        duo.resume_disk(0);
+        for round in 6..40 {
+            ask_round(&duo, round);
+            duo.step();
+            new += reads_of_new(&duo);
+        }
+        while duo.step() {
+            new += reads_of_new(&duo);
+        }
+    }
+    assert!(new > 0, "nothing new was read: the test shows nothing");
+}
+
+#[test]
+fn what_waits_behind_a_forwarded_command_is_not_admitted_when_the_interlink_goes() {
+    let mut shown = 0;
+    for seed in 0..100 {
+        let mut duo = met(seed);
+        let waits = |duo: &Duo| duo.controllers[0].counters(LunIndex(0)).map_or(0, |met| met.range_waits);
+        duo.ask(0, 1, write(0, 2, 1));
+        duo.ask(1, 2, write(1, 3, 2));
+        while waits(&duo) == 0 && duo.step() {}
+        duo.ask(0, 3, write(3, 2, 3));
+        while duo.volume(0)[0] != 1 && duo.step() {}
+        if waits(&duo) != 2 || !duo.answers(0).is_empty() || duo.changing(0).0 {
+            continue;
+        }
+        shown += 1;
+        duo.cut();
+        assert!(!duo.changing(0).0, "seed {seed}: a change of one copy only");
+        while duo.step() {}
+        assert_eq!(duo.answers(0), [], "seed {seed}");
+        assert_eq!(duo.volume(0)[3 * 512], 0, "seed {seed}");
+    }
+    assert!(shown > 0, "never were all three where they should be: the test shows nothing");
+}
+
+#[test]
+fn a_copy_without_its_peer_is_flushed_at_once_and_then_every_second() {
+    let mut duo = met(3);
+    duo.ask(0, 1, write(0, 4, 5));
+    duo.settle(1);
+    assert!(duo.changing(0).1 && duo.changing(1).1, "the cache is on: nothing is flushed yet");
+    duo.cut();
+    while duo.step() {}
+    assert!(!duo.changing(1).1, "the sub's copy may be the only one for long");
+    duo.settle(40);
+    assert!(!duo.changing(0).1);
+    duo.ask(0, 2, write(4, 4, 5));
+    while duo.step() {}
+    assert!(duo.changing(0).1);
+    duo.settle(21);
+    assert!(!duo.changing(0).1, "main alone has it for a second at most in memory only");
+}
+
+#[test]
+fn a_main_whose_disk_failed_does_not_go_on_alone() {
+    for seed in 0..40 {
+        let mut duo = met(seed);
+        duo.break_disk(0, DiskError::Io);
+        duo.ask(0, 1, write(0, 1, 1));
+        while duo.controllers[0].status().luns[0].status == PairStatus::Duplex && duo.answers(0).is_empty() {
+            assert!(duo.step(), "seed {seed}");
+        }
+        duo.cut();
+        duo.settle(20);
+        let record = duo.durable(0).expect("a record");
+        assert_ne!(
+            record.generation.members, 0b01,
+            "seed {seed}: a failed copy is named as the only whole one"
+        );
     }
 }
