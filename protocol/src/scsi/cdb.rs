@@ -61,6 +61,8 @@ pub mod opcode {
 pub mod service_action {
     /// READ CAPACITY (16), of SERVICE ACTION IN (16)
     pub const READ_CAPACITY_16: u8 = 0x10;
+    /// GET LBA STATUS, of SERVICE ACTION IN (16)
+    pub const GET_LBA_STATUS: u8 = 0x12;
     /// REPORT TARGET PORT GROUPS, of MAINTENANCE IN
     pub const REPORT_TARGET_PORT_GROUPS: u8 = 0x0a;
     /// REPORT SUPPORTED OPERATION CODES, of MAINTENANCE IN

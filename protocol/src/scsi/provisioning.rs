@@ -1,4 +1,4 @@
-//! UNMAP and WRITE SAME (SBC-3 5.28, 5.41, 5.42): the CDBs and UNMAP's parameter list.
+//! UNMAP, WRITE SAME and GET LBA STATUS (SBC-3 5.28, 5.41, 5.42, 5.4): the CDBs and their parameter data.
 
 use super::cdb::{Cdb, be16, be32, be64};
 use super::sense::Sense;
@@ -94,6 +94,38 @@ impl WriteSame {
     }
 }
 
+/// The GET LBA STATUS CDB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GetLbaStatus {
+    /// STARTING LOGICAL BLOCK ADDRESS.
+    pub lba: u64,
+    /// ALLOCATION LENGTH in bytes.
+    pub allocation: usize,
+}
+
+impl GetLbaStatus {
+    /// Decodes the CDB.
+    #[must_use]
+    pub const fn of(cdb: &Cdb) -> Self {
+        Self { lba: be64(cdb, 2), allocation: be32(cdb, 10) as usize }
+    }
+
+    /// The answer for a LUN of `blocks` (SBC-3 5.4.2): one descriptor from the first block asked for, as far as
+    /// its count reaches. Its PROVISIONING STATUS is 0h, "mapped or has an unknown state": which blocks are
+    /// holes is the file system's knowledge, and whoever reads one gets zeros.
+    pub fn parameter_data(&self, blocks: u64) -> Result<[u8; 24], Sense> {
+        let left = match blocks.checked_sub(self.lba) {
+            None | Some(0) => return Err(Sense::LBA_OUT_OF_RANGE),
+            Some(left) => u32::try_from(left).unwrap_or(u32::MAX),
+        };
+        let mut data = [0; 24];
+        data[3] = 20; // PARAMETER DATA LENGTH: what follows it
+        data[8..16].copy_from_slice(&self.lba.to_be_bytes());
+        data[16..20].copy_from_slice(&left.to_be_bytes());
+        Ok(data)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +187,21 @@ mod tests {
             no_data: false,
         };
         assert_eq!(ten, wanted);
+    }
+
+    #[test]
+    fn the_state_of_every_block_is_told_as_unknown_up_to_the_last() {
+        let mut cdb = [0; 16];
+        cdb[..14].copy_from_slice(&[0x9e, 0x12, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 1, 0]);
+        let asked = GetLbaStatus::of(&cdb);
+        assert_eq!(asked, GetLbaStatus { lba: 5, allocation: 256 });
+        let mut wanted = [0; 24];
+        (wanted[3], wanted[15], wanted[19]) = (20, 5, 3);
+        assert_eq!(asked.parameter_data(8), Ok(wanted));
+        assert_eq!(asked.parameter_data(6).unwrap()[19], 1, "the last block");
+        assert_eq!(asked.parameter_data(5), Err(Sense::LBA_OUT_OF_RANGE));
+        assert_eq!(asked.parameter_data(0), Err(Sense::LBA_OUT_OF_RANGE));
+        assert_eq!(asked.parameter_data(u64::MAX).unwrap()[16..20], [0xff; 4], "as far as the count reaches");
     }
 
     proptest! {

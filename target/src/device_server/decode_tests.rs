@@ -339,6 +339,18 @@ fn parameter_data_is_cut_to_the_allocation_length() {
 }
 
 #[test]
+fn lba_status_is_told_for_blocks_that_exist() {
+    let last = describe(&view(), &sixteen(0x9e, 0x12, CAPACITY - 1, 24)).unwrap();
+    assert_eq!((last.len(), last[19], last[20]), (24, 1, 0));
+    assert_eq!(
+        describe(&view(), &sixteen(0x9e, 0x12, 0, 8)).unwrap().len(),
+        8,
+        "cut to the allocation length"
+    );
+    assert_eq!(describe(&view(), &sixteen(0x9e, 0x12, CAPACITY, 24)), Err(Sense::LBA_OUT_OF_RANGE));
+}
+
+#[test]
 fn inquiry_refuses_pages_that_do_not_exist() {
     for ask in [[0x12, 0, 0x80, 0, 255, 0], [0x12, 2, 0, 0, 255, 0], [0x12, 1, 0xb5, 0, 255, 0]] {
         assert_eq!(describe(&view(), &cdb(&ask)), Err(Sense::INVALID_FIELD_IN_CDB), "{ask:02x?}");
@@ -357,6 +369,7 @@ fn one_command_reports_follow_the_reporting_options() {
         (1, 0x9e, 0x10, refused),
         (2, 0x9e, 0x10, Ok(3)),
         (2, 0x9e, 0x11, Ok(1)),
+        (2, 0x9e, 0x12, Ok(3)),
         (2, 0x28, 0, refused),
         (3, 0x28, 0, Ok(3)),
         (3, 0x28, 1, Ok(1)),

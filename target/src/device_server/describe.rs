@@ -7,6 +7,7 @@ use protocol::scsi::cdb::Cdb;
 use protocol::scsi::inquiry::{self, Inquiry, Peripheral};
 use protocol::scsi::mode::{self, ModeSense, Parameters};
 use protocol::scsi::operation_codes::{self, Options, ReportOperationCodes};
+use protocol::scsi::provisioning::GetLbaStatus;
 use protocol::scsi::read_capacity;
 use protocol::scsi::sense::Sense;
 use protocol::scsi::target_port_groups::{self, AccessState, Group, ReportTargetPortGroups};
@@ -57,6 +58,12 @@ pub(super) fn read_capacity_10(cdb: &Cdb, view: &LunView) -> Answer {
 pub(super) fn read_capacity_16(cdb: &Cdb, view: &LunView) -> Answer {
     let data = read_capacity::capacity_16(view.blocks).to_vec();
     Ok(cut(data, read_capacity::allocation_16(cdb)))
+}
+
+/// GET LBA STATUS (SBC-3 5.4).
+pub(super) fn get_lba_status(cdb: &Cdb, view: &LunView) -> Answer {
+    let asked = GetLbaStatus::of(cdb);
+    Ok(cut(asked.parameter_data(view.blocks)?.to_vec(), asked.allocation))
 }
 
 /// MODE SENSE (6) (SPC-4 6.13).
