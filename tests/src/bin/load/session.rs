@@ -201,7 +201,7 @@ impl Session {
         })
     }
 
-    /// Capacity in bytes and bytes of a block: READ CAPACITY(16) (SBC-3 section 5.16).
+    /// Capacity in bytes and bytes of a block: READ CAPACITY(16) (SBC-3).
     pub(crate) fn capacity(&mut self) -> Result<(u64, u32), Error> {
         let mut cdb = [0; 16];
         cdb[0] = 0x9e;

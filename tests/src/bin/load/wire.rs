@@ -107,7 +107,7 @@ pub(crate) fn push(out: &mut Vec<u8>, header: Header, data: &[u8]) {
     out.resize(out.len().next_multiple_of(4), 0);
 }
 
-/// READ(16) or WRITE(16) (SBC-3 sections 5.14 and 5.38).
+/// READ(16) or WRITE(16) (SBC-3).
 pub(crate) fn transfer_cdb(write: bool, lba: u64, blocks: u32) -> [u8; 16] {
     let mut cdb = [0; 16];
     cdb[0] = if write { 0x8a } else { 0x88 };
