@@ -20,7 +20,14 @@ use crate::random::Random;
 use crate::workload::{Ended, Mix, Shape, Workload, content};
 
 /// Blocks of one round's region.
-pub const REGION_BLOCKS: u64 = 4096;
+pub const REGION_BLOCKS: u64 = 8192;
+
+/// Its first blocks, where the hosts work; behind them is what becomes a hole.
+const WORKED_BLOCKS: u64 = REGION_BLOCKS - HOLE_BLOCKS;
+
+/// Blocks that are written before a disaster and made a hole while the sub is away: 2 MiB, so that whoever copies
+/// piece by piece finds whole pieces of it.
+const HOLE_BLOCKS: u64 = 4096;
 
 /// Blocks at its beginning that everyone fights for.
 const CROWDED_BLOCKS: u64 = 24;
@@ -44,8 +51,8 @@ const NEVERTHELESS: Duration = Duration::from_millis(120);
 /// Commands in flight of one host at most.
 const IN_FLIGHT_MAX: usize = 48;
 
-/// How often the last look at a region is tried again while a unit attention is in its way.
-const LOOKS_MAX: usize = 20;
+/// How often a command is tried again while a unit attention is in its way.
+const ATTEMPTS_MAX: usize = 20;
 
 /// Sense key, ASC and ASCQ.
 pub type Code = (u8, u8, u8);
@@ -165,7 +172,7 @@ pub fn only(met: &[Met], side: usize) -> impl Iterator<Item = &Met> {
 /// Where a round's hosts work.
 fn shapes(region: u64) -> [Shape; 2] {
     let start = region * REGION_BLOCKS;
-    let rest = REGION_BLOCKS - CROWDED_BLOCKS;
+    let rest = WORKED_BLOCKS - CROWDED_BLOCKS;
     [
         Shape { lun: 0, start, blocks: CROWDED_BLOCKS, blocks_min: 1, blocks_max: 16, mix: Mix::ALL },
         Shape {
@@ -413,40 +420,71 @@ impl Host {
     }
 }
 
-/// Reads a whole region through a controller.
-pub fn look_back(history: &mut History, portal: SocketAddr, region: u64) -> Result<(), Failure> {
-    let settings = Settings::linux("iqn.1993-08.org.debian:looks-back", IQN, 1);
+/// The part of a region that becomes a hole.
+fn hole(region: u64) -> Shape {
+    let start = region * REGION_BLOCKS + WORKED_BLOCKS;
+    Shape { lun: 0, start, blocks: HOLE_BLOCKS, blocks_min: 1, blocks_max: 1, mix: Mix::NONE }
+}
+
+/// Writes what will become a hole, or makes it one, through main.
+pub fn dig(load: &Load, portal: SocketAddr, region: u64, hollow: bool) -> Result<(), Failure> {
+    let settings = Settings::linux("iqn.1993-08.org.debian:digs", IQN, 3);
     let mut session = Session::connect(portal, settings)?;
-    for shape in shapes(region) {
-        let mut workload = Workload::new(99, shape, Random::new(0));
-        let mut start = shape.start;
-        while start < shape.start + shape.blocks {
-            let blocks = (shape.start + shape.blocks - start).min(1024);
-            look_at(history, &mut session, &mut workload, Extent { start, blocks })?;
-            start += blocks;
-        }
+    let shape = hole(region);
+    let mut workload = Workload::new(98, shape, Random::new(0));
+    let mut start = shape.start;
+    while start < shape.start + shape.blocks {
+        let extent = Extent { start, blocks: 1024 };
+        attempt(&mut session, &mut workload, &load.history, |workload, history| {
+            if hollow { workload.zero_of(history, extent) } else { workload.write_of(history, extent) }
+        })?;
+        start += extent.blocks;
     }
     session.logout()?;
     Ok(())
 }
 
-fn look_at(
-    history: &mut History,
-    session: &mut Session,
-    workload: &mut Workload,
-    extent: Extent,
-) -> Result<(), Failure> {
-    for _ in 0..LOOKS_MAX {
-        let (request, id) = workload.read_of(history, extent);
-        session.submit(request)?;
-        let (_, response) = session.completion()?;
-        match workload.ended(history, Some(id), &response) {
-            Ended::Good => return Ok(()),
-            Ended::Refused | Ended::Busy => {}
-            other => return Err(Failure::Host(format!("the last look: {other:?}"))),
+/// Reads a whole region through a controller.
+pub fn look_back(history: History, portal: SocketAddr, region: u64) -> Result<History, Failure> {
+    let settings = Settings::linux("iqn.1993-08.org.debian:looks-back", IQN, 1);
+    let mut session = Session::connect(portal, settings)?;
+    let history = Mutex::new(history);
+    let [crowded, rest] = shapes(region);
+    for shape in [crowded, rest, hole(region)] {
+        let mut workload = Workload::new(99, shape, Random::new(0));
+        let mut start = shape.start;
+        while start < shape.start + shape.blocks {
+            let blocks = (shape.start + shape.blocks - start).min(1024);
+            let extent = Extent { start, blocks };
+            attempt(&mut session, &mut workload, &history, |workload, history| {
+                workload.read_of(history, extent)
+            })?;
+            start += blocks;
         }
     }
-    Err(Failure::Host("the last look was refused again and again".to_owned()))
+    session.logout()?;
+    Ok(history.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Executes one command, again after a unit attention.
+fn attempt(
+    session: &mut Session,
+    workload: &mut Workload,
+    history: &Mutex<History>,
+    mut draw: impl FnMut(&mut Workload, &mut History) -> (Request, OpId),
+) -> Result<(), Failure> {
+    let lock = || history.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..ATTEMPTS_MAX {
+        let (request, id) = draw(workload, &mut lock());
+        session.submit(request)?;
+        let (_, response) = session.completion()?;
+        match workload.ended(&mut lock(), Some(id), &response) {
+            Ended::Good => return Ok(()),
+            Ended::Refused | Ended::Busy => {}
+            other => return Err(Failure::Host(format!("a command of its own: {other:?}"))),
+        }
+    }
+    Err(Failure::Host("a command of its own was refused again and again".to_owned()))
 }
 
 /// The mark that [`fill`] writes.

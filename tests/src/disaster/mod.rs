@@ -48,6 +48,8 @@ pub enum Disaster {
     End(usize),
     /// The interlink is cut for a while.
     Cut(Cut, Duration),
+    /// The interlink is cut both ways and the sub stopped; when it goes on, nothing tells it what it missed.
+    CutAndPause(Duration),
 }
 
 impl fmt::Display for Disaster {
@@ -61,6 +63,9 @@ impl fmt::Display for Disaster {
             }
             Self::End(side) => write!(f, "SIGTERM {}", NAMES[*side]),
             Self::Cut(cut, time) => write!(f, "{cut} for {} s", time.as_secs()),
+            Self::CutAndPause(time) => {
+                write!(f, "{} and SIGSTOP {} for {} s", Cut::BothWays, NAMES[SUB], time.as_secs())
+            }
         }
     }
 }

@@ -81,12 +81,13 @@ impl Run {
         let region = self.histories.len() as u64;
         let seed = self.settings.seed.wrapping_mul(1000).wrapping_add(region);
         let load = Load::start(self.pair.portals, region, interval(disaster), seed);
+        hosts::dig(&load, self.pair.portals[MAIN], region, false)?;
         load.wait_for_good(&[MAIN, SUB], PROGRESS)?;
         let back = self.strike(disaster, &load)?;
         load.wait_for_good(&[MAIN, SUB], PROGRESS)?;
         let (mut history, met) = load.stop()?;
         for portal in self.pair.portals {
-            hosts::look_back(&mut history, portal, region)?;
+            history = hosts::look_back(history, portal, region)?;
         }
         judge::check(&history).map_err(Box::new)?;
         let mut report = Report {
@@ -152,6 +153,7 @@ impl Run {
                 self.pair.signal(side, Signal::CONT)?;
             }
             Disaster::Cut(cut, time) => self.cut(cut, time, load)?,
+            Disaster::CutAndPause(time) => self.cut_and_pause(time, load)?,
         }
         self.back(disaster)
     }
@@ -160,13 +162,34 @@ impl Run {
     fn without(&self, side: usize, disaster: Disaster, load: &Load) -> Result<(), Failure> {
         if side == SUB {
             self.pair.wait_until("main serves alone", |views| serves_alone(&views[MAIN]))?;
-            load.wait_for_good(&[MAIN], PROGRESS)?;
+            self.go_on_alone(load)?;
             self.look(disaster, "the sub is away", MAIN, explain::MAIN_ALONE)
         } else {
             self.pair.wait_until("the sub refuses", |views| lun(&views[SUB])["serving"] == false)?;
             load.wait_for_refusals(SUB)?;
             self.look(disaster, "main is away", SUB, explain::SUB_ALONE)
         }
+    }
+
+    /// What main's hosts do while the sub knows nothing of it.
+    fn go_on_alone(&self, load: &Load) -> Result<(), Failure> {
+        hosts::dig(load, self.pair.portals[MAIN], self.histories.len() as u64, true)?;
+        load.wait_for_good(&[MAIN], PROGRESS)
+    }
+
+    fn cut_and_pause(&self, time: Duration, load: &Load) -> Result<(), Failure> {
+        let network = self.pair.network().ok_or_else(|| io::Error::other("there is no network to cut"))?;
+        let begun = Instant::now();
+        network.cut(Cut::BothWays).map_err(io::Error::other)?;
+        self.pair.signal(SUB, Signal::STOP)?;
+        self.pair.wait_until("main serves alone", |views| serves_alone(&views[MAIN]))?;
+        self.go_on_alone(load)?;
+        thread::sleep(time.saturating_sub(begun.elapsed()));
+        self.pair.signal(SUB, Signal::CONT)?;
+        load.wait_for_refusals(SUB)?;
+        self.look(Disaster::CutAndPause(time), "it goes on", SUB, explain::SUB_CUT)?;
+        network.mend().map_err(io::Error::other)?;
+        Ok(())
     }
 
     fn cut(&self, cut: Cut, time: Duration, load: &Load) -> Result<(), Failure> {
@@ -178,7 +201,7 @@ impl Run {
             serves_alone(&views[MAIN]) && lun(&views[SUB])["serving"] == false
         })?;
         load.wait_for_refusals(SUB)?;
-        load.wait_for_good(&[MAIN], PROGRESS)?;
+        self.go_on_alone(load)?;
         self.look(disaster, "cut", MAIN, explain::MAIN_CUT)?;
         self.look(disaster, "cut", SUB, explain::SUB_CUT)?;
         thread::sleep(time.saturating_sub(begun.elapsed()));
@@ -283,7 +306,9 @@ fn filled(settings: &Settings) -> Extent {
 /// Long disasters with fewer commands in the same time, so that every history stays short enough to judge.
 fn interval(disaster: Disaster) -> Duration {
     match disaster {
-        Disaster::Pause(_, time) | Disaster::Cut(_, time) if time > Duration::from_secs(10) => {
+        Disaster::Pause(_, time) | Disaster::Cut(_, time) | Disaster::CutAndPause(time)
+            if time > Duration::from_secs(10) =>
+        {
             Duration::from_millis(50)
         }
         _ => Duration::from_millis(15),
@@ -297,7 +322,7 @@ fn main_goes_on(disaster: Disaster) -> bool {
         | Disaster::Pause(side, _)
         | Disaster::LoseVolume(side)
         | Disaster::End(side) => side == SUB,
-        Disaster::Cut(..) => true,
+        Disaster::Cut(..) | Disaster::CutAndPause(_) => true,
         Disaster::KillBoth => false,
     }
 }

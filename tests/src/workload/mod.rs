@@ -153,6 +153,13 @@ impl Workload {
         (self.request(cdb, content::written(id, extent.start, extent.blocks)), id)
     }
 
+    /// UNMAP of blocks of the host's choice.
+    pub fn zero_of(&mut self, history: &mut History, extent: Extent) -> (Request, OpId) {
+        let id = self.begin(history, Kind::Zero, vec![extent]);
+        let list = cdb::unmap_list(&[(extent.start, extent.blocks as u32)]);
+        (self.request(Cdb::unmap(list.len() as u16), list), id)
+    }
+
     /// Says what the answer to a command means, and ends its operation.
     pub fn ended(&mut self, history: &mut History, id: Option<OpId>, response: &Response) -> Ended {
         let ended = meaning(response);

@@ -55,7 +55,8 @@ fn main() -> ExitCode {
     match Network::build() {
         Err(why) => println!("the interlink is not cut: {why}"),
         Ok(network) => {
-            let disasters = cuts.map(|cut| Disaster::Cut(cut, time));
+            let mut disasters = cuts.map(|cut| Disaster::Cut(cut, time)).to_vec();
+            disasters.push(Disaster::CutAndPause(time));
             if !part("interlink", Some(network), &disasters, &arguments) {
                 return ExitCode::FAILURE;
             }
