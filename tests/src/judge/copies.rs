@@ -14,7 +14,10 @@ pub fn first_difference(mut a: impl Read, mut b: impl Read, bytes: u64) -> io::R
         let length = CHUNK_BYTES.min(usize::try_from(bytes - at).unwrap_or(CHUNK_BYTES));
         a.read_exact(&mut of_a[..length])?;
         b.read_exact(&mut of_b[..length])?;
-        if let Some(within) = (0..length).find(|byte| of_a[*byte] != of_b[*byte]) {
+        // Whole chunks at once: a byte at a time takes seconds per GiB without optimization.
+        if of_a[..length] != of_b[..length]
+            && let Some(within) = (0..length).find(|byte| of_a[*byte] != of_b[*byte])
+        {
             return Ok(Some(at + within as u64));
         }
         at += length as u64;
