@@ -88,6 +88,13 @@ impl Appliance {
     }
 
     fn keep_identity(&mut self, identity: Identity, effects: &mut Vec<Effect>) {
+        // A LUN that neither knew is known to both from here on, even if this meeting is cut before it is served;
+        // one that only the peer knew is not.
+        let has = |identity: &Identity, name: &str| identity.luns.iter().any(|lun| lun.name == name);
+        for (plan, group) in self.plan.luns.iter().zip(&mut self.groups) {
+            let peer_had = self.peer.as_ref().is_some_and(|peer| has(&peer.identity, &plan.name));
+            group.known |= has(&self.identity, &plan.name) || !peer_had;
+        }
         self.identity = identity;
         let ticket = self.ticket(Pending::Identity);
         effects.push(Effect::Persist(IDENTITY_KEY, self.identity.to_record(), ticket));

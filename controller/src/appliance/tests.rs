@@ -47,6 +47,23 @@ fn two_that_never_knew_the_lun_make_it_together_and_are_duplex_at_once() {
 }
 
 #[test]
+fn a_first_meeting_that_is_cut_anywhere_starts_over() {
+    for steps in 0..80 {
+        let mut duo = Duo::new(steps, true);
+        duo.connect();
+        (0..steps).for_each(|_| {
+            duo.step();
+        });
+        duo.cut();
+        duo.settle(1);
+        duo.connect();
+        duo.settle(40);
+        let statuses = statuses(&duo).map(|(status, ..)| status);
+        assert_eq!(statuses, [PairStatus::Duplex; 2], "cut after {steps} steps: {:?}", reasons(&duo));
+    }
+}
+
+#[test]
 fn before_they_meet_nothing_is_served() {
     let duo = Duo::new(1, true);
     duo.ask(0, 1, write(0, 1, 1));
