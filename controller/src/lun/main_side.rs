@@ -115,7 +115,7 @@ impl Lun {
 
     /// The ranges of a task are held.
     pub(super) fn admitted(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let refused = self.standing.service == Service::Refused;
+        let refused = self.may_not_admit();
         let Some(task) = self.tasks.get_mut(slot as usize) else {
             return;
         };

@@ -128,6 +128,8 @@ pub struct Lun {
     standing: Standing,
     /// Ending: hosts' new commands are refused, those in flight finish.
     closing: bool,
+    /// The peer has its place in the pair too: before that it would not know a message of this generation.
+    peer_in_place: bool,
     /// A change of roles or of the pair is under way: hosts' new commands wait here, in their order.
     held: Option<VecDeque<Command>>,
     lease: Arc<Lease>,
@@ -171,6 +173,7 @@ impl Lun {
             setup,
             standing: Standing::suspended(Role::Sub),
             closing: false,
+            peer_in_place: false,
             held: None,
             lease,
             awaiting_lease: BTreeMap::new(),
@@ -260,6 +263,9 @@ impl Lun {
         );
         self.in_flight.clear();
         self.closing = true;
+        self.peer_in_place = false;
+        // What still waits for a range, and what comes now, goes on when the peer has its place as well.
+        self.held.get_or_insert_default();
         self.next_sequence = 1;
         self.released_told = 1;
         self.flushed = Time(0);
@@ -270,6 +276,7 @@ impl Lun {
     /// Serve hosts: what waited for the decision goes on. Begin to copy, where that is due.
     pub fn open(&mut self, now: Time, actions: &mut Vec<Action>) {
         self.closing = false;
+        self.peer_in_place = true;
         let copies = self.standing.role == Role::Main && self.standing.status == PairStatus::Copy;
         self.copying = copies.then(Copying::new);
         self.decide_lost(actions);
@@ -277,6 +284,11 @@ impl Lun {
             self.command(command, now, actions);
         }
         self.pump_copy(actions);
+    }
+
+    /// Whether nothing may be admitted now: main without its pair, or before the peer can take a change.
+    fn may_not_admit(&self) -> bool {
+        self.standing.service == Service::Refused || (self.is_mirrored() && !self.peer_in_place)
     }
 
     /// Hosts' new commands wait until [`Lun::open`] or [`Lun::suspend`]; those in flight go on.

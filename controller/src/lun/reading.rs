@@ -25,7 +25,7 @@ impl Lun {
             (Op::Read { .. }, _) => self.on_read_data(slot, data, now, actions),
             (Op::CompareAndWrite { compare, .. }, _) => match first_difference(compare, &data) {
                 Some(offset) => self.finish(slot, Outcome::Check(Sense::miscompare(offset)), actions),
-                None if self.standing.service == Service::Refused => self.put_back(slot, actions),
+                None if self.may_not_admit() => self.put_back(slot, actions),
                 None => self.change(slot, actions),
             },
             _ => {}

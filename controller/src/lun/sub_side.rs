@@ -35,6 +35,7 @@ impl Lun {
         if prefix.generation != self.standing.generation || !self.standing.links.contains(&link) {
             return;
         }
+        self.peer_in_place = true;
         match message {
             Message::Forward { id, age_ms, durable, op } => {
                 let op = self.op_from_wire(op, payload, durable);
