@@ -18,6 +18,7 @@ use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::lease::Lease;
 use crate::lun::{Action, Lun, LunCounters, LunSetup};
 use crate::plan::Plan;
+use crate::route::Service;
 use crate::status::{ControllerStatus, LunStatus, PairStatus, Role};
 use crate::volume::superblock::VolumeFound;
 use crate::world::{Frame, LinkId, Ticket, Via, VolumeIndex, World};
@@ -242,6 +243,15 @@ impl<W: World> Controller<W> {
     /// The generation under which a LUN is served, or was last agreed on.
     pub fn generation(&self, lun: LunIndex) -> Option<protocol::interlink::GenerationTag> {
         self.luns.get(usize::from(lun.0)).map(|lun| lun.lock().standing().generation)
+    }
+
+    /// A LUN's role, pair status and service here, and whether it is taking a turn.
+    pub fn place(&self, lun: LunIndex) -> Option<(Role, PairStatus, Service, bool)> {
+        let index = usize::from(lun.0);
+        let turning = self.appliance.lock().is_turning(index);
+        let core = self.luns.get(index)?.lock();
+        let standing = core.standing();
+        Some((standing.role, standing.status, standing.service, turning))
     }
 
     /// Gives every LUN only this many bytes of credit in each class, to see how it fares with little.

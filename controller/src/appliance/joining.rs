@@ -3,10 +3,11 @@
 use protocol::interlink::Message;
 use protocol::interlink::hello::Purpose;
 use protocol::interlink::message::Agreement;
-use protocol::interlink::standing::Standing;
+use protocol::interlink::standing::{Pairing, Standing};
 
 use super::{Appliance, Effect, Pending, Phase, Step};
 use crate::group::{Question, Refusal, agree};
+use crate::lun::Breakage;
 use crate::plan::Side;
 use crate::route::Service;
 use crate::status::{PairStatus, Role};
@@ -260,7 +261,12 @@ impl Appliance {
 
     pub(super) fn on_copied_at_main(&mut self, lun: usize, effects: &mut Vec<Effect>) {
         self.become_duplex(lun, effects);
-        self.prefer(lun, effects);
+        if matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(_))) {
+            // The disk it was copied from has failed meanwhile: there is another copy now.
+            self.propose(lun, self.plan.side.peer().index(), Pairing::Out, effects);
+        } else {
+            self.prefer(lun, effects);
+        }
     }
 
     fn become_duplex(&mut self, lun: usize, effects: &mut Vec<Effect>) {

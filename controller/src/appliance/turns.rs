@@ -48,6 +48,12 @@ pub(super) struct Turn {
 }
 
 impl Appliance {
+    /// Whether a LUN's pair is about to go on under another generation.
+    #[must_use]
+    pub fn is_turning(&self, lun: usize) -> bool {
+        self.groups.get(lun).is_some_and(|group| group.turn.is_some())
+    }
+
     /// A disk failed here: this copy leaves the pair, the peer's goes on as main.
     pub fn on_broken(&mut self, lun: usize, breakage: Breakage, effects: &mut Vec<Effect>) {
         if breakage == Breakage::Nonsense {
@@ -76,7 +82,7 @@ impl Appliance {
         }
     }
 
-    fn propose(&mut self, lun: usize, main: usize, pairing: Pairing, effects: &mut Vec<Effect>) {
+    pub(super) fn propose(&mut self, lun: usize, main: usize, pairing: Pairing, effects: &mut Vec<Effect>) {
         if self.phase != Phase::Joined || self.ending.begun() || self.groups[lun].turn.is_some() {
             return;
         }

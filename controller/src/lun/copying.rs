@@ -23,11 +23,13 @@ pub(super) struct Copying {
     running: u32,
     failed: bool,
     flushing: bool,
+    /// A change reached the peer's copy and not the own one: what is copied so far proves nothing.
+    again: bool,
 }
 
 impl Copying {
     pub(super) const fn new() -> Self {
-        Self { next: 0, done: 0, running: 0, failed: false, flushing: false }
+        Self { next: 0, done: 0, running: 0, failed: false, flushing: false, again: false }
     }
 
     pub(super) fn percent(&self, blocks: u64) -> u8 {
@@ -51,6 +53,9 @@ impl Lun {
                 };
                 copying.next += length;
                 Op::Read { range }
+            } else if copying.running == 0 && copying.again {
+                *copying = Copying::new();
+                continue;
             } else if copying.running == 0 {
                 copying.flushing = true;
                 Op::SynchronizeCache
@@ -59,6 +64,13 @@ impl Lun {
             };
             copying.running += 1;
             self.enter(Origin::Copy, op, false, Time(0), actions);
+        }
+    }
+
+    /// The own copy could not take a change that the peer's may have: the copy starts over when its pieces are done.
+    pub(super) fn spoil_copy(&mut self) {
+        if let Some(copying) = &mut self.copying {
+            copying.again = true;
         }
     }
 
@@ -90,6 +102,7 @@ impl Lun {
         copying.running = copying.running.saturating_sub(1);
         match op {
             _ if !good => copying.failed = true,
+            Op::SynchronizeCache if copying.again => *copying = Copying::new(),
             Op::SynchronizeCache => actions.push(Action::CopyComplete),
             Op::Unmap { ranges } => copying.done += ranges.iter().map(|range| range.blocks).sum::<u64>(),
             Op::Write { range, .. } => copying.done += range.blocks,

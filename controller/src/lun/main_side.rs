@@ -228,6 +228,7 @@ impl Lun {
                 task.failed = Some(error);
                 task.own = Leg::Lost;
                 if task.peer != Leg::None {
+                    self.spoil_copy();
                     actions.push(Action::Broken(Breakage::OwnDisk(error)));
                 }
                 self.finish_if_whole(slot, actions);
