@@ -17,7 +17,10 @@ struct Arguments {
     /// Print every event.
     #[arg(long)]
     trace: bool,
-    /// Instead of the run of the seed: torn-read, compare-and-write, credit, saturated.
+    /// Go on after a failure.
+    #[arg(long)]
+    all: bool,
+    /// Instead of the run of the seed: faults, torn-read, compare-and-write, credit, saturated.
     #[arg(long)]
     scenario: Option<String>,
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let (from, to) = arguments.seed.map_or(arguments.seeds, |seed| (seed, seed + 1));
     let mut sum = Report::default();
+    let mut failures = 0;
     for seed in from..to {
         let Some(settings) = settings(seed, &arguments) else {
             eprintln!("there is no such scenario");
@@ -50,12 +54,19 @@ fn main() -> ExitCode {
             Ok(run) => sum += run.report,
             Err(failure) => {
                 println!("{failure}");
-                return ExitCode::FAILURE;
+                failures += 1;
+                if !arguments.all {
+                    return ExitCode::FAILURE;
+                }
             }
         }
     }
     if to - from > 1 {
         println!("seeds {from}..{to}:\n{sum}");
+    }
+    if failures > 0 {
+        println!("{failures} seeds failed");
+        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }

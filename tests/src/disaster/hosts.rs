@@ -396,6 +396,14 @@ impl Host {
                 self.met.pause = self.met.pause.max(now - last).max(now - pending.begun);
             }
             Ended::Good | Ended::Miscompare => {}
+            Ended::Failed => {
+                return Err(format!(
+                    "host {} at {}: the disk failed, {code:02x?}, for {}",
+                    self.number,
+                    super::NAMES[side],
+                    operation()
+                ));
+            }
             Ended::Unexpected(what) => {
                 return Err(format!(
                     "host {} at {}: {what} for {}",

@@ -24,7 +24,7 @@ type Observation = (usize, Option<usize>, usize);
 pub(super) fn judge(history: &History, segments: &[Segment], lun: u16) -> Result<(), Torn> {
     let operations: Vec<&Operation> =
         history.operations().iter().filter(|operation| operation.lun == lun).collect();
-    let place = |id: OpId| operations.binary_search_by_key(&id, |operation| operation.id).unwrap_or(0);
+    let place = |id: OpId| operations.binary_search_by_key(&id, |operation| operation.id).ok();
     let mut before = Before::new(&operations);
     let observations = observations(history, segments, place);
     for (reader, seen, _) in &observations {
@@ -58,38 +58,44 @@ pub(super) fn judge(history: &History, segments: &[Segment], lun: u16) -> Result
     }
 }
 
-/// Every (reader, what it saw, other writer of the same block), once. Zeros that may be anyone's tell nothing.
-fn observations(history: &History, segments: &[Segment], place: impl Fn(OpId) -> usize) -> Vec<Observation> {
+/// Every (reader, what it saw, other writer of the same block), once. Zeros that may be anyone's tell nothing,
+/// nor does a command without an answer: what a crash leaves of it need not be the whole. Marks of earlier than
+/// the history are its beginning, like zeros.
+fn observations(
+    history: &History,
+    segments: &[Segment],
+    place: impl Fn(OpId) -> Option<usize>,
+) -> Vec<Observation> {
     let mut all = Vec::new();
+    let whole = |id: OpId| !matches!(history.operation(id).outcome, Outcome::Unknown | Outcome::Restored(_));
     for segment in segments {
         let zeroed = segment.acts.iter().any(|(_, act)| *act == Act::Write(Seen::Zeros));
-        let seen_by_someone = |id: OpId| {
-            let saw = |(_, act): &(OpId, Act)| matches!(act, Act::Read(Seen::Written(seen)) | Act::Exchange(Seen::Written(seen)) if *seen == id);
-            segment.acts.iter().any(saw)
-        };
         let writers: Vec<OpId> = segment
             .acts
             .iter()
             .filter(|(_, act)| matches!(act, Act::Write(_) | Act::Exchange(_)))
             .map(|(id, _)| *id)
-            .filter(|id| history.operation(*id).outcome != Outcome::Unknown || seen_by_someone(*id))
+            .filter(|id| whole(*id))
             .collect();
         for (reader, act) in &segment.acts {
             let seen = match act {
-                Act::Read(Seen::Written(id)) | Act::Exchange(Seen::Written(id)) => Some(*id),
+                Act::Read(Seen::Written(id)) | Act::Exchange(Seen::Written(id)) => match place(*id) {
+                    Some(_) if !whole(*id) => continue,
+                    found => found.map(|_| *id),
+                },
                 Act::Read(Seen::Zeros) | Act::Exchange(Seen::Zeros) if !zeroed => None,
                 _ => continue,
             };
-            if history.operation(*reader).outcome == Outcome::Unknown {
-                continue;
-            }
-            let others = writers.iter().filter(|write| Some(**write) != seen && *write != reader);
-            all.extend(others.map(|write| (place(*reader), seen.map(&place), place(*write))));
+            let Some(reader) = place(*reader).filter(|_| whole(*reader)) else { continue };
+            let seen_at = seen.and_then(&place);
+            let others =
+                writers.iter().filter(|write| Some(**write) != seen).filter_map(|write| place(*write));
+            all.extend(others.filter(|write| *write != reader).map(|write| (reader, seen_at, write)));
             // A sole writer that was seen has no other beside it; it still came before its reader.
-            if let Some(seen) = seen
+            if let (Some(seen), Some(at)) = (seen, seen_at)
                 && writers == [seen]
             {
-                all.push((place(*reader), Some(place(seen)), place(seen)));
+                all.push((reader, Some(at), at));
             }
         }
     }

@@ -71,6 +71,8 @@ pub enum Outcome {
     Miscompare,
     /// Not executed, and never will be.
     Refused,
+    /// What a LUN held after its copies had lost what was not durable.
+    Restored(Vec<Piece>),
 }
 
 /// One operation of one host.
@@ -92,6 +94,30 @@ pub struct Operation {
     pub returned: u64,
     /// How it ended.
     pub outcome: Outcome,
+    /// Its answer also says that it is durable.
+    pub durable: bool,
+}
+
+/// A LUN lost what was not durable: no copy of it was left in anyone's memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Loss {
+    /// Which LUN.
+    pub lun: u16,
+    /// When, in ticks of the history.
+    pub tick: u64,
+    /// What it held when it was next served, from the first block on.
+    pub restored: Option<Vec<Piece>>,
+}
+
+/// A SYNCHRONIZE CACHE of a whole LUN that was answered GOOD.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flush {
+    /// Which LUN.
+    pub lun: u16,
+    /// When it began, in ticks of the history.
+    pub invoked: u64,
+    /// When it ended.
+    pub returned: u64,
 }
 
 impl fmt::Display for Operation {
@@ -111,6 +137,7 @@ impl fmt::Display for Operation {
             write!(f, " {}+{}", extent.start, extent.blocks)?;
         }
         match &self.outcome {
+            Outcome::Restored(pieces) => write!(f, " restored, {} pieces", pieces.len()),
             Outcome::Read(pieces) if pieces.len() > 8 => write!(f, " saw {:?} ...", &pieces[..8]),
             Outcome::Read(pieces) => {
                 f.write_str(" saw")?;
@@ -126,6 +153,8 @@ impl fmt::Display for Operation {
 pub struct History {
     ticks: u64,
     operations: Vec<Operation>,
+    losses: Vec<Loss>,
+    flushes: Vec<Flush>,
 }
 
 impl History {
@@ -148,8 +177,84 @@ impl History {
             invoked: self.ticks,
             returned: u64::MAX,
             outcome: Outcome::Unknown,
+            durable: false,
         });
         id
+    }
+
+    /// An operation's answer will also say that it is durable.
+    pub fn ask_durable(&mut self, id: OpId) {
+        if let Some(operation) = self.operations.get_mut(id as usize - 1) {
+            operation.durable = true;
+        }
+    }
+
+    /// The tick at which a SYNCHRONIZE CACHE begins.
+    pub fn begin_flush(&mut self) -> u64 {
+        self.ticks += 1;
+        self.ticks
+    }
+
+    /// It was answered GOOD.
+    pub fn end_flush(&mut self, lun: u16, invoked: u64) {
+        self.ticks += 1;
+        self.flushes.push(Flush { lun, invoked, returned: self.ticks });
+    }
+
+    /// A LUN has lost what was not durable.
+    pub fn lose(&mut self, lun: u16) {
+        self.ticks += 1;
+        if !self.losses.iter().any(|loss| loss.lun == lun && loss.restored.is_none()) {
+            self.losses.push(Loss { lun, tick: self.ticks, restored: None });
+        }
+    }
+
+    /// It is served again, and this is what it holds.
+    pub fn restore(&mut self, lun: u16, pieces: Vec<Piece>) {
+        let open = self.losses.iter_mut().find(|loss| loss.lun == lun && loss.restored.is_none());
+        if let Some(loss) = open {
+            loss.restored = Some(pieces);
+        }
+    }
+
+    /// The losses of a LUN, in their order.
+    #[must_use]
+    pub fn losses(&self, lun: u16) -> Vec<&Loss> {
+        self.losses.iter().filter(|loss| loss.lun == lun).collect()
+    }
+
+    /// All flushes that were answered GOOD.
+    #[must_use]
+    pub fn flushes(&self) -> &[Flush] {
+        &self.flushes
+    }
+
+    /// What happened to a LUN between two losses: from the first it has what was restored, of what the second
+    /// met in flight, like of what the first did, only that it may have taken effect.
+    #[must_use]
+    pub fn epoch(&self, lun: u16, from: Option<&Loss>, until: Option<&Loss>) -> Self {
+        let start = from.map_or(0, |loss| loss.tick);
+        let end = until.map_or(u64::MAX, |loss| loss.tick);
+        let mut epoch = Self { ticks: self.ticks, flushes: self.flushes.clone(), ..Self::default() };
+        for operation in &self.operations {
+            let mut operation = operation.clone();
+            if operation.returned < start || operation.invoked > end || operation.lun != lun {
+                operation.lun = u16::MAX;
+            } else if operation.invoked < start || (operation.returned > end && end != u64::MAX) {
+                operation.outcome =
+                    if operation.outcome == Outcome::Refused { Outcome::Refused } else { Outcome::Unknown };
+                operation.returned = u64::MAX;
+            }
+            epoch.operations.push(operation);
+        }
+        if let Some(Loss { restored: Some(pieces), .. }) = from {
+            let blocks = pieces.iter().map(|piece| piece.blocks).sum();
+            let id = epoch.invoke(u32::MAX, lun, Kind::Write, vec![Extent { start: 0, blocks }]);
+            let restored = &mut epoch.operations[id as usize - 1];
+            (restored.invoked, restored.returned) = (start, start);
+            restored.outcome = Outcome::Restored(pieces.clone());
+        }
+        epoch
     }
 
     /// An operation has ended: call this after its answer came. One that ended [`Outcome::Unknown`] stays open.

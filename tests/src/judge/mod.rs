@@ -2,6 +2,7 @@
 //!
 //! * every block's history is linearizable ([`check`], per block);
 //! * every command took effect as one ([`check`], across blocks);
+//! * what a LUN lost after its copies lost their memory was not durable ([`check`], between two losses);
 //! * both copies hold the same bytes ([`copies`]).
 //!
 //! They know nothing of the code under test. Marks in the blocks tell who wrote them, and no two operations
@@ -10,6 +11,7 @@
 mod atomic;
 pub mod copies;
 pub mod history;
+mod lost;
 mod register;
 mod segments;
 #[cfg(test)]
@@ -17,7 +19,7 @@ mod tests;
 
 use std::fmt::{self, Write as _};
 
-pub use self::history::{Extent, History, Kind, OpId, Operation, Outcome, Piece, Seen};
+pub use self::history::{Extent, Flush, History, Kind, Loss, OpId, Operation, Outcome, Piece, Seen};
 use self::register::Finding;
 use self::segments::{Act, Segment};
 
@@ -46,21 +48,38 @@ const SHOWN_MAX: usize = 40;
 /// Judges a whole history; the first violation of the lowest LUN.
 pub fn check(history: &History) -> Result<(), Violation> {
     for lun in history.luns() {
-        let segments = segments::segments(history, lun);
-        for segment in &segments {
-            check_marks(history, segment, lun)?;
-            check_register(history, segment, lun)?;
+        let losses = history.losses(lun);
+        if losses.is_empty() {
+            check_epoch(history, lun)?;
+            continue;
         }
-        if let Err(torn) = atomic::judge(history, &segments, lun) {
-            let seen = torn.seen.map_or("zeros".to_owned(), |id| format!("blocks of op {id}"));
-            let what = format!(
-                "LUN {lun}: op {} saw {seen} where op {} had already written: a command took effect in parts",
-                torn.reader, torn.write
-            );
-            let ids = [torn.seen, Some(torn.write), Some(torn.reader)];
-            let operations = ids.iter().flatten().map(|id| history.operation(*id).to_string()).collect();
-            return Err(Violation { what, operations });
+        for at in 0..=losses.len() {
+            let from = at.checked_sub(1).and_then(|at| losses.get(at)).copied();
+            let epoch = history.epoch(lun, from, losses.get(at).copied());
+            check_epoch(&epoch, lun)?;
+            if let Some(loss) = losses.get(at) {
+                lost::judge(&epoch, loss)?;
+            }
         }
+    }
+    Ok(())
+}
+
+fn check_epoch(history: &History, lun: u16) -> Result<(), Violation> {
+    let segments = segments::segments(history, lun);
+    for segment in &segments {
+        check_marks(history, segment, lun)?;
+        check_register(history, segment, lun)?;
+    }
+    if let Err(torn) = atomic::judge(history, &segments, lun) {
+        let seen = torn.seen.map_or("zeros".to_owned(), |id| format!("blocks of op {id}"));
+        let what = format!(
+            "LUN {lun}: op {} saw {seen} where op {} had already written: a command took effect in parts",
+            torn.reader, torn.write
+        );
+        let ids = [torn.seen, Some(torn.write), Some(torn.reader)];
+        let operations = ids.iter().flatten().map(|id| history.operation(*id).to_string()).collect();
+        return Err(Violation { what, operations });
     }
     Ok(())
 }
@@ -69,7 +88,7 @@ pub fn check(history: &History) -> Result<(), Violation> {
 fn check_marks(history: &History, segment: &Segment, lun: u16) -> Result<(), Violation> {
     for (id, act) in &segment.acts {
         let Act::Read(seen) = act else { continue };
-        let wrote = |id: OpId| segment.acts.iter().any(|(writer, act)| *writer == id && writes(act));
+        let wrote = |id: OpId| segment.acts.iter().any(|(writer, act)| wrote(*writer, act, id));
         let what = match seen {
             Seen::Nobody => "content that nobody wrote there".to_owned(),
             Seen::Written(writer) if !wrote(*writer) => {
@@ -83,8 +102,13 @@ fn check_marks(history: &History, segment: &Segment, lun: u16) -> Result<(), Vio
     Ok(())
 }
 
-fn writes(act: &Act) -> bool {
-    matches!(act, Act::Write(_) | Act::Exchange(_))
+/// Whether an act left the mark of operation `id`.
+fn wrote(writer: OpId, act: &Act, id: OpId) -> bool {
+    match act {
+        Act::Write(value) => *value == Seen::Written(id),
+        Act::Exchange(_) => writer == id,
+        Act::Read(_) | Act::Differ(_) => false,
+    }
 }
 
 fn check_register(history: &History, segment: &Segment, lun: u16) -> Result<(), Violation> {

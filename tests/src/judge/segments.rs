@@ -1,7 +1,7 @@
 //! Cuts a LUN at every border of an operation or of what a read saw: the blocks between two cuts have one and the
 //! same history, so each is judged once.
 
-use super::history::{Extent, History, Kind, OpId, Operation, Outcome, Seen};
+use super::history::{Extent, History, Kind, OpId, Operation, Outcome, Piece, Seen};
 
 /// What an operation did to, or saw of, every block of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,8 +26,9 @@ pub(super) struct Segment {
 
 /// The segments of a LUN that anything touched, ascending.
 pub(super) fn segments(history: &History, lun: u16) -> Vec<Segment> {
-    let operations: Vec<&Operation> =
+    let mut operations: Vec<&Operation> =
         history.operations().iter().filter(|operation| operation.lun == lun).collect();
+    operations.sort_by_key(|operation| operation.invoked);
     let touches: Vec<(Extent, OpId, Act)> =
         operations.iter().flat_map(|operation| touches(operation)).collect();
     let mut cuts: Vec<u64> = touches.iter().flat_map(|(extent, ..)| [extent.start, extent.end()]).collect();
@@ -50,15 +51,17 @@ pub(super) fn segments(history: &History, lun: u16) -> Vec<Segment> {
 fn touches(operation: &Operation) -> Vec<(Extent, OpId, Act)> {
     let own = Seen::Written(operation.id);
     let everywhere = |act| operation.extents.iter().map(|extent| (*extent, operation.id, act)).collect();
+    let pieces = |pieces: &[Piece], act: fn(Seen) -> Act| {
+        let mut start = operation.extents[0].start;
+        let mut place = |blocks| {
+            start += blocks;
+            Extent { start: start - blocks, blocks }
+        };
+        pieces.iter().map(|piece| (place(piece.blocks), operation.id, act(piece.seen))).collect()
+    };
     match (operation.kind, &operation.outcome) {
-        (Kind::Read, Outcome::Read(pieces)) => {
-            let mut start = operation.extents[0].start;
-            let mut place = |blocks| {
-                start += blocks;
-                Extent { start: start - blocks, blocks }
-            };
-            pieces.iter().map(|piece| (place(piece.blocks), operation.id, Act::Read(piece.seen))).collect()
-        }
+        (Kind::Read, Outcome::Read(seen)) => pieces(seen, Act::Read),
+        (Kind::Write, Outcome::Restored(restored)) => pieces(restored, Act::Write),
         (Kind::Read, _) | (_, Outcome::Refused) => Vec::new(),
         (Kind::Write, _) => everywhere(Act::Write(own)),
         (Kind::Zero, _) => everywhere(Act::Write(Seen::Zeros)),

@@ -79,6 +79,8 @@ pub enum Ended {
     Busy,
     /// Left open.
     Unknown,
+    /// The disk failed: not executed, or executed in part.
+    Failed,
     /// An answer that this command must never get.
     Unexpected(String),
 }
@@ -145,6 +147,9 @@ impl Workload {
     pub fn write_of(&mut self, history: &mut History, extent: Extent) -> (Request, OpId) {
         let id = self.begin(history, Kind::Write, vec![extent]);
         let fua = self.random.percent(5);
+        if fua {
+            history.ask_durable(id);
+        }
         let ten = u32::try_from(extent.start).ok().zip(u16::try_from(extent.blocks).ok());
         let cdb = match ten {
             Some((lba, blocks)) if self.random.percent(50) => Cdb::write_10(lba, blocks, fua),
@@ -305,6 +310,7 @@ fn meaning(response: &Response) -> Ended {
         (status::CHECK_CONDITION, (0x0e, 0x1d, 0x00)) => Ended::Miscompare,
         (status::CHECK_CONDITION, (0x02 | 0x06, ..)) => Ended::Refused,
         (status::CHECK_CONDITION, (0x0b, ..)) => Ended::Unknown,
+        (status::CHECK_CONDITION, (0x03, ..) | (0x07, 0x27, 0x07)) => Ended::Failed,
         (status, code) => Ended::Unexpected(format!("status {status:#04x}, sense {code:02x?}")),
     }
 }

@@ -1,7 +1,7 @@
 //! Simulated disks. What is asked takes effect piece by piece, in any order, somewhere between its submission
-//! and its completion: whoever reads beside a write sees parts of it.
+//! and its completion: whoever reads beside a write sees parts of it. What is on them is in [`super::volume`].
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use controller::disk::{DiskError, DiskIo, DiskResult};
@@ -11,8 +11,9 @@ use controller::world::{Ticket, VolumeIndex};
 use protocol::block::BlockRange;
 
 use super::hub::{Event, Hub};
+use super::volume::Volume;
 use crate::judge::{Extent, Kind, OpId, Operation, Outcome, Seen};
-use crate::workload::content::{BLOCK_BYTES, Mark};
+use crate::workload::content::BLOCK_BYTES;
 
 /// Pieces of one disk I/O at most.
 const PIECES_MAX: u64 = 5;
@@ -23,15 +24,21 @@ pub(super) struct Disk {
     pub(super) volumes: Vec<Volume>,
     submitted: u64,
     flights: BTreeMap<u64, Flight>,
+    /// What is wrong with it.
+    pub(super) trouble: Option<Trouble>,
+    /// A flush failed under this incarnation: every later one fails too.
+    pub(super) flush_failed: bool,
 }
 
-/// One volume: blocks that are not there are holes.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Volume {
-    pub(super) superblock: Option<Superblock>,
-    blocks: BTreeMap<u64, Bytes>,
-    /// Every (block, operation) whose mark was ever here.
-    ever: HashSet<(u64, OpId)>,
+/// What is wrong with a disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Trouble {
+    /// Reads and writes fail.
+    Io,
+    /// Writes fail for want of room.
+    Full,
+    /// Flushes fail, and what they were to make durable may be lost.
+    Flush,
 }
 
 #[derive(Debug)]
@@ -41,41 +48,57 @@ struct Flight {
     ticket: Ticket,
     /// What a read has seen so far.
     buffer: Vec<u8>,
+    /// How it is going to fail.
+    error: Option<DiskError>,
+    /// For a flush: what it covers.
+    covers: Covers,
+}
+
+/// What a flush makes durable: what took effect before it was submitted and was complete by then.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Covers {
+    /// Effects below this number.
+    pub(super) below: u64,
+    /// But not of these I/Os, which were not complete.
+    pub(super) not: Vec<u64>,
 }
 
 impl Disk {
     pub(super) fn new(volumes: usize) -> Self {
-        Self { volumes: vec![Volume::default(); volumes], submitted: 0, flights: BTreeMap::new() }
-    }
-}
-
-impl Volume {
-    /// The bytes of a range, as they are now.
-    pub(super) fn read(&self, range: BlockRange) -> Vec<u8> {
-        let mut out = vec![0; range.bytes() as usize];
-        for (lba, block) in self.blocks.range(range.start.0..range.end().0) {
-            let at = (lba - range.start.0) as usize * BLOCK_BYTES;
-            out[at..at + BLOCK_BYTES].copy_from_slice(block);
+        Self {
+            volumes: vec![Volume::default(); volumes],
+            submitted: 0,
+            flights: BTreeMap::new(),
+            trouble: None,
+            flush_failed: false,
         }
-        out
     }
 
-    fn write(&mut self, start: u64, mut data: Bytes) {
-        let mut lba = start;
-        while !data.is_empty() {
-            let block = data.split_to(BLOCK_BYTES);
-            if let Some(Mark::Written(id, _)) = Mark::of(&block, lba) {
-                self.ever.insert((lba, id));
+    /// Its controller is gone; so is what was in flight, and what it remembered of failures.
+    pub(super) fn forget(&mut self) {
+        self.flights.clear();
+        self.flush_failed = false;
+    }
+
+    fn error(&mut self, io: &DiskIo) -> Option<DiskError> {
+        match (self.trouble, io) {
+            (_, DiskIo::Flush) if self.flush_failed => Some(DiskError::FlushFailed),
+            (Some(Trouble::Flush | Trouble::Io), DiskIo::Flush) => {
+                self.flush_failed = true;
+                Some(DiskError::FlushFailed)
             }
-            self.blocks.insert(lba, block);
-            lba += 1;
+            (Some(Trouble::Io), _) => Some(DiskError::Io),
+            (Some(Trouble::Full), DiskIo::Write { .. } | DiskIo::WriteSame { .. }) => Some(DiskError::Full),
+            _ => None,
         }
     }
 
-    fn unmap(&mut self, range: BlockRange) {
-        let tail = self.blocks.split_off(&range.start.0);
-        let keep = tail.into_iter().filter(|(lba, _)| *lba >= range.end().0);
-        self.blocks.extend(keep);
+    fn covers(&self, volume: VolumeIndex) -> Covers {
+        let writes = self.flights.iter().filter(|(_, flight)| flight.volume == volume);
+        Covers {
+            below: self.volumes[usize::from(volume.0)].effects(),
+            not: writes.map(|(number, _)| *number).collect(),
+        }
     }
 }
 
@@ -118,9 +141,13 @@ impl Hub {
         disk.submitted += 1;
         let number = disk.submitted;
         let bytes = if let DiskIo::Read(range) = &io { range.bytes() as usize } else { 0 };
-        let pieces = ranges(&io);
-        disk.flights.insert(number, Flight { volume, io, ticket, buffer: vec![0; bytes] });
-        if self.random.percent(self.settings.inline_percent) {
+        let error = disk.error(&io);
+        let covers = if io == DiskIo::Flush { disk.covers(volume) } else { Covers::default() };
+        // What fails has taken effect as a whole or not at all.
+        let pieces = if error.is_some() && self.random.percent(50) { Vec::new() } else { ranges(&io) };
+        let buffer = vec![0; bytes];
+        disk.flights.insert(number, Flight { volume, io, ticket, buffer, error, covers });
+        if !self.stalled(side) && self.random.percent(self.settings.inline_percent) {
             pieces.into_iter().for_each(|piece| self.disk_piece(side, number, piece));
             return Some(self.disk_done(side, number).1);
         }
@@ -166,12 +193,12 @@ impl Hub {
             }
             DiskIo::Write { range, data } => {
                 let skip = (piece.start.0 - range.start.0) as usize * BLOCK_BYTES;
-                volume.write(piece.start.0, gather(data, skip, piece.bytes() as usize));
+                volume.write(number, piece.start.0, gather(data, skip, piece.bytes() as usize));
             }
             DiskIo::WriteSame { block, .. } => {
-                (piece.start.0..piece.end().0).for_each(|lba| volume.write(lba, block.clone()));
+                (piece.start.0..piece.end().0).for_each(|lba| volume.write(number, lba, block.clone()));
             }
-            DiskIo::Unmap(_) => volume.unmap(piece),
+            DiskIo::Unmap(_) => volume.unmap(number, piece),
             DiskIo::Flush => {}
         }
     }
@@ -182,6 +209,14 @@ impl Hub {
         let flight = disk.flights.remove(&number).expect("completed once");
         if disk.flights.first_key_value().is_some_and(|(first, _)| *first < number) {
             self.report.disk_reordered += 1;
+        }
+        let volume = &mut disk.volumes[usize::from(flight.volume.0)];
+        if flight.io == DiskIo::Flush {
+            volume.flushed(&flight.covers, flight.error.is_none());
+        }
+        if let Some(error) = flight.error {
+            self.report.disk_errors += 1;
+            return (flight.ticket, Err(error));
         }
         if !matches!(flight.io, DiskIo::Read(_)) {
             return (flight.ticket, Ok(Vec::new()));
@@ -196,12 +231,17 @@ impl Hub {
 
     /// A volume is made.
     pub(super) fn volume_made(&mut self, side: Side, volume: VolumeIndex, superblock: Superblock) {
-        self.disks[side.index()].volumes[usize::from(volume.0)].superblock = Some(superblock);
+        let keeps_log = !self.settings.faults.is_empty();
+        self.disks[side.index()].volumes[usize::from(volume.0)] = Volume::made(superblock, keeps_log);
     }
 
     /// What an operation that ended well wrote or saw is, or was, on every copy. The block and the controller
     /// whose copy never had it.
     pub(super) fn missing_on_a_copy(&self, operation: &Operation) -> Option<(u64, Side)> {
+        if !self.settings.faults.is_empty() {
+            // One copy may be out: then the other judges decide.
+            return None;
+        }
         let lun = self.settings.luns.iter().position(|lun| lun.number == operation.lun && lun.mirror)?;
         let marks: Vec<(Extent, OpId)> = match &operation.outcome {
             Outcome::Read(pieces) => {
@@ -220,7 +260,7 @@ impl Hub {
         };
         let blocks = marks.iter().flat_map(|(extent, id)| (extent.start..extent.end()).map(|lba| (lba, *id)));
         let sides = [Side::First, Side::Second];
-        let had = |side: Side, mark| self.disks[side.index()].volumes[lun].ever.contains(&mark);
+        let had = |side: Side, mark| self.disks[side.index()].volumes[lun].ever_had(mark);
         blocks
             .flat_map(|mark| sides.map(|side| (mark, side)))
             .find_map(|(mark, side)| (!had(side, mark)).then_some((mark.0, side)))

@@ -42,6 +42,8 @@ struct Pending {
     workload: usize,
     id: Option<OpId>,
     begun: Time,
+    /// For SYNCHRONIZE CACHE: its tick in the history.
+    flush: Option<u64>,
 }
 
 pub(super) struct Host {
@@ -62,6 +64,12 @@ pub(super) struct Host {
     quota: u64,
     /// What is left to look at, by workload.
     to_look_at: Vec<(usize, Extent)>,
+    /// It was refused and asks again only after a while.
+    pub(super) waits: bool,
+    /// It has a path to the other controller too.
+    may_move: bool,
+    /// This path refuses: it will take the other one.
+    pub(super) takes_other_path: bool,
 }
 
 impl Host {
@@ -81,8 +89,16 @@ impl Host {
             round: 0,
             quota: 0,
             to_look_at: Vec::new(),
+            waits: false,
+            may_move: false,
+            takes_other_path: false,
             settings,
         }
+    }
+
+    /// It takes the other path when this one fails.
+    pub(super) fn use_both_paths(&mut self) {
+        self.may_move = true;
     }
 
     /// Commands in flight.
@@ -103,8 +119,14 @@ impl Host {
         self.flush(hub);
     }
 
-    /// The connection is gone: what is in flight will never be answered.
+    /// The connection is gone, or the host gives it up: what is in flight will never be answered. It goes on by
+    /// this controller or the other one.
     pub(super) fn disconnected(&mut self, hub: &mut Hub) {
+        if self.takes_other_path || (self.may_move && self.random.percent(40)) {
+            self.settings.side = self.settings.side.peer();
+        }
+        self.takes_other_path = false;
+        self.waits = false;
         hub.report.unknown += self.pending.len() as u64;
         self.pending.clear();
         if self.phase == Phase::Done {
@@ -125,9 +147,16 @@ impl Host {
         hub.send_to_target(self.number, &bytes);
     }
 
-    fn send(&mut self, hub: &mut Hub, request: Request, workload: usize, id: Option<OpId>) {
+    fn send(
+        &mut self,
+        hub: &mut Hub,
+        request: Request,
+        workload: usize,
+        id: Option<OpId>,
+        flush: Option<u64>,
+    ) {
         let tag = self.initiator.command(request);
-        self.pending.insert(tag, Pending { workload, id, begun: hub.now() });
+        self.pending.insert(tag, Pending { workload, id, begun: hub.now(), flush });
     }
 
     /// Begins what may begin now.
@@ -145,10 +174,11 @@ impl Host {
     fn ask(&mut self, hub: &mut Hub) {
         if let Some(next) = self.asking.checked_sub(1)
             && self.pending.is_empty()
+            && !self.waits
         {
             let lun = self.settings.shapes[next].lun;
             let request = Request { lun, cdb: Cdb::test_unit_ready(), out: Vec::new(), in_bytes: 0 };
-            self.send(hub, request, next, None);
+            self.send(hub, request, next, None, None);
         }
     }
 
@@ -157,7 +187,9 @@ impl Host {
             self.quota -= 1;
             let workload = self.random.below(self.workloads.len() as u64) as usize;
             let (request, id) = self.workloads[workload].next(history);
-            self.send(hub, request, workload, id);
+            let flushes = matches!(request.cdb.0[0], 0x35 | 0x91);
+            let flush = flushes.then(|| history.begin_flush());
+            self.send(hub, request, workload, id, flush);
         }
     }
 
@@ -192,7 +224,7 @@ impl Host {
             None => self.phase = Phase::Done,
             Some((workload, extent)) => {
                 let (request, id) = self.workloads[*workload].read_of(history, *extent);
-                self.send(hub, request, *workload, Some(id));
+                self.send(hub, request, *workload, Some(id), None);
             }
         }
     }
@@ -225,7 +257,16 @@ impl Host {
         response: &Response,
     ) -> Result<(), String> {
         let Some(pending) = self.pending.remove(&tag) else { return Err(format!("tag {tag} twice")) };
+        let lun = self.settings.shapes[pending.workload].lun;
+        if let Some(id) = pending.id
+            && hub.settings.luns.iter().any(|plan| plan.number == lun && !plan.write_cache)
+        {
+            history.ask_durable(id);
+        }
         let ended = self.workloads[pending.workload].ended(history, pending.id, response);
+        if let (Some(invoked), Ended::Good) = (pending.flush, &ended) {
+            history.end_flush(lun, invoked);
+        }
         match self.phase {
             Phase::Asking if response.is_good() => {
                 self.asking -= 1;
@@ -234,7 +275,9 @@ impl Host {
                 }
             }
             Phase::Asking => {
-                // Asked again by the next Host event, not at once.
+                // Asked again by the next Host event, not at once; perhaps by the other path.
+                self.takes_other_path = self.may_move && self.random.percent(15);
+                self.waits = true;
                 self.later(hub);
             }
             Phase::LookingBack if pending.id.is_some() && ended == Ended::Good => {
@@ -252,12 +295,20 @@ impl Host {
             ));
         }
         let age = hub.now().since(pending.begun).as_millis() as u64;
+        let faulty = !hub.settings.faults.is_empty();
+        let mirrored = hub.settings.luns.iter().any(|plan| plan.number == lun && plan.mirror);
         let report = &mut hub.report;
         report.longest_ms = report.longest_ms.max(age);
         report.commands += 1;
         match ended {
             Ended::Good => report.good += 1,
             Ended::Miscompare => report.miscompares += 1,
+            Ended::Refused if faulty => {
+                // NOT READY: the other path may serve.
+                self.takes_other_path = self.may_move && self.random.percent(10);
+                report.refused += 1;
+            }
+            Ended::Failed if faulty && (hub.faults > 1 || !mirrored) => report.unknown += 1,
             Ended::Refused if self.phase != Phase::Asking => {
                 let code = response.code();
                 return Err(format!("host {}: refused with {code:02x?} though nothing failed", self.number));
@@ -265,6 +316,10 @@ impl Host {
             Ended::Refused => report.refused += 1,
             Ended::Busy => report.busy += 1,
             Ended::Unknown => report.unknown += 1,
+            Ended::Failed => {
+                let code = response.code();
+                return Err(format!("host {}: {code:02x?} though another copy could serve", self.number));
+            }
             Ended::Unexpected(what) => {
                 let operation = pending.id.map_or(String::new(), |id| history.operation(id).to_string());
                 return Err(format!("host {}: {what} for {operation}", self.number));

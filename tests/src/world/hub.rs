@@ -60,7 +60,63 @@ pub(super) enum Event {
     Writable(usize, u32),
     /// A host's connection was closed by its controller.
     Closed(usize, u32),
+    /// A host learns that its connection is gone.
+    HostLost(usize, u32),
 }
+
+impl Event {
+    /// The controller whose process it belongs to: it never happens when that process is gone.
+    fn process(&self) -> Option<Side> {
+        match self {
+            Self::Tick(side)
+            | Self::Wake(side)
+            | Self::LinkUp(_, side)
+            | Self::LinkDown(_, side)
+            | Self::Send(side, ..)
+            | Self::Close(side, _)
+            | Self::DiskPiece(side, ..)
+            | Self::DiskDone(side, _)
+            | Self::Persisted(side, ..)
+            | Self::VolumeMade(side, ..)
+            | Self::Answer(side, ..) => Some(*side),
+            _ => None,
+        }
+    }
+
+    /// Whether a crash of its controller leaves open whether it happens.
+    const fn touches_disk(&self) -> bool {
+        matches!(self, Self::DiskPiece(..) | Self::Persisted(..) | Self::VolumeMade(..))
+    }
+
+    /// Whether it waits while its controller's disk stalls.
+    const fn needs_disk(&self) -> bool {
+        matches!(self, Self::DiskPiece(..) | Self::DiskDone(..) | Self::Persisted(..))
+    }
+}
+
+/// One controller's process and machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Process {
+    /// Counts its runs.
+    pub(super) life: u32,
+    /// It is gone and has not been started again.
+    pub(super) down: bool,
+    /// It stands still until then.
+    pub(super) paused: Option<Time>,
+    /// Its disk stands still until then.
+    pub(super) stalled: Option<Time>,
+    /// Records on their way to its disk.
+    pub(super) writing: u32,
+    /// What its clock is ahead of the simulation's, in nanoseconds.
+    pub(super) clock: i64,
+}
+
+/// The second controller's machine started this much earlier, in nanoseconds: clocks of two machines have nothing
+/// in common.
+const CLOCKS: [i64; 2] = [1_000_000_000_000, 777_777_000_000_000];
+
+/// What the clock of a machine says when it has just booted, in nanoseconds.
+const BOOTED: i64 = 20_000_000_000;
 
 /// The shared state.
 pub(super) struct Hub {
@@ -75,6 +131,11 @@ pub(super) struct Hub {
     pub(super) records: [BTreeMap<&'static str, Vec<u8>>; 2],
     pub(super) interlink: Interlink,
     pub(super) wires: Vec<Wire>,
+    pub(super) processes: [Process; 2],
+    /// Faults that happened.
+    pub(super) faults: u64,
+    /// Frames from this controller do not arrive.
+    pub(super) cut: [bool; 2],
     /// When each record, by controller and key, will be durable: the next one of its key comes later.
     durable_at: BTreeMap<(Side, &'static str), Time>,
     performer: Performer,
@@ -82,6 +143,8 @@ pub(super) struct Hub {
 
 #[derive(Debug)]
 struct Queued {
+    /// The run of the process it belongs to.
+    life: Option<(Side, u32)>,
     /// For actions: the event they belong to.
     cause: Option<u64>,
     event: Event,
@@ -107,7 +170,10 @@ impl Hub {
             disks: [Disk::new(settings.luns.len()), Disk::new(settings.luns.len())],
             records: Default::default(),
             interlink: Interlink::new(settings.bridges),
-            wires: settings.hosts.iter().map(|_| Wire::default()).collect(),
+            wires: settings.hosts.iter().map(|host| Wire::new(0, host.side, false)).collect(),
+            processes: CLOCKS.map(|clock| Process { clock, ..Process::default() }),
+            cut: [false; 2],
+            faults: 0,
             durable_at: BTreeMap::new(),
             performer: Performer::default(),
             random: random.fork(),
@@ -150,26 +216,123 @@ impl Hub {
         let earliest = self.durable_at.get(&(side, key)).map_or(time, |last| *last + Duration::from_nanos(1));
         let time = time.max(earliest);
         self.durable_at.insert((side, key), time);
+        self.processes[side.index()].writing += 1;
         self.push(time, None, Event::Persisted(side, key, record, ticket));
     }
 
     fn push(&mut self, time: Time, cause: Option<u64>, event: Event) {
+        let process = match &event {
+            Event::Dial(slot) => Some(self.interlink.dialer(*slot)),
+            other => other.process(),
+        };
+        let life = process.map(|side| (side, self.processes[side.index()].life));
         self.next += 1;
-        self.queue.insert((time, self.next), Queued { cause, event });
+        self.queue.insert((time, self.next), Queued { life, cause, event });
     }
 
-    /// The next event; the time is then its time.
+    /// The next event; the time is then its time. What belongs to a process that is gone never happens; what
+    /// belongs to one that stands still happens later, in its order.
     pub(super) fn pop(&mut self) -> Option<Event> {
-        let ((time, number), queued) = self.queue.pop_first()?;
-        self.now = time;
-        self.performer.cause = number;
-        self.performer.cursor = time;
-        if let Some(cause) = queued.cause {
-            if cause < self.performer.last_performed {
-                self.report.actions_permuted += 1;
+        loop {
+            let ((time, number), queued) = self.queue.pop_first()?;
+            if queued.life.is_some_and(|(side, life)| self.processes[side.index()].life != life) {
+                continue;
             }
-            self.performer.last_performed = self.performer.last_performed.max(cause);
+            self.now = time;
+            if let Some(until) = self.stands_still(&queued.event) {
+                self.next += 1;
+                self.queue.insert((until, self.next), queued);
+                continue;
+            }
+            self.performer.cause = number;
+            self.performer.cursor = time;
+            if let Some(cause) = queued.cause {
+                if cause < self.performer.last_performed {
+                    self.report.actions_permuted += 1;
+                }
+                self.performer.last_performed = self.performer.last_performed.max(cause);
+            }
+            return Some(queued.event);
         }
-        Some(queued.event)
+    }
+
+    /// Until when an event has to wait for a process or a disk that stands still.
+    fn stands_still(&self, event: &Event) -> Option<Time> {
+        let side = match event {
+            Event::Arrive(_, side, _) => *side,
+            Event::ToTarget(host, ..) | Event::Writable(host, _) | Event::Closed(host, _) => {
+                self.wires[*host].side
+            }
+            Event::Dial(slot) => self.interlink.dialer(*slot),
+            other => other.process()?,
+        };
+        let process = &self.processes[side.index()];
+        let stalled = process.stalled.filter(|_| event.needs_disk());
+        // The disk goes on by itself while the process stands still.
+        let paused = process.paused.filter(|_| !matches!(event, Event::DiskPiece(..)));
+        stalled.max(paused).filter(|until| *until > self.now)
+    }
+
+    /// Whether a controller's disk stands still.
+    pub(super) fn stalled(&self, side: Side) -> bool {
+        self.processes[side.index()].stalled.is_some_and(|until| until > self.now)
+    }
+
+    /// What a controller's clock says.
+    pub(super) fn clock(&self, side: Side) -> Time {
+        Time((self.now.0 as i64 + self.processes[side.index()].clock) as u64)
+    }
+
+    /// The simulation's time at which a controller's clock says `time`.
+    pub(super) fn time_of(&self, side: Side, time: Time) -> Time {
+        Time((time.0 as i64 - self.processes[side.index()].clock).max(0) as u64)
+    }
+
+    /// A controller's process ends at once (`kill -9`), or its machine loses power. What its disk was doing is
+    /// done in part; what was not durable then survives as chance wants, if the power is lost.
+    pub(super) fn crash(&mut self, side: Side, power: bool) {
+        let keys: Vec<(Time, u64)> = self
+            .queue
+            .iter()
+            .filter(|(_, queued)| queued.event.process() == Some(side) && queued.event.touches_disk())
+            .filter(|(_, queued)| queued.life == Some((side, self.processes[side.index()].life)))
+            .map(|(key, _)| *key)
+            .collect();
+        let mut unwritten = Vec::new();
+        for key in keys {
+            let Some(queued) = self.queue.remove(&key) else { continue };
+            let happens = self.random.percent(50);
+            match queued.event {
+                Event::DiskPiece(_, number, piece) if happens => self.disk_piece(side, number, piece),
+                Event::Persisted(_, key, record, _) => {
+                    self.report.record_crashes += 1;
+                    if happens && !unwritten.contains(&key) {
+                        self.records[side.index()].insert(key, record);
+                    } else {
+                        unwritten.push(key);
+                    }
+                }
+                Event::VolumeMade(_, volume, superblock, _) => {
+                    let at = usize::from(volume.0);
+                    if happens {
+                        self.volume_made(side, volume, superblock);
+                    } else if self.random.percent(50) {
+                        self.disks[side.index()].volumes[at].blank = true;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.durable_at.retain(|(of, _), _| *of != side);
+        let disk = &mut self.disks[side.index()];
+        disk.forget();
+        if power {
+            disk.volumes.iter_mut().for_each(|volume| volume.lose_power(&mut self.random));
+        }
+        let now = self.now.0 as i64;
+        let process = &mut self.processes[side.index()];
+        let clock = if power { BOOTED - now } else { process.clock };
+        *process = Process { life: process.life + 1, down: true, clock, ..Process::default() };
+        self.process_gone(side, power);
     }
 }

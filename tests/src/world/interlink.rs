@@ -46,6 +46,8 @@ struct Connection {
 #[derive(Debug)]
 struct End {
     link: LinkId,
+    /// The run of the controller that has this end.
+    life: u32,
     up: bool,
     closing: bool,
     unsent: BytesMut,
@@ -74,13 +76,42 @@ impl Interlink {
         Self { slots, connections: Vec::new(), links: [0; 2], travelling: Default::default(), sent: 0 }
     }
 
+    /// Connections there ever were.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether an end is open.
+    pub(super) fn is_up(&self, connection: usize, side: Side) -> bool {
+        self.connections[connection].ends[side.index()].up
+    }
+
+    /// The process that has an end is gone: the end closes after what was sent, or vanishes. True if it was open.
+    pub(super) fn abandon(&mut self, connection: usize, side: Side, vanishes: bool) -> bool {
+        let end = &mut self.connections[connection].ends[side.index()];
+        let up = end.up;
+        if vanishes {
+            end.up = false;
+            end.unsent.clear();
+        } else {
+            end.closing = true;
+        }
+        up
+    }
+
+    /// Who dials a connection.
+    pub(super) fn dialer(&self, slot: usize) -> Side {
+        self.slots[slot].dialer
+    }
+
     /// How many connections are to be dialed at the start.
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
     }
 
     fn find(&self, side: Side, link: LinkId) -> Option<usize> {
-        self.connections.iter().position(|connection| {
+        // The newest are the most likely.
+        self.connections.iter().rposition(|connection| {
             let end = &connection.ends[side.index()];
             end.link == link && end.up
         })
@@ -99,11 +130,21 @@ impl Interlink {
 impl Hub {
     /// A connection is dialed: both ends learn of it, each in its time.
     pub(super) fn dial(&mut self, slot: usize) {
+        let [first, second] = self.processes;
+        let dialer = self.interlink.slots[slot].dialer;
+        if first.down || second.down || self.cut != [false; 2] {
+            let delay = REDIAL.draw(&mut self.random);
+            if !self.processes[dialer.index()].down {
+                self.after(delay, Event::Dial(slot));
+            }
+            return;
+        }
         let mut end = |side: Side| {
             let links = &mut self.interlink.links[side.index()];
             *links += 1;
             End {
                 link: LinkId(*links),
+                life: self.processes[side.index()].life,
                 up: false,
                 closing: false,
                 unsent: BytesMut::new(),
@@ -141,16 +182,18 @@ impl Hub {
             return None;
         }
         end.up = false;
+        end.closing = false;
         let link = end.link;
+        let of_now = end.life == self.processes[side.index()].life && !self.processes[side.index()].down;
         let lost: Vec<u64> = end.frames.drain(..).map(|(number, _)| number).collect();
         lost.iter().for_each(|number| {
             self.interlink.travelling[side.index()].remove(number);
         });
-        if self.interlink.slots[slot].dialer == side {
+        if of_now && self.interlink.slots[slot].dialer == side {
             let delay = REDIAL.draw(&mut self.random);
             self.after(delay, Event::Dial(slot));
         }
-        Some(link)
+        of_now.then_some(link)
     }
 
     /// A frame enters its pipe.
@@ -177,7 +220,7 @@ impl Hub {
         self.keep_transmitting(connection, side);
     }
 
-    fn keep_transmitting(&mut self, connection: usize, side: Side) {
+    pub(super) fn keep_transmitting(&mut self, connection: usize, side: Side) {
         let end = &mut self.interlink.connections[connection].ends[side.index()];
         if !end.transmitting && (!end.unsent.is_empty() || end.closing) {
             end.transmitting = true;
@@ -195,9 +238,18 @@ impl Hub {
         };
         let latency = self.settings.latency.draw(&mut self.random);
         let whole = self.random.percent(60);
+        let life = self.processes[side.index()].life;
         let end = &mut self.interlink.connections[connection].ends[side.index()];
+        let end_is_dead = end.life != life;
         end.transmitting = false;
         if !end.up {
+            return;
+        }
+        if self.cut[side.index()] {
+            // What was sent waits to be sent again; who closes here is not heard there.
+            if end.closing {
+                self.at(now, Event::LinkDown(connection, side));
+            }
             return;
         }
         let waiting = end.unsent.len() as u64;
@@ -205,7 +257,11 @@ impl Hub {
             if end.closing {
                 let arrival = end.last_arrival.max(now + latency);
                 self.at(arrival, Event::LinkDown(connection, side.peer()));
-                self.at(now, Event::LinkDown(connection, side));
+                if end_is_dead {
+                    self.interlink.connections[connection].ends[side.index()].up = false;
+                } else {
+                    self.at(now, Event::LinkDown(connection, side));
+                }
             }
             return;
         }
@@ -234,7 +290,7 @@ impl Hub {
         let control = self.interlink.slots[slot].kind == LinkKind::Control;
         let [first, second] = &mut self.interlink.connections[connection].ends;
         let (end, sender) = if side == Side::First { (first, second) } else { (second, first) };
-        if !end.up {
+        if !end.up || end.life != self.processes[side.index()].life {
             return Vec::new();
         }
         end.received.extend_from_slice(bytes);

@@ -6,7 +6,10 @@
 //! by chance: actions of different events, frames on different connections, pieces of disk I/O, pieces of TCP
 //! streams. All chance comes from the seed, so the same seed gives the same trace.
 
+mod breaks;
+mod director;
 mod disk;
+pub mod faults;
 mod host;
 mod hub;
 mod interlink;
@@ -16,6 +19,7 @@ pub mod scenario;
 pub mod settings;
 mod side;
 mod trace;
+mod volume;
 
 use core::time::Duration;
 use std::fmt;
@@ -32,6 +36,7 @@ use protocol::block::BlockRange;
 use target::frontend::{Frontend, FrontendConfig, PortalGroup};
 use target::sessions::Sessions;
 
+use self::director::Director;
 use self::host::{Host, Phase};
 use self::hub::{Event, Hub};
 use self::portal::Socket;
@@ -107,10 +112,13 @@ struct Simulation {
     hosts: Vec<Host>,
     history: History,
     settings: Settings,
-    ticks: u64,
+    ticks: [u64; 2],
     /// When the hosts began to work.
     began: Option<Time>,
     round: u64,
+    director: Director,
+    /// Every pair was DUPLEX again after the last fault was mended.
+    settled_once: bool,
 }
 
 impl Simulation {
@@ -124,7 +132,10 @@ impl Simulation {
         }
         let host =
             |(number, host): (usize, &settings::HostSettings)| Host::new(number, host.clone(), random.fork());
-        let hosts: Vec<Host> = settings.hosts.iter().enumerate().map(host).collect();
+        let mut hosts: Vec<Host> = settings.hosts.iter().enumerate().map(host).collect();
+        if !settings.faults.is_empty() {
+            hosts.iter_mut().for_each(Host::use_both_paths);
+        }
         {
             let hub = &mut *hub.lock();
             SIDES.iter().for_each(|side| hub.after(TICK, Event::Tick(*side)));
@@ -137,7 +148,18 @@ impl Simulation {
                 hub.after(delay, Event::Host(host));
             }
         }
-        Self { hub, units, hosts, history: History::new(), settings, ticks: 0, began: None, round: 0 }
+        Self {
+            hub,
+            units,
+            hosts,
+            history: History::new(),
+            director: Director::new(settings.luns.len()),
+            settled_once: settings.faults.is_empty(),
+            settings,
+            ticks: [0; 2],
+            began: None,
+            round: 0,
+        }
     }
 
     fn now(&self) -> Time {
@@ -147,6 +169,10 @@ impl Simulation {
     fn run(mut self) -> Result<Run, String> {
         while self.hosts.iter().any(|host| host.phase != Phase::Done) {
             self.step()?;
+            let now = self.now();
+            if !self.settings.faults.is_empty() {
+                self.conduct(now)?;
+            }
             self.direct();
         }
         self.units.iter().for_each(|unit| unit.controller.stop());
@@ -174,22 +200,32 @@ impl Simulation {
 
     /// Begins rounds and ends the work.
     fn direct(&mut self) {
-        if self.hosts.iter().any(|host| matches!(host.phase, Phase::Away | Phase::Asking)) {
+        let busy = |host: &Host| matches!(host.phase, Phase::Away | Phase::Asking);
+        let faulty = !self.settings.faults.is_empty();
+        let all_work = !self.hosts.iter().any(busy);
+        let goes_on = all_work || (faulty && self.began.is_some());
+        if !goes_on {
             return;
         }
         let now = self.now();
         let began = *self.began.get_or_insert(now);
         let worked = now.since(began);
         let commands = self.hub.lock().report.commands;
-        let idle = self.hosts.iter().all(|host| host.outstanding() == 0);
-        let enough = worked >= self.settings.at_least && commands >= self.settings.commands_min;
-        if self.hosts.iter().any(|host| host.phase == Phase::Working) && enough && idle {
-            let hub = &mut *self.hub.lock();
-            for host in &mut self.hosts {
-                host.begin_look_back();
-                host.proceed(hub, &mut self.history);
+        let enough = worked >= self.settings.at_least
+            && commands >= self.settings.commands_min
+            && self.is_calm()
+            && (self.settled_once || self.is_settled());
+        if enough {
+            self.settled_once = true;
+            let idle = self.hosts.iter().all(|host| host.outstanding() == 0);
+            if all_work && idle && self.hosts.iter().any(|host| host.phase == Phase::Working) {
+                let hub = &mut *self.hub.lock();
+                for host in &mut self.hosts {
+                    host.begin_look_back();
+                    host.proceed(hub, &mut self.history);
+                }
             }
-        } else if !enough {
+        } else {
             let round = 1 + (worked.as_nanos() / self.settings.round.as_nanos().max(1)) as u64;
             if round > self.round {
                 self.round = round;
@@ -209,7 +245,9 @@ impl Simulation {
             let event = hub.pop().ok_or("nothing is left to happen")?;
             (hub.now(), event)
         };
-        let stuck = |host: &Host| host.oldest().is_some_and(|oldest| now.since(oldest) > COMMAND_MAX);
+        let patience =
+            if self.settings.faults.is_empty() { COMMAND_MAX } else { COMMAND_MAX + faults::LASTS_MAX * 2 };
+        let stuck = |host: &Host| host.oldest().is_some_and(|oldest| now.since(oldest) > patience);
         if now.0 > SIMULATED_MAX.as_nanos() as u64 || self.hosts.iter().any(stuck) {
             return Err(self.stuck());
         }
@@ -233,7 +271,7 @@ impl Simulation {
     fn happen(&mut self, now: Time, event: Event) -> Result<(), String> {
         self.note(now, &event);
         match event {
-            Event::Tick(side) => self.tick(side),
+            Event::Tick(side) => self.tick(side)?,
             Event::Wake(side) => self.units[side.index()].controller.on_tick(),
             Event::Dial(slot) => self.hub.lock().dial(slot),
             Event::LinkUp(connection, side) => {
@@ -261,7 +299,11 @@ impl Simulation {
                 self.units[side.index()].controller.on_disk(ticket, result);
             }
             Event::Persisted(side, key, record, ticket) => {
-                self.hub.lock().records[side.index()].insert(key, record);
+                {
+                    let hub = &mut *self.hub.lock();
+                    hub.records[side.index()].insert(key, record);
+                    hub.processes[side.index()].writing -= 1;
+                }
                 self.units[side.index()].controller.on_persisted(ticket);
             }
             Event::VolumeMade(side, volume, superblock, ticket) => {
@@ -276,6 +318,12 @@ impl Simulation {
             Event::ToTarget(host, epoch, bytes) => self.arrives_at_target(host, epoch, &bytes),
             Event::Writable(host, epoch) => self.writable(host, epoch),
             Event::Closed(host, epoch) => self.closed(host, epoch),
+            Event::HostLost(host, epoch) => {
+                let hub = &mut *self.hub.lock();
+                if hub.wires[host].epoch == epoch {
+                    self.hosts[host].disconnected(hub);
+                }
+            }
         }
         Ok(())
     }
@@ -295,33 +343,51 @@ impl Simulation {
         }
     }
 
-    fn tick(&mut self, side: Side) {
+    fn tick(&mut self, side: Side) -> Result<(), String> {
         self.units[side.index()].controller.on_tick();
-        self.ticks += 1;
-        self.hub.lock().after(TICK, Event::Tick(side));
-        if !self.ticks.is_multiple_of(20) {
-            return;
+        if !self.settings.faults.is_empty() {
+            self.watch_pairs()?;
         }
+        self.ticks[side.index()] += 1;
+        self.hub.lock().after(TICK, Event::Tick(side));
+        if !self.ticks[side.index()].is_multiple_of(10) {
+            return Ok(());
+        }
+        let now = controller::world::World::now(self.units[side.index()].controller.world());
         for at in 0..self.hosts.len() {
             let host = &mut self.hosts[at];
-            let now =
-                controller::world::World::now(self.units[host.settings.side.index()].controller.world());
-            if host.connection.as_mut().is_some_and(|connection| connection.on_tick(now).is_err()) {
+            if host.settings.side == side
+                && host.connection.as_mut().is_some_and(|connection| connection.on_tick(now).is_err())
+            {
                 let epoch = self.hub.lock().wires[at].epoch;
                 self.closed(at, epoch);
             }
         }
+        Ok(())
     }
 
     fn host_proceeds(&mut self, at: usize) {
         let host = &mut self.hosts[at];
-        if host.connection.is_none() && host.phase != Phase::Done {
-            let epoch = self.hub.lock().connect(at);
+        let side = host.settings.side;
+        let unnoticed = !matches!(host.phase, Phase::Away | Phase::Done);
+        if host.connection.is_none() && unnoticed {
+            host.disconnected(&mut self.hub.lock());
+        } else if host.connection.is_none() && host.phase != Phase::Done {
+            let down = self.hub.lock().processes[side.index()].down;
+            if down {
+                host.disconnected(&mut self.hub.lock());
+                return;
+            }
+            let epoch = self.hub.lock().connect(at, side);
             let socket = Socket { hub: self.hub.clone(), host: at, epoch };
-            let frontend = &self.units[host.settings.side.index()].frontend;
+            let frontend = &self.units[side.index()].frontend;
             host.connection = Some(frontend.connect(Arc::new(socket)));
             host.connected(&mut self.hub.lock());
+        } else if host.takes_other_path {
+            let epoch = self.hub.lock().wires[at].epoch;
+            self.closed(at, epoch);
         } else {
+            host.waits = false;
             host.proceed(&mut self.hub.lock(), &mut self.history);
         }
     }
@@ -333,6 +399,9 @@ impl Simulation {
         }
         self.hosts[at].receive(hub, &mut self.history, bytes)?;
         hub.delivered_to_host(at);
+        if self.hosts[at].takes_other_path && self.hosts[at].phase == Phase::Working {
+            hub.after(Duration::ZERO, Event::Host(at));
+        }
         Ok(())
     }
 
@@ -414,9 +483,21 @@ impl Simulation {
 }
 
 fn unit(settings: &Settings, hub: &Arc<Mutex<Hub>>, side: Side) -> Unit {
-    let world = SimWorld { hub: hub.clone(), side };
-    let restored =
-        Restored { volumes: vec![VolumeFound::Missing; settings.luns.len()], ..Restored::default() };
+    let (life, restored) = {
+        let hub = hub.lock();
+        let found = |volume: &volume::Volume| match volume.superblock {
+            Some(superblock) => VolumeFound::Open(superblock),
+            None if volume.blank => VolumeFound::Blank,
+            None => VolumeFound::Missing,
+        };
+        let records = &hub.records[side.index()];
+        let restored = Restored {
+            records: records.iter().map(|(key, record)| ((*key).to_owned(), record.clone())).collect(),
+            volumes: hub.disks[side.index()].volumes.iter().map(found).collect(),
+        };
+        (hub.processes[side.index()].life, restored)
+    };
+    let world = SimWorld { hub: hub.clone(), side, life };
     let controller = Arc::new(Controller::new(world, settings.plan(side), restored));
     let sessions = Arc::new(Sessions::default());
     let group = |tag: u16| PortalGroup { tag, addresses: vec![format!("192.0.2.{tag}:3260")] };

@@ -4,6 +4,7 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
+use controller::plan::Side;
 use parking_lot::Mutex;
 use target::connection::Transport;
 
@@ -13,10 +14,12 @@ use super::hub::{Event, Hub};
 const SOCKET_BYTES_MAX: usize = 256 * 1024;
 
 /// Both directions of a host's connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Wire {
     /// Counts connections, so that what belongs to an old one is told apart.
     pub(super) epoch: u32,
+    /// The controller at its other end.
+    pub(super) side: Side,
     open: bool,
     to_host: Vec<u8>,
     to_target: Vec<u8>,
@@ -27,11 +30,27 @@ pub(super) struct Wire {
     wants_room: bool,
 }
 
+impl Wire {
+    pub(super) fn new(epoch: u32, side: Side, open: bool) -> Self {
+        Self {
+            epoch,
+            side,
+            open,
+            to_host: Vec::new(),
+            to_target: Vec::new(),
+            delivering_to_host: false,
+            delivering_to_target: false,
+            untaken: false,
+            wants_room: false,
+        }
+    }
+}
+
 impl Hub {
     /// A host connects: the number of the new connection.
-    pub(super) fn connect(&mut self, host: usize) -> u32 {
+    pub(super) fn connect(&mut self, host: usize, side: Side) -> u32 {
         let epoch = self.wires[host].epoch + 1;
-        self.wires[host] = Wire { epoch, open: true, ..Wire::default() };
+        self.wires[host] = Wire::new(epoch, side, true);
         epoch
     }
 

@@ -3,6 +3,8 @@
 use core::fmt;
 use core::ops::AddAssign;
 
+use super::faults::{KINDS, MET};
+
 /// What one run, or several together, met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Report {
@@ -46,6 +48,14 @@ pub struct Report {
     pub control_gap_ms: u64,
     /// Longest way of a frame over a bridge, in simulated milliseconds.
     pub bridge_delay_ms: u64,
+    /// Faults by kind and by how the pairs stood when they happened.
+    pub met: [[u64; MET.len()]; KINDS.len()],
+    /// Records that a crash caught between their write and their flush.
+    pub record_crashes: u64,
+    /// Times both copies lost what was not durable.
+    pub losses: u64,
+    /// Disk I/O that failed.
+    pub disk_errors: u64,
     /// Events.
     pub events: u64,
     /// Simulated time, in milliseconds.
@@ -74,6 +84,12 @@ impl AddAssign for Report {
         self.longest_ms = self.longest_ms.max(other.longest_ms);
         self.control_gap_ms = self.control_gap_ms.max(other.control_gap_ms);
         self.bridge_delay_ms = self.bridge_delay_ms.max(other.bridge_delay_ms);
+        for (row, other) in self.met.iter_mut().zip(other.met) {
+            row.iter_mut().zip(other).for_each(|(count, other)| *count += other);
+        }
+        self.record_crashes += other.record_crashes;
+        self.losses += other.losses;
+        self.disk_errors += other.disk_errors;
         self.events += other.events;
         self.simulated_ms += other.simulated_ms;
     }
@@ -107,11 +123,38 @@ impl fmt::Display for Report {
             f,
             "control silent for {} ms at most, bridges {} ms late at most; {} events in {} simulated ms",
             self.control_gap_ms, self.bridge_delay_ms, self.events, self.simulated_ms
-        )
+        )?;
+        if self.met == [[0; MET.len()]; KINDS.len()] {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "\n{} records caught by a crash, {} times both copies lost their memory, {} disk errors",
+            self.record_crashes, self.losses, self.disk_errors
+        )?;
+        write!(f, "{:>12}", "")?;
+        MET.iter().try_for_each(|met| write!(f, "{:>8}", format!("{met:?}")))?;
+        for (kind, row) in KINDS.iter().zip(self.met) {
+            write!(f, "\n{:>12}", format!("{kind:?}"))?;
+            row.iter().try_for_each(|count| write!(f, "{count:>8}"))?;
+        }
+        Ok(())
     }
 }
 
 impl Report {
+    /// Faults that never met a pair in a certain status.
+    #[must_use]
+    pub fn never_met(&self) -> Vec<String> {
+        let cells = KINDS.iter().zip(self.met).flat_map(|(kind, row)| {
+            MET.iter()
+                .zip(row)
+                .filter(|(_, count)| *count == 0)
+                .map(move |(met, _)| format!("{kind:?} in {met:?}"))
+        });
+        cells.collect()
+    }
+
     /// Counts that must not be zero, or the run has tested nothing.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {

@@ -19,7 +19,8 @@ const READS_AND_WRITES: Mix = Mix { read: 50, write: 50, ..Mix::NONE };
 pub type Scenario = fn(u64) -> Settings;
 
 /// All of them by name.
-pub const ALL: [(&str, Scenario); 4] = [
+pub const ALL: [(&str, Scenario); 5] = [
+    ("faults", Settings::with_faults),
     ("torn-read", reads_beside_writes_of_one_range),
     ("compare-and-write", writes_across_compare_and_writes),
     ("credit", large_writes_forwarded_both_ways_with_tiny_credit),

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use controller::plan::{LunPlan, Plan, Side};
 
+use super::faults::{self, Fault};
 use crate::random::Random;
 use crate::workload::{Mix, Shape};
 
@@ -86,6 +87,8 @@ pub struct Settings {
     pub at_least: Duration,
     /// And at least so many together.
     pub commands_min: u64,
+    /// What goes wrong, one after another.
+    pub faults: Vec<Fault>,
     /// Print every event.
     pub print: bool,
 }
@@ -138,8 +141,20 @@ impl Settings {
             credit_bytes: if random.percent(20) { Some(65_536) } else { None },
             at_least: Duration::from_secs(5),
             commands_min: 200,
+            faults: Vec::new(),
             print: false,
         }
+    }
+
+    /// The run of a seed with the faults of that seed.
+    #[must_use]
+    pub fn with_faults(seed: u64) -> Self {
+        let mut settings = Self::of_seed(seed);
+        settings.scenario = Some("faults");
+        settings.faults = faults::of_seed(seed);
+        settings.at_least = Duration::from_secs(2);
+        settings.commands_min = 60;
+        settings
     }
 
     /// The run of a seed on mirrored LUN 0 (main is the first controller) and LUN 1 (main is the second) with

@@ -1,6 +1,5 @@
 //! One controller's view of the simulated world.
 
-use core::time::Duration;
 use std::sync::Arc;
 
 use controller::command::{NexusId, Outcome, TaskTag};
@@ -13,18 +12,30 @@ use parking_lot::Mutex;
 
 use super::hub::{Event, Hub};
 
-/// The second controller's machine started this much earlier: clocks of two machines have nothing in common.
-const BOOTED_EARLIER: [Duration; 2] = [Duration::from_secs(1_000), Duration::from_secs(777_777)];
-
 /// What the one loop of a simulated controller runs in.
 pub(super) struct SimWorld {
     pub(super) hub: Arc<Mutex<Hub>>,
     pub(super) side: Side,
+    /// The run of the controller it belongs to: what an earlier one asks for never happens.
+    pub(super) life: u32,
+}
+
+impl SimWorld {
+    fn is_gone(&self, hub: &Hub) -> bool {
+        hub.processes[self.side.index()].life != self.life
+    }
+
+    fn perform(&self, event: Event) {
+        let hub = &mut *self.hub.lock();
+        if !self.is_gone(hub) {
+            hub.perform(event);
+        }
+    }
 }
 
 impl World for SimWorld {
     fn now(&self) -> Time {
-        self.hub.lock().now() + BOOTED_EARLIER[self.side.index()]
+        self.hub.lock().clock(self.side)
     }
 
     fn random(&self) -> u128 {
@@ -34,32 +45,42 @@ impl World for SimWorld {
 
     fn wake_at(&self, at: Time) {
         let hub = &mut *self.hub.lock();
-        let time = (at - BOOTED_EARLIER[self.side.index()]).max(hub.now());
+        if self.is_gone(hub) {
+            return;
+        }
+        let time = hub.time_of(self.side, at).max(hub.now());
         let late = hub.settings.action.draw(&mut hub.random);
         hub.at(time + late, Event::Wake(self.side));
     }
 
     fn send(&self, via: Via, frame: Frame) {
-        self.hub.lock().perform(Event::Send(self.side, via, frame));
+        self.perform(Event::Send(self.side, via, frame));
     }
 
     fn close(&self, link: LinkId) {
-        self.hub.lock().perform(Event::Close(self.side, link));
+        self.perform(Event::Close(self.side, link));
     }
 
     fn submit(&self, volume: VolumeIndex, io: DiskIo, ticket: Ticket) -> Option<DiskResult> {
-        self.hub.lock().submit(self.side, volume, io, ticket)
+        let hub = &mut *self.hub.lock();
+        if self.is_gone(hub) {
+            return None;
+        }
+        hub.submit(self.side, volume, io, ticket)
     }
 
     fn persist(&self, key: &'static str, record: Vec<u8>, ticket: Ticket) {
-        self.hub.lock().persist(self.side, key, record, ticket);
+        let hub = &mut *self.hub.lock();
+        if !self.is_gone(hub) {
+            hub.persist(self.side, key, record, ticket);
+        }
     }
 
     fn create_volume(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
-        self.hub.lock().perform(Event::VolumeMade(self.side, volume, superblock, ticket));
+        self.perform(Event::VolumeMade(self.side, volume, superblock, ticket));
     }
 
     fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome) {
-        self.hub.lock().perform(Event::Answer(self.side, nexus, tag, outcome));
+        self.perform(Event::Answer(self.side, nexus, tag, outcome));
     }
 }

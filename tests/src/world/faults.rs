@@ -1,0 +1,171 @@
+//! The faults of a run, drawn from its seed: what happens, to whom, when, and for how long.
+
+use core::time::Duration;
+
+use controller::plan::Side;
+
+use crate::random::Random;
+
+/// What can happen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A controller's process is killed; what it wrote stays in the page cache.
+    Kill,
+    /// A controller's machine loses power.
+    PowerLoss,
+    /// Both end at once, each by a kill or a power loss.
+    Both,
+    /// A controller stands still.
+    Pause,
+    /// Nothing from one controller reaches the other.
+    CutOneWay,
+    /// The interlink carries nothing.
+    CutBothWays,
+    /// One end of one connection is reset and the other does not know.
+    HalfOpen,
+    /// A disk reads and writes no more.
+    DiskError,
+    /// A disk is full.
+    DiskFull,
+    /// A disk's flushes fail.
+    FlushFails,
+    /// A disk stands still.
+    Stall,
+}
+
+/// All kinds, in the order of the table.
+pub const KINDS: [Kind; 11] = [
+    Kind::Kill,
+    Kind::PowerLoss,
+    Kind::Both,
+    Kind::Pause,
+    Kind::CutOneWay,
+    Kind::CutBothWays,
+    Kind::HalfOpen,
+    Kind::DiskError,
+    Kind::DiskFull,
+    Kind::FlushFails,
+    Kind::Stall,
+];
+
+/// How the pair stood.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Met {
+    /// DUPLEX.
+    Duplex,
+    /// COPY.
+    Copy,
+    /// SUSPENDED: one alone, or apart.
+    Alone,
+    /// About to go on under another generation.
+    Turn,
+}
+
+/// All of them, in the order of the table.
+pub const MET: [Met; 4] = [Met::Duplex, Met::Copy, Met::Alone, Met::Turn];
+
+/// When a fault happens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum When {
+    /// When some LUN's pair stands like this.
+    Is(Met),
+    /// While a record is on its way to a controller's disk, after so many others.
+    Record(u64),
+    /// When every LUN is DUPLEX.
+    Settled,
+}
+
+/// One fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// What.
+    pub kind: Kind,
+    /// Whom it concerns; for a cut whose frames are lost, for both whose record is met.
+    pub side: Side,
+    /// When.
+    pub when: When,
+    /// After that, how long it takes to happen.
+    pub after: Duration,
+    /// How long it lasts.
+    pub lasts: Duration,
+    /// While the controller is down its mirrored volumes are removed.
+    pub removes_volumes: bool,
+}
+
+/// The longest any fault lasts.
+pub const LASTS_MAX: Duration = Duration::from_secs(5);
+
+/// The longest a disk stands still.
+const STALL_MAX: Duration = Duration::from_millis(2_000);
+
+/// The faults of a seed: one while all is well; in most seeds one more while the pair mends, half of the seeds a
+/// crash between a record's write and its flush.
+#[must_use]
+pub fn of_seed(seed: u64) -> Vec<Fault> {
+    let mut random = Random::new(seed ^ 0x6661_756c_7473);
+    let side = |random: &mut Random| *random.pick(&[Side::First, Side::Second]);
+    let first_side = side(&mut random);
+    let mut faults = Vec::new();
+    // Every kind meets every status: the kind of the fault under test and the status go through all pairs.
+    let kind = KINDS[(seed / 2 % KINDS.len() as u64) as usize];
+    let met = MET[(seed / 2 / KINDS.len() as u64 % MET.len() as u64) as usize];
+    if seed.is_multiple_of(2) {
+        // A crash while a record is written: at the first meeting, or after something that makes records.
+        let at = When::Record(random.below(6));
+        if random.percent(80) {
+            let kind =
+                *random.pick(&[Kind::Kill, Kind::PowerLoss, Kind::CutBothWays, Kind::DiskError, Kind::Pause]);
+            faults.push(fault(&mut random, kind, first_side, When::Settled));
+        }
+        let kind = *random.pick(&[Kind::Kill, Kind::Kill, Kind::PowerLoss, Kind::PowerLoss, Kind::Both]);
+        let side = side(&mut random);
+        let crash = fault(&mut random, kind, side, at);
+        faults.push(Fault { after: Duration::ZERO, removes_volumes: false, ..crash });
+        faults[0].removes_volumes = false;
+        return faults;
+    }
+    if met == Met::Duplex {
+        let mut only = fault(&mut random, kind, first_side, When::Settled);
+        only.removes_volumes = matches!(kind, Kind::Kill | Kind::PowerLoss) && random.percent(40);
+        faults.push(only);
+    } else {
+        // Something that brings the pair into the status, then the fault.
+        let opening = match met {
+            Met::Turn => *random.pick(&[Kind::Kill, Kind::PowerLoss, Kind::DiskError, Kind::DiskFull]),
+            _ => {
+                *random.pick(&[Kind::Kill, Kind::PowerLoss, Kind::CutBothWays, Kind::Pause, Kind::CutOneWay])
+            }
+        };
+        faults.push(fault(&mut random, opening, first_side, When::Settled));
+        let side = side(&mut random);
+        faults.push(fault(&mut random, kind, side, When::Is(met)));
+    }
+    faults
+}
+
+fn fault(random: &mut Random, kind: Kind, side: Side, when: When) -> Fault {
+    let longest = match kind {
+        Kind::Stall => STALL_MAX,
+        _ => LASTS_MAX,
+    };
+    let after = match when {
+        When::Settled => Duration::from_micros(random.between(10_000, 1_200_000)),
+        When::Is(Met::Turn) => Duration::from_micros(random.skewed(0, 5_000)),
+        When::Is(Met::Copy) => Duration::from_micros(random.skewed(0, 40_000)),
+        When::Is(_) => Duration::from_micros(random.skewed(0, 1_500_000)),
+        When::Record(_) => Duration::ZERO,
+    };
+    let lasts = Duration::from_micros(random.between(20_000, longest.as_micros() as u64));
+    Fault { kind, side, when, after, lasts, removes_volumes: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_seeds_crash_while_a_record_is_written() {
+        let crashes = |seed| of_seed(seed).iter().any(|fault| matches!(fault.when, When::Record(_)));
+        assert_eq!((0..1000).filter(|seed| crashes(*seed)).count(), 500);
+    }
+}
