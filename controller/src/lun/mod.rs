@@ -143,8 +143,6 @@ pub struct Lun {
     outstanding: Outstanding,
     /// The disk was given up: what it is asked until its copy has left the pair is too.
     disk_silent: bool,
-    /// The time of the last event.
-    clock: Time,
     // At main.
     next_sequence: u64,
     /// Changes that are not on both copies yet, by sequence.
@@ -183,7 +181,6 @@ impl Lun {
             tasks: Slab::new(),
             outstanding: Outstanding::default(),
             disk_silent: false,
-            clock: Time(0),
             next_sequence: 1,
             in_flight: BTreeMap::new(),
             released_told: 1,
@@ -360,7 +357,6 @@ impl Lun {
 
     /// A command at the door, from a host of this controller.
     pub fn command(&mut self, command: Command, now: Time, actions: &mut Vec<Action>) {
-        self.clock = now;
         let (nexus, tag) = (command.nexus, command.tag);
         if let Err(outcome) = self.may_enter(nexus) {
             return actions.push(Action::Answer { nexus, tag, outcome });
@@ -406,7 +402,6 @@ impl Lun {
 
     /// Disk I/O is complete.
     pub fn on_disk(&mut self, ticket: Ticket, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
-        self.clock = now;
         if let Some(slot) = self.outstanding.end(ticket) {
             self.on_disk_of(slot, result, now, actions);
         }
@@ -421,7 +416,7 @@ impl Lun {
 
     /// Hands disk I/O out.
     fn disk(&mut self, slot: Slot, io: DiskIo, actions: &mut Vec<Action>) {
-        let ticket = self.outstanding.begin(self.setup.index, slot, self.clock);
+        let ticket = self.outstanding.begin(self.setup.index, slot);
         actions.push(Action::Disk { io, ticket });
     }
 
@@ -433,7 +428,7 @@ impl Lun {
             (Role::Sub, Service::Mirrored | Service::Forwarded, status) => status != PairStatus::Simplex,
             _ => false,
         };
-        self.disk_silent |= other_copy && self.outstanding.is_silent(now);
+        self.disk_silent |= other_copy && self.outstanding.is_silent();
         if other_copy && self.disk_silent {
             for slot in self.outstanding.give_up() {
                 self.on_disk_of(slot, Err(DiskError::Silent), now, actions);
@@ -443,7 +438,7 @@ impl Lun {
 
     /// Time has passed.
     pub fn on_tick(&mut self, now: Time, actions: &mut Vec<Action>) {
-        self.clock = now;
+        self.outstanding.on_tick(now);
         let busy = Outcome::Status(Status::Busy);
         self.end_held(&busy, actions, |command| now.since(command.received) >= COMMAND_AGE_MAX);
         self.give_up_silent_disk(now, actions);

@@ -31,7 +31,6 @@ impl Lun {
         now: Time,
         actions: &mut Vec<Action>,
     ) {
-        self.clock = now;
         if prefix.generation != self.standing.generation || !self.standing.links.contains(&link) {
             return;
         }
