@@ -147,6 +147,14 @@ fn plan_with(side: Side, mirror: bool, shared: &[(&str, &str)]) -> Plan {
     }
 }
 
+/// Seeds that differ in few bits would make choices that hang together: xorshift is linear (SplitMix64's finish).
+fn stirred(seed: u64) -> u64 {
+    let mut word = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (word ^ (word >> 31)) | 1
+}
+
 impl Duo {
     pub(crate) fn new(seed: u64, mirror: bool) -> Self {
         Self::restored(seed, mirror, [Restored::default(), Restored::default()])
@@ -179,7 +187,8 @@ impl Duo {
         };
         let [first_plan, second_plan] = plans;
         let controllers = [make(first_plan, first), make(second_plan, second)];
-        let duo = Self { controllers, now: Arc::clone(&now), pick: seed | 1, cut: true, stalled: [false; 2] };
+        let duo =
+            Self { controllers, now: Arc::clone(&now), pick: stirred(seed), cut: true, stalled: [false; 2] };
         duo.controllers.iter().for_each(Controller::start);
         duo
     }
