@@ -317,6 +317,7 @@ impl Appliance {
             }
             Message::TurnDurable(number) => self.on_turn_durable(lun, number),
             Message::TurnBegin(number) => self.on_turn_begin(lun, number, effects),
+            Message::TurnBegun(number) => self.on_turn_begun(lun, number, effects),
             Message::Copied if current => self.on_copied(lun, effects),
             Message::CopiedDurable if current => self.on_copied_durable(lun, effects),
             _ => {}

@@ -37,7 +37,12 @@ fn step(duo: &mut Duo) -> bool {
             let own = own.as_ref().expect("a change without a generation");
             assert!(!own.clean, "a change under the mark of a clean end");
             let alone = own.generation.members == 1 << side;
-            let both = peer.is_some_and(|peer| peer.generation.id == own.generation.id && !peer.clean);
+            // In a turn one has the next generation on disk already and still takes changes of the order before it.
+            let turning = duo.controllers[side].place(LunIndex(0)).is_some_and(|(.., turning)| turning);
+            let both = peer.is_some_and(|peer| {
+                let id = peer.generation.id;
+                !peer.clean && (own.generation.id == id || turning && own.generation.parent == id)
+            });
             assert!(alone || both, "a change under a generation that the other disk does not know: {own:?}");
         }
         if own.is_some_and(|own| own.clean) {

@@ -3,7 +3,6 @@
 use protocol::interlink::hello::Purpose;
 use protocol::interlink::standing::{CopyFound, Pairing, Standing};
 
-use super::turns::Turn;
 use super::{Apart, Appliance, Effect, Phase};
 use crate::lease;
 use crate::lun::{self, Breakage};
@@ -30,12 +29,9 @@ impl Appliance {
         for (lun, goes_on) in goes_on.into_iter().enumerate() {
             let group = &mut self.groups[lun];
             group.agreed = None;
-            let left_alone = group.turn.take().is_some_and(Turn::leaves_this_copy_alone);
+            group.turn = None;
             if self.serves_alone(lun) {
                 effects.push(Effect::PeerGone(lun));
-                if left_alone {
-                    effects.push(Effect::Open(lun));
-                }
             } else if goes_on {
                 self.groups[lun].status = PairStatus::Suspended;
                 self.groups[lun].service = Service::Refused;

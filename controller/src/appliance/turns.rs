@@ -5,13 +5,17 @@
 //!  proposer (will not be main)        the other (will be main)
 //!   │ hosts' commands wait               │
 //!   │ TURN{generation} ─────────────────►│ hosts' commands wait
-//!   │                                    │ nothing in flight: generation durable
-//!   │◄──────────────────── TURN DURABLE  │ takes its new place
+//!   │                                    │ none of them in flight: generation durable
+//!   │◄──────────────────── TURN DURABLE  │ still in its old place: changes in flight may come
 //!   │ nothing in flight: durable         │
 //!   │ takes its new place                │
-//!   │ TURN BEGIN ───────────────────────►│
-//!   │ what waited goes on                │ what waited goes on
+//!   │ TURN BEGIN ───────────────────────►│ takes its new place; what waited goes on
+//!   │◄────────────────────── TURN BEGUN  │
+//!   │ what waited goes on                │
 //! ```
+//!
+//! Nobody sends a message of the new generation before the other has its place, and nobody leaves the old one while
+//! the other may send one of it: no message meets a generation that does not know it.
 //!
 //! Whoever will be main has the generation on disk first, so nobody else can go on from the one before. Nothing is
 //! served under the new one before it is durable on both: a crash in between leaves two copies that are both
@@ -153,15 +157,14 @@ impl Appliance {
             return;
         };
         turn.durable = true;
-        let (turn, generation) = (*turn, self.groups[lun].generation);
-        let number = generation.number;
-        self.begin(lun, turn.pairing, turn.proposer, effects);
-        let message = if turn.proposer { Message::TurnBegin(number) } else { Message::TurnDurable(number) };
+        let turn = *turn;
+        let number = turn.generation.number;
         if turn.proposer {
-            self.groups[lun].turn = None;
-        }
-        if let Some(peer) = &self.peer {
-            effects.push(Effect::SendAbout(peer.control, lun, generation, message));
+            self.begin(lun, turn.pairing, false, effects);
+            self.tell_turn(lun, Message::TurnBegin(number), effects);
+        } else {
+            // Its place it takes later: until nothing is in flight over there, changes of the old order may come.
+            self.tell_turn(lun, Message::TurnDurable(number), effects);
         }
     }
 
@@ -175,23 +178,36 @@ impl Appliance {
     }
 
     pub(super) fn on_turn_begin(&mut self, lun: usize, number: u64, effects: &mut Vec<Effect>) {
+        let Some(turn) = self.groups[lun].turn else {
+            return;
+        };
+        if !turn.proposer && turn.durable && turn.generation.number == number {
+            self.groups[lun].turn = None;
+            self.begin(lun, turn.pairing, true, effects);
+            self.tell_turn(lun, Message::TurnBegun(number), effects);
+        }
+    }
+
+    pub(super) fn on_turn_begun(&mut self, lun: usize, number: u64, effects: &mut Vec<Effect>) {
         let group = &mut self.groups[lun];
-        if group.turn.is_some_and(|turn| turn.durable && turn.generation.number == number) {
+        if group.turn.is_some_and(|turn| turn.proposer && turn.durable && turn.generation.number == number) {
             group.turn = None;
             effects.push(Effect::Open(lun));
+        }
+    }
+
+    fn tell_turn(&self, lun: usize, message: Message, effects: &mut Vec<Effect>) {
+        if let Some(peer) = &self.peer {
+            effects.push(Effect::SendAbout(peer.control, lun, self.groups[lun].generation, message));
         }
     }
 }
 
 impl Turn {
-    /// Whether the one who is main before the turn may still go on without the other.
+    /// Whether a main may go on without the other in the middle of it: the old one while it has not written the
+    /// new generation; the new one if the other's copy has left for good (who proposed that never goes on).
     pub(super) const fn leaves_the_right_here(self) -> bool {
-        self.proposer && !self.written
-    }
-
-    /// Whether the copy of the other has left the pair for good, by a generation that is durable here.
-    pub(super) const fn leaves_this_copy_alone(self) -> bool {
-        !self.proposer && self.durable && matches!(self.pairing, Pairing::Out)
+        if self.proposer { !self.written } else { self.durable && matches!(self.pairing, Pairing::Out) }
     }
 
     const fn new(generation: Generation, pairing: Pairing, proposer: bool) -> Self {

@@ -112,8 +112,10 @@ pub enum Message {
     },
     /// The generation of the turn with this number is durable at the sender.
     TurnDurable(u64),
-    /// It is durable on both: go on.
+    /// It is durable on both, and nothing is in flight: take the new place.
     TurnBegin(u64),
+    /// The sender has taken it: go on.
+    TurnBegun(u64),
     /// From main: the copy is complete and flushed on both sides.
     Copied,
     /// From the sub: it is durable there that both copies are whole.
@@ -199,6 +201,7 @@ mod kind {
     pub(super) const COPIED_DURABLE: u8 = 15;
     pub(super) const TURN_DURABLE: u8 = 16;
     pub(super) const TURN_BEGIN: u8 = 17;
+    pub(super) const TURN_BEGUN: u8 = 18;
     pub(super) const FORWARD: u8 = 32;
     pub(super) const ORDER: u8 = 33;
     pub(super) const DONE: u8 = 34;
@@ -227,6 +230,7 @@ impl Message {
             Self::Turn { .. } => kind::TURN,
             Self::TurnDurable(_) => kind::TURN_DURABLE,
             Self::TurnBegin(_) => kind::TURN_BEGIN,
+            Self::TurnBegun(_) => kind::TURN_BEGUN,
             Self::Copied => kind::COPIED,
             Self::CopiedDurable => kind::COPIED_DURABLE,
             Self::Forward { .. } => kind::FORWARD,
@@ -269,9 +273,11 @@ impl Message {
                 body.put_u8(agreement.pairing.code());
                 body.put_u8(agreement.create);
             }),
-            Self::Ping(number) | Self::Pong(number) | Self::TurnDurable(number) | Self::TurnBegin(number) => {
-                body.put_u64(*number)
-            }
+            Self::Ping(number)
+            | Self::Pong(number)
+            | Self::TurnDurable(number)
+            | Self::TurnBegin(number)
+            | Self::TurnBegun(number) => body.put_u64(*number),
             Self::Turn { generation, pairing } => {
                 generation.put(body);
                 body.put_u8(pairing.code());
@@ -351,6 +357,7 @@ impl Message {
             }
             kind::TURN_DURABLE => Self::TurnDurable(reader.u64()?),
             kind::TURN_BEGIN => Self::TurnBegin(reader.u64()?),
+            kind::TURN_BEGUN => Self::TurnBegun(reader.u64()?),
             kind::COPIED => Self::Copied,
             kind::COPIED_DURABLE => Self::CopiedDurable,
             _ => Self::read_data(kind, reader)?,

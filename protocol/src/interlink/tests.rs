@@ -77,6 +77,7 @@ fn every_message() -> Vec<Message> {
         Message::Turn { generation: GENERATION, pairing: Pairing::Out },
         Message::TurnDurable(3),
         Message::TurnBegin(3),
+        Message::TurnBegun(3),
         Message::Copied,
         Message::CopiedDurable,
         Message::Order { id: 1, sequence: 2, released: 3 },
