@@ -403,6 +403,11 @@ impl Duo {
         self.stalled[side] = false;
     }
 
+    /// A disk that failed works again.
+    pub(crate) fn mend_disk(&self, side: usize) {
+        self.controllers[side].world().outside.lock().broken_disk = None;
+    }
+
     pub(crate) fn break_disk(&self, side: usize, error: DiskError) {
         self.controllers[side].world().outside.lock().broken_disk = Some(error);
     }

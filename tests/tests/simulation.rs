@@ -66,12 +66,9 @@ fn every_history_is_linearizable_and_both_copies_are_identical_in_the_fourth_sha
     share(3);
 }
 
-/// A seed that shows a mistake which is not mended yet: a stale read. See the ignored test.
-const OPEN: u64 = 765;
-
 fn faults(seeds: std::ops::Range<u64>) -> Report {
     let mut sum = Report::default();
-    seeds.filter(|seed| *seed != OPEN).for_each(|seed| sum += run(&Settings::with_faults(seed)).report);
+    seeds.for_each(|seed| sum += run(&Settings::with_faults(seed)).report);
     println!("{sum}");
     assert!(sum.record_crashes > 0, "no crash between a record's write and its flush");
     assert!(sum.losses > 0 && sum.disk_errors > 0);
@@ -100,12 +97,6 @@ fn nothing_durable_is_lost_and_every_pair_is_duplex_again_in_the_third_share_of_
 #[test]
 fn nothing_durable_is_lost_and_every_pair_is_duplex_again_in_the_fourth_share_of_seeds_with_faults() {
     faults(790..1000);
-}
-
-#[test]
-#[ignore = "not mended yet: after a pause and a full disk of the sub one read is stale"]
-fn a_sub_whose_disk_is_full_when_it_wakes_answers_nothing_stale() {
-    run(&Settings::with_faults(OPEN));
 }
 
 #[test]

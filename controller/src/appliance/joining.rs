@@ -238,7 +238,8 @@ impl Appliance {
     }
 
     pub(super) fn on_copied(&mut self, lun: usize, effects: &mut Vec<Effect>) {
-        if self.role(lun) == Role::Sub && self.groups[lun].status == PairStatus::Copy {
+        let whole = self.groups[lun].breakage.is_none();
+        if self.role(lun) == Role::Sub && self.groups[lun].status == PairStatus::Copy && whole {
             self.groups[lun].generation.members = 0b11;
             self.persist_groups(Pending::CopiedAtSub(lun), effects);
         }

@@ -616,3 +616,37 @@ fn a_peer_that_starts_over_unnoticed_is_met_again() {
     duo.settle(6);
     assert_eq!(statuses(&duo), DUPLEX);
 }
+
+#[test]
+fn a_copy_whose_target_could_not_take_everything_is_never_called_whole() {
+    let (mut whole, mut out) = (0, 0);
+    for seed in 0..300 {
+        let mut duo = met(seed, true);
+        duo.ask(0, 1, write(0, BLOCKS, 5));
+        duo.settle(1);
+        duo.spoil(1, 6);
+        let mut duo = duo.crash(seed + 100, true);
+        duo.connect();
+        (0..seed % 60).for_each(|_| {
+            duo.step();
+        });
+        duo.break_disk(1, DiskError::Full);
+        duo.ask(0, 2, write(seed % BLOCKS, 1, 7));
+        (0..seed % 9).for_each(|_| {
+            duo.step();
+        });
+        duo.mend_disk(1);
+        duo.settle(8);
+        if statuses(&duo)[0].0 == PairStatus::Duplex {
+            whole += 1;
+            assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
+        } else {
+            out += 1;
+            duo.ask(1, 3, Op::Read { range: range(seed % BLOCKS, 1) });
+            duo.settle(1);
+            let expected = Outcome::Good(blocks_of(duo.volume(0)[(seed % BLOCKS) as usize * 512], 1));
+            assert!(duo.answers(1).contains(&(3, expected)), "seed {seed}: main reads for the sub");
+        }
+    }
+    assert!(whole > 0 && out > 0, "{whole} whole, {out} out: the test shows nothing");
+}

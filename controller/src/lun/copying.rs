@@ -67,6 +67,13 @@ impl Lun {
         }
     }
 
+    /// The peer's copy could not take a piece or a change: it will never be whole, its controller takes it out.
+    pub(super) const fn fail_copy(&mut self) {
+        if let Some(copying) = &mut self.copying {
+            copying.failed = true;
+        }
+    }
+
     /// The own copy could not take a change that the peer's may have: the copy starts over when its pieces are done.
     pub(super) fn spoil_copy(&mut self) {
         if let Some(copying) = &mut self.copying {
@@ -101,7 +108,7 @@ impl Lun {
         };
         copying.running = copying.running.saturating_sub(1);
         match op {
-            _ if !good => copying.failed = true,
+            _ if !good || copying.failed => copying.failed = true,
             Op::SynchronizeCache if copying.again => *copying = Copying::new(),
             Op::SynchronizeCache => actions.push(Action::CopyComplete),
             Op::Unmap { ranges } => copying.done += ranges.iter().map(|range| range.blocks).sum::<u64>(),

@@ -109,6 +109,9 @@ impl Lun {
         }
         self.apply_credit.give(core::mem::take(&mut task.credit));
         task.peer = if good { Leg::Done } else { Leg::Lost };
+        if !good {
+            self.fail_copy();
+        }
         self.finish_if_whole(slot, actions);
         self.resume_credit(actions);
     }
@@ -263,6 +266,7 @@ impl Lun {
         let outcome = match (task.failed, task.peer) {
             (Some(error), Leg::None) => Outcome::Check(sense_of(error, true)),
             (Some(_), _) => Outcome::Check(Sense::ABORTED_COMMAND),
+            (None, Leg::Lost) if task.origin == Origin::Copy => Outcome::Aborted,
             (None, Leg::Lost) => match self.fate() {
                 Fate::Good => Outcome::Good(Data::new()),
                 Fate::Undecided => return,
