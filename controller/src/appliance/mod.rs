@@ -387,7 +387,7 @@ impl Appliance {
 
     /// A meeting that gets nowhere ends, so that a main that may go on alone does.
     fn meets_too_long(&mut self, now: Time) -> bool {
-        if matches!(self.phase, Phase::Apart | Phase::Joined) {
+        if self.phase == Phase::Joined {
             self.meeting_since = None;
             return false;
         }

@@ -20,6 +20,7 @@ impl Appliance {
         self.peer = None;
         self.phase = Phase::Apart;
         self.meeting += 1;
+        self.meeting_since = None;
         let ended_cleanly = self.ending.farewell && matches!(apart, Apart::Lost(_));
         if !ended_cleanly && self.apart != Apart::Stopping {
             self.apart = apart;

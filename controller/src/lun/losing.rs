@@ -23,6 +23,15 @@ impl Lun {
         }
     }
 
+    /// The own copy could not take a change, or took half of it: its host hears of it at once, but its range stays
+    /// held until this copy has left the pair. Nobody reads what only one of them has.
+    pub(super) fn end_undecided(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        if let Some(task) = self.tasks.get_mut(slot as usize) {
+            let origin = core::mem::replace(&mut task.origin, Origin::Nobody);
+            self.end(origin, Outcome::Check(Sense::ABORTED_COMMAND), actions);
+        }
+    }
+
     /// The pair is decided on: so are the changes that waited for it.
     pub(super) fn decide_lost(&mut self, actions: &mut Vec<Action>) {
         let waiting: Vec<u32> = self

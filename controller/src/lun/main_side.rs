@@ -265,6 +265,9 @@ impl Lun {
         }
         let outcome = match (task.failed, task.peer) {
             (Some(error), Leg::None) => Outcome::Check(sense_of(error, true)),
+            (Some(_), _) if matches!(self.fate(), Fate::Undecided) => {
+                return self.end_undecided(slot, actions);
+            }
             (Some(_), _) => Outcome::Check(Sense::ABORTED_COMMAND),
             (None, Leg::Lost) if task.origin == Origin::Copy => Outcome::Aborted,
             (None, Leg::Lost) => match self.fate() {

@@ -93,9 +93,10 @@ impl Task {
         }
     }
 
-    /// Its own copy has it; whether that is enough is decided with the pair.
+    /// Both legs have ended, one of them without the change: what becomes of it is decided with the pair.
     pub(super) fn awaits_decision(&self) -> bool {
-        self.stage == Stage::Legs && self.own == Leg::Done && self.peer == Leg::Lost
+        let ended = |leg| matches!(leg, Leg::Done | Leg::Lost);
+        self.stage == Stage::Legs && ended(self.own) && ended(self.peer)
     }
 }
 
