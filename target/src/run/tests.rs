@@ -30,9 +30,12 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 fn all_duplex(appliances: &[&Appliance]) -> bool {
-    let statuses = appliances.iter().flat_map(|appliance| appliance.status());
-    let luns: Vec<_> = statuses.flat_map(|status| status.luns).collect();
-    luns.iter().all(|lun| lun.serving && lun.status == PairStatus::Duplex)
+    let statuses: Vec<_> = appliances.iter().flat_map(|appliance| appliance.status()).collect();
+    // A controller that has its place but not yet the word to begin says DUPLEX before its interlink is up.
+    statuses.iter().all(|status| {
+        let duplex = status.luns.iter().all(|lun| lun.serving && lun.status == PairStatus::Duplex);
+        status.interlink.up && duplex
+    })
 }
 
 fn wait_until_joined(appliances: &[&Appliance]) {
