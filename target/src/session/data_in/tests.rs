@@ -1,3 +1,5 @@
+//! Data-In and responses: how outcomes are cut into PDUs.
+
 use controller::command::Outcome;
 use controller::time::Time;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! The full feature phase: commands, Data-Out, task management, as PDUs go in and come out.
+
 use protocol::iscsi::{Digests, TargetPdu, TaskAttribute};
 
 use super::super::cut::{Cut, cut};

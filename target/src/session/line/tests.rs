@@ -1,3 +1,5 @@
+//! A whole connection without socket or controller, driven by bytes.
+
 use core::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};

@@ -1,3 +1,5 @@
+//! The login phase, request by request.
+
 use protocol::iscsi::{CmdSn, StatSn};
 
 use super::*;
