@@ -145,6 +145,13 @@ fn mirrored(
         let (pairing, members) = if copied { (Pairing::Copy, 1 << main) } else { (Pairing::Whole, 0b11) };
         return Ok(Agreed { generation: next(newest, question.id, main, members), pairing, create });
     }
+    for (side, name) in question.names.iter().enumerate() {
+        // Whoever went on alone is in every later generation's ancestry as its last source: the next one is its child.
+        let own = standings[side].generation;
+        if own.members == 1 << side && own.id != newest.id && own.id != newest.parent {
+            return Err(Refusal::SplitBrain(name.clone(), question.names[1 - side].clone()));
+        }
+    }
     let sources = sources(standings, newest);
     let both_clean = sources == [true, true] && standings.iter().all(|standing| standing.clean);
     if both_clean {
@@ -156,7 +163,8 @@ fn mirrored(
         [false, false] => return Err(Refusal::NoSource),
         [true, false] => 0,
         [false, true] => 1,
-        [true, true] => match standings.map(|standing| standing.kept) {
+        // A copy that was marked clean has everything, too, even if the other was not.
+        [true, true] => match standings.map(|standing| standing.kept || standing.clean) {
             [true, false] => 0,
             [false, true] => 1,
             [true, true] | [false, false] => usize::from(newest.main),
@@ -248,10 +256,13 @@ mod tests {
     }
 
     #[test]
-    fn one_clean_end_alone_proves_nothing() {
+    fn one_clean_end_alone_does_not_make_the_copies_identical_but_its_copy_the_source() {
         let clean = Standing { clean: true, ..at(5, 50, 40, 0, 0b11) };
         let kept = Standing { kept: true, ..at(5, 50, 40, 0, 0b11) };
-        assert_eq!(ask(&clean, &kept), Ok((1, 0b10, false, 0)));
+        let lost = at(5, 50, 40, 0, 0b11);
+        assert_eq!(ask(&clean, &kept), Ok((0, 0b01, false, 0)), "both have everything: main's is taken");
+        assert_eq!(ask(&lost, &clean), Ok((1, 0b10, false, 0)));
+        assert_eq!(ask(&clean, &lost), Ok((0, 0b01, false, 0)));
     }
 
     #[test]
@@ -267,6 +278,14 @@ mod tests {
         let ahead = at(6, 60, 50, 1, 0b10);
         let behind = Standing { kept: true, ..at(5, 50, 40, 0, 0b11) };
         assert_eq!(ask(&ahead, &behind), Ok((1, 0b10, false, 0)));
+    }
+
+    #[test]
+    fn two_that_went_on_alone_are_a_split_brain_however_far_each_counted() {
+        let [alone, further] = [at(6, 60, 50, 0, 0b01), at(8, 81, 71, 1, 0b10)];
+        assert_eq!(ask(&alone, &further), Err(Refusal::SplitBrain("alpha".into(), "beta".into())));
+        let met_since = at(7, 70, 60, 0, 0b01);
+        assert_eq!(ask(&alone, &met_since), Ok((0, 0b01, false, 0)));
     }
 
     #[test]

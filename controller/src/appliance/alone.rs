@@ -65,9 +65,8 @@ impl Appliance {
         for lun in &due {
             let id = self.make_id();
             let group = &mut self.groups[*lun];
-            group.generation = group::next(group.newest, id, own, 1 << own);
-            group.newest = group.generation;
-            group.clean = false;
+            group.newest = group::next(group.newest, id, own, 1 << own);
+            group.take_on(group.newest);
             group.alone_at = None;
         }
         self.alone_pending = true;

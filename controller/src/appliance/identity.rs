@@ -104,7 +104,7 @@ impl Appliance {
     pub(super) fn forget_lun(&mut self, lun: usize, effects: &mut Vec<Effect>) {
         let name = self.plan.luns[lun].name.clone();
         self.identity.luns.retain(|known| known.name != name);
-        let ticket = self.ticket(Pending::Forgotten);
+        let ticket = self.ticket(Pending::Noted);
         effects.push(Effect::Persist(IDENTITY_KEY, self.identity.to_record(), ticket));
     }
 

@@ -134,8 +134,7 @@ impl Appliance {
                 continue;
             };
             let group = &mut self.groups[lun];
-            group.generation = agreement.generation;
-            group.clean = false;
+            group.take_on(agreement.generation);
             group.agreed = Some(agreement.pairing);
             group.newest = agreement.generation;
             let create = agreement.create & (1 << self.plan.side.index()) != 0;

@@ -24,6 +24,8 @@ mod greeting;
 mod identity;
 mod joining;
 #[cfg(test)]
+mod memory_tests;
+#[cfg(test)]
 mod order_tests;
 mod places;
 mod report;
@@ -113,6 +115,8 @@ enum Step {
 struct Group {
     generation: Generation,
     clean: bool,
+    /// The own copy was flushed after the peer was lost: it has everything that was acknowledged.
+    flushed: bool,
     /// This incarnation has served under `generation` or the one before it.
     kept: bool,
     /// The LUN was known before the two met.
@@ -141,7 +145,10 @@ enum Pending {
     CopiedAtMain(usize),
     Flush(usize),
     Clean,
-    Forgotten,
+    /// The flush after the peer was lost.
+    FlushApart(usize),
+    /// A record on which nothing waits.
+    Noted,
     Alone,
     Turn(usize),
 }
@@ -197,6 +204,7 @@ impl Appliance {
                 Group {
                     generation: record.map(|record| record.generation).unwrap_or_default(),
                     clean: record.is_some_and(|record| record.clean),
+                    flushed: record.is_some_and(|record| record.flushed),
                     kept: false,
                     known: identity.luns.iter().any(|known| known.name == lun.name),
                     volume: restored.volumes.get(index).copied().unwrap_or(VolumeFound::Missing),
@@ -353,7 +361,8 @@ impl Appliance {
             Pending::Flush(lun) => self.on_flushed(lun, result.is_ok(), effects),
             Pending::Clean => self.on_clean(effects),
             Pending::Turn(lun) => self.on_own_turn_durable(lun, effects),
-            Pending::Forgotten | Pending::Alone => {}
+            Pending::FlushApart(lun) => self.on_flushed_apart(lun, result.is_ok(), effects),
+            Pending::Noted | Pending::Alone => {}
         }
     }
 
@@ -419,6 +428,7 @@ impl Appliance {
                 lun: lun.name.clone(),
                 generation: group.generation,
                 clean: group.clean,
+                flushed: group.flushed,
             })
             .collect();
         let ticket = self.ticket(pending);

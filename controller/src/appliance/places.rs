@@ -1,14 +1,23 @@
 //! Each LUN's place in the pair: taken when the two agree, given up when they lose each other.
 
 use protocol::interlink::hello::Purpose;
-use protocol::interlink::standing::{CopyFound, Pairing, Standing};
+use protocol::interlink::standing::{CopyFound, Generation, Pairing, Standing};
 
-use super::{Apart, Appliance, Effect, Phase};
+use super::{Apart, Appliance, Effect, Group, Pending, Phase};
 use crate::lease;
 use crate::lun::{self, Breakage};
 use crate::route::Service;
 use crate::status::{PairStatus, Role};
 use crate::volume::superblock::{Superblock, VolumeFound};
+
+impl Group {
+    /// The generation to be written down next, under which something may be served then.
+    pub(super) fn take_on(&mut self, generation: Generation) {
+        self.generation = generation;
+        self.clean = false;
+        self.flushed = false;
+    }
+}
 
 impl Appliance {
     /// Closes every connection and stops serving what needs the peer.
@@ -39,10 +48,28 @@ impl Appliance {
                 self.groups[lun].alone_at = Some(lease::run_out(self.granted));
                 effects.push(Effect::LosePeer(lun));
             } else if self.groups[lun].alone_at.is_none() {
+                self.flush_apart(lun, effects);
                 self.groups[lun].status = PairStatus::Suspended;
                 self.groups[lun].service = Service::Refused;
                 effects.push(Effect::Suspend(lun));
             }
+        }
+    }
+
+    /// A whole copy without its peer gets everything onto its disk and notes that: it stays a source although this
+    /// controller be restarted before the other, which may have lost its memory, is back.
+    fn flush_apart(&mut self, lun: usize, effects: &mut Vec<Effect>) {
+        if self.groups[lun].status == PairStatus::Duplex && self.copy_found(lun) == CopyFound::Whole {
+            let ticket = self.ticket(Pending::FlushApart(lun));
+            effects.push(Effect::Flush(lun, ticket));
+        }
+    }
+
+    pub(super) fn on_flushed_apart(&mut self, lun: usize, good: bool, effects: &mut Vec<Effect>) {
+        // When the two are about to meet, the next record is that of what they agree on.
+        if good && self.phase == Phase::Apart {
+            self.groups[lun].flushed = true;
+            self.persist_groups(Pending::Noted, effects);
         }
     }
 
@@ -122,7 +149,7 @@ impl Appliance {
         Standing {
             generation: group.generation,
             clean: group.clean,
-            kept: group.kept,
+            kept: group.kept || group.flushed,
             copy: self.copy_found(lun),
             known: group.known,
             device: self.plan.luns[lun].device,

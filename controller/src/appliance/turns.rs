@@ -138,8 +138,8 @@ impl Appliance {
             let in_order = !turn.proposer || turn.peer;
             if in_order && !turn.written && quiet(lun) {
                 turn.written = true;
-                group.generation = turn.generation;
-                group.clean = false;
+                let generation = turn.generation;
+                group.take_on(generation);
                 written.push(lun);
             }
         }

@@ -110,7 +110,8 @@ pub struct Standing {
     pub generation: Generation,
     /// Everything of that generation was flushed and marked clean.
     pub clean: bool,
-    /// This run of the controller has taken part in that generation: its memory holds what it acknowledged.
+    /// It holds everything that was acknowledged under that generation: this run of the controller has taken part in
+    /// it and has its memory, or had everything on its disk before it ended.
     pub kept: bool,
     /// Its volume.
     pub copy: CopyFound,
@@ -162,8 +163,11 @@ pub struct GroupRecord {
     pub lun: String,
     /// The newest generation.
     pub generation: Generation,
-    /// Everything was flushed and no write can have come since.
+    /// Both copies were quiet, and this one was flushed: no write can have come since.
     pub clean: bool,
+    /// This copy was flushed after the other was lost: it has everything that was acknowledged. The two may differ in
+    /// what was not.
+    pub flushed: bool,
 }
 
 impl GroupRecord {
@@ -175,6 +179,7 @@ impl GroupRecord {
             put_string(body, &group.lun);
             group.generation.put(body);
             body.put_u8(u8::from(group.clean));
+            body.put_u8(u8::from(group.flushed));
         });
         body.to_vec()
     }
@@ -183,7 +188,12 @@ impl GroupRecord {
     pub fn decode_all(record: &[u8]) -> Result<Vec<Self>, FrameError> {
         let mut reader = Reader(record);
         let groups = reader.list(LUNS_MAX, |reader| {
-            Ok(Self { lun: reader.string()?, generation: Generation::read(reader)?, clean: reader.bool()? })
+            Ok(Self {
+                lun: reader.string()?,
+                generation: Generation::read(reader)?,
+                clean: reader.bool()?,
+                flushed: reader.bool()?,
+            })
         })?;
         reader.end()?;
         Ok(groups)

@@ -118,7 +118,8 @@ fn every_message_comes_back_as_it_was_sent() {
 
 #[test]
 fn records_come_back_as_they_were_written_and_a_damaged_one_is_no_record() {
-    let groups = vec![GroupRecord { lun: "data0".into(), generation: GENERATION, clean: true }];
+    let groups =
+        vec![GroupRecord { lun: "data0".into(), generation: GENERATION, clean: true, flushed: true }];
     let record = GroupRecord::encode_all(&groups);
     assert_eq!(GroupRecord::decode_all(&record), Ok(groups));
     assert!(GroupRecord::decode_all(&record[..record.len() - 1]).is_err());
