@@ -1,5 +1,6 @@
 //! One iSCSI connection without its socket: bytes in, PDUs executed, bytes out through a [`Transport`].
 
+use core::net::SocketAddr;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
@@ -22,6 +23,16 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Closes the connection in both directions; its owner then calls `Connection::closed`.
     fn shutdown(&self);
+
+    /// Nothing more will be written; what was written still arrives, and the other side is to close.
+    fn finish(&self) {
+        self.shutdown();
+    }
+
+    /// The portal the connection came in by, where there are several.
+    fn portal(&self) -> Option<SocketAddr> {
+        None
+    }
 }
 
 /// The connection is over: its owner calls `Connection::closed` and drops it.

@@ -1,6 +1,9 @@
 //! Portals: listening sockets that hand connections to workers, and the task that drives one connection.
 
+use core::cell::RefCell;
+use core::future::{Future, poll_fn};
 use core::net::SocketAddr;
+use core::pin::pin;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,11 +28,17 @@ const INPUT_BYTES: usize = 256 * 1024;
 /// Room that is left in the input before more is made, in bytes.
 const INPUT_ROOM_BYTES: usize = 64 * 1024;
 
+thread_local! {
+    /// Where connections without a PDU under way read to, one after the other: those that are idle hold no memory
+    /// for input.
+    static INPUT: RefCell<BytesMut> = RefCell::default();
+}
+
 /// Connections waiting to be accepted at most.
 const BACKLOG: i32 = 1024;
 
-/// Connections of one controller at most, before and after their login.
-pub const CONNECTIONS_MAX: usize = 1024;
+/// Connections of one controller at most: in their login, with a session, or saying farewell.
+pub const CONNECTIONS_MAX: usize = 2048;
 
 /// How often a connection looks at the clock.
 const TICK: Duration = Duration::from_secs(1);
@@ -70,6 +79,15 @@ impl Transport for TcpTransport {
     fn shutdown(&self) {
         // It fails only where the connection is gone already.
         let _ = SockRef::from(self.half.as_ref()).shutdown(std::net::Shutdown::Both);
+    }
+
+    fn finish(&self) {
+        // As above.
+        let _ = SockRef::from(self.half.as_ref()).shutdown(std::net::Shutdown::Write);
+    }
+
+    fn portal(&self) -> Option<SocketAddr> {
+        self.half.local_addr().ok()
     }
 }
 
@@ -128,14 +146,11 @@ async fn drive<W: World>(
     mut reader: OwnedReadHalf,
     transport: &TcpTransport,
 ) -> Result<(), Ended> {
-    let mut input = BytesMut::with_capacity(INPUT_BYTES);
+    let mut input = BytesMut::new();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut blocked = false;
     loop {
-        if input.capacity() - input.len() < INPUT_ROOM_BYTES {
-            input.reserve(INPUT_BYTES);
-        }
         tokio::select! {
             // Output first: a host that keeps sending must not keep its answers from leaving.
             biased;
@@ -145,13 +160,38 @@ async fn drive<W: World>(
                 blocked = false;
                 connection.on_writable()?;
             }
-            read = reader.read_buf(&mut input), if connection.wants_input() => {
+            read = read(&mut reader, &mut input), if connection.wants_input() => {
                 if read? == 0 {
                     return Ok(());
                 }
                 connection.receive(&mut input)?;
+                if input.is_empty() {
+                    input = BytesMut::new();
+                }
             }
             _ = ticks.tick() => connection.on_tick(frontend.controller.world().now())?,
         }
     }
+}
+
+/// Reads once. Behind the beginning of a PDU there is room for the rest of it; otherwise the thread's buffer is used
+/// and what came is cut off it.
+async fn read(reader: &mut OwnedReadHalf, input: &mut BytesMut) -> io::Result<usize> {
+    poll_fn(|context| {
+        if !input.is_empty() {
+            if input.capacity() == input.len() {
+                input.reserve(INPUT_ROOM_BYTES);
+            }
+            return pin!(reader.read_buf(input)).poll(context);
+        }
+        INPUT.with_borrow_mut(|shared| {
+            if shared.capacity() < INPUT_ROOM_BYTES {
+                shared.reserve(INPUT_BYTES);
+            }
+            let read = pin!(reader.read_buf(shared)).poll(context);
+            *input = shared.split();
+            read
+        })
+    })
+    .await
 }

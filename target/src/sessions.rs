@@ -3,19 +3,30 @@
 //! A nexus id names its place in the table in its low bits, so that an outcome finds its session without a
 //! search; the rest counts, so that no id is used twice.
 
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use controller::command::{NexusId, Outcome, TaskTag};
-use parking_lot::RwLock;
-use protocol::iscsi::Isid;
+use parking_lot::{Mutex, RwLock};
+use protocol::iscsi::{AsyncEvent, Isid};
 
 use crate::run::cork::{self, Due, Flush};
 use crate::session::link::Link;
+use crate::session::memory::Memory;
 use crate::session::tasks::Claim;
 
 /// Normal sessions of one controller at most.
-pub const SESSIONS_MAX: usize = 512;
+pub const SESSIONS_MAX: usize = 1024;
+
+/// Discovery sessions of one controller at most; one more ends the oldest.
+pub const DISCOVERIES_MAX: usize = 128;
+
+/// Connections in their login at most; one more ends the oldest, so that a flood of half-open logins does not keep
+/// others out.
+pub const LOGINS_MAX: usize = 256;
 
 /// Bits of a nexus id that are its place.
 const PLACE_BITS: u32 = 10;
@@ -33,6 +44,38 @@ pub struct Identity {
     pub alias: String,
     /// The initiator's part of the session id.
     pub isid: Isid,
+}
+
+/// The session a TSIH stands for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Existing {
+    /// InitiatorName.
+    pub initiator: String,
+    /// The initiator's part of the session id.
+    pub isid: Isid,
+    /// The Connection ID of its one connection.
+    pub cid: u16,
+}
+
+/// A discovery session that is to begin.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Discovering {
+    /// InitiatorName.
+    pub initiator: String,
+    /// The initiator's part of the session id.
+    pub isid: Isid,
+    /// Whether it named the target (RFC 7143 7.4.2).
+    pub named: bool,
+    /// The portal it came in by.
+    pub portal: Option<SocketAddr>,
+}
+
+impl Discovering {
+    /// The rule for unnamed sessions goes by the portal, that for named ones by the target (7.4.2.1, 7.4.2.2).
+    fn reinstates(&self, old: &Self) -> bool {
+        let same = self.isid == old.isid && self.initiator.eq_ignore_ascii_case(&old.initiator);
+        same && self.named == old.named && (self.named || self.portal == old.portal)
+    }
 }
 
 /// A session that began.
@@ -63,6 +106,7 @@ pub struct SessionView {
 struct Entry {
     nexus: NexusId,
     identity: Identity,
+    cid: u16,
     link: Arc<Link>,
 }
 
@@ -76,6 +120,19 @@ impl Table {
     fn get(&self, nexus: NexusId) -> Option<&Entry> {
         let entry = self.places.get(place_of(nexus))?.as_ref()?;
         (entry.nexus == nexus).then_some(entry)
+    }
+
+    fn find(&self, initiator: &str, isid: Isid) -> Option<usize> {
+        self.places.iter().position(|place| {
+            place.as_ref().is_some_and(|entry| {
+                entry.identity.isid == isid && entry.identity.initiator.eq_ignore_ascii_case(initiator)
+            })
+        })
+    }
+
+    fn take(&mut self, at: usize) -> Option<(NexusId, Arc<Link>)> {
+        let entry = self.places.get_mut(at)?.take()?;
+        Some((entry.nexus, entry.link))
     }
 
     fn free_place(&self) -> Option<usize> {
@@ -92,7 +149,15 @@ const fn place_of(nexus: NexusId) -> usize {
 #[derive(Debug, Default)]
 pub struct Sessions {
     table: RwLock<Table>,
-    discoveries: AtomicU16,
+    /// What they hold together.
+    pub(crate) memory: Arc<Memory>,
+    /// In the order in which they began.
+    discoveries: Mutex<VecDeque<(Discovering, Arc<Link>)>>,
+    discoveries_begun: AtomicU16,
+    /// Connections in their login, in the order in which they came.
+    logins: Mutex<VecDeque<Arc<Link>>>,
+    /// The controller is ending: nobody logs in any more.
+    ending: AtomicBool,
     /// Connections open, logged in or not.
     pub(crate) connections: AtomicUsize,
 }
@@ -125,38 +190,58 @@ impl Sessions {
         table.places.iter().flatten().map(view).collect()
     }
 
-    /// Closes every session's connection: the end of a run.
-    pub fn end_all(&self) {
-        let links = self.table.read().places.iter().flatten().map(|e| e.link.clone()).collect::<Vec<_>>();
-        for link in links {
-            link.end();
-        }
-    }
-
     fn link(&self, nexus: NexusId) -> Option<Arc<Link>> {
         self.table.read().get(nexus).map(|entry| entry.link.clone())
     }
 
     /// A login succeeded. `None` if there are too many sessions already.
-    pub(crate) fn begin(&self, identity: Identity, link: Arc<Link>) -> Option<Begun> {
+    pub(crate) fn begin(&self, identity: Identity, cid: u16, link: Arc<Link>) -> Option<Begun> {
         let mut table = self.table.write();
-        let old = table.places.iter().position(|place| {
-            place.as_ref().is_some_and(|entry| {
-                entry.identity.isid == identity.isid
-                    && entry.identity.initiator.eq_ignore_ascii_case(&identity.initiator)
-            })
-        });
-        let replaced = old.and_then(|at| table.places[at].take()).map(|entry| (entry.nexus, entry.link));
+        let old = table.find(&identity.initiator, identity.isid);
+        let replaced = old.and_then(|at| table.take(at));
         let place = table.free_place()?;
+        Some(Self::occupy(&mut table, place, Entry { nexus: NexusId(0), identity, cid, link }, replaced))
+    }
+
+    /// A login succeeded that replaces the one connection of an existing session (RFC 7143 6.3.4). `None` if the
+    /// session has ended meanwhile.
+    pub(crate) fn begin_again(
+        &self,
+        tsih: u16,
+        identity: Identity,
+        cid: u16,
+        link: Arc<Link>,
+    ) -> Option<Begun> {
+        let mut table = self.table.write();
+        let place = table.find(&identity.initiator, identity.isid)?;
+        if place + 1 != usize::from(tsih) {
+            return None;
+        }
+        let replaced = table.take(place);
+        Some(Self::occupy(&mut table, place, Entry { nexus: NexusId(0), identity, cid, link }, replaced))
+    }
+
+    fn occupy(
+        table: &mut Table,
+        place: usize,
+        entry: Entry,
+        replaced: Option<(NexusId, Arc<Link>)>,
+    ) -> Begun {
         table.begun += 1;
         let nexus = NexusId(table.begun << PLACE_BITS | place as u64);
-        let entry = Some(Entry { nexus, identity, link });
+        let entry = Some(Entry { nexus, ..entry });
         if place == table.places.len() {
             table.places.push(entry);
         } else {
             table.places[place] = entry;
         }
-        Some(Begun { nexus, tsih: place as u16 + 1, replaced })
+        Begun { nexus, tsih: place as u16 + 1, replaced }
+    }
+
+    /// The normal session of an initiator port leaves the table: another session takes its place.
+    pub(crate) fn take(&self, initiator: &str, isid: Isid) -> Option<(NexusId, Arc<Link>)> {
+        let mut table = self.table.write();
+        table.find(initiator, isid).and_then(|at| table.take(at))
     }
 
     /// A session ended. False if it was out of the table already.
@@ -169,20 +254,98 @@ impl Sessions {
         known
     }
 
-    /// True if one more session has room.
-    pub(crate) fn has_room(&self) -> bool {
-        self.table.read().free_place().is_some()
+    /// The normal session that has this handle.
+    pub(crate) fn existing(&self, tsih: u16) -> Option<Existing> {
+        let table = self.table.read();
+        let entry = table.places.get(usize::from(tsih).checked_sub(1)?)?.as_ref()?;
+        let Identity { initiator, isid, .. } = entry.identity.clone();
+        Some(Existing { initiator, isid, cid: entry.cid })
     }
 
-    /// True if a normal session has this handle.
-    pub(crate) fn is_in_use(&self, tsih: u16) -> bool {
-        let place = usize::from(tsih).checked_sub(1);
-        place.is_some_and(|place| self.table.read().places.get(place).is_some_and(Option::is_some))
+    /// A discovery session begins: its handle, and the connections of those that end for it.
+    pub(crate) fn begin_discovery(&self, new: Discovering, link: Arc<Link>) -> (u16, Vec<Arc<Link>>) {
+        let discoveries = &mut *self.discoveries.lock();
+        let mut ended = Vec::new();
+        discoveries.retain(|(old, link)| {
+            let stays = !new.reinstates(old);
+            if !stays {
+                ended.push(Arc::clone(link));
+            }
+            stays
+        });
+        if discoveries.len() >= DISCOVERIES_MAX {
+            ended.extend(discoveries.pop_front().map(|(_, link)| link));
+        }
+        discoveries.push_back((new, link));
+        let count = self.discoveries_begun.fetch_add(1, Ordering::Relaxed);
+        (DISCOVERY_TSIH | count, ended)
     }
 
-    /// A handle for a discovery session.
-    pub(crate) fn discovery_tsih(&self) -> u16 {
-        DISCOVERY_TSIH | self.discoveries.fetch_add(1, Ordering::Relaxed)
+    /// A named discovery session of this initiator port, which a normal session takes the place of (7.4.2.2).
+    pub(crate) fn end_named_discovery(&self, initiator: &str, isid: Isid) -> Option<Arc<Link>> {
+        let discoveries = &mut *self.discoveries.lock();
+        let at = discoveries.iter().position(|(old, _)| {
+            old.named && old.isid == isid && old.initiator.eq_ignore_ascii_case(initiator)
+        })?;
+        discoveries.remove(at).map(|(_, link)| link)
+    }
+
+    /// A discovery session ended.
+    pub(crate) fn discovery_ended(&self, link: &Arc<Link>) {
+        self.discoveries.lock().retain(|(_, known)| !Arc::ptr_eq(known, link));
+    }
+
+    /// A connection begins its login. Gives the one that has to end for it, if there are too many.
+    pub(crate) fn login_begins(&self, link: Arc<Link>) -> Option<Arc<Link>> {
+        let logins = &mut *self.logins.lock();
+        let oldest = if logins.len() >= LOGINS_MAX { logins.pop_front() } else { None };
+        logins.push_back(link);
+        oldest
+    }
+
+    /// A connection's login is over.
+    pub(crate) fn login_ends(&self, link: &Arc<Link>) {
+        self.logins.lock().retain(|known| !Arc::ptr_eq(known, link));
+    }
+
+    /// Nobody logs in any more, and every host is asked to log out (RFC 7143 11.9.1).
+    pub fn ask_to_leave(&self, within: Duration) {
+        self.ending.store(true, Ordering::Release);
+        let within = u16::try_from(within.as_secs()).unwrap_or(u16::MAX);
+        for link in self.links() {
+            let asked = AsyncEvent::LogoutRequest { within };
+            let _ = link.with(|session, output| session.announce(asked, output));
+            link.flush();
+        }
+    }
+
+    /// True once the controller is ending.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    /// Tells every host that is still there that its connection ends, and ends it.
+    pub fn dismiss_all(&self) {
+        for link in self.links() {
+            let _ = link.with(|session, output| {
+                let dropped =
+                    AsyncEvent::ConnectionDrop { cid: session.cid(), time_2_wait: 0, time_2_retain: 0 };
+                session.announce(dropped, output);
+            });
+            link.close_when_written();
+            link.flush();
+        }
+    }
+
+    /// How many normal sessions there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.table.read().places.iter().flatten().count()
+    }
+
+    fn links(&self) -> Vec<Arc<Link>> {
+        self.table.read().places.iter().flatten().map(|entry| entry.link.clone()).collect()
     }
 
     /// Every session but this one.

@@ -103,7 +103,9 @@ pub enum Rule {
 /// The key's "Use".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Use {
-    /// LO, leading only, and IO, initialize only: in the login phase.
+    /// LO, leading only: in the login phase of a session's first connection.
+    Leading,
+    /// IO, initialize only: in the login phase.
     Login,
     /// ALL: in the login phase and in full feature phase.
     All,
@@ -167,7 +169,7 @@ const fn security(key: Key, name: &'static str, rule: Rule) -> Row {
 const TABLE: [Row; 35] = {
     use Rule::{And, DeclaredNumber, DeclaredText, Exchange, List, Maximum, Minimum, Obsolete, Or};
     use Sender::{Both, Initiator, Target};
-    use Use::{All, FullFeatureOnly, Login};
+    use Use::{All, FullFeatureOnly, Leading, Login};
     [
         security(Key::AuthMethod, "AuthMethod", List),
         security(Key::ChapAlgorithm, "CHAP_A", Exchange),
@@ -177,7 +179,7 @@ const TABLE: [Row; 35] = {
         security(Key::ChapResponse, "CHAP_R", Exchange),
         row(Key::HeaderDigest, "HeaderDigest", List, Login, Both),
         row(Key::DataDigest, "DataDigest", List, Login, Both),
-        row(Key::MaxConnections, "MaxConnections", Minimum(1, 65_535), Login, Both),
+        row(Key::MaxConnections, "MaxConnections", Minimum(1, 65_535), Leading, Both),
         row(Key::SendTargets, "SendTargets", Exchange, FullFeatureOnly, Initiator),
         any_stage(row(Key::TargetName, "TargetName", DeclaredText, Login, Both)),
         any_stage(row(Key::InitiatorName, "InitiatorName", DeclaredText, Login, Initiator)),
@@ -191,8 +193,8 @@ const TABLE: [Row; 35] = {
             Login,
             Target,
         )),
-        row(Key::InitialR2t, "InitialR2T", Or, Login, Both),
-        row(Key::ImmediateData, "ImmediateData", And, Login, Both),
+        row(Key::InitialR2t, "InitialR2T", Or, Leading, Both),
+        row(Key::ImmediateData, "ImmediateData", And, Leading, Both),
         row(
             Key::MaxRecvDataSegmentLength,
             "MaxRecvDataSegmentLength",
@@ -200,22 +202,22 @@ const TABLE: [Row; 35] = {
             All,
             Both,
         ),
-        row(Key::MaxBurstLength, "MaxBurstLength", Minimum(512, LENGTH_MAX), Login, Both),
-        row(Key::FirstBurstLength, "FirstBurstLength", Minimum(512, LENGTH_MAX), Login, Both),
-        row(Key::DefaultTime2Wait, "DefaultTime2Wait", Maximum(0, 3600), Login, Both),
-        row(Key::DefaultTime2Retain, "DefaultTime2Retain", Minimum(0, 3600), Login, Both),
-        row(Key::MaxOutstandingR2t, "MaxOutstandingR2T", Minimum(1, 65_535), Login, Both),
-        row(Key::DataPduInOrder, "DataPDUInOrder", Or, Login, Both),
-        row(Key::DataSequenceInOrder, "DataSequenceInOrder", Or, Login, Both),
-        row(Key::ErrorRecoveryLevel, "ErrorRecoveryLevel", Minimum(0, 2), Login, Both),
-        any_stage(row(Key::SessionType, "SessionType", DeclaredText, Login, Initiator)),
-        row(Key::TaskReporting, "TaskReporting", List, Login, Both),
-        row(Key::ProtocolLevel, "iSCSIProtocolLevel", Minimum(0, 31), Login, Both),
+        row(Key::MaxBurstLength, "MaxBurstLength", Minimum(512, LENGTH_MAX), Leading, Both),
+        row(Key::FirstBurstLength, "FirstBurstLength", Minimum(512, LENGTH_MAX), Leading, Both),
+        row(Key::DefaultTime2Wait, "DefaultTime2Wait", Maximum(0, 3600), Leading, Both),
+        row(Key::DefaultTime2Retain, "DefaultTime2Retain", Minimum(0, 3600), Leading, Both),
+        row(Key::MaxOutstandingR2t, "MaxOutstandingR2T", Minimum(1, 65_535), Leading, Both),
+        row(Key::DataPduInOrder, "DataPDUInOrder", Or, Leading, Both),
+        row(Key::DataSequenceInOrder, "DataSequenceInOrder", Or, Leading, Both),
+        row(Key::ErrorRecoveryLevel, "ErrorRecoveryLevel", Minimum(0, 2), Leading, Both),
+        any_stage(row(Key::SessionType, "SessionType", DeclaredText, Leading, Initiator)),
+        row(Key::TaskReporting, "TaskReporting", List, Leading, Both),
+        row(Key::ProtocolLevel, "iSCSIProtocolLevel", Minimum(0, 31), Leading, Both),
         row(Key::IfMarker, "IFMarker", Obsolete, Login, Both),
         row(Key::OfMarker, "OFMarker", Obsolete, Login, Both),
         row(Key::IfMarkInt, "IFMarkInt", Obsolete, Login, Both),
         row(Key::OfMarkInt, "OFMarkInt", Obsolete, Login, Both),
-        row(Key::NodeArchitecture, "X#NodeArchitecture", DeclaredText, Login, Both),
+        row(Key::NodeArchitecture, "X#NodeArchitecture", DeclaredText, Leading, Both),
     ]
 };
 
@@ -267,8 +269,14 @@ impl Key {
         match stage {
             Stage::Security => *in_security,
             Stage::Operational => *in_operational && *used != Use::FullFeatureOnly,
-            Stage::FullFeature => *used != Use::Login,
+            Stage::FullFeature => !matches!(used, Use::Login | Use::Leading),
         }
+    }
+
+    /// True for what only the login of a session's first connection may say (section 13: LO).
+    #[must_use]
+    pub fn is_leading_only(self) -> bool {
+        self.row().used == Use::Leading
     }
 }
 
@@ -319,6 +327,30 @@ mod tests {
         assert!(!Key::SendTargets.is_allowed_in(Stage::Operational));
         assert!(!Key::AuthMethod.is_allowed_in(Stage::Operational));
         assert!(Key::InitialR2t.is_allowed_in(Stage::Operational));
+    }
+
+    #[test]
+    fn what_holds_for_a_session_is_said_on_its_first_connection_only() {
+        let later: Vec<_> = Key::all()
+            .filter(|key| key.is_from_initiator() && key.is_allowed_in(Stage::Operational))
+            .filter(|key| !key.is_leading_only())
+            .map(Key::name)
+            .collect();
+        assert_eq!(
+            later,
+            [
+                "HeaderDigest",
+                "DataDigest",
+                "TargetName",
+                "InitiatorName",
+                "InitiatorAlias",
+                "MaxRecvDataSegmentLength",
+                "IFMarker",
+                "OFMarker",
+                "IFMarkInt",
+                "OFMarkInt",
+            ]
+        );
     }
 
     #[test]

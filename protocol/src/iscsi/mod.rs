@@ -17,6 +17,7 @@
 
 pub mod ahs;
 pub mod async_message;
+pub mod binary;
 pub mod data_in;
 pub mod data_out;
 pub mod digest;

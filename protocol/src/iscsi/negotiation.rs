@@ -48,6 +48,9 @@ pub enum NegotiationError {
     /// NotUnderstood, Irrelevant or Reject was proposed (6.2).
     #[error("{} was offered with a value that is reserved for answers (RFC 7143 6.2)", .0.name())]
     ReservedWord(Key),
+    /// A declaration outside its bounds; there is no answer to it that would settle anything (7.12).
+    #[error("{} was declared with a value that is not acceptable (RFC 7143 7.12)", .0.name())]
+    NotAcceptable(Key),
     /// The target's answer is not one the rule allows (6.2.2).
     #[error("{} was answered with a value that is not admissible (RFC 7143 6.2.2)", .0.name())]
     NotAdmissible(Key),
@@ -89,6 +92,9 @@ pub fn answer(
         Rule::Minimum(low, high) | Rule::Maximum(low, high) | Rule::DeclaredNumber(low, high) => {
             match parse_number(value).map(|number| u32::try_from(number).unwrap_or(u32::MAX).min(high)) {
                 Some(offered) if offered >= low => answer_number(agreed, own, key, offered),
+                _ if matches!(key.rule(), Rule::DeclaredNumber(..)) => {
+                    return Err(NegotiationError::NotAcceptable(key));
+                }
                 _ => Answer::Word(REJECT),
             }
         }
@@ -237,7 +243,6 @@ mod tests {
             ("ImmediateData", "Yes", Some("Yes")),
             ("ImmediateData", "No", Some("No")),
             ("MaxRecvDataSegmentLength", "262144", None),
-            ("MaxRecvDataSegmentLength", "511", Some("Reject")),
             ("MaxBurstLength", "16776192", Some("1048576")),
             ("MaxBurstLength", "0x10000", Some("65536")),
             ("MaxBurstLength", "99999999999", Some("1048576")),
@@ -282,12 +287,16 @@ mod tests {
     #[test]
     fn what_breaks_the_protocol_is_not_answered() {
         let mut agreed = Parameters::default();
+        let too_short = NegotiationError::NotAcceptable(Key::MaxRecvDataSegmentLength);
         for (stage, key, value, error) in [
             (Stage::Operational, "TargetAlias", "x", NegotiationError::WrongSender(Key::TargetAlias)),
             (Stage::Operational, "SendTargets", "All", NegotiationError::WrongStage(Key::SendTargets)),
             (Stage::Security, "HeaderDigest", "None", NegotiationError::WrongStage(Key::HeaderDigest)),
             (Stage::FullFeature, "InitialR2T", "No", NegotiationError::WrongStage(Key::InitialR2t)),
             (Stage::Operational, "InitialR2T", "Reject", NegotiationError::ReservedWord(Key::InitialR2t)),
+            (Stage::Operational, "MaxRecvDataSegmentLength", "511", too_short),
+            (Stage::Operational, "MaxRecvDataSegmentLength", "many", too_short),
+            (Stage::FullFeature, "MaxRecvDataSegmentLength", "0", too_short),
         ] {
             assert_eq!(answer(&mut agreed, &OWN, stage, key, value), Err(error));
         }

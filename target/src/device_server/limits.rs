@@ -26,8 +26,11 @@ pub const WRITE_SAME_BLOCKS_MAX: u32 = 32_768;
 /// Blocks in a page of the file systems below, the smallest hole there is: 4 KiB.
 const PAGE_BLOCKS: u16 = 8;
 
+/// Bytes one READ or WRITE moves at most.
+pub const TRANSFER_BYTES_MAX: u64 = TRANSFER_BLOCKS_MAX as u64 * BLOCK_BYTES as u64;
+
 /// Bytes of data-out one command takes at most.
-pub const DATA_OUT_BYTES_MAX: u64 = TRANSFER_BLOCKS_MAX as u64 * BLOCK_BYTES as u64;
+pub const DATA_OUT_BYTES_MAX: u64 = TRANSFER_BYTES_MAX;
 
 /// The limits as VPD page B0h tells them.
 pub(super) const BLOCK_LIMITS: BlockLimits = BlockLimits {

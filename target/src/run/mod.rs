@@ -37,9 +37,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::workers::Workers;
 use self::world::ProductWorld;
 use crate::config::Config;
+use crate::sessions::Sessions;
 
 /// How long a clean end may take.
 pub const STOP_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long hosts are given to log out before a clean end goes on without them (RFC 7143 11.9.1).
+pub const HOSTS_LEAVE_WITHIN: Duration = Duration::from_secs(3);
 
 /// How often a clean end is looked for.
 const STOP_LOOKED_FOR_EVERY: Duration = Duration::from_millis(5);
@@ -94,6 +98,7 @@ pub struct Appliance {
 struct Running {
     _control: Workers,
     controller: Arc<Controller<ProductWorld>>,
+    sessions: Arc<Sessions>,
     control_socket: PathBuf,
     _lock: StateLock,
 }
@@ -153,8 +158,10 @@ impl Appliance {
             let (mut terminate, mut interrupt) =
                 (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
             tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
-            tracing::info!("ending: hosts' commands in flight finish, then everything is flushed");
-            self.begin_stop();
+            tracing::info!(
+                "ending: hosts are asked to log out, commands in flight finish, then everything is flushed"
+            );
+            self.ask_hosts_to_leave();
             let again = async {
                 tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
             };
@@ -164,18 +171,21 @@ impl Appliance {
         })
     }
 
-    /// Ends cleanly: commands in flight finish, everything is flushed.
+    /// Ends cleanly: hosts log out, commands in flight finish, everything is flushed.
     #[must_use]
     pub fn stop(self) -> Stopped {
-        self.begin_stop();
-        let begun = Instant::now();
-        while !self.stopped() {
-            if begun.elapsed() > STOP_WITHIN {
-                return Stopped::Unclean;
+        self.ask_hosts_to_leave();
+        let mut ending = Ending::begin();
+        loop {
+            if let Some(stopped) = ending.look(&self) {
+                return stopped;
             }
             std::thread::sleep(STOP_LOOKED_FOR_EVERY);
         }
-        Stopped::Clean
+    }
+
+    fn ask_hosts_to_leave(&self) {
+        self.controllers.iter().for_each(|running| running.sessions.ask_to_leave(HOSTS_LEAVE_WITHIN));
     }
 
     fn begin_stop(&self) {
@@ -190,20 +200,47 @@ impl Appliance {
     }
 
     async fn stopped_in_time(&self) -> Stopped {
-        let begun = Instant::now();
-        while !self.stopped() {
-            if begun.elapsed() > STOP_WITHIN {
-                return Stopped::Unclean;
+        let mut ending = Ending::begin();
+        loop {
+            if let Some(stopped) = ending.look(self) {
+                return stopped;
             }
             tokio::time::sleep(STOP_LOOKED_FOR_EVERY).await;
         }
-        Stopped::Clean
     }
 
     /// How many workers there are.
     #[must_use]
     pub fn workers(&self) -> usize {
         self.workers.count()
+    }
+}
+
+/// A clean end: first the hosts leave, or their time is up; then the controllers stop; then whoever is still there
+/// is told that its connection ends.
+struct Ending {
+    begun: Instant,
+    stopping: bool,
+}
+
+impl Ending {
+    fn begin() -> Self {
+        Self { begun: Instant::now(), stopping: false }
+    }
+
+    /// How it ended, if it has.
+    fn look(&mut self, appliance: &Appliance) -> Option<Stopped> {
+        let running = || appliance.controllers.iter();
+        let alone = running().all(|running| running.sessions.count() == 0);
+        if !self.stopping && (alone || self.begun.elapsed() > HOSTS_LEAVE_WITHIN) {
+            self.stopping = true;
+            appliance.begin_stop();
+        }
+        if self.stopping && appliance.stopped() {
+            running().for_each(|running| running.sessions.dismiss_all());
+            return Some(Stopped::Clean);
+        }
+        (self.begun.elapsed() > STOP_WITHIN).then_some(Stopped::Unclean)
     }
 }
 

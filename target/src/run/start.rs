@@ -76,9 +76,10 @@ impl Shared<'_> {
             let _batch = Batch::begin();
             controller.start();
         }
+        let sessions = Arc::clone(&surroundings.sessions);
         self.run(side, sockets, &control, &controller, surroundings);
         let control_socket = config.control_socket(side);
-        Ok(Running { _control: control, controller, control_socket, _lock: lock })
+        Ok(Running { _control: control, controller, sessions, control_socket, _lock: lock })
     }
 
     /// The world of one controller, with the volumes that are there.

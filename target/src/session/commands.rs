@@ -5,6 +5,9 @@ use protocol::iscsi::CmdSn;
 /// Commands of one session between their arrival and their answer at most: what MaxCmdSN leaves open.
 pub const COMMAND_WINDOW: u32 = 128;
 
+/// The same while memory is short: enough that no host stands still.
+pub const COMMAND_WINDOW_TIGHT: u32 = 4;
+
 /// Immediate commands beyond the window at most; further ones are rejected (RFC 7143 11.17.1, reason 06h).
 pub const IMMEDIATE_COMMANDS_MAX: u32 = 32;
 
@@ -65,9 +68,10 @@ impl CommandWindow {
         self.expected = self.expected.next();
     }
 
-    /// Opens the window as far as `tasks` unanswered tasks leave room.
-    pub const fn open(&mut self, tasks: u32) {
-        let wanted = self.expected.plus(COMMAND_WINDOW.saturating_sub(tasks)).minus(1);
+    /// Opens the window as far as `tasks` unanswered tasks leave room, less while memory is `tight`.
+    pub const fn open(&mut self, tasks: u32, tight: bool) {
+        let most = if tight { COMMAND_WINDOW_TIGHT } else { COMMAND_WINDOW };
+        let wanted = self.expected.plus(most.saturating_sub(tasks)).minus(1);
         if wanted.follows(self.maximum) {
             self.maximum = wanted;
         }
@@ -103,22 +107,34 @@ mod tests {
         let mut window = CommandWindow::new(CmdSn(1));
         for tasks in 1..=COMMAND_WINDOW {
             window.advance();
-            window.open(tasks);
+            window.open(tasks, false);
         }
         assert_eq!(window.maximum().next(), window.expected());
         assert_eq!(window.arrival(window.expected(), false), Arrival::Ignored);
-        window.open(COMMAND_WINDOW - 1);
+        window.open(COMMAND_WINDOW - 1, true);
+        assert_eq!(window.arrival(window.expected(), false), Arrival::Ignored);
+        window.open(COMMAND_WINDOW - 1, false);
         assert_eq!(window.arrival(window.expected(), false), Arrival::InOrder);
+    }
+
+    #[test]
+    fn a_narrow_window_is_never_shut_for_a_host_without_tasks() {
+        let mut window = CommandWindow::new(CmdSn(1));
+        for _ in 0..COMMAND_WINDOW {
+            window.advance();
+        }
+        window.open(0, true);
+        assert_eq!(window.maximum().next().since(window.expected()), COMMAND_WINDOW_TIGHT);
     }
 
     proptest! {
         #[test]
-        fn the_maximum_never_falls(first: u32, steps in proptest::collection::vec((any::<bool>(), 0_u32..300), 0..200)) {
+        fn the_maximum_never_falls(first: u32, steps in proptest::collection::vec((any::<bool>(), 0_u32..300, any::<bool>()), 0..200)) {
             let mut window = CommandWindow::new(CmdSn(first));
-            for (advance, tasks) in steps {
+            for (advance, tasks, tight) in steps {
                 let before = window.maximum();
                 if advance && window.arrival(window.expected(), false) == Arrival::InOrder { window.advance(); }
-                window.open(tasks);
+                window.open(tasks, tight);
                 prop_assert!(!window.maximum().precedes(before));
                 prop_assert!(window.maximum().next().since(window.expected()) <= COMMAND_WINDOW);
             }

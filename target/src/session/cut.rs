@@ -46,13 +46,18 @@ pub fn cut(input: &mut BytesMut, digests: Digests, segment_max: u32) -> Result<C
         return Err(CutError::HeaderDigest);
     }
     let intact = frame.data_digest().is_none_or(|at| input[at] == digest([&input[frame.padded_data()]]));
+    if total == BHS_BYTES {
+        input.advance(total);
+        return Ok(Cut::Pdu(Received { bhs, ahs: Bytes::new(), data: Some(Bytes::new()) }));
+    }
+    let ahs = if frame.ahs().is_empty() { Bytes::new() } else { Bytes::copy_from_slice(&input[frame.ahs()]) };
     if frame.data_bytes() == 0 {
         input.advance(total);
-        return Ok(Cut::Pdu(Received { bhs, data: Some(Bytes::new()) }));
+        return Ok(Cut::Pdu(Received { bhs, ahs, data: Some(Bytes::new()) }));
     }
     let pdu = input.split_to(total).freeze();
     let data = intact.then(|| pdu.slice(frame.data()));
-    Ok(Cut::Pdu(Received { bhs, data }))
+    Ok(Cut::Pdu(Received { bhs, ahs, data }))
 }
 
 #[cfg(test)]
@@ -79,6 +84,19 @@ mod tests {
         bytes[53] ^= 1;
         assert!(matches!(cut(&mut bytes, BOTH, 512), Ok(Cut::Pdu(Received { data: None, .. }))));
         assert!(bytes.is_empty());
+    }
+
+    #[test]
+    fn additional_header_segments_are_kept_and_covered_by_the_header_digest() {
+        let mut bhs = [0_u8; 48];
+        (bhs[4], bhs[7]) = (2, 3);
+        let ahs = [0, 2, 1, 0, 9, 0, 0, 0];
+        let mut wire = [&bhs[..], &ahs, &digest([&bhs[..], &ahs]), b"abc\0"].concat();
+        wire.extend_from_slice(&digest([&b"abc\0"[..]]));
+        let Ok(Cut::Pdu(pdu)) = cut(&mut BytesMut::from(&wire[..]), BOTH, 512) else { panic!() };
+        assert_eq!((&pdu.ahs[..], pdu.data.as_deref()), (&ahs[..], Some(&b"abc"[..])));
+        wire[50] ^= 1;
+        assert_eq!(cut(&mut BytesMut::from(&wire[..]), BOTH, 512).unwrap_err(), CutError::HeaderDigest);
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn send_data(sender: &mut Sender<'_>, task: &Task, data: Vec<Bytes>, length: u32
     let mut pieces = Pieces::new(data);
     let (mut offset, mut data_sn, mut burst_left) = (0, 0, sender.parameters.agreed.max_burst_length);
     while offset < length {
-        let part = (length - offset).min(sender.parameters.send_segment()).min(burst_left);
+        let part = (length - offset).min(sender.parameters.data_in_segment()).min(burst_left);
         let last = offset + part == length;
         burst_left -= part;
         let header = DataIn {
@@ -105,7 +105,8 @@ fn respond(sender: &mut Sender<'_>, task: &Task, status: Status, sense: Option<S
         stat_sn: sender.take_stat_sn(),
         exp_cmd_sn: sender.expected,
         max_cmd_sn: sender.maximum,
-        exp_data_sn: task.gather.solicitations(),
+        // No Data-In was sent: what has data has its status in the last Data-In, or none of the data (11.4.8).
+        exp_data_sn: 0,
         ..ScsiResponse::default()
     };
     sender.output.pdu(&header.encode(), &segment, sender.parameters.digests());

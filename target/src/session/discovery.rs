@@ -3,7 +3,8 @@
 
 use protocol::iscsi::keys::{Key, Stage};
 use protocol::iscsi::negotiation::{self, Answer};
-use protocol::iscsi::{RESERVED_TAG, TextRequest, text};
+use protocol::iscsi::parameters::Parameters as Agreed;
+use protocol::iscsi::{RESERVED_TAG, RejectReason, TextRequest, text};
 
 use super::parameters::{Parameters, WISHES};
 use crate::frontend::FrontendConfig;
@@ -11,15 +12,33 @@ use crate::frontend::FrontendConfig;
 /// Text of one exchange, over all requests joined by the C bit, at most, in bytes.
 pub const TEXT_REQUEST_BYTES_MAX: usize = 16 * 1024;
 
-/// Why a Text Request gets a Reject.
+/// Keys of one exchange at most.
+pub const TEXT_KEYS_MAX: usize = 64;
+
+/// Why a Text Request gets a Reject. Its exchange is over, and nothing of it has any effect (7.12).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TextError {
-    /// A tag of no exchange in being.
+    /// A tag of no exchange in being, or the reserved tag.
     #[error("no text exchange with these tags is open")]
     NoExchange,
-    /// Not a list of pairs, too long, or a key that must not be said here.
+    /// Not a list of pairs, a key that comes twice or must not be said here, data where there must be none.
     #[error("the text breaks the rules of a text exchange")]
     Malformed,
+    /// More text than [`TEXT_REQUEST_BYTES_MAX`] or [`TEXT_KEYS_MAX`] allow.
+    #[error("the text is too long")]
+    TooLong,
+}
+
+impl TextError {
+    /// The reason of the Reject (11.17.1).
+    #[must_use]
+    pub const fn reason(self) -> RejectReason {
+        match self {
+            Self::NoExchange => RejectReason::InvalidPduField,
+            Self::Malformed => RejectReason::ProtocolError,
+            Self::TooLong => RejectReason::LongOperationReject,
+        }
+    }
 }
 
 /// One PDU's worth of answer.
@@ -35,25 +54,50 @@ pub struct Part {
     pub transfer_tag: u32,
 }
 
-/// The one text exchange a connection may have open (10.9 allows one at a time).
+/// The one text exchange a connection may have open (6.2 allows one at a time).
 #[derive(Debug, Default)]
 pub struct TextExchange {
     task_tag: u32,
     transfer_tag: Option<u32>,
+    /// What came with C=1 and is to be continued.
     asked: Vec<u8>,
+    /// What the next responses say.
     rest: Vec<u8>,
+    /// Keys the initiator has used in this exchange.
+    keys: Vec<String>,
+    /// What will be agreed when the exchange is complete.
+    agreed: Option<Agreed>,
 }
 
 impl TextExchange {
-    /// Takes a request; `fresh_tag` is a target transfer tag nothing else uses.
+    /// Takes a request; `fresh_tag` is a target transfer tag nothing else uses. After the last part has been sent
+    /// [`TextExchange::settle`] is due.
     pub fn on_request(
         &mut self,
         request: &TextRequest,
         data: &[u8],
         directory: &FrontendConfig,
-        parameters: &mut Parameters,
+        parameters: &Parameters,
         fresh_tag: u32,
     ) -> Result<Part, TextError> {
+        let part = self.step(request, data, directory, parameters, fresh_tag);
+        if part.is_err() {
+            *self = Self::default();
+        }
+        part
+    }
+
+    fn step(
+        &mut self,
+        request: &TextRequest,
+        data: &[u8],
+        directory: &FrontendConfig,
+        parameters: &Parameters,
+        fresh_tag: u32,
+    ) -> Result<Part, TextError> {
+        if request.initiator_task_tag == RESERVED_TAG {
+            return Err(TextError::NoExchange);
+        }
         if request.target_transfer_tag == RESERVED_TAG {
             *self = Self { task_tag: request.initiator_task_tag, ..Self::default() };
         } else if self.transfer_tag != Some(request.target_transfer_tag)
@@ -61,19 +105,23 @@ impl TextExchange {
         {
             return Err(TextError::NoExchange);
         }
+        if !self.rest.is_empty() {
+            // A response with the C bit is answered by a request without data (6.2).
+            if !data.is_empty() || request.continue_bit {
+                return Err(TextError::Malformed);
+            }
+            return Ok(self.next_part(request.final_bit, parameters.send_segment() as usize, fresh_tag));
+        }
         if self.asked.len() + data.len() > TEXT_REQUEST_BYTES_MAX {
-            *self = Self::default();
-            return Err(TextError::Malformed);
+            return Err(TextError::TooLong);
         }
         self.asked.extend_from_slice(data);
         if request.continue_bit {
             self.transfer_tag = Some(fresh_tag);
             return Ok(Part { text: Vec::new(), last: false, continues: false, transfer_tag: fresh_tag });
         }
-        if self.rest.is_empty() {
-            let asked = core::mem::take(&mut self.asked);
-            self.rest = answer(&asked, directory, parameters)?;
-        }
+        let asked = core::mem::take(&mut self.asked);
+        self.rest = self.answer(&asked, directory, parameters)?;
         Ok(self.next_part(request.final_bit, parameters.send_segment() as usize, fresh_tag))
     }
 
@@ -89,28 +137,53 @@ impl TextExchange {
         self.transfer_tag = (!last).then_some(fresh_tag);
         Part { text, last, continues, transfer_tag: self.transfer_tag.unwrap_or(RESERVED_TAG) }
     }
-}
 
-fn answer(
-    asked: &[u8],
-    directory: &FrontendConfig,
-    parameters: &mut Parameters,
-) -> Result<Vec<u8>, TextError> {
-    let mut reply = Vec::new();
-    for (key, value) in text::decode(asked).map_err(|_| TextError::Malformed)? {
-        let answer = negotiation::answer(&mut parameters.agreed, &WISHES, Stage::FullFeature, key, value);
-        match answer.map_err(|_| TextError::Malformed)? {
-            Answer::ByCaller(Key::SendTargets) => {
-                send_targets(value, directory, parameters.discovery, &mut reply);
+    fn answer(
+        &mut self,
+        asked: &[u8],
+        directory: &FrontendConfig,
+        parameters: &Parameters,
+    ) -> Result<Vec<u8>, TextError> {
+        let mut reply = Vec::new();
+        let agreed = self.agreed.get_or_insert(parameters.agreed);
+        for (key, value) in text::decode(asked).map_err(|_| TextError::Malformed)? {
+            if self.keys.iter().any(|known| known == key) {
+                return Err(TextError::Malformed);
             }
-            answer => {
-                if let Some(value) = answer.value() {
-                    text::push_pair(&mut reply, key, &value);
+            if self.keys.len() == TEXT_KEYS_MAX {
+                return Err(TextError::TooLong);
+            }
+            self.keys.push(key.to_owned());
+            let answer = negotiation::answer(agreed, &WISHES, Stage::FullFeature, key, value);
+            match answer.map_err(|_| TextError::Malformed)? {
+                Answer::ByCaller(Key::SendTargets) => {
+                    send_targets(value, directory, parameters.discovery, &mut reply);
+                }
+                answer => {
+                    if let Some(value) = answer.value() {
+                        text::push_pair(&mut reply, key, &value);
+                    }
                 }
             }
         }
+        Ok(reply)
     }
-    Ok(reply)
+
+    /// The exchange is complete: what was agreed takes effect.
+    pub fn settle(&mut self, parameters: &mut Parameters) {
+        if let Some(agreed) = core::mem::take(self).agreed {
+            parameters.agreed = agreed;
+        }
+    }
+
+    /// ABORT TASK for a text exchange; false if none with this tag is open.
+    pub fn abort(&mut self, task_tag: u32) -> bool {
+        let open = self.transfer_tag.is_some() && self.task_tag == task_tag;
+        if open {
+            *self = Self::default();
+        }
+        open
+    }
 }
 
 /// SendTargets (appendix C). `All` belongs to discovery sessions, the empty value to normal ones.
@@ -168,10 +241,9 @@ mod tests {
     }
 
     fn ask(discovery: bool, text: &[u8]) -> Result<String, TextError> {
-        let mut parameters = Parameters { discovery, ..Parameters::default() };
+        let parameters = Parameters { discovery, ..Parameters::default() };
         let mut exchange = TextExchange::default();
-        let part =
-            exchange.on_request(&request(RESERVED_TAG, text), text, &directory(), &mut parameters, 5)?;
+        let part = exchange.on_request(&request(RESERVED_TAG, text), text, &directory(), &parameters, 5)?;
         assert!(part.last && !part.continues && part.transfer_tag == RESERVED_TAG);
         Ok(String::from_utf8(part.text).unwrap().replace('\0', "|"))
     }
@@ -212,7 +284,7 @@ mod tests {
         let mut text = &b"SendTargets=All\0"[..];
         let mut whole = Vec::new();
         for tag in 1.. {
-            let part = exchange.on_request(&asked, text, &directory(), &mut parameters, tag).unwrap();
+            let part = exchange.on_request(&asked, text, &directory(), &parameters, tag).unwrap();
             assert!(part.text.len() <= 50);
             whole.extend(part.text);
             if part.last {
@@ -229,7 +301,78 @@ mod tests {
     fn a_tag_of_no_exchange_is_refused() {
         let mut exchange = TextExchange::default();
         let asked = request(77, b"");
-        let answer = exchange.on_request(&asked, b"", &directory(), &mut Parameters::default(), 1);
+        let answer = exchange.on_request(&asked, b"", &directory(), &Parameters::default(), 1);
         assert_eq!(answer, Err(TextError::NoExchange));
+    }
+
+    #[test]
+    fn what_is_declared_holds_from_the_end_of_the_exchange_and_not_at_all_if_it_fails() {
+        let mut parameters = Parameters::default();
+        let mut exchange = TextExchange::default();
+        let text = &b"MaxRecvDataSegmentLength=4096\0"[..];
+        let open = TextRequest { final_bit: false, ..request(RESERVED_TAG, text) };
+        let part = exchange.on_request(&open, text, &directory(), &parameters, 5).unwrap();
+        assert!(!part.last && part.transfer_tag == 5);
+        assert_eq!(parameters.send_segment(), 8192);
+        let again = exchange.on_request(&request(5, text), text, &directory(), &parameters, 6);
+        assert_eq!(again, Err(TextError::Malformed), "declared twice");
+        exchange.settle(&mut parameters);
+        assert_eq!(parameters.send_segment(), 8192);
+        let part = exchange.on_request(&request(RESERVED_TAG, text), text, &directory(), &parameters, 7);
+        assert!(part.unwrap().last);
+        exchange.settle(&mut parameters);
+        assert_eq!(parameters.send_segment(), 4096);
+    }
+
+    #[test]
+    fn a_text_may_come_in_several_requests_up_to_a_bound() {
+        let parameters = Parameters { discovery: true, ..Parameters::default() };
+        let mut exchange = TextExchange::default();
+        let partial =
+            |tag, text: &[u8]| TextRequest { final_bit: false, continue_bit: true, ..request(tag, text) };
+        let first =
+            exchange.on_request(&partial(RESERVED_TAG, b"SendTar"), b"SendTar", &directory(), &parameters, 1);
+        assert_eq!(first, Ok(Part { text: vec![], last: false, continues: false, transfer_tag: 1 }));
+        let second =
+            exchange.on_request(&request(1, b"gets=All\0"), b"gets=All\0", &directory(), &parameters, 2);
+        assert_eq!(String::from_utf8(second.unwrap().text).unwrap().replace('\0', "|"), LIST);
+        let long = vec![b'a'; 8192];
+        for (n, fine) in [(1, true), (2, true), (3, false)] {
+            let tag = if n == 1 { RESERVED_TAG } else { n - 1 };
+            let part = exchange.on_request(&partial(tag, &long), &long, &directory(), &parameters, n);
+            assert_eq!(part.is_ok(), fine, "{n}");
+        }
+        let late = exchange.on_request(&request(2, b""), b"", &directory(), &parameters, 9);
+        assert_eq!(late, Err(TextError::NoExchange));
+    }
+
+    #[test]
+    fn every_way_to_break_a_text_exchange_has_its_reason() {
+        let cases: [(&[u8], TextError, RejectReason); 5] = [
+            (b"SendTargets=\0SendTargets=\0", TextError::Malformed, RejectReason::ProtocolError),
+            (b"MaxRecvDataSegmentLength=1\0", TextError::Malformed, RejectReason::ProtocolError),
+            (b"SendTargets=Irrelevant", TextError::Malformed, RejectReason::ProtocolError),
+            (b"\xff=1\0", TextError::Malformed, RejectReason::ProtocolError),
+            (&[b'a'; 20_000], TextError::TooLong, RejectReason::LongOperationReject),
+        ];
+        for (text, error, reason) in cases {
+            assert_eq!(ask(false, text), Err(error), "{text:?}");
+            assert_eq!(error.reason(), reason);
+        }
+        let many = (0..65).map(|n| format!("X-{n}=1\0")).collect::<String>();
+        assert_eq!(ask(false, many.as_bytes()), Err(TextError::TooLong));
+        let reserved = TextRequest { initiator_task_tag: RESERVED_TAG, ..request(RESERVED_TAG, b"") };
+        let refused =
+            TextExchange::default().on_request(&reserved, b"", &directory(), &Parameters::default(), 1);
+        assert_eq!(refused, Err(TextError::NoExchange));
+    }
+
+    #[test]
+    fn an_open_exchange_can_be_aborted() {
+        let mut exchange = TextExchange::default();
+        let open = TextRequest { final_bit: false, ..request(RESERVED_TAG, b"") };
+        exchange.on_request(&open, b"", &directory(), &Parameters::default(), 1).unwrap();
+        assert!(!exchange.abort(8));
+        assert!(exchange.abort(9) && !exchange.abort(9));
     }
 }

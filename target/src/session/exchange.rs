@@ -2,13 +2,13 @@
 //! Reject (RFC 7143 11.5, 11.6, 11.10 to 11.19).
 
 use protocol::iscsi::{
-    Bhs, CmdSn, InitiatorPdu, LogoutReason, LogoutRequest, LogoutResponse, LogoutResult, NopIn, NopOut,
-    RESERVED_TAG, Reject, RejectReason, TaskManagementRequest, TaskManagementResponse, TaskManagementResult,
-    TextRequest, TextResponse,
+    AsyncEvent, AsyncMessage, CmdSn, InitiatorPdu, LogoutReason, LogoutRequest, LogoutResponse, LogoutResult,
+    NopIn, NopOut, RESERVED_TAG, Reject, RejectReason, TaskManagementRequest, TaskManagementResponse,
+    TaskManagementResult, TextResponse,
 };
 
 use super::commands::Arrival;
-use super::discovery::TextError;
+use super::discovery::{Part, TextError};
 use super::full_feature::{Deferred, FullFeature, Received, Work};
 use super::output::Output;
 use super::task_management::{self, Reach};
@@ -31,7 +31,7 @@ impl FullFeature {
     /// Takes a PDU that is neither a command nor data.
     pub(super) fn on_other(&mut self, decoded: &InitiatorPdu, pdu: &Received, output: &mut Output) {
         if pdu.data.is_none() {
-            return self.reject(&pdu.bhs, RejectReason::DataDigestError, output);
+            return self.reject(pdu, RejectReason::DataDigestError, output);
         }
         let Some((number, immediate)) = number_of(decoded) else {
             let reason = match decoded {
@@ -39,7 +39,7 @@ impl FullFeature {
                 InitiatorPdu::LoginRequest(_) => RejectReason::ProtocolError,
                 _ => RejectReason::CommandNotSupported,
             };
-            return self.reject(&pdu.bhs, reason, output);
+            return self.reject(pdu, reason, output);
         };
         let arrival = self.window.arrival(number, immediate);
         if self.is_deferred(number, arrival) {
@@ -48,31 +48,90 @@ impl FullFeature {
         match arrival {
             Arrival::Ignored => {}
             Arrival::Early => self.defer(number, Deferred::Other(pdu.clone())),
-            Arrival::InOrder if immediate => self.run_other(decoded, pdu, output),
             Arrival::InOrder => {
-                self.window.advance();
-                self.run_other(decoded, pdu, output);
-                self.run_deferred(output);
+                if self.run_other(decoded, pdu, !immediate, output) && !immediate {
+                    self.run_deferred(output);
+                }
             }
         }
     }
 
-    /// Performs such a PDU when its turn has come.
-    pub(super) fn run_other(&mut self, decoded: &InitiatorPdu, pdu: &Received, output: &mut Output) {
-        let data = pdu.data.as_deref().unwrap_or_default();
-        match decoded {
-            InitiatorPdu::NopOut(nop) => self.on_nop(nop, data, output),
-            InitiatorPdu::TextRequest(request) => self.on_text(request, data, pdu, output),
-            InitiatorPdu::LogoutRequest(request) => self.work.push_back(Work::LogOut(*request)),
-            InitiatorPdu::TaskManagementRequest(request) if !self.parameters.discovery => {
-                if self.functions.has_room() && !self.functions.contains(request.initiator_task_tag) {
-                    self.work.push_back(Work::Manage(*request));
-                } else {
-                    self.reject(&pdu.bhs, RejectReason::TooManyImmediateCommands, output);
-                }
+    /// Performs such a PDU when its turn has come; one that is `numbered` uses its CmdSN up. False if it was
+    /// rejected: then its CmdSN "MUST NOT be considered received" (7.3).
+    pub(super) fn run_other(
+        &mut self,
+        decoded: &InitiatorPdu,
+        pdu: &Received,
+        numbered: bool,
+        output: &mut Output,
+    ) -> bool {
+        let prepared = self.prepare(decoded, pdu, !numbered);
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(reason) => {
+                self.reject(pdu, reason, output);
+                return false;
             }
-            _ => self.reject(&pdu.bhs, RejectReason::CommandNotSupported, output),
+        };
+        // "A target command response [...] MUST NOT precede the command acknowledgment" (4.2.2.1).
+        if numbered {
+            self.window.advance();
         }
+        match prepared {
+            Prepared::Nop(nop) => self.on_nop(&nop, pdu.data.as_deref().unwrap_or_default(), output),
+            Prepared::Text(tag, part) => self.on_text(tag, &part, output),
+            Prepared::Work(work) => self.work.push_back(work),
+            Prepared::Postponed(request) => self.postpone(request),
+            Prepared::Refused(tag) => self.respond_function(tag, TaskManagementResult::Rejected, output),
+        }
+        true
+    }
+
+    /// What a PDU comes to, or why it is rejected.
+    fn prepare(
+        &mut self,
+        decoded: &InitiatorPdu,
+        pdu: &Received,
+        immediate: bool,
+    ) -> Result<Prepared, RejectReason> {
+        match decoded {
+            InitiatorPdu::NopOut(nop) => Ok(Prepared::Nop(*nop)),
+            InitiatorPdu::TextRequest(request) => {
+                let data = pdu.data.as_deref().unwrap_or_default();
+                let fresh_tag = self.fresh_transfer_tag();
+                let directory = self.directory.clone();
+                let part = self.text.on_request(request, data, &directory, &self.parameters, fresh_tag);
+                part.map(|part| Prepared::Text(request.initiator_task_tag, part)).map_err(TextError::reason)
+            }
+            InitiatorPdu::LogoutRequest(request) => Ok(Prepared::Work(Work::LogOut(*request))),
+            InitiatorPdu::TaskManagementRequest(request) if !self.parameters.discovery => {
+                self.prepare_function(request, immediate)
+            }
+            _ => Err(RejectReason::CommandNotSupported),
+        }
+    }
+
+    fn prepare_function(
+        &self,
+        request: &TaskManagementRequest,
+        immediate: bool,
+    ) -> Result<Prepared, RejectReason> {
+        let tag = request.initiator_task_tag;
+        if tag == RESERVED_TAG {
+            return Err(RejectReason::InvalidPduField);
+        }
+        if self.is_tag_in_use(tag) {
+            return Err(RejectReason::TaskInProgress);
+        }
+        if !self.functions.has_room(self.postponed()) {
+            let refused = Prepared::Refused(tag);
+            return if immediate { Err(RejectReason::TooManyImmediateCommands) } else { Ok(refused) };
+        }
+        let early = immediate && request.cmd_sn.follows(self.window.expected());
+        if early && task_management::waits_for_commands(request.function) {
+            return Ok(Prepared::Postponed(*request));
+        }
+        Ok(Prepared::Work(Work::Manage(*request)))
     }
 
     fn on_nop(&mut self, nop: &NopOut, data: &[u8], output: &mut Output) {
@@ -110,30 +169,50 @@ impl FullFeature {
         sender.output.pdu(&header.encode(), &[], sender.parameters.digests());
     }
 
-    fn on_text(&mut self, request: &TextRequest, data: &[u8], pdu: &Received, output: &mut Output) {
-        let fresh_tag = self.fresh_transfer_tag();
-        let directory = self.directory.clone();
-        let part = self.text.on_request(request, data, &directory, &mut self.parameters, fresh_tag);
-        let part = match part {
-            Ok(part) => part,
-            Err(TextError::NoExchange) => {
-                return self.reject(&pdu.bhs, RejectReason::InvalidPduField, output);
-            }
-            Err(TextError::Malformed) => return self.reject(&pdu.bhs, RejectReason::ProtocolError, output),
-        };
+    fn on_text(&mut self, tag: u32, part: &Part, output: &mut Output) {
         let mut sender = self.sender(output);
         let header = TextResponse {
             final_bit: part.last,
             continue_bit: part.continues,
             data_segment_length: part.text.len() as u32,
             lun: [0; 8],
-            initiator_task_tag: request.initiator_task_tag,
+            initiator_task_tag: tag,
             target_transfer_tag: part.transfer_tag,
             stat_sn: sender.take_stat_sn(),
             exp_cmd_sn: sender.expected,
             max_cmd_sn: sender.maximum,
         };
         sender.output.pdu(&header.encode(), &part.text, sender.parameters.digests());
+        if part.last {
+            // "Parameters [...] only become effective after the negotiation sequence is completed" (6.4).
+            self.text.settle(&mut self.parameters);
+        }
+    }
+
+    /// Speaks unasked (11.9).
+    pub fn announce(&mut self, event: AsyncEvent, output: &mut Output) {
+        let mut sender = self.sender(output);
+        let header = AsyncMessage {
+            event,
+            data_segment_length: 0,
+            lun: [0; 8],
+            stat_sn: sender.take_stat_sn(),
+            exp_cmd_sn: sender.expected,
+            max_cmd_sn: sender.maximum,
+        };
+        sender.output.pdu(&header.encode(), &[], sender.parameters.digests());
+    }
+
+    /// True for a discovery session, on which nothing but answers is sent (7.4.3).
+    #[must_use]
+    pub const fn is_discovery(&self) -> bool {
+        self.parameters.discovery
+    }
+
+    /// Connection ID.
+    #[must_use]
+    pub const fn cid(&self) -> u16 {
+        self.cid
     }
 
     /// What a Logout Request comes to (11.15.1): only with [`LogoutResult::Closed`] the session ends.
@@ -172,18 +251,21 @@ impl FullFeature {
         )
     }
 
-    /// Says that a PDU was not served, and returns its header (11.17).
-    pub(super) fn reject(&mut self, bhs: &Bhs, reason: RejectReason, output: &mut Output) {
+    /// Says that a PDU was not served, and returns its complete header (11.17), as far as the initiator takes it.
+    pub(super) fn reject(&mut self, pdu: &Received, reason: RejectReason, output: &mut Output) {
+        let mut header = pdu.bhs.to_vec();
+        header.extend_from_slice(&pdu.ahs);
+        header.truncate(self.parameters.send_segment() as usize);
         let mut sender = self.sender(output);
-        let header = Reject {
+        let reject = Reject {
             reason,
-            data_segment_length: bhs.len() as u32,
+            data_segment_length: header.len() as u32,
             stat_sn: sender.take_stat_sn(),
             exp_cmd_sn: sender.expected,
             max_cmd_sn: sender.maximum,
             data_sn: 0,
         };
-        sender.output.pdu(&header.encode(), bhs, sender.parameters.digests());
+        sender.output.pdu(&reject.encode(), &header, sender.parameters.digests());
     }
 
     /// Performs a task management function as far as it concerns this session. `unit_exists` says whether its
@@ -208,8 +290,14 @@ impl FullFeature {
             return managed;
         }
         let mut affected = Vec::new();
+        let waits = task_management::waits_for_data(request.function);
         for task in self.tasks.iter_mut().filter(|task| task_management::reaches_own(request, reach, task)) {
-            affected.push((task.tag, task.lun, task.state == State::Outcome));
+            let fate = match task.state {
+                State::Outcome => Fate::Executing,
+                State::Data if waits && task.gather.is_open() => Fate::OwedData,
+                _ => Fate::Gone,
+            };
+            affected.push((task.tag, task.lun, fate));
             task.ending = Ending::Unheard;
         }
         if reach == Reach::Task && affected.is_empty() {
@@ -217,16 +305,19 @@ impl FullFeature {
             self.respond_function(tag, result, output);
             return managed;
         }
-        for (task, lun, executing) in &affected {
-            if *executing {
-                managed.aborts.push((*lun, *task));
-            } else {
-                self.forget(*task, output);
-                managed.claims.extend(self.take_claims(*task));
+        let awaited = affected.iter().filter(|(.., fate)| *fate != Fate::Gone).map(|(task, ..)| *task);
+        self.functions.begin(tag, awaited.collect());
+        managed.waits = true;
+        for (task, lun, fate) in affected {
+            match fate {
+                Fate::Executing => managed.aborts.push((lun, task)),
+                Fate::OwedData => {}
+                Fate::Gone => {
+                    self.forget(task, output);
+                    managed.claims.extend(self.take_claims(task));
+                }
             }
         }
-        self.functions.begin(tag, managed.aborts.iter().map(|(_, task)| *task).collect());
-        managed.waits = true;
         managed
     }
 
@@ -236,8 +327,12 @@ impl FullFeature {
         request: &TaskManagementRequest,
         output: &mut Output,
     ) -> TaskManagementResult {
-        if self.functions.contains(request.referenced_task_tag) {
+        let referenced = request.referenced_task_tag;
+        if self.functions.contains(referenced) || self.is_postponed(referenced) {
             return TaskManagementResult::Rejected;
+        }
+        if self.text.abort(referenced) {
+            return TaskManagementResult::Complete;
         }
         let number = request.ref_cmd_sn;
         let arrival = self.window.arrival(number, false);
@@ -297,6 +392,28 @@ impl FullFeature {
         };
         sender.output.pdu(&header.encode(), &[], sender.parameters.digests());
     }
+}
+
+/// What a PDU that is not rejected comes to.
+enum Prepared {
+    Nop(NopOut),
+    Text(u32, Part),
+    Work(Work),
+    /// It waits for the commands before it.
+    Postponed(TaskManagementRequest),
+    /// A function with this tag that finds no room.
+    Refused(u32),
+}
+
+/// What happens to a task that a function of its own session reaches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    /// The controller is asked to give it up; its outcome is awaited.
+    Executing,
+    /// The initiator answers its R2Ts to the end first (4.2.3.3 a).
+    OwedData,
+    /// It ends at once.
+    Gone,
 }
 
 /// CmdSN and I bit of the PDUs that have them.

@@ -6,6 +6,8 @@
 //!            CmdSN in turn        all data-out here        room for its data-in        outcome
 //!   Order ─────────────────► Data ─────────────────► Turn ───────────────────► Outcome ───────► answered
 //! ```
+//! A task in `Turn` also waits for those its attribute or theirs puts before it (`task_set`).
+//!
 //! The machine never calls out: whoever holds it locks, hands an event in, takes the next [`Work`], unlocks and
 //! performs it. Answers may come from any thread, even while the same thread performs [`Work::Execute`].
 
@@ -15,38 +17,36 @@ use std::sync::Arc;
 use bytes::Bytes;
 use controller::command::{NexusId, Outcome, TaskTag};
 use controller::time::Time;
+use protocol::iscsi::parameters::Parameters as Agreed;
 use protocol::iscsi::{
-    Bhs, CmdSn, DataOut, InitiatorPdu, LogoutRequest, Opcode, RESERVED_TAG, ReadyToTransfer, RejectReason,
-    ScsiCommand, StatSn, TaskManagementRequest,
+    Bhs, CmdSn, DataOut, InitiatorPdu, LogoutRequest, Opcode, RESERVED_TAG, RejectReason, ScsiCommand,
+    StatSn, TaskAttribute, TaskManagementRequest, ahs,
 };
 
 use super::commands::{Arrival, COMMAND_WINDOW, CommandWindow, IMMEDIATE_COMMANDS_MAX};
 use super::data_in::{self, Sender};
 use super::discovery::TextExchange;
+use super::memory::{Holding, Memory, Purpose};
 use super::output::Output;
 use super::parameters::Parameters;
 use super::task_management::Functions;
+use super::task_set;
 use super::tasks::{Claim, Ending, State, Task, Tasks};
-use super::transfer::{Gather, Header, Progress, Terms};
+use super::transfer::{Gather, Refusal, Terms};
 use crate::device_server::Request;
 use crate::frontend::FrontendConfig;
-
-/// Data-out of one session asked for by R2T and not yet executed at most, in bytes; a single command may exceed
-/// it alone.
-pub const SOLICITED_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// Data-in of one session being read or waiting to be sent at most, in bytes; a single command may exceed it
 /// alone.
 pub const DATA_IN_BYTES_MAX: u64 = 32 * 1024 * 1024;
-
-/// Aborted tasks whose Data-Out is still dropped without a word, at most.
-const SILENCED_MAX: usize = 128;
 
 /// A PDU as it was received.
 #[derive(Clone, Debug)]
 pub struct Received {
     /// Its header.
     pub bhs: Bhs,
+    /// Its additional header segments; mostly empty.
+    pub ahs: Bytes,
     /// Its data segment; none if the data digest did not match.
     pub data: Option<Bytes>,
 }
@@ -92,6 +92,8 @@ pub struct Opening {
     pub directory: Arc<FrontendConfig>,
     /// How many bytes of data-out a CDB takes.
     pub data_out_bytes: fn(&[u8; 16]) -> u64,
+    /// What all sessions of the controller share.
+    pub memory: Arc<Memory>,
 }
 
 /// A session in full feature phase.
@@ -106,17 +108,30 @@ pub struct FullFeature {
     pub(super) stat_sn: StatSn,
     pub(super) tasks: Tasks,
     deferred: Vec<(CmdSn, Deferred)>,
-    turn: VecDeque<u32>,
+    /// Functions that came before commands they reach.
+    postponed: Vec<TaskManagementRequest>,
+    pub(super) turn: VecDeque<u32>,
     pub(super) work: VecDeque<Work>,
     pub(super) functions: Functions,
     pub(super) claims: Vec<(u32, Claim)>,
     pub(super) text: TextExchange,
     next_transfer_tag: u32,
-    solicited_bytes: u64,
-    starved: VecDeque<u32>,
-    data_in_bytes: u64,
+    /// Tasks whose R2Ts are withheld, in their order.
+    pub(super) starved: VecDeque<u32>,
+    pub(super) out_bytes: u64,
+    pub(super) data_in_bytes: u64,
+    /// Output that waited when it was last looked at, in bytes.
+    backlog: u64,
+    pub(super) holding: Holding,
+    /// Something waits for room in the purse.
+    pub(super) wants_memory: bool,
     held: bool,
-    silenced: VecDeque<u32>,
+    /// Tasks that are ORDERED or HEAD OF QUEUE.
+    pub(super) special: u32,
+    /// Tasks that wait for others because of their attributes were met.
+    gated: bool,
+    entered: u64,
+    pub(super) silenced: VecDeque<u32>,
 }
 
 impl FullFeature {
@@ -133,16 +148,23 @@ impl FullFeature {
             stat_sn: terms.stat_sn,
             tasks: Tasks::default(),
             deferred: Vec::new(),
+            postponed: Vec::new(),
             turn: VecDeque::new(),
             work: VecDeque::new(),
             functions: Functions::default(),
             claims: Vec::new(),
             text: TextExchange::default(),
             next_transfer_tag: 1,
-            solicited_bytes: 0,
             starved: VecDeque::new(),
+            out_bytes: 0,
             data_in_bytes: 0,
+            backlog: 0,
+            holding: Holding::new(terms.memory),
+            wants_memory: false,
             held: false,
+            special: 0,
+            gated: false,
+            entered: 0,
             silenced: VecDeque::new(),
         }
     }
@@ -154,7 +176,8 @@ impl FullFeature {
     }
 
     pub(super) fn sender<'a>(&'a mut self, output: &'a mut Output) -> Sender<'a> {
-        self.window.open(self.tasks.count() as u32);
+        let tasks = self.tasks.count() as u32;
+        self.window.open(tasks, self.holding.memory().is_tight());
         Sender {
             output,
             stat_sn: &mut self.stat_sn,
@@ -162,6 +185,16 @@ impl FullFeature {
             maximum: self.window.maximum(),
             parameters: &self.parameters,
         }
+    }
+
+    /// Bytes of data this session holds or has promised room for.
+    pub(super) const fn level(&self) -> u64 {
+        self.out_bytes + self.data_in_bytes + self.backlog
+    }
+
+    /// Unsolicited data of one command at most, immediate data included, in bytes.
+    pub(super) fn first_burst(&self) -> u32 {
+        self.parameters.agreed.first_burst_bytes()
     }
 
     pub(super) fn fresh_transfer_tag(&mut self) -> u32 {
@@ -181,19 +214,24 @@ impl FullFeature {
         };
         match decoded {
             Ok(InitiatorPdu::ScsiCommand(command)) if !self.parameters.discovery => {
+                if command.total_ahs_length > 0 && ahs::decode(&pdu.ahs).is_err() {
+                    return self.format_error(pdu, RejectReason::ProtocolError, output);
+                }
                 self.on_command(&command, pdu, now, output);
             }
             Ok(InitiatorPdu::DataOut(data)) if !self.parameters.discovery => {
-                self.on_data_out(&data, pdu, output)
+                self.on_data_out(&data, pdu, now, output);
             }
             Ok(other) => self.on_other(&other, pdu, output),
-            Err(error) => {
-                self.reject(&pdu.bhs, error.reject_reason(), output);
-                if error.is_format_error() {
-                    self.work.push_back(Work::Close);
-                }
-            }
+            Err(error) if error.is_format_error() => self.format_error(pdu, error.reject_reason(), output),
+            Err(error) => self.reject(pdu, error.reject_reason(), output),
         }
+    }
+
+    /// The connection ends (7.7), but not without a word.
+    fn format_error(&mut self, pdu: &Received, reason: RejectReason, output: &mut Output) {
+        self.reject(pdu, reason, output);
+        self.work.push_back(Work::Close);
     }
 
     fn on_command(&mut self, command: &ScsiCommand, pdu: &Received, now: Time, output: &mut Output) {
@@ -203,19 +241,25 @@ impl FullFeature {
             return;
         }
         let Some(data) = &pdu.data else {
-            return self.reject(&pdu.bhs, RejectReason::DataDigestError, output);
+            return self.reject(pdu, RejectReason::DataDigestError, output);
         };
         if command.immediate && self.tasks.count() >= (COMMAND_WINDOW + IMMEDIATE_COMMANDS_MAX) as usize {
-            return self.reject(&pdu.bhs, RejectReason::TooManyImmediateCommands, output);
+            return self.reject(pdu, RejectReason::TooManyImmediateCommands, output);
         }
-        let known = self.tasks.find(tag).is_some() || self.functions.contains(tag);
-        if known || tag == RESERVED_TAG {
-            let reason = if known { RejectReason::TaskInProgress } else { RejectReason::InvalidPduField };
-            self.reject(&pdu.bhs, reason, output);
-            return self.use_up(command.cmd_sn, arrival, command.immediate, output);
+        // "The CmdSN of the rejected command PDU [...] MUST NOT be considered received" (7.3).
+        if self.is_tag_in_use(tag) {
+            return self.reject(pdu, RejectReason::TaskInProgress, output);
         }
-        self.silenced.retain(|silenced| *silenced != tag);
+        if tag == RESERVED_TAG {
+            return self.reject(pdu, RejectReason::InvalidPduField, output);
+        }
+        if !self.silenced.is_empty() {
+            self.silenced.retain(|silenced| *silenced != tag);
+        }
         let task = self.new_task(command, data.clone(), now);
+        if task_set::is_special(task.attribute) {
+            self.special += 1;
+        }
         self.tasks.insert(task);
         match arrival {
             Arrival::InOrder if command.immediate => self.deliver(tag, output),
@@ -228,7 +272,12 @@ impl FullFeature {
         }
     }
 
-    fn new_task(&self, command: &ScsiCommand, data: Bytes, now: Time) -> Task {
+    /// True while a task with this tag lives.
+    pub(super) fn is_tag_in_use(&self, tag: u32) -> bool {
+        self.tasks.find(tag).is_some() || self.functions.contains(tag) || self.is_postponed(tag)
+    }
+
+    fn new_task(&mut self, command: &ScsiCommand, data: Bytes, now: Time) -> Task {
         let expected = command.expected_data_transfer_length;
         let takes = (self.data_out_bytes)(&command.cdb);
         let out = if command.write { expected } else { 0 };
@@ -238,9 +287,9 @@ impl FullFeature {
             more: !command.final_bit,
             immediate_allowed: self.parameters.agreed.immediate_data,
             unsolicited_allowed: !self.parameters.agreed.initial_r2t,
-            first_burst: self.parameters.agreed.first_burst_bytes(),
+            first_burst: self.first_burst(),
         };
-        Task {
+        let mut task = Task {
             tag: command.initiator_task_tag,
             lun: command.lun,
             cdb: command.cdb,
@@ -250,11 +299,22 @@ impl FullFeature {
             writes: command.write,
             takes,
             counted_out: 0,
+            solicited: false,
             received: now,
+            moved: now,
+            attribute: command.attribute,
+            entered: 0,
             state: State::Order,
             ending: Ending::Answered,
             gather: Gather::begin(&terms, data),
+        };
+        if command.attribute == TaskAttribute::Aca {
+            task.gather.refuse(Refusal::Check(task_set::INVALID_MESSAGE_ERROR));
         }
+        if terms.wanted > 0 {
+            self.admit_unasked(&mut task, command);
+        }
+        task
     }
 
     /// True if something with this number already waits for its turn.
@@ -283,20 +343,22 @@ impl FullFeature {
     pub(super) fn run_deferred(&mut self, output: &mut Output) {
         while let Some(at) = self.deferred.iter().position(|(number, _)| *number == self.window.expected()) {
             let (number, what) = self.deferred.swap_remove(at);
-            self.window.advance();
             match what {
                 Deferred::Command(tag) => {
+                    self.window.advance();
                     // It may have been aborted since, and its tag used again.
                     if self.tasks.get_mut(tag).is_some_and(|task| task.number == number) {
                         self.deliver(tag, output);
                     }
                 }
                 Deferred::Other(pdu) => {
-                    if let Ok(decoded) = InitiatorPdu::decode(&pdu.bhs) {
-                        self.run_other(&decoded, &pdu, output);
+                    // What is rejected leaves its number to another (7.3).
+                    let decoded = InitiatorPdu::decode(&pdu.bhs);
+                    if !decoded.is_ok_and(|decoded| self.run_other(&decoded, &pdu, true, output)) {
+                        return;
                     }
                 }
-                Deferred::Nothing => {}
+                Deferred::Nothing => self.window.advance(),
             }
         }
     }
@@ -304,162 +366,130 @@ impl FullFeature {
     fn deliver(&mut self, tag: u32, output: &mut Output) {
         if let Some(task) = self.tasks.get_mut(tag).filter(|task| task.state == State::Order) {
             task.state = State::Data;
+            task.entered = self.entered;
+            self.entered += 1;
             self.proceed(tag, output);
         }
-    }
-
-    /// Takes a task as far as its data-out allows.
-    fn proceed(&mut self, tag: u32, output: &mut Output) {
-        let Some(task) = self.tasks.get_mut(tag) else {
-            return;
-        };
-        if task.state != State::Data {
-            return;
-        }
-        match task.gather.progress() {
-            Progress::Complete => {
-                task.state = State::Turn;
-                self.turn.push_back(tag);
-            }
-            Progress::Failed(sense) => {
-                if let Some(task) = self.remove(tag, output) {
-                    data_in::answer(&mut self.sender(output), &task, Outcome::Check(sense));
-                }
-            }
-            Progress::Waiting => self.solicit(tag, output),
-        }
-    }
-
-    /// Sends the R2Ts that are due for a task, if the session's bound leaves room for the whole of it.
-    fn solicit(&mut self, tag: u32, output: &mut Output) {
-        let (max_burst, outstanding) =
-            (self.parameters.agreed.max_burst_length, self.parameters.agreed.max_outstanding_r2t);
-        loop {
-            let Some(task) = self.tasks.get_mut(tag) else {
-                return;
-            };
-            let Some(solicitation) = task.gather.next_solicitation(max_burst, outstanding) else {
-                return;
-            };
-            if task.counted_out == 0 {
-                let bytes = task.expected - solicitation.offset;
-                if self.solicited_bytes > 0 && self.solicited_bytes + u64::from(bytes) > SOLICITED_BYTES_MAX {
-                    return self.starved.push_back(tag);
-                }
-                task.counted_out = bytes;
-                self.solicited_bytes += u64::from(bytes);
-            }
-            let transfer_tag = self.next_transfer_tag;
-            task.gather.on_solicited(solicitation, transfer_tag);
-            let lun = task.lun;
-            let _ = self.fresh_transfer_tag();
-            let sender = self.sender(output);
-            let header = ReadyToTransfer {
-                lun,
-                initiator_task_tag: tag,
-                target_transfer_tag: transfer_tag,
-                stat_sn: *sender.stat_sn,
-                exp_cmd_sn: sender.expected,
-                max_cmd_sn: sender.maximum,
-                r2t_sn: solicitation.number,
-                buffer_offset: solicitation.offset,
-                desired_data_transfer_length: solicitation.length,
-            };
-            sender.output.pdu(&header.encode(), &[], sender.parameters.digests());
-        }
-    }
-
-    fn on_data_out(&mut self, data: &DataOut, pdu: &Received, output: &mut Output) {
-        let tag = data.initiator_task_tag;
-        if pdu.data.is_none() {
-            self.reject(&pdu.bhs, RejectReason::DataDigestError, output);
-        }
-        let header = Header {
-            transfer_tag: data.target_transfer_tag,
-            data_sn: data.data_sn,
-            offset: data.buffer_offset,
-            last: data.final_bit,
-        };
-        let taken = self
-            .tasks
-            .get_mut(tag)
-            .map(|task| task.gather.on_data(header, data.data_segment_length, pdu.data.clone()));
-        match taken {
-            Some(Ok(())) => self.proceed(tag, output),
-            None if self.silenced.contains(&tag) => {}
-            Some(Err(_)) | None => self.reject(&pdu.bhs, RejectReason::InvalidPduField, output),
-        }
-    }
-
-    /// Removes a task and gives back what it held; tasks that waited for that go on.
-    pub(super) fn remove(&mut self, tag: u32, output: &mut Output) -> Option<Task> {
-        let task = self.tasks.remove(tag)?;
-        if task.state == State::Outcome {
-            self.data_in_bytes = self.data_in_bytes.saturating_sub(u64::from(task.expected_in()));
-        }
-        self.solicited_bytes = self.solicited_bytes.saturating_sub(u64::from(task.counted_out));
-        if !self.starved.is_empty() {
-            for starved in core::mem::take(&mut self.starved) {
-                self.solicit(starved, output);
-            }
-        }
-        Some(task)
-    }
-
-    /// Removes a task that is not being executed and forgets it; its Data-Out may still come.
-    pub(super) fn forget(&mut self, tag: u32, output: &mut Output) -> Option<Task> {
-        let task = self.remove(tag, output)?;
-        if task.writes {
-            if self.silenced.len() >= SILENCED_MAX {
-                self.silenced.pop_front();
-            }
-            self.silenced.push_back(tag);
-        }
-        Some(task)
     }
 
     /// The next thing to do outside, and whether there may be more. `backlog` is what waits to be written, in
     /// bytes.
     pub fn next_work(&mut self, backlog: usize) -> (Option<Work>, bool) {
+        if !self.postponed.is_empty() {
+            let expected = self.window.expected();
+            let due = self.postponed.extract_if(.., |request| !request.cmd_sn.follows(expected));
+            self.work.extend(due.map(Work::Manage));
+        }
         if let Some(work) = self.work.pop_front() {
             return (Some(work), true);
         }
-        let Some(nexus) = self.nexus else {
+        let (Some(nexus), Some(at)) = (self.nexus, self.next_turn()) else {
             return (None, false);
         };
-        while let Some(tag) = self.turn.front().copied() {
-            let Some(task) = self.tasks.get_mut(tag).filter(|task| task.state == State::Turn) else {
-                self.turn.pop_front();
-                continue;
-            };
-            let busy = self.data_in_bytes + backlog as u64;
-            if busy > 0 && busy + u64::from(task.expected_in()) > DATA_IN_BYTES_MAX {
-                self.held = true;
-                return (None, false);
-            }
-            self.turn.pop_front();
-            task.state = State::Outcome;
-            self.data_in_bytes += u64::from(task.expected_in());
-            let request = Request {
-                nexus,
-                tag: TaskTag(tag),
-                lun: task.lun,
-                cdb: task.cdb,
-                data: task.gather.take(),
-                announced: if task.writes { task.expected } else { 0 },
-                received: task.received,
-            };
-            return (Some(Work::Execute(request)), !self.turn.is_empty());
+        self.backlog = backlog as u64;
+        let level = self.level();
+        let busy = self.data_in_bytes + self.backlog;
+        let Some(task) = self.turn.get(at).copied().and_then(|tag| self.tasks.get_mut(tag)) else {
+            return (None, false);
+        };
+        let wanted = task.charged_in();
+        let covered = wanted == 0 || self.holding.cover(level + wanted, Purpose::Asked);
+        if !covered || (busy > 0 && busy + wanted > DATA_IN_BYTES_MAX) {
+            self.wants_memory |= !covered;
+            self.held = true;
+            return (None, false);
         }
-        (None, false)
+        self.turn.remove(at);
+        task.state = State::Outcome;
+        self.data_in_bytes += wanted;
+        let request = Request {
+            nexus,
+            tag: TaskTag(task.tag),
+            lun: task.lun,
+            cdb: task.cdb,
+            data: task.gather.take(),
+            announced: if task.writes { task.expected } else { 0 },
+            received: task.received,
+        };
+        (Some(Work::Execute(request)), !self.turn.is_empty())
     }
 
-    /// True once if commands were held for want of room and there is room again.
+    /// Where in `turn` the next task is that may run. What is not there any more is dropped on the way.
+    fn next_turn(&mut self) -> Option<usize> {
+        let tasks = &mut self.tasks;
+        while let Some(tag) = self.turn.front()
+            && tasks.get_mut(*tag).is_none_or(|task| task.state != State::Turn)
+        {
+            self.turn.pop_front();
+        }
+        if self.special == 0 {
+            return (!self.turn.is_empty()).then_some(0);
+        }
+        let free = |tag: &u32| {
+            let task = self.tasks.get(*tag).filter(|task| task.state == State::Turn);
+            task.is_some_and(|task| {
+                let mut others = self.tasks.iter();
+                !others.any(|other| task_set::waits_for(task, other, self.starved.contains(&other.tag)))
+            })
+        };
+        let next = self.turn.iter().position(free);
+        self.gated = next.is_none() && !self.turn.is_empty();
+        next
+    }
+
+    /// True once if commands were held for want of room, or because of other tasks, and may go on now.
     pub fn take_room(&mut self, backlog: usize) -> bool {
-        let room = self.data_in_bytes + backlog as u64 <= DATA_IN_BYTES_MAX / 2;
-        let resume = self.held && room;
-        self.held &= !room;
-        resume
+        self.backlog = backlog as u64;
+        self.holding.settle(self.level());
+        let room = self.data_in_bytes + self.backlog <= DATA_IN_BYTES_MAX / 2;
+        let resume = self.held && room && !self.wants_memory;
+        self.held &= !resume;
+        resume || (self.gated && self.next_turn().is_some())
+    }
+
+    /// There may be room in the purse again.
+    pub fn on_memory(&mut self, output: &mut Output) {
+        if core::mem::take(&mut self.wants_memory) {
+            self.solicit_starved(output);
+        }
+    }
+
+    /// True while something waits for room in the purse.
+    #[must_use]
+    pub const fn wants_memory(&self) -> bool {
+        self.wants_memory
+    }
+
+    /// Nothing has happened for a while: what is not needed is given back.
+    pub fn rest(&mut self) {
+        self.holding.rest(self.level());
+        if self.tasks.count() == 0 {
+            self.tasks = Tasks::default();
+            self.turn = VecDeque::new();
+            self.work.shrink_to_fit();
+            self.deferred.shrink_to_fit();
+        }
+    }
+
+    /// What a new connection of this session goes on with: what was agreed, and ExpCmdSN.
+    #[must_use]
+    pub const fn standing(&self) -> (Agreed, CmdSn) {
+        (self.parameters.agreed, self.window.expected())
+    }
+
+    /// A function waits until the commands before it have come (4.2.3.3 b).
+    pub(super) fn postpone(&mut self, request: TaskManagementRequest) {
+        self.postponed.push(request);
+    }
+
+    /// True for the tag of a function that waits for commands before it.
+    pub(super) fn is_postponed(&self, tag: u32) -> bool {
+        self.postponed.iter().any(|request| request.initiator_task_tag == tag)
+    }
+
+    /// Functions that wait for commands before them.
+    pub(super) fn postponed(&self) -> usize {
+        self.postponed.len()
     }
 
     /// Takes the outcome of a command. Gives the functions of other sessions that waited for it.

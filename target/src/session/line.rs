@@ -8,28 +8,28 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use controller::command::{LunIndex, NexusId, TaskTag};
 use controller::time::Time;
 use protocol::iscsi::{
-    CmdSn, Digests, Isid, LoginRequest, LoginResponse, LoginStage, LoginStatus, LogoutRequest, LogoutResult,
-    Lun, Opcode, StatSn, TaskManagementFunction, TaskManagementRequest,
+    Digests, LogoutRequest, LogoutResult, Lun, Opcode, StatSn, TaskManagementFunction, TaskManagementRequest,
 };
 use protocol::scsi::lun::Address;
 
 use super::backend::Backend;
-use super::commands::COMMAND_WINDOW;
 use super::cut::{Cut, cut};
-use super::full_feature::{FullFeature, Opening, Received, Work};
+use super::full_feature::{FullFeature, Received, Work};
 use super::link::{Link, Step};
-use super::login::{Circumstances, Login, Reply, Verdict};
+use super::login::Login;
 use super::parameters::SEGMENT_BYTES_DEFAULT;
 use super::task_management::{Reach, reach};
 use super::tasks::Claim;
 use crate::connection::{Closed, Transport};
 use crate::frontend::FrontendConfig;
 use crate::run::cork::{Batch, Flush};
-use crate::sessions::{Identity, Sessions};
+use crate::sessions::Sessions;
+
+mod entrance;
 
 /// How long a login may take.
 pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(15);
@@ -39,6 +39,15 @@ pub const PING_AFTER: Duration = Duration::from_secs(10);
 
 /// A host that does not answer for this long is given up.
 pub const PING_ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// A discovery session not heard from for this long is ended: on it nothing is asked (RFC 7143 7.4.3).
+pub const DISCOVERY_SILENCE_MAX: Duration = Duration::from_secs(300);
+
+/// Data that stays may keep this many times its length alive of what came with it; what would keep more is copied.
+const WASTE_MAX: u64 = 4;
+
+/// After so many bytes what came before is forgotten in that reckoning.
+const RECKONED_BYTES: u64 = 4 * 1024 * 1024;
 
 /// How long what a connection said last may take to leave before it is closed anyway.
 pub const FAREWELL_MAX: Duration = Duration::from_secs(5);
@@ -66,8 +75,43 @@ pub struct Line {
     kept: BytesMut,
     stalled: bool,
     phase_since: Time,
+    /// When the last whole PDU came.
     heard: Time,
     pinged: Option<Time>,
+    thrift: Thrift,
+}
+
+/// What a connection brought lately: data that stays in memory until its command is done shares that memory with
+/// what came beside it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Thrift {
+    kept: u64,
+    passed: u64,
+}
+
+impl Thrift {
+    /// Counts a PDU in, and copies its data if that saves memory out of proportion.
+    fn keep(&mut self, pdu: &mut Received) {
+        const COMMAND: u8 = Opcode::ScsiCommand as u8;
+        const DATA_OUT: u8 = Opcode::DataOut as u8;
+        let length = pdu.data.as_ref().map_or(0, |data| data.len() as u64);
+        self.passed += pdu.bhs.len() as u64;
+        if length == 0 {
+            return;
+        }
+        if !matches!(Opcode::value_of(&pdu.bhs), COMMAND | DATA_OUT) {
+            self.passed += length;
+            return;
+        }
+        self.kept += length;
+        if self.passed > WASTE_MAX * self.kept {
+            pdu.data = pdu.data.as_deref().map(Bytes::copy_from_slice);
+        }
+        if self.kept + self.passed > RECKONED_BYTES {
+            self.kept /= 2;
+            self.passed /= 2;
+        }
+    }
 }
 
 impl Line {
@@ -79,8 +123,13 @@ impl Line {
         directory: Arc<FrontendConfig>,
         now: Time,
     ) -> Self {
+        let link = Arc::new(Link::new(transport, sessions.memory.clone()));
+        if let Some(oldest) = sessions.login_begins(link.clone()) {
+            tracing::info!("too many connections are in their login: the oldest is closed");
+            oldest.end();
+        }
         Self {
-            link: Arc::new(Link::new(transport)),
+            link,
             sessions,
             directory,
             phase: Phase::Login(Box::new(Login::new())),
@@ -92,6 +141,7 @@ impl Line {
             phase_since: now,
             heard: now,
             pinged: None,
+            thrift: Thrift::default(),
         }
     }
 
@@ -104,8 +154,6 @@ impl Line {
     /// Takes every whole PDU out of `input`, runs them, and writes all answers together.
     pub fn receive(&mut self, input: &mut BytesMut, backend: &impl Backend) -> Result<(), Closed> {
         let now = backend.now();
-        self.heard = now;
-        self.pinged = None;
         if !self.kept.is_empty() {
             self.kept.unsplit(input.split());
             core::mem::swap(input, &mut self.kept);
@@ -154,7 +202,12 @@ impl Line {
                 return if self.link.has_ended() { Err(Closed) } else { Ok(()) };
             }
             match cut(input, self.digests, self.segment_max) {
-                Ok(Cut::Pdu(pdu)) => self.on_pdu(&pdu, backend, now),
+                Ok(Cut::Pdu(mut pdu)) => {
+                    self.heard = now;
+                    self.pinged = None;
+                    self.thrift.keep(&mut pdu);
+                    self.on_pdu(&pdu, backend, now);
+                }
                 Ok(Cut::Incomplete(bytes)) => {
                     input.reserve(bytes.saturating_sub(input.len()));
                     return Ok(());
@@ -213,16 +266,20 @@ impl Line {
 
     /// The nexus is lost and the session forgotten; the connection itself may still have something to say.
     fn leave(&mut self, backend: &impl Backend) {
-        if let Phase::Full(nexus) = core::mem::replace(&mut self.phase, Phase::Ended) {
-            self.phase_since = backend.now();
-            let claims = self.link.leave();
-            self.sessions.release(&claims);
-            if let Some(nexus) = nexus
-                && self.sessions.remove(nexus)
-            {
-                backend.nexus_lost(nexus);
+        match core::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Ended => return,
+            Phase::Login(_) => self.sessions.login_ends(&self.link),
+            Phase::Full(nexus) => {
+                let claims = self.link.leave();
+                self.sessions.release(&claims);
+                match nexus {
+                    Some(nexus) if self.sessions.remove(nexus) => backend.nexus_lost(nexus),
+                    Some(_) => {}
+                    None => self.sessions.discovery_ended(&self.link),
+                }
             }
         }
+        self.phase_since = backend.now();
     }
 
     /// The socket is gone.
@@ -237,136 +294,39 @@ impl Line {
             Phase::Login(_) if now.since(self.phase_since) > LOGIN_TIME_MAX => self.link.end(),
             Phase::Ended if now.since(self.phase_since) > FAREWELL_MAX => self.link.end(),
             Phase::Login(_) | Phase::Ended => {}
-            Phase::Full(_) => match self.pinged {
-                Some(pinged) if now.since(pinged) > PING_ANSWER_MAX => {
-                    tracing::info!("a host does not answer any more; its connection is closed");
-                    self.link.end();
+            Phase::Full(None) if now.since(self.heard) > DISCOVERY_SILENCE_MAX => self.link.end(),
+            Phase::Full(None) => {}
+            Phase::Full(Some(_)) => self.watch(now),
+        }
+        let over = match self.phase {
+            Phase::Ended => self.link.has_ended(),
+            // Ended from elsewhere: nothing more will be answered.
+            Phase::Login(_) | Phase::Full(_) => self.link.has_finished(),
+        };
+        if over { Err(Closed) } else { Ok(()) }
+    }
+
+    /// Is the host still there, and does it do what it owes?
+    fn watch(&mut self, now: Time) {
+        if self.link.with(|session, _| session.owes_data(now)) == Some(true) {
+            tracing::info!("a host leaves what it was asked for unsent; its connection is closed");
+            return self.link.end();
+        }
+        match self.pinged {
+            Some(pinged) if now.since(pinged) > PING_ANSWER_MAX => {
+                tracing::info!("a host does not answer any more; its connection is closed");
+                self.link.end();
+            }
+            None if now.since(self.heard) > PING_AFTER => {
+                self.pinged = Some(now);
+                self.link.rest();
+                if self.link.with(FullFeature::ping).is_some() {
+                    self.link.flush();
                 }
-                None if now.since(self.heard) > PING_AFTER => {
-                    self.pinged = Some(now);
-                    if self.link.with(FullFeature::ping).is_some() {
-                        self.link.flush();
-                    }
-                }
-                _ => {}
-            },
-        }
-        if self.link.has_ended() { Err(Closed) } else { Ok(()) }
-    }
-
-    fn on_login_pdu(&mut self, pdu: &Received, backend: &impl Backend, now: Time) {
-        let Phase::Login(login) = &mut self.phase else {
-            return;
-        };
-        let data = pdu.data.clone().unwrap_or_default();
-        let request = match LoginRequest::decode(&pdu.bhs) {
-            Ok(request) => request,
-            Err(_) if Opcode::of(&pdu.bhs) == Some(Opcode::LoginRequest) => {
-                return self.refuse(&unreadable(pdu), LoginStatus::InitiatorError, now);
             }
-            Err(_) => return self.refuse(&unreadable(pdu), LoginStatus::InvalidDuringLogin, now),
-        };
-        if login.is_untouched() {
-            self.stat_sn = request.exp_stat_sn;
+            _ => {}
         }
-        let around = Circumstances {
-            target: &self.directory.iqn,
-            portal_group: self.directory.own_group,
-            serving: backend.serving(),
-            tsih_in_use: self.sessions.is_in_use(request.tsih),
-            room: self.sessions.has_room(),
-        };
-        match login.on_request(&request, &data, &around) {
-            Verdict::Go(reply) => {
-                let response = self.response(&request, LoginStatus::Success, &reply, 0);
-                self.link.put(&response.encode(), &reply.text);
-            }
-            Verdict::Enter(reply) => self.enter(&request, &reply, backend, now),
-            Verdict::Refuse(status) => self.refuse(&request, status, now),
-        }
-    }
-
-    fn response(
-        &mut self,
-        request: &LoginRequest,
-        status: LoginStatus,
-        reply: &Reply,
-        tsih: u16,
-    ) -> LoginResponse {
-        let stat_sn = self.stat_sn;
-        self.stat_sn = stat_sn.next();
-        LoginResponse {
-            continue_bit: false,
-            current_stage: reply.current,
-            next_stage: reply.next,
-            version_max: 0,
-            version_active: 0,
-            data_segment_length: reply.text.len() as u32,
-            isid: request.isid,
-            tsih: if tsih == 0 { request.tsih } else { tsih },
-            initiator_task_tag: request.initiator_task_tag,
-            stat_sn,
-            exp_cmd_sn: request.cmd_sn,
-            max_cmd_sn: request.cmd_sn.plus(COMMAND_WINDOW).minus(1),
-            status,
-        }
-    }
-
-    fn refuse(&mut self, request: &LoginRequest, status: LoginStatus, now: Time) {
-        if let Phase::Login(login) = &self.phase {
-            tracing::info!(initiator = login.initiator(), ?status, "a login is refused");
-        }
-        let reply = Reply { current: LoginStage::SecurityNegotiation, next: None, text: Vec::new() };
-        let response = self.response(request, status, &reply, 0);
-        self.link.put(&response.encode(), &[]);
-        self.link.close_when_written();
-        self.phase = Phase::Ended;
-        self.phase_since = now;
-    }
-
-    /// The last answer of a login: the session begins, and ends the one it reinstates (6.3.5).
-    fn enter(&mut self, request: &LoginRequest, reply: &Reply, backend: &impl Backend, now: Time) {
-        let Phase::Login(login) = &self.phase else {
-            return;
-        };
-        let parameters = *login.parameters();
-        let identity = Identity {
-            initiator: login.initiator().to_owned(),
-            alias: login.initiator_alias().to_owned(),
-            isid: request.isid,
-        };
-        let (nexus, tsih) = if parameters.discovery {
-            (None, self.sessions.discovery_tsih())
-        } else {
-            let Some(begun) = self.sessions.begin(identity, self.link.clone()) else {
-                return self.refuse(request, LoginStatus::OutOfResources, now);
-            };
-            if let Some((old, link)) = begun.replaced {
-                // Nothing of the old session may reach the controller once its nexus is lost.
-                let quiet = link.quiesce();
-                self.sessions.release(&link.leave());
-                drop(quiet);
-                link.end();
-                backend.nexus_lost(old);
-            }
-            backend.nexus_added(begun.nexus);
-            (Some(begun.nexus), begun.tsih)
-        };
-        let response = self.response(request, LoginStatus::Success, reply, tsih);
-        self.link.put(&response.encode(), &reply.text);
-        self.digests = parameters.digests();
-        self.segment_max = parameters.receive_segment;
-        self.link.enter(FullFeature::new(Opening {
-            nexus,
-            parameters,
-            cid: request.cid,
-            cmd_sn: request.cmd_sn,
-            stat_sn: self.stat_sn,
-            directory: self.directory.clone(),
-            data_out_bytes: backend.data_out_bytes(),
-        }));
-        self.phase = Phase::Full(nexus);
-        self.phase_since = now;
+        self.link.look_again();
     }
 
     fn log_out(&mut self, request: &LogoutRequest, backend: &impl Backend) {
@@ -434,26 +394,6 @@ fn abort_all(nexus: NexusId, tasks: &[(Lun, u32)], backend: &impl Backend) {
         if let Some(lun) = unit_of(lun, backend) {
             backend.abort(lun, nexus, TaskTag(*tag));
         }
-    }
-}
-
-/// As much of a Login Request as the answer to an unreadable one repeats.
-fn unreadable(pdu: &Received) -> LoginRequest {
-    let mut isid = [0; 6];
-    isid.copy_from_slice(&pdu.bhs[8..14]);
-    LoginRequest {
-        continue_bit: false,
-        current_stage: LoginStage::SecurityNegotiation,
-        next_stage: None,
-        version_max: 0,
-        version_min: 0,
-        data_segment_length: 0,
-        isid: Isid(isid),
-        tsih: 0,
-        initiator_task_tag: u32::from_be_bytes([pdu.bhs[16], pdu.bhs[17], pdu.bhs[18], pdu.bhs[19]]),
-        cid: 0,
-        cmd_sn: CmdSn(0),
-        exp_stat_sn: StatSn(0),
     }
 }
 

@@ -4,6 +4,7 @@
 //! it, and looks again before leaving. While the connection's own thread gathers a batch nobody writes; the end
 //! of the batch does. The lock is never held while the controller or the transport is called.
 
+use core::net::SocketAddr;
 use std::sync::Arc;
 
 use controller::command::{Outcome, TaskTag};
@@ -12,6 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use protocol::iscsi::{Bhs, Digests};
 
 use super::full_feature::{FullFeature, Received, Work};
+use super::memory::Memory;
 use super::output::{OUTPUT_BYTES_MAX, Output};
 use super::tasks::Claim;
 use crate::connection::Transport;
@@ -29,6 +31,8 @@ enum Writer {
     Somebody,
     /// The transport takes no more until it says so.
     Blocked,
+    /// Everything is said; the other side is to close.
+    Finished,
     /// It is over.
     Ended,
 }
@@ -78,6 +82,7 @@ pub struct Step {
 /// The shared part of a connection.
 pub struct Link {
     transport: Arc<dyn Transport>,
+    memory: Arc<Memory>,
     /// Held while the connection's own thread runs a batch; taken before the lock of `shared`.
     running: Mutex<()>,
     shared: Mutex<Shared>,
@@ -86,7 +91,7 @@ pub struct Link {
 impl Link {
     /// A connection without a session.
     #[must_use]
-    pub fn new(transport: Arc<dyn Transport>) -> Self {
+    pub fn new(transport: Arc<dyn Transport>, memory: Arc<Memory>) -> Self {
         let shared = Shared {
             session: None,
             queue: Output::default(),
@@ -97,7 +102,7 @@ impl Link {
             closing: false,
             stalled: false,
         };
-        Self { transport, running: Mutex::new(()), shared: Mutex::new(shared) }
+        Self { transport, memory, running: Mutex::new(()), shared: Mutex::new(shared) }
     }
 
     /// Appends a PDU of the login.
@@ -113,7 +118,14 @@ impl Link {
     /// The session ends: nothing is answered any more. Gives what other sessions' functions waited for.
     pub fn leave(&self) -> Vec<Claim> {
         let session = self.shared.lock().session.take();
-        session.map(|mut session| session.take_all_claims()).unwrap_or_default()
+        let claims = session.map(|mut session| session.take_all_claims()).unwrap_or_default();
+        self.memory.wake();
+        claims
+    }
+
+    /// The portal the connection came in by.
+    pub fn portal(&self) -> Option<SocketAddr> {
+        self.transport.portal()
     }
 
     /// Tasks that were not answered yet.
@@ -152,6 +164,10 @@ impl Link {
         if shared.writer == Writer::Blocked {
             shared.writer = Writer::Nobody;
         }
+        let Shared { session, queue, .. } = &mut *shared;
+        if let Some(session) = session {
+            session.on_memory(queue);
+        }
         self.write(shared);
     }
 
@@ -183,6 +199,29 @@ impl Link {
     /// True if the connection is over.
     pub fn has_ended(&self) -> bool {
         self.shared.lock().writer == Writer::Ended
+    }
+
+    /// True if nothing is written any more, be it that the connection is over or that everything was said.
+    pub fn has_finished(&self) -> bool {
+        matches!(self.shared.lock().writer, Writer::Finished | Writer::Ended)
+    }
+
+    /// Whoever waits for memory looks again: a wake-up may have come just before it was enlisted.
+    pub fn look_again(&self) {
+        let waits = self.shared.lock().session.as_ref().is_some_and(FullFeature::wants_memory);
+        if waits {
+            self.transport.want_writable();
+        }
+    }
+
+    /// Nothing has happened for a while: memory that is not needed is given back.
+    pub fn rest(&self) {
+        let shared = &mut *self.shared.lock();
+        if let Some(session) = &mut shared.session {
+            session.rest();
+        }
+        shared.queue.rest();
+        shared.sending.rest();
     }
 
     /// Hands a PDU to the session.
@@ -258,15 +297,20 @@ impl Link {
         }
         let close = shared.closing && shared.writer == Writer::Nobody && !shared.gathering;
         if close {
-            shared.writer = Writer::Ended;
+            shared.writer = Writer::Finished;
         }
         let resume = !close && !shared.gathering && shared.take_resume();
+        let waits = shared.session.as_ref().is_some_and(FullFeature::wants_memory);
         drop(shared);
         if close {
-            self.transport.shutdown();
+            self.transport.finish();
         } else if resume {
             self.transport.want_writable();
         }
+        if waits {
+            self.memory.enlist(Arc::clone(&self.transport));
+        }
+        self.memory.wake();
     }
 }
 

@@ -9,11 +9,14 @@
 //! (the connection then ends). The machine keeps no time; whoever drives it bounds the whole phase.
 
 use protocol::iscsi::keys::{Key, Stage};
+use protocol::iscsi::login_request::VERSION;
 use protocol::iscsi::names::IscsiName;
 use protocol::iscsi::negotiation::{self, Answer};
-use protocol::iscsi::{Isid, LoginRequest, LoginStage, LoginStatus, text};
+use protocol::iscsi::parameters::Parameters as Agreed;
+use protocol::iscsi::{CmdSn, Isid, LoginRequest, LoginStage, LoginStatus, text};
 
-use super::parameters::{Parameters, RECEIVE_SEGMENT_BYTES_MAX, WISHES};
+use super::parameters::{BURST_BYTES_MIN, Parameters, RECEIVE_SEGMENT_BYTES_MAX, WISHES};
+use crate::sessions::Existing;
 
 /// Login Requests of one connection at most.
 pub const LOGIN_REQUESTS_MAX: u32 = 32;
@@ -33,10 +36,8 @@ pub struct Circumstances<'a> {
     pub portal_group: u16,
     /// Whether the target is served at all.
     pub serving: bool,
-    /// Whether the TSIH of the request is one of a session in being.
-    pub tsih_in_use: bool,
-    /// Whether one more session has room.
-    pub room: bool,
+    /// The session that the TSIH of the request stands for.
+    pub existing: Option<&'a Existing>,
 }
 
 /// The answer to a request.
@@ -74,6 +75,7 @@ pub struct Login {
     initiator_alias: String,
     group_announced: bool,
     segment_announced: bool,
+    named: bool,
     parameters: Parameters,
 }
 
@@ -84,6 +86,9 @@ struct Opening {
     cid: u16,
     tag: u32,
     tsih: u16,
+    versions: (u8, u8),
+    /// The first CmdSN of the session (11.12.8).
+    cmd_sn: CmdSn,
 }
 
 impl Login {
@@ -109,6 +114,24 @@ impl Login {
     #[must_use]
     pub const fn is_untouched(&self) -> bool {
         self.requests == 0
+    }
+
+    /// The CmdSN of the first request: the first ExpCmdSN of a new session (11.12.8).
+    #[must_use]
+    pub fn first_cmd_sn(&self) -> CmdSn {
+        self.opening.map_or(CmdSn(0), |opening| opening.cmd_sn)
+    }
+
+    /// The handle of the session whose connection this login replaces, if it does (6.3.4).
+    #[must_use]
+    pub fn reinstates(&self) -> Option<u16> {
+        self.opening.map(|opening| opening.tsih).filter(|tsih| *tsih != 0)
+    }
+
+    /// True if the initiator named the target.
+    #[must_use]
+    pub const fn is_named(&self) -> bool {
+        self.named
     }
 
     /// What was negotiated; final after [`Verdict::Enter`].
@@ -151,14 +174,19 @@ impl Login {
         self.introduce(&pairs, around)?;
         let mut reply = Vec::new();
         self.announce(request.current_stage, around, &mut reply);
+        let wishes = self.wishes(&pairs);
         for (key, value) in &pairs {
-            self.on_key(request.current_stage, key, value, &mut reply)?;
+            self.on_key(request.current_stage, &wishes, (key, value), &mut reply)?;
         }
         if let Some(next) = next {
             self.stage = Some(next);
         }
         let reply = Reply { current: request.current_stage, next, text: reply };
         if next == Some(LoginStage::FullFeaturePhase) {
+            // "An iSCSI target MUST perform integrity checking before the new parameters take effect" (6.2).
+            let agreed = &mut self.parameters.agreed;
+            agreed.first_burst_length = agreed.first_burst_bytes();
+            agreed.check().map_err(|_| LoginStatus::InitiatorError)?;
             return Ok(Verdict::Enter(reply));
         }
         Ok(Verdict::Go(reply))
@@ -175,14 +203,14 @@ impl Login {
             cid: request.cid,
             tag: request.initiator_task_tag,
             tsih: request.tsih,
+            versions: (request.version_min, request.version_max),
+            cmd_sn: self.opening.map_or(request.cmd_sn, |first| first.cmd_sn),
         };
         match self.opening {
             Some(first) if first == opening => Ok(()),
             Some(_) => Err(LoginStatus::InitiatorError),
-            None if request.version_min > 0 => Err(LoginStatus::UnsupportedVersion),
-            // One connection per session: none can be added, and reinstatement goes by TSIH 0 (6.3.1, 6.3.5).
-            None if opening.tsih != 0 && around.tsih_in_use => Err(LoginStatus::TooManyConnections),
-            None if opening.tsih != 0 => Err(LoginStatus::SessionDoesNotExist),
+            None if request.version_min > VERSION => Err(LoginStatus::UnsupportedVersion),
+            None if opening.tsih != 0 && around.existing.is_none() => Err(LoginStatus::SessionDoesNotExist),
             None => {
                 self.opening = Some(opening);
                 Ok(())
@@ -230,12 +258,38 @@ impl Login {
         if !around.serving {
             return Err(LoginStatus::ServiceUnavailable);
         }
-        if !around.room {
-            return Err(LoginStatus::OutOfResources);
-        }
+        self.check_existing(&initiator, around)?;
+        self.named = value(Key::TargetName).is_some();
         self.initiator = initiator.as_str().to_owned();
         self.introduced = true;
         Ok(())
+    }
+
+    /// The table of 6.3.1 for a TSIH that is not zero: a session has one connection, so none can be added, but the
+    /// one there is can be replaced.
+    fn check_existing(&self, initiator: &IscsiName, around: &Circumstances<'_>) -> Result<(), LoginStatus> {
+        let Some(opening) = self.opening.filter(|opening| opening.tsih != 0) else {
+            return Ok(());
+        };
+        match around.existing {
+            Some(existing) if existing.initiator != initiator.as_str() || existing.isid != opening.isid => {
+                Err(LoginStatus::SessionDoesNotExist)
+            }
+            Some(_) if self.parameters.discovery => Err(LoginStatus::SessionDoesNotExist),
+            Some(existing) if existing.cid != opening.cid => Err(LoginStatus::TooManyConnections),
+            Some(_) => Ok(()),
+            None => Err(LoginStatus::SessionDoesNotExist),
+        }
+    }
+
+    /// What this target would have, seen what is offered together: FirstBurstLength must not exceed MaxBurstLength
+    /// (13.14), whichever comes first.
+    fn wishes(&self, pairs: &[(&str, &str)]) -> Agreed {
+        let offered = pairs.iter().find(|pair| pair.0 == Key::MaxBurstLength.name());
+        let offered = offered.and_then(|pair| text::parse_number(pair.1));
+        let burst = offered.and_then(|number| u32::try_from(number).ok());
+        let burst = burst.unwrap_or(self.parameters.agreed.max_burst_length).max(BURST_BYTES_MIN);
+        Agreed { first_burst_length: WISHES.first_burst_length.min(burst), ..WISHES }
     }
 
     /// Declares what this target declares, each once and as early as the stage allows.
@@ -257,8 +311,8 @@ impl Login {
     fn on_key(
         &mut self,
         stage: LoginStage,
-        key: &str,
-        value: &str,
+        wishes: &Agreed,
+        (key, value): (&str, &str),
         reply: &mut Vec<u8>,
     ) -> Result<(), LoginStatus> {
         // 6.3: "An attempt to renegotiate/redeclare parameters ... MUST respond with a Login reject".
@@ -267,15 +321,16 @@ impl Login {
         }
         self.keys.push(key.to_owned());
         let known = Key::from_name(key);
-        if known.is_some_and(|key| !key.is_from_initiator()) && value == text::NOT_UNDERSTOOD {
-            // The answer to a declaration of ours.
-            return Ok(());
+        // The session's own keys are not said again when its connection is replaced; its type may be.
+        let leading = known.is_some_and(|key| key.is_leading_only() && key != Key::SessionType);
+        if leading && self.reinstates().is_some() {
+            return Err(LoginStatus::InitiatorError);
         }
         let stage = match stage {
             LoginStage::SecurityNegotiation => Stage::Security,
             LoginStage::OperationalNegotiation | LoginStage::FullFeaturePhase => Stage::Operational,
         };
-        let answer = negotiation::answer(&mut self.parameters.agreed, &WISHES, stage, key, value);
+        let answer = negotiation::answer(&mut self.parameters.agreed, wishes, stage, key, value);
         let answer = answer.map_err(|_| LoginStatus::InitiatorError)?;
         let answer = match (known, answer) {
             // 13.25 allows No as well as Reject; No is what initiators in the field are used to.

@@ -75,6 +75,13 @@ impl Output {
         }
     }
 
+    /// Gives back memory that nothing waits in.
+    pub fn rest(&mut self) {
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+
     fn copy(&mut self, bytes: &[u8]) {
         let start = self.arena.len();
         self.arena.extend_from_slice(bytes);

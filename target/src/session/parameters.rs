@@ -9,6 +9,9 @@ pub const RECEIVE_SEGMENT_BYTES_MAX: u32 = 256 * 1024;
 /// MaxRecvDataSegmentLength of either side until it declares another, and during login, in bytes.
 pub const SEGMENT_BYTES_DEFAULT: u32 = 8192;
 
+/// The smallest MaxBurstLength and FirstBurstLength there are, in bytes (13.13, 13.14).
+pub const BURST_BYTES_MIN: u32 = 512;
+
 /// The largest MaxBurstLength this target agrees to, in bytes (13.13).
 pub const BURST_BYTES_MAX: u32 = 1024 * 1024;
 
@@ -18,7 +21,7 @@ pub const FIRST_BURST_BYTES_MAX: u32 = 256 * 1024;
 /// R2Ts one task may have outstanding at most (13.17).
 pub const OUTSTANDING_R2T_MAX: u32 = 8;
 
-/// What this target would have.
+/// What this target would have. With one connection the order of the responses is the fence (4.2.2.3.3).
 pub const WISHES: Agreed = Agreed {
     header_digest: true,
     data_digest: true,
@@ -34,7 +37,7 @@ pub const WISHES: Agreed = Agreed {
     data_pdu_in_order: true,
     data_sequence_in_order: true,
     error_recovery_level: 0,
-    task_reporting: TaskReporting::Rfc3720,
+    task_reporting: TaskReporting::ResponseFence,
     protocol_level: 1,
 };
 
@@ -66,5 +69,12 @@ impl Parameters {
     #[must_use]
     pub const fn send_segment(&self) -> u32 {
         self.agreed.max_recv_data_segment_length
+    }
+
+    /// The longest data segment of a Data-In that is not the last of its sequence, in bytes: "SHOULD be filled to
+    /// the integer number of 4-byte words" (11.7.7).
+    #[must_use]
+    pub const fn data_in_segment(&self) -> u32 {
+        self.send_segment() & !3
     }
 }

@@ -28,12 +28,29 @@ pub const fn reach(function: TaskManagementFunction) -> Result<Reach, TaskManage
     use TaskManagementFunction as F;
     match function {
         F::AbortTask => Ok(Reach::Task),
-        F::AbortTaskSet => Ok(Reach::OwnUnit),
-        F::ClearTaskSet | F::LogicalUnitReset => Ok(Reach::Unit),
+        // TST is 001b: the task set of an I_T nexus is its own.
+        F::AbortTaskSet | F::ClearTaskSet => Ok(Reach::OwnUnit),
+        F::LogicalUnitReset => Ok(Reach::Unit),
         F::TargetWarmReset | F::TargetColdReset => Ok(Reach::Target),
         F::TaskReassign => Err(TaskManagementResult::ReassignmentNotSupported),
         F::ClearAca | F::Other(_) => Err(TaskManagementResult::NotSupported),
     }
+}
+
+/// True for the functions that wait until every command before them has come (4.2.3.3 b).
+#[must_use]
+pub const fn waits_for_commands(function: TaskManagementFunction) -> bool {
+    use TaskManagementFunction as F;
+    matches!(function, F::AbortTaskSet | F::ClearTaskSet | F::LogicalUnitReset)
+}
+
+/// True for the functions that wait until the initiator has answered every R2T of the tasks they abort: "The
+/// target for its part MUST wait for responses on all affected Target Transfer Tags before acting on either of
+/// these two" (11.5.1). Resets do not: hosts in the field stop sending once they have asked for one.
+#[must_use]
+pub const fn waits_for_data(function: TaskManagementFunction) -> bool {
+    use TaskManagementFunction as F;
+    matches!(function, F::AbortTaskSet | F::ClearTaskSet)
 }
 
 /// True if a function of the task's own session reaches it. "Task management requests must act on all the
@@ -74,10 +91,10 @@ pub struct Functions {
 }
 
 impl Functions {
-    /// True if one more may wait.
+    /// True if one more may wait beside `others` that wait elsewhere.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.waiting.len() < FUNCTIONS_MAX
+    pub fn has_room(&self, others: usize) -> bool {
+        self.waiting.len() + others < FUNCTIONS_MAX
     }
 
     /// True if a function with this tag waits.

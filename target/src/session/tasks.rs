@@ -2,9 +2,10 @@
 
 use controller::command::NexusId;
 use controller::time::Time;
-use protocol::iscsi::{CmdSn, Lun};
+use protocol::iscsi::{CmdSn, Lun, TaskAttribute};
 
 use super::transfer::Gather;
+use crate::device_server::limits::TRANSFER_BYTES_MAX;
 
 /// Where a task stands; each waiting state is named by what it waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,10 +50,18 @@ pub struct Task {
     pub writes: bool,
     /// Bytes of data-out the CDB takes, whatever the initiator expects.
     pub takes: u64,
-    /// Bytes counted against the session's bound on data-out.
+    /// Bytes counted against the bounds on data-out: what is here, promised or asked for.
     pub counted_out: u32,
+    /// R2Ts may be sent for it: all of its data-out is counted.
+    pub solicited: bool,
     /// When the command PDU arrived.
     pub received: Time,
+    /// When data of it last arrived.
+    pub moved: Time,
+    /// ATTR.
+    pub attribute: TaskAttribute,
+    /// Its place in the order in which tasks entered their task sets.
+    pub entered: u64,
     /// Where it stands.
     pub state: State,
     /// How it will end.
@@ -66,6 +75,12 @@ impl Task {
     #[must_use]
     pub const fn expected_in(&self) -> u32 {
         if self.reads && !self.writes { self.expected } else { 0 }
+    }
+
+    /// Bytes of data-in it is counted with: no command yields more than the limits say, whatever is expected.
+    #[must_use]
+    pub fn charged_in(&self) -> u64 {
+        u64::from(self.expected_in()).min(TRANSFER_BYTES_MAX)
     }
 }
 
@@ -104,6 +119,12 @@ impl Tasks {
         self.tasks.get_mut(at)
     }
 
+    /// The task with this tag.
+    #[must_use]
+    pub fn get(&self, tag: u32) -> Option<&Task> {
+        self.tasks.get(self.find(tag)?)
+    }
+
     /// Adds a task whose tag no other has.
     pub fn insert(&mut self, task: Task) {
         debug_assert!(self.find(task.tag).is_none());
@@ -116,6 +137,11 @@ impl Tasks {
         let at = self.find(tag)?;
         self.tags.swap_remove(at);
         Some(self.tasks.swap_remove(at))
+    }
+
+    /// All of them, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.iter()
     }
 
     /// All of them, in no particular order.

@@ -3,13 +3,14 @@
 //! DataPDUInOrder and DataSequenceInOrder are always Yes, so bytes arrive in one order only: `received` is where
 //! the next one belongs. A *sequence* is a run of Data-Out ended by the F bit: the unsolicited one, or the
 //! answer to one R2T. A broken rule fails the transfer; the command then ends with CHECK CONDITION once every
-//! sequence that was begun has ended (11.17.1), and is never executed.
+//! sequence that was begun has ended (11.4.2, 11.17.1), and is never executed. The same way ends what is refused
+//! before its data is here.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use protocol::iscsi::RESERVED_TAG;
-use protocol::scsi::sense::{Sense, SenseKey};
+use protocol::scsi::sense::{Sense, SenseKey, Status};
 
 /// Unexpected unsolicited data (RFC 7143 11.4.7.2).
 pub const UNEXPECTED_UNSOLICITED_DATA: Sense = Sense::new(SenseKey::AbortedCommand, 0x0c, 0x0c);
@@ -19,6 +20,18 @@ pub const INCORRECT_AMOUNT_OF_DATA: Sense = Sense::new(SenseKey::AbortedCommand,
 
 /// Protocol service CRC error (11.4.7.2): a data digest did not match.
 pub const PROTOCOL_SERVICE_CRC_ERROR: Sense = Sense::new(SenseKey::AbortedCommand, 0x47, 0x05);
+
+/// Pieces shorter than this, in bytes, are joined: a transfer in tiny PDUs takes little more memory than its data.
+const JOINED_BYTES: usize = 4096;
+
+/// Why a command is not executed although it may be answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// With CHECK CONDITION.
+    Check(Sense),
+    /// With this status.
+    Status(Status),
+}
 
 /// One Data-Out PDU, without its data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,8 +58,8 @@ pub enum Progress {
     Waiting,
     /// Everything is here.
     Complete,
-    /// A rule was broken, and no more data is to come.
-    Failed(Sense),
+    /// A rule was broken, or the command was refused, and no more data is to come.
+    Failed(Refusal),
 }
 
 /// What an R2T asks for.
@@ -73,13 +86,17 @@ pub struct Gather {
     pieces: Vec<Bytes>,
     /// Bytes the command takes: the rest of what the initiator wants to send is not asked for.
     wanted: u32,
+    /// Bytes the initiator wants to send.
+    expected: u32,
     /// Where the next byte belongs.
     received: u32,
     /// How far received data and open sequences reach.
     asked: u32,
     sequences: VecDeque<Sequence>,
     r2ts: u32,
-    failed: Option<Sense>,
+    failed: Option<Refusal>,
+    /// Short pieces, not among the pieces yet.
+    joined: Vec<u8>,
 }
 
 /// What a command and its session say about its data-out.
@@ -103,7 +120,7 @@ impl Gather {
     /// A transfer that begins with the immediate data of the command PDU, perhaps empty.
     #[must_use]
     pub fn begin(terms: &Terms, immediate: Bytes) -> Self {
-        let mut gather = Self { wanted: terms.wanted, ..Self::default() };
+        let mut gather = Self { wanted: terms.wanted, expected: terms.expected, ..Self::default() };
         if terms.expected == 0 && immediate.is_empty() && !terms.more {
             return gather;
         }
@@ -123,8 +140,14 @@ impl Gather {
     }
 
     fn fail(&mut self, sense: Sense) {
-        self.failed.get_or_insert(sense);
+        self.refuse(Refusal::Check(sense));
+    }
+
+    /// The command is not to be executed: its data is dropped and no more is asked for.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        self.failed.get_or_insert(refusal);
         self.pieces = Vec::new();
+        self.joined = Vec::new();
     }
 
     fn append(&mut self, data: Bytes) {
@@ -134,7 +157,19 @@ impl Gather {
             return;
         }
         let useful = data.len().min((self.wanted - offset) as usize);
-        self.pieces.push(if useful == data.len() { data } else { data.slice(..useful) });
+        let data = if useful == data.len() { data } else { data.slice(..useful) };
+        let complete = self.received >= self.wanted && self.joined.is_empty();
+        if data.len() < JOINED_BYTES && !complete {
+            return self.joined.extend_from_slice(&data);
+        }
+        self.close_joined();
+        self.pieces.push(data);
+    }
+
+    fn close_joined(&mut self) {
+        if !self.joined.is_empty() {
+            self.pieces.push(core::mem::take(&mut self.joined).into());
+        }
     }
 
     /// Takes a Data-Out PDU. `None` stands for data whose digest did not match.
@@ -143,10 +178,10 @@ impl Gather {
             self.sequences.iter().position(|s| s.transfer_tag == header.transfer_tag).ok_or(NoSequence)?;
         let sequence = self.sequences[at];
         let end = header.offset.checked_add(length);
-        let in_order = at == 0 && header.data_sn == sequence.data_sn && header.offset == self.received;
-        if data.is_none() {
+        if data.is_none() || header.data_sn != sequence.data_sn {
+            // An out-of-order DataSN "means that the target must have hit" a digest error before (7.9).
             self.fail(PROTOCOL_SERVICE_CRC_ERROR);
-        } else if !in_order || end.is_none_or(|end| end > sequence.end) {
+        } else if at != 0 || header.offset != self.received || end.is_none_or(|end| end > sequence.end) {
             self.fail(INCORRECT_AMOUNT_OF_DATA);
         }
         self.append(data.unwrap_or_default());
@@ -155,13 +190,24 @@ impl Gather {
             return Ok(());
         }
         self.sequences.remove(at);
-        if header.transfer_tag == RESERVED_TAG {
+        if header.transfer_tag != RESERVED_TAG {
+            if self.received != sequence.end {
+                self.fail(INCORRECT_AMOUNT_OF_DATA);
+            }
+        } else if self.received != sequence.end && self.expected > sequence.end {
+            // "the total amount of unsolicited data is different than FirstBurstLength" (11.4.7.2)
+            self.fail(INCORRECT_AMOUNT_OF_DATA);
+        } else {
             // What the initiator did not send unasked has to be asked for.
             self.asked = self.received;
-        } else if self.received != sequence.end {
-            self.fail(INCORRECT_AMOUNT_OF_DATA);
         }
         Ok(())
+    }
+
+    /// True while Data-Out that was promised or asked for has not ended.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.sequences.is_empty()
     }
 
     /// Where the transfer stands.
@@ -171,7 +217,7 @@ impl Gather {
             return Progress::Waiting;
         }
         match self.failed {
-            Some(sense) => Progress::Failed(sense),
+            Some(refusal) => Progress::Failed(refusal),
             None if self.received >= self.wanted => Progress::Complete,
             None => Progress::Waiting,
         }
@@ -199,14 +245,15 @@ impl Gather {
         self.sequences.push_back(Sequence { transfer_tag, data_sn: 0, end: self.asked });
     }
 
-    /// R2Ts sent so far.
+    /// Bytes the command takes.
     #[must_use]
-    pub const fn solicitations(&self) -> u32 {
-        self.r2ts
+    pub const fn wanted(&self) -> u32 {
+        self.wanted
     }
 
     /// The data, once complete.
     pub fn take(&mut self) -> Vec<Bytes> {
+        self.close_joined();
         core::mem::take(&mut self.pieces)
     }
 }
@@ -231,6 +278,10 @@ mod tests {
 
     fn data(transfer_tag: u32, data_sn: u32, offset: u32, last: bool) -> Header {
         Header { transfer_tag, data_sn, offset, last }
+    }
+
+    fn failed(sense: Sense) -> Progress {
+        Progress::Failed(Refusal::Check(sense))
     }
 
     fn put(gather: &mut Gather, header: Header, range: core::ops::Range<u8>) {
@@ -273,20 +324,52 @@ mod tests {
     #[test]
     fn unsolicited_data_that_was_not_agreed_to_fails_the_command() {
         let immediate = Gather::begin(&Terms { immediate_allowed: false, ..TERMS }, bytes(0..10));
-        assert_eq!(immediate.progress(), Progress::Failed(UNEXPECTED_UNSOLICITED_DATA));
+        assert_eq!(immediate.progress(), failed(UNEXPECTED_UNSOLICITED_DATA));
         let long = Gather::begin(&TERMS, bytes(0..41));
-        assert_eq!(long.progress(), Progress::Failed(UNEXPECTED_UNSOLICITED_DATA));
+        assert_eq!(long.progress(), failed(UNEXPECTED_UNSOLICITED_DATA));
         let mut more =
             Gather::begin(&Terms { unsolicited_allowed: false, more: true, ..TERMS }, Bytes::new());
         assert_eq!(more.progress(), Progress::Waiting);
         put(&mut more, data(RESERVED_TAG, 0, 0, true), 0..40);
-        assert_eq!(more.progress(), Progress::Failed(UNEXPECTED_UNSOLICITED_DATA));
+        assert_eq!(more.progress(), failed(UNEXPECTED_UNSOLICITED_DATA));
+    }
+
+    #[test]
+    fn an_unsolicited_burst_is_as_long_as_was_agreed_or_as_the_data() {
+        for (expected, sent, fine) in [(100, 40, true), (100, 39, false), (30, 30, true), (30, 20, true)] {
+            let terms = Terms { wanted: expected, expected, more: true, ..TERMS };
+            let mut gather = Gather::begin(&terms, Bytes::new());
+            put(&mut gather, data(RESERVED_TAG, 0, 0, true), 0..sent);
+            assert_eq!(gather.progress() != failed(INCORRECT_AMOUNT_OF_DATA), fine, "{sent} of {expected}");
+        }
+    }
+
+    #[test]
+    fn a_refused_command_is_answered_when_its_data_has_ended_and_keeps_none_of_it() {
+        let mut gather = Gather::begin(&Terms { more: true, ..TERMS }, bytes(0..10));
+        gather.refuse(Refusal::Status(Status::TaskSetFull));
+        put(&mut gather, data(RESERVED_TAG, 0, 10, false), 10..25);
+        assert_eq!(gather.progress(), Progress::Waiting);
+        put(&mut gather, data(RESERVED_TAG, 1, 25, true), 25..40);
+        assert_eq!(gather.progress(), Progress::Failed(Refusal::Status(Status::TaskSetFull)));
+        assert_eq!(gather.next_solicitation(100, 1), None);
+        assert!(gather.take().is_empty());
+    }
+
+    #[test]
+    fn tiny_pieces_are_joined() {
+        let mut gather = Gather::begin(&TERMS, Bytes::new());
+        gather.on_solicited(gather.next_solicitation(100, 1).unwrap(), 5);
+        for n in 0..100_u8 {
+            put(&mut gather, data(5, n.into(), n.into(), n == 99), n..n + 1);
+        }
+        let pieces = gather.take();
+        assert_eq!((pieces.len(), pieces.concat()), (1, (0..100).collect::<Vec<u8>>()));
     }
 
     #[test]
     fn a_broken_sequence_fails_the_command_once_it_has_ended() {
         let cases = [
-            ("DataSN", data(5, 1, 0, true), 0..50),
             ("offset behind", data(5, 0, 1, true), 0..50),
             ("offset overflows", data(5, 0, u32::MAX, true), 0..50),
             ("too much", data(5, 0, 0, true), 0..51),
@@ -296,7 +379,7 @@ mod tests {
             let mut gather = Gather::begin(&TERMS, Bytes::new());
             gather.on_solicited(gather.next_solicitation(50, 1).unwrap(), 5);
             put(&mut gather, header, range);
-            assert_eq!(gather.progress(), Progress::Failed(INCORRECT_AMOUNT_OF_DATA), "{name}");
+            assert_eq!(gather.progress(), failed(INCORRECT_AMOUNT_OF_DATA), "{name}");
             assert_eq!(gather.next_solicitation(50, 1), None, "{name}");
         }
     }
@@ -308,7 +391,15 @@ mod tests {
         gather.on_data(data(5, 0, 0, false), 50, None).unwrap();
         assert_eq!(gather.progress(), Progress::Waiting);
         put(&mut gather, data(5, 1, 50, true), 50..100);
-        assert_eq!(gather.progress(), Progress::Failed(PROTOCOL_SERVICE_CRC_ERROR));
+        assert_eq!(gather.progress(), failed(PROTOCOL_SERVICE_CRC_ERROR));
+    }
+
+    #[test]
+    fn a_missing_data_pdu_counts_as_a_digest_error() {
+        let mut gather = Gather::begin(&TERMS, Bytes::new());
+        gather.on_solicited(gather.next_solicitation(100, 1).unwrap(), 5);
+        put(&mut gather, data(5, 1, 50, true), 50..100);
+        assert_eq!(gather.progress(), failed(PROTOCOL_SERVICE_CRC_ERROR));
     }
 
     #[test]

@@ -123,6 +123,8 @@ pub struct Initiator {
     waiting: VecDeque<Tag>,
     tasks: BTreeMap<Tag, Task>,
     text: String,
+    /// The target requested logout: it follows when nothing is outstanding (RFC 7143 11.9.1).
+    leaving: bool,
     input: Vec<u8>,
     output: Vec<u8>,
     events: VecDeque<Event>,
@@ -142,6 +144,7 @@ impl Initiator {
             waiting: VecDeque::new(),
             tasks: BTreeMap::new(),
             text: String::new(),
+            leaving: false,
             input: Vec::new(),
             output: Vec::new(),
             events: VecDeque::new(),
@@ -298,13 +301,20 @@ impl Initiator {
                 self.phase = Phase::Over;
                 self.events.push_back(Event::LoggedOut);
             }
-            opcode::ASYNC_MESSAGE => self.events.push_back(Event::Asynchronous { event: header.0[36] }),
+            opcode::ASYNC_MESSAGE => {
+                self.leaving |= header.0[36] == 1;
+                self.events.push_back(Event::Asynchronous { event: header.0[36] });
+            }
             opcode::REJECT => {
                 self.events.push_back(Event::Rejected { reason: header.0[2], header: pdu.data });
             }
             other => return Err(Fault::Opcode(other)),
         }
         self.send_waiting();
+        if self.leaving && self.tasks.is_empty() && self.phase == Phase::FullFeature {
+            self.leaving = false;
+            self.logout();
+        }
         Ok(())
     }
 

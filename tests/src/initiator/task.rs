@@ -141,8 +141,8 @@ impl Task {
         if header.0[2] != 0 {
             return Err("the target failed (a response code other than 00h)");
         }
-        if header.u32(36) != self.data_sn + self.r2t_sn {
-            return Err("ExpDataSN does not count what was sent");
+        if header.u32(36) != self.data_sn {
+            return Err("ExpDataSN does not count the Data-In PDUs (RFC 7143 11.4.8)");
         }
         let sense = match pdu.data.split_first_chunk::<2>() {
             Some((length, rest)) => {

@@ -77,7 +77,7 @@ fn a_write_sends_immediate_data_and_then_what_each_r2t_asks_for() {
     assert_eq!(shape, [(0, 0, 512), (FINAL, 1, 1536)]);
     feed(&mut initiator, r2t(1, 2560, 512), &[]).unwrap();
     assert_eq!(sent(&mut initiator).remove(0).data, write(3072).out[2560..]);
-    let response = from_target(opcode::SCSI_RESPONSE, FINAL, tag, [101, 0, 1]).with_u32(36, 2);
+    let response = from_target(opcode::SCSI_RESPONSE, FINAL, tag, [101, 0, 1]);
     feed(&mut initiator, response, &[]).unwrap();
     assert!(matches!(initiator.event(), Some(Event::Completed { response, .. }) if response.is_good()));
     assert_eq!(initiator.outstanding(), 0);

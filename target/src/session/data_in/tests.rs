@@ -21,7 +21,11 @@ fn task(reads: bool, writes: bool, expected: u32, takes: u64) -> Task {
         writes,
         takes,
         counted_out: 0,
+        solicited: false,
         received: Time(0),
+        moved: Time(0),
+        attribute: protocol::iscsi::TaskAttribute::Simple,
+        entered: 0,
         state: State::Outcome,
         ending: Ending::Answered,
         gather: Gather::default(),
@@ -143,4 +147,18 @@ proptest! {
         }
         prop_assert_eq!(&got[..], &whole[..whole.len().min(expected as usize)]);
     }
+}
+
+#[test]
+fn a_data_in_that_is_not_the_last_of_its_sequence_holds_whole_words() {
+    let mut parameters = Parameters::default();
+    parameters.agreed.max_recv_data_segment_length = 515;
+    parameters.agreed.max_burst_length = 1026;
+    let pdus = answered(&task(true, false, 2048, 0), good(2048), &parameters);
+    let lengths = pdus.iter().map(|(pdu, data)| match pdu {
+        TargetPdu::DataIn(pdu) => (data.len(), pdu.final_bit),
+        other => panic!("{other:?}"),
+    });
+    let expected = [(512, false), (512, false), (2, true), (512, false), (510, true)];
+    assert_eq!(lengths.collect::<Vec<_>>(), expected);
 }

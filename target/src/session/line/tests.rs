@@ -8,8 +8,8 @@ use bytes::Bytes;
 use controller::command::Outcome;
 use parking_lot::Mutex;
 use protocol::iscsi::{
-    DataOut, LogoutReason, NopOut, RESERVED_TAG, RejectReason, ScsiCommand, TargetPdu, TaskAttribute,
-    TaskManagementResult, TextRequest,
+    CmdSn, DataOut, LoginRequest, LoginStage, LoginStatus, LogoutReason, NopOut, RESERVED_TAG, RejectReason,
+    ScsiCommand, TargetPdu, TaskAttribute, TaskManagementResult, TextRequest,
 };
 
 use super::*;
@@ -17,6 +17,9 @@ use crate::device_server::Request;
 use crate::frontend::PortalGroup;
 use crate::session::output::{OUTPUT_BYTES_MAX, Output};
 
+mod ending;
+mod entrance_tests;
+mod rejects;
 mod threads;
 
 const IQN: &str = "iqn.2026-11.com.example:demo";
@@ -150,7 +153,7 @@ impl Host {
             data_segment_length: text.len() as u32,
             cmd_sn: CmdSn(1),
             initiator_task_tag: 1,
-            ..unreadable(&Received { bhs: [0; 48], data: None })
+            ..entrance::unreadable(&Received { bhs: [0; 48], ahs: Bytes::new(), data: None })
         };
         self.queue(&request.encode(), text.as_bytes());
         self.exchange(script).unwrap();
@@ -324,7 +327,7 @@ fn a_write_gathers_immediate_unsolicited_and_solicited_data() {
     }
     let answers = host.answers();
     let [(TargetPdu::ScsiResponse(response), _)] = &answers[..] else { panic!("{answers:?}") };
-    assert_eq!((response.status, response.exp_data_sn), (0, 3));
+    assert_eq!((response.status, response.exp_data_sn), (0, 0), "R2Ts do not count (11.4.8)");
     let expected =
         [[1_u8; 512], [2; 512], [3; 512], [3; 512], [4; 512], [4; 512], [5; 512], [5; 512]].concat();
     assert_eq!(script.written.borrow()[&tag], expected);

@@ -5,13 +5,8 @@ use protocol::iscsi::{CmdSn, StatSn};
 use super::*;
 use LoginStage::{FullFeaturePhase, OperationalNegotiation, SecurityNegotiation};
 
-const AROUND: Circumstances<'static> = Circumstances {
-    target: "iqn.2026-11.com.example:demo",
-    portal_group: 2,
-    serving: true,
-    tsih_in_use: false,
-    room: true,
-};
+const AROUND: Circumstances<'static> =
+    Circumstances { target: "iqn.2026-11.com.example:demo", portal_group: 2, serving: true, existing: None };
 
 const NAMES: &str = "InitiatorName=iqn.host|TargetName=iqn.2026-11.com.example:demo|";
 
@@ -152,6 +147,15 @@ fn a_login_that_cannot_be_gets_the_status_of_the_standard() {
         (security, "InitiatorName=iqn.host|SessionType=Discovery|MaxConnections=1|", S::InitiatorError),
         (enter, "InitiatorName=iqn.host|SessionType=Discovery|AuthMethod=None|", S::InitiatorError),
         (enter, "InitiatorName=iqn.host|SessionType=Discovery|TargetAlias=x|", S::InitiatorError),
+        (enter, "InitiatorName=iqn.host|SessionType=Discovery|TargetAlias=NotUnderstood|", S::InitiatorError),
+        (
+            enter,
+            "InitiatorName=iqn.host|SessionType=Discovery|MaxRecvDataSegmentLength=511|",
+            S::InitiatorError,
+        ),
+        (enter, "InitiatorName=iqn.host|SessionType=Discovery|InitialR2T=Irrelevant|", S::InitiatorError),
+        (enter, "InitiatorName=iqn.host|SessionType=Discovery|InitiatorName=iqn.host|", S::InitiatorError),
+        (enter, "InitiatorName=iqn.host|SessionType=Discovery|SendTargets=All|", S::InitiatorError),
         (
             enter,
             "InitiatorName=iqn.host|SessionType=Discovery|HeaderDigest=None|HeaderDigest=None|",
@@ -169,12 +173,7 @@ fn circumstances_refuse_a_login_that_would_be_right() {
     let text = NAMES.replace('|', "\0");
     let cases = [
         (enter, Circumstances { serving: false, ..AROUND }, LoginStatus::ServiceUnavailable),
-        (enter, Circumstances { room: false, ..AROUND }, LoginStatus::OutOfResources),
-        (
-            LoginRequest { tsih: 3, ..enter },
-            Circumstances { tsih_in_use: true, ..AROUND },
-            LoginStatus::TooManyConnections,
-        ),
+        (LoginRequest { tsih: 3, ..enter }, AROUND, LoginStatus::SessionDoesNotExist),
     ];
     for (request, around, status) in cases {
         let verdict = Login::new().on_request(&request, text.as_bytes(), &around);
@@ -198,6 +197,9 @@ fn a_request_that_does_not_repeat_the_first_is_refused() {
         LoginRequest { cid: 1, ..go },
         LoginRequest { initiator_task_tag: 2, ..go },
         LoginRequest { isid: Isid([1; 6]), ..go },
+        LoginRequest { tsih: 1, ..go },
+        LoginRequest { version_max: 1, ..go },
+        LoginRequest { version_min: 1, ..go },
     ] {
         let mut login = Login::new();
         assert!(matches!(send(&mut login, &go, NAMES), Verdict::Go(_)));
@@ -231,4 +233,87 @@ fn the_longest_answer_fits_one_pdu() {
     let many = (2..LOGIN_KEYS_MAX).map(|n| format!("{long}{n:04}=1|")).collect::<String>();
     let verdict = first(&request(OperationalNegotiation, None), &format!("{NAMES}{many}"));
     assert!(text_of(&verdict).len() <= super::super::parameters::SEGMENT_BYTES_DEFAULT as usize);
+}
+
+#[test]
+fn a_handle_that_is_not_zero_replaces_the_connection_it_belongs_to_and_no_other() {
+    use LoginStatus as S;
+    let enter = LoginRequest { tsih: 3, cid: 7, ..request(OperationalNegotiation, Some(FullFeaturePhase)) };
+    let existing = |initiator: &str, isid, cid| Existing { initiator: initiator.to_owned(), isid, cid };
+    let isid = enter.isid;
+    let cases = [
+        ("", existing("iqn.host", isid, 7), None),
+        ("SessionType=Normal|", existing("iqn.host", isid, 7), None),
+        ("", existing("iqn.host", isid, 8), Some(S::TooManyConnections)),
+        ("", existing("iqn.other", isid, 7), Some(S::SessionDoesNotExist)),
+        ("", existing("iqn.host", Isid([9; 6]), 7), Some(S::SessionDoesNotExist)),
+        ("SessionType=Discovery|", existing("iqn.host", isid, 7), Some(S::SessionDoesNotExist)),
+        ("MaxBurstLength=512|", existing("iqn.host", isid, 7), Some(S::InitiatorError)),
+    ];
+    for (keys, existing, refused) in cases {
+        let around = Circumstances { existing: Some(&existing), ..AROUND };
+        let text = format!("{NAMES}{keys}").replace('|', "\0");
+        let mut login = Login::new();
+        match (login.on_request(&enter, text.as_bytes(), &around), refused) {
+            (Verdict::Enter(_), None) => assert_eq!(login.reinstates(), Some(3)),
+            (Verdict::Refuse(status), Some(expected)) => assert_eq!(status, expected, "{existing:?}"),
+            (verdict, _) => panic!("{existing:?} {keys}: {verdict:?}"),
+        }
+    }
+}
+
+#[test]
+fn first_burst_length_never_exceeds_max_burst_length() {
+    for (keys, first_burst) in [
+        ("FirstBurstLength=262144|MaxBurstLength=4096|", 4096),
+        ("MaxBurstLength=4096|FirstBurstLength=262144|", 4096),
+        ("MaxBurstLength=4096|", 4096),
+        ("FirstBurstLength=262144|", 262_144),
+        ("FirstBurstLength=16777215|MaxBurstLength=16777215|", 262_144),
+        ("FirstBurstLength=512|MaxBurstLength=0|", 512),
+    ] {
+        let mut login = Login::new();
+        let enter = request(OperationalNegotiation, Some(FullFeaturePhase));
+        let verdict = send(&mut login, &enter, &format!("{NAMES}{keys}"));
+        let agreed = login.parameters().agreed;
+        assert_eq!((agreed.first_burst_length, agreed.check()), (first_burst, Ok(())), "{keys}");
+        let answered = format!("FirstBurstLength={first_burst}|");
+        assert!(!keys.contains("First") || text_of(&verdict).contains(&answered), "{verdict:?}");
+    }
+}
+
+#[test]
+fn every_operational_key_is_answered_by_its_own_rule() {
+    // 13.1 to 13.26: what is offered, and what comes back.
+    for (offer, answer) in [
+        ("HeaderDigest=CRC32C,None|", "HeaderDigest=CRC32C|"),
+        ("DataDigest=None,CRC32C|", "DataDigest=None|"),
+        ("DataDigest=X-other|", "DataDigest=Reject|"),
+        ("MaxConnections=8|", "MaxConnections=1|"),
+        ("InitialR2T=No|", "InitialR2T=No|"),
+        ("InitialR2T=Yes|", "InitialR2T=Yes|"),
+        ("ImmediateData=No|", "ImmediateData=No|"),
+        ("MaxBurstLength=0x400|", "MaxBurstLength=1024|"),
+        ("DefaultTime2Wait=7|", "DefaultTime2Wait=7|"),
+        ("DefaultTime2Retain=20|", "DefaultTime2Retain=0|"),
+        ("MaxOutstandingR2T=16|", "MaxOutstandingR2T=8|"),
+        ("DataPDUInOrder=No|", "DataPDUInOrder=Yes|"),
+        ("DataSequenceInOrder=No|", "DataSequenceInOrder=Yes|"),
+        ("ErrorRecoveryLevel=2|", "ErrorRecoveryLevel=0|"),
+        ("TaskReporting=FastAbort,ResponseFence,RFC3720|", "TaskReporting=ResponseFence|"),
+        ("TaskReporting=RFC3720|", "TaskReporting=RFC3720|"),
+        ("iSCSIProtocolLevel=2|", "iSCSIProtocolLevel=1|"),
+        ("IFMarker=Yes|", "IFMarker=No|"),
+        ("OFMarker=No|", "OFMarker=No|"),
+        ("IFMarkInt=2048|", "IFMarkInt=Reject|"),
+        ("OFMarkInt=2048~8192|", "OFMarkInt=Reject|"),
+        ("X#NodeArchitecture=a,b|", ""),
+        ("X-com.example.key=1|", "X-com.example.key=NotUnderstood|"),
+        ("InitiatorAlias=somebody|", ""),
+    ] {
+        let enter = request(OperationalNegotiation, Some(FullFeaturePhase));
+        let all = text_of(&first(&enter, &format!("{NAMES}{offer}")));
+        let own = "TargetPortalGroupTag=2|TargetAlias=Twinlun|MaxRecvDataSegmentLength=262144|";
+        assert_eq!(all, format!("{own}{answer}"), "{offer}");
+    }
 }

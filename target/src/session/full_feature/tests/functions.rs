@@ -1,0 +1,105 @@
+//! Task management functions that have to wait: for commands before them, for data that was asked for.
+
+use protocol::iscsi::{TaskManagementFunction, TaskManagementResult};
+
+use super::*;
+
+fn function(function: TaskManagementFunction, number: u32, tag: u32) -> Received {
+    let request = TaskManagementRequest {
+        immediate: true,
+        function,
+        lun: [0; 8],
+        initiator_task_tag: tag,
+        referenced_task_tag: RESERVED_TAG,
+        cmd_sn: CmdSn(number),
+        exp_stat_sn: StatSn(0),
+        ref_cmd_sn: CmdSn(0),
+        exp_data_sn: 0,
+    };
+    Received { bhs: request.encode(), ahs: Bytes::new(), data: Some(Bytes::new()) }
+}
+
+/// Performs the next function, if one is due. There are no other sessions.
+fn manage(session: &mut FullFeature, output: &mut Output) -> bool {
+    let (Some(Work::Manage(request)), _) = session.next_work(0) else {
+        return false;
+    };
+    if session.manage(&request, true, output).waits {
+        session.release(request.initiator_task_tag, -1, output);
+    }
+    true
+}
+
+fn data_out(tag: u32, transfer_tag: u32, offset: u32, length: u32, last: bool) -> Received {
+    let header = DataOut {
+        final_bit: last,
+        data_segment_length: length,
+        lun: [0; 8],
+        initiator_task_tag: tag,
+        target_transfer_tag: transfer_tag,
+        exp_stat_sn: StatSn(0),
+        data_sn: 0,
+        buffer_offset: offset,
+    };
+    let data = Bytes::from(vec![0; length as usize]);
+    Received { bhs: header.encode(), ahs: Bytes::new(), data: Some(data) }
+}
+
+#[test]
+fn an_immediate_abort_task_set_waits_for_the_commands_before_it() {
+    for kind in [
+        TaskManagementFunction::AbortTaskSet,
+        TaskManagementFunction::ClearTaskSet,
+        TaskManagementFunction::LogicalUnitReset,
+    ] {
+        let mut session = session();
+        let mut output = Output::default();
+        session.on_pdu(&function(kind, 3, 900), Time(0), &mut output);
+        assert!(!manage(&mut session, &mut output));
+        session.on_pdu(&with_tag(900, 1), Time(0), &mut output);
+        let [TargetPdu::Reject(reject)] = pdus(&mut output)[..] else { panic!() };
+        assert_eq!(reject.reason, RejectReason::TaskInProgress, "its tag is in use");
+        session.on_pdu(&with_tag(2, 2), Time(0), &mut output);
+        session.on_pdu(&with_tag(1, 1), Time(0), &mut output);
+        assert!(manage(&mut session, &mut output));
+        assert_eq!(executed(&mut session), [0_u32; 0], "both commands were covered by it");
+        let [TargetPdu::TaskManagementResponse(response)] = pdus(&mut output)[..] else { panic!() };
+        assert_eq!(response.response, TaskManagementResult::Complete);
+    }
+}
+
+#[test]
+fn abort_task_set_waits_for_the_answers_to_its_tasks_r2ts() {
+    for (kind, waits) in [
+        (TaskManagementFunction::AbortTaskSet, true),
+        (TaskManagementFunction::ClearTaskSet, true),
+        (TaskManagementFunction::LogicalUnitReset, false),
+    ] {
+        let mut session = session();
+        let mut output = Output::default();
+        session.on_pdu(&command(1, true, 8192), Time(0), &mut output);
+        let [TargetPdu::ReadyToTransfer(r2t)] = pdus(&mut output)[..] else { panic!() };
+        session.on_pdu(&function(kind, 2, 900), Time(0), &mut output);
+        assert!(manage(&mut session, &mut output));
+        assert_eq!(pdus(&mut output).is_empty(), waits, "{kind:?}");
+        session.on_pdu(&data_out(1, r2t.target_transfer_tag, 0, 4096, true), Time(0), &mut output);
+        let answers = pdus(&mut output);
+        assert_eq!(answers.len(), usize::from(waits), "{answers:?}");
+        assert!(answers.iter().all(|pdu| matches!(pdu, TargetPdu::TaskManagementResponse(_))));
+        assert_eq!((session.tasks(), executed(&mut session)), (0, vec![]));
+    }
+}
+
+#[test]
+fn a_host_that_leaves_an_r2t_unanswered_owes_data() {
+    let mut session = session();
+    let mut output = Output::default();
+    let second = |n: u64| Time(n * 1_000_000_000);
+    session.on_pdu(&command(1, true, 8192), second(0), &mut output);
+    let [TargetPdu::ReadyToTransfer(r2t)] = pdus(&mut output)[..] else { panic!() };
+    assert!(!session.owes_data(second(30)));
+    assert!(session.owes_data(second(31)));
+    session.on_pdu(&data_out(1, r2t.target_transfer_tag, 0, 4096, false), second(31), &mut output);
+    assert!(!session.owes_data(second(61)));
+    assert!(session.owes_data(second(62)));
+}

@@ -1,0 +1,244 @@
+//! The login of a connection: requests to the [`Login`] machine, answers back, and at its end a session.
+//!
+//! Whom a new session replaces is decided here, in this order (RFC 7143 6.3.4, 6.3.5): the old session is out of the
+//! table; nothing of it reaches the controller any more; the controller gives its tasks up; then the new one begins.
+
+use std::sync::Arc;
+
+use controller::command::NexusId;
+use controller::time::Time;
+use protocol::iscsi::parameters::Parameters as Agreed;
+use protocol::iscsi::{CmdSn, Isid, LoginRequest, LoginResponse, LoginStage, LoginStatus, Opcode, StatSn};
+
+use super::{Line, Phase};
+use crate::session::backend::Backend;
+use crate::session::commands::COMMAND_WINDOW;
+use crate::session::full_feature::{FullFeature, Opening, Received};
+use crate::session::link::Link;
+use crate::session::login::{Circumstances, Login, Reply, Verdict};
+use crate::session::parameters::Parameters;
+use crate::sessions::{Begun, Discovering, Identity};
+
+/// What a session goes on with when its connection is replaced.
+struct Continued {
+    agreed: Agreed,
+    expected: CmdSn,
+}
+
+/// A session that may begin.
+struct Entry {
+    nexus: Option<NexusId>,
+    tsih: u16,
+    continued: Option<Continued>,
+}
+
+impl Line {
+    pub(super) fn on_login_pdu(&mut self, pdu: &Received, backend: &impl Backend, now: Time) {
+        let Phase::Login(login) = &mut self.phase else {
+            return;
+        };
+        let data = pdu.data.clone().unwrap_or_default();
+        let request = match LoginRequest::decode(&pdu.bhs) {
+            Ok(request) => request,
+            Err(_) if Opcode::of(&pdu.bhs) == Some(Opcode::LoginRequest) => {
+                return self.refuse(&unreadable(pdu), LoginStatus::InitiatorError, now);
+            }
+            Err(_) => return self.refuse(&unreadable(pdu), LoginStatus::InvalidDuringLogin, now),
+        };
+        if login.is_untouched() {
+            self.stat_sn = request.exp_stat_sn;
+        }
+        let existing = if request.tsih == 0 { None } else { self.sessions.existing(request.tsih) };
+        let around = Circumstances {
+            target: &self.directory.iqn,
+            portal_group: self.directory.own_group,
+            serving: backend.serving() && !self.sessions.is_ending(),
+            existing: existing.as_ref(),
+        };
+        match login.on_request(&request, &data, &around) {
+            Verdict::Go(reply) => {
+                let response = self.response(&request, LoginStatus::Success, &reply, request.tsih);
+                self.link.put(&response.encode(), &reply.text);
+            }
+            Verdict::Enter(reply) => self.enter(&request, &reply, backend, now),
+            Verdict::Refuse(status) => self.refuse(&request, status, now),
+        }
+    }
+
+    fn response(
+        &mut self,
+        request: &LoginRequest,
+        status: LoginStatus,
+        reply: &Reply,
+        tsih: u16,
+    ) -> LoginResponse {
+        let stat_sn = self.stat_sn;
+        self.stat_sn = stat_sn.next();
+        let expected = match &self.phase {
+            Phase::Login(login) if !login.is_untouched() => login.first_cmd_sn(),
+            _ => request.cmd_sn,
+        };
+        LoginResponse {
+            continue_bit: false,
+            current_stage: reply.current,
+            next_stage: reply.next,
+            version_max: 0,
+            version_active: 0,
+            data_segment_length: reply.text.len() as u32,
+            isid: request.isid,
+            tsih,
+            initiator_task_tag: request.initiator_task_tag,
+            stat_sn,
+            exp_cmd_sn: expected,
+            max_cmd_sn: expected.plus(COMMAND_WINDOW).minus(1),
+            status,
+        }
+    }
+
+    fn refuse(&mut self, request: &LoginRequest, status: LoginStatus, now: Time) {
+        if let Phase::Login(login) = &self.phase {
+            tracing::info!(initiator = login.initiator(), ?status, "a login is refused");
+        }
+        let reply = Reply { current: LoginStage::SecurityNegotiation, next: None, text: Vec::new() };
+        let response = self.response(request, status, &reply, request.tsih);
+        self.link.put(&response.encode(), &[]);
+        self.link.close_when_written();
+        self.sessions.login_ends(&self.link);
+        self.phase = Phase::Ended;
+        self.phase_since = now;
+    }
+
+    /// The last answer of a login: the session begins.
+    fn enter(&mut self, request: &LoginRequest, reply: &Reply, backend: &impl Backend, now: Time) {
+        let Phase::Login(login) = &self.phase else {
+            return;
+        };
+        let entered = if login.parameters().discovery {
+            Ok(self.enter_discovery(login, request, backend))
+        } else {
+            self.enter_normal(login, request, backend)
+        };
+        let Entry { nexus, tsih, continued } = match entered {
+            Ok(entry) => entry,
+            Err(status) => return self.refuse(request, status, now),
+        };
+        let mut parameters = *login.parameters();
+        let mut response = self.response(request, LoginStatus::Success, reply, tsih);
+        if let Some(Continued { agreed, expected }) = continued {
+            parameters = continue_with(parameters, agreed);
+            response.exp_cmd_sn = expected;
+            response.max_cmd_sn = expected.plus(COMMAND_WINDOW).minus(1);
+        }
+        self.link.put(&response.encode(), &reply.text);
+        self.digests = parameters.digests();
+        self.segment_max = parameters.receive_segment;
+        self.link.enter(FullFeature::new(Opening {
+            nexus,
+            parameters,
+            cid: request.cid,
+            cmd_sn: response.exp_cmd_sn,
+            stat_sn: self.stat_sn,
+            directory: self.directory.clone(),
+            data_out_bytes: backend.data_out_bytes(),
+            memory: self.sessions.memory.clone(),
+        }));
+        self.sessions.login_ends(&self.link);
+        self.phase = Phase::Full(nexus);
+        self.phase_since = now;
+    }
+
+    /// A normal session: by itself, in the place of an older one of the same initiator port, or on a new connection.
+    fn enter_normal(
+        &self,
+        login: &Login,
+        request: &LoginRequest,
+        backend: &impl Backend,
+    ) -> Result<Entry, LoginStatus> {
+        let identity = Identity {
+            initiator: login.initiator().to_owned(),
+            alias: login.initiator_alias().to_owned(),
+            isid: request.isid,
+        };
+        if let Some(link) = self.sessions.end_named_discovery(&identity.initiator, identity.isid) {
+            link.end();
+        }
+        let begun = match login.reinstates() {
+            None => {
+                let begun = self.sessions.begin(identity, request.cid, self.link.clone());
+                begun.ok_or(LoginStatus::OutOfResources)
+            }
+            Some(tsih) => {
+                let begun = self.sessions.begin_again(tsih, identity, request.cid, self.link.clone());
+                begun.ok_or(LoginStatus::SessionDoesNotExist)
+            }
+        };
+        let Begun { nexus, tsih, replaced } = begun?;
+        let old = replaced.and_then(|(old, link)| self.end_session(old, &link, backend));
+        let continued = old.filter(|_| login.reinstates().is_some());
+        backend.nexus_added(nexus);
+        Ok(Entry { nexus: Some(nexus), tsih, continued })
+    }
+
+    fn enter_discovery(&self, login: &Login, request: &LoginRequest, backend: &impl Backend) -> Entry {
+        let discovering = Discovering {
+            initiator: login.initiator().to_owned(),
+            isid: request.isid,
+            named: login.is_named(),
+            portal: self.link.portal(),
+        };
+        if discovering.named
+            && let Some((old, link)) = self.sessions.take(&discovering.initiator, discovering.isid)
+        {
+            self.end_session(old, &link, backend);
+        }
+        let (tsih, ended) = self.sessions.begin_discovery(discovering, self.link.clone());
+        ended.iter().for_each(|link| link.end());
+        Entry { nexus: None, tsih, continued: None }
+    }
+
+    /// Ends a session that is out of the table already.
+    fn end_session(&self, old: NexusId, link: &Arc<Link>, backend: &impl Backend) -> Option<Continued> {
+        // Nothing of the old session may reach the controller once its nexus is lost.
+        let quiet = link.quiesce();
+        let continued = link.with(|session, _| {
+            let (agreed, expected) = session.standing();
+            Continued { agreed, expected }
+        });
+        self.sessions.release(&link.leave());
+        drop(quiet);
+        link.end();
+        backend.nexus_lost(old);
+        continued
+    }
+}
+
+/// The session's own parameters stay what they were; those of the connection are new (13: CO).
+fn continue_with(connection: Parameters, session: Agreed) -> Parameters {
+    let agreed = Agreed {
+        header_digest: connection.agreed.header_digest,
+        data_digest: connection.agreed.data_digest,
+        max_recv_data_segment_length: connection.agreed.max_recv_data_segment_length,
+        ..session
+    };
+    Parameters { agreed, ..connection }
+}
+
+/// As much of a Login Request as the answer to an unreadable one repeats.
+pub(super) fn unreadable(pdu: &Received) -> LoginRequest {
+    let mut isid = [0; 6];
+    isid.copy_from_slice(&pdu.bhs[8..14]);
+    LoginRequest {
+        continue_bit: false,
+        current_stage: LoginStage::SecurityNegotiation,
+        next_stage: None,
+        version_max: 0,
+        version_min: 0,
+        data_segment_length: 0,
+        isid: Isid(isid),
+        tsih: 0,
+        initiator_task_tag: u32::from_be_bytes([pdu.bhs[16], pdu.bhs[17], pdu.bhs[18], pdu.bhs[19]]),
+        cid: 0,
+        cmd_sn: CmdSn(0),
+        exp_stat_sn: StatSn(0),
+    }
+}

@@ -1,0 +1,164 @@
+//! Whom a login replaces: sessions, connections, discovery sessions, and half-open logins.
+
+use core::net::SocketAddr;
+
+use super::*;
+use crate::sessions::{DISCOVERIES_MAX, LOGINS_MAX};
+
+impl Host {
+    /// Logs in with this handle and CID.
+    fn log_in_again(&mut self, script: &Script, tsih: u16, cid: u16, keys: &str) -> TargetPdu {
+        let text = format!("InitiatorName=iqn.a|TargetName={IQN}|{keys}").replace('|', "\0");
+        let request = LoginRequest {
+            current_stage: LoginStage::OperationalNegotiation,
+            next_stage: Some(LoginStage::FullFeaturePhase),
+            data_segment_length: text.len() as u32,
+            cmd_sn: CmdSn(50),
+            initiator_task_tag: 1,
+            tsih,
+            cid,
+            ..entrance::unreadable(&Received { bhs: [0; 48], ahs: Bytes::new(), data: None })
+        };
+        self.queue(&request.encode(), text.as_bytes());
+        self.exchange(script).unwrap();
+        self.answers().remove(0).0
+    }
+}
+
+fn response(pdu: TargetPdu) -> protocol::iscsi::LoginResponse {
+    let TargetPdu::LoginResponse(response) = pdu else { panic!("{pdu:?}") };
+    response
+}
+
+#[test]
+fn a_login_with_the_handle_and_cid_of_a_session_replaces_its_connection() {
+    let script = script(true);
+    let mut first = Host::connect(&script);
+    let tsih = response(first.log_in_again(&script, 0, 7, "InitialR2T=No|HeaderDigest=CRC32C|")).tsih;
+    first.cmd_sn = 50;
+    first.command(0x28, 1, false, &[], true);
+    let tag = first.command(0xff, 1, false, &[], true);
+    first.exchange(&script).unwrap();
+    first.answers();
+
+    let mut second = Host::connect(&script);
+    let again = response(second.log_in_again(&script, tsih, 7, ""));
+    assert_eq!((again.status, again.tsih), (LoginStatus::Success, tsih));
+    assert_eq!(again.exp_cmd_sn, CmdSn(52), "the session's numbers go on");
+    assert!(first.socket.state.lock().shut);
+    assert_eq!(*script.log.borrow(), ["added 1", "lost 1", "added 2"]);
+    first.line.closed(&script);
+    assert_eq!(script.sessions.list().len(), 1);
+
+    // What the session had agreed on holds on; what belongs to the connection is new.
+    second.cmd_sn = 52;
+    let written = second.command(0x2a, 2, true, &[1; 512], false);
+    second.data_out(written, RESERVED_TAG, 0, 512, &[1; 512], true);
+    second.exchange(&script).unwrap();
+    assert!(matches!(second.answers()[..], [(TargetPdu::ScsiResponse(_), _)]));
+    assert_eq!(script.written.borrow()[&written].len(), 1024);
+
+    // The old task is over, whatever becomes of it.
+    let nexus = script.sessions.list()[0].nexus;
+    script.sessions.answer(nexus, TaskTag(tag), Outcome::Good(Vec::new()));
+    assert!(second.answers().is_empty());
+}
+
+#[test]
+fn a_handle_that_fits_nothing_is_refused_and_nobody_is_disturbed() {
+    let script = script(true);
+    let mut first = Host::connect(&script);
+    let tsih = response(first.log_in_again(&script, 0, 7, "")).tsih;
+    for (tsih, cid, status) in [
+        (tsih + 1, 7, LoginStatus::SessionDoesNotExist),
+        (0x8000, 7, LoginStatus::SessionDoesNotExist),
+        (tsih, 8, LoginStatus::TooManyConnections),
+    ] {
+        let mut other = Host::connect(&script);
+        assert_eq!(response(other.log_in_again(&script, tsih, cid, "")).status, status);
+        assert!(other.socket.state.lock().shut);
+    }
+    assert!(!first.socket.state.lock().shut);
+    assert_eq!(*script.log.borrow(), ["added 1"]);
+}
+
+#[test]
+fn discovery_sessions_are_reinstated_by_their_own_rule() {
+    let script = script(true);
+    let unnamed = "SessionType=Discovery|";
+    let discover = |name: &str| {
+        let mut host = Host::connect(&script);
+        let text = format!("InitiatorName={name}|{unnamed}").replace('|', "\0");
+        let request = LoginRequest {
+            current_stage: LoginStage::OperationalNegotiation,
+            next_stage: Some(LoginStage::FullFeaturePhase),
+            data_segment_length: text.len() as u32,
+            ..entrance::unreadable(&Received { bhs: [0; 48], ahs: Bytes::new(), data: None })
+        };
+        host.queue(&request.encode(), text.as_bytes());
+        host.exchange(&script).unwrap();
+        host
+    };
+    let over = |host: &Host| host.socket.state.lock().shut;
+    let normal = Host::logged_in(&script, "iqn.a", "");
+    let first = discover("iqn.a");
+    let other = discover("iqn.b");
+    assert!(!over(&normal) && !over(&first));
+    let again = discover("IQN.a");
+    assert!(over(&first) && !over(&other) && !over(&normal), "its own older one, and nobody else");
+    let named = Host::logged_in(&script, "iqn.a", unnamed);
+    assert!(over(&normal) && !over(&again), "one session per initiator port and target");
+    let _normal = Host::logged_in(&script, "iqn.a", "");
+    assert!(over(&named) && !over(&again));
+}
+
+#[test]
+fn discovery_sessions_by_other_portals_stand_beside_each_other() {
+    use crate::sessions::Discovering;
+    let discovering = |portal: &str| Discovering {
+        initiator: "iqn.a".to_owned(),
+        isid: protocol::iscsi::Isid([1; 6]),
+        named: false,
+        portal: Some(portal.parse::<SocketAddr>().unwrap()),
+    };
+    let script = script(true);
+    let link = || Host::connect(&script).line.link.clone();
+    assert!(script.sessions.begin_discovery(discovering("127.0.0.1:3260"), link()).1.is_empty());
+    assert!(script.sessions.begin_discovery(discovering("127.0.0.1:3261"), link()).1.is_empty());
+    assert_eq!(script.sessions.begin_discovery(discovering("127.0.0.1:3260"), link()).1.len(), 1);
+}
+
+#[test]
+fn too_many_discovery_sessions_end_the_oldest() {
+    let script = script(true);
+    let hosts = (0..=DISCOVERIES_MAX)
+        .map(|n| Host::logged_in(&script, &format!("iqn.host{n}"), "SessionType=Discovery|"))
+        .collect::<Vec<_>>();
+    let over = hosts.iter().map(|host| host.socket.state.lock().shut).collect::<Vec<_>>();
+    assert!(over[0] && !over[1..].contains(&true));
+}
+
+#[test]
+fn a_flood_of_half_open_logins_ends_the_oldest_of_them_and_keeps_nobody_out() {
+    let script = script(true);
+    let served = Host::logged_in(&script, "iqn.a", "");
+    let half_open = (0..=LOGINS_MAX).map(|_| Host::connect(&script)).collect::<Vec<_>>();
+    let over = half_open.iter().map(|host| host.socket.state.lock().shut).collect::<Vec<_>>();
+    assert!(over[0] && !over[1..].contains(&true));
+    let late = Host::logged_in(&script, "iqn.b", "");
+    assert!(!late.socket.state.lock().shut && !served.socket.state.lock().shut);
+    drop(half_open);
+}
+
+#[test]
+fn a_full_table_lets_a_host_reinstate_its_session() {
+    let script = script(true);
+    let hosts = (0..crate::sessions::SESSIONS_MAX)
+        .map(|n| Host::logged_in(&script, &format!("iqn.host{n}"), ""))
+        .collect::<Vec<_>>();
+    let mut stranger = Host::connect(&script);
+    let refused = stranger.log_in(&script, "iqn.stranger", "").remove(0).0;
+    assert_eq!(response(refused).status, LoginStatus::OutOfResources);
+    let _again = Host::logged_in(&script, "iqn.host5", "");
+    assert!(hosts[5].socket.state.lock().shut);
+}
