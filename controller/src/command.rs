@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use protocol::block::BlockRange;
+use protocol::interlink::event::Event;
 use protocol::scsi::sense::{Sense, Status};
 
 use crate::time::Time;
@@ -13,6 +14,15 @@ use crate::time::Time;
 /// An I_T nexus of this controller (SAM-5 4.5): one iSCSI session. Never reused within an incarnation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct NexusId(pub u64);
+
+/// The initiator's end of an I_T nexus.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Initiator {
+    /// Its iSCSI name, in lower case (RFC 7143 4.2.7).
+    pub name: String,
+    /// Its part of the session id.
+    pub isid: [u8; 6],
+}
 
 /// The initiator task tag of a command (RFC 7143 11.2.1.8): unique within its nexus while the task lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -69,6 +79,8 @@ pub enum Op {
     },
     /// SYNCHRONIZE CACHE: everything answered before is durable on every copy before GOOD.
     SynchronizeCache,
+    /// What changes the LUN other than its blocks: see `lun/events.rs`.
+    Event(Box<Event>),
 }
 
 /// A command at the door.

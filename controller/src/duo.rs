@@ -8,10 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::block::{BLOCK_BYTES, BlockRange};
+use protocol::interlink::event::Event;
+use protocol::interlink::shared::Who;
 use protocol::interlink::standing::GroupRecord;
+use protocol::scsi::sense::Sense;
 
 use crate::appliance::GROUPS_KEY;
-use crate::command::{Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
+use crate::command::{Admission, Command, Data, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::plan::{LunPlan, Plan, Side};
 use crate::time::Time;
@@ -24,7 +27,7 @@ pub(crate) const BLOCKS: u64 = 64;
 enum Job {
     Disk(VolumeIndex, DiskIo, Ticket),
     /// Number, key, record: durable when this is done.
-    Persisted(u64, &'static str, Vec<u8>, Ticket),
+    Persisted(u64, String, Vec<u8>, Ticket),
     Volume(VolumeIndex, Superblock, Ticket),
 }
 
@@ -39,7 +42,7 @@ struct Outside {
     /// How many records were handed over.
     persists: u64,
     /// By key the number of the one that is durable.
-    persisted: BTreeMap<&'static str, u64>,
+    persisted: BTreeMap<String, u64>,
     /// Changes that are not flushed.
     unflushed: bool,
     broken_disk: Option<DiskError>,
@@ -74,11 +77,11 @@ impl World for Toy {
         self.outside.lock().jobs.push(Job::Disk(volume, io, ticket));
         None
     }
-    fn persist(&self, key: &'static str, record: Vec<u8>, ticket: Ticket) {
+    fn persist(&self, key: &str, record: Vec<u8>, ticket: Ticket) {
         let mut outside = self.outside.lock();
         outside.persists += 1;
         let number = outside.persists;
-        outside.jobs.push(Job::Persisted(number, key, record, ticket));
+        outside.jobs.push(Job::Persisted(number, key.to_owned(), record, ticket));
     }
     fn create_volume(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
         self.outside.lock().jobs.push(Job::Volume(volume, superblock, ticket));
@@ -221,6 +224,28 @@ impl Duo {
         duo
     }
 
+    /// One ends as a crash would, and starts again from its volume and records; the other notices.
+    pub(crate) fn crash_one(mut self, seed: u64, side: usize) -> Self {
+        self.cut();
+        let kept = core::mem::take(&mut *self.controllers[side].world().outside.lock());
+        let found = kept.volumes.get(&0).map_or(VolumeFound::Missing, |(found, _)| VolumeFound::Open(*found));
+        let restored = Restored { records: kept.records.clone(), volumes: vec![found] };
+        let toy = Toy {
+            seed: u128::from(seed) << 8 | 0x80 | side as u128,
+            bridge: LinkId(side as u32),
+            now: Arc::clone(&self.now),
+            outside: Mutex::new(Outside {
+                records: kept.records,
+                volumes: kept.volumes,
+                ..Outside::default()
+            }),
+        };
+        let plan = plan([Side::First, Side::Second][side], true);
+        self.controllers[side] = Controller::new(toy, plan, restored);
+        self.controllers[side].start();
+        self
+    }
+
     pub(crate) fn connect(&mut self) {
         self.cut = false;
         let [alpha, beta] = &self.controllers;
@@ -284,10 +309,10 @@ impl Duo {
                 }
                 Job::Persisted(number, key, record, ticket) => {
                     // Handed over one after the other they become durable in this order.
-                    let newest = outside.persisted.entry(key).or_default();
+                    let newest = outside.persisted.entry(key.clone()).or_default();
                     if number > *newest {
                         *newest = number;
-                        outside.records.insert(key.to_owned(), record);
+                        outside.records.insert(key, record);
                     }
                     drop(outside);
                     controller.on_persisted(ticket);
@@ -364,9 +389,37 @@ impl Duo {
     }
 
     pub(crate) fn ask(&self, side: usize, tag: u32, op: Op) {
+        self.ask_of(side, NexusId(1), tag, op);
+    }
+
+    /// A session begins, and has been told so.
+    pub(crate) fn log_in(&self, side: usize, nexus: u64, initiator: &str) {
+        let initiator = Initiator { name: initiator.to_owned(), isid: [0, 2, 61, 0, 0, 1] };
+        self.controllers[side].nexus_added(NexusId(nexus), &initiator);
+        assert_eq!(self.told(side, nexus), [Sense::POWER_ON]);
+    }
+
+    /// The unit attentions of a session.
+    pub(crate) fn told(&self, side: usize, nexus: u64) -> Vec<Sense> {
+        let admit = || self.controllers[side].admit(LunIndex(0), NexusId(nexus), Admission::Attention).err();
+        core::iter::from_fn(admit)
+            .map(|outcome| match outcome {
+                Outcome::Check(sense) => sense,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    /// An event that a session asks for.
+    pub(crate) fn event(&self, side: usize, nexus: u64, tag: u32, event: impl FnOnce(Who) -> Event) {
+        let who = self.controllers[side].who(LunIndex(0), NexusId(nexus)).unwrap();
+        self.ask_of(side, NexusId(nexus), tag, Op::Event(Box::new(event(who))));
+    }
+
+    pub(crate) fn ask_of(&self, side: usize, nexus: NexusId, tag: u32, op: Op) {
         self.controllers[side].command(Command {
             lun: LunIndex(0),
-            nexus: NexusId(1),
+            nexus,
             tag: TaskTag(tag),
             op,
             received: Time(self.now.load(Ordering::Relaxed)),

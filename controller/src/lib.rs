@@ -15,6 +15,7 @@ pub mod lease;
 pub mod lun;
 pub mod plan;
 pub mod route;
+pub mod shared;
 pub mod status;
 pub mod time;
 pub mod unit;

@@ -24,6 +24,12 @@ impl Side {
     pub const fn index(self) -> usize {
         self as usize
     }
+
+    /// Relative target port and target port group of the controller's portals: 1 or 2.
+    #[must_use]
+    pub const fn port(self) -> u16 {
+        self as u16 + 1
+    }
 }
 
 /// The appliance as configured.

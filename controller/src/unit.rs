@@ -11,9 +11,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::interlink::Message;
+use protocol::interlink::event::Event;
+use protocol::interlink::shared::{SharedState, Who};
 
 use crate::appliance::{Appliance, Effect};
-use crate::command::{Admission, Command, LunIndex, NexusId, Outcome, TaskTag};
+use crate::command::{Admission, Command, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::lease::Lease;
 use crate::lun::{Action, Lun, LunCounters, LunSetup};
@@ -33,6 +35,11 @@ pub struct Restored {
     pub records: BTreeMap<String, Vec<u8>>,
     /// The volume of every LUN of the plan, in its order.
     pub volumes: Vec<VolumeFound>,
+}
+
+/// Key of a LUN's shared state in the state store.
+fn shared_key(lun: &str) -> String {
+    format!("shared.{lun}")
 }
 
 /// What kind of connection of the interlink a link is, told to the one who dials and learned by the other.
@@ -89,6 +96,7 @@ impl<W: World> Controller<W> {
             plan.luns.iter().zip(0..).map(|(lun, index)| (lun.number, LunIndex(index))).collect();
         numbers.sort_unstable();
         let lease = Arc::new(Lease::default());
+        let random = world.random();
         let luns = plan
             .luns
             .iter()
@@ -99,11 +107,15 @@ impl<W: World> Controller<W> {
                     blocks: lun.blocks,
                     write_cache: lun.write_cache,
                     luns: plan.luns.len(),
+                    side: plan.side,
+                    incarnation: random as u64,
                 };
-                Mutex::new(Lun::new(setup, Arc::clone(&lease)))
+                let record = restored.records.get(&shared_key(&lun.name));
+                let state = record.and_then(|record| SharedState::decode(record).ok()).unwrap_or_default();
+                Mutex::new(Lun::new(setup, state, Arc::clone(&lease)))
             })
             .collect();
-        let appliance = Appliance::new(plan.clone(), &restored, world.random(), lease);
+        let appliance = Appliance::new(plan.clone(), &restored, random, lease);
         Self { world, plan, numbers, appliance: Mutex::new(appliance), luns }
     }
 
@@ -133,10 +145,29 @@ impl<W: World> Controller<W> {
     }
 
     /// A new I_T nexus: every LUN owes it the unit attention POWER ON, RESET, OR BUS DEVICE RESET OCCURRED.
-    pub fn nexus_added(&self, nexus: NexusId) {
+    pub fn nexus_added(&self, nexus: NexusId, initiator: &Initiator) {
         for lun in &self.luns {
-            lun.lock().nexus_added(nexus);
+            lun.lock().nexus_added(nexus, initiator);
         }
+    }
+
+    /// Who a nexus of this controller is, for the events it asks for. `None` if there is no such nexus, or too many.
+    pub fn who(&self, lun: LunIndex, nexus: NexusId) -> Option<Who> {
+        self.luns.get(usize::from(lun.0))?.lock().who(nexus)
+    }
+
+    /// The state of a LUN that both controllers share, as it is here.
+    pub fn shared(&self, lun: LunIndex) -> Option<SharedState> {
+        Some(self.luns.get(usize::from(lun.0))?.lock().shared().clone())
+    }
+
+    /// Resets a LUN (SAM-5 6.3.3), for a task management function of this name: what was not admitted on either
+    /// controller never is, what was is awaited; reservations by RESERVE end, mode parameters are as saved, and
+    /// every nexus of both controllers has its unit attention. Then [`World::answer`] brings GOOD; anything else
+    /// means that nobody knows.
+    pub fn reset(&self, lun: LunIndex, nexus: NexusId, tag: TaskTag) {
+        let op = Op::Event(Box::new(Event::Reset));
+        self.command(Command { lun, nexus, tag, op, received: self.world.now() });
     }
 
     /// An I_T nexus is gone. What was not admitted is never executed; the rest runs to its end unanswered.
@@ -316,7 +347,11 @@ impl<W: World> Controller<W> {
 
     /// A record is durable.
     pub fn on_persisted(&self, ticket: Ticket) {
-        self.on_done(ticket, Ok(()));
+        if Appliance::owns(ticket) {
+            return self.on_done(ticket, Ok(()));
+        }
+        let index = usize::from((ticket.0 >> 48) as u16);
+        self.with_lun(index, |lun, actions| lun.on_persisted(ticket, actions));
     }
 
     /// A volume asked for by [`World::create_volume`] exists, open and durable, or could not be made.
@@ -367,6 +402,9 @@ impl<W: World> Controller<W> {
                         self.luns[index].lock().on_disk(ticket, result, now, &mut more);
                         queue.extend(more.drain(..));
                     }
+                }
+                Action::Persist { record, ticket } => {
+                    self.world.persist(&shared_key(&self.plan.luns[index].name), record, ticket);
                 }
                 Action::Broken(breakage) => {
                     self.with_appliance(|appliance, effects| appliance.on_broken(index, breakage, effects));

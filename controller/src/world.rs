@@ -63,7 +63,7 @@ pub trait World: Send + Sync + 'static {
 
     /// Makes `record` durable under `key` in the controller's state store, then calls `on_persisted(ticket)`.
     /// Records of one key become durable in the order they were handed over.
-    fn persist(&self, key: &'static str, record: Vec<u8>, ticket: Ticket);
+    fn persist(&self, key: &str, record: Vec<u8>, ticket: Ticket);
 
     /// Creates the volume (a sparse file, or the tail of a blank device), durable with its superblock and its
     /// folder entry before `on_volume(ticket, ..)` is called; from then on `submit` works on it.

@@ -97,10 +97,12 @@ impl Appliance {
         group.kept = true;
         group.known = true;
         group.alone_at = None;
+        // Connections of a peer that was not met yet are nothing to this LUN.
+        let met = self.phase != Phase::Apart;
         let links = self
             .links
             .iter()
-            .filter(|(_, link)| matches!(link.purpose, Some(Purpose::Bridge(_))))
+            .filter(|(_, link)| met && matches!(link.purpose, Some(Purpose::Bridge(_))))
             .map(|(link, _)| *link)
             .collect();
         let standing = lun::Standing {

@@ -71,16 +71,18 @@ impl Lun {
         link: LinkId,
         id: u64,
         op: Option<Op>,
-        durable: bool,
+        (durable, version): (bool, u64),
         received: Time,
         actions: &mut Vec<Action>,
     ) {
-        let origin = Origin::Peer { link, id };
         match op {
             Some(op) if self.standing.role == Role::Main => {
-                self.enter(origin, op, durable, received, actions);
+                self.take_forwarded(link, id, op, (durable, version), received, actions);
             }
-            _ => self.end(origin, Outcome::Check(Sense::ABORTED_COMMAND), actions),
+            _ => {
+                let origin = Origin::Peer { link, id };
+                self.end(origin, Outcome::Check(Sense::ABORTED_COMMAND), actions);
+            }
         }
     }
 
@@ -94,6 +96,11 @@ impl Lun {
         if let Some(slot) = found {
             self.withdraw(slot, Outcome::Aborted, actions);
         }
+        self.give_up_behind(
+            &Outcome::Aborted,
+            actions,
+            |origin, _| matches!(origin, Origin::Peer { id, .. } if id == cancelled),
+        );
     }
 
     /// The peer's copy has a change, or could not take it.
@@ -131,9 +138,11 @@ impl Lun {
                 let io = DiskIo::Read(*range);
                 self.disk(Slot::Task(slot), io, actions);
             }
-            Op::Write { .. } | Op::WriteSame { .. } | Op::Unmap { .. } | Op::SynchronizeCache => {
-                self.change(slot, actions);
-            }
+            Op::Write { .. }
+            | Op::WriteSame { .. }
+            | Op::Unmap { .. }
+            | Op::SynchronizeCache
+            | Op::Event(_) => self.change(slot, actions),
         }
     }
 
@@ -298,6 +307,7 @@ impl Lun {
             origin => self.end(origin, outcome, actions),
         }
         self.granted(granted, actions);
+        self.after_task(slot, actions);
     }
 
     /// Takes back a task that was not admitted, or holds its ranges but has begun nothing.
@@ -316,6 +326,7 @@ impl Lun {
                     origin => self.end(origin, outcome, actions),
                 }
                 self.granted(granted, actions);
+                self.after_task(slot, actions);
             }
             Stage::Credit => {
                 self.awaiting_credit.retain(|other| *other != slot);

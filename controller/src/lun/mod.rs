@@ -18,10 +18,14 @@ mod attention;
 mod budget;
 mod communication;
 mod copying;
+#[cfg(test)]
+mod event_tests;
+mod events;
 mod losing;
 mod main_side;
 mod outstanding;
 mod reading;
+mod sharing;
 mod sub_side;
 mod task;
 #[cfg(test)]
@@ -33,23 +37,27 @@ use std::sync::Arc;
 use core::time::Duration;
 
 use protocol::interlink::GenerationTag;
+use protocol::interlink::shared::{NexusName, SharedState};
 use protocol::scsi::sense::{Sense, Status};
 use slab::Slab;
 
-use crate::command::{Admission, Command, Data, NexusId, Op, Outcome, TaskTag};
+use crate::command::{Admission, Command, Data, Initiator, NexusId, Op, Outcome, TaskTag};
 
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::exclusive::{Mode, RangeLocks, Ranges};
 use crate::lease::Lease;
+use crate::plan::Side;
 use crate::route::{Kind, Route, Service, route};
 use crate::status::{PairStatus, Role};
 use crate::time::Time;
 use crate::world::{LinkId, Ticket};
 
 use attention::Attentions;
+pub use attention::NEXUSES_MAX;
 use budget::Budget;
 use communication::CommunicationVolume;
 use copying::Copying;
+use events::Events;
 use outstanding::Outstanding;
 pub use task::{Action, Breakage};
 use task::{Apply, Origin, Sent, Slot, Stage, Task};
@@ -82,6 +90,10 @@ pub struct LunSetup {
     pub write_cache: bool,
     /// How many LUNs share the classes' credits.
     pub luns: usize,
+    /// Which of the two controllers this is.
+    pub side: Side,
+    /// Which run of it: random.
+    pub incarnation: u64,
 }
 
 /// A LUN's place in the pair.
@@ -139,6 +151,11 @@ pub struct Lun {
     flushed: Time,
     locks: RangeLocks,
     attentions: Attentions,
+    /// What both controllers share of the LUN other than its blocks.
+    shared: SharedState,
+    /// The part of it that is on this controller's disk, or on its way there.
+    durable: SharedState,
+    events: Events,
     tasks: Slab<Task>,
     outstanding: Outstanding,
     /// The disk was given up: what it is asked until its copy has left the pair is too.
@@ -164,9 +181,9 @@ pub struct Lun {
 }
 
 impl Lun {
-    /// A LUN that serves nothing yet.
+    /// A LUN that serves nothing yet, with what is on disk of its shared state.
     #[must_use]
-    pub fn new(setup: LunSetup, lease: Arc<Lease>) -> Self {
+    pub fn new(setup: LunSetup, restored: SharedState, lease: Arc<Lease>) -> Self {
         Self {
             setup,
             standing: Standing::suspended(Role::Sub),
@@ -178,6 +195,9 @@ impl Lun {
             flushed: Time(0),
             locks: RangeLocks::default(),
             attentions: Attentions::default(),
+            durable: restored.clone(),
+            shared: restored,
+            events: Events::default(),
             tasks: Slab::new(),
             outstanding: Outstanding::default(),
             disk_silent: false,
@@ -233,6 +253,7 @@ impl Lun {
     pub fn is_quiet(&self) -> bool {
         self.tasks.iter().all(|(_, task)| task.awaits_decision())
             && self.communication.len() == 0
+            && self.events.is_quiet()
             && self.applies.iter().all(|(_, apply)| apply.stage == task::ApplyStage::Release)
     }
 
@@ -268,6 +289,7 @@ impl Lun {
         self.flushed = Time(0);
         self.setup.blocks = blocks;
         self.standing = standing;
+        self.begin_events(actions);
     }
 
     /// Serve hosts: what waited for the decision goes on. Begin to copy, where that is due.
@@ -277,6 +299,7 @@ impl Lun {
         let copies = self.standing.role == Role::Main && self.standing.status == PairStatus::Copy;
         self.copying = copies.then(Copying::new);
         self.decide_lost(actions);
+        self.open_events(actions);
         for command in self.held.take().unwrap_or_default() {
             self.command(command, now, actions);
         }
@@ -304,6 +327,7 @@ impl Lun {
         self.awaiting_credit.clear();
         self.suspend_sub_side(actions);
         self.hold_main_side(actions);
+        self.hold_events(actions);
     }
 
     /// The peer is gone from a LUN whose only whole copy is here: what it forwarded and was not admitted is never
@@ -319,6 +343,7 @@ impl Lun {
         for slot in forwarded {
             self.withdraw(slot, Outcome::Aborted, actions);
         }
+        self.events_without_peer(actions);
     }
 
     /// The copy is complete and agreed on: both copies are whole.
@@ -349,6 +374,7 @@ impl Lun {
         }
         self.suspend_sub_side(actions);
         self.suspend_main_side(actions);
+        self.suspend_events(actions);
         if served {
             // What this copy's memory holds is on its disk as soon as can be: it may be the only one for long.
             self.enter(Origin::Nobody, Op::SynchronizeCache, true, Time(0), actions);
@@ -358,7 +384,8 @@ impl Lun {
     /// A command at the door, from a host of this controller.
     pub fn command(&mut self, command: Command, now: Time, actions: &mut Vec<Action>) {
         let (nexus, tag) = (command.nexus, command.tag);
-        if let Err(outcome) = self.may_enter(nexus) {
+        let reset = is_reset(&command.op);
+        if !reset && let Err(outcome) = self.may_enter(nexus) {
             return actions.push(Action::Answer { nexus, tag, outcome });
         }
         if self.held.is_some() {
@@ -366,8 +393,9 @@ impl Lun {
         }
         let Command { op, received, .. } = command;
         match route(self.standing.role, self.standing.service, self.kind_of(&op)) {
-            Route::Here => self.enter(Origin::Host { nexus, tag }, op, false, received, actions),
+            Route::Here => self.take_turn(Origin::Host { nexus, tag }, op, false, received, actions),
             Route::ToMain => self.forward(nexus, tag, op, received, now, actions),
+            Route::Refuse if reset => self.reset_out_of_service(nexus, tag, actions),
             Route::Refuse => {
                 let outcome = Outcome::Check(Sense::UNAVAILABLE);
                 actions.push(Action::Answer { nexus, tag, outcome });
@@ -385,14 +413,17 @@ impl Lun {
     }
 
     /// A new I_T nexus.
-    pub fn nexus_added(&mut self, nexus: NexusId) {
-        self.attentions.nexus_added(nexus);
+    pub fn nexus_added(&mut self, nexus: NexusId, initiator: &Initiator) {
+        let Initiator { name, isid } = initiator.clone();
+        let port = self.setup.side.port();
+        self.attentions.nexus_added(nexus, Arc::new(NexusName { initiator: name, isid, port }));
     }
 
     /// An I_T nexus is gone: what it had not got admitted is never executed.
     pub fn nexus_lost(&mut self, nexus: NexusId, now: Time, actions: &mut Vec<Action>) {
         self.attentions.nexus_lost(nexus);
         self.give_up(now, actions, |owner, _| owner == nexus);
+        self.end_lost_reservation(now, actions);
     }
 
     /// A task shall be given up, if it was not admitted.
@@ -446,6 +477,7 @@ impl Lun {
         self.answer_leased(now, actions);
         self.flush_alone(now, actions);
         self.expire_forwards(now, actions);
+        self.tick_events(now, actions);
         self.tell_released(actions);
         self.pump_copy(actions);
     }
@@ -507,6 +539,10 @@ impl Lun {
     /// Ends every command of a host that `chosen` picks and that was not admitted.
     fn give_up(&mut self, now: Time, actions: &mut Vec<Action>, chosen: impl Fn(NexusId, TaskTag) -> bool) {
         self.end_held(&Outcome::Aborted, actions, |command| chosen(command.nexus, command.tag));
+        self.give_up_behind(&Outcome::Aborted, actions, |origin, _| match origin {
+            Origin::Host { nexus, tag } => chosen(nexus, tag),
+            Origin::Peer { .. } | Origin::Copy | Origin::Nobody => false,
+        });
         let tasks: Vec<u32> = self
             .tasks
             .iter()
@@ -529,4 +565,9 @@ impl Lun {
         }
         self.cancel_forwards(chosen, actions);
     }
+}
+
+/// A reset is no command: it neither waits for unit attentions nor takes them.
+fn is_reset(op: &Op) -> bool {
+    matches!(op, Op::Event(event) if **event == protocol::interlink::event::Event::Reset)
 }

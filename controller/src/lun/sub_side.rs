@@ -13,7 +13,7 @@ use super::task::{
     to_wire,
 };
 use super::{COMMAND_AGE_MAX, Lun};
-use crate::command::{Data, NexusId, Op, Outcome, TaskTag};
+use crate::command::{Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::{DiskIo, DiskResult};
 use crate::exclusive::{Mode, Ranges, Request};
 use crate::time::Time;
@@ -36,10 +36,10 @@ impl Lun {
         }
         self.peer_in_place = true;
         match message {
-            Message::Forward { id, age_ms, durable, op } => {
+            Message::Forward { id, age_ms, durable, version, op } => {
                 let op = self.op_from_wire(op, payload, durable);
                 let received = now - core::time::Duration::from_millis(u64::from(age_ms));
-                self.on_forward(link, id, op, durable, received, actions);
+                self.on_forward(link, id, op, (durable, version), received, actions);
             }
             Message::Cancel { id } => self.on_cancel(id, actions),
             Message::Applied { sequence, good } => self.on_applied(sequence, good, actions),
@@ -57,6 +57,12 @@ impl Lun {
                 }
             }
             Message::Released { released } => self.on_released(released, actions),
+            Message::SharedAsk => self.on_shared_ask(link, actions),
+            Message::SharedTold => self.on_shared_told(payload, actions),
+            Message::Shared { reset, met, attentions } => {
+                self.on_shared(link, (reset, met), attentions, payload, now, actions);
+            }
+            Message::SharedTaken { version } => self.on_shared_taken(version, actions),
             _ => {}
         }
     }
@@ -82,10 +88,12 @@ impl Lun {
             tag,
             op,
             durable,
+            version: self.shared.stamp.version,
             received,
             sent: Sent::Kept,
             done: false,
             failed: false,
+            given_up: false,
             applied: false,
             sequence: 0,
             bytes,
@@ -117,7 +125,13 @@ impl Lun {
         request.sent = Sent::AtMain;
         let (op, payload) = to_wire(&request.op);
         let age_ms = u32::try_from(now.since(request.received).as_millis()).unwrap_or(u32::MAX);
-        let message = Message::Forward { id: request.id, age_ms, durable: request.durable, op };
+        let message = Message::Forward {
+            id: request.id,
+            age_ms,
+            durable: request.durable,
+            version: request.version,
+            op,
+        };
         actions.push(Action::Send { via: Via::AnyBridge, message, payload, generation });
         true
     }
@@ -140,7 +154,7 @@ impl Lun {
         let Some(request) = self.communication.get(slot) else {
             return;
         };
-        if request.sent != Sent::AtMain {
+        if request.sent != Sent::AtMain || matches!(request.op, Op::Event(_)) {
             return actions.push(Action::Broken(Breakage::Nonsense));
         }
         request.sent = Sent::Ordered;
@@ -282,10 +296,16 @@ impl Lun {
                 Outcome::Good(vec![payload.clone()])
             }
             (Ending::Good, Op::Read { .. }) => Outcome::Check(Sense::ABORTED_COMMAND),
+            (Ending::Good, Op::Event(_)) if !payload.is_empty() => Outcome::Good(vec![payload.clone()]),
             (Ending::Good, _) => Outcome::Good(Data::new()),
             (Ending::Check(sense), _) => Outcome::Check(sense),
             (Ending::Status(status), _) => Outcome::Status(status),
             (Ending::Aborted, _) => Outcome::Aborted,
+            (Ending::Stale, _) if request.given_up => Outcome::Aborted,
+            (Ending::Stale, _) if request.sent == Sent::AtMain => {
+                return self.check_again(slot, now, actions);
+            }
+            (Ending::Stale, _) => return actions.push(Action::Broken(Breakage::Nonsense)),
         };
         if request.sent == Sent::Ordered {
             // Ordered, then main's own copy could not take it and leaves the pair. The host hears of it when the
@@ -294,6 +314,17 @@ impl Lun {
             return self.answer_if_both(slot, now, actions);
         }
         self.end_forward(slot, outcome, now, actions);
+    }
+
+    /// Main did not admit a command that an older shared state let pass: back to the door with it.
+    fn check_again(&mut self, slot: u32, now: Time, actions: &mut Vec<Action>) {
+        if let Some(request) = self.communication.take(slot) {
+            self.forward_credit.give(request.bytes);
+            let Forward { nexus, tag, op, received, .. } = request;
+            let lun = LunIndex(self.setup.index);
+            self.command(Command { lun, nexus, tag, op, received }, now, actions);
+            self.resume_forwards(now, actions);
+        }
     }
 
     fn end_forward(&mut self, slot: u32, outcome: Outcome, now: Time, actions: &mut Vec<Action>) {

@@ -121,12 +121,16 @@ pub(super) struct Forward {
     pub(super) tag: TaskTag,
     pub(super) op: Op,
     pub(super) durable: bool,
+    /// The version of the shared state by which it was let pass.
+    pub(super) version: u64,
     pub(super) received: Time,
     pub(super) sent: Sent,
     /// Main's DONE has come.
     pub(super) done: bool,
     /// Main's copy could not take it after it was ordered.
     pub(super) failed: bool,
+    /// A reset has come: if main has not admitted it, it never does.
+    pub(super) given_up: bool,
     /// The own copy has taken it.
     pub(super) applied: bool,
     /// Main's place for it in the order, once ordered.
@@ -203,6 +207,13 @@ pub enum Action {
         /// How.
         outcome: Outcome,
     },
+    /// The durable part of the shared state.
+    Persist {
+        /// Its record.
+        record: Vec<u8>,
+        /// What its completion is called.
+        ticket: Ticket,
+    },
     /// The pair broke here.
     Broken(Breakage),
     /// Both copies are whole and flushed.
@@ -238,7 +249,7 @@ pub(super) fn ranges(op: &Op) -> (Ranges, Mode) {
             (Ranges::One(*range), Mode::Exclusive)
         }
         Op::Unmap { ranges } => (Ranges::Many(ranges.clone()), Mode::Exclusive),
-        Op::SynchronizeCache => (Ranges::None, Mode::Exclusive),
+        Op::SynchronizeCache | Op::Event(_) => (Ranges::None, Mode::Exclusive),
     }
 }
 
@@ -247,7 +258,7 @@ pub(super) fn asks_durable(op: &Op) -> bool {
     match op {
         Op::Write { fua, .. } | Op::CompareAndWrite { fua, .. } => *fua,
         Op::SynchronizeCache => true,
-        Op::Read { .. } | Op::WriteSame { .. } | Op::Unmap { .. } => false,
+        Op::Read { .. } | Op::WriteSame { .. } | Op::Unmap { .. } | Op::Event(_) => false,
     }
 }
 
@@ -259,7 +270,7 @@ pub(super) fn payload_bytes(op: &Op) -> u64 {
         Op::Write { data, .. } => sum(data),
         Op::WriteSame { block, .. } => block.len() as u64,
         Op::CompareAndWrite { compare, write, .. } => sum(compare) + sum(write),
-        Op::Unmap { .. } | Op::SynchronizeCache => 0,
+        Op::Unmap { .. } | Op::SynchronizeCache | Op::Event(_) => 0,
     }
 }
 
@@ -276,6 +287,7 @@ pub(super) fn to_wire(op: &Op) -> (WireOp, Data) {
         }
         Op::Unmap { ranges } => (WireOp::Unmap(ranges.clone()), Data::new()),
         Op::SynchronizeCache => (WireOp::SynchronizeCache, Data::new()),
+        Op::Event(event) => (WireOp::Event(event.clone()), Data::new()),
     }
 }
 
@@ -302,6 +314,7 @@ pub(super) fn from_wire(op: WireOp, payload: &Bytes, durable: bool, blocks: u64)
             Some(Op::Unmap { ranges })
         }
         WireOp::SynchronizeCache if bytes == 0 => Some(Op::SynchronizeCache),
+        WireOp::Event(event) if bytes == 0 => Some(Op::Event(event)),
         _ => None,
     }
 }
@@ -322,7 +335,8 @@ pub(super) fn to_disk(op: &Op) -> DiskIo {
         Op::WriteSame { range, block, unmap } if *unmap && is_zero(block) => DiskIo::Unmap(vec![*range]),
         Op::WriteSame { range, block, .. } => DiskIo::WriteSame { range: *range, block: block.clone() },
         Op::Unmap { ranges } => DiskIo::Unmap(ranges.clone()),
-        Op::SynchronizeCache => DiskIo::Flush,
+        // An event never touches the volume.
+        Op::SynchronizeCache | Op::Event(_) => DiskIo::Flush,
     }
 }
 

@@ -61,7 +61,7 @@ struct Queue {
 /// records the controller has in flight.
 #[derive(Default)]
 struct Batch {
-    records: BTreeMap<&'static str, Vec<u8>>,
+    records: BTreeMap<String, Vec<u8>>,
     waiting: Vec<Durable>,
 }
 
@@ -79,9 +79,9 @@ impl Store {
 
     /// Makes `record` durable under `key`, then calls `durable`. Records of one key become durable in the order
     /// they were handed over; one that a newer replaced before its commit is not written, and both are told.
-    pub fn persist(&self, key: &'static str, record: Vec<u8>, durable: Durable) {
+    pub fn persist(&self, key: &str, record: Vec<u8>, durable: Durable) {
         let mut queue = self.shared.queue.lock();
-        queue.waiting.records.insert(key, record);
+        queue.waiting.records.insert(key.to_owned(), record);
         queue.waiting.waiting.push(durable);
         self.shared.work.notify_one();
     }
@@ -149,7 +149,7 @@ impl Writer {
         queue.closed
     }
 
-    fn commit(&mut self, records: &BTreeMap<&'static str, Vec<u8>>) -> Result<(), redb::Error> {
+    fn commit(&mut self, records: &BTreeMap<String, Vec<u8>>) -> Result<(), redb::Error> {
         let database = match self.database.take() {
             Some(database) => self.database.insert(database),
             None => self.database.insert(open(&self.path)?),
@@ -158,7 +158,7 @@ impl Writer {
         {
             let mut table = transaction.open_table(RECORDS)?;
             for (key, record) in records {
-                table.insert(*key, record.as_slice())?;
+                table.insert(key.as_str(), record.as_slice())?;
             }
         }
         transaction.commit()?;

@@ -17,8 +17,10 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::event::Event;
 use super::frame::{self, FrameError, GenerationTag, Prefix};
 use super::hello::{Hello, Identity, LUNS_MAX, identity, put_identity};
+use super::shared::{ATTENTIONS_MAX, Attention};
 use super::standing::{Generation, Pairing, Standing};
 use super::wire::{Reader, put_list, put_range, put_string};
 use crate::block::BlockRange;
@@ -47,6 +49,8 @@ pub enum WireOp {
     Unmap(Vec<BlockRange>),
     /// SYNCHRONIZE CACHE.
     SynchronizeCache,
+    /// What changes the LUN other than its blocks.
+    Event(Box<Event>),
 }
 
 /// How a forwarded command ended at main.
@@ -60,6 +64,8 @@ pub enum Ending {
     Status(Status),
     /// Cancelled before it was admitted.
     Aborted,
+    /// It was not admitted, for the shared state it was checked against is not main's any more: check it again.
+    Stale,
 }
 
 /// A LUN's generation as proposed by one controller and made durable by both.
@@ -129,6 +135,8 @@ pub enum Message {
         age_ms: u32,
         /// Durable on both copies before GOOD.
         durable: bool,
+        /// The version of the shared state by which the sender let it pass.
+        version: u64,
         /// What to do.
         op: WireOp,
     },
@@ -181,6 +189,25 @@ pub enum Message {
         /// The lowest sequence still in flight.
         released: u64,
     },
+    /// From main, which has just taken its place: which shared state has the sub?
+    SharedAsk,
+    /// From the sub; payload: its shared state.
+    SharedTold,
+    /// From main; payload: the shared state as it is to be from now on.
+    Shared {
+        /// What is in flight is given up first.
+        reset: bool,
+        /// It is told because the two have met, not because of an event.
+        met: bool,
+        /// What the nexuses of the sub have to be told.
+        attentions: Vec<Attention>,
+    },
+    /// From the sub: it has that version of the shared state, its durable part on disk, and its nexuses will be
+    /// told.
+    SharedTaken {
+        /// Of the state.
+        version: u64,
+    },
 }
 
 mod kind {
@@ -210,6 +237,10 @@ mod kind {
     pub(super) const APPLIED: u8 = 37;
     pub(super) const RELEASED: u8 = 38;
     pub(super) const CANCEL: u8 = 39;
+    pub(super) const SHARED_ASK: u8 = 40;
+    pub(super) const SHARED_TOLD: u8 = 41;
+    pub(super) const SHARED: u8 = 42;
+    pub(super) const SHARED_TAKEN: u8 = 43;
 }
 
 impl Message {
@@ -241,6 +272,10 @@ impl Message {
             Self::Apply { .. } => kind::APPLY,
             Self::Applied { .. } => kind::APPLIED,
             Self::Released { .. } => kind::RELEASED,
+            Self::SharedAsk => kind::SHARED_ASK,
+            Self::SharedTold => kind::SHARED_TOLD,
+            Self::Shared { .. } => kind::SHARED,
+            Self::SharedTaken { .. } => kind::SHARED_TAKEN,
         }
     }
 
@@ -282,10 +317,11 @@ impl Message {
                 generation.put(body);
                 body.put_u8(pairing.code());
             }
-            Self::Forward { id, age_ms, durable, op } => {
+            Self::Forward { id, age_ms, durable, version, op } => {
                 body.put_u64(*id);
                 body.put_u32(*age_ms);
                 body.put_u8(u8::from(*durable));
+                body.put_u64(*version);
                 put_op(body, op);
             }
             Self::Order { id, sequence, released } => {
@@ -309,6 +345,12 @@ impl Message {
                 body.put_u8(u8::from(*good));
             }
             Self::Released { released } => body.put_u64(*released),
+            Self::Shared { reset, met, attentions } => {
+                body.put_u8(u8::from(*reset));
+                body.put_u8(u8::from(*met));
+                put_list(body, attentions, |body, attention| attention.put(body));
+            }
+            Self::SharedTaken { version } => body.put_u64(*version),
             Self::IdentityDurable
             | Self::AgreementsDurable
             | Self::Begin
@@ -316,7 +358,9 @@ impl Message {
             | Self::Drained
             | Self::Farewell
             | Self::Copied
-            | Self::CopiedDurable => {}
+            | Self::CopiedDurable
+            | Self::SharedAsk
+            | Self::SharedTold => {}
         }
     }
 
@@ -370,6 +414,7 @@ impl Message {
                 id: reader.u64()?,
                 age_ms: reader.u32()?,
                 durable: reader.bool()?,
+                version: reader.u64()?,
                 op: op(reader)?,
             },
             kind::ORDER => {
@@ -386,6 +431,14 @@ impl Message {
             },
             kind::APPLIED => Self::Applied { sequence: reader.u64()?, good: reader.bool()? },
             kind::RELEASED => Self::Released { released: reader.u64()? },
+            kind::SHARED_ASK => Self::SharedAsk,
+            kind::SHARED_TOLD => Self::SharedTold,
+            kind::SHARED => Self::Shared {
+                reset: reader.bool()?,
+                met: reader.bool()?,
+                attentions: reader.list(ATTENTIONS_MAX, Attention::read)?,
+            },
+            kind::SHARED_TAKEN => Self::SharedTaken { version: reader.u64()? },
             _ => return Err(FrameError::Content),
         })
     }
@@ -407,6 +460,11 @@ fn put_op(body: &mut BytesMut, op: &WireOp) {
             body.put_u8(6);
             return;
         }
+        WireOp::Event(event) => {
+            body.put_u8(64);
+            event.put(body);
+            return;
+        }
     };
     body.put_u8(code);
     put_range(body, *range);
@@ -421,6 +479,7 @@ fn op(reader: &mut Reader<'_>) -> Result<WireOp, FrameError> {
         4 => WireOp::CompareAndWrite(reader.range()?),
         5 => WireOp::Unmap(reader.list(RANGES_MAX, Reader::range)?),
         6 => WireOp::SynchronizeCache,
+        64 => WireOp::Event(Box::new(Event::read(reader)?)),
         _ => return Err(FrameError::Content),
     })
 }
@@ -435,6 +494,7 @@ fn put_ending(body: &mut BytesMut, ending: Ending) {
         }
         Ending::Status(status) => body.put_slice(&[2, status as u8]),
         Ending::Aborted => body.put_u8(3),
+        Ending::Stale => body.put_u8(4),
     }
 }
 
@@ -469,6 +529,7 @@ fn ending(reader: &mut Reader<'_>) -> Result<Ending, FrameError> {
             _ => return Err(FrameError::Content),
         }),
         3 => Ending::Aborted,
+        4 => Ending::Stale,
         _ => return Err(FrameError::Content),
     })
 }

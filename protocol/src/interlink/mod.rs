@@ -8,9 +8,11 @@
 //! Versions: each side offers `[VERSION_MIN, VERSION_MAX]` in its [`hello::Hello`]; the highest common one is
 //! used. A new version is a new entry in [`frame::Version`], which tells what it changed.
 
+pub mod event;
 pub mod frame;
 pub mod hello;
 pub mod message;
+pub mod shared;
 pub mod standing;
 #[cfg(test)]
 mod tests;

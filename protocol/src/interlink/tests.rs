@@ -3,12 +3,17 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::event::{Event, ModeSelection};
 use super::frame::GenerationTag;
 use super::hello::{Hello, Identity, LunIdentity, Purpose};
 use super::message::{Agreement, Ending, Message, WireOp};
+use super::shared::{
+    Attention, Modes, NexusHandle, NexusName, Registrant, Reservation, Reservations, SharedState, Stamp, Who,
+    Whom,
+};
 use super::standing::{CopyFound, Generation, GroupRecord, Pairing, Standing};
 use crate::block::BlockRange;
-use crate::scsi::sense::{Sense, Status};
+use crate::scsi::sense::{Asc, Sense, Status};
 
 const GENERATION: Generation = Generation { number: 3, id: 0x1111, parent: 0x2222, main: 1, members: 0b10 };
 
@@ -19,6 +24,37 @@ fn range(start: u64, blocks: u64) -> BlockRange {
 fn identity() -> Identity {
     let lun = LunIdentity { name: "data0".into(), volume: 0xabc, naa: 3 << 60, serial: 7, blocks: 2048 };
     Identity { appliance: 0xfeed, luns: vec![lun] }
+}
+
+fn who() -> Who {
+    let name = NexusName { initiator: "iqn.1994-05.org:host".into(), isid: [2, 1, 2, 3, 0, 1], port: 2 };
+    Who { handle: NexusHandle { side: 1, incarnation: 77, nexus: 5 }, name }
+}
+
+fn events() -> [Event; 5] {
+    let select = ModeSelection { save: true, write_protect: Some(true), write_cache: None };
+    [
+        Event::Reset,
+        Event::ReserverLost(who().handle),
+        Event::Reserve(who()),
+        Event::Release(who()),
+        Event::ModeSelect { who: who(), select },
+    ]
+}
+
+fn shared_state() -> SharedState {
+    SharedState {
+        stamp: Stamp { generation: 3, version: 9, whole: true },
+        current: Modes { write_protect: true, write_cache: Some(false) },
+        saved: Modes { write_protect: false, write_cache: None },
+        reserver: Some(who().handle),
+        reservations: Reservations {
+            generation: 4,
+            aptpl: true,
+            registrants: vec![Registrant { nexus: who().name, key: 0xabcd }],
+            reservation: Some(Reservation { kind: 5, holder: who().name }),
+        },
+    }
 }
 
 fn every_message() -> Vec<Message> {
@@ -59,6 +95,7 @@ fn every_message() -> Vec<Message> {
         Ending::Check(Sense::UNAVAILABLE),
         Ending::Status(Status::Busy),
         Ending::Aborted,
+        Ending::Stale,
     ];
     let mut all = vec![
         Message::Hello(Box::new(hello)),
@@ -87,7 +124,17 @@ fn every_message() -> Vec<Message> {
         Message::Released { released: 3 },
     ];
     all.extend(endings.map(|ending| Message::Ended { id: 4, ending }));
-    all.extend(ops.iter().cloned().map(|op| Message::Forward { id: 1, age_ms: 20, durable: true, op }));
+    let attentions = [Whom::All, Whom::AllBut(who().handle), Whom::One(who().name)]
+        .map(|whom| Attention { whom, code: Asc(0x29, 0x03) });
+    all.extend([
+        Message::SharedAsk,
+        Message::SharedTold,
+        Message::Shared { reset: true, met: false, attentions: attentions.to_vec() },
+        Message::SharedTaken { version: 9 },
+    ]);
+    let forward = |op| Message::Forward { id: 1, age_ms: 20, durable: true, version: 6, op };
+    all.extend(ops.iter().cloned().map(forward));
+    all.extend(events().map(|event| forward(WireOp::Event(Box::new(event)))));
     all.extend(ops.map(|op| Message::Apply { sequence: 2, released: 3, durable: false, op }));
     all
 }
@@ -124,12 +171,30 @@ fn records_come_back_as_they_were_written_and_a_damaged_one_is_no_record() {
     assert_eq!(GroupRecord::decode_all(&record), Ok(groups));
     assert!(GroupRecord::decode_all(&record[..record.len() - 1]).is_err());
     assert_eq!(Identity::from_record(&identity().to_record()), Ok(identity()));
+    let shared = shared_state().encode();
+    assert_eq!(SharedState::decode(&shared), Ok(shared_state()));
+    assert!(SharedState::decode(&shared[..shared.len() - 1]).is_err());
+}
+
+#[test]
+fn a_loss_of_power_leaves_saved_pages_and_the_reservations_that_persist_through_it() {
+    let state = shared_state();
+    let left = state.after_power_loss();
+    assert_eq!((left.current, left.reserver), (state.saved, None));
+    assert_eq!(left.reservations, Reservations { generation: 0, ..state.reservations.clone() });
+    assert!(left.stamp < state.stamp, "what is whole is newer");
+    assert!(left.survives_as(&state));
+    let mut volatile = state.clone();
+    volatile.reservations.aptpl = false;
+    assert_eq!(volatile.after_power_loss().reservations, Reservations::default());
+    assert!(!volatile.survives_as(&state));
 }
 
 proptest! {
     /// A peer that lies with right checksums meets an error, never a panic or an allocation it chose.
     #[test]
     fn no_body_makes_the_decoder_panic(kind in 0u8..48, body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = SharedState::decode(&body);
         let prefix = super::Prefix { version: 1, kind, lun: 0, generation: GenerationTag::default() };
         let head = super::frame::encode(prefix, &body, &[]);
         let _ = Message::decode(&head, &[]);

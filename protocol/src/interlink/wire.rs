@@ -35,6 +35,10 @@ impl<'a> Reader<'a> {
         Ok(u128::from_be_bytes(self.take()?))
     }
 
+    pub(super) fn bytes<const N: usize>(&mut self) -> Result<[u8; N], FrameError> {
+        self.take()
+    }
+
     pub(super) fn bool(&mut self) -> Result<bool, FrameError> {
         match self.u8()? {
             0 => Ok(false),

@@ -90,6 +90,20 @@ impl Sense {
     pub const ABORTED_COMMAND: Self = Self::new(SenseKey::AbortedCommand, 0x00, 0x00);
     /// UNIT ATTENTION, POWER ON, RESET, OR BUS DEVICE RESET OCCURRED.
     pub const POWER_ON: Self = Self::new(SenseKey::UnitAttention, 0x29, 0x00);
+    /// UNIT ATTENTION, BUS DEVICE RESET FUNCTION OCCURRED: the logical unit was reset.
+    pub const LOGICAL_UNIT_RESET: Self = Self::new(SenseKey::UnitAttention, 0x29, 0x03);
+    /// UNIT ATTENTION, I_T NEXUS LOSS OCCURRED.
+    pub const NEXUS_LOSS: Self = Self::new(SenseKey::UnitAttention, 0x29, 0x07);
+    /// UNIT ATTENTION, MODE PARAMETERS CHANGED.
+    pub const MODE_PARAMETERS_CHANGED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x01);
+    /// UNIT ATTENTION, RESERVATIONS PREEMPTED.
+    pub const RESERVATIONS_PREEMPTED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x03);
+    /// UNIT ATTENTION, RESERVATIONS RELEASED.
+    pub const RESERVATIONS_RELEASED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x04);
+    /// UNIT ATTENTION, REGISTRATIONS PREEMPTED.
+    pub const REGISTRATIONS_PREEMPTED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x05);
+    /// UNIT ATTENTION, ASYMMETRIC ACCESS STATE CHANGED.
+    pub const ASYMMETRIC_ACCESS_STATE_CHANGED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x06);
     /// MEDIUM ERROR, UNRECOVERED READ ERROR.
     pub const UNRECOVERED_READ: Self = Self::new(SenseKey::MediumError, 0x11, 0x00);
     /// MEDIUM ERROR, WRITE ERROR.

@@ -448,7 +448,7 @@ proptest! {
                     prop_assert!(ranges.iter().all(inside));
                     prop_assert!(ranges.windows(2).all(|pair| pair[0].end() < pair[1].start));
                 }
-                Ok(Some(Op::SynchronizeCache) | None) | Err(_) => {}
+                Ok(Some(Op::SynchronizeCache | Op::Event(_)) | None) | Err(_) => {}
             },
             Ok(Run::Describe(_, answer)) => drop(answer(&cdb, &view())),
             Ok(Run::RequestSense | Run::ReportLuns) | Err(_) => drop(absent(&[0, 1], &cdb)),

@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use controller::command::{NexusId, Outcome, TaskTag};
+use controller::command::{Initiator, NexusId, Outcome, TaskTag};
 use controller::disk::{DiskIo, DiskResult};
 use controller::plan::{LunPlan, Plan, Side};
 use controller::time::Time;
@@ -36,7 +36,7 @@ impl World for Still {
     fn submit(&self, _: VolumeIndex, _: DiskIo, _: Ticket) -> Option<DiskResult> {
         None
     }
-    fn persist(&self, _: &'static str, _: Vec<u8>, _: Ticket) {}
+    fn persist(&self, _: &str, _: Vec<u8>, _: Ticket) {}
     fn create_volume(&self, _: VolumeIndex, _: Superblock, _: Ticket) {}
     fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome) {
         assert_eq!((nexus, tag), (NEXUS, TaskTag(7)));
@@ -62,7 +62,7 @@ fn alone() -> Controller<Still> {
     let restored = Restored { volumes: vec![VolumeFound::Missing], ..Restored::default() };
     let controller = Controller::new(Still::default(), plan, restored);
     controller.start();
-    controller.nexus_added(NEXUS);
+    controller.nexus_added(NEXUS, &Initiator { name: "iqn.1994-05.org:host".into(), isid: [0; 6] });
     controller
 }
 

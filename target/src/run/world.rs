@@ -120,7 +120,7 @@ impl World for ProductWorld {
         file.submit(io, done)
     }
 
-    fn persist(&self, key: &'static str, record: Vec<u8>, ticket: Ticket) {
+    fn persist(&self, key: &str, record: Vec<u8>, ticket: Ticket) {
         self.store.persist(
             key,
             record,

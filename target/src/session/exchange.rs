@@ -370,14 +370,24 @@ impl FullFeature {
     /// Counts tasks of other sessions that a function waits for in or out, and answers it if it was the last.
     pub fn release(&mut self, function: u32, change: i64, output: &mut Output) {
         for tag in self.functions.elsewhere(function, change) {
-            self.respond_function(tag, TaskManagementResult::Complete, output);
+            let result = self.functions.result(tag);
+            self.respond_function(tag, result, output);
         }
+    }
+
+    /// A LUN that a function of this session resets has been, or nobody knows.
+    pub(super) fn on_reset(&mut self, function: u32, outcome: &Outcome, output: &mut Output) {
+        if !matches!(outcome, Outcome::Good(_)) {
+            self.functions.fail(function);
+        }
+        self.release(function, -1, output);
     }
 
     /// An aborted task has ended: so have perhaps the functions that waited for it.
     pub(super) fn after_unheard(&mut self, task: u32, output: &mut Output) {
         for tag in self.functions.on_ended(task) {
-            self.respond_function(tag, TaskManagementResult::Complete, output);
+            let result = self.functions.result(tag);
+            self.respond_function(tag, result, output);
         }
     }
 

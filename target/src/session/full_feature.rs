@@ -496,6 +496,7 @@ impl FullFeature {
     pub fn on_outcome(&mut self, tag: TaskTag, outcome: Outcome, output: &mut Output) -> Vec<Claim> {
         let executing = self.tasks.get_mut(tag.0).is_some_and(|task| task.state == State::Outcome);
         if !executing {
+            self.on_reset(tag.0, &outcome, output);
             return Vec::new();
         }
         let Some(task) = self.remove(tag.0, output) else {

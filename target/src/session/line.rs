@@ -367,6 +367,10 @@ impl Line {
                 link.flush();
             }
         }
+        for lun in resets(request, backend) {
+            let _ = self.link.with(|session, output| session.release(tag, 1, output));
+            backend.reset(lun, nexus, TaskTag(tag));
+        }
         let _ = self.link.with(|session, output| session.release(tag, -1, output));
         if request.function == TaskManagementFunction::TargetColdReset {
             self.cold_reset(nexus);
@@ -379,6 +383,16 @@ impl Line {
             link.end();
         }
         self.link.close_when_written();
+    }
+}
+
+/// The LUNs that a function resets.
+fn resets(request: &TaskManagementRequest, backend: &impl Backend) -> Vec<LunIndex> {
+    use TaskManagementFunction as F;
+    match request.function {
+        F::LogicalUnitReset => unit_of(&request.lun, backend).into_iter().collect(),
+        F::TargetWarmReset | F::TargetColdReset => backend.luns(),
+        _ => Vec::new(),
     }
 }
 

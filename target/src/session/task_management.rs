@@ -88,6 +88,8 @@ struct Function {
 #[derive(Debug, Default)]
 pub struct Functions {
     waiting: Vec<Function>,
+    /// Those that a LUN could not be reset for; in [`Functions::waiting`] until they are answered.
+    failed: Vec<u32>,
 }
 
 impl Functions {
@@ -124,6 +126,19 @@ impl Functions {
         self.done()
     }
 
+    /// A LUN could not be reset for a function that waits.
+    pub fn fail(&mut self, tag: u32) {
+        if self.contains(tag) && !self.failed.contains(&tag) {
+            self.failed.push(tag);
+        }
+    }
+
+    /// How a function that is done ends.
+    pub fn result(&mut self, tag: u32) -> TaskManagementResult {
+        let failed = self.failed.extract_if(.., |failed| *failed == tag).count() > 0;
+        if failed { TaskManagementResult::Rejected } else { TaskManagementResult::Complete }
+    }
+
     fn done(&mut self) -> Vec<u32> {
         let is_done = |function: &mut Function| function.tasks.is_empty() && function.elsewhere == 0;
         self.waiting.extract_if(.., is_done).map(|function| function.tag).collect()
@@ -145,6 +160,19 @@ mod tests {
         assert!(functions.contains(100) && !functions.contains(101));
         assert_eq!(functions.on_ended(1), [100]);
         assert_eq!(functions.on_ended(1), [0_u32; 0]);
+    }
+
+    #[test]
+    fn a_function_whose_lun_could_not_be_reset_is_rejected() {
+        let mut functions = Functions::default();
+        functions.begin(100, vec![]);
+        functions.elsewhere(100, 1);
+        functions.fail(100);
+        functions.fail(999);
+        assert_eq!(functions.elsewhere(100, -1), [0_u32; 0]);
+        assert_eq!(functions.elsewhere(100, -1), [100]);
+        assert_eq!(functions.result(100), TaskManagementResult::Rejected);
+        assert_eq!(functions.result(100), TaskManagementResult::Complete, "it is told once");
     }
 
     #[test]

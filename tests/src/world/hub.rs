@@ -45,7 +45,7 @@ pub(super) enum Event {
     /// Disk I/O is complete.
     DiskDone(Side, u64),
     /// A record is durable.
-    Persisted(Side, &'static str, Vec<u8>, Ticket),
+    Persisted(Side, String, Vec<u8>, Ticket),
     /// A volume was made.
     VolumeMade(Side, VolumeIndex, Superblock, Ticket),
     /// An action: an outcome goes to its nexus.
@@ -128,7 +128,7 @@ pub(super) struct Hub {
     pub(super) trace: Trace,
     pub(super) report: Report,
     pub(super) disks: [Disk; 2],
-    pub(super) records: [BTreeMap<&'static str, Vec<u8>>; 2],
+    pub(super) records: [BTreeMap<String, Vec<u8>>; 2],
     pub(super) interlink: Interlink,
     pub(super) wires: Vec<Wire>,
     pub(super) processes: [Process; 2],
@@ -137,7 +137,7 @@ pub(super) struct Hub {
     /// Frames from this controller do not arrive.
     pub(super) cut: [bool; 2],
     /// When each record, by controller and key, will be durable: the next one of its key comes later.
-    durable_at: BTreeMap<(Side, &'static str), Time>,
+    durable_at: BTreeMap<(Side, String), Time>,
     performer: Performer,
 }
 
@@ -210,14 +210,15 @@ impl Hub {
     }
 
     /// Records of one key become durable in their order.
-    pub(super) fn persist(&mut self, side: Side, key: &'static str, record: Vec<u8>, ticket: Ticket) {
+    pub(super) fn persist(&mut self, side: Side, key: &str, record: Vec<u8>, ticket: Ticket) {
         let delay = self.settings.disk.draw(&mut self.random);
         let time = self.perform_time() + delay;
-        let earliest = self.durable_at.get(&(side, key)).map_or(time, |last| *last + Duration::from_nanos(1));
+        let earliest =
+            self.durable_at.get(&(side, key.to_owned())).map_or(time, |last| *last + Duration::from_nanos(1));
         let time = time.max(earliest);
-        self.durable_at.insert((side, key), time);
+        self.durable_at.insert((side, key.to_owned()), time);
         self.processes[side.index()].writing += 1;
-        self.push(time, None, Event::Persisted(side, key, record, ticket));
+        self.push(time, None, Event::Persisted(side, key.to_owned(), record, ticket));
     }
 
     fn push(&mut self, time: Time, cause: Option<u64>, event: Event) {

@@ -69,7 +69,7 @@ impl World for SimWorld {
         hub.submit(self.side, volume, io, ticket)
     }
 
-    fn persist(&self, key: &'static str, record: Vec<u8>, ticket: Ticket) {
+    fn persist(&self, key: &str, record: Vec<u8>, ticket: Ticket) {
         let hub = &mut *self.hub.lock();
         if !self.is_gone(hub) {
             hub.persist(self.side, key, record, ticket);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use controller::command::NexusId;
+use controller::command::{Initiator, NexusId};
 use controller::time::Time;
 use protocol::iscsi::parameters::Parameters as Agreed;
 use protocol::iscsi::{CmdSn, Isid, LoginRequest, LoginResponse, LoginStage, LoginStatus, Opcode, StatSn};
@@ -154,6 +154,8 @@ impl Line {
         request: &LoginRequest,
         backend: &impl Backend,
     ) -> Result<Entry, LoginStatus> {
+        let name = login.initiator().to_ascii_lowercase();
+        let initiator = Initiator { name, isid: request.isid.0 };
         let identity = Identity {
             initiator: login.initiator().to_owned(),
             alias: login.initiator_alias().to_owned(),
@@ -175,7 +177,7 @@ impl Line {
         let Begun { nexus, tsih, replaced } = begun?;
         let old = replaced.and_then(|(old, link)| self.end_session(old, &link, backend));
         let continued = old.filter(|_| login.reinstates().is_some());
-        backend.nexus_added(nexus);
+        backend.nexus_added(nexus, &initiator);
         Ok(Entry { nexus: Some(nexus), tsih, continued })
     }
 

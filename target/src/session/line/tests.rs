@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 
 use bytes::Bytes;
-use controller::command::Outcome;
+use controller::command::{Initiator, Outcome};
 use parking_lot::Mutex;
 use protocol::iscsi::{
     CmdSn, DataOut, LoginRequest, LoginStage, LoginStatus, LogoutReason, NopOut, RESERVED_TAG, RejectReason,
@@ -62,6 +62,8 @@ impl Transport for Socket {
 /// keeps everything with opcode FFh until it is asked to give it up.
 struct Script {
     serving: bool,
+    /// Resets are done at once.
+    resets: bool,
     now: RefCell<Time>,
     sessions: Arc<Sessions>,
     log: RefCell<Vec<String>>,
@@ -75,7 +77,7 @@ impl Backend for Script {
     fn serving(&self) -> bool {
         self.serving
     }
-    fn nexus_added(&self, nexus: NexusId) {
+    fn nexus_added(&self, nexus: NexusId, _: &Initiator) {
         self.log.borrow_mut().push(format!("added {}", nexus.0 >> 10));
     }
     fn nexus_lost(&self, nexus: NexusId) {
@@ -86,6 +88,15 @@ impl Backend for Script {
     }
     fn abort(&self, _: LunIndex, _: NexusId, tag: TaskTag) {
         self.log.borrow_mut().push(format!("abort {}", tag.0));
+    }
+    fn luns(&self) -> Vec<LunIndex> {
+        vec![LunIndex(0), LunIndex(1)]
+    }
+    fn reset(&self, lun: LunIndex, nexus: NexusId, tag: TaskTag) {
+        self.log.borrow_mut().push(format!("reset {}", lun.0));
+        if self.resets {
+            self.sessions.answer(nexus, tag, Outcome::Good(Vec::new()));
+        }
     }
     fn execute(&self, request: Request) -> Option<Outcome> {
         let blocks = usize::from(request.cdb[8]);
@@ -119,6 +130,7 @@ struct Host {
 fn script(serving: bool) -> Script {
     Script {
         serving,
+        resets: true,
         now: RefCell::new(Time(0)),
         sessions: Arc::default(),
         log: RefCell::default(),
@@ -434,7 +446,8 @@ fn a_reset_waits_for_the_tasks_of_other_sessions_too() {
     b.exchange(&script).unwrap();
     a.manage(TaskManagementFunction::LogicalUnitReset, 0, RESERVED_TAG);
     a.exchange(&script).unwrap();
-    assert_eq!(script.log.borrow().last().unwrap(), &format!("abort {tag}"));
+    let log = script.log.borrow().clone();
+    assert_eq!(log[log.len() - 2..], [format!("abort {tag}"), "reset 0".to_owned()]);
     assert!(a.answers().is_empty());
     let nexus = script.sessions.list().iter().find(|s| s.initiator == "iqn.b").unwrap().nexus;
     script.sessions.answer(nexus, TaskTag(tag), Outcome::Aborted);
@@ -442,6 +455,28 @@ fn a_reset_waits_for_the_tasks_of_other_sessions_too() {
     let answers = b.answers();
     let [(TargetPdu::ScsiResponse(response), _)] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!(response.status, 0x40, "TASK ABORTED");
+}
+
+#[test]
+fn a_reset_is_answered_when_the_controller_has_reset_every_lun() {
+    let script = Script { resets: false, ..script(true) };
+    let mut a = Host::logged_in(&script, "iqn.a", "");
+    let nexus = script.sessions.list()[0].nexus;
+    for (function, luns) in
+        [(TaskManagementFunction::LogicalUnitReset, 1), (TaskManagementFunction::TargetWarmReset, 2)]
+    {
+        let tag = a.manage(function, 0, RESERVED_TAG);
+        a.exchange(&script).unwrap();
+        for _ in 0..luns {
+            assert!(a.answers().is_empty());
+            script.sessions.answer(nexus, TaskTag(tag), Outcome::Good(Vec::new()));
+        }
+        assert_eq!(functions_answered(&a.answers()), [TaskManagementResult::Complete]);
+    }
+    let tag = a.manage(TaskManagementFunction::LogicalUnitReset, 0, RESERVED_TAG);
+    a.exchange(&script).unwrap();
+    script.sessions.answer(nexus, TaskTag(tag), Outcome::Aborted);
+    assert_eq!(functions_answered(&a.answers()), [TaskManagementResult::Rejected]);
 }
 
 #[test]

@@ -1,0 +1,564 @@
+//! Events in the LUN core: what changes the LUN other than its blocks goes one after the other through main, each a
+//! barrier.
+//!
+//! ```text
+//!            everything before it has ended        own record durable, the sub has it
+//!  Draining ────────────────────────────────► Legs ───────────────────────────────────► answered
+//! ```
+//!
+//! * What comes to main's door meanwhile, from its hosts or forwarded, waits behind the event and is checked
+//!   against the new state when its turn comes. So nothing that was admitted under the old state is still under way
+//!   when the event is answered, and nothing that waited slips by.
+//! * Main sends the whole new state, not the event: the two cannot come to differ. The sub makes the durable part
+//!   durable, tells its nexuses, and says so; main does the same, both at once. Neither shows the new state before.
+//! * The sub checks its hosts' commands against its own copy of the state, and forwards them with that state's
+//!   version. Main admits none of another version: the sub checks it again. No command carries names.
+//! * An event that is on its legs when main loses its peer is completed by whoever goes on as main; one that had
+//!   begun nothing goes back to the door, or, forwarded, is never executed.
+//! * Main begins each standing in which it has a peer by asking for the peer's state. The newer of both holds.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use protocol::interlink::event::Event;
+use protocol::interlink::shared::{Attention, NexusHandle, SharedState, Whom};
+use protocol::interlink::{Ending, Message};
+use protocol::scsi::sense::{Sense, Status};
+
+use super::task::{Action, Breakage, Origin, Stage as TaskStage};
+use super::{COMMAND_AGE_MAX, HELD_COMMANDS_MAX, Lun};
+use crate::command::{Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
+use crate::route::{Kind, Route, Service, route};
+use crate::shared::{Applied, apply, stamped};
+use crate::status::Role;
+use crate::time::Time;
+use crate::world::{LinkId, Via};
+
+/// The tag of what the controller does for a nexus that is gone: nobody is left to be answered.
+const NOBODYS_TAG: TaskTag = TaskTag(u32::MAX);
+
+/// How long a session's end may go unanswered before main is told again.
+const RELEASE_AGAIN: Duration = Duration::from_secs(1);
+
+/// What waits behind an event, or is one.
+#[derive(Debug)]
+struct Waiting {
+    origin: Origin,
+    op: Op,
+    durable: bool,
+    received: Time,
+    /// Of the state by which the peer let it pass.
+    version: u64,
+}
+
+#[derive(Debug)]
+enum What {
+    /// The two have met: which state is the newer?
+    Meet,
+    Event(Box<Event>),
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// What is before it has not ended.
+    Draining,
+    /// The sub has been asked for its state.
+    Asking,
+    /// On its way to both disks.
+    Legs(Box<Legs>),
+}
+
+#[derive(Debug)]
+struct Legs {
+    next: SharedState,
+    attentions: Vec<Attention>,
+    data: Data,
+    /// The record that has to be durable here, until it is.
+    own: Option<u64>,
+    /// The sub has not taken it yet.
+    peer: bool,
+}
+
+/// An event under way at main.
+#[derive(Debug)]
+struct Running {
+    what: What,
+    origin: Origin,
+    received: Time,
+    stage: Stage,
+}
+
+/// What main sent, under way at the sub.
+#[derive(Debug)]
+pub(super) struct Taking {
+    pub(super) link: LinkId,
+    pub(super) state: SharedState,
+    pub(super) attentions: Vec<Attention>,
+    /// The record that has to be durable, until it is.
+    pub(super) own: Option<u64>,
+    /// Commands of own hosts that have to end first.
+    pub(super) drain: Vec<u32>,
+    /// Main tells it because the two have met.
+    pub(super) met: bool,
+}
+
+/// Who reaches the LUN how, as unit attentions tell it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Access {
+    role: Role,
+    serving: bool,
+    peer: bool,
+}
+
+/// The events of one LUN.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    running: Option<Running>,
+    pub(super) taking: Option<Taking>,
+    /// In their order; at most [`HELD_COMMANDS_MAX`].
+    behind: VecDeque<Waiting>,
+    /// The LUN has its place, and the peer has.
+    open: bool,
+    /// The two have met, and have not found which state is the newer.
+    meets: bool,
+    /// One of `behind` is having its turn.
+    pumping: bool,
+    /// Records handed over; the last of them that is durable; whether one is on its way; what is to follow it.
+    pub(super) asked: u64,
+    pub(super) kept: u64,
+    pub(super) keeping: bool,
+    pub(super) next_record: Option<Bytes>,
+    /// When main was last told of a session's end.
+    release_told: Option<Time>,
+    access: Option<Access>,
+}
+
+impl Events {
+    /// Nothing is under way, neither here nor for the peer.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.running.is_none() && self.taking.is_none() && self.behind.is_empty() && !self.meets
+    }
+
+    /// Something waits for other commands to end.
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.running.is_some() || self.taking.is_some()
+    }
+
+    fn holds_the_door(&self) -> bool {
+        !self.pumping && (self.running.is_some() || self.meets || !self.behind.is_empty())
+    }
+}
+
+impl Lun {
+    /// A command that is done here takes its turn: at main behind an event, if there is one.
+    pub(super) fn take_turn(
+        &mut self,
+        origin: Origin,
+        op: Op,
+        durable: bool,
+        received: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        if !matches!(op, Op::Event(_)) && !self.events.holds_the_door() {
+            return self.enter(origin, op, durable, received, actions);
+        }
+        let version = self.shared.stamp.version;
+        self.wait_behind(Waiting { origin, op, durable, received, version }, actions);
+    }
+
+    /// A forwarded command: main admits it only if it was let pass by the state that holds here.
+    pub(super) fn take_forwarded(
+        &mut self,
+        link: LinkId,
+        id: u64,
+        op: Op,
+        (durable, version): (bool, u64),
+        received: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        let origin = Origin::Peer { link, id };
+        let event = matches!(op, Op::Event(_));
+        if event || self.events.holds_the_door() {
+            return self.wait_behind(Waiting { origin, op, durable, received, version }, actions);
+        }
+        if version == self.shared.stamp.version {
+            return self.enter(origin, op, durable, received, actions);
+        }
+        let (message, payload) = (Message::Ended { id, ending: Ending::Stale }, Data::new());
+        let generation = self.standing.generation;
+        actions.push(Action::Send { via: Via::Link(link), message, payload, generation });
+    }
+
+    fn wait_behind(&mut self, waiting: Waiting, actions: &mut Vec<Action>) {
+        if self.events.behind.len() >= HELD_COMMANDS_MAX {
+            return self.end(waiting.origin, Outcome::Status(Status::Busy), actions);
+        }
+        self.events.behind.push_back(waiting);
+        self.pump_events(actions);
+    }
+
+    /// Takes events as far as they get.
+    pub(super) fn pump_events(&mut self, actions: &mut Vec<Action>) {
+        if self.events.pumping {
+            return;
+        }
+        self.events.pumping = true;
+        self.take_if_ready(actions);
+        while self.events.open && self.step_event(actions) {}
+        self.events.pumping = false;
+    }
+
+    /// One step at main; false if there is nothing to do now.
+    fn step_event(&mut self, actions: &mut Vec<Action>) -> bool {
+        let Some(running) = &self.events.running else {
+            if core::mem::take(&mut self.events.meets) {
+                let (what, origin, received) = (What::Meet, Origin::Nobody, Time(0));
+                self.events.running = Some(Running { what, origin, received, stage: Stage::Draining });
+                return true;
+            }
+            let Some(waiting) = self.events.behind.pop_front() else {
+                return false;
+            };
+            self.have_turn(waiting, actions);
+            return true;
+        };
+        match &running.stage {
+            Stage::Draining if self.is_drained() => self.carry_out(actions),
+            Stage::Legs(legs) if !legs.peer && legs.own.is_none_or(|own| self.events.kept >= own) => {
+                self.conclude(actions);
+            }
+            Stage::Draining | Stage::Asking | Stage::Legs(_) => return false,
+        }
+        true
+    }
+
+    /// What waited behind an event has its turn, at the door if a host of this controller sent it.
+    fn have_turn(&mut self, waiting: Waiting, actions: &mut Vec<Action>) {
+        let Waiting { origin, op, durable, received, version } = waiting;
+        match (op, origin) {
+            (Op::Event(event), _) => {
+                let reset = *event == Event::Reset;
+                let what = What::Event(event);
+                self.events.running = Some(Running { what, origin, received, stage: Stage::Draining });
+                if reset {
+                    self.give_up_waiting(actions);
+                }
+            }
+            (op, Origin::Host { nexus, tag }) => {
+                let lun = LunIndex(self.setup.index);
+                self.command(Command { lun, nexus, tag, op, received }, received, actions);
+            }
+            (op, Origin::Peer { link, id }) => {
+                self.take_forwarded(link, id, op, (durable, version), received, actions);
+            }
+            (_, Origin::Copy | Origin::Nobody) => {}
+        }
+    }
+
+    /// A reset: what hosts asked for and was not admitted never is.
+    pub(super) fn give_up_waiting(&mut self, actions: &mut Vec<Action>) {
+        let waiting = |stage| matches!(stage, TaskStage::Range | TaskStage::Credit);
+        let of_hosts = |origin| matches!(origin, Origin::Host { .. } | Origin::Peer { .. });
+        let tasks = self.tasks.iter().filter(|(_, task)| waiting(task.stage) && of_hosts(task.origin));
+        let slots: Vec<u32> = tasks.map(|(slot, _)| slot as u32).collect();
+        for slot in slots {
+            self.withdraw(slot, Outcome::Aborted, actions);
+        }
+    }
+
+    /// No host's command is under way here.
+    fn is_drained(&self) -> bool {
+        !self.tasks.iter().any(|(_, task)| matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. }))
+    }
+
+    /// Nothing is before the event any more.
+    fn carry_out(&mut self, actions: &mut Vec<Action>) {
+        let Some(mut running) = self.events.running.take() else {
+            return;
+        };
+        let event = match &running.what {
+            What::Meet => {
+                self.tell_sub(Message::SharedAsk, Data::new(), actions);
+                running.stage = Stage::Asking;
+                self.events.running = Some(running);
+                return;
+            }
+            What::Event(event) => event,
+        };
+        match apply(&self.shared, event) {
+            Err(outcome) => self.end(running.origin, outcome, actions),
+            Ok(Applied { next: None, data, .. }) => self.end(running.origin, Outcome::Good(data), actions),
+            Ok(Applied { next: Some(next), attentions, data, reset }) => {
+                let next = stamped(next, self.standing.generation.number);
+                let legs = self.start_legs(next, attentions, data, (reset, false), actions);
+                running.stage = Stage::Legs(Box::new(legs));
+                self.events.running = Some(running);
+            }
+        }
+    }
+
+    /// The new state goes to both disks, and to the sub's nexuses, at once.
+    fn start_legs(
+        &mut self,
+        next: SharedState,
+        attentions: Vec<Attention>,
+        data: Data,
+        (reset, met): (bool, bool),
+        actions: &mut Vec<Action>,
+    ) -> Legs {
+        let peer = !self.standing.links.is_empty();
+        if peer {
+            let message = Message::Shared { reset, met, attentions: attentions.clone() };
+            self.tell_sub(message, vec![next.encode()], actions);
+        }
+        let own = self.keep(&next, actions);
+        Legs { next, attentions, data, own, peer }
+    }
+
+    fn tell_sub(&self, message: Message, payload: Data, actions: &mut Vec<Action>) {
+        let generation = self.standing.generation;
+        actions.push(Action::Send { via: Via::AnyBridge, message, payload, generation });
+    }
+
+    /// Both have it: it holds, and whoever asked for it hears so.
+    fn conclude(&mut self, actions: &mut Vec<Action>) {
+        let Some(Running { what, origin, stage: Stage::Legs(legs), .. }) = self.events.running.take() else {
+            return;
+        };
+        self.install(legs.next, &legs.attentions, matches!(what, What::Meet));
+        self.end(origin, Outcome::Good(legs.data), actions);
+    }
+
+    /// The sub tells which state it has: the newer of both holds.
+    pub(super) fn on_shared_told(&mut self, payload: &Bytes, actions: &mut Vec<Action>) {
+        let asking =
+            |running: &mut Running| matches!((&running.what, &running.stage), (What::Meet, Stage::Asking));
+        let Some(mut running) = self.events.running.take_if(asking) else {
+            return;
+        };
+        let Ok(theirs) = SharedState::decode(payload) else {
+            return actions.push(Action::Broken(Breakage::Nonsense));
+        };
+        let mut newer = if theirs.stamp > self.shared.stamp { theirs } else { self.shared.clone() };
+        newer.stamp.whole = true;
+        let legs = self.start_legs(newer, Vec::new(), Data::new(), (false, true), actions);
+        running.stage = Stage::Legs(Box::new(legs));
+        self.events.running = Some(running);
+        self.pump_events(actions);
+    }
+
+    /// The sub has the new state.
+    pub(super) fn on_shared_taken(&mut self, version: u64, actions: &mut Vec<Action>) {
+        if let Some(Running { stage: Stage::Legs(legs), .. }) = &mut self.events.running
+            && legs.next.stamp.version == version
+        {
+            legs.peer = false;
+        }
+        self.pump_events(actions);
+    }
+
+    /// A task has ended; events may have waited for it.
+    pub(super) fn after_task(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        if self.events.is_waiting() {
+            if let Some(taking) = &mut self.events.taking {
+                taking.drain.retain(|awaited| *awaited != slot);
+            }
+            self.pump_events(actions);
+        }
+    }
+
+    /// Hosts are served from here on: with a peer, the newer state is found first.
+    pub(super) fn open_events(&mut self, actions: &mut Vec<Action>) {
+        self.note_access();
+        if self.standing.role != Role::Main {
+            return;
+        }
+        self.events.open = true;
+        if self.standing.links.is_empty() {
+            // Whatever a peer keeps in its memory is older than this.
+            self.shared.stamp.generation = self.standing.generation.number;
+            self.end_peers_reservation(actions);
+            return self.pump_events(actions);
+        }
+        self.events.meets = true;
+        self.pump_events(actions);
+    }
+
+    /// The peer is out of reach, and this main will go on: what is on its legs is completed then, what has begun
+    /// nothing goes back to the door.
+    pub(super) fn hold_events(&mut self, actions: &mut Vec<Action>) {
+        self.events.open = false;
+        self.events.meets = false;
+        if let Some(event) = self.lose_peers_part() {
+            self.put_event_back(event, actions);
+        }
+        for waiting in core::mem::take(&mut self.events.behind) {
+            self.put_event_back(waiting, actions);
+        }
+    }
+
+    /// What the peer had to do with the event under way is done by nobody. Gives it back if it had begun nothing.
+    fn lose_peers_part(&mut self) -> Option<Waiting> {
+        let running = self.events.running.as_mut()?;
+        if let Stage::Legs(legs) = &mut running.stage {
+            legs.peer = false;
+            if matches!(running.origin, Origin::Peer { .. }) {
+                running.origin = Origin::Nobody;
+            }
+            return None;
+        }
+        let Running { what, origin, received, .. } = self.events.running.take()?;
+        let What::Event(event) = what else {
+            return None;
+        };
+        let version = self.shared.stamp.version;
+        Some(Waiting { origin, op: Op::Event(event), durable: false, received, version })
+    }
+
+    fn put_event_back(&mut self, waiting: Waiting, actions: &mut Vec<Action>) {
+        if let Origin::Host { nexus, tag } = waiting.origin {
+            let Waiting { op, received, .. } = waiting;
+            let lun = LunIndex(self.setup.index);
+            self.keep_held(Command { lun, nexus, tag, op, received }, actions);
+        }
+    }
+
+    /// The peer is gone from a LUN whose only whole copy is here.
+    pub(super) fn events_without_peer(&mut self, actions: &mut Vec<Action>) {
+        if let Some(event) = self.lose_peers_part()
+            && !matches!(event.origin, Origin::Peer { .. })
+        {
+            self.events.behind.push_front(event);
+        }
+        self.events.meets = false;
+        self.events.behind.retain(|waiting| !matches!(waiting.origin, Origin::Peer { .. }));
+        self.note_access();
+        self.shared.stamp.generation = self.standing.generation.number;
+        self.end_peers_reservation(actions);
+        self.pump_events(actions);
+    }
+
+    /// The LUN is not served here any more. An event on its legs may hold or not: its host cannot know.
+    pub(super) fn suspend_events(&mut self, actions: &mut Vec<Action>) {
+        self.events.open = false;
+        self.events.meets = false;
+        if let Some(Taking { state, attentions, met, .. }) = self.events.taking.take() {
+            self.install(state, &attentions, met);
+        }
+        self.give_up_legs(actions);
+        if let Some(Running { origin: Origin::Host { nexus, tag }, .. }) = self.events.running.take() {
+            actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::UNAVAILABLE) });
+        }
+        for waiting in core::mem::take(&mut self.events.behind) {
+            if let Origin::Host { nexus, tag } = waiting.origin {
+                actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::UNAVAILABLE) });
+            }
+        }
+        self.note_access();
+    }
+
+    /// An event on its legs, at a main that is not main any more.
+    pub(super) fn give_up_legs(&mut self, actions: &mut Vec<Action>) {
+        let on_legs = |running: &mut Running| matches!(running.stage, Stage::Legs(_));
+        if let Some(Running { origin, stage: Stage::Legs(legs), .. }) = self.events.running.take_if(on_legs) {
+            self.install(legs.next, &legs.attentions, false);
+            if let Origin::Host { nexus, tag } = origin {
+                let outcome = Outcome::Check(Sense::ABORTED_COMMAND);
+                actions.push(Action::Answer { nexus, tag, outcome });
+            }
+        }
+    }
+
+    /// The LUN takes another place in the pair: nothing of an earlier one is awaited.
+    pub(super) fn begin_events(&mut self, actions: &mut Vec<Action>) {
+        self.hold_events(actions);
+        if self.standing.role == Role::Sub {
+            self.give_up_legs(actions);
+        }
+    }
+
+    /// Ends what waits behind an event and `chosen` picks.
+    pub(super) fn give_up_behind(
+        &mut self,
+        outcome: &Outcome,
+        actions: &mut Vec<Action>,
+        chosen: impl Fn(Origin, Time) -> bool,
+    ) {
+        let draining = |running: &mut Running| {
+            matches!(running.stage, Stage::Draining) && chosen(running.origin, running.received)
+        };
+        if let Some(running) = self.events.running.take_if(draining) {
+            self.end(running.origin, outcome.clone(), actions);
+        }
+        if self.events.behind.iter().any(|waiting| chosen(waiting.origin, waiting.received)) {
+            let (gone, stay) = core::mem::take(&mut self.events.behind)
+                .into_iter()
+                .partition(|waiting| chosen(waiting.origin, waiting.received));
+            self.events.behind = stay;
+            let gone: VecDeque<Waiting> = gone;
+            for waiting in gone {
+                self.end(waiting.origin, outcome.clone(), actions);
+            }
+        }
+        self.pump_events(actions);
+    }
+
+    /// A reset of a LUN that is not served here: there is nothing to be done but to tell the own nexuses.
+    pub(super) fn reset_out_of_service(&mut self, nexus: NexusId, tag: TaskTag, actions: &mut Vec<Action>) {
+        self.raise(&Attention { whom: Whom::All, code: Sense::LOGICAL_UNIT_RESET.code });
+        actions.push(Action::Answer { nexus, tag, outcome: Outcome::Good(Data::new()) });
+    }
+
+    /// Time has passed.
+    pub(super) fn tick_events(&mut self, now: Time, actions: &mut Vec<Action>) {
+        if self.events.is_waiting() || !self.events.behind.is_empty() {
+            let busy = Outcome::Status(Status::Busy);
+            self.give_up_behind(&busy, actions, |origin, received| {
+                !matches!(origin, Origin::Copy | Origin::Nobody) && now.since(received) >= COMMAND_AGE_MAX
+            });
+        }
+        self.end_lost_reservation(now, actions);
+    }
+
+    /// A legacy reservation ends with its session (SPC-2 5.5.1); main is told until it says so.
+    pub(super) fn end_lost_reservation(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let Some(reserver) = self.shared.reserver else {
+            return;
+        };
+        let own = reserver.side == self.setup.side.index() as u8;
+        let told = |at: Time| now.since(at) < RELEASE_AGAIN;
+        if !own || self.own_name(reserver).is_some() || self.events.release_told.is_some_and(told) {
+            return;
+        }
+        self.events.release_told = Some(now);
+        let op = Op::Event(Box::new(Event::ReserverLost(reserver)));
+        match route(self.standing.role, self.standing.service, Kind::Change) {
+            Route::Here => self.take_turn(Origin::Nobody, op, false, now, actions),
+            Route::ToMain => self.forward(NexusId(reserver.nexus), NOBODYS_TAG, op, now, now, actions),
+            Route::Refuse => {}
+        }
+    }
+
+    /// Main goes on without its peer: whoever reserved the LUN over there cannot tell when its session ends.
+    fn end_peers_reservation(&mut self, actions: &mut Vec<Action>) {
+        let peers = |reserver: &NexusHandle| reserver.side != self.setup.side.index() as u8;
+        if let Some(reserver) = self.shared.reserver.filter(peers) {
+            let op = Op::Event(Box::new(Event::ReserverLost(reserver)));
+            self.take_turn(Origin::Nobody, op, false, Time(0), actions);
+        }
+    }
+
+    /// Hosts are told when the ways to the LUN have changed (SPC-4 5.15.2): main has moved, or this controller or
+    /// the other does or does not serve it any more.
+    fn note_access(&mut self) {
+        let serving = self.standing.service != Service::Refused;
+        let peer = !self.standing.links.is_empty();
+        let access = Access { role: self.standing.role, serving, peer };
+        let before = self.events.access.replace(access);
+        if before.is_some_and(|before| before != access) {
+            let code = Sense::ASYMMETRIC_ACCESS_STATE_CHANGED.code;
+            self.raise(&Attention { whom: Whom::All, code });
+        }
+    }
+}

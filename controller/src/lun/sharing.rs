@@ -1,0 +1,161 @@
+//! The shared state in the LUN core: who the nexuses of this controller are, how a state that main sends is taken, and
+//! how its durable part gets to the disk.
+
+use bytes::Bytes;
+use protocol::interlink::Message;
+use protocol::interlink::shared::{Attention, NexusHandle, NexusName, SharedState, Who, Whom};
+use protocol::scsi::sense::Sense;
+
+use super::Lun;
+use super::events::Taking;
+use super::task::{Action, Breakage, Origin};
+use crate::command::{Data, NexusId, Op, Outcome};
+use crate::status::Role;
+use crate::time::Time;
+use crate::world::{LinkId, Ticket, Via};
+
+impl Lun {
+    /// The state that both controllers share, as it is here.
+    #[must_use]
+    pub const fn shared(&self) -> &SharedState {
+        &self.shared
+    }
+
+    /// Who a nexus of this controller is, if it is known.
+    #[must_use]
+    pub fn who(&self, nexus: NexusId) -> Option<Who> {
+        let name = self.attentions.name(nexus)?;
+        Some(Who { handle: self.handle(nexus), name: NexusName::clone(name) })
+    }
+
+    pub(super) const fn handle(&self, nexus: NexusId) -> NexusHandle {
+        let side = self.setup.side.index() as u8;
+        NexusHandle { side, incarnation: self.setup.incarnation, nexus: nexus.0 }
+    }
+
+    /// At the sub: main wants to know which state is here.
+    pub(super) fn on_shared_ask(&self, link: LinkId, actions: &mut Vec<Action>) {
+        let (message, payload) = (Message::SharedTold, vec![self.shared.encode()]);
+        let generation = self.standing.generation;
+        actions.push(Action::Send { via: Via::Link(link), message, payload, generation });
+    }
+
+    /// At the sub: the state as it is to be from now on.
+    pub(super) fn on_shared(
+        &mut self,
+        link: LinkId,
+        (reset, met): (bool, bool),
+        attentions: Vec<Attention>,
+        payload: &Bytes,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        let state = match SharedState::decode(payload) {
+            Ok(state) if self.standing.role == Role::Sub && self.events.taking.is_none() => state,
+            _ => return actions.push(Action::Broken(Breakage::Nonsense)),
+        };
+        let own = self.keep(&state, actions);
+        let hosts = self.tasks.iter().filter(|(_, task)| matches!(task.origin, Origin::Host { .. }));
+        let drain = if reset { hosts.map(|(slot, _)| slot as u32).collect() } else { Vec::new() };
+        self.events.taking = Some(Taking { link, state, attentions, own, drain, met });
+        if reset {
+            self.give_up_waiting(actions);
+            self.give_up_forwards(now, actions);
+        }
+        self.pump_events(actions);
+    }
+
+    /// A reset: what main has not admitted, it never does. What has left carries an older version.
+    fn give_up_forwards(&mut self, now: Time, actions: &mut Vec<Action>) {
+        for slot in self.communication.slots(|request| !matches!(request.op, Op::Event(_))) {
+            if let Some(request) = self.communication.get(slot) {
+                request.given_up = true;
+            }
+            self.withdraw_forward(slot, Outcome::Aborted, now, actions);
+        }
+    }
+
+    pub(super) fn take_if_ready(&mut self, actions: &mut Vec<Action>) {
+        let kept = self.events.kept;
+        let ready = |taking: &mut Taking| taking.own.is_none_or(|own| kept >= own) && taking.drain.is_empty();
+        let Some(taking) = self.events.taking.take_if(ready) else {
+            return;
+        };
+        let message = Message::SharedTaken { version: taking.state.stamp.version };
+        let generation = self.standing.generation;
+        self.install(taking.state, &taking.attentions, taking.met);
+        actions.push(Action::Send { via: Via::Link(taking.link), message, payload: Data::new(), generation });
+    }
+
+    /// The state holds here from now on, and the nexuses of this controller are told of it.
+    pub(super) fn install(&mut self, next: SharedState, attentions: &[Attention], met: bool) {
+        let before = core::mem::replace(&mut self.shared, next);
+        for attention in attentions {
+            self.raise(attention);
+        }
+        if met {
+            self.tell_difference(&before);
+        }
+    }
+
+    pub(super) fn raise(&mut self, attention: &Attention) {
+        let side = self.setup.side.index() as u8;
+        let incarnation = self.setup.incarnation;
+        self.attentions.raise(attention, |nexus| NexusHandle { side, incarnation, nexus: nexus.0 });
+    }
+
+    /// Events that this controller did not take part in have changed the state: its nexuses hear what they would
+    /// have been told.
+    fn tell_difference(&mut self, before: &SharedState) {
+        if before.current != self.shared.current {
+            let code = Sense::MODE_PARAMETERS_CHANGED.code;
+            self.raise(&Attention { whom: Whom::All, code });
+        }
+        if let Some(reserver) = before.reserver
+            && self.shared.reserver != before.reserver
+            && let Some(name) = self.own_name(reserver)
+        {
+            let code = Sense::NEXUS_LOSS.code;
+            self.raise(&Attention { whom: Whom::One(name), code });
+        }
+    }
+
+    /// The name of a nexus of this controller that a handle means, if it is alive.
+    pub(super) fn own_name(&self, handle: NexusHandle) -> Option<NexusName> {
+        let nexus = NexusId(handle.nexus);
+        (self.handle(nexus) == handle).then(|| self.attentions.name(nexus).map(|name| (**name).clone()))?
+    }
+
+    /// Hands over the durable part, if it changes; the number of its record.
+    pub(super) fn keep(&mut self, next: &SharedState, actions: &mut Vec<Action>) -> Option<u64> {
+        if next.survives_as(&self.durable) {
+            return None;
+        }
+        self.durable = next.after_power_loss();
+        let record = self.durable.encode();
+        self.events.asked += 1;
+        if self.events.keeping {
+            self.events.next_record = Some(record);
+        } else {
+            self.events.keeping = true;
+            actions.push(self.persist(record));
+        }
+        Some(self.events.asked)
+    }
+
+    fn persist(&self, record: Bytes) -> Action {
+        let ticket = Ticket(u64::from(self.setup.index) << 48 | self.events.asked);
+        Action::Persist { record: record.to_vec(), ticket }
+    }
+
+    /// A record is durable.
+    pub fn on_persisted(&mut self, ticket: Ticket, actions: &mut Vec<Action>) {
+        self.events.kept = ticket.0 & ((1 << 48) - 1);
+        self.events.keeping = false;
+        if let Some(record) = self.events.next_record.take() {
+            self.events.keeping = true;
+            actions.push(self.persist(record));
+        }
+        self.pump_events(actions);
+    }
+}

@@ -1,0 +1,96 @@
+//! What an event makes of the state that both controllers share of a LUN. Pure: main asks it, and sends the sub what
+//! it says.
+
+use protocol::interlink::event::{Event, ModeSelection};
+use protocol::interlink::shared::{Attention, Modes, NexusHandle, SharedState, Stamp, Who, Whom};
+use protocol::scsi::sense::{Sense, Status};
+
+use crate::command::{Data, Outcome};
+
+/// What an event does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Applied {
+    /// The state afterwards; `None` if nothing changes.
+    pub next: Option<SharedState>,
+    /// Who has to be told, before the event is answered.
+    pub attentions: Vec<Attention>,
+    /// What its answer carries.
+    pub data: Data,
+    /// What is in flight and not admitted is given up first, on both controllers.
+    pub reset: bool,
+}
+
+impl Applied {
+    const NOTHING: Self = Self { next: None, attentions: Vec::new(), data: Data::new(), reset: false };
+
+    fn change(next: SharedState, attentions: Vec<Attention>) -> Self {
+        Self { next: Some(next), attentions, ..Self::NOTHING }
+    }
+}
+
+/// Applies an event. An `Err` is how it ends without having done anything. The stamp is the caller's to set.
+pub fn apply(state: &SharedState, event: &Event) -> Result<Applied, Outcome> {
+    match event {
+        Event::Reset => Ok(reset(state)),
+        Event::ReserverLost(handle) if state.reserver == Some(*handle) => {
+            Ok(Applied::change(SharedState { reserver: None, ..state.clone() }, Vec::new()))
+        }
+        Event::ReserverLost(_) => Ok(Applied::NOTHING),
+        Event::Reserve(who) => reserve(state, who),
+        Event::Release(who) if state.reserver == Some(who.handle) => {
+            Ok(Applied::change(SharedState { reserver: None, ..state.clone() }, Vec::new()))
+        }
+        // "not an error" if it is another's or there is none (SPC-2 7.16).
+        Event::Release(_) => Ok(Applied::NOTHING),
+        Event::ModeSelect { who, select } => {
+            may_pass_reserver(state, who.handle)?;
+            Ok(mode_select(state, who.handle, *select))
+        }
+    }
+}
+
+/// The state under the next version.
+#[must_use]
+pub fn stamped(state: SharedState, generation: u64) -> SharedState {
+    let stamp = Stamp { generation, version: state.stamp.version + 1, whole: true };
+    SharedState { stamp, ..state }
+}
+
+/// SAM-5 6.3.3: reservations by RESERVE end, mode parameters are as saved; persistent reservations stay.
+fn reset(state: &SharedState) -> Applied {
+    let next = SharedState { current: state.saved, reserver: None, ..state.clone() };
+    let attention = Attention { whom: Whom::All, code: Sense::LOGICAL_UNIT_RESET.code };
+    Applied { reset: true, ..Applied::change(next, vec![attention]) }
+}
+
+/// Whether a session may pass a reservation by RESERVE (SPC-2 5.5.1).
+fn may_pass_reserver(state: &SharedState, handle: NexusHandle) -> Result<(), Outcome> {
+    match state.reserver {
+        Some(reserver) if reserver != handle => Err(Outcome::Status(Status::ReservationConflict)),
+        _ => Ok(()),
+    }
+}
+
+fn reserve(state: &SharedState, who: &Who) -> Result<Applied, Outcome> {
+    may_pass_reserver(state, who.handle)?;
+    if state.reserver == Some(who.handle) {
+        return Ok(Applied::NOTHING);
+    }
+    Ok(Applied::change(SharedState { reserver: Some(who.handle), ..state.clone() }, Vec::new()))
+}
+
+/// SPC-4 6.11: what was selected holds from here on; everybody else is told.
+fn mode_select(state: &SharedState, who: NexusHandle, select: ModeSelection) -> Applied {
+    let selected = |modes: Modes| Modes {
+        write_protect: select.write_protect.unwrap_or(modes.write_protect),
+        write_cache: select.write_cache.or(modes.write_cache),
+    };
+    let current = selected(state.current);
+    let saved = if select.save { selected(state.saved) } else { state.saved };
+    if (current, saved) == (state.current, state.saved) {
+        return Applied::NOTHING;
+    }
+    let next = SharedState { current, saved, ..state.clone() };
+    let attention = Attention { whom: Whom::AllBut(who), code: Sense::MODE_PARAMETERS_CHANGED.code };
+    Applied::change(next, vec![attention])
+}
