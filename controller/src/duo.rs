@@ -13,7 +13,7 @@ use protocol::interlink::shared::Who;
 use protocol::interlink::standing::GroupRecord;
 use protocol::scsi::sense::Sense;
 
-use crate::appliance::GROUPS_KEY;
+use crate::appliance::{CONTROL_KEY, ControlRecord};
 use crate::command::{Admission, Command, Data, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::plan::{LunPlan, Plan, Side};
@@ -96,7 +96,8 @@ fn is_change(io: &DiskIo) -> bool {
 }
 
 fn carry_out(outside: &mut Outside, volume: VolumeIndex, io: &DiskIo) -> DiskResult {
-    if let Some(error) = outside.broken_disk {
+    // A full disk still reads and flushes.
+    if let Some(error) = outside.broken_disk.filter(|error| *error != DiskError::Full || is_change(io)) {
         return Err(error);
     }
     outside.unflushed = is_change(io) || (outside.unflushed && *io != DiskIo::Flush);
@@ -199,6 +200,16 @@ impl Duo {
     /// Ends both at once as a crash would: what they keep is their volumes and records.
     pub(crate) fn crash(self, seed: u64, mirror: bool) -> Self {
         self.crash_and(seed, mirror, |_, _| {})
+    }
+
+    /// The same, and a side's state folder is empty when it starts again: neither records nor volumes.
+    pub(crate) fn crash_losing_state(self, seed: u64, lost: usize) -> Self {
+        let lose = |outside: &mut Outside| {
+            outside.records.clear();
+            outside.volumes.clear();
+        };
+        lose(&mut self.controllers[lost].world().outside.lock());
+        self.crash(seed, true)
     }
 
     /// The same, and something happens to what a side keeps before it starts again.
@@ -351,8 +362,7 @@ impl Duo {
     /// What a side's disk says of the LUN's generation.
     pub(crate) fn durable(&self, side: usize) -> Option<GroupRecord> {
         let outside = self.controllers[side].world().outside.lock();
-        let record = outside.records.get(GROUPS_KEY)?;
-        GroupRecord::decode_all(record).ok()?.into_iter().next()
+        ControlRecord::decode(outside.records.get(CONTROL_KEY)?)?.groups.into_iter().next()
     }
 
     /// Whether a side's disk is being changed, and whether it has changes that are not flushed.

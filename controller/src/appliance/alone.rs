@@ -70,7 +70,7 @@ impl Appliance {
             group.alone_at = None;
         }
         self.alone_pending = true;
-        self.persist_groups(Pending::Alone, effects);
+        self.persist(Pending::Alone, effects);
         self.going_alone = due;
     }
 

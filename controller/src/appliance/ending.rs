@@ -178,7 +178,7 @@ impl Appliance {
                 group.clean = true;
             }
         }
-        self.persist_groups(Pending::Clean, effects);
+        self.persist(Pending::Clean, effects);
     }
 
     pub(super) fn on_clean(&mut self, effects: &mut Vec<Effect>) {

@@ -4,7 +4,7 @@
 use protocol::interlink::Message;
 use protocol::interlink::hello::{Identity, LunIdentity};
 
-use super::{Appliance, Effect, IDENTITY_KEY, Pending, Phase};
+use super::{Appliance, Effect, Pending, Phase};
 use crate::group::Refusal;
 
 /// NAA field of a designator that is locally assigned (SPC-4 7.8.6.6.4): we own no company id.
@@ -88,24 +88,15 @@ impl Appliance {
     }
 
     fn keep_identity(&mut self, identity: Identity, effects: &mut Vec<Effect>) {
-        // A LUN that neither knew is known to both from here on, even if this meeting is cut before it is served;
-        // one that only the peer knew is not.
+        // A LUN that neither knew is known to both from here on, even if this meeting is cut before it is served. One
+        // that only the peer knew is not before the two have agreed on it: this controller may have lost its state.
         let has = |identity: &Identity, name: &str| identity.luns.iter().any(|lun| lun.name == name);
         for (plan, group) in self.plan.luns.iter().zip(&mut self.groups) {
             let peer_had = self.peer.as_ref().is_some_and(|peer| has(&peer.identity, &plan.name));
-            group.known |= has(&self.identity, &plan.name) || !peer_had;
+            group.known |= !has(&self.identity, &plan.name) && !peer_had;
         }
         self.identity = identity;
-        let ticket = self.ticket(Pending::Identity);
-        effects.push(Effect::Persist(IDENTITY_KEY, self.identity.to_record(), ticket));
-    }
-
-    /// A LUN this controller had lost the state of stays unknown to it until a person decides.
-    pub(super) fn forget_lun(&mut self, lun: usize, effects: &mut Vec<Effect>) {
-        let name = self.plan.luns[lun].name.clone();
-        self.identity.luns.retain(|known| known.name != name);
-        let ticket = self.ticket(Pending::Noted);
-        effects.push(Effect::Persist(IDENTITY_KEY, self.identity.to_record(), ticket));
+        self.persist(Pending::Identity, effects);
     }
 
     pub(super) fn on_own_identity_durable(&mut self, effects: &mut Vec<Effect>) {

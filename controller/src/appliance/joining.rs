@@ -44,6 +44,7 @@ impl Appliance {
             return;
         };
         self.phase = Phase::Comparing;
+        self.compared = false;
         let standings = (0..self.groups.len())
             .map(|lun| (self.plan.luns[lun].name.clone(), self.own_standing(lun)))
             .collect();
@@ -69,6 +70,7 @@ impl Appliance {
         let Some(theirs) = self.peer.as_mut().and_then(|peer| peer.standings.take()) else {
             return;
         };
+        self.compared = true;
         let mut agreements = Vec::new();
         for lun in 0..self.groups.len() {
             match self.judge(lun, &theirs) {
@@ -76,13 +78,7 @@ impl Appliance {
                     self.groups[lun].refusal = None;
                     agreements.push(agreement);
                 }
-                Err(refusal) => {
-                    let own = &self.plan.names[self.plan.side.index()];
-                    if matches!(&refusal, Refusal::StateLost(name) if name == own) {
-                        self.forget_lun(lun, effects);
-                    }
-                    self.groups[lun].refusal = Some(refusal);
-                }
+                Err(refusal) => self.refuse(lun, refusal, effects),
             }
         }
         if self.leads() {
@@ -91,7 +87,18 @@ impl Appliance {
                 agreements.iter().filter(|agreement| agreement.generation.main == own).cloned().collect();
             self.agreements = agreements;
             self.carry_out(&mine, Step::LeadingOwn, effects);
+        } else if let Some(early) = self.early.take() {
+            self.carry_out(&early, Step::Following, effects);
         }
+    }
+
+    fn refuse(&mut self, lun: usize, refusal: Refusal, effects: &mut Vec<Effect>) {
+        if matches!(refusal, Refusal::SplitBrain(..)) && self.serves_alone(lun) {
+            // Whatever is written from now on a person may have to throw away.
+            self.groups[lun].service = Service::Refused;
+            effects.push(Effect::Suspend(lun));
+        }
+        self.groups[lun].refusal = Some(refusal);
     }
 
     fn judge(&mut self, lun: usize, theirs: &[(String, Standing)]) -> Result<Agreement, Refusal> {
@@ -120,8 +127,14 @@ impl Appliance {
     }
 
     pub(super) fn on_agreements(&mut self, agreements: &[Agreement], effects: &mut Vec<Effect>) {
-        if !self.leads() && self.phase == Phase::Comparing {
+        if self.leads() || self.phase != Phase::Comparing {
+            return;
+        }
+        if self.compared {
             self.carry_out(agreements, Step::Following, effects);
+        } else {
+            // What the leader has is still on its way; this controller must know it too.
+            self.early = Some(agreements.to_vec());
         }
     }
 
@@ -135,6 +148,7 @@ impl Appliance {
             };
             let group = &mut self.groups[lun];
             group.take_on(agreement.generation);
+            group.known = true;
             group.agreed = Some(agreement.pairing);
             group.newest = agreement.generation;
             let create = agreement.create & (1 << self.plan.side.index()) != 0;
@@ -146,7 +160,7 @@ impl Appliance {
         }
         self.phase = Phase::Agreeing { waits, step };
         if waits == 0 {
-            self.persist_groups(Pending::Agreements, effects);
+            self.persist(Pending::Agreements, effects);
         }
     }
 
@@ -154,7 +168,7 @@ impl Appliance {
         if let Phase::Agreeing { waits, .. } = &mut self.phase {
             *waits -= 1;
             if *waits == 0 {
-                self.persist_groups(Pending::Agreements, effects);
+                self.persist(Pending::Agreements, effects);
             }
         }
     }
@@ -240,7 +254,7 @@ impl Appliance {
         let whole = self.groups[lun].breakage.is_none();
         if self.role(lun) == Role::Sub && self.groups[lun].status == PairStatus::Copy && whole {
             self.groups[lun].generation.members = 0b11;
-            self.persist_groups(Pending::CopiedAtSub(lun), effects);
+            self.persist(Pending::CopiedAtSub(lun), effects);
         }
     }
 
@@ -255,7 +269,7 @@ impl Appliance {
     pub(super) fn on_copied_durable(&mut self, lun: usize, effects: &mut Vec<Effect>) {
         if self.role(lun) == Role::Main && self.groups[lun].status == PairStatus::Copy {
             self.groups[lun].generation.members = 0b11;
-            self.persist_groups(Pending::CopiedAtMain(lun), effects);
+            self.persist(Pending::CopiedAtMain(lun), effects);
         }
     }
 

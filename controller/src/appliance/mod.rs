@@ -18,6 +18,8 @@
 //! anywhere leaves two states that [`crate::group::agree`] can put together.
 
 mod alone;
+#[cfg(test)]
+mod copy_tests;
 mod effect;
 mod ending;
 mod greeting;
@@ -28,6 +30,7 @@ mod memory_tests;
 #[cfg(test)]
 mod order_tests;
 mod places;
+mod record;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -56,12 +59,8 @@ use crate::world::{LinkId, Ticket};
 
 pub use effect::{Apart, Effect};
 use ending::Ending;
+pub use record::{CONTROL_KEY, ControlRecord};
 use turns::Turn;
-
-/// Key of the identity in the state store.
-pub const IDENTITY_KEY: &str = "identity";
-/// Key of the groups' generations in the state store.
-pub const GROUPS_KEY: &str = "groups";
 
 /// A peer that says nothing for this long on the control connection is taken for lost.
 pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(2);
@@ -119,7 +118,7 @@ struct Group {
     flushed: bool,
     /// This incarnation has served under `generation` or the one before it.
     kept: bool,
-    /// The LUN was known before the two met.
+    /// This controller has had a part in the LUN: what it only learnt of from its peer it does not keep.
     known: bool,
     volume: VolumeFound,
     refusal: Option<Refusal>,
@@ -185,6 +184,10 @@ pub struct Appliance {
     alone_pending: bool,
     /// The leader's, until the other has them.
     agreements: Vec<Agreement>,
+    /// What the peer has was looked at in this meeting.
+    compared: bool,
+    /// The leader's, come before what it has.
+    early: Option<Vec<Agreement>>,
 }
 
 impl Appliance {
@@ -192,9 +195,8 @@ impl Appliance {
     /// will make.
     #[must_use]
     pub fn new(plan: Plan, restored: &Restored, random: u128, lease: Arc<Lease>) -> Self {
-        let record = |key: &str| restored.records.get(key).map(Vec::as_slice).unwrap_or_default();
-        let identity = Identity::from_record(record(IDENTITY_KEY)).unwrap_or_default();
-        let records = GroupRecord::decode_all(record(GROUPS_KEY)).unwrap_or_default();
+        let record = restored.records.get(CONTROL_KEY).and_then(|record| ControlRecord::decode(record));
+        let ControlRecord { identity, groups: records } = record.unwrap_or_default();
         let groups = plan
             .luns
             .iter()
@@ -242,6 +244,8 @@ impl Appliance {
             going_alone: Vec::new(),
             alone_pending: false,
             agreements: Vec::new(),
+            compared: false,
+            early: None,
         }
     }
 
@@ -418,8 +422,9 @@ impl Appliance {
         Ticket(ticket)
     }
 
-    fn persist_groups(&mut self, pending: Pending, effects: &mut Vec<Effect>) {
-        let records: Vec<GroupRecord> = self
+    /// Keeps the identity and all generations as they are now.
+    fn persist(&mut self, pending: Pending, effects: &mut Vec<Effect>) {
+        let groups: Vec<GroupRecord> = self
             .plan
             .luns
             .iter()
@@ -432,7 +437,12 @@ impl Appliance {
             })
             .collect();
         let ticket = self.ticket(pending);
-        effects.push(Effect::Persist(GROUPS_KEY, GroupRecord::encode_all(&records), ticket));
+        let mut identity = self.identity.clone();
+        identity.luns.retain(|known| {
+            let mut planned = self.plan.luns.iter().zip(&self.groups);
+            planned.all(|(lun, group)| lun.name != known.name || group.known)
+        });
+        effects.push(Effect::Persist(CONTROL_KEY, ControlRecord { identity, groups }.encode(), ticket));
     }
 
     /// A new random id: the seed this core was given, stirred (SplitMix64 on both halves).

@@ -30,6 +30,7 @@ impl Appliance {
         self.phase = Phase::Apart;
         self.meeting += 1;
         self.meeting_since = None;
+        self.early = None;
         let ended_cleanly = self.ending.farewell && matches!(apart, Apart::Lost(_));
         if !ended_cleanly && self.apart != Apart::Stopping {
             self.apart = apart;
@@ -69,7 +70,7 @@ impl Appliance {
         // When the two are about to meet, the next record is that of what they agree on.
         if good && self.phase == Phase::Apart {
             self.groups[lun].flushed = true;
-            self.persist_groups(Pending::Noted, effects);
+            self.persist(Pending::Noted, effects);
         }
     }
 

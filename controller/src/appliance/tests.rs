@@ -650,3 +650,43 @@ fn a_copy_whose_target_could_not_take_everything_is_never_called_whole() {
     }
     assert!(whole > 0 && out > 0, "{whole} whole, {out} out: the test shows nothing");
 }
+
+#[test]
+fn a_controller_that_lost_its_state_is_refused_wherever_it_crashed_after_meeting_its_peer() {
+    for lost in 0..2 {
+        for steps in 0..60 {
+            let mut duo = met(20, true);
+            duo.ask(0, 1, write(0, BLOCKS, 5));
+            duo.settle(1);
+            let mut duo = duo.crash_losing_state(21, lost);
+            duo.connect();
+            (0..steps).for_each(|_| {
+                duo.step();
+            });
+            // Once more: cut off, then ended by a crash. What it has learnt it has learnt from its peer.
+            if steps % 2 == 0 {
+                duo.cut();
+                duo.connect();
+                duo.settle(6);
+                assert_eq!(
+                    statuses(&duo).map(|status| status.2),
+                    [false; 2],
+                    "{steps} steps: {:?}",
+                    reasons(&duo)
+                );
+            }
+            let mut duo = duo.crash(22, true);
+            duo.connect();
+            duo.settle(6);
+            assert_eq!(
+                statuses(&duo).map(|status| status.2),
+                [false; 2],
+                "{steps} steps: {:?}",
+                reasons(&duo)
+            );
+            let name = ["alpha", "beta"][lost];
+            assert!(reasons(&duo).iter().all(|reason| reason.contains(name)), "{:?}", reasons(&duo));
+            assert_eq!(duo.volume(1 - lost), vec![5; (BLOCKS * 512) as usize]);
+        }
+    }
+}

@@ -144,7 +144,7 @@ impl Appliance {
             }
         }
         for lun in written {
-            self.persist_groups(Pending::Turn(lun), effects);
+            self.persist(Pending::Turn(lun), effects);
         }
         if late {
             let name = self.peer_name();

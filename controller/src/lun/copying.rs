@@ -110,7 +110,10 @@ impl Lun {
         match op {
             _ if !good || copying.failed => copying.failed = true,
             Op::SynchronizeCache if copying.again => *copying = Copying::new(),
-            Op::SynchronizeCache => actions.push(Action::CopyComplete),
+            Op::SynchronizeCache => {
+                self.copy_complete = true;
+                actions.push(Action::CopyComplete);
+            }
             Op::Unmap { ranges } => copying.done += ranges.iter().map(|range| range.blocks).sum::<u64>(),
             Op::Write { range, .. } => copying.done += range.blocks,
             _ => {}

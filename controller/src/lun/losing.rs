@@ -15,8 +15,10 @@ impl Lun {
     pub(super) fn fate(&self) -> Fate {
         match (self.standing.role, self.standing.service, self.standing.status) {
             // The generation names the own copy as the only whole one: what it has is kept.
-            (Role::Main, Service::Alone, _) | (Role::Main, Service::Mirrored, PairStatus::Copy) => Fate::Good,
-            // The peer's copy failed; it leaves the pair first.
+            (Role::Main, Service::Alone, _) => Fate::Good,
+            (Role::Main, Service::Mirrored, PairStatus::Copy) if !self.copy_complete => Fate::Good,
+            // One of the copies failed; it leaves the pair first. When the copy is complete the sub may already read
+            // its own.
             (Role::Main, Service::Mirrored, _) => Fate::Undecided,
             (Role::Main, Service::Refused, _) if self.held.is_some() => Fate::Undecided,
             _ => Fate::Unknown,

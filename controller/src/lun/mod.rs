@@ -169,6 +169,8 @@ pub struct Lun {
     apply_credit: Budget,
     awaiting_credit: VecDeque<u32>,
     copying: Option<Copying>,
+    /// The last copy is complete: from now on the peer may take its own for whole.
+    copy_complete: bool,
     // At the sub.
     communication: CommunicationVolume,
     forward_credit: Budget,
@@ -207,6 +209,7 @@ impl Lun {
             apply_credit: Budget::share_of(setup.luns),
             awaiting_credit: VecDeque::new(),
             copying: None,
+            copy_complete: false,
             communication: CommunicationVolume::default(),
             forward_credit: Budget::share_of(setup.luns),
             kept: VecDeque::new(),
@@ -282,6 +285,7 @@ impl Lun {
         self.in_flight.clear();
         self.closing = true;
         self.peer_in_place = false;
+        self.copy_complete = false;
         // What still waits for a range, and what comes now, goes on when the peer has its place as well.
         self.held.get_or_insert_default();
         self.next_sequence = 1;

@@ -2,13 +2,13 @@
 
 use core::time::Duration;
 
+use controller::appliance::{CONTROL_KEY, ControlRecord};
 use controller::command::LunIndex;
 use controller::plan::Side;
 use controller::route::Service;
 use controller::status::{PairStatus, Role};
 use controller::time::Time;
 use protocol::block::BlockRange;
-use protocol::interlink::standing::GroupRecord;
 
 use super::disk::Trouble;
 use super::faults::{Fault, KINDS, Kind, MET, Met, When};
@@ -383,8 +383,8 @@ impl Simulation {
 fn members(hub: &Hub, lun: &str) -> [bool; 2] {
     let mut newest = (0, 0b11);
     for records in &hub.records {
-        let Some(record) = records.get(controller::appliance::GROUPS_KEY) else { continue };
-        for record in GroupRecord::decode_all(record).unwrap_or_default() {
+        let record = records.get(CONTROL_KEY).and_then(|record| ControlRecord::decode(record));
+        for record in record.unwrap_or_default().groups {
             let generation = record.generation;
             if record.lun != lun || generation.number < newest.0 {
                 continue;

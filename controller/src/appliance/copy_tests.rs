@@ -1,0 +1,121 @@
+//! Copies and meetings that something gets in the way of.
+
+use crate::command::{Op, Outcome};
+use crate::disk::DiskError;
+use crate::duo::{BLOCKS, Duo, range, write};
+use crate::status::{PairStatus, Role};
+use crate::unit::Controller;
+
+const GOOD: Outcome = Outcome::Good(Vec::new());
+
+fn place(duo: &Duo, side: usize) -> (PairStatus, Role) {
+    let lun = duo.controllers[side].status().luns.remove(0);
+    (lun.status, lun.role)
+}
+
+/// Both have met and written, and are started anew.
+fn started_anew(seed: u64, between: impl Fn(&mut Duo)) -> Duo {
+    let mut duo = Duo::new(seed, true);
+    duo.connect();
+    duo.settle(1);
+    duo.ask(0, 1, write(0, BLOCKS, 5));
+    duo.settle(1);
+    between(&mut duo);
+    let mut duo = duo.crash(seed + 100, true);
+    duo.connect();
+    duo
+}
+
+#[test]
+fn a_main_that_was_alone_and_follows_admits_nothing_before_the_leader_has_its_place() {
+    for seed in 0..150 {
+        // alpha has no volume: beta, which follows in every meeting, is main while it is copied, and goes on alone.
+        let mut duo = started_anew(seed, |duo| duo.remove_volume(0));
+        while place(&duo, 1) != (PairStatus::Copy, Role::Main) {
+            assert!(duo.step(), "seed {seed}");
+        }
+        duo.cut();
+        duo.settle(20);
+        assert_eq!(place(&duo, 1), (PairStatus::Suspended, Role::Main), "seed {seed}");
+        duo.connect();
+        // At every moment of the meeting some writes of one range wait for each other.
+        let mut asked = 0;
+        for step in 0..60 {
+            if step % 4 == 0 {
+                asked += 1;
+                duo.ask(1, asked, write(0, 4, asked as u8));
+            }
+            duo.step();
+        }
+        duo.settle(10);
+        let answers = duo.answers(1);
+        assert_eq!(answers.len(), asked as usize, "seed {seed}: {answers:?}");
+        assert!(answers.iter().all(|(_, end)| *end == GOOD), "seed {seed}: {answers:?}");
+        assert_eq!(place(&duo, 0), (PairStatus::Duplex, Role::Main), "seed {seed}");
+        assert!(duo.volume(0) == duo.volume(1), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_copy_whose_source_could_not_take_a_change_starts_over_and_the_source_leaves_when_it_is_whole() {
+    let mut again = 0;
+    for seed in 0..300 {
+        let mut duo = started_anew(seed, |duo| duo.spoil(1, 6));
+        while place(&duo, 0).0 != PairStatus::Copy {
+            assert!(duo.step(), "seed {seed}");
+        }
+        for _ in 0..seed % 12 {
+            duo.step();
+        }
+        duo.break_disk(0, DiskError::Full);
+        duo.ask(0, 2, write(seed % BLOCKS, 1, 7));
+        for _ in 0..4 + seed % 5 {
+            duo.step();
+        }
+        duo.mend_disk(0);
+        // Did it fail while the copy was made, and not after it?
+        let (mut failed, mut whole, mut seen) = (false, false, Vec::new());
+        // A read that waits for the range may keep the source in for as long as a turn may take.
+        for _ in 0..90 {
+            loop {
+                let going_on = duo.step();
+                let ends = duo.answers(0);
+                failed |= place(&duo, 0).0 == PairStatus::Copy
+                    && ends.iter().any(|(tag, end)| *tag == 2 && *end != GOOD);
+                let ends = ends.into_iter().chain(duo.answers(1));
+                seen.extend(
+                    ends.filter(|(tag, end)| *tag == 3 && matches!(end, Outcome::Good(_)))
+                        .map(|(_, end)| end),
+                );
+                if failed && place(&duo, 1).0 == PairStatus::Duplex {
+                    if !whole {
+                        (0..2).for_each(|side| duo.ask(side, 3, Op::Read { range: range(seed % BLOCKS, 1) }));
+                    }
+                    whole = true;
+                }
+                if !going_on {
+                    break;
+                }
+            }
+            duo.advance();
+            duo.controllers.iter().for_each(Controller::on_tick);
+        }
+        if whole {
+            again += 1;
+            let same = seen.windows(2).all(|two| two[0] == two[1]);
+            assert!(same, "seed {seed}: DUPLEX with two different blocks");
+            if place(&duo, 1).1 != Role::Main {
+                // The turn took too long, because the read waited: they have lost each other, and meet again.
+                duo.cut();
+                duo.connect();
+                duo.settle(8);
+            }
+            assert_eq!(
+                place(&duo, 1),
+                (PairStatus::Suspended, Role::Main),
+                "seed {seed}: the good copy serves"
+            );
+        }
+    }
+    assert!(again > 0, "nothing failed while copying: the test shows nothing");
+}
