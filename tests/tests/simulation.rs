@@ -70,7 +70,14 @@ fn faults(seeds: std::ops::Range<u64>) -> Report {
     let mut sum = Report::default();
     seeds.for_each(|seed| sum += run(&Settings::with_faults(seed)).report);
     println!("{sum}");
-    assert!(sum.record_crashes > 0, "no crash between a record's write and its flush");
+    assert!(
+        sum.record_crash_runs * 2 >= sum.faulty_runs,
+        "a crash between a record's write and its flush in {} of {} runs only",
+        sum.record_crash_runs,
+        sum.faulty_runs
+    );
+    assert!(sum.silent_left > 0, "no copy left the pair because its disk was silent");
+    assert!(sum.functions.iter().all(|count| *count > 0) && sum.given_up > 0, "nothing was given up");
     assert!(sum.losses > 0 && sum.disk_errors > 0);
     sum
 }

@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use super::{DiskError, DiskResult};
 
 /// Receives the result of disk I/O that was not done at once.
-pub(super) type Completion = Box<dyn FnOnce(DiskResult) + Send>;
+pub type Completion = Box<dyn FnOnce(DiskResult) + Send>;
 
 /// The flushes of one volume.
 #[derive(Default)]
-pub(super) struct Flusher {
+pub struct Flusher {
     gathering: Mutex<Gathering>,
     failed: AtomicBool,
 }
@@ -29,19 +29,20 @@ struct Gathering {
 
 impl Flusher {
     /// Whether a flush has failed.
-    pub(super) fn failed(&self) -> bool {
+    #[must_use]
+    pub fn failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
 
     /// Adds a request to the next flush. True if the caller must see to it that [`Flusher::flush`] is called.
-    pub(super) fn gather(&self, done: Completion) -> bool {
+    pub fn gather(&self, done: Completion) -> bool {
         let mut gathering = self.gathering.lock();
         gathering.waiting.push(done);
         !std::mem::replace(&mut gathering.in_flight, true)
     }
 
     /// Flushes for all that have gathered. True if more gathered meanwhile: it must then be called again.
-    pub(super) fn flush(&self, sync: impl FnOnce() -> Result<(), DiskError>) -> bool {
+    pub fn flush(&self, sync: impl FnOnce() -> Result<(), DiskError>) -> bool {
         let batch = std::mem::take(&mut self.gathering.lock().waiting);
         let result = if self.failed() { Err(DiskError::FlushFailed) } else { sync() };
         if result.is_err() {

@@ -2,7 +2,7 @@
 
 pub mod buffers;
 pub mod file;
-mod flush;
+pub mod flush;
 pub mod pool;
 pub mod promptness;
 

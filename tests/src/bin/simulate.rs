@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use twinlun_tests::world::{self, Report, Settings, scenario};
+use twinlun_tests::world::{self, Report, Settings, scenario, scenarios};
 
 /// Runs the simulated world under seeds.
 #[derive(Parser)]
@@ -20,7 +20,7 @@ struct Arguments {
     /// Go on after a failure.
     #[arg(long)]
     all: bool,
-    /// Instead of the run of the seed: faults, torn-read, compare-and-write, credit, saturated.
+    /// Instead of the run of the seed: a scenario by its name, for instance faults.
     #[arg(long)]
     scenario: Option<String>,
 }
@@ -34,7 +34,7 @@ fn range(text: &str) -> Result<(u64, u64), String> {
 fn settings(seed: u64, arguments: &Arguments) -> Option<Settings> {
     let settings = match arguments.scenario.as_deref() {
         None => Settings::of_seed(seed),
-        Some(name) => scenario::ALL.iter().find(|(known, _)| *known == name)?.1(seed),
+        Some(name) => scenario::ALL.iter().chain(&scenarios::ALL).find(|(known, _)| *known == name)?.1(seed),
     };
     Some(Settings { print: arguments.trace, ..settings })
 }
@@ -46,7 +46,8 @@ fn main() -> ExitCode {
     let mut failures = 0;
     for seed in from..to {
         let Some(settings) = settings(seed, &arguments) else {
-            eprintln!("there is no such scenario");
+            let all = scenario::ALL.iter().chain(&scenarios::ALL).map(|(name, _)| *name);
+            eprintln!("there is no such scenario; there are {}", all.collect::<Vec<_>>().join(", "));
             return ExitCode::from(2);
         };
         match world::run(&settings) {

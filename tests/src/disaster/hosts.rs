@@ -412,7 +412,7 @@ impl Host {
                     operation()
                 ));
             }
-            Ended::Refused | Ended::Busy | Ended::Unknown => {
+            Ended::Refused | Ended::Busy | Ended::Unknown | Ended::Aborted => {
                 *self.met.codes.entry((side, code)).or_default() += 1;
                 self.met.open += u64::from(ended == Ended::Unknown);
                 if code == UNAVAILABLE {

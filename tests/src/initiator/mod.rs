@@ -207,14 +207,30 @@ impl Initiator {
 
     /// Sends ABORT TASK (RFC 7143 11.5.1) for a command that was sent; its answer is [`Event::TaskManagement`].
     pub fn abort_task(&mut self, lun: u16, referenced: Tag) -> Tag {
+        self.manage(1, lun, referenced)
+    }
+
+    /// Sends a task management function by its code; `referenced` is [`RESERVED_TAG`] for all but ABORT TASK.
+    pub fn manage(&mut self, function: u8, lun: u16, referenced: Tag) -> Tag {
         let tag = self.tag();
         let sent = self.tasks.get(&referenced).and_then(|task| task.cmd_sn);
-        let header = Header::new(opcode::TASK_MANAGEMENT_REQUEST | IMMEDIATE, FINAL | 1)
+        let header = Header::new(opcode::TASK_MANAGEMENT_REQUEST | IMMEDIATE, FINAL | function)
             .with(8, &cdb::lun_field(lun))
             .with_u32(20, referenced)
             .with_u32(32, sent.unwrap_or(self.cmd_sn));
         self.send_request(header, tag, &[]);
         tag
+    }
+
+    /// Whether a command has left for the target and is not answered.
+    #[must_use]
+    pub fn is_sent(&self, tag: Tag) -> bool {
+        self.tasks.get(&tag).is_some_and(|task| task.cmd_sn.is_some())
+    }
+
+    /// A command was given up: it will not be answered.
+    pub fn forget(&mut self, tag: Tag) {
+        self.tasks.remove(&tag);
     }
 
     /// Asks a discovery session for all targets (RFC 7143 appendix C).

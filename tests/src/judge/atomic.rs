@@ -67,7 +67,10 @@ fn observations(
     place: impl Fn(OpId) -> Option<usize>,
 ) -> Vec<Observation> {
     let mut all = Vec::new();
-    let whole = |id: OpId| !matches!(history.operation(id).outcome, Outcome::Unknown | Outcome::Restored(_));
+    let whole = |id: OpId| {
+        let outcome = &history.operation(id).outcome;
+        !matches!(outcome, Outcome::Unknown | Outcome::Aborted | Outcome::Restored(_))
+    };
     for segment in segments {
         let zeroed = segment.acts.iter().any(|(_, act)| *act == Act::Write(Seen::Zeros));
         let writers: Vec<OpId> = segment

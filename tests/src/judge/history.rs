@@ -63,6 +63,8 @@ pub enum Kind {
 pub enum Outcome {
     /// No answer, or one that leaves open whether it was executed: it may take effect at any time, or never.
     Unknown,
+    /// Given up, and that was answered: it took effect before the answer, or never will.
+    Aborted,
     /// Executed.
     Done,
     /// What a read saw, over its whole extent.

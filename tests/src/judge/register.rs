@@ -30,7 +30,7 @@ struct Step {
     returned: u64,
     act: Act,
     own: Seen,
-    /// An operation without an answer may be left out.
+    /// An operation without an answer, and one that was given up, may be left out.
     optional: bool,
     /// No read ever saw what it wrote.
     unseen: bool,
@@ -57,7 +57,8 @@ fn steps(history: &History, segment: &Segment, until: u64) -> Vec<Step> {
     acts.iter()
         .filter(known)
         .filter_map(|(operation, act)| {
-            let optional = operation.outcome == Outcome::Unknown || operation.returned > until;
+            let open = operation.outcome == Outcome::Unknown || operation.returned > until;
+            let optional = open || operation.outcome == Outcome::Aborted;
             let own = match act {
                 Act::Write(value) => *value,
                 _ => Seen::Written(operation.id),
@@ -65,7 +66,7 @@ fn steps(history: &History, segment: &Segment, until: u64) -> Vec<Step> {
             let unseen = !differs && matches!(act, Act::Write(_)) && !seen.contains(&own);
             let changes_nothing = matches!(act, Act::Read(_) | Act::Differ(_));
             let idle = optional && (unseen || changes_nothing);
-            let returned = if optional { u64::MAX } else { operation.returned };
+            let returned = if open { u64::MAX } else { operation.returned };
             (!idle).then_some(Step { invoked: operation.invoked, returned, act: *act, own, optional, unseen })
         })
         .collect()
@@ -117,6 +118,12 @@ impl Search<'_> {
             if !self.refuted.insert(state.clone()) {
                 continue;
             }
+            // What was given up took effect before the next thing begins, or it is left out.
+            open.extend(next.drop.map(|at| {
+                let mut without = state.clone();
+                without.place(at);
+                without
+            }));
             open.extend(next.writes.iter().rev().filter_map(|write| self.apply(&state, &next, *write)));
         }
         Finding::Contradiction
@@ -126,12 +133,13 @@ impl Search<'_> {
     fn settle(&self, state: &mut State) -> Next {
         loop {
             let mut settled = true;
-            let mut next = Next { horizon: u64::MAX, done: true, writes: Vec::new() };
-            for (at, step) in self.steps.iter().enumerate() {
-                if !state.has(at) && !step.optional {
-                    next.horizon = next.horizon.min(step.returned);
-                    next.done = false;
+            let mut next = Next { horizon: u64::MAX, done: true, writes: Vec::new(), drop: None };
+            for (at, step) in self.steps.iter().enumerate().filter(|(at, _)| !state.has(*at)) {
+                if step.returned < next.horizon {
+                    next.horizon = step.returned;
+                    next.drop = step.optional.then_some(at);
                 }
+                next.done &= step.optional;
             }
             for (at, step) in self.steps.iter().enumerate() {
                 if step.invoked > next.horizon {
@@ -175,7 +183,10 @@ impl Search<'_> {
             return None;
         }
         let mut after = state.clone();
-        next.writes.iter().filter(|at| self.steps[**at].unseen).for_each(|at| after.place(*at));
+        // They come before it, which they cannot if it was given up before they began.
+        let until = self.steps[write].returned;
+        let before = |at: &&usize| self.steps[**at].unseen && self.steps[**at].invoked <= until;
+        next.writes.iter().filter(before).for_each(|at| after.place(*at));
         after.place(write);
         after.value = number(self.steps[write].own);
         Some(after)
@@ -183,8 +194,10 @@ impl Search<'_> {
 }
 
 struct Next {
-    /// The first return of a step that must still be placed.
+    /// The first return of a step that must still be placed, or left out.
     horizon: u64,
     done: bool,
     writes: Vec<usize>,
+    /// The step of the horizon, if it may be left out.
+    drop: Option<usize>,
 }

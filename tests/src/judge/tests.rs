@@ -113,6 +113,41 @@ fn a_write_without_an_answer_may_take_effect_late_or_never_but_not_go_away() {
 }
 
 #[test]
+fn a_write_that_was_given_up_may_take_effect_before_the_answer_or_never() {
+    for seen in [true, false] {
+        let mut story = Story::new();
+        let before = story.write(0, 1);
+        let given_up = story.begin(WRITE, 0, 1);
+        let beside = story.begin(WRITE, 0, 1);
+        story.0.end(given_up, Outcome::Aborted);
+        story.done(beside);
+        let held = if seen { given_up } else { beside };
+        story.read(0, &[(1, held)]);
+        story.passes();
+        story.caw(before);
+        story.read(0, &[(1, held)]);
+        story.passes();
+    }
+}
+
+#[test]
+fn a_write_that_took_effect_after_it_was_given_up_is_found() {
+    for known in [true, false] {
+        let mut story = Story::new();
+        let old = story.write(0, 1);
+        let given_up = story.begin(WRITE, 0, 1);
+        story.0.end(given_up, Outcome::Aborted);
+        if known {
+            story.read(0, &[(1, old)]);
+        } else {
+            story.write(0, 1);
+        }
+        story.read(0, &[(1, given_up)]);
+        story.fails("not linearizable");
+    }
+}
+
+#[test]
 fn a_refused_write_must_never_be_seen() {
     let mut story = Story::new();
     let refused = story.begin(WRITE, 0, 1);

@@ -77,6 +77,8 @@ pub enum Ended {
     Refused,
     /// Not executed: BUSY, TASK SET FULL.
     Busy,
+    /// Given up by another host's reset: executed before this answer, or never.
+    Aborted,
     /// Left open.
     Unknown,
     /// The disk failed: not executed, or executed in part.
@@ -145,8 +147,13 @@ impl Workload {
 
     /// A write of blocks of the host's choice.
     pub fn write_of(&mut self, history: &mut History, extent: Extent) -> (Request, OpId) {
-        let id = self.begin(history, Kind::Write, vec![extent]);
         let fua = self.random.percent(5);
+        self.write_through(history, extent, fua)
+    }
+
+    /// The same, with Force Unit Access or without.
+    pub fn write_through(&mut self, history: &mut History, extent: Extent, fua: bool) -> (Request, OpId) {
+        let id = self.begin(history, Kind::Write, vec![extent]);
         if fua {
             history.ask_durable(id);
         }
@@ -191,6 +198,7 @@ impl Workload {
             }
             (Ended::Miscompare, _) => (Ended::Unexpected("MISCOMPARE".to_owned()), Outcome::Unknown),
             (refused @ (Ended::Refused | Ended::Busy), _) => (refused, Outcome::Refused),
+            (Ended::Aborted, _) => (Ended::Aborted, Outcome::Aborted),
             (other, _) => (other, Outcome::Unknown),
         };
         history.end(id, outcome);
@@ -244,12 +252,18 @@ impl Workload {
             lba = *known;
         }
         let mark = self.known.get(&lba).copied().unwrap_or(Mark::Zeros);
+        let (request, id) = self.compare_and_write_of(history, lba, mark);
+        (request, Some(id))
+    }
+
+    /// COMPARE AND WRITE of a block that is thought to hold `mark`.
+    pub fn compare_and_write_of(&mut self, history: &mut History, lba: u64, mark: Mark) -> (Request, OpId) {
         let kind = Kind::CompareAndWrite { expected: mark.seen() };
         let id = self.begin(history, kind, vec![Extent { start: lba, blocks: 1 }]);
         let mut out = Vec::new();
         mark.append_to(&mut out);
         Mark::Written(id, lba).append_to(&mut out);
-        (self.request(Cdb::compare_and_write(lba, 1), out), Some(id))
+        (self.request(Cdb::compare_and_write(lba, 1), out), id)
     }
 
     fn write_same(&mut self, history: &mut History) -> (Request, Option<OpId>) {
@@ -307,6 +321,7 @@ fn meaning(response: &Response) -> Ended {
     match (response.status, response.code()) {
         (status::GOOD, _) => Ended::Good,
         (status::BUSY | status::TASK_SET_FULL, _) => Ended::Busy,
+        (status::TASK_ABORTED, _) => Ended::Aborted,
         (status::CHECK_CONDITION, (0x0e, 0x1d, 0x00)) => Ended::Miscompare,
         (status::CHECK_CONDITION, (0x02 | 0x06, ..)) => Ended::Refused,
         (status::CHECK_CONDITION, (0x0b, ..)) => Ended::Unknown,

@@ -65,6 +65,16 @@ impl Hub {
         }
     }
 
+    /// A controller sees its connections reset, bridges too or only the control connection; the other one does
+    /// not know.
+    pub(super) fn reset(&mut self, side: Side, bridges: bool) {
+        for connection in 0..self.interlink.connections() {
+            if self.interlink.is_up(connection, side) && (bridges || !self.interlink.is_bridge(connection)) {
+                self.after(Duration::ZERO, Event::LinkDown(connection, side));
+            }
+        }
+    }
+
     /// One end of one connection is reset; the other end does not know. What was on its way to it is lost with it.
     /// False if none is open.
     pub(super) fn half_open(&mut self, side: Side) -> bool {

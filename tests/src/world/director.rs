@@ -23,6 +23,9 @@ const UNHEARD_MAX_MS: u64 = 1_500;
 /// A fault that waits for a status that does not come happens anyway.
 const PATIENCE: Duration = Duration::from_secs(6);
 
+/// How long a fault waits for the record it was meant for; then it takes the next one.
+const RECORD_PATIENCE: Duration = Duration::from_secs(3);
+
 /// From the last mending until every pair must be DUPLEX again.
 pub(super) const MENDING_MAX: Duration = Duration::from_secs(20);
 
@@ -73,7 +76,7 @@ impl Director {
 impl Simulation {
     /// Whether all faults are over, and everything is mended.
     pub(super) fn is_calm(&self) -> bool {
-        self.director.calm.is_some() || self.settings.faults.is_empty()
+        self.director.calm.is_some() || !self.settings.has_trouble()
     }
 
     /// What is due now happens.
@@ -84,6 +87,9 @@ impl Simulation {
         }
         if self.director.may_lose.contains(&true) {
             self.look_for_losses();
+        }
+        if !self.play(now)? {
+            return Ok(());
         }
         let Some(fault) = self.settings.faults.get(self.director.next).copied() else {
             if self.director.mendings.is_empty() && self.director.calm.is_none() {
@@ -114,7 +120,9 @@ impl Simulation {
                 let more = writing.saturating_sub(self.director.writing);
                 self.director.writing = writing;
                 self.director.records += u64::from(more);
-                patience || (writing > 0 && self.director.records > skipped)
+                // Where there are not so many, any will do.
+                let enough = self.director.records > skipped || now.since(since) >= RECORD_PATIENCE;
+                patience || (writing > 0 && enough)
             }
         }
     }
@@ -141,7 +149,7 @@ impl Simulation {
         }
     }
 
-    fn place(&self, side: Side, lun: usize) -> Option<(Role, PairStatus, Service, bool)> {
+    pub(super) fn place(&self, side: Side, lun: usize) -> Option<(Role, PairStatus, Service, bool)> {
         self.units[side.index()].controller.place(LunIndex(lun as u16))
     }
 
@@ -221,6 +229,7 @@ impl Simulation {
             Kind::DiskError => self.trouble(side, Trouble::Io, until),
             Kind::DiskFull => self.trouble(side, Trouble::Full, until),
             Kind::FlushFails => self.trouble(side, Trouble::Flush, until),
+            Kind::Silence => self.trouble(side, Trouble::Silent, until),
             Kind::Stall => {
                 let process = &mut self.hub.lock().processes[side.index()];
                 process.stalled = (!process.down).then_some(until);
@@ -252,7 +261,14 @@ impl Simulation {
             }
             Mending::Reconnect => self.hub.lock().heal_interlink(),
             Mending::Repair(side) => {
-                self.hub.lock().disks[side.index()].trouble = None;
+                let trouble = self.hub.lock().disks[side.index()].trouble.take();
+                let peer_alone = |lun| {
+                    self.place(side.peer(), lun)
+                        .is_some_and(|(role, _, service, _)| role == Role::Main && service == Service::Alone)
+                };
+                let mut luns = self.settings.luns.iter().enumerate().filter(|(_, lun)| lun.mirror);
+                let left = trouble == Some(Trouble::Silent) && luns.any(|(lun, _)| peer_alone(lun));
+                self.hub.lock().report.silent_left += u64::from(left);
                 // Whoever repairs a disk starts its controller again.
                 if !self.hub.lock().processes[side.index()].down {
                     self.end(side, false);
@@ -263,7 +279,7 @@ impl Simulation {
     }
 
     /// A controller's process ends, or its machine loses power.
-    fn end(&mut self, side: Side, power: bool) {
+    pub(super) fn end(&mut self, side: Side, power: bool) {
         if self.hub.lock().processes[side.index()].down {
             if power {
                 // Its process is gone already; now its page cache is too.
@@ -287,7 +303,7 @@ impl Simulation {
         self.note_failure(side, power);
     }
 
-    fn restart(&mut self, side: Side) {
+    pub(super) fn restart(&mut self, side: Side) {
         if !self.hub.lock().processes[side.index()].down {
             return;
         }
@@ -315,7 +331,7 @@ impl Simulation {
 
     /// A controller has ended, or its disk fails: whether some LUN may now lose what was not durable, because no
     /// copy that is whole is left in anyone's memory and one of them lost its.
-    fn note_failure(&mut self, side: Side, power: bool) {
+    pub(super) fn note_failure(&mut self, side: Side, power: bool) {
         for (at, lun) in self.settings.luns.iter().enumerate() {
             let copies = &mut self.director.copies[at];
             copies[side.index()].forgot = true;

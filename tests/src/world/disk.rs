@@ -2,15 +2,19 @@
 //! and its completion: whoever reads beside a write sees parts of it. What is on them is in [`super::volume`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use controller::disk::flush::Flusher;
 use controller::disk::{DiskError, DiskIo, DiskResult};
 use controller::plan::Side;
 use controller::volume::superblock::Superblock;
 use controller::world::{Ticket, VolumeIndex};
+use parking_lot::Mutex;
 use protocol::block::BlockRange;
 
 use super::hub::{Event, Hub};
+use super::script::Io;
 use super::volume::Volume;
 use crate::judge::{Extent, Kind, OpId, Operation, Outcome, Seen};
 use crate::workload::content::BLOCK_BYTES;
@@ -19,26 +23,29 @@ use crate::workload::content::BLOCK_BYTES;
 const PIECES_MAX: u64 = 5;
 
 /// All volumes of one controller.
-#[derive(Debug)]
 pub(super) struct Disk {
     pub(super) volumes: Vec<Volume>,
     submitted: u64,
     flights: BTreeMap<u64, Flight>,
     /// What is wrong with it.
     pub(super) trouble: Option<Trouble>,
-    /// A flush failed under this incarnation: every later one fails too.
-    pub(super) flush_failed: bool,
+    /// The product's own memory of failed flushes, by volume.
+    flushers: Vec<Flusher>,
 }
 
 /// What is wrong with a disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Trouble {
+pub enum Trouble {
     /// Reads and writes fail.
     Io,
     /// Writes fail for want of room.
     Full,
     /// Flushes fail, and what they were to make durable may be lost.
     Flush,
+    /// The next flush does, and then all is well.
+    FlushOnce,
+    /// Reads, writes and flushes of volumes do not end.
+    Silent,
 }
 
 #[derive(Debug)]
@@ -70,21 +77,35 @@ impl Disk {
             submitted: 0,
             flights: BTreeMap::new(),
             trouble: None,
-            flush_failed: false,
+            flushers: (0..volumes).map(|_| Flusher::default()).collect(),
         }
     }
 
     /// Its controller is gone; so is what was in flight, and what it remembered of failures.
     pub(super) fn forget(&mut self) {
         self.flights.clear();
-        self.flush_failed = false;
+        self.flushers.iter_mut().for_each(|flusher| *flusher = Flusher::default());
+    }
+
+    /// What kind of I/O is in flight under a number.
+    pub(super) fn kind_of(&self, number: u64) -> Option<Io> {
+        Some(match self.flights.get(&number)?.io {
+            DiskIo::Read(_) => Io::Read,
+            DiskIo::Flush => Io::Flush,
+            DiskIo::Write { .. } | DiskIo::WriteSame { .. } | DiskIo::Unmap(_) => Io::Change,
+        })
+    }
+
+    /// Whether I/O of a kind is in flight on the first LUN.
+    pub(super) fn has_in_flight(&self, io: Io) -> bool {
+        self.flights.iter().any(|(number, flight)| flight.volume.0 == 0 && self.kind_of(*number) == Some(io))
     }
 
     fn error(&mut self, io: &DiskIo) -> Option<DiskError> {
         match (self.trouble, io) {
-            (_, DiskIo::Flush) if self.flush_failed => Some(DiskError::FlushFailed),
-            (Some(Trouble::Flush | Trouble::Io), DiskIo::Flush) => {
-                self.flush_failed = true;
+            (Some(Trouble::Flush | Trouble::Io), DiskIo::Flush) => Some(DiskError::FlushFailed),
+            (Some(Trouble::FlushOnce), DiskIo::Flush) => {
+                self.trouble = None;
                 Some(DiskError::FlushFailed)
             }
             (Some(Trouble::Io), _) => Some(DiskError::Io),
@@ -147,7 +168,7 @@ impl Hub {
         let pieces = if error.is_some() && self.random.percent(50) { Vec::new() } else { ranges(&io) };
         let buffer = vec![0; bytes];
         disk.flights.insert(number, Flight { volume, io, ticket, buffer, error, covers });
-        if !self.stalled(side) && self.random.percent(self.settings.inline_percent) {
+        if !self.stalled(side) && !self.is_silent(side) && self.random.percent(self.settings.inline_percent) {
             pieces.into_iter().for_each(|piece| self.disk_piece(side, number, piece));
             return Some(self.disk_done(side, number).1);
         }
@@ -210,11 +231,20 @@ impl Hub {
         if disk.flights.first_key_value().is_some_and(|(first, _)| *first < number) {
             self.report.disk_reordered += 1;
         }
-        let volume = &mut disk.volumes[usize::from(flight.volume.0)];
+        let at = usize::from(flight.volume.0);
+        let mut failed = flight.error;
         if flight.io == DiskIo::Flush {
-            volume.flushed(&flight.covers, flight.error.is_none());
+            let (volume, flusher) = (&mut disk.volumes[at], &disk.flushers[at]);
+            let result = Arc::new(Mutex::new(Ok(Vec::new())));
+            let told = Arc::clone(&result);
+            flusher.gather(Box::new(move |result| *told.lock() = result));
+            flusher.flush(|| {
+                volume.flushed(&flight.covers, failed.is_none());
+                failed.map_or(Ok(()), Err)
+            });
+            failed = result.lock().clone().err();
         }
-        if let Some(error) = flight.error {
+        if let Some(error) = failed {
             self.report.disk_errors += 1;
             return (flight.ticket, Err(error));
         }
@@ -231,14 +261,14 @@ impl Hub {
 
     /// A volume is made.
     pub(super) fn volume_made(&mut self, side: Side, volume: VolumeIndex, superblock: Superblock) {
-        let keeps_log = !self.settings.faults.is_empty();
+        let keeps_log = self.settings.has_trouble();
         self.disks[side.index()].volumes[usize::from(volume.0)] = Volume::made(superblock, keeps_log);
     }
 
     /// What an operation that ended well wrote or saw is, or was, on every copy. The block and the controller
     /// whose copy never had it.
     pub(super) fn missing_on_a_copy(&self, operation: &Operation) -> Option<(u64, Side)> {
-        if !self.settings.faults.is_empty() {
+        if self.settings.has_trouble() {
             // One copy may be out: then the other judges decide.
             return None;
         }

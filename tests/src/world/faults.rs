@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use controller::lun::DISK_SILENCE_MAX;
 use controller::plan::Side;
 
 use crate::random::Random;
@@ -31,10 +32,12 @@ pub enum Kind {
     FlushFails,
     /// A disk stands still.
     Stall,
+    /// The volumes of a disk stand still for longer than a copy may.
+    Silence,
 }
 
 /// All kinds, in the order of the table.
-pub const KINDS: [Kind; 11] = [
+pub const KINDS: [Kind; 12] = [
     Kind::Kill,
     Kind::PowerLoss,
     Kind::Both,
@@ -46,6 +49,7 @@ pub const KINDS: [Kind; 11] = [
     Kind::DiskFull,
     Kind::FlushFails,
     Kind::Stall,
+    Kind::Silence,
 ];
 
 /// How the pair stood.
@@ -95,8 +99,14 @@ pub struct Fault {
 /// The longest any fault lasts.
 pub const LASTS_MAX: Duration = Duration::from_secs(5);
 
-/// The longest a disk stands still.
+/// The longest a disk stands still without its copy's leaving the pair.
 const STALL_MAX: Duration = Duration::from_millis(2_000);
+
+/// The shortest time of standing still, or of a cut, after which the two have certainly parted.
+const PARTED_MIN: Duration = Duration::from_millis(2_500);
+
+/// The shortest a disk is silent: by then its copy has left the pair.
+const SILENCE_MIN: Duration = Duration::from_millis(DISK_SILENCE_MAX.as_millis() as u64 + 500);
 
 /// The faults of a seed: one while all is well; in most seeds one more while the pair mends, half of the seeds a
 /// crash between a record's write and its flush.
@@ -111,11 +121,15 @@ pub fn of_seed(seed: u64) -> Vec<Fault> {
     let met = MET[(seed / 2 / KINDS.len() as u64 % MET.len() as u64) as usize];
     if seed.is_multiple_of(2) {
         // A crash while a record is written: at the first meeting, or after something that makes records.
-        let at = When::Record(random.below(6));
-        if random.percent(80) {
+        let after_a_fault = random.percent(80);
+        // A first meeting has two records of each controller at least; a meeting after a fault some more.
+        let at = When::Record(random.below(if after_a_fault { 5 } else { 2 }));
+        if after_a_fault {
             let kind =
                 *random.pick(&[Kind::Kill, Kind::PowerLoss, Kind::CutBothWays, Kind::DiskError, Kind::Pause]);
-            faults.push(fault(&mut random, kind, first_side, When::Settled));
+            let first = fault(&mut random, kind, first_side, When::Settled);
+            // Long enough to be noticed: the two part, and meet again.
+            faults.push(Fault { lasts: first.lasts.max(PARTED_MIN), ..first });
         }
         let kind = *random.pick(&[Kind::Kill, Kind::Kill, Kind::PowerLoss, Kind::PowerLoss, Kind::Both]);
         let side = side(&mut random);
@@ -155,7 +169,12 @@ fn fault(random: &mut Random, kind: Kind, side: Side, when: When) -> Fault {
         When::Is(_) => Duration::from_micros(random.skewed(0, 1_500_000)),
         When::Record(_) => Duration::ZERO,
     };
-    let lasts = Duration::from_micros(random.between(20_000, longest.as_micros() as u64));
+    let shortest = match kind {
+        Kind::Silence => SILENCE_MIN,
+        _ => Duration::from_millis(20),
+    };
+    let lasts =
+        Duration::from_micros(random.between(shortest.as_micros() as u64, longest.as_micros() as u64));
     Fault { kind, side, when, after, lasts, removes_volumes: false }
 }
 

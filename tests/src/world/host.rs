@@ -7,16 +7,24 @@ use controller::time::Time;
 use target::connection::Connection;
 
 use super::hub::{Event as Happening, Hub};
+use super::script::{Ask, Function};
 use super::settings::{Delay, HostSettings, IQN};
 use super::side::SimWorld;
 use crate::initiator::pdu::Digests;
 use crate::initiator::{Cdb, Event, Fault, Initiator, Request, Response, Settings as Offers, Tag};
 use crate::judge::{Extent, History, OpId};
 use crate::random::Random;
+use crate::workload::content::Mark;
 use crate::workload::{Ended, Workload};
 
 /// Until a host that was refused tries again.
 const RETRY: Delay = Delay::micros(20_000, 60_000);
+
+/// A sense key: the command was not executed, and the next one is not met by the same.
+const UNIT_ATTENTION: u8 = 0x06;
+
+/// No command has this tag.
+const NO_TAG: Tag = 0;
 
 /// Blocks of one read of the last look at everything.
 const LAST_LOOK_BLOCKS: u64 = 2048;
@@ -32,16 +40,18 @@ pub(super) enum Phase {
     Working,
     /// Reads everything once more.
     LookingBack,
+    /// Has asked for the end of its session.
+    LoggingOut,
     /// Has nothing left to do.
     Done,
 }
 
 /// A command in flight.
 #[derive(Clone, Copy, Debug)]
-struct Pending {
-    workload: usize,
-    id: Option<OpId>,
-    begun: Time,
+pub(super) struct Pending {
+    pub(super) workload: usize,
+    pub(super) id: Option<OpId>,
+    pub(super) begun: Time,
     /// For SYNCHRONIZE CACHE: its tick in the history.
     flush: Option<u64>,
 }
@@ -53,10 +63,12 @@ pub(super) struct Host {
     pub(super) connection: Option<Connection<SimWorld>>,
     /// What the controller's end has not cut into PDUs yet.
     pub(super) input: BytesMut,
-    initiator: Initiator,
-    random: Random,
+    pub(super) initiator: Initiator,
+    pub(super) random: Random,
     workloads: Vec<Workload>,
-    pending: BTreeMap<Tag, Pending>,
+    pub(super) pending: BTreeMap<Tag, Pending>,
+    /// Task management functions in flight, and the commands each gives up.
+    pub(super) functions: BTreeMap<Tag, (Function, Vec<Tag>)>,
     /// LUNs not known to be ready.
     asking: usize,
     /// The round the quota belongs to, and what is left of it.
@@ -70,6 +82,12 @@ pub(super) struct Host {
     may_move: bool,
     /// This path refuses: it will take the other one.
     pub(super) takes_other_path: bool,
+    /// The last command of a script that was sent, and how it ended.
+    pub(super) last: Option<(Tag, Option<OpId>)>,
+    pub(super) last_end: Option<Ended>,
+    last_ask: Option<Ask>,
+    /// The last write of a script.
+    pub(super) last_write: Option<(OpId, Extent)>,
 }
 
 impl Host {
@@ -86,12 +104,17 @@ impl Host {
             asking: workloads.len(),
             workloads,
             pending: BTreeMap::new(),
+            functions: BTreeMap::new(),
             round: 0,
             quota: 0,
             to_look_at: Vec::new(),
             waits: false,
             may_move: false,
             takes_other_path: false,
+            last: None,
+            last_end: None,
+            last_ask: None,
+            last_write: None,
             settings,
         }
     }
@@ -129,6 +152,9 @@ impl Host {
         self.waits = false;
         hub.report.unknown += self.pending.len() as u64;
         self.pending.clear();
+        self.functions.clear();
+        // Tags begin anew in the next session.
+        self.last = self.last.map(|(_, id)| (NO_TAG, id));
         if self.phase == Phase::Done {
             return;
         }
@@ -142,7 +168,7 @@ impl Host {
         hub.after(delay, Happening::Host(self.number));
     }
 
-    fn flush(&mut self, hub: &mut Hub) {
+    pub(super) fn flush(&mut self, hub: &mut Hub) {
         let bytes = self.initiator.output();
         hub.send_to_target(self.number, &bytes);
     }
@@ -154,17 +180,21 @@ impl Host {
         workload: usize,
         id: Option<OpId>,
         flush: Option<u64>,
-    ) {
+    ) -> Tag {
         let tag = self.initiator.command(request);
         self.pending.insert(tag, Pending { workload, id, begun: hub.now(), flush });
+        tag
     }
 
     /// Begins what may begin now.
     pub(super) fn proceed(&mut self, hub: &mut Hub, history: &mut History) {
         match self.phase {
-            Phase::Away | Phase::Done => {}
+            Phase::Away | Phase::LoggingOut | Phase::Done => {}
             Phase::Asking => self.ask(hub),
-            Phase::Working => self.work(hub, history),
+            Phase::Working => {
+                self.work(hub, history);
+                self.change_its_mind(hub);
+            }
             Phase::LookingBack => self.look_back(hub, history),
         }
         self.flush(hub);
@@ -191,6 +221,43 @@ impl Host {
             let flush = flushes.then(|| history.begin_flush());
             self.send(hub, request, workload, id, flush);
         }
+    }
+
+    /// Sends a command of a script.
+    pub(super) fn ask_for(&mut self, hub: &mut Hub, history: &mut History, ask: Ask) -> Result<(), String> {
+        if self.phase != Phase::Working {
+            return Err(format!("host {} is not ready for {ask:?}", self.number));
+        }
+        let workload = &mut self.workloads[0];
+        let (request, id) = match ask {
+            Ask::Synchronize => return self.synchronize(hub, history),
+            Ask::Read(extent) => workload.read_of(history, extent),
+            Ask::Write(extent) => workload.write_through(history, extent, false),
+            Ask::CompareAndWrite(lba) => workload.compare_and_write_of(history, lba, Mark::Zeros),
+        };
+        match ask {
+            Ask::Write(extent) => self.last_write = Some((id, extent)),
+            Ask::CompareAndWrite(start) => self.last_write = Some((id, Extent { start, blocks: 1 })),
+            Ask::Read(_) | Ask::Synchronize => {}
+        }
+        self.last_end = None;
+        self.last_ask = Some(ask);
+        let tag = self.send(hub, request, 0, Some(id), None);
+        self.last = Some((tag, Some(id)));
+        self.flush(hub);
+        Ok(())
+    }
+
+    fn synchronize(&mut self, hub: &mut Hub, history: &mut History) -> Result<(), String> {
+        let lun = self.settings.shapes[0].lun;
+        let request = Request { lun, cdb: Cdb::synchronize_cache_10(), out: Vec::new(), in_bytes: 0 };
+        let begun = history.begin_flush();
+        self.last_end = None;
+        self.last_ask = Some(Ask::Synchronize);
+        let tag = self.send(hub, request, 0, None, Some(begun));
+        self.last = Some((tag, None));
+        self.flush(hub);
+        Ok(())
     }
 
     /// A round begins.
@@ -239,9 +306,12 @@ impl Host {
         self.initiator.input(bytes).map_err(|fault: Fault| format!("host {}: {fault}", self.number))?;
         while let Some(event) = self.initiator.event() {
             match event {
+                Event::LoggedIn if self.settings.insists => self.phase = Phase::Working,
                 Event::LoggedIn => self.phase = Phase::Asking,
                 Event::LoginFailed { class: 3, detail: 1 } => {}
                 Event::Completed { tag, response } => self.completed(hub, history, tag, &response)?,
+                Event::TaskManagement { tag, response } => self.managed(hub, history, tag, response)?,
+                Event::LoggedOut => self.logged_out(hub),
                 other => return Err(format!("host {}: {other:?}", self.number)),
             }
         }
@@ -264,6 +334,13 @@ impl Host {
             history.ask_durable(id);
         }
         let ended = self.workloads[pending.workload].ended(history, pending.id, response);
+        if self.last.is_some_and(|(last, _)| last == tag) {
+            self.last_end = Some(ended.clone());
+            let again = response.code().0 == UNIT_ATTENTION && self.phase == Phase::Working;
+            if let Some(ask) = self.last_ask.filter(|_| again) {
+                self.ask_for(hub, history, ask)?;
+            }
+        }
         if let (Some(invoked), Ended::Good) = (pending.flush, &ended) {
             history.end_flush(lun, invoked);
         }
@@ -295,7 +372,7 @@ impl Host {
             ));
         }
         let age = hub.now().since(pending.begun).as_millis() as u64;
-        let faulty = !hub.settings.faults.is_empty();
+        let faulty = hub.settings.has_trouble();
         let mirrored = hub.settings.luns.iter().any(|plan| plan.number == lun && plan.mirror);
         let report = &mut hub.report;
         report.longest_ms = report.longest_ms.max(age);
@@ -309,12 +386,15 @@ impl Host {
                 report.refused += 1;
             }
             Ended::Failed if faulty && (hub.faults > 1 || !mirrored) => report.unknown += 1,
+            // A unit attention tells of another host's reset.
+            Ended::Refused if response.code().0 == UNIT_ATTENTION => report.refused += 1,
             Ended::Refused if self.phase != Phase::Asking => {
                 let code = response.code();
                 return Err(format!("host {}: refused with {code:02x?} though nothing failed", self.number));
             }
             Ended::Refused => report.refused += 1,
             Ended::Busy => report.busy += 1,
+            Ended::Aborted => report.given_up += 1,
             Ended::Unknown => report.unknown += 1,
             Ended::Failed => {
                 let code = response.code();

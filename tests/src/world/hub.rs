@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use controller::appliance::{CONTROL_KEY, ControlRecord};
 use controller::command::{NexusId, Outcome, TaskTag};
 use controller::plan::Side;
 use controller::time::Time;
@@ -11,10 +12,11 @@ use controller::volume::superblock::Superblock;
 use controller::world::{Frame, LinkId, Ticket, Via, VolumeIndex};
 use protocol::block::BlockRange;
 
-use super::disk::Disk;
+use super::disk::{Disk, Trouble};
 use super::interlink::Interlink;
 use super::portal::Wire;
 use super::report::Report;
+use super::script::Hold;
 use super::settings::Settings;
 use super::trace::Trace;
 use crate::random::Random;
@@ -115,6 +117,9 @@ pub(super) struct Process {
 /// in common.
 const CLOCKS: [i64; 2] = [1_000_000_000_000, 777_777_000_000_000];
 
+/// What is held is looked at again at every multiple of this time.
+const HELD_NANOS: u64 = 500_000;
+
 /// What the clock of a machine says when it has just booted, in nanoseconds.
 const BOOTED: i64 = 20_000_000_000;
 
@@ -136,6 +141,8 @@ pub(super) struct Hub {
     pub(super) faults: u64,
     /// Frames from this controller do not arrive.
     pub(super) cut: [bool; 2],
+    /// What takes no effect until it is let go.
+    pub(super) held: Vec<Hold>,
     /// When each record, by controller and key, will be durable: the next one of its key comes later.
     durable_at: BTreeMap<(Side, String), Time>,
     performer: Performer,
@@ -165,7 +172,7 @@ impl Hub {
             now: Time(0),
             next: 0,
             queue: BTreeMap::new(),
-            trace: Trace::new(settings.print),
+            trace: Trace::new(settings.print, settings.last.clone()),
             report: Report::default(),
             disks: [Disk::new(settings.luns.len()), Disk::new(settings.luns.len())],
             records: Default::default(),
@@ -174,6 +181,7 @@ impl Hub {
             processes: CLOCKS.map(|clock| Process { clock, ..Process::default() }),
             cut: [false; 2],
             faults: 0,
+            held: Vec::new(),
             durable_at: BTreeMap::new(),
             performer: Performer::default(),
             random: random.fork(),
@@ -240,7 +248,11 @@ impl Hub {
                 continue;
             }
             self.now = time;
-            if let Some(until) = self.stands_still(&queued.event) {
+            // At full steps, so that what is held keeps its order.
+            let again = Time((time.0 / HELD_NANOS + 1) * HELD_NANOS);
+            let held = self.is_held(&queued.event) || self.waits_for_silent_disk(&queued.event);
+            let held = held.then_some(again);
+            if let Some(until) = held.max(self.stands_still(&queued.event)) {
                 self.next += 1;
                 self.queue.insert((until, self.next), queued);
                 continue;
@@ -255,6 +267,45 @@ impl Hub {
             }
             return Some(queued.event);
         }
+    }
+
+    /// Whether a controller's volumes do not answer.
+    pub(super) fn is_silent(&self, side: Side) -> bool {
+        self.disks[side.index()].trouble == Some(Trouble::Silent)
+    }
+
+    fn waits_for_silent_disk(&self, event: &Event) -> bool {
+        match event {
+            Event::DiskPiece(side, ..) | Event::DiskDone(side, _) => self.is_silent(*side),
+            _ => false,
+        }
+    }
+
+    /// Whether a scenario holds an event.
+    fn is_held(&self, event: &Event) -> bool {
+        self.held.iter().any(|hold| match (*hold, event) {
+            (Hold::Bridges(side), Event::Transmit(connection, sender)) => {
+                side == *sender && self.interlink.is_bridge_of(*connection, side)
+            }
+            (Hold::Replies(side), Event::Transmit(connection, sender)) => {
+                side == *sender && self.interlink.is_bridge_of(*connection, side.peer())
+            }
+            (
+                Hold::Wire(side),
+                Event::Arrive(connection, receiver, _) | Event::LinkDown(connection, receiver),
+            ) => side.peer() == *receiver && self.interlink.is_bridge_of(*connection, side),
+            (Hold::Records(side), Event::Persisted(of, key, record, _)) => {
+                let groups = |record: &Vec<u8>| ControlRecord::decode(record).map(|record| record.groups);
+                side == *of
+                    && key == CONTROL_KEY
+                    && groups(record) != self.records[side.index()].get(key).and_then(groups)
+            }
+            (Hold::Disk(side, io), Event::DiskDone(of, number)) => {
+                side == *of && self.disks[side.index()].kind_of(*number) == Some(io)
+            }
+            (Hold::Closes(side), Event::Close(of, _)) => side == *of,
+            _ => false,
+        })
     }
 
     /// Until when an event has to wait for a process or a disk that stands still.
@@ -299,10 +350,13 @@ impl Hub {
             .filter(|(_, queued)| queued.life == Some((side, self.processes[side.index()].life)))
             .map(|(key, _)| *key)
             .collect();
+        let worst = !self.settings.script.is_empty();
         let mut unwritten = Vec::new();
         for key in keys {
             let Some(queued) = self.queue.remove(&key) else { continue };
-            let happens = self.random.percent(50);
+            // In a scenario the worst happens.
+            let held = self.is_held(&queued.event);
+            let happens = self.random.percent(50) && !(power && worst || held);
             match queued.event {
                 Event::DiskPiece(_, number, piece) if happens => self.disk_piece(side, number, piece),
                 Event::Persisted(_, key, record, _) => {
@@ -328,7 +382,7 @@ impl Hub {
         let disk = &mut self.disks[side.index()];
         disk.forget();
         if power {
-            disk.volumes.iter_mut().for_each(|volume| volume.lose_power(&mut self.random));
+            disk.volumes.iter_mut().for_each(|volume| volume.lose_power(&mut self.random, worst));
         }
         let now = self.now.0 as i64;
         let process = &mut self.processes[side.index()];

@@ -99,6 +99,23 @@ impl Interlink {
         up
     }
 
+    /// Whether a connection carries data.
+    pub(super) fn is_bridge(&self, connection: usize) -> bool {
+        self.slots[self.connections[connection].slot].kind != LinkKind::Control
+    }
+
+    /// Whether a connection carries data and was dialed by a side.
+    pub(super) fn is_bridge_of(&self, connection: usize, side: Side) -> bool {
+        self.is_bridge(connection) && self.dialer(self.connections[connection].slot) == side
+    }
+
+    /// Whether frames that a side sent by its bridges have not arrived.
+    pub(super) fn has_frames_under_way(&self, side: Side) -> bool {
+        (0..self.connections.len()).any(|at| {
+            self.is_bridge_of(at, side) && !self.connections[at].ends[side.index()].frames.is_empty()
+        })
+    }
+
     /// Who dials a connection.
     pub(super) fn dialer(&self, slot: usize) -> Side {
         self.slots[slot].dialer

@@ -10,12 +10,15 @@ mod breaks;
 mod director;
 mod disk;
 pub mod faults;
+mod giving_up;
 mod host;
 mod hub;
 mod interlink;
 mod portal;
 mod report;
 pub mod scenario;
+pub mod scenarios;
+pub mod script;
 pub mod settings;
 mod side;
 mod trace;
@@ -43,6 +46,7 @@ use self::portal::Socket;
 pub use self::report::Report;
 pub use self::settings::Settings;
 use self::side::SimWorld;
+use self::trace::LastEvents;
 use crate::judge::{self, Extent, History, Kind, Outcome};
 use crate::random::Random;
 use crate::workload::content;
@@ -74,12 +78,16 @@ pub struct Failure {
     pub scenario: Option<&'static str>,
     /// What was wrong.
     pub what: String,
+    /// The last events before it was found.
+    pub last: Vec<String>,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seed = self.seed;
         writeln!(f, "seed {seed}: {}", self.what)?;
+        writeln!(f, "the last events:")?;
+        self.last.iter().try_for_each(|event| writeln!(f, "  {event}"))?;
         write!(f, "replay: cargo run -p twinlun-tests --bin simulate -- --seed {seed} --trace")?;
         self.scenario.map_or(Ok(()), |name| write!(f, " --scenario {name}"))
     }
@@ -87,8 +95,20 @@ impl fmt::Display for Failure {
 
 /// Runs a simulation to its end and judges it.
 pub fn run(settings: &Settings) -> Result<Run, Failure> {
+    let what = match judged(settings) {
+        Ok(run) => return Ok(run),
+        Err(what) => what,
+    };
+    // The same again, to see its end: keeping the words of every event costs too much in runs that are well.
+    let last = LastEvents::default();
+    let again = judged(&Settings { last: Some(last.clone()), ..settings.clone() });
+    debug_assert_eq!(again, Err(what.clone()), "the same seed gives the same run");
+    Err(Failure { seed: settings.seed, scenario: settings.scenario, what, last: last.take() })
+}
+
+fn judged(settings: &Settings) -> Result<Run, String> {
     let result = catch_unwind(AssertUnwindSafe(|| Simulation::new(settings.clone()).run()));
-    let what = match result {
+    Err(match result {
         Ok(Ok(run)) => return Ok(run),
         Ok(Err(what)) => what,
         Err(panic) => {
@@ -96,8 +116,7 @@ pub fn run(settings: &Settings) -> Result<Run, Failure> {
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             format!("panic: {}", text.unwrap_or_default())
         }
-    };
-    Err(Failure { seed: settings.seed, scenario: settings.scenario, what })
+    })
 }
 
 struct Unit {
@@ -117,6 +136,7 @@ struct Simulation {
     began: Option<Time>,
     round: u64,
     director: Director,
+    script: script::Script,
     /// Every pair was DUPLEX again after the last fault was mended.
     settled_once: bool,
 }
@@ -154,7 +174,8 @@ impl Simulation {
             hosts,
             history: History::new(),
             director: Director::new(settings.luns.len()),
-            settled_once: settings.faults.is_empty(),
+            script: script::Script::default(),
+            settled_once: !settings.has_trouble(),
             settings,
             ticks: [0; 2],
             began: None,
@@ -170,7 +191,7 @@ impl Simulation {
         while self.hosts.iter().any(|host| host.phase != Phase::Done) {
             self.step()?;
             let now = self.now();
-            if !self.settings.faults.is_empty() {
+            if self.settings.has_trouble() {
                 self.conduct(now)?;
             }
             self.direct();
@@ -193,6 +214,8 @@ impl Simulation {
                 report.credit_waits += counters.credit_waits;
             }
         }
+        report.faulty_runs = u64::from(!self.settings.faults.is_empty());
+        report.record_crash_runs = u64::from(report.record_crashes > 0);
         report.events = hub.trace.events();
         report.simulated_ms = hub.now().0 / 1_000_000;
         Ok(Run { report, hash: hub.trace.hash() })
@@ -200,8 +223,8 @@ impl Simulation {
 
     /// Begins rounds and ends the work.
     fn direct(&mut self) {
-        let busy = |host: &Host| matches!(host.phase, Phase::Away | Phase::Asking);
-        let faulty = !self.settings.faults.is_empty();
+        let busy = |host: &Host| matches!(host.phase, Phase::Away | Phase::Asking | Phase::LoggingOut);
+        let faulty = self.settings.has_trouble();
         let all_work = !self.hosts.iter().any(busy);
         let goes_on = all_work || (faulty && self.began.is_some());
         if !goes_on {
@@ -245,8 +268,11 @@ impl Simulation {
             let event = hub.pop().ok_or("nothing is left to happen")?;
             (hub.now(), event)
         };
-        let patience =
-            if self.settings.faults.is_empty() { COMMAND_MAX } else { COMMAND_MAX + faults::LASTS_MAX * 2 };
+        let patience = match (self.settings.script.is_empty(), self.settings.has_trouble()) {
+            (false, _) => SIMULATED_MAX,
+            (true, true) => COMMAND_MAX + faults::LASTS_MAX * 2,
+            (true, false) => COMMAND_MAX,
+        };
         let stuck = |host: &Host| host.oldest().is_some_and(|oldest| now.since(oldest) > patience);
         if now.0 > SIMULATED_MAX.as_nanos() as u64 || self.hosts.iter().any(stuck) {
             return Err(self.stuck());
@@ -345,7 +371,7 @@ impl Simulation {
 
     fn tick(&mut self, side: Side) -> Result<(), String> {
         self.units[side.index()].controller.on_tick();
-        if !self.settings.faults.is_empty() {
+        if self.settings.has_trouble() {
             self.watch_pairs()?;
         }
         self.ticks[side.index()] += 1;
@@ -438,6 +464,12 @@ impl Simulation {
         } else {
             self.take_input(at, epoch);
         }
+    }
+
+    /// A host loses its connection.
+    fn disconnect(&mut self, at: usize) {
+        let epoch = self.hub.lock().wires[at].epoch;
+        self.closed(at, epoch);
     }
 
     /// The controller closed a host's connection, or said that it is over.

@@ -52,10 +52,26 @@ pub struct Report {
     pub met: [[u64; MET.len()]; KINDS.len()],
     /// Records that a crash caught between their write and their flush.
     pub record_crashes: u64,
+    /// Runs in which that happened.
+    pub record_crash_runs: u64,
+    /// Runs with faults.
+    pub faulty_runs: u64,
+    /// Times a copy had left the pair because its disk was silent.
+    pub silent_left: u64,
     /// Times both copies lost what was not durable.
     pub losses: u64,
     /// Disk I/O that failed.
     pub disk_errors: u64,
+    /// Task management functions answered, in the order of [`super::script::Function::ALL`].
+    pub functions: [u64; 3],
+    /// Commands that were given up before their answer.
+    pub given_up: u64,
+    /// Sessions that were logged out with commands in flight.
+    pub logouts: u64,
+    /// Connections that were lost with commands in flight.
+    pub connections_lost: u64,
+    /// Steps of scripts.
+    pub steps: u64,
     /// Events.
     pub events: u64,
     /// Simulated time, in milliseconds.
@@ -88,8 +104,16 @@ impl AddAssign for Report {
             row.iter_mut().zip(other).for_each(|(count, other)| *count += other);
         }
         self.record_crashes += other.record_crashes;
+        self.record_crash_runs += other.record_crash_runs;
+        self.faulty_runs += other.faulty_runs;
+        self.silent_left += other.silent_left;
         self.losses += other.losses;
         self.disk_errors += other.disk_errors;
+        self.functions.iter_mut().zip(other.functions).for_each(|(count, other)| *count += other);
+        self.given_up += other.given_up;
+        self.logouts += other.logouts;
+        self.connections_lost += other.connections_lost;
+        self.steps += other.steps;
         self.events += other.events;
         self.simulated_ms += other.simulated_ms;
     }
@@ -114,6 +138,13 @@ impl fmt::Display for Report {
             "{} waits for a range, {} reads left to main, {} forwards, {} waits for credit; {} disk conflicts",
             self.range_waits, self.contended_reads, self.forwards, self.credit_waits, self.disk_conflicts
         )?;
+        let [tasks, sets, resets] = self.functions;
+        writeln!(
+            f,
+            "{tasks} ABORT TASK, {sets} ABORT TASK SET, {resets} LOGICAL UNIT RESET: {} commands given up; \
+             {} logouts, {} connections lost",
+            self.given_up, self.logouts, self.connections_lost
+        )?;
         writeln!(
             f,
             "{} frames, {} reordered; {} actions permuted; {} disk I/Os reordered; {} times blocked",
@@ -129,8 +160,14 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "\n{} records caught by a crash, {} times both copies lost their memory, {} disk errors",
-            self.record_crashes, self.losses, self.disk_errors
+            "\n{} records caught by a crash, in {} of {} runs; {} times both copies lost their memory; {} disk \
+             errors; {} copies left the pair because their disk was silent",
+            self.record_crashes,
+            self.record_crash_runs,
+            self.faulty_runs,
+            self.losses,
+            self.disk_errors,
+            self.silent_left
         )?;
         write!(f, "{:>12}", "")?;
         MET.iter().try_for_each(|met| write!(f, "{:>8}", format!("{met:?}")))?;
@@ -171,6 +208,12 @@ impl Report {
             ("permuted actions", self.actions_permuted),
             ("reordered disk I/O", self.disk_reordered),
             ("blocked connections", self.blocked),
+            ("ABORT TASK", self.functions[0]),
+            ("ABORT TASK SET", self.functions[1]),
+            ("LOGICAL UNIT RESET", self.functions[2]),
+            ("commands given up", self.given_up),
+            ("logouts", self.logouts),
+            ("lost connections", self.connections_lost),
         ];
         counts.iter().filter(|(_, count)| *count == 0).map(|(name, _)| *name).collect()
     }

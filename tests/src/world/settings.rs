@@ -5,6 +5,8 @@ use core::time::Duration;
 use controller::plan::{LunPlan, Plan, Side};
 
 use super::faults::{self, Fault};
+use super::script::Step;
+use super::trace::LastEvents;
 use crate::random::Random;
 use crate::workload::{Mix, Shape};
 
@@ -52,6 +54,10 @@ pub struct HostSettings {
     pub digests: bool,
     /// FirstBurstLength and MaxBurstLength, in bytes.
     pub bursts_bytes: (u32, u32),
+    /// How often it gives up something that is in flight, in percent of the times it hears something.
+    pub gives_up_percent: u64,
+    /// It does not ask whether its LUNs are ready before it begins.
+    pub insists: bool,
 }
 
 /// A simulated run.
@@ -89,8 +95,12 @@ pub struct Settings {
     pub commands_min: u64,
     /// What goes wrong, one after another.
     pub faults: Vec<Fault>,
+    /// What happens step by step, in a scenario that is written out.
+    pub script: Vec<Step>,
     /// Print every event.
     pub print: bool,
+    /// Keep the words of the last events.
+    pub last: Option<LastEvents>,
 }
 
 /// Blocks of every simulated LUN: 4 MiB.
@@ -142,7 +152,9 @@ impl Settings {
             at_least: Duration::from_secs(5),
             commands_min: 200,
             faults: Vec::new(),
+            script: Vec::new(),
             print: false,
+            last: None,
         }
     }
 
@@ -167,6 +179,12 @@ impl Settings {
         settings.hosts = hosts;
         settings.at_least = Duration::from_secs(1);
         settings
+    }
+
+    /// Whether anything goes wrong in this run.
+    #[must_use]
+    pub fn has_trouble(&self) -> bool {
+        !self.faults.is_empty() || !self.script.is_empty()
     }
 
     /// The configuration of one controller.
@@ -200,6 +218,8 @@ impl HostSettings {
             immediate_data: true,
             digests: false,
             bursts_bytes: (262_144, 16_776_192),
+            gives_up_percent: 0,
+            insists: false,
         }
     }
 }
@@ -230,6 +250,7 @@ fn host(random: &mut Random, number: u64, shapes: &[Shape]) -> HostSettings {
         immediate_data: random.percent(80),
         digests: random.percent(30),
         bursts_bytes: *random.pick(&[(262_144, 16_776_192), (65_536, 262_144), (4096, 16_384)]),
+        gives_up_percent: 3,
         ..HostSettings::new(side, shapes, random.between(1, 12), random.between(2, 10))
     }
 }

@@ -1,20 +1,48 @@
 //! The trace of a run: a hash over everything that happened and when, and on request the same as text.
 
 use core::fmt;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::random::mix;
+
+/// The last events kept at most.
+const LAST_EVENTS_MAX: usize = 40;
+
+/// The words of the last events, to be looked at when a run has failed.
+#[derive(Clone, Debug, Default)]
+pub struct LastEvents(Arc<Mutex<VecDeque<String>>>);
+
+impl LastEvents {
+    fn push(&self, event: String) {
+        let mut events = self.0.lock();
+        if events.len() == LAST_EVENTS_MAX {
+            events.pop_front();
+        }
+        events.push_back(event);
+    }
+
+    /// All of them, oldest first.
+    #[must_use]
+    pub fn take(&self) -> Vec<String> {
+        core::mem::take(&mut *self.0.lock()).into()
+    }
+}
 
 /// Hashes what happens, in its order.
 #[derive(Clone, Debug)]
 pub(super) struct Trace {
     hash: u64,
     print: bool,
+    last: Option<LastEvents>,
     events: u64,
 }
 
 impl Trace {
-    pub(super) fn new(print: bool) -> Self {
-        Self { hash: 0, print, events: 0 }
+    pub(super) fn new(print: bool, last: Option<LastEvents>) -> Self {
+        Self { hash: 0, print, last, events: 0 }
     }
 
     /// Takes a number into the hash.
@@ -40,6 +68,9 @@ impl Trace {
     pub(super) fn event(&mut self, nanos: u64, what: fmt::Arguments<'_>) {
         self.events += 1;
         self.number(nanos);
+        if let Some(last) = &self.last {
+            last.push(format!("{:>12.6} ms  {what}", nanos as f64 / 1e6));
+        }
         if self.print {
             println!("{:>12.6} ms  {what}", nanos as f64 / 1e6);
         }

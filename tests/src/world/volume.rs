@@ -8,7 +8,7 @@ use controller::volume::superblock::Superblock;
 use protocol::block::BlockRange;
 
 use super::disk::Covers;
-use crate::judge::OpId;
+use crate::judge::{Extent, OpId};
 use crate::random::Random;
 use crate::workload::content::{BLOCK_BYTES, Mark};
 
@@ -107,9 +107,18 @@ impl Volume {
         });
     }
 
-    /// Of what was not durable an arbitrary part survives: all, nothing, or any of the contents of each block.
-    pub(super) fn lose_power(&mut self, random: &mut Random) {
-        let mode = random.below(4);
+    /// Whether all of these blocks hold what an operation wrote there, or zeros if it is none.
+    pub(super) fn holds(&self, extent: Extent, by: Option<OpId>) -> bool {
+        (extent.start..extent.end()).all(|lba| {
+            let mark = self.blocks.get(&lba).map_or(Some(Mark::Zeros), |block| Mark::of(block, lba));
+            mark == Some(by.map_or(Mark::Zeros, |id| Mark::Written(id, lba)))
+        })
+    }
+
+    /// Of what was not durable an arbitrary part survives: all, nothing, or any of the contents of each block; in
+    /// the worst case, nothing.
+    pub(super) fn lose_power(&mut self, random: &mut Random, worst: bool) {
+        let mode = if worst { 0 } else { random.below(4) };
         let mut last: BTreeMap<u64, Vec<Option<Bytes>>> = BTreeMap::new();
         for effect in std::mem::take(&mut self.log) {
             last.entry(effect.lba).or_default().push(effect.content);
@@ -155,7 +164,7 @@ mod tests {
             volume.write(2, 0, block(2));
             volume.write(3, 1, block(3));
             volume.unmap(4, BlockRange::new(0, 1).unwrap());
-            volume.lose_power(&mut Random::new(seed));
+            volume.lose_power(&mut Random::new(seed), false);
             seen.insert((first_byte(&volume, 0), first_byte(&volume, 1)));
         }
         let all: HashSet<(u8, u8)> = [0, 1, 2].into_iter().flat_map(|a| [(a, 0), (a, 3)]).collect();
@@ -169,7 +178,7 @@ mod tests {
         volume.flushed(&Covers { below: volume.effects(), not: vec![7] }, true);
         let survives = |seed| {
             let mut volume = volume.clone();
-            volume.lose_power(&mut Random::new(seed));
+            volume.lose_power(&mut Random::new(seed), false);
             first_byte(&volume, 0) == 1
         };
         assert!((0..50).any(survives) && !(0..50).all(survives));
