@@ -124,3 +124,66 @@ pub enum Admission {
     /// Reports unit attentions, and is refused while the LUN cannot serve: TEST UNIT READY, READ CAPACITY.
     Ready,
 }
+
+/// What a command asks leave for, as reservations see it: the classes of the rows of SPC-4 tables 62 and 63 and SBC-3
+/// table 13, and whether it passes a reservation by RESERVE (SPC-2 table 9).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Passes every reservation: INQUIRY, REPORT LUNS, REQUEST SENSE.
+    Always,
+    /// Passes persistent reservations, not RESERVE: TEST UNIT READY, READ CAPACITY, MODE SENSE.
+    Describe,
+    /// Conflicts with the exclusive access types: READ and its like.
+    Read,
+    /// Conflicts with every type: WRITE and its like, SYNCHRONIZE CACHE, MODE SELECT.
+    Write,
+    /// Has rules of its own: RESERVE, RELEASE, PERSISTENT RESERVE IN and OUT.
+    Own,
+}
+
+impl Op {
+    /// What it asks leave for.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        match self {
+            Self::Read { .. } => Access::Read,
+            Self::Write { .. }
+            | Self::WriteSame { .. }
+            | Self::CompareAndWrite { .. }
+            | Self::Unmap { .. }
+            | Self::SynchronizeCache => Access::Write,
+            Self::Event(event) => match **event {
+                Event::ModeSelect { .. } => Access::Write,
+                Event::Reset
+                | Event::ReserverLost(_)
+                | Event::Reserve(_)
+                | Event::Release(_)
+                | Event::ReserveIn { .. }
+                | Event::ReserveOut { .. } => Access::Own,
+            },
+        }
+    }
+
+    /// Whether software write protection forbids it.
+    #[must_use]
+    pub const fn changes_blocks(&self) -> bool {
+        match self {
+            Self::Write { .. }
+            | Self::WriteSame { .. }
+            | Self::CompareAndWrite { .. }
+            | Self::Unmap { .. } => true,
+            Self::Read { .. } | Self::SynchronizeCache | Self::Event(_) => false,
+        }
+    }
+}
+
+impl Admission {
+    /// What it asks leave for.
+    #[must_use]
+    pub const fn access(self) -> Access {
+        match self {
+            Self::Always | Self::RequestSense => Access::Always,
+            Self::Attention | Self::Ready => Access::Describe,
+        }
+    }
+}

@@ -14,6 +14,7 @@ pub mod group;
 pub mod lease;
 pub mod lun;
 pub mod plan;
+pub mod reservation;
 pub mod route;
 pub mod shared;
 pub mod status;

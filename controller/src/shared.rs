@@ -3,9 +3,13 @@
 
 use protocol::interlink::event::{Event, ModeSelection};
 use protocol::interlink::shared::{Attention, Modes, NexusHandle, SharedState, Stamp, Who, Whom};
+use protocol::scsi::persistent_reservation::parameter_data;
 use protocol::scsi::sense::{Sense, Status};
 
-use crate::command::{Data, Outcome};
+use crate::command::{Access, Data, Outcome};
+use crate::reservation;
+
+const CONFLICT: Outcome = Outcome::Status(Status::ReservationConflict);
 
 /// What an event does.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,11 +44,28 @@ pub fn apply(state: &SharedState, event: &Event) -> Result<Applied, Outcome> {
         Event::Release(who) if state.reserver == Some(who.handle) => {
             Ok(Applied::change(SharedState { reserver: None, ..state.clone() }, Vec::new()))
         }
-        // "not an error" if it is another's or there is none (SPC-2 7.16).
-        Event::Release(_) => Ok(Applied::NOTHING),
+        // No error if it is another's or there is none (SPC-2 7.16), but for those that a persistent reservation
+        // keeps out.
+        Event::Release(who) if may_release(state, who) => Ok(Applied::NOTHING),
+        Event::Release(_) => Err(CONFLICT),
         Event::ModeSelect { who, select } => {
             may_pass_reserver(state, who.handle)?;
+            if !reservation::passes(&state.reservations, &who.name, Access::Write) {
+                return Err(CONFLICT);
+            }
             Ok(mode_select(state, who.handle, *select))
+        }
+        // SPC-2 5.5.1: while the LUN is reserved by RESERVE, whoever asks.
+        Event::ReserveIn { .. } | Event::ReserveOut { .. } if state.reserver.is_some() => Err(CONFLICT),
+        Event::ReserveIn { action, allocation, .. } => {
+            let mut data = parameter_data(*action, &state.reservations);
+            data.truncate(usize::from(*allocation));
+            Ok(Applied { data: vec![data.into()], ..Applied::NOTHING })
+        }
+        Event::ReserveOut { who, out } => {
+            let done = reservation::perform(&state.reservations, &who.name, out)?;
+            let next = done.next.map(|reservations| SharedState { reservations, ..state.clone() });
+            Ok(Applied { next, attentions: done.attentions, ..Applied::NOTHING })
         }
     }
 }
@@ -66,25 +87,31 @@ fn reset(state: &SharedState) -> Applied {
 /// Whether a session may pass a reservation by RESERVE (SPC-2 5.5.1).
 fn may_pass_reserver(state: &SharedState, handle: NexusHandle) -> Result<(), Outcome> {
     match state.reserver {
-        Some(reserver) if reserver != handle => Err(Outcome::Status(Status::ReservationConflict)),
+        Some(reserver) if reserver != handle => Err(CONFLICT),
         _ => Ok(()),
     }
 }
 
+fn may_release(state: &SharedState, who: &Who) -> bool {
+    state.reservations.reservation.is_none() || reservation::is_spared(&state.reservations, &who.name)
+}
+
 fn reserve(state: &SharedState, who: &Who) -> Result<Applied, Outcome> {
     may_pass_reserver(state, who.handle)?;
-    if state.reserver == Some(who.handle) {
+    if reservation::is_spared(&state.reservations, &who.name) || state.reserver == Some(who.handle) {
         return Ok(Applied::NOTHING);
+    }
+    // With registrations the other way of reserving is in use (SPC-4 5.13.3).
+    if !state.reservations.registrants.is_empty() {
+        return Err(CONFLICT);
     }
     Ok(Applied::change(SharedState { reserver: Some(who.handle), ..state.clone() }, Vec::new()))
 }
 
 /// SPC-4 6.11: what was selected holds from here on; everybody else is told.
 fn mode_select(state: &SharedState, who: NexusHandle, select: ModeSelection) -> Applied {
-    let selected = |modes: Modes| Modes {
-        write_protect: select.write_protect.unwrap_or(modes.write_protect),
-        write_cache: select.write_cache.or(modes.write_cache),
-    };
+    let selected =
+        |modes: Modes| Modes { write_protect: select.write_protect.unwrap_or(modes.write_protect) };
     let current = selected(state.current);
     let saved = if select.save { selected(state.saved) } else { state.saved };
     if (current, saved) == (state.current, state.saved) {

@@ -72,6 +72,8 @@ pub struct LunView {
     pub write_cache: bool,
     /// No host may write.
     pub read_only: bool,
+    /// SWP as it is, and as it is saved.
+    pub write_protect: [bool; 2],
     /// Which controller this is: relative target port and target port group are this index + 1.
     pub controller_index: usize,
     /// Whether the peer can serve the LUN, as far as known.
@@ -215,6 +217,7 @@ impl<W: World> Controller<W> {
             serving: core.serving(),
             write_cache: plan.write_cache,
             read_only: plan.read_only,
+            write_protect: [core.shared().current, core.shared().saved].map(|modes| modes.write_protect),
             controller_index: self.plan.side.index(),
             peer_serving,
         })

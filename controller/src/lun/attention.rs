@@ -45,6 +45,11 @@ impl Attentions {
         self.nexuses.get(&nexus)
     }
 
+    /// All nexuses, in their order.
+    pub(super) fn nexuses(&self) -> impl Iterator<Item = (NexusId, &NexusName)> {
+        self.nexuses.iter().map(|(nexus, name)| (*nexus, &**name))
+    }
+
     /// Raises an attention for those of this controller's nexuses that it is for. `handle` names a session as the
     /// peer knows it.
     pub(super) fn raise(&mut self, attention: &Attention, handle: impl Fn(NexusId) -> NexusHandle) {

@@ -25,10 +25,7 @@ fn met(seed: u64) -> Duo {
 }
 
 fn protect(save: bool) -> impl Fn(protocol::interlink::shared::Who) -> Event + Copy {
-    move |who| Event::ModeSelect {
-        who,
-        select: ModeSelection { save, write_protect: Some(true), write_cache: None },
-    }
+    move |who| Event::ModeSelect { who, select: ModeSelection { save, write_protect: Some(true) } }
 }
 
 fn settled(duo: &mut Duo, side: usize) -> Vec<(u32, Outcome)> {

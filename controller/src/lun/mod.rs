@@ -21,10 +21,13 @@ mod copying;
 #[cfg(test)]
 mod event_tests;
 mod events;
+mod guard;
 mod losing;
 mod main_side;
 mod outstanding;
 mod reading;
+#[cfg(test)]
+mod reservation_tests;
 mod sharing;
 mod sub_side;
 mod task;
@@ -58,6 +61,7 @@ use budget::Budget;
 use communication::CommunicationVolume;
 use copying::Copying;
 use events::Events;
+use guard::Guarded;
 use outstanding::Outstanding;
 pub use task::{Action, Breakage};
 use task::{Apply, Origin, Sent, Slot, Stage, Task};
@@ -156,6 +160,8 @@ pub struct Lun {
     /// The part of it that is on this controller's disk, or on its way there.
     durable: SharedState,
     events: Events,
+    /// Whom the shared state keeps out.
+    guard: Guarded,
     tasks: Slab<Task>,
     outstanding: Outstanding,
     /// The disk was given up: what it is asked until its copy has left the pair is too.
@@ -200,6 +206,7 @@ impl Lun {
             durable: restored.clone(),
             shared: restored,
             events: Events::default(),
+            guard: None,
             tasks: Slab::new(),
             outstanding: Outstanding::default(),
             disk_silent: false,
@@ -392,6 +399,9 @@ impl Lun {
         if !reset && let Err(outcome) = self.may_enter(nexus) {
             return actions.push(Action::Answer { nexus, tag, outcome });
         }
+        if let Some(outcome) = self.refusal(nexus, &command.op) {
+            return actions.push(Action::Answer { nexus, tag, outcome });
+        }
         if self.held.is_some() {
             return self.keep_held(command, actions);
         }
@@ -413,7 +423,14 @@ impl Lun {
             Admission::Always => Ok(()),
             Admission::RequestSense | Admission::Attention => self.attention(nexus),
             Admission::Ready => self.may_enter(nexus),
-        }
+        }?;
+        let out = self.guard.as_ref().is_some_and(|guard| guard.keeps_out(nexus, admission.access()));
+        if out { Err(Outcome::Status(Status::ReservationConflict)) } else { Ok(()) }
+    }
+
+    /// How a command ends that the shared state keeps out.
+    fn refusal(&self, nexus: NexusId, op: &Op) -> Option<Outcome> {
+        self.guard.as_ref()?.refusal(nexus, op)
     }
 
     /// A new I_T nexus.
@@ -421,6 +438,7 @@ impl Lun {
         let Initiator { name, isid } = initiator.clone();
         let port = self.setup.side.port();
         self.attentions.nexus_added(nexus, Arc::new(NexusName { initiator: name, isid, port }));
+        self.stand_guard();
     }
 
     /// An I_T nexus is gone: what it had not got admitted is never executed.

@@ -3,12 +3,13 @@
 
 use bytes::Bytes;
 use protocol::interlink::Message;
-use protocol::interlink::shared::{Attention, NexusHandle, NexusName, SharedState, Who, Whom};
+use protocol::interlink::shared::{Attention, NexusHandle, NexusName, Reservations, SharedState, Who, Whom};
 use protocol::scsi::sense::Sense;
 
 use super::Lun;
 use super::events::Taking;
-use super::task::{Action, Breakage, Origin};
+use super::guard::Guard;
+use super::task::{Action, Breakage, Origin, Stage};
 use crate::command::{Data, NexusId, Op, Outcome};
 use crate::status::Role;
 use crate::time::Time;
@@ -84,18 +85,41 @@ impl Lun {
         let message = Message::SharedTaken { version: taking.state.stamp.version };
         let generation = self.standing.generation;
         self.install(taking.state, &taking.attentions, taking.met);
+        self.refuse_waiting(actions);
         actions.push(Action::Send { via: Via::Link(taking.link), message, payload: Data::new(), generation });
+    }
+
+    /// Reads of own hosts that wait for a range, which the new state keeps out.
+    fn refuse_waiting(&mut self, actions: &mut Vec<Action>) {
+        let mut refused = Vec::new();
+        for (slot, task) in &self.tasks {
+            if let (Stage::Range, Origin::Host { nexus, .. }) = (task.stage, task.origin)
+                && let Some(outcome) = self.refusal(nexus, &task.op)
+            {
+                refused.push((slot as u32, outcome));
+            }
+        }
+        for (slot, outcome) in refused {
+            self.withdraw(slot, outcome, actions);
+        }
     }
 
     /// The state holds here from now on, and the nexuses of this controller are told of it.
     pub(super) fn install(&mut self, next: SharedState, attentions: &[Attention], met: bool) {
         let before = core::mem::replace(&mut self.shared, next);
+        self.stand_guard();
         for attention in attentions {
             self.raise(attention);
         }
         if met {
             self.tell_difference(&before);
         }
+    }
+
+    /// Works out anew whom the state keeps out.
+    pub(super) fn stand_guard(&mut self) {
+        let handle = |nexus| self.handle(nexus);
+        self.guard = Guard::of(&self.shared, self.attentions.nexuses(), handle);
     }
 
     pub(super) fn raise(&mut self, attention: &Attention) {
@@ -107,6 +131,7 @@ impl Lun {
     /// Events that this controller did not take part in have changed the state: its nexuses hear what they would
     /// have been told.
     fn tell_difference(&mut self, before: &SharedState) {
+        self.tell_reservations(before);
         if before.current != self.shared.current {
             let code = Sense::MODE_PARAMETERS_CHANGED.code;
             self.raise(&Attention { whom: Whom::All, code });
@@ -117,6 +142,28 @@ impl Lun {
         {
             let code = Sense::NEXUS_LOSS.code;
             self.raise(&Attention { whom: Whom::One(name), code });
+        }
+    }
+
+    /// SPC-4 5.13: whose registration is gone, or whose reservation another has taken or ended.
+    fn tell_reservations(&mut self, before: &SharedState) {
+        let (old, new) = (&before.reservations, &self.shared.reservations);
+        let is_in = |state: &Reservations, name: &NexusName| {
+            state.registrants.iter().any(|registrant| registrant.nexus == *name)
+        };
+        let mut told = Vec::new();
+        for (_, name) in self.attentions.nexuses() {
+            let sense = match (is_in(old, name), is_in(new, name)) {
+                (true, false) => Sense::REGISTRATIONS_PREEMPTED,
+                (true, true) if old.reservation.is_some() && old.reservation != new.reservation => {
+                    Sense::RESERVATIONS_RELEASED
+                }
+                _ => continue,
+            };
+            told.push(Attention { whom: Whom::One(name.clone()), code: sense.code });
+        }
+        for attention in told {
+            self.raise(&attention);
         }
     }
 

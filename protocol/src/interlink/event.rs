@@ -3,8 +3,11 @@
 use bytes::{BufMut, BytesMut};
 
 use super::frame::FrameError;
-use super::shared::{NexusHandle, Who, option_bool, put_option_bool};
-use super::wire::Reader;
+use super::shared::{NexusHandle, Who};
+use super::wire::{Reader, put_list, put_string};
+use crate::scsi::persistent_reservation::{
+    InAction, InitiatorPort, Move, OutAction, ReserveOut, TRANSPORT_IDS_MAX,
+};
 
 /// What changes a LUN other than its blocks.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +27,22 @@ pub enum Event {
         /// What it selects.
         select: ModeSelection,
     },
+    /// PERSISTENT RESERVE IN (SPC-4 6.15): changes nothing, and tells what main knows.
+    ReserveIn {
+        /// Whose.
+        who: Who,
+        /// SERVICE ACTION.
+        action: InAction,
+        /// ALLOCATION LENGTH in bytes.
+        allocation: u16,
+    },
+    /// PERSISTENT RESERVE OUT (SPC-4 6.16).
+    ReserveOut {
+        /// Whose.
+        who: Who,
+        /// What.
+        out: Box<ReserveOut>,
+    },
 }
 
 /// What a MODE SELECT changes.
@@ -33,8 +52,6 @@ pub struct ModeSelection {
     pub save: bool,
     /// SWP, if its page was sent.
     pub write_protect: Option<bool>,
-    /// WCE, if its page was sent.
-    pub write_cache: Option<bool>,
 }
 
 impl Event {
@@ -57,8 +74,18 @@ impl Event {
                 body.put_u8(4);
                 who.put(body);
                 body.put_u8(u8::from(select.save));
-                put_option_bool(body, select.write_protect);
-                put_option_bool(body, select.write_cache);
+                body.put_u8(select.write_protect.map_or(2, u8::from));
+            }
+            Self::ReserveIn { who, action, allocation } => {
+                body.put_u8(5);
+                who.put(body);
+                body.put_u8(*action as u8);
+                body.put_u16(*allocation);
+            }
+            Self::ReserveOut { who, out } => {
+                body.put_u8(6);
+                who.put(body);
+                put_out(body, out);
             }
         }
     }
@@ -73,11 +100,63 @@ impl Event {
                 who: Who::read(reader)?,
                 select: ModeSelection {
                     save: reader.bool()?,
-                    write_protect: option_bool(reader)?,
-                    write_cache: option_bool(reader)?,
+                    write_protect: match reader.u8()? {
+                        0 => Some(false),
+                        1 => Some(true),
+                        2 => None,
+                        _ => return Err(FrameError::Content),
+                    },
                 },
             },
+            5 => Self::ReserveIn {
+                who: Who::read(reader)?,
+                action: InAction::of(reader.u8()?).ok_or(FrameError::Content)?,
+                allocation: reader.u16()?,
+            },
+            6 => Self::ReserveOut { who: Who::read(reader)?, out: Box::new(out(reader)?) },
             _ => return Err(FrameError::Content),
         })
     }
+}
+
+fn put_out(body: &mut BytesMut, out: &ReserveOut) {
+    body.put_u8(out.action as u8);
+    body.put_u8(out.kind);
+    body.put_u64(out.key);
+    body.put_u64(out.action_key);
+    body.put_u8(u8::from(out.aptpl));
+    body.put_u8(u8::from(out.all_target_ports));
+    put_list(body, &out.others, put_port);
+    body.put_u8(u8::from(out.moved.is_some()));
+    if let Some(moved) = &out.moved {
+        body.put_u8(u8::from(moved.unregister));
+        body.put_u16(moved.port);
+        put_port(body, &moved.to);
+    }
+}
+
+fn out(reader: &mut Reader<'_>) -> Result<ReserveOut, FrameError> {
+    Ok(ReserveOut {
+        action: OutAction::of(reader.u8()?).ok_or(FrameError::Content)?,
+        kind: reader.u8()?,
+        key: reader.u64()?,
+        action_key: reader.u64()?,
+        aptpl: reader.bool()?,
+        all_target_ports: reader.bool()?,
+        others: reader.list(TRANSPORT_IDS_MAX, port)?,
+        moved: if reader.bool()? {
+            Some(Move { unregister: reader.bool()?, port: reader.u16()?, to: port(reader)? })
+        } else {
+            None
+        },
+    })
+}
+
+fn put_port(body: &mut BytesMut, port: &InitiatorPort) {
+    put_string(body, &port.initiator);
+    body.put_slice(&port.isid);
+}
+
+fn port(reader: &mut Reader<'_>) -> Result<InitiatorPort, FrameError> {
+    Ok(InitiatorPort { initiator: reader.string()?, isid: reader.bytes()? })
 }

@@ -61,8 +61,6 @@ pub struct Stamp {
 pub struct Modes {
     /// SWP (SPC-4 7.5.8).
     pub write_protect: bool,
-    /// WCE (SBC-3 6.4.5), if it is not as configured.
-    pub write_cache: Option<bool>,
 }
 
 /// One registration (SPC-4 5.13.7).
@@ -182,11 +180,10 @@ impl Stamp {
 impl Modes {
     fn put(self, body: &mut BytesMut) {
         body.put_u8(u8::from(self.write_protect));
-        put_option_bool(body, self.write_cache);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
-        Ok(Self { write_protect: reader.bool()?, write_cache: option_bool(reader)? })
+        Ok(Self { write_protect: reader.bool()? })
     }
 }
 
@@ -296,22 +293,5 @@ impl Attention {
             _ => return Err(FrameError::Content),
         };
         Ok(Self { whom, code: Asc(reader.u8()?, reader.u8()?) })
-    }
-}
-
-pub(super) fn put_option_bool(body: &mut BytesMut, value: Option<bool>) {
-    body.put_u8(match value {
-        None => 0,
-        Some(false) => 1,
-        Some(true) => 2,
-    });
-}
-
-pub(super) fn option_bool(reader: &mut Reader<'_>) -> Result<Option<bool>, FrameError> {
-    match reader.u8()? {
-        0 => Ok(None),
-        1 => Ok(Some(false)),
-        2 => Ok(Some(true)),
-        _ => Err(FrameError::Content),
     }
 }

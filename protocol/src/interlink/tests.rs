@@ -13,6 +13,7 @@ use super::shared::{
 };
 use super::standing::{CopyFound, Generation, GroupRecord, Pairing, Standing};
 use crate::block::BlockRange;
+use crate::scsi::persistent_reservation::{InAction, InitiatorPort, Move, OutAction, ReserveOut};
 use crate::scsi::sense::{Asc, Sense, Status};
 
 const GENERATION: Generation = Generation { number: 3, id: 0x1111, parent: 0x2222, main: 1, members: 0b10 };
@@ -31,22 +32,35 @@ fn who() -> Who {
     Who { handle: NexusHandle { side: 1, incarnation: 77, nexus: 5 }, name }
 }
 
-fn events() -> [Event; 5] {
-    let select = ModeSelection { save: true, write_protect: Some(true), write_cache: None };
+fn events() -> [Event; 7] {
+    let select = ModeSelection { save: true, write_protect: Some(true) };
+    let port = InitiatorPort { initiator: "iqn.1994-05.org:b".into(), isid: [2; 6] };
+    let out = ReserveOut {
+        action: OutAction::RegisterAndMove,
+        kind: 5,
+        key: 1,
+        action_key: 2,
+        aptpl: true,
+        all_target_ports: false,
+        others: vec![port.clone()],
+        moved: Some(Move { unregister: true, port: 2, to: port }),
+    };
     [
         Event::Reset,
         Event::ReserverLost(who().handle),
         Event::Reserve(who()),
         Event::Release(who()),
         Event::ModeSelect { who: who(), select },
+        Event::ReserveIn { who: who(), action: InAction::ReadFullStatus, allocation: 512 },
+        Event::ReserveOut { who: who(), out: Box::new(out) },
     ]
 }
 
 fn shared_state() -> SharedState {
     SharedState {
         stamp: Stamp { generation: 3, version: 9, whole: true },
-        current: Modes { write_protect: true, write_cache: Some(false) },
-        saved: Modes { write_protect: false, write_cache: None },
+        current: Modes { write_protect: true },
+        saved: Modes { write_protect: false },
         reserver: Some(who().handle),
         reservations: Reservations {
             generation: 4,

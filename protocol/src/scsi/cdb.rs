@@ -19,6 +19,12 @@ pub mod opcode {
     pub const WRITE_6: u8 = 0x0a;
     /// INQUIRY
     pub const INQUIRY: u8 = 0x12;
+    /// MODE SELECT (6)
+    pub const MODE_SELECT_6: u8 = 0x15;
+    /// RESERVE (6)
+    pub const RESERVE_6: u8 = 0x16;
+    /// RELEASE (6)
+    pub const RELEASE_6: u8 = 0x17;
     /// MODE SENSE (6)
     pub const MODE_SENSE_6: u8 = 0x1a;
     /// READ CAPACITY (10)
@@ -33,6 +39,16 @@ pub mod opcode {
     pub const WRITE_SAME_10: u8 = 0x41;
     /// UNMAP
     pub const UNMAP: u8 = 0x42;
+    /// MODE SELECT (10)
+    pub const MODE_SELECT_10: u8 = 0x55;
+    /// RESERVE (10)
+    pub const RESERVE_10: u8 = 0x56;
+    /// RELEASE (10)
+    pub const RELEASE_10: u8 = 0x57;
+    /// PERSISTENT RESERVE IN
+    pub const PERSISTENT_RESERVE_IN: u8 = 0x5e;
+    /// PERSISTENT RESERVE OUT
+    pub const PERSISTENT_RESERVE_OUT: u8 = 0x5f;
     /// MODE SENSE (10)
     pub const MODE_SENSE_10: u8 = 0x5a;
     /// READ (16)

@@ -9,6 +9,7 @@ pub mod inquiry;
 pub mod lun;
 pub mod mode;
 pub mod operation_codes;
+pub mod persistent_reservation;
 pub mod provisioning;
 pub mod read_capacity;
 pub mod report_luns;

@@ -1,8 +1,10 @@
-//! MODE SENSE (6) and (10) (SPC-4 6.13, 6.14) and the mode pages (SPC-4 7.5, SBC-3 6.4). Nothing is changeable.
+//! MODE SENSE and MODE SELECT (6) and (10) (SPC-4 6.11 to 6.14) and the mode pages (SPC-4 7.5, SBC-3 6.4). Changeable,
+//! and savable, is SWP: software write protection.
 
 use super::cdb::{Cdb, be16};
 use super::sense::Sense;
 use crate::block::BLOCK_BYTES;
+use crate::interlink::event::ModeSelection;
 
 /// PAGE CODE 3Fh: every page.
 const ALL_PAGES: u8 = 0x3f;
@@ -89,13 +91,108 @@ pub struct Parameters {
     pub write_cache: bool,
     /// WP.
     pub read_only: bool,
+    /// SWP as it is.
+    pub write_protect: bool,
+    /// SWP as it is saved.
+    pub saved_write_protect: bool,
+}
+
+/// The MODE SELECT CDB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ModeSelect {
+    /// MODE SELECT (10), whose list has the longer header.
+    pub ten: bool,
+    /// SP: save the pages.
+    pub save: bool,
+    /// PARAMETER LIST LENGTH in bytes.
+    pub length: usize,
+}
+
+impl ModeSelect {
+    /// MODE SELECT (6).
+    #[must_use]
+    pub const fn of_6(cdb: &Cdb) -> Self {
+        Self { ten: false, save: cdb[1] & 0x01 != 0, length: cdb[4] as usize }
+    }
+
+    /// MODE SELECT (10).
+    #[must_use]
+    pub const fn of_10(cdb: &Cdb) -> Self {
+        Self { ten: true, save: cdb[1] & 0x01 != 0, length: be16(cdb, 7) as usize }
+    }
+
+    /// What a parameter list selects; `None` if it has no page. Whatever is not changeable must be as it is.
+    pub fn selection(&self, list: &[u8], parameters: &Parameters) -> Result<Option<ModeSelection>, Sense> {
+        if list.len() != self.length {
+            return Err(Sense::PARAMETER_LIST_LENGTH_ERROR);
+        }
+        if list.is_empty() {
+            return Ok(None);
+        }
+        let (header, descriptor) = if self.ten { (8, 7) } else { (4, 3) };
+        let rest = list.get(header..).ok_or(Sense::PARAMETER_LIST_LENGTH_ERROR)?;
+        let long = self.ten && list[4] & 0x01 != 0;
+        let descriptor = usize::from(list[descriptor]) + if self.ten { usize::from(list[6]) << 8 } else { 0 };
+        let (descriptor, mut rest) =
+            rest.split_at_checked(descriptor).ok_or(Sense::PARAMETER_LIST_LENGTH_ERROR)?;
+        check_descriptor(descriptor, long, parameters)?;
+        let mut selection = ModeSelection { save: self.save, write_protect: None };
+        let any = !rest.is_empty();
+        while !rest.is_empty() {
+            rest = select_page(rest, parameters, &mut selection)?;
+        }
+        Ok(any.then_some(selection))
+    }
+}
+
+/// A block descriptor may say what is so.
+fn check_descriptor(descriptor: &[u8], long: bool, parameters: &Parameters) -> Result<(), Sense> {
+    let same = match descriptor {
+        [] => true,
+        [a, b, c, d, 0, length @ ..] if !long && length.len() == 3 => {
+            let blocks = u64::from(u32::from_be_bytes([*a, *b, *c, *d]));
+            let is = parameters.blocks.min(u64::from(u32::MAX));
+            length == &BLOCK_BYTES.to_be_bytes()[1..] && (blocks == 0 || blocks == is)
+        }
+        _ => long && descriptor == block_descriptor(parameters.blocks, true),
+    };
+    if same { Ok(()) } else { Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST) }
+}
+
+/// Takes a page off the front of a list.
+fn select_page<'a>(
+    list: &'a [u8],
+    parameters: &Parameters,
+    selection: &mut ModeSelection,
+) -> Result<&'a [u8], Sense> {
+    const PS: u8 = 0x80;
+    const SPF: u8 = 0x40;
+    let code = list[0] & !PS;
+    let subpage = if code & SPF == 0 { 0 } else { list.get(1).copied().unwrap_or(0) };
+    let current = all_pages(parameters, PageControl::Current);
+    let changeable = all_pages(parameters, PageControl::Changeable);
+    let at = current
+        .iter()
+        .position(|page| {
+            page.code == code & 0x3f && page.subpage == subpage && page.bytes[0] & SPF == code & SPF
+        })
+        .ok_or(Sense::INVALID_FIELD_IN_PARAMETER_LIST)?;
+    let (is, mask) = (&current[at].bytes, &changeable[at].bytes);
+    let header = if subpage == 0 { 2 } else { 4 };
+    let sent = list.get(..is.len()).ok_or(Sense::PARAMETER_LIST_LENGTH_ERROR)?;
+    let same_header = sent[1..header] == is[1..header];
+    let allowed = (header..is.len()).all(|at| (sent[at] ^ is[at]) & !mask[at] == 0);
+    if !same_header || !allowed {
+        return Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST);
+    }
+    if code == CONTROL {
+        selection.write_protect = Some(sent[4] & SWP != 0);
+    }
+    Ok(&list[is.len()..])
 }
 
 /// The mode parameter list: header, block descriptor, pages.
 pub fn parameter_list(sense: &ModeSense, parameters: &Parameters) -> Result<Vec<u8>, Sense> {
-    if sense.page_control == PageControl::Saved {
-        return Err(Sense::SAVING_PARAMETERS_NOT_SUPPORTED);
-    }
     let pages = pages(sense, parameters)?;
     let descriptor = if sense.disable_block_descriptors {
         Vec::new()
@@ -112,7 +209,7 @@ pub fn parameter_list(sense: &ModeSense, parameters: &Parameters) -> Result<Vec<
 fn header(sense: &ModeSense, parameters: &Parameters, descriptor: usize, rest: usize) -> Vec<u8> {
     const WP: u8 = 0x80;
     const DPOFUA: u8 = 0x10;
-    let specific = DPOFUA | if parameters.read_only { WP } else { 0 };
+    let specific = DPOFUA | if parameters.read_only || parameters.write_protect { WP } else { 0 };
     // The list is some hundred bytes at most: one block descriptor and the few pages below.
     let descriptor = u8::try_from(descriptor).unwrap_or(u8::MAX);
     if sense.ten {
@@ -146,23 +243,47 @@ fn pages(sense: &ModeSense, parameters: &Parameters) -> Result<Vec<u8>, Sense> {
         return Err(Sense::INVALID_FIELD_IN_CDB);
     }
     let mut out = Vec::new();
-    for (page, subpage, bytes) in [
-        (CACHING, 0x00, &caching(parameters)[..]),
-        (CONTROL, 0x00, &CONTROL_PAGE[..]),
-        (CONTROL, 0x01, &CONTROL_EXTENSION_PAGE[..]),
-        (INFORMATIONAL_EXCEPTIONS, 0x00, &INFORMATIONAL_EXCEPTIONS_PAGE[..]),
-    ] {
-        let wanted = every || sense.page == page;
-        if wanted && (sense.subpage == subpage || sense.subpage == ALL_SUBPAGES) {
-            let start = out.len();
-            out.extend_from_slice(bytes);
-            if sense.page_control == PageControl::Changeable {
-                let header_bytes = if subpage == 0 { 2 } else { 4 };
-                out[start + header_bytes..].fill(0);
-            }
+    for page in all_pages(parameters, sense.page_control) {
+        let wanted = every || sense.page == page.code;
+        if wanted && (sense.subpage == page.subpage || sense.subpage == ALL_SUBPAGES) {
+            out.extend_from_slice(&page.bytes);
         }
     }
     if out.is_empty() { Err(Sense::INVALID_FIELD_IN_CDB) } else { Ok(out) }
+}
+
+struct Page {
+    code: u8,
+    subpage: u8,
+    bytes: Vec<u8>,
+}
+
+/// Every page, in ascending order, with the values asked for.
+fn all_pages(parameters: &Parameters, control: PageControl) -> [Page; 4] {
+    const PS: u8 = 0x80;
+    let protect = match control {
+        PageControl::Current => parameters.write_protect,
+        PageControl::Saved => parameters.saved_write_protect,
+        PageControl::Default => false,
+        PageControl::Changeable => true,
+    };
+    let mut control_page = CONTROL_PAGE;
+    control_page[0] |= PS;
+    let page = |code, subpage, bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        if control == PageControl::Changeable {
+            bytes[if subpage == 0 { 2 } else { 4 }..].fill(0);
+        }
+        Page { code, subpage, bytes }
+    };
+    let mut pages = [
+        page(CACHING, 0x00, &caching(parameters)),
+        page(CONTROL, 0x00, &control_page),
+        page(CONTROL, 0x01, &CONTROL_EXTENSION_PAGE),
+        page(INFORMATIONAL_EXCEPTIONS, 0x00, &INFORMATIONAL_EXCEPTIONS_PAGE),
+    ];
+    pages[1].bytes[4] |= if protect { SWP } else { 0 };
+    pages
 }
 
 /// Caching (SBC-3 6.4.5): WCE as the LUN's write cache is set.
@@ -174,6 +295,9 @@ fn caching(parameters: &Parameters) -> [u8; 20] {
     page[2] = if parameters.write_cache { WCE } else { 0 };
     page
 }
+
+/// SWP, in byte 4 of the Control page.
+const SWP: u8 = 0x08;
 
 /// Control (SPC-4 7.5.8): TST 001b (a task set per I_T nexus), GLTSD; D_SENSE 0 (fixed format sense); QUEUE
 /// ALGORITHM MODIFIER 1 (commands may be reordered); BUSY TIMEOUT PERIOD unlimited.
@@ -197,7 +321,13 @@ const INFORMATIONAL_EXCEPTIONS_PAGE: [u8; 12] =
 mod tests {
     use super::*;
 
-    const PARAMETERS: Parameters = Parameters { blocks: 0x20_0000, write_cache: true, read_only: false };
+    const PARAMETERS: Parameters = Parameters {
+        blocks: 0x20_0000,
+        write_cache: true,
+        read_only: false,
+        write_protect: false,
+        saved_write_protect: false,
+    };
 
     fn six(bytes: [u8; 4]) -> ModeSense {
         let mut cdb = [0; 16];
@@ -231,7 +361,8 @@ mod tests {
         let long = parameter_list(&ten(0x10, 0x0a, 0), &large).unwrap();
         assert_eq!(long[..8], [0, 34, 0, 0x10, 1, 0, 0, 16]);
         assert_eq!(long[8..24], [0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0]);
-        assert_eq!(long[24..], CONTROL_PAGE);
+        assert_eq!(long[24..26], [0x8a, 10]);
+        assert_eq!(long[26..], CONTROL_PAGE[2..]);
         let short = parameter_list(&ten(0, 0x0a, 0), &large).unwrap();
         assert_eq!(short[..8], [0, 26, 0, 0x10, 0, 0, 0, 8]);
         assert_eq!(short[8..16], [0xff, 0xff, 0xff, 0xff, 0, 0, 2, 0]);
@@ -255,15 +386,55 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_changeable_and_nothing_is_saved() {
-        let mask = parameter_list(&six([0x08, 0x48, 0, 255]), &PARAMETERS).unwrap();
-        assert_eq!(mask[4..6], [0x08, 18]);
-        assert!(mask[6..].iter().all(|&byte| byte == 0));
-        let extension = parameter_list(&ten(0x08, 0x4a, 0x01), &PARAMETERS).unwrap();
-        assert_eq!(extension[8..12], [0x4a, 0x01, 0, 28]);
-        assert!(extension[12..].iter().all(|&byte| byte == 0));
-        let saved = parameter_list(&six([0, 0xc8, 0, 255]), &PARAMETERS);
-        assert_eq!(saved, Err(Sense::SAVING_PARAMETERS_NOT_SUPPORTED));
+    fn software_write_protection_is_all_that_is_changeable_and_saved() {
+        let mask = parameter_list(&six([0x08, 0x7f, 0xff, 255]), &PARAMETERS).unwrap();
+        let set: Vec<_> = mask.iter().enumerate().skip(4).filter(|(_, byte)| **byte == SWP).collect();
+        assert_eq!(set.len(), 1 + 1, "the code of the caching page is 08h too: {set:?}");
+        let protected = Parameters { write_protect: true, ..PARAMETERS };
+        let swp = |control: u8, parameters: &Parameters| {
+            let list = parameter_list(&six([0x08, control << 6 | CONTROL, 0, 255]), parameters).unwrap();
+            (list[2] & 0x80 != 0, list[8] & SWP != 0)
+        };
+        assert_eq!(swp(0, &protected), (true, true));
+        assert_eq!(swp(2, &protected), (true, false));
+        assert_eq!(swp(3, &protected), (true, false));
+        assert_eq!(swp(3, &Parameters { saved_write_protect: true, ..PARAMETERS }), (false, true));
+    }
+
+    #[test]
+    fn what_mode_sense_gives_mode_select_takes() {
+        let six_list = parameter_list(&six([0, 0x3f, 0xff, 255]), &PARAMETERS).unwrap();
+        let select = ModeSelect { ten: false, save: false, length: six_list.len() };
+        let nothing_new = ModeSelection { save: false, write_protect: Some(false) };
+        assert_eq!(select.selection(&six_list, &PARAMETERS), Ok(Some(nothing_new)));
+        let mut ten_list = parameter_list(&ten(0x10, CONTROL, 0), &PARAMETERS).unwrap();
+        let at = ten_list.len() - 8;
+        ten_list[at] |= SWP;
+        let select = ModeSelect { ten: true, save: true, length: ten_list.len() };
+        let protect = ModeSelection { save: true, write_protect: Some(true) };
+        assert_eq!(select.selection(&ten_list, &PARAMETERS), Ok(Some(protect)));
+        assert_eq!(ModeSelect { length: 0, ..select }.selection(&[], &PARAMETERS), Ok(None));
+    }
+
+    #[test]
+    fn what_is_not_changeable_or_not_whole_is_refused() {
+        let list = parameter_list(&six([0x08, CONTROL, 0, 255]), &PARAMETERS).unwrap();
+        let select = |list: &[u8]| {
+            ModeSelect { ten: false, save: false, length: list.len() }.selection(list, &PARAMETERS)
+        };
+        for at in 4..list.len() {
+            for bit in 0..8 {
+                let mut changed = list.clone();
+                changed[at] ^= 1 << bit;
+                let allowed = (at, bit) == (8, 3) || (at, bit) == (4, 7);
+                assert_eq!(select(&changed).is_ok(), allowed, "byte {at} bit {bit}");
+            }
+        }
+        for cut in 1..list.len() {
+            assert!(cut == 4 || select(&list[..cut]).is_err(), "{cut} bytes");
+        }
+        let short = ModeSelect { ten: false, save: false, length: list.len() + 1 };
+        assert_eq!(short.selection(&list, &PARAMETERS), Err(Sense::PARAMETER_LIST_LENGTH_ERROR));
     }
 
     #[test]

@@ -6,8 +6,9 @@ use controller::status::{PairStatus, Role};
 use controller::unit::LunView;
 use proptest::prelude::*;
 use protocol::block::BlockRange;
+use protocol::interlink::shared::{NexusHandle, NexusName, Who};
 use protocol::scsi::cdb::Cdb;
-use protocol::scsi::sense::Sense;
+use protocol::scsi::sense::{Sense, SenseKey};
 
 use super::limits::{
     DATA_OUT_BYTES_MAX, TRANSFER_BLOCKS_MAX, UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX, WRITE_SAME_BLOCKS_MAX,
@@ -34,9 +35,15 @@ fn view() -> LunView {
         serving: true,
         write_cache: true,
         read_only: false,
+        write_protect: [false; 2],
         controller_index: 0,
         peer_serving: true,
     }
+}
+
+fn who() -> Who {
+    let name = NexusName { initiator: "iqn.1994-05.org:host".into(), isid: [0; 6], port: 1 };
+    Who { handle: NexusHandle { side: 0, incarnation: 1, nexus: 1 }, name }
 }
 
 fn cdb(bytes: &[u8]) -> Cdb {
@@ -429,6 +436,11 @@ proptest! {
         let announced = bytes as u64;
         let inside = |range: &BlockRange| !range.is_empty() && range.end().0 <= CAPACITY;
         match checked_row(&cdb).map(|row| row.run) {
+            Ok(Run::Shared(decode)) => {
+                if let Err(sense) = decode(&cdb, &view(), who(), &data.concat()) {
+                    prop_assert_eq!(sense.key, SenseKey::IllegalRequest);
+                }
+            }
             Ok(Run::Medium(decode)) => match decode(&cdb, BOUNDS, DataOut { pieces: data, announced }) {
                 Ok(Some(Op::Read { range })) => prop_assert!(inside(&range)),
                 Ok(Some(Op::Write { range, data, .. })) => {

@@ -76,10 +76,20 @@ pub(super) fn mode_sense_10(cdb: &Cdb, view: &LunView) -> Answer {
     mode_sense(&ModeSense::of_10(cdb), view)
 }
 
+/// What the mode pages of a LUN tell.
+pub(super) fn mode_parameters(view: &LunView) -> Parameters {
+    let [write_protect, saved_write_protect] = view.write_protect;
+    Parameters {
+        blocks: view.blocks,
+        write_cache: view.write_cache,
+        read_only: view.read_only,
+        write_protect,
+        saved_write_protect,
+    }
+}
+
 fn mode_sense(asked: &ModeSense, view: &LunView) -> Answer {
-    let parameters =
-        Parameters { blocks: view.blocks, write_cache: view.write_cache, read_only: view.read_only };
-    Ok(cut(mode::parameter_list(asked, &parameters)?, asked.allocation))
+    Ok(cut(mode::parameter_list(asked, &mode_parameters(view))?, asked.allocation))
 }
 
 /// REPORT TARGET PORT GROUPS (SPC-4 6.36): a group for each controller.

@@ -11,10 +11,11 @@ mod describe;
 mod execute_tests;
 pub mod limits;
 mod medium;
+mod shared;
 mod table;
 
 use bytes::Bytes;
-use controller::command::{Admission, Command, LunIndex, NexusId, Outcome, TaskTag};
+use controller::command::{Admission, Command, LunIndex, NexusId, Op, Outcome, TaskTag};
 use controller::time::Time;
 use controller::unit::Controller;
 use controller::world::World;
@@ -22,7 +23,7 @@ use protocol::scsi::cdb::{CONTROL_NACA, Cdb, RequestSense, opcode};
 use protocol::scsi::inquiry::{self, Inquiry, Peripheral};
 use protocol::scsi::lun::Address;
 use protocol::scsi::report_luns::{self, ReportLuns};
-use protocol::scsi::sense::Sense;
+use protocol::scsi::sense::{Sense, Status};
 
 use self::describe::cut;
 use self::medium::{Bounds, DataOut};
@@ -109,6 +110,26 @@ fn run<W: World>(
                     None
                 }
                 // Nothing to do, which a LUN that is not ready or owes a unit attention must not call GOOD.
+                Ok(None) => Some(match controller.admit(lun, nexus, Admission::Ready) {
+                    Ok(_) => Outcome::Good(Vec::new()),
+                    Err(refused) => refused,
+                }),
+                Err(sense) => Some(refuse(controller, lun, nexus, Admission::Ready, sense)),
+            }
+        }
+        Run::Shared(decode) => {
+            let view = controller.admit(lun, nexus, Admission::Always);
+            let asked = match (view, controller.who(lun, nexus)) {
+                (Ok(view), Some(who)) => decode(&cdb, &view, who, &data.concat()),
+                // More nexuses than a LUN keeps the names of.
+                _ => return Some(Outcome::Status(Status::Busy)),
+            };
+            match asked {
+                Ok(Some(event)) => {
+                    let op = Op::Event(Box::new(event));
+                    controller.command(Command { lun, nexus, tag, op, received });
+                    None
+                }
                 Ok(None) => Some(match controller.admit(lun, nexus, Admission::Ready) {
                     Ok(_) => Outcome::Good(Vec::new()),
                     Err(refused) => refused,

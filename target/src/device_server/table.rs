@@ -2,6 +2,7 @@
 
 use controller::command::Admission::{self, Always, Attention, Ready};
 use controller::unit::LunView;
+use protocol::interlink::shared::Who;
 use protocol::scsi::cdb::{Cdb, Transfer, opcode, service_action};
 use protocol::scsi::operation_codes::Supported;
 use protocol::scsi::provisioning::WriteSame;
@@ -9,7 +10,8 @@ use protocol::scsi::sense::Sense;
 
 use super::describe::{self, Answer};
 use super::medium::{self, Bounds, DataOut, Decoded, no_data};
-use Run::{Describe, Medium, ReportLuns, RequestSense};
+use super::shared::{self, Asked};
+use Run::{Describe, Medium, ReportLuns, RequestSense, Shared};
 
 /// One command.
 pub(super) struct Row {
@@ -35,6 +37,8 @@ pub(super) enum Run {
     Describe(Admission, fn(&Cdb, &LunView) -> Answer),
     /// Decoded here, done by the controller.
     Medium(fn(&Cdb, Bounds, DataOut) -> Decoded),
+    /// Decoded here, done by the controller as an event.
+    Shared(fn(&Cdb, &LunView, Who, &[u8]) -> Asked),
     /// Answered with the sense that admission gives.
     RequestSense,
     /// Answered for all LUNs alike.
@@ -107,6 +111,10 @@ pub(super) const TABLE: &[Row] = &[
         Medium(|cdb, lun, data| medium::write(Transfer::of_6(cdb), lun, data))),
     row("INQUIRY", &[opcode::INQUIRY, 0x03, 0xff, 0xff, 0xff, 0x04],
         no_data, Describe(Always, describe::inquiry)),
+    row("MODE SELECT (6)", &[opcode::MODE_SELECT_6, 0x11, 0, 0, 0xff, 0x04],
+        shared::mode_select_6_data, Shared(shared::mode_select_6)),
+    row("RESERVE (6)", &[opcode::RESERVE_6, 0x1f, 0, 0, 0, 0x04], no_data, Shared(shared::reserve)),
+    row("RELEASE (6)", &[opcode::RELEASE_6, 0x1f, 0, 0, 0, 0x04], no_data, Shared(shared::release)),
     row("MODE SENSE (6)", &[opcode::MODE_SENSE_6, 0x08, 0xff, 0xff, 0xff, 0x04],
         no_data, Describe(Ready, describe::mode_sense_6)),
     row("READ CAPACITY (10)", &[opcode::READ_CAPACITY_10, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, 0x04],
@@ -124,8 +132,46 @@ pub(super) const TABLE: &[Row] = &[
         Medium(|cdb, lun, data| medium::write_same(WriteSame::of_10(cdb), lun, data))),
     row("UNMAP", &[opcode::UNMAP, 0x01, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04],
         medium::unmap_data, Medium(medium::unmap)),
+    row("MODE SELECT (10)", &[opcode::MODE_SELECT_10, 0x11, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04],
+        shared::mode_select_10_data, Shared(shared::mode_select_10)),
+    row("RESERVE (10)", &[opcode::RESERVE_10, 0x1f, 0, 0, 0, 0, 0, 0, 0, 0x04],
+        no_data, Shared(shared::reserve)),
+    row("RELEASE (10)", &[opcode::RELEASE_10, 0x1f, 0, 0, 0, 0, 0, 0, 0, 0x04],
+        no_data, Shared(shared::release)),
     row("MODE SENSE (10)", &[opcode::MODE_SENSE_10, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0x04],
         no_data, Describe(Ready, describe::mode_sense_10)),
+    action(row("PERSISTENT RESERVE IN, READ KEYS", &[opcode::PERSISTENT_RESERVE_IN, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04],
+        no_data, Shared(shared::reserve_in))),
+    action(row("PERSISTENT RESERVE IN, READ RESERVATION", &[opcode::PERSISTENT_RESERVE_IN, 1, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04],
+        no_data, Shared(shared::reserve_in))),
+    action(row("PERSISTENT RESERVE IN, REPORT CAPABILITIES", &[opcode::PERSISTENT_RESERVE_IN, 2, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04],
+        no_data, Shared(shared::reserve_in))),
+    action(row("PERSISTENT RESERVE IN, READ FULL STATUS", &[opcode::PERSISTENT_RESERVE_IN, 3, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04],
+        no_data, Shared(shared::reserve_in))),
+    action(row("PERSISTENT RESERVE OUT, REGISTER", &[opcode::PERSISTENT_RESERVE_OUT, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff,
+        0x04],
+        shared::reserve_out_data, Shared(shared::reserve_out))),
+    action(row("PERSISTENT RESERVE OUT, RESERVE", &[opcode::PERSISTENT_RESERVE_OUT, 1, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff,
+        0x04],
+        shared::reserve_out_data, Shared(shared::reserve_out))),
+    action(row("PERSISTENT RESERVE OUT, RELEASE", &[opcode::PERSISTENT_RESERVE_OUT, 2, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff,
+        0x04],
+        shared::reserve_out_data, Shared(shared::reserve_out))),
+    action(row("PERSISTENT RESERVE OUT, CLEAR", &[opcode::PERSISTENT_RESERVE_OUT, 3, 0, 0, 0, 0xff, 0xff, 0xff, 0xff,
+        0x04],
+        shared::reserve_out_data, Shared(shared::reserve_out))),
+    action(row("PERSISTENT RESERVE OUT, PREEMPT", &[opcode::PERSISTENT_RESERVE_OUT, 4, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff,
+        0x04],
+        shared::reserve_out_data, Shared(shared::reserve_out))),
+    action(row("PERSISTENT RESERVE OUT, PREEMPT AND ABORT", &[opcode::PERSISTENT_RESERVE_OUT, 5, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff,
+        0x04],
+        shared::reserve_out_data, Shared(shared::reserve_out))),
+    action(row("PERSISTENT RESERVE OUT, REGISTER AND IGNORE EXISTING KEY", &[opcode::PERSISTENT_RESERVE_OUT, 6, 0, 0, 0, 0xff, 0xff, 0xff, 0xff,
+        0x04],
+        shared::reserve_out_data, Shared(shared::reserve_out))),
+    action(row("PERSISTENT RESERVE OUT, REGISTER AND MOVE", &[opcode::PERSISTENT_RESERVE_OUT, 7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff,
+        0x04],
+        shared::reserve_out_data, Shared(shared::reserve_out))),
     row("READ (16)", &[opcode::READ_16, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff, 0xff, 0xff, 0xff, 0, 0x04],
         no_data, Medium(|cdb, lun, _| medium::read(Transfer::of_16(cdb), lun))),

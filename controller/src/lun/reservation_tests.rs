@@ -1,0 +1,318 @@
+//! Reservations across two controllers, in the toy world: the same through both, at every step and through crashes.
+
+use protocol::interlink::event::Event;
+use protocol::interlink::shared::SharedState;
+use protocol::scsi::persistent_reservation::{InAction, Kind, OutAction, ReserveOut};
+use protocol::scsi::sense::{Sense, Status};
+
+use crate::command::{Admission, LunIndex, NexusId, Op, Outcome};
+use crate::duo::{Duo, range, write};
+
+const GOOD: Outcome = Outcome::Good(Vec::new());
+const CONFLICT: Outcome = Outcome::Status(Status::ReservationConflict);
+
+/// Two that have met, each with three sessions.
+fn met(seed: u64) -> Duo {
+    let mut duo = Duo::new(seed, true);
+    duo.connect();
+    duo.settle(1);
+    for side in 0..2 {
+        for nexus in 1..4 {
+            duo.log_in(side, nexus, &format!("host{side}{nexus}"));
+        }
+    }
+    duo
+}
+
+/// One answer of a side, after everything has come to its end.
+fn answer(duo: &mut Duo, side: usize) -> Outcome {
+    duo.settle(1);
+    let mut answers = duo.answers(side);
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    answers.remove(0).1
+}
+
+fn out(
+    action: OutAction,
+    key: u64,
+    action_key: u64,
+    kind: Kind,
+) -> impl Fn(protocol::interlink::shared::Who) -> Event {
+    move |who| {
+        let out = ReserveOut {
+            action,
+            kind: kind.code(),
+            key,
+            action_key,
+            aptpl: kind == Kind::ExclusiveAccess && action == OutAction::Register,
+            all_target_ports: false,
+            others: Vec::new(),
+            moved: None,
+        };
+        Event::ReserveOut { who, out: Box::new(out) }
+    }
+}
+
+fn reserve_out(duo: &mut Duo, at: (usize, u64), action: OutAction, keys: (u64, u64), kind: Kind) -> Outcome {
+    duo.event(at.0, at.1, 7, out(action, keys.0, keys.1, kind));
+    answer(duo, at.0)
+}
+
+fn state(duo: &Duo, side: usize) -> SharedState {
+    duo.controllers[side].shared(LunIndex(0)).unwrap()
+}
+
+fn read_in(duo: &mut Duo, side: usize, action: InAction) -> Vec<u8> {
+    duo.event(side, 3, 8, |who| Event::ReserveIn { who, action, allocation: 4096 });
+    match answer(duo, side) {
+        Outcome::Good(data) => data.concat(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What READ KEYS, READ RESERVATION and READ FULL STATUS tell is the same through both.
+fn assert_same(duo: &mut Duo) {
+    for action in [InAction::ReadKeys, InAction::ReadReservation, InAction::ReadFullStatus] {
+        assert_eq!(read_in(duo, 0, action), read_in(duo, 1, action), "{action:?}");
+    }
+}
+
+/// Nexus 1 of a side holds, nexus 2 of a side is registered, nexus 3 of a side is a stranger.
+#[test]
+fn each_type_lets_pass_the_same_through_the_same_and_through_different_controllers() {
+    for (number, kind) in Kind::ALL.into_iter().enumerate() {
+        for sides in [[0, 0, 0], [1, 1, 1], [0, 1, 0], [1, 0, 1], [0, 0, 1], [1, 1, 0]] {
+            let mut duo = met(number as u64);
+            let [holder, registrant, stranger] = sides;
+            for (side, nexus) in [(holder, 1), (registrant, 2)] {
+                let done = reserve_out(&mut duo, (side, nexus), OutAction::Register, (0, nexus), kind);
+                assert_eq!(done, GOOD);
+                assert_same(&mut duo);
+            }
+            assert_eq!(reserve_out(&mut duo, (holder, 1), OutAction::Reserve, (1, 0), kind), GOOD);
+            assert_same(&mut duo);
+            let only_holder = kind.is_holders_alone();
+            for (side, nexus, passes) in
+                [(holder, 1, true), (registrant, 2, !only_holder), (stranger, 3, false)]
+            {
+                let reads = passes || !kind.excludes_reads();
+                let ops = [
+                    (Op::Read { range: range(0, 1) }, reads),
+                    (write(0, 1, 5), passes),
+                    (Op::Unmap { ranges: vec![range(4, 1)] }, passes),
+                    (Op::SynchronizeCache, passes),
+                ];
+                for (op, passes) in ops {
+                    duo.ask_of(side, NexusId(nexus), 9, op.clone());
+                    let ended = answer(&mut duo, side);
+                    let wanted = if passes { matches!(ended, Outcome::Good(_)) } else { ended == CONFLICT };
+                    assert!(wanted, "{kind:?} {sides:?} nexus {nexus} {op:?}: {ended:?}");
+                }
+                let ready = duo.controllers[side].admit(LunIndex(0), NexusId(nexus), Admission::Ready);
+                assert!(ready.is_ok(), "TEST UNIT READY passes every type");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reservation_by_reserve_keeps_out_all_others_but_what_describes_the_target() {
+    for holder in 0..2 {
+        for other in 0..2 {
+            let mut duo = met(7);
+            duo.event(holder, 1, 5, Event::Reserve);
+            assert_eq!(answer(&mut duo, holder), GOOD);
+            duo.ask_of(other, NexusId(2), 6, Op::Read { range: range(0, 1) });
+            assert_eq!(answer(&mut duo, other), CONFLICT);
+            duo.ask_of(other, NexusId(2), 6, write(0, 1, 1));
+            assert_eq!(answer(&mut duo, other), CONFLICT);
+            let admit =
+                |admission| duo.controllers[other].admit(LunIndex(0), NexusId(2), admission).map(|_| ());
+            assert_eq!(admit(Admission::Ready), Err(CONFLICT));
+            assert_eq!((admit(Admission::Always), admit(Admission::RequestSense)), (Ok(()), Ok(())));
+            let done = reserve_out(&mut duo, (holder, 1), OutAction::Register, (0, 1), Kind::WriteExclusive);
+            assert_eq!(done, CONFLICT, "the two ways of reserving exclude each other");
+            duo.event(other, 2, 6, Event::Release);
+            assert_eq!(answer(&mut duo, other), GOOD, "RELEASE by another does nothing");
+            duo.ask_of(holder, NexusId(1), 6, write(0, 1, 1));
+            assert_eq!(answer(&mut duo, holder), GOOD);
+            duo.event(holder, 1, 6, Event::Release);
+            assert_eq!(answer(&mut duo, holder), GOOD);
+            duo.ask_of(other, NexusId(2), 6, write(0, 1, 1));
+            assert_eq!(answer(&mut duo, other), GOOD);
+        }
+    }
+}
+
+#[test]
+fn reserve_and_release_do_nothing_for_those_whom_a_persistent_reservation_lets_pass() {
+    let mut duo = met(1);
+    let kind = Kind::WriteExclusiveRegistrantsOnly;
+    for (side, nexus) in [(0, 1), (1, 2)] {
+        reserve_out(&mut duo, (side, nexus), OutAction::Register, (0, nexus), kind);
+    }
+    reserve_out(&mut duo, (0, 1), OutAction::Reserve, (1, 0), kind);
+    for (side, nexus, wanted) in [(0, 1, GOOD), (1, 2, GOOD), (0, 3, CONFLICT), (1, 3, CONFLICT)] {
+        for event in [Event::Reserve, Event::Release] {
+            duo.event(side, nexus, 5, event);
+            assert_eq!(answer(&mut duo, side), wanted, "{side} {nexus}");
+        }
+    }
+    assert_eq!(state(&duo, 0).reserver, None);
+}
+
+/// A write that was let pass under the old state ends before the answer, or never happens.
+#[test]
+fn no_write_lands_after_the_answer_that_forbids_it() {
+    let (mut landed, mut kept_out) = (0, 0);
+    for seed in 0..300 {
+        let (victim, preemptor) = ((seed % 2) as usize, (seed / 2 % 2) as usize);
+        let mut duo = met(seed);
+        let kind = Kind::WriteExclusiveRegistrantsOnly;
+        reserve_out(&mut duo, (victim, 1), OutAction::Register, (0, 1), kind);
+        reserve_out(&mut duo, (preemptor, 2), OutAction::Register, (0, 2), kind);
+        reserve_out(&mut duo, (victim, 1), OutAction::Reserve, (1, 0), kind);
+        duo.ask_of(victim, NexusId(1), 1, write(0, 8, 1));
+        duo.ask_of(victim, NexusId(1), 2, write(0, 8, 2));
+        (0..seed % 13).for_each(|_| {
+            duo.step();
+        });
+        duo.event(preemptor, 2, 9, out(OutAction::PreemptAndAbort, 2, 1, kind));
+        let mut ended = [Vec::new(), Vec::new()];
+        while !ended[preemptor].iter().any(|(tag, _)| *tag == 9) {
+            assert!(duo.step(), "seed {seed}");
+            (0..2).for_each(|side| ended[side].extend(duo.answers(side)));
+        }
+        let volumes = [duo.volume(0), duo.volume(1)];
+        duo.ask_of(victim, NexusId(1), 3, write(0, 8, 3));
+        duo.settle(2);
+        assert!([duo.volume(0), duo.volume(1)] == volumes, "seed {seed}: something landed after the answer");
+        assert!(volumes[0] == volumes[1], "seed {seed}");
+        (0..2).for_each(|side| ended[side].extend(duo.answers(side)));
+        for (tag, end) in ended.concat() {
+            match (tag, end) {
+                (9, end) => assert_eq!(end, GOOD, "seed {seed}"),
+                (3, end) => assert_eq!(end, Outcome::Check(Sense::REGISTRATIONS_PREEMPTED), "seed {seed}"),
+                (_, Outcome::Good(_)) => landed += 1,
+                (_, Outcome::Check(Sense::REGISTRATIONS_PREEMPTED) | CONFLICT) => kept_out += 1,
+                other => panic!("seed {seed}: {other:?}"),
+            }
+        }
+    }
+    assert!(landed > 50 && kept_out > 10, "{landed} landed, {kept_out} were kept out");
+}
+
+#[test]
+fn a_preempted_nexus_of_the_other_controller_is_told_before_the_answer() {
+    for seed in 0..20 {
+        let mut duo = met(seed);
+        let side = (seed % 2) as usize;
+        reserve_out(&mut duo, (1 - side, 1), OutAction::Register, (0, 1), Kind::WriteExclusive);
+        reserve_out(&mut duo, (side, 2), OutAction::Register, (0, 2), Kind::WriteExclusive);
+        duo.event(side, 2, 9, out(OutAction::Preempt, 2, 1, Kind::WriteExclusive));
+        while duo.answers(side).is_empty() {
+            assert!(duo.step());
+        }
+        assert_eq!(duo.told(1 - side, 1), [Sense::REGISTRATIONS_PREEMPTED], "seed {seed}");
+        assert_eq!((duo.told(side, 2), duo.told(1 - side, 2)), (vec![], vec![]));
+    }
+}
+
+#[test]
+fn reservations_with_aptpl_outlive_both_controllers_and_those_without_do_not() {
+    for (seed, kind) in [(1, Kind::ExclusiveAccess), (2, Kind::WriteExclusive)] {
+        let side = (seed % 2) as usize;
+        let mut duo = met(seed);
+        reserve_out(&mut duo, (side, 1), OutAction::Register, (0, 1), kind);
+        reserve_out(&mut duo, (side, 1), OutAction::Reserve, (1, 0), kind);
+        let before = state(&duo, 0).reservations;
+        let mut duo = duo.crash(seed + 100, true);
+        duo.connect();
+        duo.settle(90);
+        for at in 0..2 {
+            let after = state(&duo, at).reservations;
+            let persists = kind == Kind::ExclusiveAccess;
+            assert_eq!(after.registrants == before.registrants, persists);
+            assert_eq!(after.reservation == before.reservation, persists);
+        }
+    }
+}
+
+#[test]
+fn a_registration_outlives_its_session_and_a_change_of_main() {
+    let mut duo = met(1);
+    let kind = Kind::WriteExclusiveAllRegistrants;
+    reserve_out(&mut duo, (1, 1), OutAction::Register, (0, 1), kind);
+    reserve_out(&mut duo, (1, 1), OutAction::Reserve, (1, 0), kind);
+    duo.controllers[1].nexus_lost(NexusId(1));
+    duo.cut();
+    duo.settle(60);
+    duo.connect();
+    duo.settle(90);
+    duo.log_in(1, 9, "host11");
+    for (side, nexus) in [(0, 1), (0, 3), (1, 3)] {
+        duo.told(side, nexus);
+    }
+    assert_same(&mut duo);
+    duo.ask_of(1, NexusId(9), 5, write(0, 1, 1));
+    assert_eq!(answer(&mut duo, 1), GOOD);
+    duo.ask_of(0, NexusId(1), 5, write(0, 1, 1));
+    assert_eq!(answer(&mut duo, 0), CONFLICT);
+}
+
+#[test]
+fn random_sequences_with_crashes_leave_both_with_an_answered_state_or_the_one_asked_for_last() {
+    let mut crashed = 0;
+    for seed in 0..60 {
+        let mut duo = met(seed);
+        let kind = Kind::ExclusiveAccess;
+        let steps: [(usize, OutAction, u64, u64); 6] = [
+            (0, OutAction::Register, 0, 1),
+            (1, OutAction::Register, 0, 2),
+            (0, OutAction::Reserve, 1, 0),
+            (1, OutAction::Preempt, 2, 1),
+            (1, OutAction::Release, 2, 0),
+            (0, OutAction::RegisterAndIgnoreExistingKey, 0, 3),
+        ];
+        let stop = (seed % 6) as usize;
+        for (side, action, key, action_key) in &steps[..stop] {
+            duo.told(*side, 1);
+            assert_eq!(
+                reserve_out(&mut duo, (*side, 1), *action, (*key, *action_key), kind),
+                GOOD,
+                "seed {seed}"
+            );
+        }
+        let answered = state(&duo, 0).reservations;
+        let (side, action, key, action_key) = steps[stop];
+        duo.told(side, 1);
+        duo.event(side, 1, 9, out(action, key, action_key, kind));
+        (0..seed / 6).for_each(|_| {
+            duo.step();
+        });
+        let good = duo.answers(side).iter().any(|(tag, end)| (*tag, end) == (9, &GOOD));
+        let asked = state(&duo, 0).reservations;
+        crashed += u32::from(!good);
+        let mut duo = duo.crash(seed + 1000, true);
+        duo.connect();
+        duo.settle(90);
+        let kept = |state: &protocol::interlink::shared::Reservations| {
+            (state.registrants.clone(), state.reservation.clone())
+        };
+        let after = [kept(&state(&duo, 0).reservations), kept(&state(&duo, 1).reservations)];
+        assert_eq!(after[0], after[1], "seed {seed}");
+        if good && asked.aptpl {
+            assert_eq!(after[0], kept(&asked), "seed {seed}: answered, and lost");
+        }
+        let mut possible = vec![kept(&answered), kept(&asked), (Vec::new(), None)];
+        possible.dedup();
+        if !good && answered.aptpl && stop < 5 {
+            let settled = {
+                let who = || duo.controllers[side].shared(LunIndex(0)).unwrap();
+                kept(&who().reservations)
+            };
+            assert!(settled != (Vec::new(), None) || stop == 0, "seed {seed}: what persisted is gone");
+        }
+    }
+    assert!(crashed > 20);
+}
