@@ -9,6 +9,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use super::patience;
+
 /// An output that can be flushed: a bridge, or a host's connection.
 pub trait Flush: Send + Sync {
     /// Writes what was appended, without blocking.
@@ -51,7 +53,13 @@ pub struct Batch {
 impl Batch {
     /// Opens a batch. A batch inside another is part of it.
     pub fn begin() -> Self {
-        GATHERED.with_borrow_mut(|gathered| gathered.depth += 1);
+        let depth = GATHERED.with_borrow_mut(|gathered| {
+            gathered.depth += 1;
+            gathered.depth
+        });
+        if depth == 1 {
+            patience::on_work_begun();
+        }
         Self { _thread: std::marker::PhantomData }
     }
 }
@@ -60,6 +68,7 @@ impl Drop for Batch {
     fn drop(&mut self) {
         if GATHERED.with_borrow(|gathered| gathered.depth) == 1 && !std::thread::panicking() {
             finish();
+            patience::on_work_ended();
         }
         GATHERED.with_borrow_mut(|gathered| gathered.depth = gathered.depth.saturating_sub(1));
     }

@@ -4,7 +4,8 @@
 //! each has a control thread of its own, on which nothing ever waits for a disk: ticks, liveness and the control
 //! connection of the interlink run there.
 //!
-//! * [`workers`]: threads that run connections and bridges; [`cork`]: one write per socket and batch.
+//! * [`workers`]: threads that run connections and bridges; `patience`: when they sleep; [`cork`]: one write per
+//!   socket and batch.
 //! * `interlink`, `link`, `frames`: the connections to the peer.
 //! * [`world`]: what the controller asks of the outside; `alarm`: when it is called.
 //! * `control`: the socket that answers the command line.
@@ -15,6 +16,7 @@ pub mod cork;
 mod frames;
 mod interlink;
 mod link;
+mod patience;
 mod portals;
 mod start;
 pub mod workers;

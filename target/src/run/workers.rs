@@ -13,6 +13,8 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::LocalSet;
 
+use super::patience;
+
 /// Makes a task on the thread that will run it.
 type Start = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
@@ -98,7 +100,11 @@ impl Worker {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name(name).spawn(move || {
             KIND.set(kind);
-            LocalSet::new().block_on(&runtime, run(started));
+            let tasks = LocalSet::new();
+            if matches!(kind, ThreadKind::Worker(_)) {
+                let _handle = tasks.spawn_local(patience::look_for_work());
+            }
+            tasks.block_on(&runtime, run(started));
         })?;
         Ok(Self { tasks: Some(tasks), thread: Some(thread) })
     }

@@ -1,0 +1,232 @@
+//! How long a worker looks for more work before it sleeps.
+//!
+//! Putting a processor to sleep and waking it costs more than executing a command, in the host's waiting and in
+//! processor time. So a worker whose work comes in short intervals goes on looking for it for a while: at most
+//! [`LOOK_MAX`], and only as long as that pays. It sleeps at once where work comes in longer intervals, and where
+//! somebody else wants its processor. A worker without work sleeps.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// A worker looks for at most this long.
+const LOOK_MAX: Duration = Duration::from_micros(100);
+
+/// The first time it looks for this long.
+const LOOK_MIN: Duration = Duration::from_micros(25);
+
+/// When yielding to the system takes longer than this, others of this processor ran meanwhile.
+const YIELD_TAKES_MAX: Duration = Duration::from_micros(3);
+
+/// When it takes longer than this, they did not only make work for this worker.
+const YIELD_TO_NEIGHBOUR_MAX: Duration = Duration::from_micros(100);
+
+/// So much crowding is too much.
+const CROWDING_MAX: u32 = 16;
+
+/// What one long run of others counts, where work that others of this processor made counts one.
+const NEIGHBOUR_CROWDS: u32 = 4;
+
+/// What work from elsewhere counts against it.
+const ELSEWHERE_RELIEVES: u32 = 2;
+
+/// For how long a worker whose processor others want sleeps at once.
+const CONTENDED_FOR: Duration = Duration::from_millis(20);
+
+/// Decides how long to look.
+#[derive(Debug, Default)]
+struct Patience {
+    /// For how long to look; zero: sleep at once.
+    window: Duration,
+    /// Others ran the last time this worker yielded.
+    yielded: bool,
+    /// Grows with work that was made on this processor, whose maker would wake this worker cheaply, and with long
+    /// runs of others; shrinks with work from elsewhere.
+    crowding: u32,
+}
+
+impl Patience {
+    /// Work came to the sleeping worker, `idle` after the end of the last.
+    fn on_woken(&mut self, idle: Duration) {
+        self.window = if idle <= LOOK_MAX {
+            (self.window * 2).clamp(LOOK_MIN, LOOK_MAX)
+        } else if self.window > LOOK_MIN {
+            self.window / 2
+        } else {
+            Duration::ZERO
+        };
+    }
+
+    /// Looking has found work.
+    fn on_found(&mut self) {
+        if self.yielded {
+            self.crowding += 1;
+        } else {
+            self.crowding = self.crowding.saturating_sub(ELSEWHERE_RELIEVES);
+        }
+    }
+
+    /// Yielding to the system took `time`. True if this processor is to be left to others.
+    fn on_yielded(&mut self, time: Duration) -> bool {
+        self.yielded = time > YIELD_TAKES_MAX;
+        if time > YIELD_TO_NEIGHBOUR_MAX {
+            self.crowding += NEIGHBOUR_CROWDS;
+        }
+        let crowded = self.crowding >= CROWDING_MAX;
+        if crowded {
+            *self = Self::default();
+        }
+        crowded
+    }
+
+    /// True if it pays to look on, `idle` after the end of the last work.
+    fn looks_on(&self, idle: Duration) -> bool {
+        idle < self.window
+    }
+}
+
+thread_local! {
+    /// Batches of work that this thread has ended.
+    static ENDED: Cell<u64> = const { Cell::new(0) };
+    /// What wakes `look_for_work` on this thread; there while the worker sleeps or is about to.
+    static SLEEPER: RefCell<Option<Waker>> = const { RefCell::new(None) };
+    /// When the batch began that ended the sleep.
+    static WOKEN: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// A batch of work begins on this thread.
+pub(super) fn on_work_begun() {
+    if SLEEPER.with_borrow(Option::is_some) {
+        WOKEN.set(Some(Instant::now()));
+    }
+}
+
+/// A batch of work has ended on this thread.
+pub(super) fn on_work_ended() {
+    ENDED.set(ENDED.get().wrapping_add(1));
+    if let Some(sleeper) = SLEEPER.take() {
+        sleeper.wake();
+    }
+}
+
+/// Waits until more batches than `ended` have ended on this thread.
+async fn work_after(ended: u64) {
+    poll_fn(|context| {
+        if ENDED.get() != ended {
+            return Poll::Ready(());
+        }
+        SLEEPER.set(Some(context.waker().clone()));
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Keeps the runtime of this thread from sleeping while that pays, for ever. Yielding to it makes it look at its
+/// sockets without waiting; yielding to the system lets others of this processor run.
+pub(super) async fn look_for_work() {
+    let mut patience = Patience::default();
+    let (mut ended, mut since) = (ENDED.get(), Instant::now());
+    loop {
+        work_after(ended).await;
+        let mut now = Instant::now();
+        let woken = WOKEN.take().unwrap_or(now);
+        patience.on_woken(woken.saturating_duration_since(since));
+        (ended, since) = (ENDED.get(), now);
+        while patience.looks_on(now.saturating_duration_since(since)) {
+            std::thread::yield_now();
+            let back = Instant::now();
+            if patience.on_yielded(back.saturating_duration_since(now)) {
+                tokio::time::sleep(CONTENDED_FOR).await;
+            }
+            tokio::task::yield_now().await;
+            now = Instant::now();
+            if ENDED.get() != ended {
+                patience.on_found();
+                (ended, since) = (ENDED.get(), now);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_micros(40);
+
+    fn after(intervals: &[Duration]) -> Patience {
+        let mut patience = Patience::default();
+        intervals.iter().for_each(|idle| patience.on_woken(*idle));
+        patience
+    }
+
+    #[test]
+    fn a_worker_without_much_to_do_sleeps_at_once() {
+        assert!(!Patience::default().looks_on(Duration::ZERO));
+        assert!(!after(&[Duration::from_millis(1); 5]).looks_on(Duration::ZERO));
+    }
+
+    #[test]
+    fn work_in_short_intervals_is_looked_for_longer_each_time_up_to_the_bound() {
+        assert!(after(&[SHORT]).looks_on(Duration::ZERO));
+        assert!(!after(&[SHORT]).looks_on(LOOK_MIN));
+        assert!(after(&[SHORT; 2]).looks_on(SHORT));
+        assert!(!after(&[SHORT; 50]).looks_on(LOOK_MAX));
+    }
+
+    #[test]
+    fn looking_in_vain_ends_soon() {
+        let mut intervals = vec![SHORT; 50];
+        intervals.extend([LOOK_MAX * 2; 3]);
+        assert!(!after(&intervals).looks_on(Duration::ZERO));
+    }
+
+    /// How many of `turns` pass before the processor is left to others.
+    fn turns_until_crowded(turns: &[(Duration, bool)]) -> Option<usize> {
+        let mut patience = after(&[SHORT; 5]);
+        turns.iter().position(|(yielded, found)| {
+            let crowded = patience.on_yielded(*yielded);
+            assert_eq!(crowded, !patience.looks_on(Duration::ZERO));
+            if *found {
+                patience.on_found();
+            }
+            crowded
+        })
+    }
+
+    const ALONE: Duration = Duration::from_nanos(500);
+    const WITH_MAKER: Duration = Duration::from_micros(8);
+    const WITH_NEIGHBOUR: Duration = Duration::from_millis(3);
+
+    #[test]
+    fn a_processor_that_others_want_is_left_to_them() {
+        assert_eq!(turns_until_crowded(&[(WITH_NEIGHBOUR, false); 100]), Some(3));
+        assert!(turns_until_crowded(&[(ALONE, true); 100]).is_none());
+    }
+
+    #[test]
+    fn work_that_is_made_on_the_same_processor_is_waited_for_asleep_unless_others_bring_more() {
+        assert!(turns_until_crowded(&[(WITH_MAKER, true); 100]).is_some());
+        assert!(turns_until_crowded(&[(WITH_MAKER, true), (ALONE, true)].repeat(100)).is_none());
+    }
+
+    #[test]
+    fn a_worker_that_found_no_more_work_sleeps_until_there_is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let tasks = tokio::task::LocalSet::new();
+        let looking = tasks.spawn_local(look_for_work());
+        tasks.block_on(&runtime, async {
+            while SLEEPER.with_borrow(Option::is_none) {
+                tokio::task::yield_now().await;
+            }
+            on_work_begun();
+            on_work_ended();
+            assert!(SLEEPER.with_borrow(Option::is_none));
+            while SLEEPER.with_borrow(Option::is_none) {
+                tokio::task::yield_now().await;
+            }
+        });
+        looking.abort();
+    }
+}
