@@ -3,8 +3,9 @@
 //! Whoever executes several PDUs or frames in a row opens a [`Batch`]. While it is open on a thread, outputs
 //! that would write at once ask [`flush_at_end`] to be flushed when it ends, and own disk writes may be put
 //! behind the frames that carry the same data to the peer ([`after_bridges`]), so that both copies are written
-//! at the same time. At the end of the batch: first the bridges are flushed, then the disk writes are done,
-//! over again while there are any, and last everything else that became due is flushed.
+//! at the same time. At the end of the batch: first the bridges are flushed that carry data, then the disk writes
+//! are done, over again while there are any; then the other bridges are flushed, so that what the peer is told of a
+//! forwarded write before and after the own disk took it travels together; last everything else that became due.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -20,8 +21,10 @@ pub trait Flush: Send + Sync {
 /// When an output of a batch is flushed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Due {
-    /// Before own disk writes: what goes to the peer.
+    /// Before own disk writes: data for the peer.
     BeforeDisk,
+    /// After own disk writes that are done at once: anything else for the peer.
+    AfterDisk,
     /// At the very end: what goes to hosts.
     AtEnd,
 }
@@ -34,6 +37,7 @@ struct Gathered {
     /// Batches open on this thread, one inside the other; the outermost does the work.
     depth: usize,
     bridges: Vec<Arc<dyn Flush>>,
+    quiet_bridges: Vec<Arc<dyn Flush>>,
     hosts: Vec<Arc<dyn Flush>>,
     /// Bounded by the commands in one batch.
     work: Vec<Work>,
@@ -83,6 +87,7 @@ pub fn flush_at_end(output: &Arc<dyn Flush>, due: Due) -> bool {
         }
         let list = match due {
             Due::BeforeDisk => &mut gathered.bridges,
+            Due::AfterDisk => &mut gathered.quiet_bridges,
             Due::AtEnd => &mut gathered.hosts,
         };
         if !list.iter().any(|known| Arc::ptr_eq(known, output)) {
@@ -92,7 +97,7 @@ pub fn flush_at_end(output: &Arc<dyn Flush>, due: Due) -> bool {
     })
 }
 
-/// True if a bridge waits to be flushed with the batch open on this thread: then a disk write belongs behind it,
+/// True if a bridge with data waits to be flushed with the batch open on this thread: then a disk write belongs behind it,
 /// by [`after_bridges`].
 #[must_use]
 pub fn bridges_wait() -> bool {
@@ -121,11 +126,13 @@ fn finish() {
             (std::mem::take(&mut gathered.bridges), std::mem::take(&mut gathered.work))
         });
         if bridges.is_empty() && work.is_empty() {
-            let hosts = GATHERED.with_borrow_mut(|gathered| std::mem::take(&mut gathered.hosts));
-            if hosts.is_empty() {
+            let (quiet, hosts) = GATHERED.with_borrow_mut(|gathered| {
+                (std::mem::take(&mut gathered.quiet_bridges), std::mem::take(&mut gathered.hosts))
+            });
+            if quiet.is_empty() && hosts.is_empty() {
                 return;
             }
-            hosts.iter().for_each(|host| host.flush());
+            quiet.iter().chain(&hosts).for_each(|output| output.flush());
             continue;
         }
         bridges.iter().for_each(|bridge| bridge.flush());
@@ -184,6 +191,25 @@ mod tests {
             assert!(log.take().is_empty());
         }
         assert_eq!(log.take(), ["bridge", "disk", "disk", "disk", "host"]);
+    }
+
+    #[test]
+    fn what_carries_no_data_to_the_peer_goes_with_what_the_own_disk_answered() {
+        let log = Log::default();
+        let (order, data, host) = (log.output("order"), log.output("data"), log.output("host"));
+        {
+            let _batch = Batch::begin();
+            assert!(flush_at_end(&host, Due::AtEnd));
+            assert!(flush_at_end(&order, Due::AfterDisk));
+            assert!(!bridges_wait(), "the disk need not wait for it");
+            assert!(flush_at_end(&data, Due::BeforeDisk));
+            let (log, order) = (log.clone(), Arc::clone(&order));
+            after_bridges(move || {
+                log.0.lock().push("disk");
+                assert!(flush_at_end(&order, Due::AfterDisk));
+            });
+        }
+        assert_eq!(log.take(), ["data", "disk", "order", "host"]);
     }
 
     #[test]

@@ -286,11 +286,12 @@ impl LinkTable {
 }
 
 fn send(link: Arc<Link>, frame: Frame) {
+    let due = if frame.payload.is_empty() { Due::AfterDisk } else { Due::BeforeDisk };
     if !link.append(frame) {
         return;
     }
     let output: Arc<dyn Flush> = link;
-    if !cork::flush_at_end(&output, Due::BeforeDisk) {
+    if !cork::flush_at_end(&output, due) {
         output.flush();
     }
 }
