@@ -99,6 +99,25 @@ impl Appliance {
         self.folder.join(format!("log{process}"))
     }
 
+    /// The processes it runs in.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        self.children.iter().map(Child::id).collect()
+    }
+
+    /// Memory of all its processes that is neither shared nor in files, in bytes.
+    pub fn memory(&self) -> io::Result<u64> {
+        let mut bytes = 0;
+        for process in self.processes() {
+            let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+            let kib =
+                line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
+            bytes += 1024 * kib.ok_or_else(|| io::Error::other("no RssAnon in /proc"))?;
+        }
+        Ok(bytes)
+    }
+
     /// A folder for the test's own files, gone with the appliance.
     #[must_use]
     pub fn folder(&self) -> &Path {

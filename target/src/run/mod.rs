@@ -34,6 +34,7 @@ use controller::status::ControllerStatus;
 use controller::unit::Controller;
 use controller::volume::lock::{LockError, StateLock};
 use controller::volume::store::StoreError;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::workers::Workers;
@@ -131,6 +132,7 @@ impl Appliance {
 
     /// Starts these controllers with that many workers, at least one and at most [`BRIDGES_MAX`].
     pub fn start_with_workers(config: &Config, sides: &[Side], workers: usize) -> Result<Self, StartError> {
+        raise_file_limit();
         let count = workers.clamp(1, usize::from(BRIDGES_MAX));
         let workers = Arc::new(Workers::start(count).map_err(StartError::Threads)?);
         let pool = DiskPool::start().map_err(StartError::Threads)?;
@@ -215,6 +217,15 @@ impl Appliance {
     #[must_use]
     pub fn workers(&self) -> usize {
         self.workers.count()
+    }
+}
+
+/// Every connection is a file descriptor; what a service is given at first is often enough for a thousand only.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files cannot be raised: fewer hosts may be able to connect");
     }
 }
 

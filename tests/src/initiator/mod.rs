@@ -6,6 +6,7 @@
 pub mod cdb;
 pub mod login;
 pub mod pdu;
+pub mod raw;
 pub mod response;
 mod task;
 pub mod tcp;

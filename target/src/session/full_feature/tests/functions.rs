@@ -103,3 +103,48 @@ fn a_host_that_leaves_an_r2t_unanswered_owes_data() {
     assert!(!session.owes_data(second(61)));
     assert!(session.owes_data(second(62)));
 }
+
+fn answered(session: &mut FullFeature, output: &mut Output) -> Vec<TaskManagementResult> {
+    while manage(session, output) {}
+    let response = |pdu| match pdu {
+        TargetPdu::TaskManagementResponse(response) => Some(response.response),
+        _ => None,
+    };
+    pdus(output).into_iter().filter_map(response).collect()
+}
+
+fn abort(referenced: u32, ref_number: u32, number: u32, tag: u32) -> Received {
+    let mut pdu = function(TaskManagementFunction::AbortTask, number, tag);
+    pdu.bhs[20..24].copy_from_slice(&referenced.to_be_bytes());
+    pdu.bhs[32..36].copy_from_slice(&ref_number.to_be_bytes());
+    pdu
+}
+
+#[test]
+fn an_abort_of_a_command_that_has_not_come_counts_it_as_received() {
+    let mut session = session();
+    let mut output = Output::default();
+    session.on_pdu(&abort(55, 1, 2, 900), Time(0), &mut output);
+    assert_eq!(answered(&mut session, &mut output), [TaskManagementResult::Complete]);
+    session.on_pdu(&with_tag(55, 1), Time(0), &mut output);
+    assert_eq!(executed(&mut session), [0_u32; 0], "it came too late");
+    session.on_pdu(&with_tag(56, 2), Time(0), &mut output);
+    assert_eq!(executed(&mut session), [56]);
+    session.on_pdu(&abort(57, 1, 3, 901), Time(0), &mut output);
+    assert_eq!(answered(&mut session, &mut output), [TaskManagementResult::TaskDoesNotExist]);
+}
+
+#[test]
+fn an_abort_of_a_function_is_rejected() {
+    let mut session = session();
+    let mut output = Output::default();
+    session.on_pdu(&with_tag(1, 1), Time(0), &mut output);
+    assert_eq!(executed(&mut session), [1]);
+    session.on_pdu(&function(TaskManagementFunction::AbortTaskSet, 2, 900), Time(0), &mut output);
+    assert!(manage(&mut session, &mut output), "it waits for the task");
+    session.on_pdu(&function(TaskManagementFunction::AbortTaskSet, 3, 901), Time(0), &mut output);
+    for waiting in [900, 901] {
+        session.on_pdu(&abort(waiting, 2, 2, 902), Time(0), &mut output);
+        assert_eq!(answered(&mut session, &mut output), [TaskManagementResult::Rejected], "{waiting}");
+    }
+}

@@ -126,3 +126,13 @@ fn small_data_among_much_else_is_copied_out_of_the_input() {
     thrift.keep(&mut ping.clone());
     assert!(!shares(&mut thrift));
 }
+
+#[test]
+fn a_cold_reset_closes_every_connection() {
+    let script = script(true);
+    let mut asking = Host::logged_in(&script, "iqn.a", "");
+    let other = Host::logged_in(&script, "iqn.b", "");
+    asking.manage(TaskManagementFunction::TargetColdReset, 0, RESERVED_TAG);
+    let _ = asking.exchange(&script);
+    assert!(asking.socket.state.lock().shut && other.socket.state.lock().shut);
+}
