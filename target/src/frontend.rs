@@ -6,6 +6,7 @@ use controller::unit::Controller;
 use controller::world::World;
 
 use crate::connection::{Connection, Transport};
+use crate::session::access::Access;
 use crate::sessions::Sessions;
 
 /// One group of portals, as SendTargets lists it: the portals of one controller.
@@ -26,6 +27,8 @@ pub struct FrontendConfig {
     pub portal_groups: Vec<PortalGroup>,
     /// The tag of this controller's own group.
     pub own_group: u16,
+    /// Who may log in.
+    pub access: Access,
 }
 
 /// The front end of one controller.

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -57,11 +58,26 @@ const NAMES: [&str; 2] = ["alpha", "beta"];
 impl Appliance {
     /// Starts an appliance in a fresh folder and waits until every LUN is served on both sides.
     pub fn start(name: &str, luns: &[Lun], processes: Processes) -> io::Result<Self> {
+        Self::start_with(name, luns, processes, "", &[])
+    }
+
+    /// The same with more at the end of its configuration, and secrets in its folder: names and contents.
+    pub fn start_with(
+        name: &str,
+        luns: &[Lun],
+        processes: Processes,
+        more: &str,
+        secrets: &[(&str, &str)],
+    ) -> io::Result<Self> {
         let folder = std::env::temp_dir().join(format!("twinlun-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let ports = free_ports()?;
         let portals = [ports[0], ports[1]];
-        fs::write(folder.join("appliance.toml"), configuration(luns, &ports))?;
+        fs::write(folder.join("appliance.toml"), configuration(luns, &ports) + more)?;
+        for (name, secret) in secrets {
+            fs::write(folder.join(name), secret)?;
+            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600))?;
+        }
         let mut appliance =
             Self { folder, binary: binary()?, luns: luns.to_vec(), children: Vec::new(), portals };
         match processes {

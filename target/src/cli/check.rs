@@ -110,6 +110,8 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             "open = true: every machine that reaches the portals can read and overwrite the LUNs.".to_owned(),
         );
     }
+    // A secret that cannot be used ends the next start.
+    warnings.extend(crate::run::access::load(config).err().map(|error| error.to_string()));
     if config.access.plain_interlink {
         warnings.push(
             "plain_interlink = true: the LUNs' data crosses the interlink unencrypted and unauthenticated."

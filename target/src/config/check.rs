@@ -84,13 +84,15 @@ fn clash(a: SocketAddr, b: SocketAddr, same_machine: bool) -> bool {
 }
 
 fn access(reader: &mut Reader<'_>, draft: &Draft) {
+    let hosts = &draft.access.hosts;
+    let guarded = !hosts.is_empty() && hosts.iter().all(|host| host.chap.is_some());
     for (index, key, spanned) in listeners(draft) {
         let address = *spanned.get_ref();
         if is_loopback(address.ip()) {
             continue;
         }
         let problem = match key {
-            "portals" if !draft.access.open => Problem::NotOpen(address.to_string()),
+            "portals" if !draft.access.open && !guarded => Problem::NotOpen(address.to_string()),
             "interlink" if !draft.access.plain_interlink && !address.ip().is_unspecified() => {
                 Problem::NotPlain(address.to_string())
             }

@@ -292,10 +292,21 @@ pub enum Problem {
     /// Hosts from anywhere, unsaid.
     #[error("{0} is not loopback: every machine that reaches it could read and overwrite the LUNs")]
     #[diagnostic(help(
-        "CHAP is not available yet; if the network is closed, say so with `open = true` in [access], \
-         otherwise use a loopback address"
+        "name every host that may log in in an [[access.host]] section with a CHAP secret; or, if the network is \
+         closed, say so with `open = true` in [access]; otherwise use a loopback address"
     ))]
     NotOpen(String),
+    /// A CHAP section without a secret.
+    #[error("there is a CHAP section without a secret for the initiator to prove")]
+    #[diagnostic(help(
+        "write the secret, 12 to 255 bytes, into a file that only you can read, and add `secret_file = \"FILE\"`; \
+         or put it into the environment and add `secret_env = \"NAME\"`"
+    ))]
+    NoSecret,
+    /// A secret in two places.
+    #[error("the secret would be in two places")]
+    #[diagnostic(help("keep one of both keys"))]
+    TwoSecrets,
     /// A plain interlink off loopback, unsaid.
     #[error("{0} is not loopback: the LUNs' data would cross the network unencrypted and unauthenticated")]
     #[diagnostic(help(

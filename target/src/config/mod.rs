@@ -91,12 +91,47 @@ pub struct Lun {
 }
 
 /// `[access]`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Access {
-    /// Hosts off loopback are let in without CHAP.
+    /// Hosts that are not named are let in, off loopback too, without CHAP.
     pub open: bool,
     /// The interlink may run off loopback without TLS.
     pub plain_interlink: bool,
+    /// The hosts that are named.
+    pub hosts: Vec<Host>,
+    /// What discovery sessions have to prove.
+    pub discovery: Option<Chap>,
+}
+
+/// One `[[access.host]]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Host {
+    /// InitiatorName, in lower case.
+    pub name: String,
+    /// What it has to prove.
+    pub chap: Option<Chap>,
+}
+
+/// CHAP credentials: names, and where the secrets are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Chap {
+    /// The name the initiator proves; its InitiatorName if none is given.
+    pub user: Option<String>,
+    /// Where its secret is.
+    pub secret: SecretPlace,
+    /// The name the target proves; its own if none is given.
+    pub own_user: Option<String>,
+    /// Where the target's secret is, if the target can be asked to prove itself.
+    pub own_secret: Option<SecretPlace>,
+}
+
+/// Where a secret is: never in the configuration itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SecretPlace {
+    /// The content of a file, without the line's end.
+    File(PathBuf),
+    /// An environment variable.
+    Variable(String),
 }
 
 impl Config {

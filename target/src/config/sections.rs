@@ -13,7 +13,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::mistake::Problem;
 use super::reader::{Key, Reader, Section, list};
 use super::size::{SizeProblem, check_size, parse_size};
-use super::{Access, Appliance, Config, Controller, Lun};
+use super::{Access, Appliance, Chap, Config, Controller, Host, Lun, SecretPlace};
 
 /// The highest LUN number: what the simple peripheral addressing of SAM-5 section 4.7.7.2 can tell.
 pub(super) const LUN_NUMBER_MAX: u16 = 255;
@@ -55,7 +55,22 @@ const LUN: &[Key] = &[
     key("group", "`group = \"name\"`"),
 ];
 
-const ACCESS: &[Key] = &[key("open", "`open = true`"), key("plain_interlink", "`plain_interlink = true`")];
+const ACCESS: &[Key] = &[
+    key("open", "`open = true`"),
+    key("plain_interlink", "`plain_interlink = true`"),
+    key("host", "an [[access.host]] section with `name = \"iqn.1993-08.org.debian:01:abc\"`"),
+    key("discovery", "an [access.discovery] section with `secret_file = \"secrets/discovery\"`"),
+];
+
+const CREDENTIALS: &[Key] = &[
+    key("user", "`user = \"host-a\"`"),
+    key("secret_file", "`secret_file = \"secrets/host-a\"`"),
+    key("secret_env", "`secret_env = \"HOST_A_SECRET\"`"),
+    key("own_user", "`own_user = \"twinlun\"`"),
+    key("own_secret_file", "`own_secret_file = \"secrets/twinlun-to-host-a\"`"),
+    key("own_secret_env", "`own_secret_env = \"TWINLUN_SECRET\"`"),
+    key("name", "`name = \"iqn.1993-08.org.debian:01:abc\"`"),
+];
 
 /// Keys of `[[lun]]` of which only the first value has something behind it so far, and what to do instead.
 const ONE_VALUE_YET: &[(&str, &[&str], &str)] = &[
@@ -145,7 +160,16 @@ impl Draft {
             })
             .collect();
         let appliance = Appliance { iqn: self.iqn?, state: folder.join(self.state) };
-        Some(Config { appliance, controllers, luns: luns?, access: self.access })
+        let mut access = self.access;
+        let chaps = access.hosts.iter_mut().filter_map(|host| host.chap.as_mut());
+        for chap in chaps.chain(access.discovery.as_mut()) {
+            for place in [Some(&mut chap.secret), chap.own_secret.as_mut()].into_iter().flatten() {
+                if let SecretPlace::File(path) = place {
+                    *path = folder.join(&*path);
+                }
+            }
+        }
+        Some(Config { appliance, controllers, luns: luns?, access })
     }
 }
 
@@ -231,9 +255,74 @@ fn access<'t>(reader: &mut Reader<'t>, document: &Section<'_, 't>) -> Access {
         .optional(document, "access")
         .and_then(|value| table(reader, document, "access", ACCESS, value));
     let Some(section) = section else { return Access::default() };
+    let mut hosts: Vec<Host> = Vec::new();
+    if reader.optional(&section, "host").is_some() {
+        for (path, span, table) in tables(reader, &section, "host") {
+            let entry = reader.section(format!("access.{path}"), span, CREDENTIALS, table);
+            hosts.extend(host(reader, &entry));
+        }
+    }
+    let discovery = reader.optional(&section, "discovery");
+    let discovery = discovery.and_then(|value| table(reader, &section, "discovery", CREDENTIALS, value));
+    let discovery = discovery.and_then(|section| {
+        let chap = credentials(reader, &section);
+        if chap.is_none() {
+            reader.mistake(section.path.clone(), section.span.clone(), Problem::NoSecret);
+        }
+        chap
+    });
     Access {
         open: reader.switch(&section, "open", false),
         plain_interlink: reader.switch(&section, "plain_interlink", false),
+        hosts,
+        discovery,
+    }
+}
+
+fn host<'t>(reader: &mut Reader<'t>, section: &Section<'_, 't>) -> Option<Host> {
+    let text = reader.text(section, "name")?;
+    match IscsiName::from_initiator(text.get_ref()) {
+        Ok(name) => Some(Host { name: name.as_str().to_owned(), chap: credentials(reader, section) }),
+        Err(problem) => {
+            let wrong = Problem::NotAnIscsiName { found: text.get_ref().clone(), problem };
+            reader.mistake(section.key("name"), text.span(), wrong);
+            None
+        }
+    }
+}
+
+/// The CHAP keys of a section; `None` if there are none.
+fn credentials<'t>(reader: &mut Reader<'t>, section: &Section<'_, 't>) -> Option<Chap> {
+    let secret = secret(reader, section, "secret_file", "secret_env");
+    let own_secret = self::secret(reader, section, "own_secret_file", "own_secret_env");
+    let mut user = |key| reader.optional_text(section, key).map(Spanned::into_inner);
+    let (user, own_user) = (user("user"), user("own_user"));
+    match secret {
+        Some(secret) => Some(Chap { user, secret, own_user, own_secret }),
+        None if user.is_some() || own_user.is_some() || own_secret.is_some() => {
+            reader.mistake(section.path.clone(), section.span.clone(), Problem::NoSecret);
+            None
+        }
+        None => None,
+    }
+}
+
+fn secret<'t>(
+    reader: &mut Reader<'t>,
+    section: &Section<'_, 't>,
+    file: &str,
+    variable: &str,
+) -> Option<SecretPlace> {
+    let in_file = reader.optional_text(section, file);
+    let in_variable = reader.optional_text(section, variable);
+    match (in_file, in_variable) {
+        (Some(_), Some(second)) => {
+            reader.mistake(section.key(variable), second.span(), Problem::TwoSecrets);
+            None
+        }
+        (Some(path), None) => Some(SecretPlace::File(path.into_inner().into())),
+        (None, Some(name)) => Some(SecretPlace::Variable(name.into_inner())),
+        (None, None) => None,
     }
 }
 

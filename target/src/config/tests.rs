@@ -190,7 +190,7 @@ const WRONG: &[(&str, &str, &[&str])] = &[
         "127.0.0.1:3260",
         "192.0.2.10:3260",
         &[
-            "6:12: controller[0].portals: 192.0.2.10:3260 is not loopback: every machine that reaches it could read and overwrite the LUNs; CHAP is not available yet; if the network is closed, say so with `open = true` in [access], otherwise use a loopback address",
+            "6:12: controller[0].portals: 192.0.2.10:3260 is not loopback: every machine that reaches it could read and overwrite the LUNs; name every host that may log in in an [[access.host]] section with a CHAP secret; or, if the network is closed, say so with `open = true` in [access]; otherwise use a loopback address",
         ],
     ),
     (

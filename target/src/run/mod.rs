@@ -10,6 +10,7 @@
 //! * [`world`]: what the controller asks of the outside; `alarm`: when it is called.
 //! * `control`: the socket that answers the command line.
 
+pub mod access;
 mod alarm;
 mod control;
 pub mod cork;
@@ -84,6 +85,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A secret of `[access]` cannot be used.
+    #[error(transparent)]
+    Secret(#[from] access::SecretError),
     /// Threads or their runtime cannot be started.
     #[error("no threads can be started: {0}")]
     Threads(io::Error),

@@ -16,6 +16,7 @@ use controller::volume::store::Store;
 use controller::volume::superblock::VolumeFound;
 use controller::world::VolumeIndex;
 
+use super::access;
 use super::alarm::{self, Alarm};
 use super::cork::Batch;
 use super::interlink::Interlink;
@@ -26,6 +27,7 @@ use super::{Running, Shared, StartError, control, portals};
 use crate::config::{Config, Lun, to_plan};
 use crate::frontend::{Frontend, FrontendConfig, PortalGroup};
 use crate::portal;
+use crate::session::access::Access;
 use crate::sessions::Sessions;
 
 /// Every socket one controller listens on.
@@ -57,6 +59,7 @@ impl Shared<'_> {
         make_state_folder(&folder)
             .map_err(|source| StartError::StateFolder { path: folder.clone(), source })?;
         let lock = StateLock::take(&folder)?;
+        let access = access::load(config)?;
         let sockets = Sockets::open(config, side)?;
         let (store, records) = Store::open(&folder.join("control.redb"))?;
         let scanned = config.luns.iter().map(|lun| scan(config, lun, side)).collect::<Result<Vec<_>, _>>()?;
@@ -77,7 +80,7 @@ impl Shared<'_> {
             controller.start();
         }
         let sessions = Arc::clone(&surroundings.sessions);
-        self.run(side, sockets, &control, &controller, surroundings);
+        self.run(side, sockets, &control, &controller, surroundings, access);
         let control_socket = config.control_socket(side);
         Ok(Running { _control: control, controller, sessions, control_socket, _lock: lock })
     }
@@ -133,6 +136,7 @@ impl Shared<'_> {
         control: &Workers,
         controller: &Arc<Controller<ProductWorld>>,
         surroundings: Surroundings,
+        access: Access,
     ) {
         let Surroundings { links, alarm, sessions } = surroundings;
         let interlink = Arc::new(Interlink {
@@ -156,7 +160,7 @@ impl Shared<'_> {
             let (interlink, number) = (Arc::clone(&interlink), u16::try_from(worker).unwrap_or(u16::MAX));
             self.workers.spawn(worker, move || interlink.keep_dialed(LinkKind::Bridge(number)));
         }
-        let config = frontend_config(self.config, side);
+        let config = frontend_config(self.config, side, access);
         let frontend = Arc::new(Frontend::new(config, Arc::clone(controller), sessions));
         for listener in sockets.portals {
             let (workers, frontend) = (Arc::downgrade(&self.workers), Arc::clone(&frontend));
@@ -180,12 +184,13 @@ fn unusable(place: &VolumePlace, source: io::Error) -> StartError {
     StartError::Volume { path: place.path().to_owned(), source }
 }
 
-fn frontend_config(config: &Config, side: Side) -> FrontendConfig {
+fn frontend_config(config: &Config, side: Side, access: Access) -> FrontendConfig {
     let group = |side: Side| PortalGroup { tag: tag(side), addresses: config.controller(side).addresses() };
     FrontendConfig {
         iqn: config.appliance.iqn.clone(),
         portal_groups: vec![group(Side::First), group(Side::Second)],
         own_group: tag(side),
+        access,
     }
 }
 

@@ -223,6 +223,7 @@ mod tests {
             iqn: "iqn.2026-11.com.example:demo".to_owned(),
             portal_groups: vec![group(1, &["127.0.0.1:3260"]), group(2, &["127.0.0.1:3261", "[::1]:3261"])],
             own_group: 1,
+            access: Default::default(),
         }
     }
 

@@ -15,6 +15,8 @@ use protocol::iscsi::negotiation::{self, Answer};
 use protocol::iscsi::parameters::Parameters as Agreed;
 use protocol::iscsi::{CmdSn, Isid, LoginRequest, LoginStage, LoginStatus, text};
 
+use super::access::{Access, Demand};
+use super::chap::{Chap, Said};
 use super::parameters::{BURST_BYTES_MIN, Parameters, RECEIVE_SEGMENT_BYTES_MAX, WISHES};
 use crate::sessions::Existing;
 
@@ -38,6 +40,10 @@ pub struct Circumstances<'a> {
     pub serving: bool,
     /// The session that the TSIH of the request stands for.
     pub existing: Option<&'a Existing>,
+    /// Who may log in.
+    pub access: &'a Access,
+    /// Fills bytes with what nobody can guess, or fails.
+    pub random: fn(&mut [u8]) -> bool,
 }
 
 /// The answer to a request.
@@ -76,7 +82,16 @@ pub struct Login {
     group_announced: bool,
     segment_announced: bool,
     named: bool,
+    method: Option<Method>,
+    said: Said,
     parameters: Parameters,
+}
+
+/// AuthMethod, once chosen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Method {
+    None,
+    Chap(Chap),
 }
 
 /// What every request of one login repeats (RFC 7143 11.12.5 to 11.12.8).
@@ -172,12 +187,14 @@ impl Login {
         text.push(0);
         let pairs = text::decode(&text).map_err(|_| LoginStatus::InitiatorError)?;
         self.introduce(&pairs, around)?;
+        let demand = self.demand(request.current_stage, around)?;
         let mut reply = Vec::new();
         self.announce(request.current_stage, around, &mut reply);
         let wishes = self.wishes(&pairs);
         for (key, value) in &pairs {
-            self.on_key(request.current_stage, &wishes, (key, value), &mut reply)?;
+            self.on_key(request.current_stage, &wishes, demand, (key, value), &mut reply)?;
         }
+        let next = if self.authenticate(demand, next, around, &mut reply)? { next } else { None };
         if let Some(next) = next {
             self.stage = Some(next);
         }
@@ -235,6 +252,46 @@ impl Login {
             }
             _ => Err(LoginStatus::InitiatorError),
         }
+    }
+
+    /// What is demanded of this initiator. Whoever has something to prove cannot skip the SecurityNegotiation stage
+    /// (6.3.1), nor leave it before it has.
+    fn demand<'a>(&self, stage: LoginStage, around: &Circumstances<'a>) -> Result<Demand<'a>, LoginStatus> {
+        let demand = around.access.demand(&self.initiator, self.parameters.discovery);
+        match demand {
+            Demand::Refused => Err(LoginStatus::AuthorizationFailure),
+            Demand::Proof(_) if stage != LoginStage::SecurityNegotiation && !self.is_proved() => {
+                Err(LoginStatus::AuthenticationFailure)
+            }
+            _ => Ok(demand),
+        }
+    }
+
+    fn is_proved(&self) -> bool {
+        matches!(&self.method, Some(Method::Chap(chap)) if chap.is_proved())
+    }
+
+    /// Takes the exchange of proofs further. True if nothing stands in the way of the next stage.
+    fn authenticate(
+        &mut self,
+        demand: Demand<'_>,
+        next: Option<LoginStage>,
+        around: &Circumstances<'_>,
+        reply: &mut Vec<u8>,
+    ) -> Result<bool, LoginStatus> {
+        let said = core::mem::take(&mut self.said);
+        let Demand::Proof(account) = demand else {
+            return if said == Said::default() { Ok(true) } else { Err(LoginStatus::InitiatorError) };
+        };
+        let Some(Method::Chap(chap)) = &mut self.method else {
+            // Nothing was offered yet; an initiator that wants to go on offers nothing any more.
+            let hopeless = next.is_some() || said != Said::default();
+            return if hopeless { Err(LoginStatus::AuthenticationFailure) } else { Ok(false) };
+        };
+        for (key, value) in chap.step(account, &said, around.random)? {
+            text::push_pair(reply, key, &value);
+        }
+        Ok(chap.is_proved())
     }
 
     /// Reads the names of the first request: who it is, what kind of session, which target.
@@ -312,6 +369,7 @@ impl Login {
         &mut self,
         stage: LoginStage,
         wishes: &Agreed,
+        demand: Demand<'_>,
         (key, value): (&str, &str),
         reply: &mut Vec<u8>,
     ) -> Result<(), LoginStatus> {
@@ -335,7 +393,7 @@ impl Login {
         let answer = match (known, answer) {
             // 13.25 allows No as well as Reject; No is what initiators in the field are used to.
             (Some(Key::IfMarker | Key::OfMarker), _) => Some("No".to_owned()),
-            (_, Answer::ByCaller(key)) => self.on_own_key(key, value)?,
+            (_, Answer::ByCaller(key)) => self.on_own_key(key, value, demand)?,
             (_, answer) => answer.value(),
         };
         if let Some(answer) = answer {
@@ -345,9 +403,36 @@ impl Login {
     }
 
     /// The keys that are not decided by their value alone.
-    fn on_own_key(&mut self, key: Key, value: &str) -> Result<Option<String>, LoginStatus> {
+    fn on_own_key(
+        &mut self,
+        key: Key,
+        value: &str,
+        demand: Demand<'_>,
+    ) -> Result<Option<String>, LoginStatus> {
+        let said = match key {
+            Key::ChapAlgorithm => &mut self.said.algorithms,
+            Key::ChapIdentifier => &mut self.said.identifier,
+            Key::ChapChallenge => &mut self.said.challenge,
+            Key::ChapName => &mut self.said.name,
+            Key::ChapResponse => &mut self.said.response,
+            _ => return self.on_other_key(key, value, demand),
+        };
+        *said = Some(value.to_owned());
+        Ok(None)
+    }
+
+    fn on_other_key(
+        &mut self,
+        key: Key,
+        value: &str,
+        demand: Demand<'_>,
+    ) -> Result<Option<String>, LoginStatus> {
         match key {
-            Key::AuthMethod => authentication(value).map(Some),
+            Key::AuthMethod => {
+                let (method, word) = authentication(value, demand)?;
+                self.method = Some(method);
+                Ok(Some(word.to_owned()))
+            }
             Key::InitiatorAlias => {
                 self.initiator_alias = value.to_owned();
                 Ok(None)
@@ -358,11 +443,18 @@ impl Login {
     }
 }
 
-/// AuthMethod (RFC 7143 12.1): only None is offered back.
-fn authentication(offered: &str) -> Result<String, LoginStatus> {
-    let chosen = negotiation::choose_from_list(offered, &[text::NONE]);
-    chosen.map(str::to_owned).ok_or(LoginStatus::AuthenticationFailure)
+/// AuthMethod (RFC 7143 12.1): the first that is offered and allowed for this initiator.
+fn authentication(offered: &str, demand: Demand<'_>) -> Result<(Method, &'static str), LoginStatus> {
+    let (method, word) = match demand {
+        Demand::Proof(_) => (Method::Chap(Chap::default()), CHAP),
+        Demand::Nothing | Demand::Refused => (Method::None, text::NONE),
+    };
+    let chosen = negotiation::choose_from_list(offered, &[word]);
+    chosen.map(|_| (method, word)).ok_or(LoginStatus::AuthenticationFailure)
 }
+
+/// The value of AuthMethod for CHAP.
+const CHAP: &str = "CHAP";
 
 #[cfg(test)]
 mod tests;

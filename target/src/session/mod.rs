@@ -6,7 +6,9 @@
 //! data-out and [`data_in`], [`task_management`] and the other exchanges ([`exchange`], [`discovery`]).
 //! [`link`] is what several threads share of it, [`output`] what waits to be written.
 
+pub mod access;
 pub mod backend;
+pub mod chap;
 pub mod commands;
 pub mod cut;
 pub mod data_in;

@@ -537,6 +537,7 @@ fn unit(settings: &Settings, hub: &Arc<Mutex<Hub>>, side: Side) -> Unit {
         iqn: settings::IQN.to_owned(),
         portal_groups: vec![group(1), group(2)],
         own_group: side.index() as u16 + 1,
+        access: Default::default(),
     };
     let frontend = Frontend::new(config, controller.clone(), sessions.clone());
     Unit { controller, frontend, sessions }

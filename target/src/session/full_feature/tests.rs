@@ -22,7 +22,12 @@ fn session_with(memory: Arc<Memory>) -> FullFeature {
         cid: 0,
         cmd_sn: CmdSn(1),
         stat_sn: StatSn(1),
-        directory: Arc::new(FrontendConfig { iqn: String::new(), portal_groups: Vec::new(), own_group: 1 }),
+        directory: Arc::new(FrontendConfig {
+            iqn: String::new(),
+            portal_groups: Vec::new(),
+            own_group: 1,
+            access: Default::default(),
+        }),
         data_out_bytes: |_| u64::from(u32::MAX),
         memory,
     })

@@ -54,6 +54,8 @@ impl Line {
             portal_group: self.directory.own_group,
             serving: backend.serving() && !self.sessions.is_ending(),
             existing: existing.as_ref(),
+            access: &self.directory.access,
+            random: |bytes| getrandom::fill(bytes).is_ok(),
         };
         match login.on_request(&request, &data, &around) {
             Verdict::Go(reply) => {

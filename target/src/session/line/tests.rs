@@ -142,8 +142,12 @@ impl Host {
     fn connect(script: &Script) -> Self {
         let socket = Arc::new(Socket::default());
         let group = PortalGroup { tag: 1, addresses: vec!["127.0.0.1:3260".to_owned()] };
-        let directory =
-            Arc::new(FrontendConfig { iqn: IQN.to_owned(), portal_groups: vec![group], own_group: 1 });
+        let directory = Arc::new(FrontendConfig {
+            iqn: IQN.to_owned(),
+            portal_groups: vec![group],
+            own_group: 1,
+            access: Default::default(),
+        });
         let line = Line::new(socket.clone(), script.sessions.clone(), directory, Time(0));
         Self { line, socket, input: BytesMut::new(), cmd_sn: 1 }
     }

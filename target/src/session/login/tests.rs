@@ -1,12 +1,27 @@
 //! The login phase, request by request.
 
+use std::collections::BTreeMap;
+
 use protocol::iscsi::{CmdSn, StatSn};
+
+use super::super::chap::{Account, Credentials, Secret};
 
 use super::*;
 use LoginStage::{FullFeaturePhase, OperationalNegotiation, SecurityNegotiation};
 
-const AROUND: Circumstances<'static> =
-    Circumstances { target: "iqn.2026-11.com.example:demo", portal_group: 2, serving: true, existing: None };
+static OPEN: Access = Access { open: true, hosts: BTreeMap::new(), discovery: None };
+
+const AROUND: Circumstances<'static> = Circumstances {
+    target: "iqn.2026-11.com.example:demo",
+    portal_group: 2,
+    serving: true,
+    existing: None,
+    access: &OPEN,
+    random: |bytes| {
+        bytes.fill(0x5a);
+        true
+    },
+};
 
 const NAMES: &str = "InitiatorName=iqn.host|TargetName=iqn.2026-11.com.example:demo|";
 
@@ -316,4 +331,82 @@ fn every_operational_key_is_answered_by_its_own_rule() {
         let own = "TargetPortalGroupTag=2|TargetAlias=Twinlun|MaxRecvDataSegmentLength=262144|";
         assert_eq!(all, format!("{own}{answer}"), "{offer}");
     }
+}
+
+fn guarded() -> Access {
+    let credentials = |user: &str, secret: &str| Credentials {
+        user: user.to_owned(),
+        secret: Secret::new(secret.as_bytes()).unwrap(),
+    };
+    let account = Account {
+        initiator: credentials("host", "secret of the host"),
+        own: Some(credentials("target", "secret of the target")),
+    };
+    let hosts = BTreeMap::from([("iqn.host".to_owned(), Some(account))]);
+    Access { open: false, hosts, discovery: None }
+}
+
+/// MD5 over 5Ah, the secret of the host and sixteen times 5Ah.
+const PROOF: &str = "0x9d305561f2ffdea73948d73ec37b1db0";
+
+/// MD5 over 01h, the secret of the target and 00h FFh.
+const COUNTER_PROOF: &str = "0xfd2a257e3003ebef3c32ac71bafc34b4";
+
+#[test]
+fn a_host_that_has_to_prove_itself_does_so_before_the_next_stage() {
+    let access = guarded();
+    let around = Circumstances { access: &access, ..AROUND };
+    let mut login = Login::new();
+    let mut step = |next, text: &str| {
+        let request = request(SecurityNegotiation, next);
+        login.on_request(&request, text.replace('|', "\0").as_bytes(), &around)
+    };
+    let on = Some(OperationalNegotiation);
+    let first = step(on, &format!("{NAMES}AuthMethod=CHAP,None|"));
+    assert!(matches!(&first, Verdict::Go(reply) if reply.next.is_none()), "not yet");
+    assert!(text_of(&first).ends_with("AuthMethod=CHAP|"));
+    let asked = step(None, "CHAP_A=7,5|");
+    assert_eq!(text_of(&asked), format!("CHAP_A=7|CHAP_I=90|CHAP_C=0x{}|", "5a".repeat(32)));
+    let wrong = step(on, "CHAP_N=host|CHAP_R=0x00|");
+    assert_eq!(wrong, Verdict::Refuse(LoginStatus::AuthenticationFailure));
+
+    let mut login = Login::new();
+    let mut step = |stage, next, text: &str| {
+        let request = request(stage, next);
+        login.on_request(&request, text.replace('|', "\0").as_bytes(), &around)
+    };
+    step(SecurityNegotiation, None, &format!("{NAMES}AuthMethod=CHAP|"));
+    step(SecurityNegotiation, None, "CHAP_A=5|");
+    let proof = format!("CHAP_N=host|CHAP_R={PROOF}|CHAP_I=1|CHAP_C=0x00ff|");
+    let proved = step(SecurityNegotiation, on, &proof);
+    assert!(matches!(&proved, Verdict::Go(reply) if reply.next == on), "{proved:?}");
+    assert_eq!(text_of(&proved), format!("CHAP_N=target|CHAP_R={COUNTER_PROOF}|"));
+    assert!(matches!(step(OperationalNegotiation, Some(FullFeaturePhase), ""), Verdict::Enter(_)));
+}
+
+#[test]
+fn a_host_that_proves_nothing_or_is_not_known_does_not_get_in() {
+    use LoginStatus as S;
+    let access = guarded();
+    let around = Circumstances { access: &access, ..AROUND };
+    let security = request(SecurityNegotiation, Some(OperationalNegotiation));
+    let skip = request(OperationalNegotiation, Some(FullFeaturePhase));
+    let stranger = NAMES.replace("iqn.host", "iqn.stranger");
+    for (request, text, status) in [
+        (skip, NAMES.to_owned(), S::AuthenticationFailure),
+        (security, NAMES.to_owned(), S::AuthenticationFailure),
+        (security, format!("{NAMES}AuthMethod=None|"), S::AuthenticationFailure),
+        (security, format!("{NAMES}AuthMethod=CHAP|CHAP_A=5|CHAP_N=host|"), S::InitiatorError),
+        (security, format!("{NAMES}CHAP_A=5|"), S::AuthenticationFailure),
+        (skip, stranger.clone(), S::AuthorizationFailure),
+        (security, format!("{stranger}AuthMethod=CHAP|"), S::AuthorizationFailure),
+        (skip, "InitiatorName=iqn.host|SessionType=Discovery|".to_owned(), S::AuthenticationFailure),
+        (skip, "InitiatorName=iqn.c|SessionType=Discovery|".to_owned(), S::AuthorizationFailure),
+    ] {
+        let verdict = Login::new().on_request(&request, text.replace('|', "\0").as_bytes(), &around);
+        assert_eq!(verdict, Verdict::Refuse(status), "{text}");
+    }
+    // CHAP keys where nothing has to be proved.
+    let refused = first(&security, &format!("{NAMES}AuthMethod=None|CHAP_A=5|"));
+    assert_eq!(refused, Verdict::Refuse(S::InitiatorError));
 }

@@ -1,0 +1,77 @@
+//! Who may log in, and what has to be proved for it.
+
+use std::collections::BTreeMap;
+
+use super::chap::Account;
+
+/// The hosts that are known, as configured.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Access {
+    /// Hosts that are not named are let in although others are.
+    pub open: bool,
+    /// Named hosts by InitiatorName in lower case, with what they have to prove, if anything.
+    pub hosts: BTreeMap<String, Option<Account>>,
+    /// What discovery sessions have to prove; without it, what the host has to.
+    pub discovery: Option<Account>,
+}
+
+/// What is demanded of an initiator.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Demand<'a> {
+    /// Nothing: AuthMethod=None.
+    Nothing,
+    /// CHAP.
+    Proof(&'a Account),
+    /// It does not get in whatever it proves.
+    Refused,
+}
+
+impl Access {
+    /// What is demanded of an initiator, by its name in lower case. Where no host is named, everybody may come.
+    #[must_use]
+    pub fn demand(&self, initiator: &str, discovery: bool) -> Demand<'_> {
+        if let (true, Some(account)) = (discovery, &self.discovery) {
+            return Demand::Proof(account);
+        }
+        match self.hosts.get(initiator) {
+            Some(Some(account)) => Demand::Proof(account),
+            Some(None) => Demand::Nothing,
+            None if self.open || self.hosts.is_empty() => Demand::Nothing,
+            None => Demand::Refused,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::chap::{Credentials, Secret};
+    use super::*;
+
+    fn account(user: &str) -> Account {
+        let secret = Secret::new(b"a secret of enough bytes").unwrap();
+        Account { initiator: Credentials { user: user.to_owned(), secret }, own: None }
+    }
+
+    #[test]
+    fn what_is_demanded_goes_by_the_name_and_the_kind_of_session() {
+        let hosts = BTreeMap::from([("iqn.a".to_owned(), Some(account("a"))), ("iqn.b".to_owned(), None)]);
+        let access = Access { open: false, hosts, discovery: Some(account("discovery")) };
+        let (a, all) = (account("a"), account("discovery"));
+        for (initiator, discovery, demand) in [
+            ("iqn.a", false, Demand::Proof(&a)),
+            ("iqn.b", false, Demand::Nothing),
+            ("iqn.c", false, Demand::Refused),
+            ("iqn.a", true, Demand::Proof(&all)),
+            ("iqn.c", true, Demand::Proof(&all)),
+        ] {
+            assert_eq!(access.demand(initiator, discovery), demand, "{initiator}");
+        }
+        let access = Access { discovery: None, ..access };
+        assert_eq!(access.demand("iqn.a", true), Demand::Proof(&a));
+        assert_eq!(access.demand("iqn.c", true), Demand::Refused);
+        let access = Access { open: true, ..access };
+        assert_eq!(access.demand("iqn.c", false), Demand::Nothing);
+        assert_eq!(access.demand("iqn.a", false), Demand::Proof(&a));
+        assert_eq!(Access::default().demand("iqn.c", false), Demand::Nothing);
+    }
+}
