@@ -15,6 +15,7 @@ user = "host"
 secret_file = "host"
 own_user = "target"
 own_secret_file = "own"
+luns = [1]
 [[access.host]]
 name = "iqn.1993-08.org.debian:free"
 [access.discovery]
@@ -34,12 +35,12 @@ fn run(command: &str, arguments: &[&str]) -> Option<String> {
 
 #[test]
 fn hosts_get_in_with_the_right_secrets_only() {
-    let lun = Lun { number: 0, mib: 16, main: 0, mirror: false };
-    let appliance = Appliance::start_with("chap", &[lun], Processes::One, ACCESS, &SECRETS)
+    let luns = [0, 1].map(|number| Lun { number, mib: 16, main: 0, mirror: false });
+    let appliance = Appliance::start_with("chap", &luns, Processes::One, ACCESS, &SECRETS)
         .unwrap_or_else(|error| panic!("{error}"));
     let portal = appliance.portals[0];
     let inquiry = |initiator: &str, credentials: &str, more: &str| {
-        let url = format!("iscsi://{credentials}{portal}/{IQN}/0{more}");
+        let url = format!("iscsi://{credentials}{portal}/{IQN}/1{more}");
         run("iscsi-inq", &["-i", initiator, &url])
     };
     let mutual = "?target_user=target&target_password=secret-of-target";
@@ -61,6 +62,12 @@ fn hosts_get_in_with_the_right_secrets_only() {
     assert!(list("finder%secret-of-finder@").is_some_and(|list| list.contains(IQN)));
     assert_eq!(list("host%secret-of-host@"), None, "discovery has credentials of its own");
     assert_eq!(list(""), None);
+    let capacity = |initiator: &str, credentials: &str, lun: u16| {
+        run("iscsi-readcapacity16", &["-i", initiator, &format!("iscsi://{credentials}{portal}/{IQN}/{lun}")])
+    };
+    assert!(capacity(HOST, "host%secret-of-host@", 1).is_some());
+    assert!(capacity(HOST, "host%secret-of-host@", 0).is_none(), "it is not to see LUN 0");
+    assert!(capacity("iqn.1993-08.org.debian:free", "", 0).is_some());
     assert!(!appliance.logs().contains("secret-of-"));
     appliance.stop().unwrap();
 }

@@ -296,6 +296,10 @@ pub enum Problem {
          closed, say so with `open = true` in [access]; otherwise use a loopback address"
     ))]
     NotOpen(String),
+    /// A LUN that a host is to see and that is not there.
+    #[error("there is no LUN {0}")]
+    #[diagnostic(help("write the numbers of LUNs that have a [[lun]] section"))]
+    NoSuchLun(u16),
     /// A CHAP section without a secret.
     #[error("there is a CHAP section without a secret for the initiator to prove")]
     #[diagnostic(help(

@@ -110,6 +110,8 @@ pub struct Host {
     pub name: String,
     /// What it has to prove.
     pub chap: Option<Chap>,
+    /// The numbers of the LUNs it may see; all if none.
+    pub luns: Option<Vec<u16>>,
 }
 
 /// CHAP credentials: names, and where the secrets are.

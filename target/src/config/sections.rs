@@ -70,6 +70,7 @@ const CREDENTIALS: &[Key] = &[
     key("own_secret_file", "`own_secret_file = \"secrets/twinlun-to-host-a\"`"),
     key("own_secret_env", "`own_secret_env = \"TWINLUN_SECRET\"`"),
     key("name", "`name = \"iqn.1993-08.org.debian:01:abc\"`"),
+    key("luns", "`luns = [0, 1]`"),
 ];
 
 /// Keys of `[[lun]]` of which only the first value has something behind it so far, and what to do instead.
@@ -191,8 +192,9 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, root: &Spanned<DeTable<'t>>) -> 
         let section = reader.section(path, span, LUN, table);
         lun(reader, &section)
     });
-    let luns = luns.collect();
-    Draft { iqn, state, controllers, luns, access: access(reader, &document) }
+    let luns: Vec<LunDraft> = luns.collect();
+    let access = access(reader, &document, &luns);
+    Draft { iqn, state, controllers, luns, access }
 }
 
 /// The tables of `[[name]]`, each with its path for mistakes and its place.
@@ -250,7 +252,7 @@ fn appliance<'t>(reader: &mut Reader<'t>, document: &Section<'_, 't>) -> (Option
     (iqn, state.map_or_else(|| "state".to_owned(), Spanned::into_inner))
 }
 
-fn access<'t>(reader: &mut Reader<'t>, document: &Section<'_, 't>) -> Access {
+fn access<'t>(reader: &mut Reader<'t>, document: &Section<'_, 't>, luns: &[LunDraft]) -> Access {
     let section = reader
         .optional(document, "access")
         .and_then(|value| table(reader, document, "access", ACCESS, value));
@@ -259,7 +261,7 @@ fn access<'t>(reader: &mut Reader<'t>, document: &Section<'_, 't>) -> Access {
     if reader.optional(&section, "host").is_some() {
         for (path, span, table) in tables(reader, &section, "host") {
             let entry = reader.section(format!("access.{path}"), span, CREDENTIALS, table);
-            hosts.extend(host(reader, &entry));
+            hosts.extend(host(reader, &entry, luns));
         }
     }
     let discovery = reader.optional(&section, "discovery");
@@ -279,16 +281,47 @@ fn access<'t>(reader: &mut Reader<'t>, document: &Section<'_, 't>) -> Access {
     }
 }
 
-fn host<'t>(reader: &mut Reader<'t>, section: &Section<'_, 't>) -> Option<Host> {
+fn host<'t>(reader: &mut Reader<'t>, section: &Section<'_, 't>, luns: &[LunDraft]) -> Option<Host> {
     let text = reader.text(section, "name")?;
     match IscsiName::from_initiator(text.get_ref()) {
-        Ok(name) => Some(Host { name: name.as_str().to_owned(), chap: credentials(reader, section) }),
+        Ok(name) => Some(Host {
+            name: name.as_str().to_owned(),
+            chap: credentials(reader, section),
+            luns: reader.optional(section, "luns").map(|value| visible(reader, section, value, luns)),
+        }),
         Err(problem) => {
             let wrong = Problem::NotAnIscsiName { found: text.get_ref().clone(), problem };
             reader.mistake(section.key("name"), text.span(), wrong);
             None
         }
     }
+}
+
+/// `luns`: the numbers a host may see. None is a list too: the host then sees nothing.
+fn visible<'t>(
+    reader: &mut Reader<'t>,
+    section: &Section<'_, 't>,
+    value: &Spanned<DeValue<'t>>,
+    luns: &[LunDraft],
+) -> Vec<u16> {
+    let DeValue::Array(items) = value.get_ref() else {
+        reader.wrong_kind(section, "luns", value, "a list of LUN numbers");
+        return Vec::new();
+    };
+    let mut numbers = Vec::new();
+    for item in items {
+        let integer = item.get_ref().as_integer();
+        let number = integer.and_then(|integer| u16::from_str_radix(integer.as_str(), integer.radix()).ok());
+        let mut known = luns.iter().filter_map(|lun| lun.number.as_ref()).map(Spanned::get_ref);
+        match number {
+            Some(number) if known.any(|known| *known == number) => numbers.push(number),
+            Some(number) => {
+                reader.mistake(section.key("luns"), item.span(), Problem::NoSuchLun(number));
+            }
+            None => reader.wrong_kind(section, "luns", item, "the number of a LUN"),
+        }
+    }
+    numbers
 }
 
 /// The CHAP keys of a section; `None` if there are none.

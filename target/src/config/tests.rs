@@ -438,3 +438,26 @@ proptest! {
         prop_assert!(!lines(&text).is_empty());
     }
 }
+
+#[test]
+fn mistakes_about_hosts_are_told_with_what_would_be_right() {
+    for (access, expected) in [
+        ("[[access.host]]\nname = \"iqn.a\"\nluns = [0, 7]\n", "access.host[0].luns: there is no LUN 7"),
+        ("[[access.host]]\nname = \"iqn.a\"\nluns = 0\n", "access.host[0].luns"),
+        ("[[access.host]]\nname = \"host\"\n", "access.host[0].name"),
+        ("[[access.host]]\nuser = \"a\"\n", "access.host[0].name"),
+        (
+            "[[access.host]]\nname = \"iqn.a\"\nuser = \"a\"\n",
+            "access.host[0]: there is a CHAP section without",
+        ),
+        ("[access.discovery]\nuser = \"a\"\n", "discovery: there is a CHAP section without"),
+        (
+            "[access.discovery]\nsecret_file = \"a\"\nsecret_env = \"b\"\n",
+            "discovery.secret_env: the secret would be in two places",
+        ),
+        ("[[access.host]]\nname = \"iqn.a\"\nsecrt_file = \"a\"\n", "access.host[0].secrt_file"),
+    ] {
+        let found = lines(&format!("{GOOD}{access}"));
+        assert!(found.iter().any(|line| line.contains(expected)), "{access}: {found:?}");
+    }
+}

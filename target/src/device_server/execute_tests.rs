@@ -67,10 +67,16 @@ fn alone() -> Controller<Still> {
 }
 
 fn send(controller: &Controller<Still>, lun: u8, cdb: &[u8]) -> Option<Outcome> {
+    send_as(controller, None, lun, cdb)
+}
+
+/// As a host that may see these LUNs only, if any are given.
+fn send_as(controller: &Controller<Still>, luns: Option<&[u16]>, lun: u8, cdb: &[u8]) -> Option<Outcome> {
     let mut request = Request {
         nexus: NEXUS,
         tag: TaskTag(7),
         lun: [0, lun, 0, 0, 0, 0, 0, 0],
+        luns: luns.map(Into::into),
         cdb: [0; 16],
         data: Vec::new(),
         announced: 0,
@@ -159,12 +165,30 @@ fn a_lun_that_does_not_exist_is_not_supported_but_answers_report_luns() {
 }
 
 #[test]
+fn a_lun_that_a_host_is_not_to_see_is_not_there_for_it() {
+    let controller = alone();
+    for (luns, seen) in [(&[3][..], true), (&[1, 3], true), (&[1], false), (&[], false)] {
+        let taken = send_as(&controller, Some(luns), 3, &READ_ONE_BLOCK);
+        assert_eq!(taken != Some(Outcome::Check(Sense::LUN_NOT_SUPPORTED)), seen, "{luns:?}");
+        for lun in [0, 3] {
+            let Some(Outcome::Good(list)) = send_as(&controller, Some(luns), lun, &REPORT_LUNS) else {
+                panic!()
+            };
+            assert_eq!(list.concat().len() == 16, seen, "{luns:?}");
+        }
+        let Some(Outcome::Good(data)) = send_as(&controller, Some(luns), 3, &INQUIRY) else { panic!() };
+        assert_eq!(data.concat()[0] == 0, seen, "{luns:?}");
+    }
+}
+
+#[test]
 fn a_write_that_is_right_goes_to_the_controller_and_one_that_is_not_does_not() {
     let controller = alone();
     let mut request = Request {
         nexus: NEXUS,
         tag: TaskTag(7),
         lun: [0, 3, 0, 0, 0, 0, 0, 0],
+        luns: None,
         cdb: [0; 16],
         data: vec![Bytes::from(vec![1; 512])],
         announced: 512,

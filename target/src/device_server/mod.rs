@@ -14,6 +14,8 @@ mod medium;
 mod shared;
 mod table;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use controller::command::{Admission, Command, LunIndex, NexusId, Op, Outcome, TaskTag};
 use controller::time::Time;
@@ -38,6 +40,8 @@ pub struct Request {
     pub tag: TaskTag,
     /// The 8-byte LUN field of the PDU (SAM-5 4.7).
     pub lun: [u8; 8],
+    /// The numbers of the LUNs this nexus may see, ascending; all if none.
+    pub luns: Option<Arc<[u16]>>,
     /// The command descriptor block.
     pub cdb: [u8; 16],
     /// The data-out buffer as far as the initiator sent it: at most what [`data_out_bytes`] asked for.
@@ -67,16 +71,26 @@ pub fn command_name(cdb: &[u8; 16]) -> Option<&'static str> {
 pub fn execute<W: World>(controller: &Controller<W>, request: Request) -> Option<Outcome> {
     let number = match Address::decode(&request.lun) {
         Address::Unit(number) => number,
-        Address::ReportLuns => return Some(well_known(&controller.lun_numbers(), &request.cdb)),
-        Address::Other => return Some(absent(&controller.lun_numbers(), &request.cdb)),
+        Address::ReportLuns => return Some(well_known(&visible(controller, &request), &request.cdb)),
+        Address::Other => return Some(absent(&visible(controller, &request), &request.cdb)),
     };
-    let Some(lun) = controller.lun(u64::from(number)) else {
-        return Some(absent(&controller.lun_numbers(), &request.cdb));
+    let hidden = request.luns.as_ref().is_some_and(|luns| !luns.contains(&number));
+    let Some(lun) = controller.lun(u64::from(number)).filter(|_| !hidden) else {
+        return Some(absent(&visible(controller, &request), &request.cdb));
     };
     match checked_row(&request.cdb) {
         Ok(row) => run(controller, lun, row, request),
         Err(sense) => Some(refuse(controller, lun, request.nexus, Admission::Attention, sense)),
     }
+}
+
+/// The numbers of the LUNs that are there for a nexus, ascending.
+fn visible<W: World>(controller: &Controller<W>, request: &Request) -> Vec<u16> {
+    let mut numbers = controller.lun_numbers();
+    if let Some(luns) = &request.luns {
+        numbers.retain(|number| luns.contains(number));
+    }
+    numbers
 }
 
 /// The row of a CDB whose control byte asks for nothing we do not have.
@@ -93,7 +107,7 @@ fn run<W: World>(
     row: &'static Row,
     request: Request,
 ) -> Option<Outcome> {
-    let Request { nexus, tag, cdb, data, announced, received, .. } = request;
+    let Request { nexus, tag, cdb, announced, received, .. } = request;
     match row.run {
         Run::Describe(admission, answer) => Some(match controller.admit(lun, nexus, admission) {
             Ok(view) => outcome(answer(&cdb, &view)),
@@ -104,7 +118,7 @@ fn run<W: World>(
                 return Some(Outcome::Check(Sense::LUN_NOT_SUPPORTED));
             };
             let bounds = Bounds { blocks, read_only };
-            match decode(&cdb, bounds, DataOut { pieces: data, announced: u64::from(announced) }) {
+            match decode(&cdb, bounds, DataOut { pieces: request.data, announced: u64::from(announced) }) {
                 Ok(Some(op)) => {
                     controller.command(Command { lun, nexus, tag, op, received });
                     None
@@ -120,7 +134,7 @@ fn run<W: World>(
         Run::Shared(decode) => {
             let view = controller.admit(lun, nexus, Admission::Always);
             let asked = match (view, controller.who(lun, nexus)) {
-                (Ok(view), Some(who)) => decode(&cdb, &view, who, &data.concat()),
+                (Ok(view), Some(who)) => decode(&cdb, &view, who, &request.data.concat()),
                 // More nexuses than a LUN keeps the names of.
                 _ => return Some(Outcome::Status(Status::Busy)),
             };
@@ -142,7 +156,7 @@ fn run<W: World>(
             Err(Outcome::Check(sense)) => sense_data(&cdb, &sense),
             Err(refused) => refused,
         }),
-        Run::ReportLuns => Some(outcome(report_luns(&controller.lun_numbers(), &cdb))),
+        Run::ReportLuns => Some(outcome(report_luns(&visible(controller, &request), &cdb))),
     }
 }
 

@@ -1,11 +1,11 @@
 //! The secrets of `[access]`, read once at the start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::config::{Chap, Config, SecretPlace};
-use crate::session::access::Access;
+use crate::session::access::{Access, Known};
 use crate::session::chap::{Account, Credentials, SECRET_BYTES_MAX, SECRET_BYTES_MIN, Secret};
 
 /// A secret that cannot be used. What it is is not told.
@@ -63,7 +63,9 @@ pub fn load(config: &Config) -> Result<Access, SecretError> {
     let mut hosts = BTreeMap::new();
     for host in &config.access.hosts {
         let account = host.chap.as_ref().map(|chap| account(config, &host.name, chap)).transpose()?;
-        hosts.insert(host.name.clone(), account);
+        let luns = host.luns.as_ref().map(|luns| luns.iter().copied().collect::<BTreeSet<_>>());
+        let luns = luns.map(|luns| luns.into_iter().collect());
+        hosts.insert(host.name.clone(), Known { account, luns });
     }
     let discovery = config.access.discovery.as_ref();
     let discovery = discovery.map(|chap| account(config, "discovery", chap)).transpose()?;
@@ -137,6 +139,7 @@ size = "1 GiB"
 main = "alpha"
 [[access.host]]
 name = "IQN.1993-08.org.debian:a"
+luns = [0]
 secret_file = "a"
 own_secret_file = "own"
 [access.discovery]
@@ -167,7 +170,8 @@ secret_file = "finder"
         assert!(matches!(load(&config), Err(SecretError::Length { .. })));
         write(path, "own", "secret of the target\n", 0o600);
         let access = load(&config).unwrap();
-        let account = access.hosts["iqn.1993-08.org.debian:a"].clone().unwrap();
+        assert_eq!(access.luns("iqn.1993-08.org.debian:a").as_deref(), Some(&[0][..]));
+        let account = access.hosts["iqn.1993-08.org.debian:a"].account.clone().unwrap();
         assert_eq!(account.initiator.user, "iqn.1993-08.org.debian:a");
         assert_eq!(Some(account.initiator.secret), Secret::new(b"secret of host a"));
         assert_eq!(account.own.unwrap().user, "iqn.2026-11.com.example:demo");

@@ -1,6 +1,7 @@
 //! Who may log in, and what has to be proved for it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::chap::Account;
 
@@ -9,10 +10,19 @@ use super::chap::Account;
 pub struct Access {
     /// Hosts that are not named are let in although others are.
     pub open: bool,
-    /// Named hosts by InitiatorName in lower case, with what they have to prove, if anything.
-    pub hosts: BTreeMap<String, Option<Account>>,
+    /// Named hosts by InitiatorName in lower case.
+    pub hosts: BTreeMap<String, Known>,
     /// What discovery sessions have to prove; without it, what the host has to.
     pub discovery: Option<Account>,
+}
+
+/// A named host.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Known {
+    /// What it has to prove, if anything.
+    pub account: Option<Account>,
+    /// The numbers of the LUNs it may see, ascending; all if none.
+    pub luns: Option<Arc<[u16]>>,
 }
 
 /// What is demanded of an initiator.
@@ -27,6 +37,12 @@ pub enum Demand<'a> {
 }
 
 impl Access {
+    /// The LUNs an initiator may see, by its name in lower case; all if none.
+    #[must_use]
+    pub fn luns(&self, initiator: &str) -> Option<Arc<[u16]>> {
+        self.hosts.get(initiator).and_then(|known| known.luns.clone())
+    }
+
     /// What is demanded of an initiator, by its name in lower case. Where no host is named, everybody may come.
     #[must_use]
     pub fn demand(&self, initiator: &str, discovery: bool) -> Demand<'_> {
@@ -34,8 +50,8 @@ impl Access {
             return Demand::Proof(account);
         }
         match self.hosts.get(initiator) {
-            Some(Some(account)) => Demand::Proof(account),
-            Some(None) => Demand::Nothing,
+            Some(Known { account: Some(account), .. }) => Demand::Proof(account),
+            Some(_) => Demand::Nothing,
             None if self.open || self.hosts.is_empty() => Demand::Nothing,
             None => Demand::Refused,
         }
@@ -54,7 +70,8 @@ mod tests {
 
     #[test]
     fn what_is_demanded_goes_by_the_name_and_the_kind_of_session() {
-        let hosts = BTreeMap::from([("iqn.a".to_owned(), Some(account("a"))), ("iqn.b".to_owned(), None)]);
+        let a = Known { account: Some(account("a")), luns: Some([1, 3].into()) };
+        let hosts = BTreeMap::from([("iqn.a".to_owned(), a), ("iqn.b".to_owned(), Known::default())]);
         let access = Access { open: false, hosts, discovery: Some(account("discovery")) };
         let (a, all) = (account("a"), account("discovery"));
         for (initiator, discovery, demand) in [
@@ -73,5 +90,7 @@ mod tests {
         assert_eq!(access.demand("iqn.c", false), Demand::Nothing);
         assert_eq!(access.demand("iqn.a", false), Demand::Proof(&a));
         assert_eq!(Access::default().demand("iqn.c", false), Demand::Nothing);
+        assert_eq!(access.luns("iqn.a").as_deref(), Some(&[1, 3][..]));
+        assert_eq!((access.luns("iqn.b"), access.luns("iqn.c")), (None, None));
     }
 }

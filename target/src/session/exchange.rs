@@ -15,6 +15,8 @@ use super::task_management::{self, Reach};
 use super::tasks::{Claim, Ending, State};
 use controller::command::Outcome;
 use protocol::iscsi::Lun;
+use protocol::scsi::lun::Address;
+use std::sync::Arc;
 
 /// What a task management function asks of the outside.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -285,7 +287,12 @@ impl FullFeature {
                 return managed;
             }
         };
-        if reach != Reach::Target && !unit_exists {
+        // What others have under way on LUNs this host must not see is none of its business (11.5.1, 11.6.1).
+        if reach == Reach::Target && self.luns.is_some() {
+            self.respond_function(tag, TaskManagementResult::AuthorizationFailed, output);
+            return managed;
+        }
+        if reach != Reach::Target && !(unit_exists && self.sees(&request.lun)) {
             self.respond_function(tag, TaskManagementResult::LunDoesNotExist, output);
             return managed;
         }
@@ -319,6 +326,14 @@ impl FullFeature {
             }
         }
         managed
+    }
+
+    fn sees(&self, lun: &Lun) -> bool {
+        let seen = |luns: &Arc<[u16]>| match Address::decode(lun) {
+            Address::Unit(number) => luns.contains(&number),
+            Address::ReportLuns | Address::Other => false,
+        };
+        self.luns.as_ref().is_none_or(seen)
     }
 
     /// ABORT TASK for a task that is not here (11.6.1).

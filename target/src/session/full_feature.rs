@@ -94,6 +94,8 @@ pub struct Opening {
     pub data_out_bytes: fn(&[u8; 16]) -> u64,
     /// What all sessions of the controller share.
     pub memory: Arc<Memory>,
+    /// The numbers of the LUNs the initiator may see, ascending; all if none.
+    pub luns: Option<Arc<[u16]>>,
 }
 
 /// A session in full feature phase.
@@ -104,6 +106,7 @@ pub struct FullFeature {
     pub(super) cid: u16,
     pub(super) directory: Arc<FrontendConfig>,
     data_out_bytes: fn(&[u8; 16]) -> u64,
+    pub(super) luns: Option<Arc<[u16]>>,
     pub(super) window: CommandWindow,
     pub(super) stat_sn: StatSn,
     pub(super) tasks: Tasks,
@@ -144,6 +147,7 @@ impl FullFeature {
             cid: terms.cid,
             directory: terms.directory,
             data_out_bytes: terms.data_out_bytes,
+            luns: terms.luns,
             window: CommandWindow::new(terms.cmd_sn),
             stat_sn: terms.stat_sn,
             tasks: Tasks::default(),
@@ -406,6 +410,7 @@ impl FullFeature {
             nexus,
             tag: TaskTag(task.tag),
             lun: task.lun,
+            luns: self.luns.clone(),
             cdb: task.cdb,
             data: task.gather.take(),
             announced: if task.writes { task.expected } else { 0 },

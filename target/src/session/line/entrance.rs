@@ -120,6 +120,7 @@ impl Line {
         } else {
             self.enter_normal(login, request, backend)
         };
+        let luns = self.directory.access.luns(login.initiator());
         let Entry { nexus, tsih, continued } = match entered {
             Ok(entry) => entry,
             Err(status) => return self.refuse(request, status, now),
@@ -143,6 +144,7 @@ impl Line {
             directory: self.directory.clone(),
             data_out_bytes: backend.data_out_bytes(),
             memory: self.sessions.memory.clone(),
+            luns,
         }));
         self.sessions.login_ends(&self.link);
         self.phase = Phase::Full(nexus);

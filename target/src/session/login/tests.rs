@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use protocol::iscsi::{CmdSn, StatSn};
 
+use super::super::access::Known;
 use super::super::chap::{Account, Credentials, Secret};
 
 use super::*;
@@ -342,7 +343,7 @@ fn guarded() -> Access {
         initiator: credentials("host", "secret of the host"),
         own: Some(credentials("target", "secret of the target")),
     };
-    let hosts = BTreeMap::from([("iqn.host".to_owned(), Some(account))]);
+    let hosts = BTreeMap::from([("iqn.host".to_owned(), Known { account: Some(account), luns: None })]);
     Access { open: false, hosts, discovery: None }
 }
 

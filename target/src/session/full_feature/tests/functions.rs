@@ -148,3 +148,25 @@ fn an_abort_of_a_function_is_rejected() {
         assert_eq!(answered(&mut session, &mut output), [TaskManagementResult::Rejected], "{waiting}");
     }
 }
+
+#[test]
+fn functions_reach_no_further_than_what_a_host_may_see() {
+    use TaskManagementFunction as F;
+    use TaskManagementResult as R;
+    for (kind, lun, result) in [
+        (F::AbortTaskSet, 0, R::Complete),
+        (F::LogicalUnitReset, 0, R::Complete),
+        (F::AbortTaskSet, 1, R::LunDoesNotExist),
+        (F::LogicalUnitReset, 1, R::LunDoesNotExist),
+        (F::TargetWarmReset, 0, R::AuthorizationFailed),
+        (F::TargetColdReset, 0, R::AuthorizationFailed),
+    ] {
+        let mut session = session();
+        session.luns = Some([0].into());
+        let mut output = Output::default();
+        let mut request = function(kind, 1, 900);
+        request.bhs[9] = lun;
+        session.on_pdu(&request, Time(0), &mut output);
+        assert_eq!(answered(&mut session, &mut output), [result], "{kind:?} {lun}");
+    }
+}
