@@ -54,10 +54,26 @@ pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
         // Each portal is its own: [::]:3260 does not take 0.0.0.0:3260 away.
         socket.set_only_v6(true)?;
     }
+    send_unpaced(SockRef::from(&socket));
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// Sees to it that what is sent leaves at once, on a socket that is not connected yet; what it accepts is like it.
+///
+/// Where BBR is the system's choice of congestion control, it would pace every connection by timers: one for
+/// each segment or so, on the way of answers that go over a short path and come in bursts. Any other choice stands.
+pub(crate) fn send_unpaced(socket: SockRef<'_>) {
+    if !socket.tcp_congestion().is_ok_and(|control| control.starts_with(b"bbr")) {
+        return;
+    }
+    // Who is not root may choose only from a list, on which at least Reno stands.
+    let set = socket.set_tcp_congestion(b"cubic").or_else(|_| socket.set_tcp_congestion(b"reno"));
+    if let Err(error) = set {
+        tracing::debug!("a socket keeps BBR: {error}");
+    }
 }
 
 /// A TCP connection, to write to.

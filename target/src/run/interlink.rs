@@ -18,7 +18,7 @@ use protocol::interlink::hello::Purpose;
 use protocol::interlink::{FrameError, Message, frame_lengths};
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::cork::Batch;
@@ -26,6 +26,7 @@ use super::frames::FrameReader;
 use super::link::LinkTable;
 use super::workers::{ThreadKind, Workers, thread_kind};
 use super::world::ProductWorld;
+use crate::portal::send_unpaced;
 
 /// A connection that is not made within this time has failed.
 const DIAL_WITHIN: Duration = Duration::from_secs(1);
@@ -68,7 +69,7 @@ impl Interlink {
         let mut rest = REDIAL_AFTER_MIN;
         for address in self.peer.iter().cycle() {
             let begun = Instant::now();
-            match timeout(DIAL_WITHIN, TcpStream::connect(*address)).await {
+            match timeout(DIAL_WITHIN, connect(*address)).await {
                 Ok(Ok(socket)) => self.run(socket, Some(kind), Bytes::new()).await,
                 Ok(Err(error)) => tracing::debug!(%address, %error, "the peer was not reached"),
                 Err(_) => tracing::debug!(%address, "the peer was not reached in time"),
@@ -180,6 +181,13 @@ impl Interlink {
         }
         Ok(())
     }
+}
+
+/// Connects to the peer.
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+    send_unpaced(SockRef::from(&socket));
+    socket.connect(address).await
 }
 
 /// Sets what every connection of the interlink needs. Without it the connection works, only worse.
