@@ -224,18 +224,26 @@ fn an_image_written_through_one_controller_is_read_back_through_the_other() {
 }
 
 /// Families of libiscsi's conformance tests for what is served so far.
-const FAMILIES: [&str; 20] = [
+const FAMILIES: [&str; 29] = [
     "SCSI.CompareAndWrite",
     "SCSI.GetLBAStatus",
     "SCSI.Inquiry",
     "SCSI.Mandatory",
     "SCSI.ModeSense6",
+    "SCSI.PrinReadKeys",
+    "SCSI.PrinReportCapabilities",
+    "SCSI.PrinServiceactionRange",
+    "SCSI.ProutClear",
+    "SCSI.ProutPreempt",
+    "SCSI.ProutRegister",
+    "SCSI.ProutReserve",
     "SCSI.Read6",
     "SCSI.Read10",
     "SCSI.Read12",
     "SCSI.Read16",
     "SCSI.ReadCapacity10",
     "SCSI.ReadCapacity16",
+    "SCSI.Reserve6",
     "SCSI.TestUnitReady",
     "SCSI.Unmap",
     "SCSI.Write10",
@@ -245,6 +253,7 @@ const FAMILIES: [&str; 20] = [
     "SCSI.WriteSame16",
     "iSCSI.iSCSIcmdsn",
     "iSCSI.iSCSIdatasn",
+    "iSCSI.iSCSITMF",
 ];
 
 #[test]

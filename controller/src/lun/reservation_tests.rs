@@ -1,12 +1,13 @@
 //! Reservations across two controllers, in the toy world: the same through both, at every step and through crashes.
 
 use protocol::interlink::event::Event;
-use protocol::interlink::shared::SharedState;
+use protocol::interlink::shared::{Registrant, Reservation, Reservations, SharedState};
 use protocol::scsi::persistent_reservation::{InAction, Kind, OutAction, ReserveOut};
 use protocol::scsi::sense::{Sense, Status};
 
 use crate::command::{Admission, LunIndex, NexusId, Op, Outcome};
 use crate::duo::{Duo, range, write};
+use crate::reservation::perform;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const CONFLICT: Outcome = Outcome::Status(Status::ReservationConflict);
@@ -260,59 +261,104 @@ fn a_registration_outlives_its_session_and_a_change_of_main() {
     assert_eq!(answer(&mut duo, 0), CONFLICT);
 }
 
+/// What the reservations are, but for PRGENERATION, which a loss of power sets to zero.
+fn lasting(state: &Reservations) -> (Vec<Registrant>, Option<Reservation>) {
+    (state.registrants.clone(), state.reservation.clone())
+}
+
+/// Registrations persist through power loss here, so whatever happens both controllers end with the last state that
+/// was answered, or with that and what was asked for last.
 #[test]
-fn random_sequences_with_crashes_leave_both_with_an_answered_state_or_the_one_asked_for_last() {
-    let mut crashed = 0;
-    for seed in 0..60 {
-        let mut duo = met(seed);
-        let kind = Kind::ExclusiveAccess;
-        let steps: [(usize, OutAction, u64, u64); 6] = [
-            (0, OutAction::Register, 0, 1),
-            (1, OutAction::Register, 0, 2),
-            (0, OutAction::Reserve, 1, 0),
-            (1, OutAction::Preempt, 2, 1),
-            (1, OutAction::Release, 2, 0),
-            (0, OutAction::RegisterAndIgnoreExistingKey, 0, 3),
-        ];
-        let stop = (seed % 6) as usize;
-        for (side, action, key, action_key) in &steps[..stop] {
-            duo.told(*side, 1);
-            assert_eq!(
-                reserve_out(&mut duo, (*side, 1), *action, (*key, *action_key), kind),
-                GOOD,
-                "seed {seed}"
-            );
-        }
-        let answered = state(&duo, 0).reservations;
-        let (side, action, key, action_key) = steps[stop];
-        duo.told(side, 1);
-        duo.event(side, 1, 9, out(action, key, action_key, kind));
-        (0..seed / 6).for_each(|_| {
-            duo.step();
-        });
-        let good = duo.answers(side).iter().any(|(tag, end)| (*tag, end) == (9, &GOOD));
-        let asked = state(&duo, 0).reservations;
-        crashed += u32::from(!good);
-        let mut duo = duo.crash(seed + 1000, true);
-        duo.connect();
-        duo.settle(90);
-        let kept = |state: &protocol::interlink::shared::Reservations| {
-            (state.registrants.clone(), state.reservation.clone())
+fn random_sequences_with_cuts_and_crashes_leave_both_with_what_was_answered() {
+    let (mut done, mut unanswered) = (0, 0);
+    for seed in 0..200_u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut pick = |below: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % below
         };
-        let after = [kept(&state(&duo, 0).reservations), kept(&state(&duo, 1).reservations)];
-        assert_eq!(after[0], after[1], "seed {seed}");
-        if good && asked.aptpl {
-            assert_eq!(after[0], kept(&asked), "seed {seed}: answered, and lost");
-        }
-        let mut possible = vec![kept(&answered), kept(&asked), (Vec::new(), None)];
-        possible.dedup();
-        if !good && answered.aptpl && stop < 5 {
-            let settled = {
-                let who = || duo.controllers[side].shared(LunIndex(0)).unwrap();
-                kept(&who().reservations)
+        let mut duo = met(seed);
+        let mut model = Reservations::default();
+        for round in 0..7 {
+            for side in 0..2 {
+                (1..4).for_each(|nexus| drop(duo.told(side, nexus)));
+            }
+            let (side, nexus) = (pick(2) as usize, pick(2) + 1);
+            let who = duo.controllers[side].who(LunIndex(0), NexusId(nexus)).unwrap();
+            let own = model.registrants.iter().find(|registrant| registrant.nexus == who.name);
+            let action = OutAction::ALL[pick(7) as usize];
+            let out = ReserveOut {
+                action,
+                kind: Kind::ALL[pick(6) as usize].code(),
+                key: own.map_or(0, |own| own.key),
+                action_key: pick(3),
+                aptpl: true,
+                all_target_ports: pick(4) == 0,
+                others: Vec::new(),
+                moved: None,
             };
-            assert!(settled != (Vec::new(), None) || stop == 0, "seed {seed}: what persisted is gone");
+            let after = perform(&model, &who.name, &out).ok().and_then(|done| done.next);
+            duo.event(side, nexus, 9, |who| Event::ReserveOut { who, out: Box::new(out) });
+            (0..pick(16)).for_each(|_| {
+                duo.step();
+            });
+            let mut answers = duo.answers(side);
+            let fault = pick(5);
+            duo = match fault {
+                0 => {
+                    duo.cut();
+                    duo.settle(pick(40) as u32);
+                    duo
+                }
+                1 | 2 => {
+                    let crashed = fault as usize - 1;
+                    let mut duo = duo.crash_one(seed * 10 + round, crashed);
+                    duo.settle(pick(40) as u32);
+                    relog(&duo, crashed);
+                    duo
+                }
+                3 => {
+                    let duo = duo.crash(seed * 10 + round, true);
+                    (0..2).for_each(|side| relog(&duo, side));
+                    duo
+                }
+                _ => duo,
+            };
+            if fault < 4 {
+                duo.connect();
+            }
+            duo.settle(100);
+            answers.extend(duo.answers(side));
+            let actual = state(&duo, 0).reservations;
+            assert_eq!(lasting(&actual), lasting(&state(&duo, 1).reservations), "seed {seed} round {round}");
+            let good = answers.iter().any(|(tag, end)| (*tag, end) == (9, &GOOD));
+            let wanted = after.clone().unwrap_or_else(|| model.clone());
+            if good {
+                done += 1;
+                assert_eq!(
+                    lasting(&actual),
+                    lasting(&wanted),
+                    "seed {seed} round {round}: answered, and lost"
+                );
+            } else {
+                unanswered += u32::from(after.is_some());
+                let possible = [lasting(&model), lasting(&wanted)];
+                assert!(
+                    possible.contains(&lasting(&actual)),
+                    "seed {seed} round {round}: neither old nor new"
+                );
+            }
+            model = actual;
         }
     }
-    assert!(crashed > 20);
+    assert!(done > 100 && unanswered > 50, "{done} done, {unanswered} unanswered");
+}
+
+/// The sessions of a controller that has started again.
+fn relog(duo: &Duo, side: usize) {
+    for nexus in 1..4 {
+        duo.log_in(side, nexus, &format!("host{side}{nexus}"));
+    }
 }
