@@ -6,10 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::histogram::Histogram;
 use super::session::{Error, Session};
-use super::wire::{
-    DATA_IN, DATA_OUT, FINAL, HEADER_BYTES, Header, NOP_IN, R2T, READ, SCSI_RESPONSE, WRITE, push,
-    transfer_cdb,
-};
+use super::wire::{DATA_IN, DATA_OUT, FINAL, Header, NOP_IN, R2T, READ, SCSI_RESPONSE, WRITE, transfer_cdb};
 
 /// Received at once at most; larger than what a socket usually holds, small enough for the cache.
 const RECEIVE_BYTES: usize = 512 * 1024;
@@ -30,8 +27,10 @@ pub(crate) struct Load {
     pub(crate) depth: u32,
     /// Bytes of the LUN to touch; zero: all.
     pub(crate) span: u64,
-    /// Until when; none: every block of the span once.
+    /// Until when; none: so many commands.
     pub(crate) until: Option<Instant>,
+    /// How many commands without `until`; none: every block of the span once.
+    pub(crate) commands: Option<u64>,
     /// Commands begun earlier are not counted.
     pub(crate) count_from: Instant,
     pub(crate) seed: u64,
@@ -54,6 +53,8 @@ pub(crate) struct Driver {
     places: u64,
     blocks: u32,
     next: u64,
+    /// Commands to begin yet, without `load.until`.
+    left: u64,
     random: u64,
     payload: Vec<u8>,
     /// Per tag: the place, and when its command was sent.
@@ -81,6 +82,7 @@ impl Driver {
             places,
             blocks: load.bytes / block,
             next: 0,
+            left: load.commands.unwrap_or(places),
             random,
             payload,
             slots: vec![(0, now); load.depth as usize],
@@ -118,12 +120,13 @@ impl Driver {
             skip -= at;
             while let Some(header) = Header::first(&buffer[at..end]) {
                 let needs_data = header.opcode() == SCSI_RESPONSE && header.rest_bytes() > 0;
-                let whole = HEADER_BYTES + header.rest_bytes();
+                let whole = self.session.wire.bytes(&header);
                 if needs_data && end - at < whole {
                     break;
                 }
-                let data_end = (at + HEADER_BYTES + header.data_bytes()).min(end);
-                self.on_pdu(&header, &buffer[at + HEADER_BYTES..data_end], now)?;
+                let data_begin = (at + self.session.wire.header_bytes()).min(end);
+                let data_end = (data_begin + header.data_bytes()).min(end);
+                self.on_pdu(&header, &buffer[data_begin..data_end], now)?;
                 let here = whole.min(end - at);
                 skip = whole - here;
                 at += here;
@@ -143,7 +146,7 @@ impl Driver {
             R2T => self.on_r2t(header),
             NOP_IN => {
                 if let Some(answer) = self.session.nop_answer(header) {
-                    push(&mut self.out, answer, &[]);
+                    self.session.wire.push(&mut self.out, answer, &[]);
                 }
             }
             other => return Err(Error::Unexpected(other)),
@@ -187,7 +190,7 @@ impl Driver {
                 .put(28, self.session.status_sn)
                 .put(36, data_sn)
                 .put(40, u32::try_from(at).unwrap_or(u32::MAX));
-            push(&mut self.out, pdu, &self.payload[at..to]);
+            self.session.wire.push(&mut self.out, pdu, &self.payload[at..to]);
             data_sn += 1;
             at = to;
         }
@@ -213,7 +216,7 @@ impl Driver {
             if let Some(stamp) = self.payload.first_chunk_mut::<8>() {
                 *stamp = (place ^ self.random).to_ne_bytes();
             }
-            push(&mut self.out, header, &self.payload[..immediate]);
+            self.session.wire.push(&mut self.out, header, &self.payload[..immediate]);
         }
     }
 
@@ -221,7 +224,7 @@ impl Driver {
     fn next_place(&mut self, now: Instant) -> Option<u64> {
         let over = match self.load.until {
             Some(until) => now >= until,
-            None => self.next >= self.places && self.again.is_empty(),
+            None => self.left == 0 && self.again.is_empty(),
         };
         if over {
             return None;
@@ -229,6 +232,7 @@ impl Driver {
         if let Some(place) = self.again.pop() {
             return Some(place);
         }
+        self.left = self.left.saturating_sub(1);
         if self.load.random {
             let wide = u128::from(step(&mut self.random)) * u128::from(self.places);
             return Some((wide >> 64) as u64);

@@ -3,9 +3,13 @@
 //!
 //! `load iscsi://127.0.0.1:3260/iqn.2026-11.com.example:demo/0 --pid PID` measures one target;
 //! `--versus URL --versus-pid PID` measures two alternately and prints the median of the pairs' ratios.
+//! `--echo` measures a message of one command and its answer between two threads: what a trip to the peer costs at
+//! least.
 
 mod drive;
+mod echo;
 mod histogram;
+mod report;
 mod session;
 mod wire;
 
@@ -14,9 +18,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
-use serde_json::{Value, json};
-
 use drive::{Driver, Load, SILENCE_MAX, Tally};
+use report::{Comparison, Row, Run, median};
 use session::{Error, Session, Url};
 
 /// Commands sent in the first of a run are not counted.
@@ -36,7 +39,8 @@ enum Pattern {
 #[derive(Parser, Debug)]
 struct Arguments {
     /// iscsi://HOST:PORT/TARGET-NAME/LUN
-    url: Url,
+    #[arg(required_unless_present = "echo")]
+    url: Option<Url>,
     /// What to do
     #[arg(long, value_enum, default_value = "randread")]
     pattern: Pattern,
@@ -58,6 +62,15 @@ struct Arguments {
     /// Write every block of the span once, in order, instead of running for a time
     #[arg(long)]
     fill: bool,
+    /// End after this many commands per connection instead of after a time
+    #[arg(long)]
+    commands: Option<u64>,
+    /// Header and data digests
+    #[arg(long)]
+    digests: bool,
+    /// Measure messages of so many bytes and their short answers instead of a target
+    #[arg(long)]
+    echo: bool,
     /// Also measure the CPU time of this process: the target
     #[arg(long)]
     pid: Option<u32>,
@@ -73,50 +86,25 @@ struct Arguments {
     /// With --versus: print one row of a Markdown table with this title
     #[arg(long, value_name = "TITLE")]
     row: Option<String>,
+    /// What the row is about
+    #[arg(long, value_enum, default_value = "throughput", requires = "row")]
+    row_of: Row,
+    /// The last column of the row: what is wanted
+    #[arg(long, value_name = "TEXT", default_value = "", requires = "row")]
+    wanted: String,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// One run's result.
-#[derive(Clone, Copy)]
-struct Run {
-    commands: u64,
-    refused: u64,
-    iops: f64,
-    p50: f64,
-    p99: f64,
-    /// CPU microseconds per command, of this process and of the target's.
-    own_cpu: f64,
-    target_cpu: Option<f64>,
-}
-
-impl Run {
-    fn json(&self) -> Value {
-        json!({
-            "commands": self.commands, "refused": self.refused, "iops": self.iops.round(),
-            "p50_us": self.p50, "p99_us": self.p99,
-            "own_cpu_us": self.own_cpu, "target_cpu_us": self.target_cpu,
-        })
-    }
-
-    fn line(&self) -> String {
-        let target = self.target_cpu.map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.2}"));
-        let refused = if self.refused > 0 { format!(", {} refused", self.refused) } else { String::new() };
-        format!(
-            "{:>9.0} IOPS, p50 {:>7.1} us, p99 {:>7.1} us, CPU per command: load {:.2} us, target {target} us{refused}",
-            self.iops, self.p50, self.p99, self.own_cpu
-        )
-    }
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = match &arguments.versus {
-        Some(second) => versus(&arguments, second),
-        None => run(&arguments, &arguments.url, arguments.pid).map(|run| {
+    let done = match (&arguments.url, &arguments.versus) {
+        (Some(first), Some(second)) => versus(&arguments, first, second),
+        (Some(url), None) => run(&arguments, url, arguments.pid).map(|run| {
             println!("{}", if arguments.json { run.json().to_string() } else { run.line() });
         }),
+        (None, _) => echo(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -128,10 +116,12 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, url: &Url, pid: Option<u32>) -> Result<Run, Error> {
-    let sessions: Result<Vec<Session>, Error> =
-        (0..arguments.connections.max(1)).map(|number| Session::open(url, number)).collect();
+    let sessions: Result<Vec<Session>, Error> = (0..arguments.connections.max(1))
+        .map(|number| Session::open(url, number, arguments.digests))
+        .collect();
     let begin = Instant::now();
-    let warm_up = if arguments.fill { Duration::ZERO } else { WARM_UP };
+    let counted = arguments.fill || arguments.commands.is_some();
+    let warm_up = if counted { Duration::ZERO } else { WARM_UP };
     let count_from = begin + warm_up;
     let load = Load {
         write: arguments.fill || matches!(arguments.pattern, Pattern::Randwrite | Pattern::Write),
@@ -139,7 +129,8 @@ fn run(arguments: &Arguments, url: &Url, pid: Option<u32>) -> Result<Run, Error>
         bytes: arguments.bytes,
         depth: arguments.depth.max(1),
         span: arguments.span,
-        until: (!arguments.fill).then(|| count_from + Duration::from_secs_f64(arguments.seconds)),
+        until: (!counted).then(|| count_from + Duration::from_secs_f64(arguments.seconds)),
+        commands: arguments.commands,
         count_from,
         seed: 0,
     };
@@ -171,6 +162,15 @@ fn run(arguments: &Arguments, url: &Url, pid: Option<u32>) -> Result<Run, Error>
     })
 }
 
+/// The median round trip in microseconds, over as many runs as there would be pairs.
+fn echo(arguments: &Arguments) -> Result<(), Error> {
+    let length = Duration::from_secs_f64(arguments.seconds);
+    let runs = (0..arguments.pairs.max(1)).map(|_| echo::round_trip(arguments.bytes as usize, length));
+    let runs = runs.collect::<Result<Vec<f64>, _>>()?;
+    println!("{:.1}", median(runs.into_iter()));
+    Ok(())
+}
+
 /// CPU seconds used so far.
 struct Times {
     own: f64,
@@ -197,10 +197,10 @@ fn cpu_seconds(pid: u32) -> Result<f64, Error> {
 }
 
 /// A B A B …: both meet the same moods of the machine.
-fn versus(arguments: &Arguments, second: &Url) -> Result<(), Error> {
+fn versus(arguments: &Arguments, first: &Url, second: &Url) -> Result<(), Error> {
     let mut pairs = Vec::new();
     for _ in 0..arguments.pairs.max(1) {
-        let a = run(arguments, &arguments.url, arguments.pid)?;
+        let a = run(arguments, first, arguments.pid)?;
         let b = run(arguments, second, arguments.versus_pid)?;
         if !arguments.json && arguments.row.is_none() {
             println!("A {}\nB {}", a.line(), b.line());
@@ -209,102 +209,16 @@ fn versus(arguments: &Arguments, second: &Url) -> Result<(), Error> {
     }
     let comparison = Comparison::of(&pairs);
     match &arguments.row {
-        Some(title) => println!("{}", comparison.row(title)),
+        Some(title) => println!("{}", comparison.row(arguments.row_of, title, &arguments.wanted)),
         None if arguments.json => println!("{}", comparison.json()),
         None => println!("{}", comparison.line()),
     }
     Ok(())
 }
 
-/// The medians over all pairs: of each target alone, and of the ratios within a pair.
-struct Comparison {
-    pairs: usize,
-    a: Run,
-    b: Run,
-    iops: f64,
-    p50: f64,
-    p99: f64,
-    target_cpu: f64,
-}
-
-impl Comparison {
-    fn of(pairs: &[(Run, Run)]) -> Self {
-        let cpu = |run: &Run| run.target_cpu.unwrap_or(f64::NAN);
-        let ratio = |of: &dyn Fn(&Run) -> f64| median(pairs.iter().map(|(a, b)| of(a) / of(b)));
-        let alone = |runs: Vec<&Run>| {
-            let of = |of: &dyn Fn(&Run) -> f64| median(runs.iter().map(|run| of(run)));
-            Run {
-                commands: runs.iter().map(|run| run.commands).sum(),
-                refused: runs.iter().map(|run| run.refused).sum(),
-                iops: of(&|run| run.iops),
-                p50: of(&|run| run.p50),
-                p99: of(&|run| run.p99),
-                own_cpu: of(&|run| run.own_cpu),
-                target_cpu: Some(of(&cpu)),
-            }
-        };
-        Self {
-            pairs: pairs.len(),
-            a: alone(pairs.iter().map(|(a, _)| a).collect()),
-            b: alone(pairs.iter().map(|(_, b)| b).collect()),
-            iops: ratio(&|run| run.iops),
-            p50: ratio(&|run| run.p50),
-            p99: ratio(&|run| run.p99),
-            target_cpu: ratio(&cpu),
-        }
-    }
-
-    fn json(&self) -> Value {
-        let ratios =
-            json!({ "iops": self.iops, "p50": self.p50, "p99": self.p99, "target_cpu": self.target_cpu });
-        json!({ "pairs": self.pairs, "a": self.a.json(), "b": self.b.json(), "ratio": ratios })
-    }
-
-    fn line(&self) -> String {
-        let Self { pairs, iops, p50, p99, target_cpu, .. } = self;
-        format!(
-            "median of {pairs} pairs, A / B: IOPS {iops:.2}, p50 {p50:.2}, p99 {p99:.2}, target CPU {target_cpu:.2}"
-        )
-    }
-
-    fn row(&self, title: &str) -> String {
-        let (a, b) = (&self.a, &self.b);
-        let cpu = |run: &Run| run.target_cpu.map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.2}"));
-        format!(
-            "| {title} | {:.0} | {:.0} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0} | {} | {} |",
-            a.iops,
-            b.iops,
-            self.iops,
-            a.p50,
-            b.p50,
-            a.p99,
-            b.p99,
-            cpu(a),
-            cpu(b)
-        )
-    }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => values[n / 2],
-        n => f64::midpoint(values[n / 2 - 1], values[n / 2]),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_stands_in_the_middle() {
-        assert!((median([3.0, 1.0, 2.0].into_iter()) - 2.0).abs() < 1e-9);
-        assert!((median([4.0, 1.0, 2.0, 3.0].into_iter()) - 2.5).abs() < 1e-9);
-        assert!(median(core::iter::empty()).is_nan());
-    }
 
     #[test]
     fn the_cpu_time_of_this_process_can_be_read_and_grows() {

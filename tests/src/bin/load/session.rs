@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::wire::{
     DATA_IN, FINAL, HEADER_BYTES, Header, IMMEDIATE, LOGIN_REQUEST, LOGIN_RESPONSE, NO_TAG, NOP_IN, NOP_OUT,
-    READ, SCSI_RESPONSE, push,
+    READ, SCSI_RESPONSE, Wire,
 };
 
 /// A unit attention is told once; after more of them than this something else is wrong.
@@ -59,6 +59,8 @@ impl FromStr for Url {
 /// A session in full feature phase.
 pub(crate) struct Session {
     pub(crate) stream: TcpStream,
+    /// How PDUs look: with digests or without.
+    pub(crate) wire: Wire,
     pub(crate) lun: [u8; 8],
     /// The next CmdSN, the last one the target takes, the next StatSN.
     pub(crate) command_sn: u32,
@@ -71,12 +73,13 @@ pub(crate) struct Session {
 
 impl Session {
     /// Connects and logs in; what the LUN has to say first (unit attentions) has been heard afterwards.
-    pub(crate) fn open(url: &Url, number: usize) -> Result<Self, Error> {
+    pub(crate) fn open(url: &Url, number: usize, digests: bool) -> Result<Self, Error> {
         let stream = TcpStream::connect(&url.address)?;
         stream.set_nodelay(true)?;
         let lun = [0, url.lun, 0, 0, 0, 0, 0, 0];
         let mut session = Self {
             stream,
+            wire: Wire::default(),
             lun,
             command_sn: 1,
             command_sn_max: 1,
@@ -84,7 +87,8 @@ impl Session {
             immediate_bytes: 0,
             segment_bytes: 8192,
         };
-        session.login(&url.name, number)?;
+        session.login(&url.name, number, digests)?;
+        session.wire.digests = digests;
         for _ in 0..ATTENTIONS_MAX {
             match session.run([0; 16], 0) {
                 Err(Error::Status { .. }) => {}
@@ -94,14 +98,15 @@ impl Session {
         session.run([0; 16], 0).map(|_| session)
     }
 
-    fn login(&mut self, name: &str, number: usize) -> Result<(), Error> {
+    fn login(&mut self, name: &str, number: usize, digests: bool) -> Result<(), Error> {
         let session_id = u32::try_from(number).unwrap_or(0) & 0xffff | (std::process::id() << 16);
         let security = format!(
             "InitiatorName=iqn.2026-11.com.example:load-{number}\0TargetName={name}\0SessionType=Normal\0\
              AuthMethod=None\0"
         );
+        let digest = if digests { "CRC32C" } else { "None" };
         let operational = format!(
-            "HeaderDigest=None\0DataDigest=None\0MaxRecvDataSegmentLength={RECEIVE_SEGMENT_BYTES}\0\
+            "HeaderDigest={digest}\0DataDigest={digest}\0MaxRecvDataSegmentLength={RECEIVE_SEGMENT_BYTES}\0\
              InitialR2T=Yes\0ImmediateData=Yes\0FirstBurstLength=262144\0MaxBurstLength=1048576\0\
              MaxConnections=1\0ErrorRecoveryLevel=0\0MaxOutstandingR2T=1\0DataPDUInOrder=Yes\0\
              DataSequenceInOrder=Yes\0DefaultTime2Wait=0\0DefaultTime2Retain=0\0"
@@ -115,7 +120,7 @@ impl Session {
                 header = header.put(8, 0x8000_0000 | (session_id >> 16)).put(12, session_id << 16);
                 header = header.put(24, self.command_sn).put(28, self.status_sn);
                 let mut out = Vec::new();
-                push(&mut out, header, text.as_bytes());
+                self.wire.push(&mut out, header, text.as_bytes());
                 self.stream.write_all(&out)?;
                 let (answer, data) = self.receive()?;
                 if answer.opcode() != LOGIN_RESPONSE {
@@ -147,8 +152,9 @@ impl Session {
     fn receive(&mut self) -> Result<(Header, Vec<u8>), Error> {
         let mut header = Header([0; HEADER_BYTES]);
         self.stream.read_exact(&mut header.0)?;
-        let mut data = vec![0; header.rest_bytes()];
+        let mut data = vec![0; self.wire.bytes(&header) - HEADER_BYTES];
         self.stream.read_exact(&mut data)?;
+        data.drain(..self.wire.header_bytes() - HEADER_BYTES);
         data.truncate(header.data_bytes());
         Ok((header, data))
     }
@@ -158,7 +164,7 @@ impl Session {
         let direction = if bytes > 0 { READ } else { 0 };
         let sn = [self.command_sn, self.status_sn];
         let mut out = Vec::new();
-        push(&mut out, Header::command(direction, self.lun, 1, bytes, sn, cdb), &[]);
+        self.wire.push(&mut out, Header::command(direction, self.lun, 1, bytes, sn, cdb), &[]);
         self.stream.write_all(&out)?;
         self.command_sn = self.command_sn.wrapping_add(1);
         let mut read = Vec::new();
@@ -181,7 +187,9 @@ impl Session {
                 }
                 NOP_IN => {
                     if let Some(answer) = self.nop_answer(&header) {
-                        self.stream.write_all(&answer.0)?;
+                        let mut out = Vec::new();
+                        self.wire.push(&mut out, answer, &[]);
+                        self.stream.write_all(&out)?;
                     }
                 }
                 other => return Err(Error::Unexpected(other)),
