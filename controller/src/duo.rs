@@ -268,6 +268,16 @@ impl Duo {
         alpha.on_link_up(LinkId(1), None);
     }
 
+    /// The control connection is open on one side, and there is nobody at its other end.
+    pub(crate) fn half_open(&mut self) {
+        self.controllers[0].on_link_up(LinkId(2), Some(LinkKind::Control));
+    }
+
+    /// Whether a side has closed the control connection since the last cut.
+    pub(crate) fn has_closed_control(&self, side: usize) -> bool {
+        self.controllers[side].world().outside.lock().closed.contains(&LinkId(2))
+    }
+
     pub(crate) fn cut(&mut self) {
         self.cut = true;
         for controller in &self.controllers {

@@ -86,6 +86,8 @@ pub struct RangeLocks {
     waiting: VecDeque<Waiter>,
     /// How often a request had to wait.
     waits: u64,
+    /// The most that ever waited at once.
+    waiting_peak: usize,
 }
 
 impl RangeLocks {
@@ -100,7 +102,14 @@ impl RangeLocks {
         }
         self.waits += 1;
         self.waiting.push_back(Waiter { holder, mode, ranges: ranges.clone() });
+        self.waiting_peak = self.waiting_peak.max(self.waiting.len());
         Request::Waits
+    }
+
+    /// Requests that wait, and the most that ever did.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.waiting.len(), self.waiting_peak)
     }
 
     /// Whether a request would be granted at once: nothing held and nobody waiting is in the way.

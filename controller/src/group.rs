@@ -43,14 +43,15 @@ pub enum Refusal {
     Foreign(String),
     /// Both went on from the same generation.
     #[error(
-        "{0} and {1} have each gone on alone since they last met: two histories. Neither is served. Keep both \
-         volumes, find out which one is right, and move the other one away"
+        "{0} and {1} have each gone on alone since they last met: two histories. Neither is served, nothing was \
+         touched. Keep both volumes and both state folders; every volume is a raw image that can be read and copied \
+         while the controllers are stopped"
     )]
     SplitBrain(String, String),
     /// One controller has never heard of a LUN that the other has served.
     #[error(
         "the state folder of {0} knows nothing of this LUN, though its peer does. Nothing was copied. Put the \
-         state folder back, or move the volume of {0} away and restart both"
+         right state folder of {0} back (is its disk mounted?), then start {0} again"
     )]
     StateLost(String),
     /// No whole copy is left.
@@ -64,7 +65,8 @@ pub enum Refusal {
     Gone(String),
     /// The two configurations differ.
     #[error(
-        "the two machines' appliance.toml differ in `{key}`: {first} on {first_name}, {second} on {second_name}"
+        "the two machines' appliance.toml differ in `{key}`: {first} on {first_name}, {second} on {second_name}. \
+         Make the two files equal, then start again what was started with the wrong one"
     )]
     Differs {
         /// The key.

@@ -12,6 +12,7 @@ mod duo;
 pub mod exclusive;
 pub mod group;
 pub mod lease;
+pub mod limits;
 pub mod lun;
 pub mod plan;
 pub mod reservation;

@@ -43,6 +43,68 @@ pub struct ControllerStatus {
     pub interlink: InterlinkStatus,
     /// Every configured LUN.
     pub luns: Vec<LunStatus>,
+    /// The hosts that are logged in here, oldest first.
+    pub hosts: Vec<HostStatus>,
+    /// What the peer said of itself last, and when.
+    pub peer_said: Option<PeerWord>,
+    /// Every limit with its present use.
+    pub limits: Vec<LimitStatus>,
+}
+
+/// A session of a host.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// InitiatorName.
+    pub initiator: String,
+    /// InitiatorAlias, empty if none was given.
+    pub alias: String,
+    /// The host's address and port.
+    pub address: String,
+    /// The portal it came to: address and port.
+    pub portal: String,
+    /// Logged in for so many seconds.
+    pub seconds: u64,
+    /// Commands not answered yet.
+    pub commands: u32,
+}
+
+/// What the peer said of itself. It decides nothing, and may be old.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerWord {
+    /// How old it is, in seconds.
+    pub age_seconds: u64,
+    /// The peer still says it: the two are in touch.
+    pub current: bool,
+    /// Its LUNs, as far as both know them.
+    pub luns: Vec<LunStatus>,
+    /// How many hosts are logged in there.
+    pub hosts_count: u32,
+    /// The first of them.
+    pub hosts: Vec<HostStatus>,
+}
+
+/// Who has reserved a LUN: the same on both controllers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReservationStatus {
+    /// What is reserved, in SPC's words: `"reserve(6)"`, `"write exclusive, registrants only"`.
+    pub kind: String,
+    /// The initiators that hold it.
+    pub holders: Vec<String>,
+}
+
+/// A limit and how much of it is in use.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LimitStatus {
+    /// The constant's name.
+    pub name: String,
+    /// The unit of `max`, `used` and `peak`; where the limit holds for each of several, also for each of what.
+    pub unit: String,
+    /// The limit.
+    pub max: u64,
+    /// In use now; where there are several, by the one that uses most. None: a size or time that is only compared.
+    pub used: Option<u64>,
+    /// The most that was in use since the start, where that is counted.
+    pub peak: Option<u64>,
 }
 
 /// The interlink as one controller sees it.
@@ -52,6 +114,8 @@ pub struct InterlinkStatus {
     pub up: bool,
     /// Bridges open from here and from the peer.
     pub bridges: u32,
+    /// The two reach each other, but one refuses the other; `reason` says why.
+    pub refused: bool,
     /// Why it is not up, or what the peer was refused for.
     pub reason: Option<String>,
 }
@@ -73,8 +137,12 @@ pub struct LunStatus {
     pub status: PairStatus,
     /// Whether hosts are served here.
     pub serving: bool,
-    /// While COPY: how much of the LUN is done, in percent.
+    /// While COPY: how much of the LUN is done, in percent. Main knows; the sub says what main said last.
     pub copied_percent: Option<u8>,
+    /// While COPY: what the rest takes at the pace so far, in seconds; none before there is a pace.
+    pub copy_seconds_left: Option<u64>,
+    /// Who has reserved it.
+    pub reservation: Option<ReservationStatus>,
     /// What is wrong and what is safe to do next.
     pub reason: Option<String>,
     /// Commands in flight here.

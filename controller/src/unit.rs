@@ -21,9 +21,11 @@ use crate::lease::Lease;
 use crate::lun::{Action, Lun, LunCounters, LunSetup};
 use crate::plan::Plan;
 use crate::route::Service;
-use crate::status::{ControllerStatus, LunStatus, PairStatus, Role};
+use crate::status::{PairStatus, Role};
 use crate::volume::superblock::VolumeFound;
 use crate::world::{Frame, LinkId, Ticket, Via, VolumeIndex, World};
+
+mod telling;
 
 /// [`Controller::on_tick`] comes at least this often.
 pub const TICK: Duration = Duration::from_millis(50);
@@ -233,40 +235,6 @@ impl<W: World> Controller<W> {
     /// False until the appliance's identity exists: logins are answered with status 0301h (RFC 7143 11.13.5).
     pub fn serving(&self) -> bool {
         self.appliance.lock().has_identity()
-    }
-
-    /// What this controller says of itself.
-    pub fn status(&self) -> ControllerStatus {
-        let appliance = self.appliance.lock();
-        let luns = self.plan.luns.iter().enumerate().map(|(index, plan)| {
-            let report = appliance.lun_report(index);
-            let identity = appliance.lun_identity(index);
-            let core = self.luns[index].lock();
-            let (commands, communication_bytes) = core.load();
-            LunStatus {
-                number: plan.number,
-                name: plan.name.clone(),
-                bytes: core.blocks() * u64::from(protocol::block::BLOCK_BYTES),
-                role: report.role,
-                main: self.plan.names[report.main.index()].clone(),
-                status: report.status,
-                serving: core.serving(),
-                copied_percent: core.copied_percent(),
-                reason: report.reason,
-                commands,
-                communication_bytes,
-                naa: identity.map(|identity| format!("{:016x}", identity.naa)),
-                serial: identity.map(|identity| format!("{:016x}", identity.serial)),
-            }
-        });
-        ControllerStatus {
-            controller: self.plan.names[self.plan.side.index()].clone(),
-            peer: self.plan.names[self.plan.side.peer().index()].clone(),
-            appliance: appliance.id().map(|id| format!("{id:032x}")),
-            incarnation: format!("{:032x}", appliance.incarnation()),
-            interlink: appliance.interlink(),
-            luns: luns.collect(),
-        }
     }
 
     /// What a LUN met so far: waits, forwards.
@@ -501,6 +469,7 @@ impl<W: World> Controller<W> {
                 let head = message.encode(u16::MAX, Default::default(), &[]);
                 self.world.send(Via::Link(link), Frame { head, payload: Vec::new() });
             }
+            Effect::Tell(link) => self.tell(link),
             Effect::SendAbout(link, index, generation, message) => {
                 let number = self.plan.luns.get(index).map_or(u16::MAX, |lun| lun.number);
                 let head = message.encode(number, generation.tag(), &[]);

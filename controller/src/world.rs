@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::command::{NexusId, Outcome, TaskTag};
 use crate::disk::{DiskIo, DiskResult};
+use crate::status::{HostStatus, LimitStatus};
 use crate::time::Time;
 use crate::volume::superblock::Superblock;
 
@@ -71,4 +72,14 @@ pub trait World: Send + Sync + 'static {
 
     /// Gives a command's outcome to its nexus. Vanishes if the nexus is gone.
     fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome);
+
+    /// The hosts that are logged in, oldest first: for people.
+    fn hosts(&self) -> Vec<HostStatus> {
+        Vec::new()
+    }
+
+    /// The limits of what surrounds the controller, with their use: for people.
+    fn limits(&self) -> Vec<LimitStatus> {
+        Vec::new()
+    }
 }

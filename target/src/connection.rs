@@ -21,6 +21,11 @@ pub trait Transport: Send + Sync + 'static {
     /// soon. From any thread.
     fn want_writable(&self);
 
+    /// The host's address, for people.
+    fn host(&self) -> Option<SocketAddr> {
+        None
+    }
+
     /// Closes the connection in both directions; its owner then calls `Connection::closed`.
     fn shutdown(&self);
 

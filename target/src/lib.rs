@@ -9,6 +9,7 @@ pub mod config;
 pub mod connection;
 pub mod device_server;
 pub mod frontend;
+pub mod limits;
 pub mod portal;
 pub mod run;
 pub mod session;

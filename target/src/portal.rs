@@ -92,6 +92,10 @@ impl Transport for TcpTransport {
         self.writable.notify_one();
     }
 
+    fn host(&self) -> Option<SocketAddr> {
+        self.half.peer_addr().ok()
+    }
+
     fn shutdown(&self) {
         // It fails only where the connection is gone already.
         let _ = SockRef::from(self.half.as_ref()).shutdown(std::net::Shutdown::Both);
@@ -131,6 +135,7 @@ impl<'a> Place<'a> {
     fn take(sessions: &'a Sessions) -> Option<Self> {
         let open = sessions.connections.fetch_add(1, Ordering::Relaxed);
         let place = Self(sessions);
+        sessions.connections_peak.fetch_max((open + 1).min(CONNECTIONS_MAX), Ordering::Relaxed);
         (open < CONNECTIONS_MAX).then_some(place)
     }
 }

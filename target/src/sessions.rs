@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use controller::command::{NexusId, Outcome, TaskTag};
+use controller::time::Time;
 use parking_lot::{Mutex, RwLock};
 use protocol::iscsi::{AsyncEvent, Isid};
 
 use crate::run::cork::{self, Due, Flush};
+use crate::session::full_feature::Usage;
 use crate::session::link::Link;
 use crate::session::memory::Memory;
 use crate::session::tasks::Claim;
@@ -98,8 +100,12 @@ pub struct SessionView {
     pub alias: String,
     /// The session's nexus.
     pub nexus: NexusId,
-    /// Commands not answered yet.
-    pub tasks: usize,
+    /// When it began.
+    pub since: Time,
+    /// The host's address and the portal's.
+    pub ends: Option<(SocketAddr, SocketAddr)>,
+    /// What it uses of its bounds.
+    pub usage: Usage,
 }
 
 #[derive(Debug)]
@@ -114,6 +120,8 @@ struct Entry {
 struct Table {
     places: Vec<Option<Entry>>,
     begun: u64,
+    /// The most sessions there ever were.
+    peak: usize,
 }
 
 impl Table {
@@ -160,6 +168,8 @@ pub struct Sessions {
     ending: AtomicBool,
     /// Connections open, logged in or not.
     pub(crate) connections: AtomicUsize,
+    /// The most there ever were.
+    pub(crate) connections_peak: AtomicUsize,
 }
 
 impl Sessions {
@@ -177,7 +187,7 @@ impl Sessions {
         self.release(&claims);
     }
 
-    /// Every session, for status.
+    /// Every session, oldest first, for status.
     #[must_use]
     pub fn list(&self) -> Vec<SessionView> {
         let table = self.table.read();
@@ -185,9 +195,25 @@ impl Sessions {
             initiator: entry.identity.initiator.clone(),
             alias: entry.identity.alias.clone(),
             nexus: entry.nexus,
-            tasks: entry.link.tasks(),
+            since: entry.link.since(),
+            ends: entry.link.ends(),
+            usage: entry.link.usage(),
         };
-        table.places.iter().flatten().map(view).collect()
+        let mut views: Vec<SessionView> = table.places.iter().flatten().map(view).collect();
+        views.sort_by_key(|view| view.nexus.0 >> PLACE_BITS);
+        views
+    }
+
+    /// Connections in their login, and discovery sessions.
+    #[must_use]
+    pub fn visitors(&self) -> (usize, usize) {
+        (self.logins.lock().len(), self.discoveries.lock().len())
+    }
+
+    /// The most sessions there ever were at once.
+    #[must_use]
+    pub fn peak(&self) -> usize {
+        self.table.read().peak
     }
 
     fn link(&self, nexus: NexusId) -> Option<Arc<Link>> {
@@ -235,6 +261,7 @@ impl Sessions {
         } else {
             table.places[place] = entry;
         }
+        table.peak = table.peak.max(table.places.iter().flatten().count());
         Begun { nexus, tsih: place as u16 + 1, replaced }
     }
 

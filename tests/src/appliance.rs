@@ -153,6 +153,25 @@ impl Appliance {
         serde_json::from_slice(&output.stdout).map_err(io::Error::other)
     }
 
+    /// `twinlun status` as it is on the machine of one controller, where the other's control socket is not: for
+    /// people, and as JSON.
+    pub fn status_on(&self, controller: usize) -> io::Result<(String, serde_json::Value)> {
+        let machine = self.folder.join(format!("machine{controller}"));
+        let state = machine.join("state");
+        if !state.exists() {
+            fs::create_dir_all(&state)?;
+            fs::copy(self.config(), machine.join("appliance.toml"))?;
+            let name = NAMES[controller];
+            std::os::unix::fs::symlink(self.folder.join("state").join(name), state.join(name))?;
+        }
+        let ask = |arguments: &[&str]| {
+            let mut command = Command::new(&self.binary);
+            command.arg("status").args(arguments).arg("--config").arg(machine.join("appliance.toml")).output()
+        };
+        let screen = String::from_utf8_lossy(&ask(&[])?.stdout).into_owned();
+        Ok((screen, serde_json::from_slice(&ask(&["--json"])?.stdout).map_err(io::Error::other)?))
+    }
+
     fn wait_until_served(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -6,6 +6,7 @@
 //! * [`workload`]: what hosts do, drawn from a seed, and block contents that tell who wrote them.
 //! * [`judge`]: decides from what hosts saw, and from the bytes of both copies, whether the appliance told the
 //!   truth. It shares nothing with the code under test.
+//! * [`mutation`]: what was right once, and is not any more, for everything that reads bytes.
 //! * [`world`]: two controllers under simulated time, disks and networks; the same seed gives the same trace.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "this crate is tests")]
@@ -14,6 +15,7 @@ pub mod appliance;
 pub mod disaster;
 pub mod initiator;
 pub mod judge;
+pub mod mutation;
 pub mod random;
 pub mod workload;
 pub mod world;

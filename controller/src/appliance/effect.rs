@@ -15,6 +15,8 @@ use crate::world::{LinkId, Ticket};
 pub enum Effect {
     /// A message on a connection.
     Send(LinkId, Message),
+    /// What this controller says of itself, on a connection.
+    Tell(LinkId),
     /// A message about one LUN, with its generation, on a connection.
     SendAbout(LinkId, usize, Generation, Message),
     /// Close a connection.
@@ -73,7 +75,10 @@ pub enum Apart {
     #[error("this controller is stopping")]
     Stopping,
     /// Another appliance.
-    #[error("{0} belongs to another appliance. Check the interlink addresses and the state folders")]
+    #[error(
+        "{0} belongs to another appliance; nothing was exchanged with it. Check the interlink addresses, and \
+         whether each machine has its own state folder"
+    )]
     OtherAppliance(String),
     /// Not the peer.
     #[error("whoever answers at the interlink address is not {0}. Check `interlink` in both files")]
@@ -85,9 +90,25 @@ pub enum Apart {
     #[error("{0}")]
     Differs(Refusal),
     /// A volume could not be made.
-    #[error("a volume could not be created on {0}: {1}")]
+    #[error("a volume could not be created on {0}: {1}. Make room or repair the disk, then start {0} again")]
     NoVolume(String, DiskError),
     /// A message made no sense.
     #[error("{0} sent something that makes no sense; the connection was closed")]
     Nonsense(String),
+}
+
+impl Apart {
+    /// The two reach each other, but one will not have the other: no network is to be looked at.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        match self {
+            Self::OtherAppliance(_)
+            | Self::NotThePeer(_)
+            | Self::Version(_)
+            | Self::Differs(_)
+            | Self::NoVolume(..)
+            | Self::Nonsense(_) => true,
+            Self::NeverMet(_) | Self::Lost(_) | Self::Silent(_) | Self::Stopped(_) | Self::Stopping => false,
+        }
+    }
 }

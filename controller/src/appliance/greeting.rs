@@ -4,7 +4,7 @@ use protocol::interlink::Message;
 use protocol::interlink::frame::{VERSION_MAX, VERSION_MIN};
 use protocol::interlink::hello::{Hello, Identity, Purpose};
 
-use super::{Apart, Appliance, Effect, Link, Peer, Phase};
+use super::{Apart, Appliance, Effect, GREETING_MAX, Link, Peer, Phase};
 use crate::time::Time;
 use crate::unit::LinkKind;
 use crate::world::LinkId;
@@ -16,10 +16,21 @@ impl Appliance {
             LinkKind::Control => Purpose::Control,
             LinkKind::Bridge(number) => Purpose::Bridge(number),
         });
-        self.links.insert(link, Link { dialed: dialed.is_some(), purpose, greeted: false });
+        self.links.insert(link, Link { dialed: dialed.is_some(), purpose, greeted: false, since: None });
         if let Some(purpose) = purpose {
             effects.push(Effect::Send(link, self.hello(purpose)));
         }
+    }
+
+    /// Closes what has not greeted in time.
+    pub(super) fn close_mute(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.links.retain(|link, known| {
+            let mute = !known.greeted && now.since(*known.since.get_or_insert(now)) >= GREETING_MAX;
+            if mute {
+                effects.push(Effect::Close(*link));
+            }
+            !mute
+        });
     }
 
     /// A connection of the interlink is gone.

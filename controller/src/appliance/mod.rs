@@ -35,6 +35,8 @@ mod report;
 #[cfg(test)]
 mod tests;
 mod turns;
+#[cfg(test)]
+mod word_tests;
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -44,6 +46,7 @@ use protocol::interlink::Message;
 use protocol::interlink::hello::{Identity, LunIdentity, Purpose};
 use protocol::interlink::message::Agreement;
 use protocol::interlink::standing::{CopyFound, Generation, GroupRecord, Pairing, Standing};
+use protocol::interlink::word::Word;
 
 use crate::disk::DiskError;
 use crate::group::Refusal;
@@ -65,6 +68,13 @@ use turns::Turn;
 /// A peer that says nothing for this long on the control connection is taken for lost.
 pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(2);
 
+/// While the two are in touch, each tells the other this often what it would say if it were asked.
+pub const WORD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A connection whose other end says no greeting for this long is closed, and dialed again. Its other end may have
+/// died with the machine it was on, and nothing that is sent would ever find out.
+pub const GREETING_MAX: Duration = Duration::from_secs(2);
+
 /// From the greetings to the LUNs being served at most.
 pub const MEETING_MAX: Duration = Duration::from_secs(3);
 
@@ -73,6 +83,8 @@ struct Link {
     dialed: bool,
     purpose: Option<Purpose>,
     greeted: bool,
+    /// Known to be open for this long.
+    since: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -188,6 +200,10 @@ pub struct Appliance {
     compared: bool,
     /// The leader's, come before what it has.
     early: Option<Vec<Agreement>>,
+    /// When the peer was last told what this controller says of itself; none since they met.
+    told: Option<Time>,
+    /// What the peer said of itself last. Shown, with its age; nothing is decided by it.
+    word: Option<(Time, Word)>,
 }
 
 impl Appliance {
@@ -246,6 +262,8 @@ impl Appliance {
             agreements: Vec::new(),
             compared: false,
             early: None,
+            told: None,
+            word: None,
         }
     }
 
@@ -307,6 +325,7 @@ impl Appliance {
             Message::Goodbye => self.on_goodbye(now, effects),
             Message::Drained => self.on_peer_drained(effects),
             Message::Farewell => self.on_farewell(),
+            Message::Word(word) => self.word = Some((now, *word)),
             other => self.on_message_about(lun, generation, other, effects),
         }
     }
@@ -388,6 +407,8 @@ impl Appliance {
                 effects.push(Effect::Send(control, Message::Ping(now.0)));
             }
         }
+        self.tell_peer(now, effects);
+        self.close_mute(now, effects);
         self.tick_turns(now, &quiet, effects);
         self.tick_alone(now, effects);
         // Hosts wait for these: they shall not wait for the next tick as well.

@@ -1,12 +1,14 @@
 //! What a person is told: why a LUN is not served, and what to do.
 
-use super::{Appliance, Phase};
+use super::{Apart, Appliance, Effect, Phase, WORD_INTERVAL};
 use crate::disk::DiskError;
 use crate::lun::Breakage;
 use crate::plan::Side;
 use crate::route::Service;
 use crate::status::{InterlinkStatus, PairStatus, Role};
+use crate::time::Time;
 use protocol::interlink::hello::Purpose;
+use protocol::interlink::word::Word;
 
 /// One LUN as this core knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,7 +48,27 @@ impl Appliance {
         InterlinkStatus {
             up,
             bridges: bridges as u32,
+            refused: !up && self.apart.is_refusal(),
             reason: if up { None } else { Some(self.apart.to_string()) },
+        }
+    }
+
+    /// What the peer said of itself last, and whether it still says so.
+    #[must_use]
+    pub fn peer_said(&self) -> Option<(Time, &Word, bool)> {
+        self.word.as_ref().map(|(at, word)| (*at, word, self.phase == Phase::Joined))
+    }
+
+    /// In touch, the peer is told at once and then every [`WORD_INTERVAL`] what this controller says of itself.
+    pub(super) fn tell_peer(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let control = self.peer.as_ref().map(|peer| peer.control).filter(|_| self.phase == Phase::Joined);
+        let Some(control) = control else {
+            self.told = None;
+            return;
+        };
+        if self.told.is_none_or(|told| now.since(told) >= WORD_INTERVAL) {
+            self.told = Some(now);
+            effects.push(Effect::Tell(control));
         }
     }
 
@@ -67,7 +89,12 @@ impl Appliance {
         };
         let reason = match (&group.refusal, group.breakage, group.status) {
             (Some(refusal), ..) => Some(refusal.to_string()),
-            (None, Some(breakage), PairStatus::Suspended) => Some(self.breakage_text(breakage)),
+            // What its failure means is true of a copy that serves, and of the one that failed.
+            (None, Some(breakage), PairStatus::Suspended)
+                if group.service != Service::Refused || matches!(breakage, Breakage::OwnDisk(_)) =>
+            {
+                Some(self.breakage_text(breakage))
+            }
             (None, _, PairStatus::Suspended) => Some(self.suspended_text(lun, role)),
             (None, _, PairStatus::Copy) => Some(format!(
                 "the copy of {target} is being refilled from {source}; both serve hosts meanwhile. Only the \
@@ -86,6 +113,18 @@ impl Appliance {
         let (group, apart) = (&self.groups[lun], &self.apart);
         if self.ending.begun() {
             return apart.to_string();
+        }
+        if self.phase == Phase::Joined && group.service == Service::Alone {
+            return format!(
+                "the copy of {peer} is out of the pair, its disk failed or is full: {own} serves the hosts of both \
+                 from the only current copy. Keep {own} running and its volume where it is"
+            );
+        }
+        if self.phase == Phase::Joined && group.service == Service::Forwarded {
+            return format!(
+                "the copy of {own} is out of the pair, its disk failed or is full: {peer} serves the hosts of both \
+                 from the only current copy. Repair the disk of {own}, then start {own} again: it is refilled"
+            );
         }
         if group.service == Service::Alone {
             return format!(
@@ -108,9 +147,13 @@ impl Appliance {
             );
         }
         match role {
+            Role::Sub if matches!(apart, Apart::Stopped(_)) => format!(
+                "{apart}. {peer} is main, and {own} serves nothing without it. Start {peer} again when it shall go on"
+            ),
             Role::Sub => format!(
                 "{apart}. {peer} is main and may be serving its hosts alone, so what {own} has may be old: {own} \
-                 refuses its hosts, they use the path to {peer}. Nothing acknowledged is lost; wait for {peer}"
+                 refuses its hosts, they use the path to {peer}. Nothing acknowledged is lost. {own} does not take \
+                 over by itself: leave both volumes where they are, bring {peer} back, and wait for {peer}"
             ),
             Role::Main => format!(
                 "{apart}. {own} has been started again and cannot tell alone whether its copy is whole: it refuses \
@@ -125,17 +168,22 @@ impl Appliance {
         match breakage {
             Breakage::OwnDisk(DiskError::Full) => {
                 format!(
-                    "the disk of {own} is full. Nothing acknowledged is lost. Make room, then restart {own}"
+                    "the disk of {own} is full. Nothing acknowledged is lost: {peer} has the only current copy. Make \
+                     room, then start {own} again: it is refilled"
                 )
             }
             Breakage::OwnDisk(error) => format!(
-                "on {own}: {error}. {peer} has the only current copy. Replace the disk, then restart {own}"
+                "on {own}: {error}. Nothing acknowledged is lost: {peer} has the only current copy, keep it running. \
+                 Repair or replace the disk, then start {own} again: it is refilled"
             ),
             Breakage::PeerDisk => format!(
-                "the disk of {peer} failed or is full: {own} has the only current copy. See the status of {peer}"
+                "the disk of {peer} failed or is full: {own} serves the hosts of both from the only current copy. \
+                 Keep {own} running and its volume where it is"
             ),
             Breakage::Nonsense => {
-                format!("{peer} sent something impossible. Restart both with the same release")
+                format!(
+                    "{peer} sent something impossible. Run the same release on both, and start both again"
+                )
             }
         }
     }

@@ -425,6 +425,21 @@ fn a_silent_peer_is_taken_for_lost() {
     assert!(duo.controllers[0].status().interlink.reason.is_some_and(|reason| reason.contains("silent")));
 }
 
+/// The machine at the other end died before it greeted: nothing that is sent would ever find out.
+#[test]
+fn a_connection_that_never_greets_is_closed_and_the_pair_meets_by_another() {
+    let mut duo = Duo::new(9, true);
+    duo.half_open();
+    duo.settle(30);
+    assert!(!duo.has_closed_control(0), "it has not been open for long");
+    duo.settle(15);
+    assert!(duo.has_closed_control(0));
+    duo.cut();
+    duo.connect();
+    duo.settle(2);
+    assert_eq!(statuses(&duo), DUPLEX);
+}
+
 /// Both served, then both ended by a crash; something happens to what one of them keeps; both start and meet.
 fn cold_start(change: impl Fn(usize, &mut Restored)) -> Duo {
     let mut duo = met(11, true);

@@ -150,6 +150,13 @@ impl Lane {
         self.submit_bounded(job, LANE_QUEUE_JOBS_MAX + 1)
     }
 
+    /// Jobs that wait, and jobs that a thread works on.
+    #[must_use]
+    pub fn load(&self) -> (usize, usize) {
+        let state = self.shared.state.lock();
+        state.lanes.get(self.index).map_or((0, 0), |lane| (lane.jobs.len(), lane.running))
+    }
+
     fn submit_bounded(&self, job: Job, jobs_max: usize) -> Result<(), Job> {
         let mut state = self.shared.state.lock();
         let closed = state.closed;

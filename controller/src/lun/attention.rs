@@ -40,6 +40,11 @@ impl Attentions {
         self.pending.remove(&nexus);
     }
 
+    /// Nexuses known.
+    pub(super) fn count(&self) -> usize {
+        self.nexuses.len()
+    }
+
     /// The names of a nexus's ports.
     pub(super) fn name(&self, nexus: NexusId) -> Option<&Arc<NexusName>> {
         self.nexuses.get(&nexus)

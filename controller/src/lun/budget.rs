@@ -17,18 +17,20 @@ pub const LUN_CLASS_BYTES_MAX: u64 = 32 * 1024 * 1024;
 pub(super) struct Budget {
     limit: u64,
     used: u64,
+    /// The most that was ever used.
+    peak: u64,
 }
 
 impl Budget {
     /// This LUN's share among `luns`.
     pub(super) fn share_of(luns: usize) -> Self {
         let share = CLASS_BYTES_MAX / (luns.max(1) as u64);
-        Self { limit: share.clamp(LUN_CLASS_BYTES_MIN, LUN_CLASS_BYTES_MAX), used: 0 }
+        Self { limit: share.clamp(LUN_CLASS_BYTES_MIN, LUN_CLASS_BYTES_MAX), used: 0, peak: 0 }
     }
 
     /// A budget of that many bytes.
     pub(super) const fn of(limit: u64) -> Self {
-        Self { limit, used: 0 }
+        Self { limit, used: 0, peak: 0 }
     }
 
     /// Takes `bytes`, if there is room or nothing else is in flight.
@@ -37,7 +39,13 @@ impl Budget {
             return false;
         }
         self.used += bytes;
+        self.peak = self.peak.max(self.used);
         true
+    }
+
+    /// The limit, what is used of it, and the most that ever was.
+    pub(super) const fn usage(&self) -> (u64, u64, u64) {
+        (self.limit, self.used, self.peak)
     }
 
     /// Gives `bytes` back.

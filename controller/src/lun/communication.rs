@@ -31,6 +31,8 @@ pub(super) struct Placed {
 pub(super) struct CommunicationVolume {
     kept: Slab<Forward>,
     bytes: u64,
+    /// The most bytes there ever were.
+    bytes_peak: u64,
     requests_made: u64,
 }
 
@@ -46,6 +48,7 @@ impl CommunicationVolume {
             return None;
         }
         self.bytes += request.bytes;
+        self.bytes_peak = self.bytes_peak.max(self.bytes);
         self.requests_made += 1;
         let entry = self.kept.vacant_entry();
         let slot = entry.key() as u32;
@@ -82,6 +85,11 @@ impl CommunicationVolume {
     /// Requests kept.
     pub(super) fn len(&self) -> usize {
         self.kept.len()
+    }
+
+    /// The most bytes that were ever kept.
+    pub(super) const fn bytes_peak(&self) -> u64 {
+        self.bytes_peak
     }
 
     /// Bytes kept.

@@ -13,11 +13,13 @@ use crate::time::Time;
 pub(super) const COPY_PIECE_BLOCKS: u64 = 2048;
 
 /// Pieces under way at once: the credit of the resync class.
-pub(super) const COPY_PIECES_MAX: u32 = 4;
+pub const COPY_PIECES_MAX: u32 = 4;
 
 /// How far a copy is.
 #[derive(Debug)]
 pub(super) struct Copying {
+    /// When it began.
+    since: Time,
     next: u64,
     done: u64,
     running: u32,
@@ -28,13 +30,25 @@ pub(super) struct Copying {
 }
 
 impl Copying {
-    pub(super) const fn new() -> Self {
-        Self { next: 0, done: 0, running: 0, failed: false, flushing: false, again: false }
+    pub(super) const fn new(since: Time) -> Self {
+        Self { since, next: 0, done: 0, running: 0, failed: false, flushing: false, again: false }
     }
 
     pub(super) fn percent(&self, blocks: u64) -> u8 {
         // At most 100.
         (self.done.saturating_mul(100) / blocks.max(1)).min(100) as u8
+    }
+
+    /// What the rest takes at the pace so far, in seconds; none before anything is done.
+    pub(super) fn seconds_left(&self, blocks: u64, now: Time) -> Option<u64> {
+        let (done, rest) = (u128::from(self.done), u128::from(blocks.saturating_sub(self.done)));
+        let so_far = now.since(self.since).as_millis();
+        u64::try_from(so_far.saturating_mul(rest).checked_div(done)?.div_ceil(1000)).ok()
+    }
+
+    /// Pieces under way.
+    pub(super) const fn running(&self) -> u32 {
+        self.running
     }
 }
 
@@ -54,7 +68,7 @@ impl Lun {
                 copying.next += length;
                 Op::Read { range }
             } else if copying.running == 0 && copying.again {
-                *copying = Copying::new();
+                *copying = Copying::new(copying.since);
                 continue;
             } else if copying.running == 0 {
                 copying.flushing = true;
@@ -109,7 +123,7 @@ impl Lun {
         copying.running = copying.running.saturating_sub(1);
         match op {
             _ if !good || copying.failed => copying.failed = true,
-            Op::SynchronizeCache if copying.again => *copying = Copying::new(),
+            Op::SynchronizeCache if copying.again => *copying = Copying::new(copying.since),
             Op::SynchronizeCache => {
                 self.copy_complete = true;
                 actions.push(Action::CopyComplete);

@@ -53,6 +53,7 @@ impl Lun {
             credit: 0,
         };
         let slot = self.tasks.insert(task) as u32;
+        self.peaks.commands = self.peaks.commands.max(self.tasks.len());
         let task = &self.tasks[slot as usize];
         match self.locks.request(Slot::Task(slot).holder(), task.mode, &task.ranges) {
             Request::Granted => self.admitted(slot, actions),

@@ -33,6 +33,7 @@ mod sub_side;
 mod task;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -65,10 +66,13 @@ use guard::Guarded;
 use outstanding::Outstanding;
 pub use task::{Action, Breakage};
 use task::{Apply, Origin, Sent, Slot, Stage, Task};
+use usage::Peaks;
 
 pub use budget::{CLASS_BYTES_MAX, LUN_CLASS_BYTES_MAX, LUN_CLASS_BYTES_MIN};
 pub use communication::{COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX};
+pub use copying::COPY_PIECES_MAX;
 pub use outstanding::DISK_SILENCE_MAX;
+pub use usage::{LunUsage, Used};
 
 /// Commands in flight on one LUN of one controller, those of the peer's hosts among them.
 pub const LUN_COMMANDS_MAX: usize = 4096;
@@ -186,6 +190,7 @@ pub struct Lun {
     /// Applied here, not yet known to be on both copies.
     unreleased: BTreeMap<u64, u32>,
     counters: LunCounters,
+    peaks: Peaks,
 }
 
 impl Lun {
@@ -223,6 +228,7 @@ impl Lun {
             applies: Slab::new(),
             unreleased: BTreeMap::new(),
             counters: LunCounters::default(),
+            peaks: Peaks::default(),
         }
     }
 
@@ -267,10 +273,11 @@ impl Lun {
             && self.applies.iter().all(|(_, apply)| apply.stage == task::ApplyStage::Release)
     }
 
-    /// While COPY: how much is done, in percent.
+    /// While COPY, at main: how much is done, in percent, and what the rest takes at the pace so far, in seconds.
     #[must_use]
-    pub fn copied_percent(&self) -> Option<u8> {
-        self.copying.as_ref().map(|copying| copying.percent(self.setup.blocks))
+    pub fn copied(&self, now: Time) -> Option<(u8, Option<u64>)> {
+        let blocks = self.setup.blocks;
+        self.copying.as_ref().map(|copying| (copying.percent(blocks), copying.seconds_left(blocks, now)))
     }
 
     /// Capacity in logical blocks.
@@ -308,7 +315,7 @@ impl Lun {
         self.closing = false;
         self.peer_in_place = true;
         let copies = self.standing.role == Role::Main && self.standing.status == PairStatus::Copy;
-        self.copying = copies.then(Copying::new);
+        self.copying = copies.then(|| Copying::new(now));
         self.decide_lost(actions);
         self.open_events(actions);
         for command in self.held.take().unwrap_or_default() {
@@ -508,7 +515,10 @@ impl Lun {
     fn keep_held(&mut self, command: Command, actions: &mut Vec<Action>) {
         let (nexus, tag) = (command.nexus, command.tag);
         match &mut self.held {
-            Some(held) if held.len() < HELD_COMMANDS_MAX => held.push_back(command),
+            Some(held) if held.len() < HELD_COMMANDS_MAX => {
+                held.push_back(command);
+                self.peaks.held = self.peaks.held.max(held.len());
+            }
             _ => actions.push(Action::Answer { nexus, tag, outcome: Outcome::Status(Status::Busy) }),
         }
     }

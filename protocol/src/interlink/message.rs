@@ -23,6 +23,7 @@ use super::hello::{Hello, Identity, LUNS_MAX, identity, put_identity};
 use super::shared::{ATTENTIONS_MAX, Attention};
 use super::standing::{Generation, Pairing, Standing};
 use super::wire::{Reader, put_list, put_range, put_string};
+use super::word::Word;
 use crate::block::BlockRange;
 use crate::scsi::sense::{Asc, Sense, SenseKey, Status};
 
@@ -126,6 +127,8 @@ pub enum Message {
     Copied,
     /// From the sub: it is durable there that both copies are whole.
     CopiedDurable,
+    /// What the sender says of itself, for whoever asks the other controller; decides nothing.
+    Word(Box<Word>),
 
     /// A command of the sender's host for main.
     Forward {
@@ -229,6 +232,7 @@ mod kind {
     pub(super) const TURN_DURABLE: u8 = 16;
     pub(super) const TURN_BEGIN: u8 = 17;
     pub(super) const TURN_BEGUN: u8 = 18;
+    pub(super) const WORD: u8 = 30;
     pub(super) const FORWARD: u8 = 32;
     pub(super) const ORDER: u8 = 33;
     pub(super) const DONE: u8 = 34;
@@ -264,6 +268,7 @@ impl Message {
             Self::TurnBegun(_) => kind::TURN_BEGUN,
             Self::Copied => kind::COPIED,
             Self::CopiedDurable => kind::COPIED_DURABLE,
+            Self::Word(_) => kind::WORD,
             Self::Forward { .. } => kind::FORWARD,
             Self::Cancel { .. } => kind::CANCEL,
             Self::Order { .. } => kind::ORDER,
@@ -351,6 +356,7 @@ impl Message {
                 put_list(body, attentions, |body, attention| attention.put(body));
             }
             Self::SharedTaken { version } => body.put_u64(*version),
+            Self::Word(word) => word.put(body),
             Self::IdentityDurable
             | Self::AgreementsDurable
             | Self::Begin
@@ -404,6 +410,7 @@ impl Message {
             kind::TURN_BEGUN => Self::TurnBegun(reader.u64()?),
             kind::COPIED => Self::Copied,
             kind::COPIED_DURABLE => Self::CopiedDurable,
+            kind::WORD => Self::Word(Box::new(Word::read(reader)?)),
             _ => Self::read_data(kind, reader)?,
         })
     }

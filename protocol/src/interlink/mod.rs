@@ -17,6 +17,7 @@ pub mod standing;
 #[cfg(test)]
 mod tests;
 mod wire;
+pub mod word;
 
 pub use frame::{FrameError, FrameLengths, GenerationTag, Prefix, Version, frame_lengths};
 pub use message::{Ending, Message, WireOp};

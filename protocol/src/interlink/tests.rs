@@ -12,6 +12,7 @@ use super::shared::{
     Whom,
 };
 use super::standing::{CopyFound, Generation, GroupRecord, Pairing, Standing};
+use super::word::{Copied, HostWord, LunWord, Word};
 use crate::block::BlockRange;
 use crate::scsi::persistent_reservation::{InAction, InitiatorPort, Move, OutAction, ReserveOut};
 use crate::scsi::sense::{Asc, Sense, Status};
@@ -69,6 +70,29 @@ fn shared_state() -> SharedState {
             reservation: Some(Reservation { kind: 5, holder: who().name }),
         },
     }
+}
+
+fn word() -> Word {
+    let lun = LunWord {
+        lun: 7,
+        main: true,
+        serving: true,
+        status: 1,
+        copied: Some(Copied { percent: 43, seconds_left: Some(90) }),
+        commands: 3,
+        communication_bytes: 4096,
+        reason: Some(0),
+    };
+    let host = HostWord {
+        initiator: "iqn.1993-08.org.debian:host0".into(),
+        alias: "host0".into(),
+        address: "192.0.2.7:51000".into(),
+        portal: "192.0.2.1:3260".into(),
+        seconds: 7200,
+        commands: 3,
+    };
+    let idle = LunWord { copied: None, reason: None, ..lun.clone() };
+    Word { luns: vec![lun, idle], reasons: vec!["being refilled".into()], hosts: 62, named: vec![host] }
 }
 
 fn every_message() -> Vec<Message> {
@@ -131,6 +155,7 @@ fn every_message() -> Vec<Message> {
         Message::TurnBegun(3),
         Message::Copied,
         Message::CopiedDurable,
+        Message::Word(Box::new(word())),
         Message::Order { id: 1, sequence: 2, released: 3 },
         Message::Done { id: 1 },
         Message::Cancel { id: 1 },
@@ -202,6 +227,24 @@ fn a_loss_of_power_leaves_saved_pages_and_the_reservations_that_persist_through_
     volatile.reservations.aptpl = false;
     assert_eq!(volatile.after_power_loss().reservations, Reservations::default());
     assert!(!volatile.survives_as(&state));
+}
+
+/// The largest there may be, so that telling it never costs the control connection much.
+#[test]
+fn a_word_is_cut_to_its_bound_however_much_there_is_to_say() {
+    let long = "x".repeat(60_000);
+    let host = HostWord { initiator: long.clone(), alias: long.clone(), ..word().named[0].clone() };
+    let lun = word().luns[0].clone();
+    let word = Word {
+        luns: (0..2000).map(|lun_number| LunWord { lun: lun_number, ..lun.clone() }).collect(),
+        reasons: vec![long; 300],
+        hosts: 5000,
+        named: vec![host; 5000],
+    };
+    let head = Message::Word(Box::new(word)).encode(7, GENERATION.tag(), &[]);
+    assert!(head.len() < 48 * 1024, "{} bytes", head.len());
+    let Ok((_, Message::Word(read))) = Message::decode(&head, &[]) else { panic!("it is read again") };
+    assert_eq!((read.luns.len(), read.reasons.len(), read.named.len(), read.hosts), (256, 16, 32, 5000));
 }
 
 proptest! {

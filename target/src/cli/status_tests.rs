@@ -1,6 +1,8 @@
 //! Golden screens of `twinlun status`.
 
-use controller::status::{ControllerStatus, InterlinkStatus, LunStatus, PairStatus, Role};
+use controller::status::{
+    ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PairStatus, PeerWord, ReservationStatus, Role,
+};
 
 use super::super::check::tests::config;
 use super::super::control::AskError;
@@ -13,7 +15,7 @@ pub(in super::super) fn healthy() -> [ControllerStatus; 2] {
         peer: peer.to_owned(),
         appliance: Some("6f1c".to_owned()),
         incarnation: "17".to_owned(),
-        interlink: InterlinkStatus { up: true, bridges: 4, reason: None },
+        interlink: InterlinkStatus { up: true, bridges: 4, refused: false, reason: None },
         luns: vec![LunStatus {
             number: 0,
             name: "data0".to_owned(),
@@ -23,13 +25,35 @@ pub(in super::super) fn healthy() -> [ControllerStatus; 2] {
             status: PairStatus::Duplex,
             serving: true,
             copied_percent: None,
+            copy_seconds_left: None,
+            reservation: None,
             reason: None,
             commands: 0,
             communication_bytes: 0,
             naa: None,
             serial: None,
         }],
+        hosts: Vec::new(),
+        peer_said: None,
+        limits: Vec::new(),
     })
+}
+
+fn host(name: &str, alias: &str, portal: &str, address: &str, seconds: u64, commands: u32) -> HostStatus {
+    HostStatus {
+        initiator: format!("iqn.1993-08.org.debian:{name}"),
+        alias: alias.to_owned(),
+        address: address.to_owned(),
+        portal: portal.to_owned(),
+        seconds,
+        commands,
+    }
+}
+
+/// What a controller told its peer.
+fn said(by: &ControllerStatus, age_seconds: u64, current: bool, hosts: Vec<HostStatus>) -> PeerWord {
+    let hosts_count = hosts.len() as u32;
+    PeerWord { age_seconds, current, luns: by.luns.clone(), hosts_count, hosts }
 }
 
 fn screen(answers: [Result<ControllerStatus, AskError>; 2]) -> (bool, String) {
@@ -40,8 +64,10 @@ fn screen(answers: [Result<ControllerStatus, AskError>; 2]) -> (bool, String) {
 
 #[test]
 fn a_healthy_appliance_fits_a_glance() {
-    let [mut alpha, beta] = healthy();
+    let [mut alpha, mut beta] = healthy();
     alpha.luns[0].commands = 3;
+    alpha.hosts = vec![host("web1", "web-1", "192.0.2.1:3260", "192.0.2.21:51000", 7500, 3)];
+    beta.hosts = vec![host("web2", "", "192.0.2.2:3260", "192.0.2.22:51000", 40 * 86_400 + 3700, 0)];
     let expected = "\
 iqn.2026-11.com.example:demo   appliance 6f1c
 
@@ -52,6 +78,10 @@ beta        running  up, 4 bridges
 LUN  NAME   SIZE   MAIN   PAIR    ON ALPHA              ON BETA
 0    data0  1 GiB  alpha  duplex  serving, 3 in flight  serving
 
+HOST                                 ON     PORTAL          FROM              SINCE          IN FLIGHT
+iqn.1993-08.org.debian:web1 (web-1)  alpha  192.0.2.1:3260  192.0.2.21:51000  2 h 5 min ago  3
+iqn.1993-08.org.debian:web2          beta   192.0.2.2:3260  192.0.2.22:51000  40 d 1 h ago   0
+
 All is well.
 ";
     assert_eq!(screen([Ok(alpha), Ok(beta)]), (true, expected.to_owned()));
@@ -59,16 +89,21 @@ All is well.
 
 #[test]
 fn a_peer_on_another_machine_is_shown_through_the_one_in_reach() {
-    let [_, beta] = healthy();
+    let [alpha, mut beta] = healthy();
+    let hosts = vec![host("web1", "", "192.0.2.1:3260", "192.0.2.21:51000", 75, 3)];
+    beta.peer_said = Some(said(&alpha, 1, true, hosts));
     let expected = "\
 iqn.2026-11.com.example:demo   appliance 6f1c
 
-CONTROLLER  STATE                  INTERLINK
-alpha       running, as beta says  -
-beta        running                up, 4 bridges
+CONTROLLER  STATE                            INTERLINK
+alpha       running, as beta heard just now  -
+beta        running                          up, 4 bridges
 
 LUN  NAME   SIZE   MAIN   PAIR    ON ALPHA  ON BETA
-0    data0  1 GiB  alpha  duplex  -         serving
+0    data0  1 GiB  alpha  duplex  serving   serving
+
+HOST                         ON     PORTAL          FROM              SINCE      IN FLIGHT
+iqn.1993-08.org.debian:web1  alpha  192.0.2.1:3260  192.0.2.21:51000  1 min ago  3
 
 All is well.
 ";
@@ -77,19 +112,26 @@ All is well.
 
 #[test]
 fn a_lost_peer_is_told_with_what_is_safe_to_do_next() {
-    let [mut alpha, _] = healthy();
-    alpha.interlink =
-        InterlinkStatus { up: false, bridges: 0, reason: Some("beta does not answer".to_owned()) };
+    let [mut alpha, beta] = healthy();
+    alpha.peer_said = Some(said(&beta, 312, false, Vec::new()));
+    alpha.interlink = InterlinkStatus {
+        up: false,
+        bridges: 0,
+        refused: false,
+        reason: Some("beta does not answer".to_owned()),
+    };
     alpha.luns[0].status = PairStatus::Suspended;
     let expected = "\
 iqn.2026-11.com.example:demo   appliance 6f1c
 
-CONTROLLER  STATE         INTERLINK
-alpha       running       down: beta does not answer
-beta        not in reach  -
+CONTROLLER  STATE                                           INTERLINK
+alpha       running                                         down: beta does not answer
+beta        not in reach, alpha last heard of it 5 min ago  -
 
 LUN  NAME   SIZE   MAIN   PAIR       ON ALPHA  ON BETA
-0    data0  1 GiB  alpha  suspended  serving   -
+0    data0  1 GiB  alpha  suspended  serving   was serving
+
+No host is logged in.
 
 ! beta does not run. Start it: `twinlun run --controller beta`; that is safe, it serves nothing that
   is not certain to be current.
@@ -120,7 +162,8 @@ LUN  NAME   SIZE   MAIN  PAIR  ON ALPHA  ON BETA
 /// What beta's machine shows while its interlink is down and alpha cannot be asked.
 fn beside_a_lost(alpha: AskError, interlink: &str) -> String {
     let [_, mut beta] = healthy();
-    beta.interlink = InterlinkStatus { up: false, bridges: 0, reason: Some("alpha is silent".to_owned()) };
+    beta.interlink =
+        InterlinkStatus { up: false, bridges: 0, refused: false, reason: Some("alpha is silent".to_owned()) };
     let mut config = config("");
     config.controllers.iter_mut().for_each(|it| it.interlink = vec![interlink.parse().unwrap()]);
     Overview::from_answers(&config, [Err(alpha), Ok(beta)]).render(&config)
@@ -165,12 +208,12 @@ fn problems(change: impl Fn(&mut [ControllerStatus; 2])) -> Vec<String> {
 #[test]
 fn a_reason_of_both_controllers_is_told_once_and_each_others_apart() {
     let same = problems(|both| both.iter_mut().for_each(|c| c.luns[0].reason = Some("it is so.".to_owned())));
-    assert_eq!(same, ["LUN 0 data0 on alpha and beta: it is so."]);
+    assert_eq!(same, ["LUN 0 data0: it is so."]);
     let apart = problems(|[alpha, beta]| {
         alpha.luns[0].reason = Some("one.".to_owned());
         beta.luns[0].reason = Some("two.".to_owned());
     });
-    assert_eq!(apart, ["LUN 0 data0 on alpha: one.", "LUN 0 data0 on beta: two."]);
+    assert_eq!(apart, ["LUN 0 data0, says alpha: one.", "LUN 0 data0, says beta: two."]);
 }
 
 #[test]
@@ -214,10 +257,7 @@ fn many_luns_with_one_trouble_are_told_in_one_line() {
         Ok(status)
     });
     let overview = Overview::from_answers(&config, answers);
-    assert_eq!(
-        overview.problems,
-        ["LUN 0 data0, LUN 1 d1, LUN 2 d2, LUN 3 d3 and 5 more on alpha and beta: so."]
-    );
+    assert_eq!(overview.problems, ["LUN 0 data0, LUN 1 d1, LUN 2 d2, LUN 3 d3 and 5 more: so."]);
 }
 
 #[test]
@@ -228,4 +268,128 @@ fn json_has_both_statuses_in_the_words_of_the_documentation() {
     assert_eq!(json["problems"], serde_json::json!([]));
     assert_eq!(json["controllers"][0]["status"]["luns"][0]["status"], "duplex");
     assert_eq!(json["controllers"][1]["status"]["luns"][0]["role"], "sub");
+}
+
+/// The example with this many LUNs, all well.
+fn many(count: u16) -> (crate::config::Config, [ControllerStatus; 2]) {
+    let more: String = (1..count)
+        .map(|n| format!("[[lun]]\nnumber = {n}\nname = \"d{n}\"\nsize = 512\nmain = \"beta\"\n"))
+        .collect();
+    let config = config(&more);
+    let statuses = healthy().map(|mut status| {
+        let lun = status.luns.remove(0);
+        let one =
+            |l: &crate::config::Lun| LunStatus { number: l.number, name: l.name.clone(), ..lun.clone() };
+        status.luns = config.luns.iter().map(one).collect();
+        status
+    });
+    (config, statuses)
+}
+
+#[test]
+fn long_lists_are_cut_with_a_count_and_those_in_trouble_are_shown() {
+    let (config, [mut alpha, beta]) = many(77);
+    alpha.luns[70].serving = false;
+    alpha.hosts = vec![host("web", "", "192.0.2.1:3260", "192.0.2.21:51000", 9, 0); 65];
+    let overview = Overview::from_answers(&config, [Ok(alpha), Ok(beta)]);
+    let screen = overview.render(&config);
+    assert!(screen.contains("\n70   d70    "), "{screen}");
+    let all = "`twinlun status --json` has all of them";
+    assert!(screen.contains(&format!("\nand 61 more, served by both; {all}\n")), "{screen}");
+    assert!(screen.contains(&format!("\nand 61 more on alpha; {all}\n")), "{screen}");
+    assert!(screen.lines().count() < 40, "{screen}");
+    let json = serde_json::to_value(&overview).unwrap();
+    assert_eq!(json["controllers"][0]["status"]["luns"].as_array().unwrap().len(), 77);
+    assert_eq!(json["controllers"][0]["status"]["hosts"].as_array().unwrap().len(), 65);
+}
+
+#[test]
+fn hosts_of_a_controller_elsewhere_are_counted_though_not_all_are_named() {
+    let [alpha, mut beta] = healthy();
+    let hosts = vec![host("web", "", "192.0.2.1:3260", "192.0.2.21:51000", 9, 0); 32];
+    beta.peer_said = Some(PeerWord { hosts_count: 200, ..said(&alpha, 0, true, hosts) });
+    let (_, screen) = screen([Err(AskError::NotRunning), Ok(beta)]);
+    assert!(
+        screen.contains("\nand 196 more on alpha; `twinlun status` on its machine names them\n"),
+        "{screen}"
+    );
+}
+
+#[test]
+fn how_far_a_copy_is_stands_beside_the_pair_on_both_machines() {
+    let copying = |of: ControllerStatus, percent: Option<u8>| {
+        let mut of = of;
+        of.luns[0].status = PairStatus::Copy;
+        of.luns[0].copied_percent = percent;
+        of.luns[0].copy_seconds_left = percent.map(|_| 150);
+        of
+    };
+    let [alpha, beta] = healthy();
+    let (main, sub) = (copying(alpha, Some(43)), copying(beta, None));
+    let expected = "0    data0  1 GiB  alpha  copy 43 %, 2 min left  serving   serving\n";
+    let (ok, both) = screen([Ok(main.clone()), Ok(sub.clone())]);
+    assert!(!ok && both.contains(expected), "{both}");
+    let mut of_sub = sub.clone();
+    of_sub.peer_said = Some(said(&main, 1, true, Vec::new()));
+    let (_, alone) = screen([Err(AskError::NotRunning), Ok(of_sub)]);
+    assert!(alone.contains(expected), "{alone}");
+    // What was said before the interlink went is not how far the copy is.
+    let mut of_sub = sub;
+    of_sub.luns[0].status = PairStatus::Suspended;
+    of_sub.interlink.up = false;
+    of_sub.peer_said = Some(said(&main, 90, false, Vec::new()));
+    let (_, old) = screen([Err(AskError::NotRunning), Ok(of_sub)]);
+    assert!(old.contains("0    data0  1 GiB  alpha  suspended  was serving  serving\n"), "{old}");
+    assert!(old.contains("alpha       not in reach, beta last heard of it 1 min ago  -\n"), "{old}");
+}
+
+#[test]
+fn who_has_reserved_a_lun_is_shown_where_anybody_has() {
+    let [mut alpha, mut beta] = healthy();
+    for status in [&mut alpha, &mut beta] {
+        status.luns[0].reservation =
+            Some(ReservationStatus { kind: "reserve(6)".to_owned(), holders: vec!["iqn.a".to_owned(); 3] });
+    }
+    let (_, screen) = screen([Ok(alpha), Ok(beta)]);
+    assert!(screen.contains("ON BETA  RESERVED\n"), "{screen}");
+    assert!(screen.contains("serving  reserve(6): iqn.a, iqn.a and 1 more\n"), "{screen}");
+}
+
+#[test]
+fn what_a_host_calls_itself_cannot_write_elsewhere_on_the_screen() {
+    let [mut alpha, beta] = healthy();
+    let alias = format!("\u{1b}[2J{}", "x".repeat(200));
+    alpha.hosts = vec![host("web", &alias, "192.0.2.1:3260", "192.0.2.21:51000", 9, 0)];
+    let (_, screen) = screen([Ok(alpha), Ok(beta)]);
+    assert!(!screen.contains('\u{1b}') && screen.contains("(?[2Jxxx"), "{screen}");
+    assert!(screen.lines().all(|line| line.chars().count() < 180), "{screen}");
+}
+
+#[test]
+fn two_that_refuse_each_other_are_not_told_to_check_the_network() {
+    let reason = "the two machines' appliance.toml differ in `appliance.iqn`: a on alpha, b on beta";
+    let refused = problems(|both| {
+        for status in both {
+            status.interlink.up = false;
+            status.interlink.refused = true;
+            status.interlink.reason = Some(reason.to_owned());
+        }
+    });
+    assert_eq!(refused[0], format!("alpha reaches beta, but the two do not work together: {reason}."));
+}
+
+#[test]
+fn the_word_of_a_peer_that_lags_behind_is_no_trouble() {
+    let [mut alpha, mut beta] = healthy();
+    alpha.luns[0].status = PairStatus::Copy;
+    alpha.luns[0].reason = Some("being refilled".to_owned());
+    beta.peer_said = Some(said(&alpha, 1, true, Vec::new()));
+    assert!(screen([Err(AskError::NotRunning), Ok(beta.clone())]).0);
+    // About the same state it is heard.
+    beta.luns[0].status = PairStatus::Suspended;
+    alpha.luns[0].status = PairStatus::Suspended;
+    alpha.luns[0].reason = Some("the disk of alpha is full".to_owned());
+    beta.peer_said = Some(said(&alpha, 1, true, Vec::new()));
+    let (ok, screen) = screen([Err(AskError::NotRunning), Ok(beta)]);
+    assert!(!ok && screen.contains("! LUN 0 data0, says alpha: the disk of alpha is full."), "{screen}");
 }

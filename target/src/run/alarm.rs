@@ -17,7 +17,7 @@ use super::world::{ProductWorld, now};
 const STEP_NANOSECONDS: u64 = 1_000_000;
 
 /// Times that wait at most; what was asked for beyond comes with the next tick.
-const TIMES_MAX: usize = 4096;
+pub(crate) const TIMES_MAX: usize = 4096;
 
 /// When the controller wants to be called.
 #[derive(Default)]
@@ -41,6 +41,11 @@ impl Alarm {
     /// The earliest time that was asked for.
     fn next(&self) -> Option<Time> {
         self.times.lock().first().copied()
+    }
+
+    /// How many times wait.
+    pub(super) fn count(&self) -> usize {
+        self.times.lock().len()
     }
 
     /// Forgets every time that has come.

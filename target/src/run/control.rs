@@ -17,10 +17,10 @@ use tokio::time::{sleep, timeout};
 use super::world::ProductWorld;
 
 /// Bytes of one request at most.
-const REQUEST_BYTES_MAX: u64 = 4096;
+pub(crate) const REQUEST_BYTES_MAX: u64 = 4096;
 
 /// Connections at a time at most; more are closed.
-const CLIENTS_MAX: usize = 32;
+pub(crate) const CLIENTS_MAX: usize = 32;
 
 /// A connection that asks nothing for this long is closed.
 const IDLE_MAX: Duration = Duration::from_secs(60);

@@ -41,10 +41,10 @@ const REDIAL_AFTER_MAX: Duration = Duration::from_secs(1);
 const GREETING_WITHIN: Duration = Duration::from_secs(2);
 
 /// Accepted connections that have not greeted yet, at most; more are closed.
-const GREETINGS_MAX: usize = 32;
+pub(crate) const GREETINGS_MAX: usize = 32;
 
 /// Links of one controller at most; more are closed.
-const LINKS_MAX: usize = 2 * (controller::plan::BRIDGES_MAX as usize + 1);
+pub(crate) const LINKS_MAX: usize = 2 * (controller::plan::BRIDGES_MAX as usize + 1);
 
 /// Data that the peer has not acknowledged for this time ends the connection.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);

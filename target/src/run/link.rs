@@ -21,7 +21,7 @@ use super::workers::{ThreadKind, thread_kind};
 
 /// Bytes that wait to be sent on one link at most: above the credits of all classes, so that a link with more
 /// has a peer that does not keep to them, and is closed.
-const LINK_QUEUE_BYTES_MAX: usize = 256 << 20;
+pub(crate) const LINK_QUEUE_BYTES_MAX: usize = 256 << 20;
 
 /// Pieces of one vectored write at most.
 const WRITE_PIECES_MAX: usize = 64;
@@ -232,6 +232,11 @@ impl LinkTable {
     /// How many links are open.
     pub(super) fn count(&self) -> usize {
         self.links.read().len()
+    }
+
+    /// Bytes that wait on the link on which most do.
+    pub(super) fn bytes(&self) -> usize {
+        self.links.read().values().map(|link| link.queue.lock().bytes).max().unwrap_or(0)
     }
 
     /// From now on frames for any bridge may use this one. Only after the controller has greeted on it.

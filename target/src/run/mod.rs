@@ -23,6 +23,14 @@ mod start;
 pub mod workers;
 pub mod world;
 
+/// Bounds that [`crate::limits`] shows.
+pub(crate) mod limits {
+    pub(crate) use super::alarm::TIMES_MAX;
+    pub(crate) use super::control::{CLIENTS_MAX, REQUEST_BYTES_MAX};
+    pub(crate) use super::interlink::{GREETINGS_MAX, LINKS_MAX};
+    pub(crate) use super::link::LINK_QUEUE_BYTES_MAX;
+}
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};

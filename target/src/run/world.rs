@@ -1,5 +1,6 @@
 //! The product's world: the system's clock, files and devices, sockets.
 
+use core::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
 
 use controller::command::{NexusId, Outcome, TaskTag};
@@ -7,6 +8,7 @@ use controller::disk::buffers::BufferPool;
 use controller::disk::file::VolumeFile;
 use controller::disk::pool::Lane;
 use controller::disk::{DiskError, DiskIo, DiskResult};
+use controller::status::{HostStatus, LimitStatus};
 use controller::time::Time;
 use controller::unit::Controller;
 use controller::volume::files::VolumePlace;
@@ -19,7 +21,8 @@ use super::alarm::Alarm;
 use super::cork::{self, Batch};
 use super::link::LinkTable;
 use super::workers::{ThreadKind, thread_kind};
-use crate::sessions::Sessions;
+use crate::limits::{self, Use};
+use crate::sessions::{SessionView, Sessions};
 
 /// The world of one controller.
 pub struct ProductWorld {
@@ -146,6 +149,32 @@ impl World for ProductWorld {
 
     fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome) {
         self.sessions.answer(nexus, tag, outcome);
+    }
+
+    fn hosts(&self) -> Vec<HostStatus> {
+        let now = self.now();
+        let text =
+            |address: Option<SocketAddr>| address.map(|address| address.to_string()).unwrap_or_default();
+        let host = |session: SessionView| HostStatus {
+            address: text(session.ends.map(|(host, _)| host)),
+            portal: text(session.ends.map(|(_, portal)| portal)),
+            seconds: now.since(session.since).as_secs(),
+            commands: u32::try_from(session.usage.tasks).unwrap_or(u32::MAX),
+            initiator: session.initiator,
+            alias: session.alias,
+        };
+        self.sessions.list().into_iter().map(host).collect()
+    }
+
+    fn limits(&self) -> Vec<LimitStatus> {
+        let jobs = self.volumes.iter().map(|slot| slot.lane.load()).max().unwrap_or_default();
+        limits::of(&Use {
+            sessions: &self.sessions,
+            jobs,
+            links: self.links.count(),
+            link_bytes: self.links.bytes(),
+            times: self.alarm.count(),
+        })
     }
 }
 

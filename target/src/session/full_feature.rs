@@ -51,6 +51,23 @@ pub struct Received {
     pub data: Option<Bytes>,
 }
 
+/// What a session uses of its bounds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// Commands not answered yet.
+    pub tasks: u64,
+    /// Task management functions that wait for tasks to end.
+    pub functions: u64,
+    /// Bytes of data-out gathered or asked for and not yet executed.
+    pub solicited_bytes: u64,
+    /// Bytes of data-in being read or waiting to be sent.
+    pub data_in_bytes: u64,
+    /// Aborted tasks whose Data-Out is still dropped.
+    pub silenced: u64,
+    /// Bytes of output that wait for the host to take them.
+    pub output_bytes: u64,
+}
+
 /// What the session needs done outside.
 #[derive(Debug)]
 pub enum Work {
@@ -173,10 +190,17 @@ impl FullFeature {
         }
     }
 
-    /// Tasks that were not answered yet.
+    /// What it uses of its bounds.
     #[must_use]
-    pub fn tasks(&self) -> usize {
-        self.tasks.count()
+    pub fn usage(&self) -> Usage {
+        Usage {
+            tasks: self.tasks.count() as u64,
+            functions: self.functions.count() as u64,
+            solicited_bytes: self.out_bytes,
+            data_in_bytes: self.data_in_bytes,
+            silenced: self.silenced.len() as u64,
+            output_bytes: 0,
+        }
     }
 
     pub(super) fn sender<'a>(&'a mut self, output: &'a mut Output) -> Sender<'a> {

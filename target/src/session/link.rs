@@ -12,7 +12,7 @@ use controller::time::Time;
 use parking_lot::{Mutex, MutexGuard};
 use protocol::iscsi::{Bhs, Digests};
 
-use super::full_feature::{FullFeature, Received, Work};
+use super::full_feature::{FullFeature, Received, Usage, Work};
 use super::memory::Memory;
 use super::output::{OUTPUT_BYTES_MAX, Output};
 use super::tasks::Claim;
@@ -39,6 +39,7 @@ enum Writer {
 
 struct Shared {
     session: Option<FullFeature>,
+    since: Time,
     queue: Output,
     /// What is being written; empty here while somebody writes it.
     sending: Output,
@@ -94,6 +95,7 @@ impl Link {
     pub fn new(transport: Arc<dyn Transport>, memory: Arc<Memory>) -> Self {
         let shared = Shared {
             session: None,
+            since: Time(0),
             queue: Output::default(),
             sending: Output::default(),
             sending_bytes: 0,
@@ -111,8 +113,10 @@ impl Link {
     }
 
     /// Full feature phase begins.
-    pub fn enter(&self, session: FullFeature) {
-        self.shared.lock().session = Some(session);
+    pub fn enter(&self, session: FullFeature, now: Time) {
+        let mut shared = self.shared.lock();
+        shared.session = Some(session);
+        shared.since = now;
     }
 
     /// The session ends: nothing is answered any more. Gives what other sessions' functions waited for.
@@ -128,9 +132,21 @@ impl Link {
         self.transport.portal()
     }
 
-    /// Tasks that were not answered yet.
-    pub fn tasks(&self) -> usize {
-        self.shared.lock().session.as_ref().map_or(0, FullFeature::tasks)
+    /// When its session began.
+    pub fn since(&self) -> Time {
+        self.shared.lock().since
+    }
+
+    /// The host's address and the portal's, for people.
+    pub fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.transport.host().zip(self.transport.portal())
+    }
+
+    /// What the connection uses of its bounds.
+    pub fn usage(&self) -> Usage {
+        let shared = self.shared.lock();
+        let session = shared.session.as_ref().map(FullFeature::usage).unwrap_or_default();
+        Usage { output_bytes: shared.backlog() as u64, ..session }
     }
 
     /// From here to [`Link::end_batch`] output is gathered, and [`Link::quiesce`] waits.

@@ -93,6 +93,12 @@ pub struct Functions {
 }
 
 impl Functions {
+    /// How many wait.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// True if one more may wait beside `others` that wait elsewhere.
     #[must_use]
     pub fn has_room(&self, others: usize) -> bool {

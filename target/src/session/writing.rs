@@ -22,7 +22,7 @@ pub const SOLICITED_BYTES_MAX: u64 = 32 * 1024 * 1024;
 pub const DATA_OUT_SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// Aborted tasks whose Data-Out is still dropped without a word, at most.
-const SILENCED_MAX: usize = 128;
+pub const SILENCED_MAX: usize = 128;
 
 impl FullFeature {
     /// Takes a task as far as its data-out allows.

@@ -53,7 +53,7 @@ pub const HANGS: Expected = Expected { well: false, phrases: &["does not answer"
 
 /// A copy is being refilled.
 pub const REFILLING: Expected =
-    Expected { well: false, phrases: &["copied", "is being refilled from", "nothing else to do"] };
+    Expected { well: false, phrases: &["copy", "is being refilled from", "nothing else to do"] };
 
 /// Judges a screen.
 pub fn check(screen: &Screen, expected: Expected) -> Result<(), Failure> {

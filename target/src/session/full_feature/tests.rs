@@ -72,7 +72,7 @@ fn the_window_closes_while_commands_are_unanswered_and_opens_with_their_answers(
     for number in 1..=COMMAND_WINDOW + 5 {
         session.on_pdu(&command(number, false, 0), Time(0), &mut output);
     }
-    assert_eq!(session.tasks(), COMMAND_WINDOW as usize, "what is outside the window is ignored");
+    assert_eq!(session.usage().tasks, u64::from(COMMAND_WINDOW), "what is outside the window is ignored");
     while session.next_work(0).0.is_some() {}
     for tag in 1..=3 {
         session.on_outcome(TaskTag(tag), Outcome::Good(Vec::new()), &mut output);

@@ -135,7 +135,7 @@ impl Line {
         self.link.put(&response.encode(), &reply.text);
         self.digests = parameters.digests();
         self.segment_max = parameters.receive_segment;
-        self.link.enter(FullFeature::new(Opening {
+        let session = FullFeature::new(Opening {
             nexus,
             parameters,
             cid: request.cid,
@@ -145,7 +145,8 @@ impl Line {
             data_out_bytes: backend.data_out_bytes(),
             memory: self.sessions.memory.clone(),
             luns,
-        }));
+        });
+        self.link.enter(session, now);
         self.sessions.login_ends(&self.link);
         self.phase = Phase::Full(nexus);
         self.phase_since = now;

@@ -86,7 +86,7 @@ fn abort_task_set_waits_for_the_answers_to_its_tasks_r2ts() {
         let answers = pdus(&mut output);
         assert_eq!(answers.len(), usize::from(waits), "{answers:?}");
         assert!(answers.iter().all(|pdu| matches!(pdu, TargetPdu::TaskManagementResponse(_))));
-        assert_eq!((session.tasks(), executed(&mut session)), (0, vec![]));
+        assert_eq!((session.usage().tasks, executed(&mut session)), (0, vec![]));
     }
 }
 

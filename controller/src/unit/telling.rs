@@ -1,0 +1,171 @@
+//! What a controller says of itself: to people ([`Controller::status`]), and in short to its peer, which shows it
+//! to people on the other machine.
+
+use core::time::Duration;
+
+use protocol::block::BLOCK_BYTES;
+use protocol::interlink::Message;
+use protocol::interlink::word::{Copied, HostWord, LunWord, WORD_HOSTS_MAX, WORD_REASONS_MAX, Word};
+
+use super::Controller;
+use crate::appliance::Appliance;
+use crate::limits;
+use crate::status::{ControllerStatus, HostStatus, LunStatus, PairStatus, PeerWord, Role};
+use crate::time::Time;
+use crate::world::{Frame, LinkId, Via, World};
+
+/// The pair status as a word names it.
+const STATUSES: [PairStatus; 5] =
+    [PairStatus::Simplex, PairStatus::Copy, PairStatus::Duplex, PairStatus::Split, PairStatus::Suspended];
+
+impl<W: World> Controller<W> {
+    /// What this controller says of itself, and what its peer said last.
+    pub fn status(&self) -> ControllerStatus {
+        let now = self.world.now();
+        let appliance = self.appliance.lock();
+        let mut luns: Vec<LunStatus> =
+            (0..self.plan.luns.len()).map(|index| self.lun_status(&appliance, index, now)).collect();
+        let peer_said = appliance.peer_said().map(|said| self.peer_word(said, &luns, now));
+        for (lun, peer) in luns.iter_mut().filter_map(|lun| Some((lun, peer_said.as_ref()?))) {
+            // Main tells how far a copy is; while the two are in touch the sub knows by it.
+            let said = peer.luns.iter().find(|said| peer.current && said.number == lun.number);
+            if let (PairStatus::Copy, Role::Sub, Some(said)) = (lun.status, lun.role, said) {
+                (lun.copied_percent, lun.copy_seconds_left) = (said.copied_percent, said.copy_seconds_left);
+            }
+        }
+        let status = ControllerStatus {
+            controller: self.plan.names[self.plan.side.index()].clone(),
+            peer: self.plan.names[self.plan.side.peer().index()].clone(),
+            appliance: appliance.id().map(|id| format!("{id:032x}")),
+            incarnation: format!("{:032x}", appliance.incarnation()),
+            interlink: appliance.interlink(),
+            luns,
+            hosts: Vec::new(),
+            peer_said,
+            limits: Vec::new(),
+        };
+        drop(appliance);
+        let usages: Vec<_> = self.luns.iter().map(|lun| lun.lock().usage()).collect();
+        let mut limits = limits::of(&self.plan, &usages);
+        limits.extend(self.world.limits());
+        ControllerStatus { hosts: self.world.hosts(), limits, ..status }
+    }
+
+    fn lun_status(&self, appliance: &Appliance, index: usize, now: Time) -> LunStatus {
+        let plan = &self.plan.luns[index];
+        let report = appliance.lun_report(index);
+        let identity = appliance.lun_identity(index);
+        let core = self.luns[index].lock();
+        let (commands, communication_bytes) = core.load();
+        let copied = core.copied(now);
+        LunStatus {
+            number: plan.number,
+            name: plan.name.clone(),
+            bytes: core.blocks() * u64::from(BLOCK_BYTES),
+            role: report.role,
+            main: self.plan.names[report.main.index()].clone(),
+            status: report.status,
+            serving: core.serving(),
+            copied_percent: copied.map(|(percent, _)| percent),
+            copy_seconds_left: copied.and_then(|(_, left)| left),
+            reservation: core
+                .reservation(self.plan.side as u8, &self.plan.names[self.plan.side.peer().index()]),
+            reason: report.reason,
+            commands,
+            communication_bytes,
+            naa: identity.map(|identity| format!("{:016x}", identity.naa)),
+            serial: identity.map(|identity| format!("{:016x}", identity.serial)),
+        }
+    }
+
+    /// The peer's last word beside what this controller knows of the same LUNs.
+    fn peer_word(&self, (at, word, current): (Time, &Word, bool), own: &[LunStatus], now: Time) -> PeerWord {
+        let age = now.since(at);
+        let names = [self.plan.side, self.plan.side.peer()].map(|side| &self.plan.names[side.index()]);
+        let lun = |said: &LunWord| {
+            let own = own.iter().find(|own| own.number == said.lun)?;
+            let reason = said.reason.and_then(|at| word.reasons.get(usize::from(at)));
+            Some(LunStatus {
+                role: if said.main { Role::Main } else { Role::Sub },
+                main: names[usize::from(said.main)].clone(),
+                status: STATUSES.get(usize::from(said.status)).copied().unwrap_or(PairStatus::Suspended),
+                serving: said.serving,
+                copied_percent: said.copied.map(|copied| copied.percent),
+                copy_seconds_left: said.copied.and_then(|copied| copied.seconds_left).map(u64::from),
+                reason: reason.cloned(),
+                commands: said.commands,
+                communication_bytes: said.communication_bytes,
+                ..own.clone()
+            })
+        };
+        let host = |said: &HostWord| HostStatus {
+            initiator: said.initiator.clone(),
+            alias: said.alias.clone(),
+            address: said.address.clone(),
+            portal: said.portal.clone(),
+            seconds: u64::from(said.seconds).saturating_add(age.as_secs()),
+            commands: said.commands,
+        };
+        PeerWord {
+            age_seconds: age.as_secs(),
+            current: current && age <= STALE_AFTER,
+            luns: word.luns.iter().filter_map(lun).collect(),
+            hosts_count: word.hosts,
+            hosts: word.named.iter().map(host).collect(),
+        }
+    }
+
+    /// Tells the peer in short what this controller says of itself.
+    pub(super) fn tell(&self, link: LinkId) {
+        let now = self.world.now();
+        let luns: Vec<LunStatus> = {
+            let appliance = self.appliance.lock();
+            (0..self.plan.luns.len()).map(|index| self.lun_status(&appliance, index, now)).collect()
+        };
+        let message = Message::Word(Box::new(word(&luns, &self.world.hosts())));
+        let head = message.encode(u16::MAX, Default::default(), &[]);
+        self.world.send(Via::Link(link), Frame { head, payload: Vec::new() });
+    }
+}
+
+/// A word of a peer in touch that is older than this is shown as old: it should have come several times since.
+const STALE_AFTER: Duration = Duration::from_secs(5);
+
+fn word(luns: &[LunStatus], hosts: &[HostStatus]) -> Word {
+    let mut reasons: Vec<String> = Vec::new();
+    let mut place = |reason: &String| {
+        let at = reasons.iter().position(|known| known == reason).or_else(|| {
+            (reasons.len() < WORD_REASONS_MAX).then(|| reasons.push(reason.clone()))?;
+            Some(reasons.len() - 1)
+        });
+        at.and_then(|at| u8::try_from(at).ok())
+    };
+    let seconds = |seconds: u64| u32::try_from(seconds).unwrap_or(u32::MAX);
+    let lun = |lun: &LunStatus| LunWord {
+        lun: lun.number,
+        main: lun.role == Role::Main,
+        serving: lun.serving,
+        status: STATUSES
+            .iter()
+            .zip(0..)
+            .find(|(status, _)| **status == lun.status)
+            .map_or(4, |(_, code)| code),
+        copied: lun
+            .copied_percent
+            .map(|percent| Copied { percent, seconds_left: lun.copy_seconds_left.map(seconds) }),
+        commands: lun.commands,
+        communication_bytes: lun.communication_bytes,
+        reason: lun.reason.as_ref().and_then(&mut place),
+    };
+    let luns = luns.iter().map(lun).collect();
+    let named = hosts.iter().take(WORD_HOSTS_MAX).map(|host| HostWord {
+        initiator: host.initiator.clone(),
+        alias: host.alias.clone(),
+        address: host.address.clone(),
+        portal: host.portal.clone(),
+        seconds: seconds(host.seconds),
+        commands: host.commands,
+    });
+    let named = named.collect();
+    Word { luns, reasons, hosts: u32::try_from(hosts.len()).unwrap_or(u32::MAX), named }
+}

@@ -1,0 +1,208 @@
+//! What is wrong, in sentences: what it means for the data, and what is safe to do next.
+
+use controller::status::{LunStatus, PairStatus, Role};
+
+use super::screen::for_how_long;
+use super::{AskError, Seen, View};
+use crate::config::{Config, Lun};
+
+/// LUNs named in one line at most.
+const TITLES_MAX: usize = 4;
+
+pub(super) fn problems(config: &Config, controllers: &[View; 2]) -> Vec<String> {
+    if controllers.iter().all(|view| view.status.is_none()) {
+        return unreachable(controllers);
+    }
+    let mut findings = Findings::default();
+    for lun in &config.luns {
+        lun_findings(lun, controllers, &mut findings);
+    }
+    let mut problems = interlink_problems(config, controllers);
+    problems.extend(findings.lines());
+    problems
+}
+/// What is wrong with LUNs: each text once, with every LUN it is true of, so that a hundred LUNs still fit a screen.
+#[derive(Default)]
+struct Findings(Vec<(String, Vec<String>)>);
+
+impl Findings {
+    /// Notes that `text`, the end of a sentence, is true of a LUN.
+    fn note(&mut self, lun: &Lun, text: String) {
+        let title = format!("LUN {} {}", lun.number, lun.name);
+        match self.0.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, titles)) => titles.push(title),
+            None => self.0.push((text, vec![title])),
+        }
+    }
+
+    fn lines(self) -> impl Iterator<Item = String> {
+        self.0.into_iter().map(|(text, titles)| {
+            let named = titles.get(..TITLES_MAX).unwrap_or(&titles).join(", ");
+            match titles.len().saturating_sub(TITLES_MAX) {
+                0 => format!("{named}{text}"),
+                more => format!("{named} and {more} more{text}"),
+            }
+        })
+    }
+}
+
+/// Neither controller could be asked.
+fn unreachable(controllers: &[View; 2]) -> Vec<String> {
+    let reasons: Vec<&str> = controllers.iter().filter_map(|view| view.not_asked.as_deref()).collect();
+    let not_running = AskError::NotRunning.to_string();
+    if reasons.iter().all(|reason| *reason == not_running) {
+        return vec![
+            "No controller runs on this machine, so it serves no hosts; the data stays as it is. Start it: \
+             `twinlun run`, or `twinlun run --controller NAME` for one of the two."
+                .to_owned(),
+        ];
+    }
+    controllers
+        .iter()
+        .filter_map(|view| Some(format!("{} cannot be asked: {}.", view.name, view.not_asked.as_ref()?)))
+        .collect()
+}
+
+fn interlink_problems(config: &Config, controllers: &[View; 2]) -> Vec<String> {
+    if controllers.iter().flat_map(|view| &view.status).all(|status| status.interlink.up) {
+        return Vec::new();
+    }
+    if let Some(refused) = refused(controllers) {
+        return vec![refused];
+    }
+    let [first, second] = controllers;
+    let addresses =
+        || config.controllers.iter().flat_map(|controller| &controller.interlink).collect::<Vec<_>>();
+    let named = || addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (here, away) = match (&first.status, &second.status) {
+        (Some(_), Some(_)) => {
+            return vec![format!(
+                "{} and {} both run but do not reach each other, so writes are not mirrored. Check the network \
+                 between their interlink addresses ({}) and what the log says; they meet again by themselves.",
+                first.name,
+                second.name,
+                named()
+            )];
+        }
+        (Some(_), None) => (&first.name, second),
+        (None, _) => (&second.name, first),
+    };
+    let why = away.not_asked.as_deref().unwrap_or_default();
+    let away_name = &away.name;
+    let start = format!(
+        "`twinlun run --controller {away_name}`; that is safe, it serves nothing that is not certain to be current"
+    );
+    if away.hangs() {
+        let text = "runs on this machine but does not answer: it is stopped (SIGSTOP, a debugger), or the machine \
+                    is overloaded. When it goes on, the two meet again by themselves; if it never does, end it and \
+                    start it again";
+        return vec![format!("{away_name} {text}.")];
+    }
+    if why != AskError::NotRunning.to_string() {
+        return vec![format!("{away_name} cannot be asked: {why}.")];
+    }
+    if addresses().iter().all(|address| address.ip().is_loopback()) {
+        return vec![format!("{away_name} does not run. Start it: {start}.")];
+    }
+    let since = away.said.as_ref().map(|said| format!(" since {}", for_how_long(said.age_seconds)));
+    vec![format!(
+        "{here} does not reach {away_name}{}. If {away_name} does not run on its machine, start it there: {start}. \
+         If it does, check the network between their interlink addresses ({}).",
+        since.unwrap_or_default(),
+        named()
+    )]
+}
+
+/// The two reach each other, but one will not have the other: whoever knows why says it.
+fn refused(controllers: &[View; 2]) -> Option<String> {
+    let status = controllers.iter().flat_map(|view| &view.status).find(|status| status.interlink.refused)?;
+    let (name, peer) = (&status.controller, &status.peer);
+    let reason = status.interlink.reason.as_deref().unwrap_or_default().trim_end_matches('.');
+    Some(format!("{name} reaches {peer}, but the two do not work together: {reason}."))
+}
+
+fn lun_findings(lun: &Lun, controllers: &[View; 2], findings: &mut Findings) {
+    let asked: Vec<(&View, &LunStatus)> = controllers
+        .iter()
+        .filter(|view| view.status.is_some())
+        .filter_map(|view| Some((view, view.find(lun)?.lun)))
+        .collect();
+    for view in controllers.iter().filter(|view| view.status.is_some() && view.find(lun).is_none()) {
+        let name = &view.name;
+        findings.note(
+            lun,
+            format!(": in the file, but {name} was started without it; start {name} again to serve it."),
+        );
+    }
+    if asked.len() == 2 && asked.iter().all(|(_, status)| status.role == Role::Main) {
+        let text = ": both controllers call themselves main. Stop the hosts' writing, then one of the controllers, \
+                    and keep both volumes.";
+        findings.note(lun, text.to_owned());
+    }
+    let reasons = reasons(&known(lun, controllers, &asked));
+    for (reason, names) in &reasons {
+        let who = match names.as_slice() {
+            [name] => format!(", says {name}"),
+            _ => String::new(),
+        };
+        findings.note(lun, format!("{who}: {}.", reason.trim_end_matches('.')));
+    }
+    if !reasons.is_empty() {
+        return;
+    }
+    // Whatever is wrong without a reason still has to be said.
+    let refusing: Vec<_> = asked.iter().filter(|(_, status)| !status.serving).collect();
+    for (view, _) in &refusing {
+        findings
+            .note(lun, format!(": not served by {}; its hosts should use the other controller.", view.name));
+    }
+    if refusing.is_empty()
+        && let Some(text) = asked.first().and_then(|(_, status)| pair_finding(status))
+    {
+        findings.note(lun, text);
+    }
+}
+
+/// Those who were asked, and what the peer of one of them told it, where that is about the same state: its word
+/// may be a little older than what the other says now.
+fn known<'v>(
+    lun: &Lun,
+    controllers: &'v [View; 2],
+    asked: &[(&'v View, &'v LunStatus)],
+) -> Vec<(&'v View, &'v LunStatus)> {
+    let told = controllers.iter().filter(|view| view.status.is_none()).filter_map(|view| {
+        let Seen { lun, current } = view.find(lun)?;
+        let same = asked.iter().all(|(_, own)| (own.status, &own.main) == (lun.status, &lun.main));
+        (current && same).then_some((view, lun))
+    });
+    asked.iter().copied().chain(told).collect()
+}
+
+/// The reasons the controllers give, each with who gives it.
+fn reasons<'v>(known: &[(&'v View, &'v LunStatus)]) -> Vec<(&'v str, Vec<&'v str>)> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (view, status) in known {
+        let Some(reason) = status.reason.as_deref() else { continue };
+        match reasons.iter_mut().find(|(text, _)| *text == reason) {
+            Some((_, names)) => names.push(&view.name),
+            None => reasons.push((reason, vec![&view.name])),
+        }
+    }
+    reasons
+}
+
+fn pair_finding(status: &LunStatus) -> Option<String> {
+    let main = &status.main;
+    match status.status {
+        PairStatus::Simplex | PairStatus::Duplex => None,
+        PairStatus::Copy => Some(format!(
+            ": being copied; until that is done only the copy of {main} is complete. Leave {main} running; nothing \
+             else to do."
+        )),
+        PairStatus::Split => Some(": split by a person; the two copies differ by intent.".to_owned()),
+        PairStatus::Suspended => Some(format!(
+            ": suspended; new writes are on one copy only, {main}'s. Do not delete or move that volume; start the \
+             other controller or repair the interlink."
+        )),
+    }
+}

@@ -1,0 +1,188 @@
+//! The limits of the front end and of the product's world, with their present use: what `twinlun status --json`
+//! shows beside the controller's own ([`controller::limits`]). Nothing is counted for it that is not counted anyway,
+//! but the most there ever was.
+//!
+//! Every constant of the three crates that ends in `_MAX` is either shown or named in the tests below with the
+//! reason why not: a new one cannot be forgotten.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use controller::disk::pool::{LANE_QUEUE_JOBS_MAX, LANE_THREADS_MAX};
+use controller::limits::{compared, counted};
+use controller::status::LimitStatus;
+
+use crate::device_server::limits as commands;
+use crate::portal::CONNECTIONS_MAX;
+use crate::run::limits as run;
+use crate::session::commands::{COMMAND_WINDOW, IMMEDIATE_COMMANDS_MAX};
+use crate::session::discovery::{TEXT_KEYS_MAX, TEXT_REQUEST_BYTES_MAX};
+use crate::session::full_feature::{DATA_IN_BYTES_MAX, Usage};
+use crate::session::line::DISCOVERY_SILENCE_MAX;
+use crate::session::line::{FAREWELL_MAX, LOGIN_TIME_MAX, PING_ANSWER_MAX};
+use crate::session::login::{LOGIN_KEYS_MAX, LOGIN_REQUESTS_MAX, LOGIN_TEXT_BYTES_MAX};
+use crate::session::memory::PURSE_BYTES_MAX;
+use crate::session::output::OUTPUT_BYTES_MAX;
+use crate::session::parameters::{
+    BURST_BYTES_MAX, FIRST_BURST_BYTES_MAX, OUTSTANDING_R2T_MAX, RECEIVE_SEGMENT_BYTES_MAX,
+};
+use crate::session::task_management::FUNCTIONS_MAX;
+use crate::session::writing::{DATA_OUT_SILENCE_MAX, SILENCED_MAX, SOLICITED_BYTES_MAX};
+use crate::sessions::{DISCOVERIES_MAX, LOGINS_MAX, SESSIONS_MAX, SessionView, Sessions};
+
+/// What of the product's world is in use.
+#[derive(Clone, Copy, Debug)]
+pub struct Use<'a> {
+    /// Sessions and connections.
+    pub sessions: &'a Sessions,
+    /// Jobs that wait in the fullest lane of the disk pool, and jobs its threads work on.
+    pub jobs: (usize, usize),
+    /// Connections of the interlink.
+    pub links: usize,
+    /// Bytes that wait on the fullest of them.
+    pub link_bytes: usize,
+    /// Times at which the controller wants to be called.
+    pub times: usize,
+}
+
+/// The limits, with their use.
+#[must_use]
+pub fn of(used: &Use<'_>) -> Vec<LimitStatus> {
+    let sessions = used.sessions.list();
+    let mut limits = connections(used.sessions, &sessions);
+    limits.extend(each_session(&sessions));
+    limits.extend(negotiated());
+    limits.extend(interlink_and_disks(used));
+    limits
+}
+
+fn connections(table: &Sessions, sessions: &[SessionView]) -> Vec<LimitStatus> {
+    let (open, peak) =
+        (table.connections.load(Ordering::Relaxed), table.connections_peak.load(Ordering::Relaxed));
+    let (logins, discoveries) = table.visitors();
+    vec![
+        counted("CONNECTIONS_MAX", "connections", CONNECTIONS_MAX as u64, open as u64, Some(peak as u64)),
+        counted("LOGINS_MAX", "connections in login", LOGINS_MAX as u64, logins as u64, None),
+        counted("DISCOVERIES_MAX", "discovery sessions", DISCOVERIES_MAX as u64, discoveries as u64, None),
+        counted(
+            "PURSE_BYTES_MAX",
+            "bytes of data of all sessions beyond their shares",
+            PURSE_BYTES_MAX,
+            table.memory.taken(),
+            None,
+        ),
+        counted(
+            "SESSIONS_MAX",
+            "sessions",
+            SESSIONS_MAX as u64,
+            sessions.len() as u64,
+            Some(table.peak() as u64),
+        ),
+        compared("LOGIN_TIME_MAX", "ms", milliseconds(LOGIN_TIME_MAX)),
+        compared("LOGIN_REQUESTS_MAX", "requests per login", u64::from(LOGIN_REQUESTS_MAX)),
+        compared("LOGIN_TEXT_BYTES_MAX", "bytes of text per login request", LOGIN_TEXT_BYTES_MAX as u64),
+        compared("LOGIN_KEYS_MAX", "keys per login", LOGIN_KEYS_MAX as u64),
+        compared("DISCOVERY_SILENCE_MAX", "ms", milliseconds(DISCOVERY_SILENCE_MAX)),
+        compared("DATA_OUT_SILENCE_MAX", "ms", milliseconds(DATA_OUT_SILENCE_MAX)),
+        compared("PING_ANSWER_MAX", "ms", milliseconds(PING_ANSWER_MAX)),
+        compared("FAREWELL_MAX", "ms", milliseconds(FAREWELL_MAX)),
+    ]
+}
+
+/// What every session has of its own: shown for the one that uses most.
+fn each_session(sessions: &[SessionView]) -> Vec<LimitStatus> {
+    let most = |name: &str, unit: &str, max: u64, of: fn(&Usage) -> u64| {
+        counted(name, unit, max, sessions.iter().map(|session| of(&session.usage)).max().unwrap_or(0), None)
+    };
+    let window = u64::from(COMMAND_WINDOW);
+    let beyond = u64::from(IMMEDIATE_COMMANDS_MAX);
+    let tasks = most("COMMAND_WINDOW", "commands per session", window, |used| used.tasks);
+    let immediate = tasks.used.map_or(0, |tasks| tasks.saturating_sub(window));
+    vec![
+        tasks,
+        counted(
+            "IMMEDIATE_COMMANDS_MAX",
+            "immediate commands beyond the window, per session",
+            beyond,
+            immediate,
+            None,
+        ),
+        most("FUNCTIONS_MAX", "task management functions per session", FUNCTIONS_MAX as u64, |used| {
+            used.functions
+        }),
+        most("SOLICITED_BYTES_MAX", "bytes per session", SOLICITED_BYTES_MAX, |used| used.solicited_bytes),
+        most("DATA_IN_BYTES_MAX", "bytes per session", DATA_IN_BYTES_MAX, |used| used.data_in_bytes),
+        most("OUTPUT_BYTES_MAX", "bytes per session", OUTPUT_BYTES_MAX as u64, |used| used.output_bytes),
+        most("SILENCED_MAX", "aborted tasks per session", SILENCED_MAX as u64, |used| used.silenced),
+        compared("TEXT_KEYS_MAX", "keys of one text exchange", TEXT_KEYS_MAX as u64),
+        compared("TEXT_REQUEST_BYTES_MAX", "bytes of one text exchange", TEXT_REQUEST_BYTES_MAX as u64),
+    ]
+}
+
+/// What one command or PDU may be.
+fn negotiated() -> Vec<LimitStatus> {
+    let receive = u64::from(RECEIVE_SEGMENT_BYTES_MAX);
+    vec![
+        compared("RECEIVE_SEGMENT_BYTES_MAX", "bytes of one PDU's data", receive),
+        compared("BURST_BYTES_MAX", "bytes", u64::from(BURST_BYTES_MAX)),
+        compared("FIRST_BURST_BYTES_MAX", "bytes", u64::from(FIRST_BURST_BYTES_MAX)),
+        compared("OUTSTANDING_R2T_MAX", "R2Ts per command", u64::from(OUTSTANDING_R2T_MAX)),
+        compared(
+            "TRANSFER_BLOCKS_MAX",
+            "blocks of one READ or WRITE",
+            u64::from(commands::TRANSFER_BLOCKS_MAX),
+        ),
+        compared("COMPARE_AND_WRITE_BLOCKS_MAX", "blocks", u64::from(commands::COMPARE_AND_WRITE_BLOCKS_MAX)),
+        compared("UNMAP_BLOCKS_MAX", "blocks of one UNMAP", u64::from(commands::UNMAP_BLOCKS_MAX)),
+        compared(
+            "UNMAP_DESCRIPTORS_MAX",
+            "descriptors of one UNMAP",
+            u64::from(commands::UNMAP_DESCRIPTORS_MAX),
+        ),
+        compared(
+            "WRITE_SAME_BLOCKS_MAX",
+            "blocks of one WRITE SAME",
+            u64::from(commands::WRITE_SAME_BLOCKS_MAX),
+        ),
+        compared("TRANSFER_BYTES_MAX", "bytes of one READ or WRITE", commands::TRANSFER_BYTES_MAX),
+        compared("DATA_OUT_BYTES_MAX", "bytes of one command", commands::DATA_OUT_BYTES_MAX),
+    ]
+}
+
+fn interlink_and_disks(used: &Use<'_>) -> Vec<LimitStatus> {
+    let (waiting, running) = used.jobs;
+    vec![
+        counted("LINKS_MAX", "connections of the interlink", run::LINKS_MAX as u64, used.links as u64, None),
+        counted(
+            "LINK_QUEUE_BYTES_MAX",
+            "bytes per connection of the interlink",
+            run::LINK_QUEUE_BYTES_MAX as u64,
+            used.link_bytes as u64,
+            None,
+        ),
+        compared(
+            "GREETINGS_MAX",
+            "connections of the interlink before their greeting",
+            run::GREETINGS_MAX as u64,
+        ),
+        counted("LANE_QUEUE_JOBS_MAX", "jobs per volume", LANE_QUEUE_JOBS_MAX as u64, waiting as u64, None),
+        counted("LANE_THREADS_MAX", "disk threads per volume", LANE_THREADS_MAX as u64, running as u64, None),
+        counted(
+            "TIMES_MAX",
+            "times the controller wants to be called",
+            run::TIMES_MAX as u64,
+            used.times as u64,
+            None,
+        ),
+        compared("CLIENTS_MAX", "clients of the control socket", run::CLIENTS_MAX as u64),
+        compared("REQUEST_BYTES_MAX", "bytes of one request on the control socket", run::REQUEST_BYTES_MAX),
+    ]
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[path = "limits_tests.rs"]
+mod tests;

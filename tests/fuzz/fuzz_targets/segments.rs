@@ -1,0 +1,4 @@
+//! The target `segments` of tests/src/mutation.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| twinlun_tests::mutation::check("segments", input));

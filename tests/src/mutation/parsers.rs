@@ -1,0 +1,215 @@
+//! What reads bytes and keeps nothing: PDUs, text, CDBs, parameter lists, messages of the interlink, records.
+
+use bytes::{Bytes, BytesMut};
+use controller::volume::superblock::{SUPERBLOCK_BYTES, Superblock};
+use protocol::interlink::frame::{self, PREFIX_BYTES, frame_lengths};
+use protocol::interlink::hello::Identity;
+use protocol::interlink::standing::GroupRecord;
+use protocol::interlink::{GenerationTag, Message, Prefix};
+use protocol::iscsi::keys::{Key, Stage};
+use protocol::iscsi::parameters::Parameters;
+use protocol::iscsi::{
+    Digests, InitiatorPdu, TargetPdu, ahs, names, negotiation, sense_segment, text as keys,
+};
+use protocol::scsi::lun::Address;
+use protocol::scsi::{cdb as cdbs, provisioning};
+use target::session::cut::{Cut, cut};
+
+/// A property that does not hold.
+fn differs(what: &str, first: &impl core::fmt::Debug, second: &impl core::fmt::Debug) -> Result<(), String> {
+    Err(format!("{what}: {first:?} was written again and read as {second:?}"))
+}
+
+/// The first bytes as an array, zeros behind them.
+fn array<const N: usize>(input: &[u8]) -> [u8; N] {
+    let mut array = [0; N];
+    let length = input.len().min(N);
+    array[..length].copy_from_slice(&input[..length]);
+    array
+}
+
+pub(super) fn pdu(input: &[u8]) -> Result<(), String> {
+    let bhs = array(input);
+    if let Ok(pdu) = InitiatorPdu::decode(&bhs) {
+        let again = InitiatorPdu::decode(&pdu.encode());
+        if again != Ok(pdu) {
+            return differs("an initiator's PDU", &pdu, &again);
+        }
+    }
+    if let Ok(pdu) = TargetPdu::decode(&bhs) {
+        let again = TargetPdu::decode(&pdu.encode());
+        if again != Ok(pdu) {
+            return differs("a target's PDU", &pdu, &again);
+        }
+    }
+    let _ = Address::decode(&array(&bhs[8..16]));
+    Ok(())
+}
+
+/// A stream is cut into PDUs whose bytes add up to what was taken.
+pub(super) fn cut_stream(input: &[u8]) -> Result<(), String> {
+    let (flags, rest) = input.split_first().unwrap_or((&0, &[]));
+    let digests = Digests { header: flags & 1 != 0, data: flags & 2 != 0 };
+    let mut stream = BytesMut::from(rest);
+    for _ in 0..=rest.len() {
+        let before = stream.len();
+        match cut(&mut stream, digests, 8192) {
+            Ok(Cut::Pdu(_)) if stream.len() < before => {}
+            Ok(Cut::Pdu(_)) => return Err("a PDU was cut out of nothing".to_owned()),
+            Ok(Cut::Incomplete(bytes)) if bytes <= before => {
+                return Err(format!("{bytes} bytes are asked for, {before} are there"));
+            }
+            Ok(Cut::Incomplete(_)) | Err(_) => return Ok(()),
+        }
+    }
+    Err("a stream was cut without end".to_owned())
+}
+
+pub(super) fn segments(input: &[u8]) -> Result<(), String> {
+    if let Ok(header) = ahs::decode(input) {
+        let written = header.encode();
+        let again = ahs::decode(&written);
+        if again != Ok(header) {
+            return differs("additional header segments", &header, &again);
+        }
+    }
+    if let Ok((sense, rest)) = sense_segment::decode(input)
+        && sense.len() + rest.len() > input.len()
+    {
+        return Err("more sense data than there is".to_owned());
+    }
+    Ok(())
+}
+
+pub(super) fn text(input: &[u8]) -> Result<(), String> {
+    let Ok(pairs) = keys::decode(input) else { return Ok(()) };
+    let written = keys::encode(pairs.iter().copied());
+    let again = keys::decode(&written);
+    if again.as_ref() != Ok(&pairs) {
+        return differs("a text", &pairs, &again);
+    }
+    for stage in [Stage::Security, Stage::Operational, Stage::FullFeature] {
+        let own = Parameters::default();
+        let mut agreed = Parameters::default();
+        for (key, value) in &pairs {
+            let answer = negotiation::answer(&mut agreed, &own, stage, key, value);
+            let word = answer.ok().and_then(negotiation::Answer::value);
+            if word.is_some_and(|word| keys::decode(&keys::encode([(*key, word.as_str())])).is_err()) {
+                return Err(format!("the answer to {key}={value} is no text"));
+            }
+        }
+        let _ = agreed.check();
+    }
+    for (key, value) in pairs {
+        let _ = (keys::parse_boolean(value), keys::parse_number(value), Key::from_name(key));
+        if let Ok(name) = names::IscsiName::from_initiator(value)
+            && names::IscsiName::from_initiator(name.as_str()).as_ref() != Ok(&name)
+        {
+            return Err(format!("the name {value:?} is not the same read again"));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn cdb(input: &[u8]) -> Result<(), String> {
+    use protocol::scsi::{inquiry, mode, operation_codes, read_capacity, report_luns, target_port_groups};
+    let cdb = array(input);
+    for transfer in
+        [cdbs::Transfer::of_6, cdbs::Transfer::of_10, cdbs::Transfer::of_12, cdbs::Transfer::of_16]
+    {
+        let _ = transfer(&cdb);
+    }
+    let _ = (cdbs::Transfer::of_compare_and_write(&cdb), cdbs::RequestSense::of(&cdb));
+    let _ = (inquiry::Inquiry::of(&cdb), report_luns::ReportLuns::of(&cdb), provisioning::Unmap::of(&cdb));
+    let _ = (mode::ModeSense::of_6(&cdb), mode::ModeSense::of_10(&cdb));
+    let _ = (provisioning::WriteSame::of_10(&cdb), provisioning::WriteSame::of_16(&cdb));
+    let _ = (read_capacity::lba_without_pmi(&cdb), read_capacity::allocation_16(&cdb));
+    let _ = operation_codes::ReportOperationCodes::of(&cdb);
+    let _ = target_port_groups::ReportTargetPortGroups::of(&cdb);
+    if let Ok(data) = provisioning::GetLbaStatus::of(&cdb).parameter_data(1 << 20) {
+        let _ = data;
+    }
+    let taken = target::device_server::data_out_bytes(&cdb);
+    if taken > target::device_server::limits::DATA_OUT_BYTES_MAX {
+        return Err(format!("a command takes {taken} bytes of data-out"));
+    }
+    Ok(())
+}
+
+/// A CDB, then the parameter list it announces.
+pub(super) fn lists(input: &[u8]) -> Result<(), String> {
+    cdb(input)?;
+    let list = input.get(16..).unwrap_or_default();
+    if let Ok(descriptors) = provisioning::unmap_descriptors(list)
+        && descriptors.len() * provisioning::UNMAP_DESCRIPTOR_BYTES > list.len()
+    {
+        return Err("more descriptors than the list has room for".to_owned());
+    }
+    Ok(())
+}
+
+/// A frame as it comes, and the same body under a checksum that is right: a peer that lies.
+pub(super) fn interlink(input: &[u8]) -> Result<(), String> {
+    let Some((fixed, rest)) = input.split_first_chunk::<PREFIX_BYTES>() else { return Ok(()) };
+    if let Ok(lengths) = frame_lengths(fixed) {
+        let (head, payload) = input.split_at(lengths.head.min(input.len()));
+        read_message(head, payload)?;
+    }
+    let body = rest.get(..rest.len().min(frame::BODY_BYTES_MAX as usize)).unwrap_or_default();
+    let generation = GenerationTag { number: 1, id: 2 };
+    let prefix = Prefix { version: 1, kind: fixed[6], lun: 3, generation };
+    read_message(&frame::encode(prefix, body, &[]), &[])
+}
+
+fn read_message(head: &[u8], payload: &[u8]) -> Result<(), String> {
+    let Ok((prefix, message)) = Message::decode(head, payload) else { return Ok(()) };
+    let written = message.encode(prefix.lun, prefix.generation, &[Bytes::copy_from_slice(payload)]);
+    match Message::decode(&written, payload) {
+        Ok((_, again)) if again == message => Ok(()),
+        again => differs("a message", &message, &again),
+    }
+}
+
+/// One byte for the kind, then the record.
+pub(super) fn records(input: &[u8]) -> Result<(), String> {
+    let (kind, record) = input.split_first().unwrap_or((&0, &[]));
+    match kind % 4 {
+        0 => {
+            if let Ok(identity) = Identity::from_record(record) {
+                let again = Identity::from_record(&identity.to_record());
+                if again.as_ref() != Ok(&identity) {
+                    return differs("an identity", &identity, &again);
+                }
+            }
+        }
+        1 => {
+            if let Ok(groups) = GroupRecord::decode_all(record) {
+                let again = GroupRecord::decode_all(&GroupRecord::encode_all(&groups));
+                if again.as_ref() != Ok(&groups) {
+                    return differs("the groups", &groups, &again);
+                }
+            }
+        }
+        kind => {
+            let mut copy: [u8; SUPERBLOCK_BYTES] = array(record);
+            if kind == 3 {
+                // Under a checksum that is right.
+                let crc = protocol_crc(&copy[..SUPERBLOCK_BYTES - 4]);
+                copy[SUPERBLOCK_BYTES - 4..].copy_from_slice(&crc);
+            }
+            if let Ok((superblock, sequence)) = Superblock::decode(&copy) {
+                let again = Superblock::decode(&superblock.encode(sequence));
+                if again != Ok((superblock, sequence)) {
+                    return differs("a superblock", &superblock, &again);
+                }
+            }
+            let _ = Superblock::newest(&[copy, copy]);
+        }
+    }
+    Ok(())
+}
+
+/// CRC32C, least significant byte first, as iSCSI's digest and the superblock both have it.
+fn protocol_crc(bytes: &[u8]) -> [u8; 4] {
+    protocol::iscsi::digest::digest([bytes])
+}
