@@ -152,6 +152,8 @@ pub struct FullFeature {
     gated: bool,
     entered: u64,
     pub(super) silenced: VecDeque<u32>,
+    /// The connection closes when no function waits any more.
+    closing: bool,
 }
 
 impl FullFeature {
@@ -187,6 +189,7 @@ impl FullFeature {
             gated: false,
             entered: 0,
             silenced: VecDeque::new(),
+            closing: false,
         }
     }
 
@@ -537,6 +540,17 @@ impl FullFeature {
             data_in::answer(&mut self.sender(output), &task, outcome);
         }
         self.take_claims(tag.0)
+    }
+
+    /// A cold reset: the connection closes when the function is answered.
+    pub fn close_when_answered(&mut self) {
+        self.closing = true;
+    }
+
+    /// True if the connection is to be closed.
+    #[must_use]
+    pub fn closes(&self) -> bool {
+        self.closing && self.functions.is_idle()
     }
 
     /// The functions of other sessions that waited for a task.

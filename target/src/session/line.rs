@@ -382,7 +382,7 @@ impl Line {
         for (_, link) in self.sessions.others(nexus) {
             link.end();
         }
-        self.link.close_when_written();
+        let _ = self.link.with(|session, _| session.close_when_answered());
     }
 }
 

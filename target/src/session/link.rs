@@ -264,14 +264,21 @@ impl Link {
     /// Hands an outcome to the session; the answer waits for [`Flush::flush`] or the end of the batch.
     pub fn on_outcome(&self, tag: TaskTag, outcome: Outcome) -> Vec<Claim> {
         let shared = &mut *self.shared.lock();
-        let session = shared.session.as_mut();
-        session.map(|session| session.on_outcome(tag, outcome, &mut shared.queue)).unwrap_or_default()
+        let Some(session) = &mut shared.session else {
+            return Vec::new();
+        };
+        let claims = session.on_outcome(tag, outcome, &mut shared.queue);
+        shared.closing |= session.closes();
+        claims
     }
 
     /// Does something with the session, if there is one.
     pub fn with<R>(&self, act: impl FnOnce(&mut FullFeature, &mut Output) -> R) -> Option<R> {
         let shared = &mut *self.shared.lock();
-        shared.session.as_mut().map(|session| act(session, &mut shared.queue))
+        let session = shared.session.as_mut()?;
+        let acted = act(session, &mut shared.queue);
+        shared.closing |= session.closes();
+        Some(acted)
     }
 
     fn write<'a>(&'a self, mut shared: MutexGuard<'a, Shared>) {

@@ -105,6 +105,12 @@ impl Functions {
         self.waiting.len() + others < FUNCTIONS_MAX
     }
 
+    /// True if none waits.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// True if a function with this tag waits.
     #[must_use]
     pub fn contains(&self, tag: u32) -> bool {

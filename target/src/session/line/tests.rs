@@ -484,6 +484,22 @@ fn a_reset_is_answered_when_the_controller_has_reset_every_lun() {
 }
 
 #[test]
+fn a_cold_reset_closes_the_connection_when_it_is_answered() {
+    let script = Script { resets: false, ..script(true) };
+    let mut a = Host::logged_in(&script, "iqn.a", "");
+    let nexus = script.sessions.list()[0].nexus;
+    let tag = a.manage(TaskManagementFunction::TargetColdReset, 0, RESERVED_TAG);
+    a.exchange(&script).unwrap();
+    for _ in 0..2 {
+        assert!(a.answers().is_empty());
+        assert!(!a.socket.state.lock().shut);
+        script.sessions.answer(nexus, TaskTag(tag), Outcome::Good(Vec::new()));
+    }
+    assert_eq!(functions_answered(&a.answers()), [TaskManagementResult::Complete]);
+    assert!(a.socket.state.lock().shut);
+}
+
+#[test]
 fn a_reset_does_not_wait_for_a_session_that_is_gone() {
     let script = script(true);
     let mut a = Host::logged_in(&script, "iqn.a", "");
