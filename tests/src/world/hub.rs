@@ -304,6 +304,7 @@ impl Hub {
                 side == *of && self.disks[side.index()].kind_of(*number) == Some(io)
             }
             (Hold::Closes(side), Event::Close(of, _)) => side == *of,
+            (Hold::Ticks(side), Event::Tick(of) | Event::Wake(of)) => side == *of,
             _ => false,
         })
     }

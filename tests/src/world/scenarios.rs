@@ -162,23 +162,29 @@ pub fn mount_missing(seed: u64) -> Settings {
     scripted("mount-missing", seed, [written(A).into(), starts])
 }
 
-/// beta is stopped for 30 s when a read of its own copy has been read and not sent. alpha goes on alone and writes;
-/// beta wakes and finds its lease gone before it answers.
+/// beta is stopped for 30 s. alpha goes on alone and writes; then a host of beta asks to read. beta wakes, and before it
+/// notices the time or hears of anything it reads its own copy: it finds its lease gone before it answers.
 #[must_use]
 pub fn paused_reader(seed: u64) -> Settings {
     let pauses = vec![
         wait_ms(200),
-        act(Asks(B, Read(HERE))),
-        when(InFlight(BETA, Io::Read)),
+        act(Cut(ALPHA)),
+        act(Holds(Hold::Ticks(BETA))),
         act(Pause(BETA, Duration::from_secs(30))),
         act(Asks(A, Write(HERE))),
         when(Ended(A, GOOD)),
         must(alone(ALPHA)),
+        act(Asks(B, Read(HERE))),
+        wait_ms(14_000),
+        wait_ms(13_000),
+        when(InFlight(BETA, Io::Read)),
         must(Moment::Lacks(BETA, A)),
-        must(InFlight(BETA, Io::Read)),
-        must(Waits(B)),
-        wait_ms(26_000),
+        must(Moment::Place(BETA, PairStatus::Duplex, Service::Mirrored)),
+        when(Not(Box::new(InFlight(BETA, Io::Read)))),
+        wait_ms(100),
+        act(Release(Hold::Ticks(BETA))),
         when(Idle(B)),
+        act(Heal),
     ];
     scripted("paused-reader", seed, [written(A).into(), pauses])
 }
@@ -386,14 +392,14 @@ pub fn flush_second_time(seed: u64) -> Settings {
     let fails = vec![
         act(Kill(BETA)),
         when(alone(ALPHA)),
-        act(Holds(Hold::Disk(ALPHA, Io::Flush))),
-        act(GetsInto(ALPHA, Trouble::FlushOnce)),
+        // Every second it is flushed: right after that.
+        when(InFlight(ALPHA, Io::Flush)),
+        when(Not(Box::new(InFlight(ALPHA, Io::Flush)))),
     ];
     let synchronizes = vec![
+        act(GetsInto(ALPHA, Trouble::FlushOnce)),
         when(InFlight(ALPHA, Io::Flush)),
-        wait_ms(300),
-        act(Release(Hold::Disk(ALPHA, Io::Flush))),
-        wait_ms(300),
+        when(Not(Box::new(InFlight(ALPHA, Io::Flush)))),
         act(Asks(A, Synchronize)),
         when(Idle(A)),
         act(PowerLoss(ALPHA)),

@@ -187,6 +187,8 @@ pub enum Hold {
     Disk(Side, Io),
     /// That a controller closes connections of the interlink.
     Closes(Side),
+    /// That a controller notices the time.
+    Ticks(Side),
 }
 
 /// Where a script is.
