@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use protocol::block::BlockRange;
+use protocol::interlink::Report;
 use protocol::interlink::event::Event;
 use protocol::scsi::sense::{Sense, Status};
 
@@ -77,6 +78,46 @@ pub enum Op {
         /// Ascending; none empty, none overlapping or touching another.
         ranges: Vec<BlockRange>,
     },
+    /// VERIFY: the blocks can be read, and hold what is expected.
+    Verify {
+        /// Blocks to read; not empty.
+        range: BlockRange,
+        /// Nothing (BYTCHK 00b), the bytes of `range` (01b), or one block that each must equal (11b).
+        expected: Data,
+    },
+    /// WRITE AND VERIFY: durable on every copy and read back from there before GOOD.
+    WriteAndVerify {
+        /// Blocks to write; not empty.
+        range: BlockRange,
+        /// Exactly the bytes of `range`.
+        data: Data,
+    },
+    /// ORWRITE: the blocks become what they are or the data is, bit by bit. One step, like COMPARE AND WRITE.
+    OrWrite {
+        /// Blocks to read and write; not empty.
+        range: BlockRange,
+        /// Exactly the bytes of `range`.
+        data: Data,
+        /// Durable on every copy before GOOD.
+        fua: bool,
+    },
+    /// PRE-FETCH: the kernel is asked to read the range into its cache.
+    Prefetch {
+        /// Blocks to read; not empty.
+        range: BlockRange,
+    },
+    /// START STOP UNIT without power conditions. A stopped unit has flushed both copies.
+    StartStop {
+        /// The START bit.
+        start: bool,
+    },
+    /// What main tells of its volume, for both controllers.
+    Report {
+        /// What.
+        what: Report,
+        /// ALLOCATION LENGTH in bytes.
+        allocation: u32,
+    },
     /// SYNCHRONIZE CACHE: everything answered before is durable on every copy before GOOD.
     SynchronizeCache,
     /// What changes the LUN other than its blocks: see `lun/events.rs`.
@@ -121,8 +162,10 @@ pub enum Admission {
     RequestSense,
     /// Reports unit attentions, but is answered while the LUN cannot serve: REPORT TARGET PORT GROUPS.
     Attention,
-    /// Reports unit attentions, and is refused while the LUN cannot serve: TEST UNIT READY, READ CAPACITY.
+    /// Reports unit attentions, and is refused while the LUN cannot serve: READ CAPACITY, MODE SENSE.
     Ready,
+    /// The same, and refused while the unit is stopped: TEST UNIT READY.
+    Medium,
 }
 
 /// What a command asks leave for, as reservations see it: the classes of the rows of SPC-4 tables 62 and 63 and SBC-3
@@ -146,11 +189,21 @@ impl Op {
     #[must_use]
     pub fn access(&self) -> Access {
         match self {
-            Self::Read { .. } => Access::Read,
+            Self::Read { .. }
+            | Self::Verify { .. }
+            | Self::Prefetch { .. }
+            | Self::Report { what: Report::LbaStatus { .. }, .. } => Access::Read,
+            // LOG SENSE; START STOP UNIT passes with START only.
+            Self::Report { what: Report::Provisioning { .. }, .. } | Self::StartStop { start: true } => {
+                Access::Describe
+            }
             Self::Write { .. }
+            | Self::WriteAndVerify { .. }
             | Self::WriteSame { .. }
             | Self::CompareAndWrite { .. }
+            | Self::OrWrite { .. }
             | Self::Unmap { .. }
+            | Self::StartStop { start: false }
             | Self::SynchronizeCache => Access::Write,
             Self::Event(event) => match **event {
                 Event::ModeSelect { .. } => Access::Write,
@@ -169,10 +222,18 @@ impl Op {
     pub const fn changes_blocks(&self) -> bool {
         match self {
             Self::Write { .. }
+            | Self::WriteAndVerify { .. }
             | Self::WriteSame { .. }
             | Self::CompareAndWrite { .. }
+            | Self::OrWrite { .. }
             | Self::Unmap { .. } => true,
-            Self::Read { .. } | Self::SynchronizeCache | Self::Event(_) => false,
+            Self::Read { .. }
+            | Self::Verify { .. }
+            | Self::Prefetch { .. }
+            | Self::Report { .. }
+            | Self::StartStop { .. }
+            | Self::SynchronizeCache
+            | Self::Event(_) => false,
         }
     }
 }
@@ -183,7 +244,7 @@ impl Admission {
     pub const fn access(self) -> Access {
         match self {
             Self::Always | Self::RequestSense => Access::Always,
-            Self::Attention | Self::Ready => Access::Describe,
+            Self::Attention | Self::Ready | Self::Medium => Access::Describe,
         }
     }
 }

@@ -46,6 +46,8 @@ struct Outside {
     /// Changes that are not flushed.
     unflushed: bool,
     broken_disk: Option<DiskError>,
+    /// Writes are said to be done and are not.
+    forgetful: bool,
 }
 
 pub(crate) struct Toy {
@@ -95,12 +97,30 @@ fn is_change(io: &DiskIo) -> bool {
     matches!(io, DiskIo::Write { .. } | DiskIo::WriteSame { .. } | DiskIo::Unmap(_))
 }
 
+/// Every block of zeros is a hole.
+fn extents(bytes: &[u8], start: u64, count: usize) -> Vec<u8> {
+    use protocol::scsi::provisioning::{ProvisioningStatus, lba_status_descriptor};
+    let holes: Vec<bool> =
+        bytes.chunks(BLOCK_BYTES as usize).map(|block| block.iter().all(|byte| *byte == 0)).collect();
+    let mut at = start;
+    let mut found = Vec::new();
+    for run in holes.chunk_by(|a, b| a == b).take(count) {
+        let status = if run[0] { ProvisioningStatus::Deallocated } else { ProvisioningStatus::Mapped };
+        found.extend(lba_status_descriptor(range(at, run.len() as u64), status));
+        at += run.len() as u64;
+    }
+    found
+}
+
 fn carry_out(outside: &mut Outside, volume: VolumeIndex, io: &DiskIo) -> DiskResult {
     // A full disk still reads and flushes.
     if let Some(error) = outside.broken_disk.filter(|error| *error != DiskError::Full || is_change(io)) {
         return Err(error);
     }
     outside.unflushed = is_change(io) || (outside.unflushed && *io != DiskIo::Flush);
+    if outside.forgetful && matches!(io, DiskIo::Write { .. }) {
+        return Ok(Vec::new());
+    }
     let (_, bytes) = outside.volumes.get_mut(&volume.0).ok_or(DiskError::Absent)?;
     let place = |range: &BlockRange| range.start.byte_offset() as usize..range.end().byte_offset() as usize;
     match io {
@@ -112,7 +132,13 @@ fn carry_out(outside: &mut Outside, volume: VolumeIndex, io: &DiskIo) -> DiskRes
             }
         }
         DiskIo::Unmap(ranges) => ranges.iter().for_each(|range| bytes[place(range)].fill(0)),
-        DiskIo::Flush => {}
+        DiskIo::Verify { range, data } if bytes[place(range)] != data.concat() => return Err(DiskError::Io),
+        DiskIo::Extents { range, descriptors } => {
+            let found = extents(&bytes[place(range)], range.start.0, usize::from(*descriptors));
+            return Ok(vec![Bytes::from(found)]);
+        }
+        DiskIo::Usage => return Ok(vec![Bytes::from([7_u64.to_be_bytes(), 9_u64.to_be_bytes()].concat())]),
+        DiskIo::Verify { .. } | DiskIo::Prefetch(_) | DiskIo::Flush => {}
     }
     Ok(Vec::new())
 }
@@ -140,6 +166,7 @@ fn plan_with(side: Side, mirror: bool, shared: &[(&str, &str)]) -> Plan {
         mirror,
         write_cache: true,
         read_only: false,
+        physical_block_exponent: 3,
         device: false,
     };
     Plan {
@@ -483,6 +510,11 @@ impl Duo {
 
     pub(crate) fn break_disk(&self, side: usize, error: DiskError) {
         self.controllers[side].world().outside.lock().broken_disk = Some(error);
+    }
+
+    /// From now on a disk takes writes and keeps none.
+    pub(crate) fn forgetful_disk(&self, side: usize) {
+        self.controllers[side].world().outside.lock().forgetful = true;
     }
 
     pub(crate) fn remove_volume(&self, side: usize) {

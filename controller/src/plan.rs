@@ -71,6 +71,8 @@ pub struct LunPlan {
     pub write_cache: bool,
     /// No host may write.
     pub read_only: bool,
+    /// Logical blocks of a physical block, as hosts are told: a power of two with this exponent.
+    pub physical_block_exponent: u8,
     /// The volume is a block device on either side: not created by us, and copied before it is DUPLEX.
     pub device: bool,
 }

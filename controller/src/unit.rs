@@ -76,6 +76,8 @@ pub struct LunView {
     pub read_only: bool,
     /// SWP as it is, and as it is saved.
     pub write_protect: [bool; 2],
+    /// LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT.
+    pub physical_block_exponent: u8,
     /// Which controller this is: relative target port and target port group are this index + 1.
     pub controller_index: usize,
     /// Whether the peer can serve the LUN, as far as known.
@@ -220,6 +222,7 @@ impl<W: World> Controller<W> {
             write_cache: plan.write_cache,
             read_only: plan.read_only,
             write_protect: [core.shared().current, core.shared().saved].map(|modes| modes.write_protect),
+            physical_block_exponent: plan.physical_block_exponent,
             controller_index: self.plan.side.index(),
             peer_serving,
         })

@@ -61,6 +61,16 @@ impl Appliance {
         Self::start_with(name, luns, processes, "", &[])
     }
 
+    /// The same with more keys for the LUN of a number: whole lines of its section.
+    pub fn start_with_keys(
+        name: &str,
+        luns: &[Lun],
+        processes: Processes,
+        keys: impl Fn(u16) -> &'static str,
+    ) -> io::Result<Self> {
+        Self::start_all(name, luns, processes, "", &[], keys)
+    }
+
     /// The same with more at the end of its configuration, and secrets in its folder: names and contents.
     pub fn start_with(
         name: &str,
@@ -69,11 +79,22 @@ impl Appliance {
         more: &str,
         secrets: &[(&str, &str)],
     ) -> io::Result<Self> {
+        Self::start_all(name, luns, processes, more, secrets, |_| "")
+    }
+
+    fn start_all(
+        name: &str,
+        luns: &[Lun],
+        processes: Processes,
+        more: &str,
+        secrets: &[(&str, &str)],
+        keys: impl Fn(u16) -> &'static str,
+    ) -> io::Result<Self> {
         let folder = std::env::temp_dir().join(format!("twinlun-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let ports = free_ports()?;
         let portals = [ports[0], ports[1]];
-        fs::write(folder.join("appliance.toml"), configuration(luns, &ports) + more)?;
+        fs::write(folder.join("appliance.toml"), configuration(luns, &ports, keys) + more)?;
         for (name, secret) in secrets {
             fs::write(folder.join(name), secret)?;
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600))?;
@@ -256,7 +277,7 @@ impl Stopped {
     }
 }
 
-fn configuration(luns: &[Lun], ports: &[SocketAddr; 4]) -> String {
+fn configuration(luns: &[Lun], ports: &[SocketAddr; 4], keys: impl Fn(u16) -> &'static str) -> String {
     let mut text = format!("[appliance]\niqn = \"{IQN}\"\nstate = \"state\"\n");
     for (at, name) in NAMES.iter().enumerate() {
         text += &format!(
@@ -270,6 +291,7 @@ fn configuration(luns: &[Lun], ports: &[SocketAddr; 4]) -> String {
             "[[lun]]\nnumber = {}\nname = \"lun{}\"\nsize = \"{} MiB\"\nmain = \"{}\"\nmirror = {}\n",
             lun.number, lun.number, lun.mib, NAMES[lun.main], lun.mirror
         );
+        text += keys(lun.number);
     }
     text
 }

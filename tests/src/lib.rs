@@ -1,6 +1,7 @@
 //! What Twinlun's integration tests are made of: an initiator of its own, the simulated world, judges.
 //!
 //! * [`appliance`]: the built binary, started for a test.
+//! * [`conformance`]: libiscsi's conformance tests, each alone, and which of them may be skipped.
 //! * [`disaster`]: two processes of which one is killed, stopped or cut off, again and again.
 //! * [`initiator`]: iSCSI from the host's side, written from RFC 7143 without the encoding under test.
 //! * [`workload`]: what hosts do, drawn from a seed, and block contents that tell who wrote them.
@@ -12,6 +13,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "this crate is tests")]
 
 pub mod appliance;
+pub mod conformance;
 pub mod disaster;
 pub mod initiator;
 pub mod judge;

@@ -13,10 +13,11 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use protocol::block::{BLOCK_BYTES, BlockRange};
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 use super::buffers::{BUFFER_BYTES_MAX, Buffer, BufferPool};
+use super::extents;
 use super::flush::{Completion, Flusher};
 use super::pool::Lane;
 use super::promptness::Promptness;
@@ -135,13 +136,13 @@ impl VolumeFile {
     fn check(&self, io: &DiskIo) -> Result<(), DiskError> {
         let inside = |range: &BlockRange| range.end().byte_offset() <= self.lun_bytes;
         let sound = match io {
-            DiskIo::Read(range) => inside(range),
-            DiskIo::Write { range, data } => {
+            DiskIo::Read(range) | DiskIo::Prefetch(range) | DiskIo::Extents { range, .. } => inside(range),
+            DiskIo::Write { range, data } | DiskIo::Verify { range, data } => {
                 inside(range) && data.iter().map(|piece| piece.len() as u64).sum::<u64>() == range.bytes()
             }
             DiskIo::WriteSame { range, block } => inside(range) && block.len() == BLOCK_BYTES as usize,
             DiskIo::Unmap(ranges) => ranges.iter().all(inside),
-            DiskIo::Flush => true,
+            DiskIo::Usage | DiskIo::Flush => true,
         };
         if sound {
             return Ok(());
@@ -182,6 +183,15 @@ impl VolumeFile {
             DiskIo::Unmap(ranges) => {
                 ranges.iter().try_for_each(|range| self.unmap(*range)).map(|()| Vec::new())
             }
+            DiskIo::Verify { range, data } => self.verify(range, &data).map(|()| Vec::new()),
+            DiskIo::Prefetch(range) => {
+                self.advise(range, Advice::WillNeed);
+                Ok(Vec::new())
+            }
+            DiskIo::Extents { range, descriptors } => {
+                Ok(vec![extents::descriptors(&self.file, range, descriptors)])
+            }
+            DiskIo::Usage => Ok(vec![extents::usage(&self.file, self.lun_bytes)]),
             DiskIo::Flush => Err(DiskError::Io),
         }
     }
@@ -264,6 +274,27 @@ impl VolumeFile {
             }
         }
         Ok(())
+    }
+
+    /// Reads back what was written and made durable. Clean pages are dropped first, so that it comes from the disk.
+    fn verify(&self, range: BlockRange, data: &[Bytes]) -> Result<(), DiskError> {
+        self.advise(range, Advice::DontNeed);
+        let mut expected = data.iter().flat_map(|piece| piece.iter());
+        let there = self.read(range)?;
+        let same = there.iter().flat_map(|piece| piece.iter()).all(|byte| expected.next() == Some(byte));
+        if same {
+            return Ok(());
+        }
+        tracing::error!(%range, "a volume's disk does not hold what was written to it");
+        Err(DiskError::Io)
+    }
+
+    /// Tells the kernel what is going to be done with a range; a hint, which may have no effect.
+    fn advise(&self, range: BlockRange, advice: Advice) {
+        let length = core::num::NonZeroU64::new(range.bytes());
+        if let Err(errno) = rustix::fs::fadvise(&self.file, range.start.byte_offset(), length, advice) {
+            tracing::debug!(%errno, "the kernel takes no advice about a volume");
+        }
     }
 
     fn write_same(&self, range: BlockRange, block: &[u8]) -> Result<(), DiskError> {

@@ -1,6 +1,7 @@
 //! Disk I/O of one volume: what can be asked, and what comes back.
 
 pub mod buffers;
+mod extents;
 pub mod file;
 pub mod flush;
 pub mod pool;
@@ -28,6 +29,26 @@ pub enum DiskIo {
         /// One logical block.
         block: Bytes,
     },
+    /// Reads the range from the disk, not from the page cache as far as that can be, and compares. What differs is
+    /// an error of the disk.
+    Verify {
+        /// Where.
+        range: BlockRange,
+        /// What was written there.
+        data: Vec<Bytes>,
+    },
+    /// Begins to read the range into the page cache. Never fails.
+    Prefetch(BlockRange),
+    /// Which blocks are holes, from the start of the range on, as LBA status descriptors (SBC-3 5.4.2) in one
+    /// piece. Never fails: what is not known counts as mapped.
+    Extents {
+        /// Where; not empty.
+        range: BlockRange,
+        /// Descriptors at most; not zero.
+        descriptors: u16,
+    },
+    /// Blocks in use by the volume and blocks free on its disk, each eight bytes. Never fails.
+    Usage,
     /// Makes holes of the ranges; they read as zeros afterwards.
     Unmap(Vec<BlockRange>),
     /// Makes everything completed before durable. A failure is sticky for the volume.
@@ -54,5 +75,5 @@ pub enum DiskError {
     Absent,
 }
 
-/// A completion: the data of a read (exactly the bytes of its range), empty otherwise.
+/// A completion: the data of a read (exactly the bytes of its range) or what was asked about; empty otherwise.
 pub type DiskResult = Result<Vec<Bytes>, DiskError>;

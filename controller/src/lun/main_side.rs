@@ -9,9 +9,9 @@ use protocol::interlink::{Ending, Message};
 use protocol::scsi::sense::{Sense, Status};
 
 use super::losing::Fate;
+use super::reading::report_io;
 use super::task::{
     Action, Breakage, Leg, Origin, Slot, Stage, Task, asks_durable, from_wire, payload_bytes, ranges,
-    to_disk, to_wire,
 };
 use super::{COMMAND_AGE_MAX, LUN_COMMANDS_MAX, Lun};
 use crate::command::{Data, Op, Outcome};
@@ -51,6 +51,7 @@ impl Lun {
             peer: Leg::None,
             failed: None,
             credit: 0,
+            result: Data::new(),
         };
         let slot = self.tasks.insert(task) as u32;
         self.peaks.commands = self.peaks.commands.max(self.tasks.len());
@@ -135,13 +136,26 @@ impl Lun {
             return self.put_back(slot, actions);
         }
         match &task.op {
-            Op::Read { range } | Op::CompareAndWrite { range, .. } => {
+            Op::Read { range }
+            | Op::Verify { range, .. }
+            | Op::CompareAndWrite { range, .. }
+            | Op::OrWrite { range, .. } => {
                 let io = DiskIo::Read(*range);
                 self.disk(Slot::Task(slot), io, actions);
             }
+            Op::Prefetch { range } => {
+                let io = DiskIo::Prefetch(*range);
+                self.disk(Slot::Task(slot), io, actions);
+            }
+            Op::Report { what, allocation } => {
+                let io = report_io(*what, *allocation, self.setup.blocks);
+                self.disk(Slot::Task(slot), io, actions);
+            }
             Op::Write { .. }
+            | Op::WriteAndVerify { .. }
             | Op::WriteSame { .. }
             | Op::Unmap { .. }
+            | Op::StartStop { .. }
             | Op::SynchronizeCache
             | Op::Event(_) => self.change(slot, actions),
         }
@@ -153,7 +167,9 @@ impl Lun {
         let Some(task) = self.tasks.get_mut(slot as usize) else {
             return;
         };
-        let carries_data = mirrored && !matches!(task.origin, Origin::Peer { .. });
+        // The peer keeps the data of what it forwarded, but not the result of an ORWRITE.
+        let kept_there = matches!(task.origin, Origin::Peer { .. }) && task.result.is_empty();
+        let carries_data = mirrored && !kept_there;
         if carries_data {
             let bytes = payload_bytes(&task.op);
             let in_turn = task.stage == Stage::Credit || self.awaiting_credit.is_empty();
@@ -187,16 +203,10 @@ impl Lun {
         task.peer = Leg::Writing;
         let (via, message, payload) = match task.origin {
             Origin::Peer { link, id } => {
-                (Via::Link(link), Message::Order { id, sequence, released }, Data::new())
+                (Via::Link(link), Message::Order { id, sequence, released }, task.result.clone())
             }
             Origin::Host { .. } | Origin::Copy | Origin::Nobody => {
-                let (op, payload) = match &task.op {
-                    // What was compared does not travel: the peer gets a plain write.
-                    Op::CompareAndWrite { range, write, .. } => {
-                        (protocol::interlink::WireOp::Write(*range), write.clone())
-                    }
-                    op => to_wire(op),
-                };
+                let (op, payload) = task.apply_op();
                 (Via::AnyBridge, Message::Apply { sequence, released, durable: task.durable, op }, payload)
             }
         };
@@ -213,7 +223,7 @@ impl Lun {
             task.own = Leg::None;
             return self.finish_if_whole(slot, actions);
         }
-        let io = to_disk(&task.op);
+        let io = task.io();
         task.own = if io == DiskIo::Flush { Leg::Flushing } else { Leg::Writing };
         self.disk(Slot::Task(slot), io, actions);
     }
@@ -236,7 +246,14 @@ impl Lun {
                 task.own = Leg::Flushing;
                 self.disk(Slot::Task(slot), DiskIo::Flush, actions);
             }
-            (Stage::Legs, Ok(_)) => self.on_own_done(slot, actions),
+            (Stage::Legs, Ok(_)) => match &task.op {
+                Op::WriteAndVerify { range, data } if task.own == Leg::Flushing => {
+                    let io = DiskIo::Verify { range: *range, data: data.clone() };
+                    task.own = Leg::Verifying;
+                    self.disk(Slot::Task(slot), io, actions);
+                }
+                _ => self.on_own_done(slot, actions),
+            },
             (Stage::Legs, Err(error)) => {
                 task.failed = Some(error);
                 task.own = Leg::Lost;
@@ -269,7 +286,7 @@ impl Lun {
         let Some(task) = self.tasks.get(slot as usize) else {
             return;
         };
-        let under_way = |leg| matches!(leg, Leg::Writing | Leg::Flushing);
+        let under_way = |leg| matches!(leg, Leg::Writing | Leg::Flushing | Leg::Verifying);
         if task.stage != Stage::Legs || under_way(task.own) || under_way(task.peer) {
             return;
         }
@@ -298,6 +315,9 @@ impl Lun {
         // Only now it is on both copies, and `released` may pass it.
         if self.in_flight.get(&task.sequence) == Some(&slot) {
             self.in_flight.remove(&task.sequence);
+        }
+        if let (Op::StartStop { start }, Outcome::Good(_)) = (&task.op, &outcome) {
+            self.stopped = !start;
         }
         let mut granted = Vec::new();
         self.locks.release(Slot::Task(slot).holder(), task.mode, &task.ranges, &mut granted);

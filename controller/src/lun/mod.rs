@@ -15,7 +15,10 @@
 //! * A command that was not admitted when the interlink or its nexus goes away is never executed.
 
 mod attention;
+mod blocks;
 mod budget;
+#[cfg(test)]
+mod checked_tests;
 mod communication;
 mod copying;
 #[cfg(test)]
@@ -40,8 +43,8 @@ use std::sync::Arc;
 
 use core::time::Duration;
 
-use protocol::interlink::GenerationTag;
 use protocol::interlink::shared::{NexusName, SharedState};
+use protocol::interlink::{GenerationTag, Report};
 use protocol::scsi::sense::{Sense, Status};
 use slab::Slab;
 
@@ -67,6 +70,8 @@ use outstanding::Outstanding;
 pub use task::{Action, Breakage};
 use task::{Apply, Origin, Sent, Slot, Stage, Task};
 use usage::Peaks;
+
+pub use reading::REPORT_BYTES_MAX;
 
 pub use budget::{CLASS_BYTES_MAX, LUN_CLASS_BYTES_MAX, LUN_CLASS_BYTES_MIN};
 pub use communication::{COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX};
@@ -170,6 +175,9 @@ pub struct Lun {
     outstanding: Outstanding,
     /// The disk was given up: what it is asked until its copy has left the pair is too.
     disk_silent: bool,
+    /// START STOP UNIT has stopped the unit: what needs the medium is refused. It starts again with every new
+    /// standing of the pair, so both controllers always agree.
+    stopped: bool,
     // At main.
     next_sequence: u64,
     /// Changes that are not on both copies yet, by sequence.
@@ -215,6 +223,7 @@ impl Lun {
             tasks: Slab::new(),
             outstanding: Outstanding::default(),
             disk_silent: false,
+            stopped: false,
             next_sequence: 1,
             in_flight: BTreeMap::new(),
             released_told: 1,
@@ -302,6 +311,7 @@ impl Lun {
         self.copy_complete = false;
         // What still waits for a range, and what comes now, goes on when the peer has its place as well.
         self.held.get_or_insert_default();
+        self.stopped = false;
         self.next_sequence = 1;
         self.released_told = 1;
         self.flushed = Time(0);
@@ -409,6 +419,13 @@ impl Lun {
         if let Some(outcome) = self.refusal(nexus, &command.op) {
             return actions.push(Action::Answer { nexus, tag, outcome });
         }
+        let needs_medium = !matches!(
+            command.op,
+            Op::StartStop { .. } | Op::Event(_) | Op::Report { what: Report::Provisioning { .. }, .. }
+        );
+        if self.stopped && needs_medium {
+            return actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::STOPPED) });
+        }
         if self.held.is_some() {
             return self.keep_held(command, actions);
         }
@@ -430,6 +447,10 @@ impl Lun {
             Admission::Always => Ok(()),
             Admission::RequestSense | Admission::Attention => self.attention(nexus),
             Admission::Ready => self.may_enter(nexus),
+            Admission::Medium => {
+                self.may_enter(nexus)?;
+                if self.stopped { Err(Outcome::Check(Sense::STOPPED)) } else { Ok(()) }
+            }
         }?;
         let out = self.guard.as_ref().is_some_and(|guard| guard.keeps_out(nexus, admission.access()));
         if out { Err(Outcome::Status(Status::ReservationConflict)) } else { Ok(()) }
@@ -549,8 +570,12 @@ impl Lun {
 
     fn kind_of(&self, op: &Op) -> Kind {
         match op {
-            Op::Read { range } if self.locks.is_free(Mode::Shared, &Ranges::One(*range)) => Kind::ReadFree,
-            Op::Read { .. } => Kind::ReadContended,
+            Op::Read { range } | Op::Verify { range, .. } => {
+                let free = self.locks.is_free(Mode::Shared, &Ranges::One(*range));
+                if free { Kind::ReadFree } else { Kind::ReadContended }
+            }
+            // Only a hint, for whichever copy the reads come from.
+            Op::Prefetch { .. } => Kind::ReadFree,
             _ => Kind::Change,
         }
     }

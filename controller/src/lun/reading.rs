@@ -2,17 +2,55 @@
 //! the truth after it was read.
 
 use bytes::Bytes;
+use protocol::block::BlockRange;
+use protocol::interlink::Report;
+use protocol::scsi::log;
+use protocol::scsi::provisioning::{LBA_STATUS_DESCRIPTOR_BYTES, LBA_STATUS_HEADER_BYTES, lba_status};
 use protocol::scsi::sense::{Sense, Status};
 
 use super::Lun;
+use super::blocks::{first_difference, first_unexpected, ored};
 use super::main_side::sense_of;
-use super::task::{Action, Breakage, Origin, Stage, first_difference};
+use super::task::{Action, Breakage, Origin, Stage};
 use crate::command::{Data, Op, Outcome};
-use crate::disk::DiskError;
+use crate::disk::{DiskError, DiskIo};
 use crate::lease::{self, Proof};
 use crate::route::Service;
 use crate::status::Role;
 use crate::time::Time;
+
+/// Bytes of what one GET LBA STATUS or LOG SENSE tells at most: a header and 256 descriptors.
+pub const REPORT_BYTES_MAX: u64 = LBA_STATUS_HEADER_BYTES as u64 + 256 * LBA_STATUS_DESCRIPTOR_BYTES as u64;
+
+/// The disk I/O that finds out what is to be told: as many descriptors as there is room for, and one at least.
+pub(super) fn report_io(what: Report, allocation: u32, blocks: u64) -> DiskIo {
+    match what {
+        Report::LbaStatus { start } => {
+            let room = u64::from(allocation).min(REPORT_BYTES_MAX);
+            let room = room.saturating_sub(LBA_STATUS_HEADER_BYTES as u64);
+            let descriptors = room.div_ceil(LBA_STATUS_DESCRIPTOR_BYTES as u64).max(1);
+            let range = BlockRange { start, blocks: blocks.saturating_sub(start.0) };
+            DiskIo::Extents { range, descriptors: u16::try_from(descriptors).unwrap_or(u16::MAX) }
+        }
+        Report::Provisioning { .. } => DiskIo::Usage,
+    }
+}
+
+/// What was found out, as parameter data cut to the allocation length.
+fn report(what: Report, allocation: u32, found: &[Bytes]) -> Data {
+    let found = found.concat();
+    let mut data = match what {
+        Report::LbaStatus { .. } => lba_status(&found),
+        Report::Provisioning { pointer } => {
+            let count = |at: usize| {
+                found.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_be_bytes(*bytes))
+            };
+            log::logical_block_provisioning(pointer, count(0), count(8))
+        }
+    };
+    data.truncate(allocation as usize);
+    if data.is_empty() { Data::new() } else { vec![Bytes::from(data)] }
+}
 
 impl Lun {
     /// The own volume's data of a task is there.
@@ -22,12 +60,23 @@ impl Lun {
         };
         match (&task.op, task.origin) {
             (Op::Read { .. }, Origin::Copy) => self.on_copy_data(slot, &data, actions),
-            (Op::Read { .. }, _) => self.on_read_data(slot, data, now, actions),
+            (Op::Read { .. } | Op::Verify { .. } | Op::Report { .. }, _) => {
+                self.on_read_data(slot, data, now, actions);
+            }
+            (Op::Prefetch { .. }, _) => self.finish(slot, Outcome::Good(Data::new()), actions),
             (Op::CompareAndWrite { compare, .. }, _) => match first_difference(compare, &data) {
                 Some(offset) => self.finish(slot, Outcome::Check(Sense::miscompare(offset)), actions),
                 None if self.may_not_admit() => self.put_back(slot, actions),
                 None => self.change(slot, actions),
             },
+            (Op::OrWrite { .. }, _) if self.may_not_admit() => self.put_back(slot, actions),
+            (Op::OrWrite { data: added, .. }, _) => {
+                let result = ored(&data, added);
+                if let Some(task) = self.tasks.get_mut(slot as usize) {
+                    task.result = vec![result];
+                }
+                self.change(slot, actions);
+            }
             _ => {}
         }
     }
@@ -58,7 +107,18 @@ impl Lun {
 
     /// The only place where a read's data becomes an answer: it takes the proof that it may.
     fn answer_read(&mut self, slot: u32, _proof: &Proof, data: Data, actions: &mut Vec<Action>) {
-        self.finish(slot, Outcome::Good(data), actions);
+        let Some(task) = self.tasks.get(slot as usize) else {
+            return;
+        };
+        let outcome = match &task.op {
+            Op::Verify { expected, .. } => match first_unexpected(expected, &data) {
+                Some(offset) => Outcome::Check(Sense::miscompare(offset)),
+                None => Outcome::Good(Data::new()),
+            },
+            Op::Report { what, allocation } => Outcome::Good(report(*what, *allocation, &data)),
+            _ => Outcome::Good(data),
+        };
+        self.finish(slot, outcome, actions);
     }
 
     /// Reads that waited for the lease.

@@ -45,7 +45,7 @@ impl Lun {
             Message::Applied { sequence, good } => self.on_applied(sequence, good, actions),
             Message::Order { id, sequence, released } => {
                 self.on_released(released, actions);
-                self.on_order(link, id, sequence, actions);
+                self.on_order(link, id, sequence, payload, actions);
             }
             Message::Done { id } => self.on_done(id, now, actions),
             Message::Ended { id, ending } => self.on_ended(id, ending, payload, now, actions),
@@ -79,7 +79,7 @@ impl Lun {
     ) {
         let bytes = payload_bytes(&op);
         let durable = !self.setup.write_cache || asks_durable(&op);
-        if matches!(op, Op::Read { .. }) {
+        if matches!(op, Op::Read { .. } | Op::Verify { .. }) {
             self.counters.contended_reads += 1;
         }
         let request = Forward {
@@ -147,19 +147,20 @@ impl Lun {
     }
 
     /// Main has admitted a forwarded change: the own copy takes what is kept for it.
-    fn on_order(&mut self, link: LinkId, id: u64, sequence: u64, actions: &mut Vec<Action>) {
+    fn on_order(&mut self, link: LinkId, id: u64, sequence: u64, result: &Bytes, actions: &mut Vec<Action>) {
         let Some(slot) = self.communication.slot_of(id) else {
             return actions.push(Action::Broken(Breakage::Nonsense));
         };
         let Some(request) = self.communication.get(slot) else {
             return;
         };
-        if request.sent != Sent::AtMain || matches!(request.op, Op::Event(_)) {
+        let ordered = ordered(&request.op, result);
+        let (Sent::AtMain, Some(op)) = (request.sent, ordered) else {
             return actions.push(Action::Broken(Breakage::Nonsense));
-        }
+        };
         request.sent = Sent::Ordered;
         request.sequence = sequence;
-        let (op, durable) = (request.op.clone(), request.durable);
+        let durable = request.durable;
         self.apply(link, sequence, &op, durable, Some(slot), actions);
     }
 
@@ -178,8 +179,10 @@ impl Lun {
             self.release_overtaken(&ranges, actions);
         }
         let io = to_disk(op);
-        let apply =
-            Apply { sequence, link: Some(link), io, ranges, durable, stage: ApplyStage::Range, forward };
+        let verify = matches!(op, Op::WriteAndVerify { .. });
+        let start = if let Op::StartStop { start } = op { Some(*start) } else { None };
+        let (link, stage) = (Some(link), ApplyStage::Range);
+        let apply = Apply { sequence, link, io, ranges, durable, verify, start, stage, forward };
         let slot = self.applies.insert(apply) as u32;
         let ranges = &self.applies[slot as usize].ranges;
         match self.locks.request(Slot::Apply(slot).holder(), Mode::Exclusive, ranges) {
@@ -233,6 +236,16 @@ impl Lun {
         if result.is_ok() && apply.stage == ApplyStage::Writing && apply.durable {
             apply.stage = ApplyStage::Flushing;
             return self.disk(Slot::Apply(slot), DiskIo::Flush, actions);
+        }
+        if let (true, true, ApplyStage::Flushing, DiskIo::Write { range, data }) =
+            (result.is_ok(), apply.verify, apply.stage, &apply.io)
+        {
+            let io = DiskIo::Verify { range: *range, data: data.clone() };
+            apply.stage = ApplyStage::Verifying;
+            return self.disk(Slot::Apply(slot), io, actions);
+        }
+        if let (Some(start), true) = (apply.start, result.is_ok()) {
+            self.stopped = !start;
         }
         let Some(link) = apply.link else {
             return self.drop_lost_apply(slot, now, actions);
@@ -295,7 +308,12 @@ impl Lun {
             (Ending::Good, Op::Read { range }) if payload.len() as u64 == range.bytes() => {
                 Outcome::Good(vec![payload.clone()])
             }
-            (Ending::Good, Op::Read { .. }) => Outcome::Check(Sense::ABORTED_COMMAND),
+            (Ending::Good, Op::Report { allocation, .. })
+                if payload.len() as u64 <= u64::from(*allocation) =>
+            {
+                Outcome::Good(vec![payload.clone()])
+            }
+            (Ending::Good, Op::Read { .. } | Op::Report { .. }) => Outcome::Check(Sense::ABORTED_COMMAND),
             (Ending::Good, Op::Event(_)) if !payload.is_empty() => Outcome::Good(vec![payload.clone()]),
             (Ending::Good, _) => Outcome::Good(Data::new()),
             (Ending::Check(sense), _) => Outcome::Check(sense),
@@ -443,7 +461,9 @@ impl Lun {
                     let apply = self.applies.remove(slot as usize);
                     self.locks.release(holder, Mode::Exclusive, &apply.ranges, &mut granted);
                 }
-                ApplyStage::Writing | ApplyStage::Flushing => writing.extend(apply.forward),
+                ApplyStage::Writing | ApplyStage::Flushing | ApplyStage::Verifying => {
+                    writing.extend(apply.forward);
+                }
             }
         }
         for slot in self.communication.slots(|_| true) {
@@ -465,5 +485,17 @@ impl Lun {
             }
         }
         self.granted(granted, actions);
+    }
+}
+
+/// What the own copy takes for a forwarded change that main has ordered, if the two fit each other: what its host
+/// sent, but for an ORWRITE what main made of it.
+fn ordered(op: &Op, result: &Bytes) -> Option<Op> {
+    match op {
+        Op::OrWrite { range, fua, .. } if result.len() as u64 == range.bytes() => {
+            Some(Op::Write { range: *range, data: vec![result.clone()], fua: *fua })
+        }
+        Op::OrWrite { .. } | Op::Event(_) => None,
+        op => result.is_empty().then(|| op.clone()),
     }
 }

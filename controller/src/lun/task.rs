@@ -1,9 +1,10 @@
 //! What a LUN core has in flight, and what it asks to be done.
 
 use bytes::Bytes;
-use protocol::block::BlockRange;
-use protocol::interlink::{GenerationTag, Message, WireOp};
+use protocol::block::{BLOCK_BYTES, BlockRange, Lba};
+use protocol::interlink::{GenerationTag, Message, Report, WireOp};
 
+use super::reading::REPORT_BYTES_MAX;
 use crate::command::{Data, NexusId, Op, Outcome, TaskTag};
 use crate::disk::DiskIo;
 use crate::exclusive::{Mode, Ranges};
@@ -42,7 +43,8 @@ pub(super) enum Stage {
     Credit,
     /// The lease: a READ of the sub's own copy whose data is there.
     Lease,
-    /// Its own volume's data: a READ, the compare half of COMPARE AND WRITE, or a piece to copy.
+    /// Its own volume's data: a READ, the compare half of COMPARE AND WRITE, the blocks of an ORWRITE, or a piece
+    /// to copy.
     Read,
     /// Its legs.
     Legs,
@@ -57,6 +59,8 @@ pub(super) enum Leg {
     Writing,
     /// Written, being made durable.
     Flushing,
+    /// Durable, being read back.
+    Verifying,
     /// As durable as asked.
     Done,
     /// The interlink went away first: nobody knows.
@@ -81,9 +85,31 @@ pub(super) struct Task {
     pub(super) failed: Option<crate::disk::DiskError>,
     /// Bytes it has of the peer's buffers.
     pub(super) credit: u64,
+    /// What an ORWRITE is going to write, once its blocks were read; the op keeps what its host sent. Empty for
+    /// every other command.
+    pub(super) result: Data,
 }
 
 impl Task {
+    /// The disk I/O of the own leg.
+    pub(super) fn io(&self) -> DiskIo {
+        match &self.op {
+            Op::OrWrite { range, .. } => DiskIo::Write { range: *range, data: self.result.clone() },
+            op => to_disk(op),
+        }
+    }
+
+    /// What the peer's copy is to take, for a change that it does not hold already.
+    pub(super) fn apply_op(&self) -> (WireOp, Data) {
+        match &self.op {
+            // What was compared does not travel: the peer gets a plain write.
+            Op::CompareAndWrite { range, write, .. } => (WireOp::Write(*range), write.clone()),
+            // Nor does what was read: the peer gets what came of it.
+            Op::OrWrite { range, .. } => (WireOp::Write(*range), self.result.clone()),
+            op => to_wire(op),
+        }
+    }
+
     /// A piece of a copy that is given up: it must not count for the next one. What was only for the peer has no
     /// leg left to wait for.
     pub(super) fn forget_copy(&mut self) {
@@ -148,6 +174,8 @@ pub(super) enum ApplyStage {
     Writing,
     /// The disk's flush.
     Flushing,
+    /// The disk, from which it is read back.
+    Verifying,
     /// Main's word that the range is free on both: until then its reads go to main.
     Release,
 }
@@ -161,6 +189,10 @@ pub(super) struct Apply {
     pub(super) io: DiskIo,
     pub(super) ranges: Ranges,
     pub(super) durable: bool,
+    /// WRITE AND VERIFY: read back when it is durable.
+    pub(super) verify: bool,
+    /// START STOP UNIT: what the unit is once the disk is done.
+    pub(super) start: Option<bool>,
     pub(super) stage: ApplyStage,
     /// The forward it belongs to, if it came from a host of this controller.
     pub(super) forward: Option<u32>,
@@ -241,24 +273,39 @@ impl Slot {
     }
 }
 
+/// No block of any LUN: held by what changes the state of the unit, so that both controllers see such changes in
+/// one order.
+const UNIT_STATE: BlockRange = BlockRange { start: Lba(u64::MAX / BLOCK_BYTES as u64 - 1), blocks: 1 };
+
 /// The blocks a command touches and how it holds them.
 pub(super) fn ranges(op: &Op) -> (Ranges, Mode) {
     match op {
-        Op::Read { range } => (Ranges::One(*range), Mode::Shared),
-        Op::Write { range, .. } | Op::WriteSame { range, .. } | Op::CompareAndWrite { range, .. } => {
-            (Ranges::One(*range), Mode::Exclusive)
-        }
+        Op::Read { range } | Op::Verify { range, .. } => (Ranges::One(*range), Mode::Shared),
+        Op::Write { range, .. }
+        | Op::WriteAndVerify { range, .. }
+        | Op::WriteSame { range, .. }
+        | Op::CompareAndWrite { range, .. }
+        | Op::OrWrite { range, .. } => (Ranges::One(*range), Mode::Exclusive),
         Op::Unmap { ranges } => (Ranges::Many(ranges.clone()), Mode::Exclusive),
-        Op::SynchronizeCache | Op::Event(_) => (Ranges::None, Mode::Exclusive),
+        Op::StartStop { .. } => (Ranges::One(UNIT_STATE), Mode::Exclusive),
+        Op::SynchronizeCache | Op::Prefetch { .. } | Op::Report { .. } | Op::Event(_) => {
+            (Ranges::None, Mode::Exclusive)
+        }
     }
 }
 
 /// Whether the command itself asks for durability.
 pub(super) fn asks_durable(op: &Op) -> bool {
     match op {
-        Op::Write { fua, .. } | Op::CompareAndWrite { fua, .. } => *fua,
-        Op::SynchronizeCache => true,
-        Op::Read { .. } | Op::WriteSame { .. } | Op::Unmap { .. } | Op::Event(_) => false,
+        Op::Write { fua, .. } | Op::CompareAndWrite { fua, .. } | Op::OrWrite { fua, .. } => *fua,
+        Op::SynchronizeCache | Op::WriteAndVerify { .. } | Op::StartStop { .. } => true,
+        Op::Read { .. }
+        | Op::Verify { .. }
+        | Op::Prefetch { .. }
+        | Op::Report { .. }
+        | Op::WriteSame { .. }
+        | Op::Unmap { .. }
+        | Op::Event(_) => false,
     }
 }
 
@@ -267,10 +314,18 @@ pub(super) fn payload_bytes(op: &Op) -> u64 {
     let sum = |data: &Data| data.iter().map(|piece| piece.len() as u64).sum::<u64>();
     match op {
         Op::Read { range } => range.bytes(),
-        Op::Write { data, .. } => sum(data),
+        Op::Write { data, .. }
+        | Op::WriteAndVerify { data, .. }
+        | Op::OrWrite { data, .. }
+        | Op::Verify { expected: data, .. } => sum(data),
         Op::WriteSame { block, .. } => block.len() as u64,
         Op::CompareAndWrite { compare, write, .. } => sum(compare) + sum(write),
-        Op::Unmap { .. } | Op::SynchronizeCache | Op::Event(_) => 0,
+        Op::Report { allocation, .. } => u64::from(*allocation).min(REPORT_BYTES_MAX),
+        Op::Unmap { .. }
+        | Op::SynchronizeCache
+        | Op::StartStop { .. }
+        | Op::Prefetch { .. }
+        | Op::Event(_) => 0,
     }
 }
 
@@ -288,6 +343,14 @@ pub(super) fn to_wire(op: &Op) -> (WireOp, Data) {
         Op::Unmap { ranges } => (WireOp::Unmap(ranges.clone()), Data::new()),
         Op::SynchronizeCache => (WireOp::SynchronizeCache, Data::new()),
         Op::Event(event) => (WireOp::Event(event.clone()), Data::new()),
+        Op::Verify { range, expected } => (WireOp::Verify(*range), expected.clone()),
+        Op::WriteAndVerify { range, data } => (WireOp::WriteAndVerify(*range), data.clone()),
+        Op::OrWrite { range, data, .. } => (WireOp::OrWrite(*range), data.clone()),
+        Op::Prefetch { range } => (WireOp::Prefetch(*range), Data::new()),
+        Op::StartStop { start } => (WireOp::StartStop { start: *start }, Data::new()),
+        Op::Report { what, allocation } => {
+            (WireOp::Report { what: *what, allocation: *allocation }, Data::new())
+        }
     }
 }
 
@@ -300,9 +363,7 @@ pub(super) fn from_wire(op: WireOp, payload: &Bytes, durable: bool, blocks: u64)
         WireOp::Write(range) if inside(&range) && bytes == range.bytes() => {
             Some(Op::Write { range, data: vec![payload.clone()], fua: durable })
         }
-        WireOp::WriteSame { range, unmap }
-            if inside(&range) && bytes == u64::from(protocol::block::BLOCK_BYTES) =>
-        {
+        WireOp::WriteSame { range, unmap } if inside(&range) && bytes == u64::from(BLOCK_BYTES) => {
             Some(Op::WriteSame { range, block: payload.clone(), unmap })
         }
         WireOp::CompareAndWrite(range) if inside(&range) && bytes == range.bytes() * 2 => {
@@ -315,6 +376,28 @@ pub(super) fn from_wire(op: WireOp, payload: &Bytes, durable: bool, blocks: u64)
         }
         WireOp::SynchronizeCache if bytes == 0 => Some(Op::SynchronizeCache),
         WireOp::Event(event) if bytes == 0 => Some(Op::Event(event)),
+        WireOp::WriteAndVerify(range) if inside(&range) && bytes == range.bytes() => {
+            Some(Op::WriteAndVerify { range, data: vec![payload.clone()] })
+        }
+        WireOp::Verify(range)
+            if inside(&range) && [0, u64::from(BLOCK_BYTES), range.bytes()].contains(&bytes) =>
+        {
+            let expected = if bytes == 0 { Data::new() } else { vec![payload.clone()] };
+            Some(Op::Verify { range, expected })
+        }
+        WireOp::OrWrite(range) if inside(&range) && bytes == range.bytes() => {
+            Some(Op::OrWrite { range, data: vec![payload.clone()], fua: durable })
+        }
+        WireOp::Prefetch(range) if inside(&range) && bytes == 0 => Some(Op::Prefetch { range }),
+        WireOp::StartStop { start } if bytes == 0 => Some(Op::StartStop { start }),
+        WireOp::Report { what: what @ Report::LbaStatus { start }, allocation }
+            if start.0 < blocks && bytes == 0 =>
+        {
+            Some(Op::Report { what, allocation })
+        }
+        WireOp::Report { what: what @ Report::Provisioning { .. }, allocation } if bytes == 0 => {
+            Some(Op::Report { what, allocation })
+        }
         _ => None,
     }
 }
@@ -325,18 +408,23 @@ fn disjoint(ranges: &[BlockRange]) -> bool {
     sorted.windows(2).all(|pair| pair[0].1 <= pair[1].0)
 }
 
-/// The disk I/O that carries out a change; COMPARE AND WRITE has been compared by then.
+/// The disk I/O that carries out a change; COMPARE AND WRITE has been compared by then. For what is not a change
+/// and for ORWRITE: the read before it.
 pub(super) fn to_disk(op: &Op) -> DiskIo {
     match op {
-        Op::Read { range } => DiskIo::Read(*range),
-        Op::Write { range, data, .. } | Op::CompareAndWrite { range, write: data, .. } => {
+        Op::Read { range } | Op::Verify { range, .. } | Op::OrWrite { range, .. } => DiskIo::Read(*range),
+        Op::Prefetch { range } => DiskIo::Prefetch(*range),
+        Op::Report { .. } => DiskIo::Usage,
+        Op::Write { range, data, .. }
+        | Op::WriteAndVerify { range, data }
+        | Op::CompareAndWrite { range, write: data, .. } => {
             DiskIo::Write { range: *range, data: data.clone() }
         }
         Op::WriteSame { range, block, unmap } if *unmap && is_zero(block) => DiskIo::Unmap(vec![*range]),
         Op::WriteSame { range, block, .. } => DiskIo::WriteSame { range: *range, block: block.clone() },
         Op::Unmap { ranges } => DiskIo::Unmap(ranges.clone()),
         // An event never touches the volume.
-        Op::SynchronizeCache | Op::Event(_) => DiskIo::Flush,
+        Op::SynchronizeCache | Op::StartStop { .. } | Op::Event(_) => DiskIo::Flush,
     }
 }
 
@@ -344,11 +432,4 @@ pub(super) fn to_disk(op: &Op) -> DiskIo {
 pub(super) fn is_zero(data: &[u8]) -> bool {
     let (words, rest) = data.as_chunks::<16>();
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
-}
-
-/// Compares two buffers in pieces; the byte offset of the first difference.
-pub(super) fn first_difference(left: &[Bytes], right: &[Bytes]) -> Option<u64> {
-    let left = left.iter().flat_map(|piece| piece.iter());
-    let right = right.iter().flat_map(|piece| piece.iter());
-    left.zip(right).position(|(a, b)| a != b).map(|at| at as u64)
 }

@@ -17,57 +17,13 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::event::Event;
 use super::frame::{self, FrameError, GenerationTag, Prefix};
 use super::hello::{Hello, Identity, LUNS_MAX, identity, put_identity};
+use super::operation::{Ending, WireOp, ending, op, put_ending, put_op};
 use super::shared::{ATTENTIONS_MAX, Attention};
 use super::standing::{Generation, Pairing, Standing};
-use super::wire::{Reader, put_list, put_range, put_string};
+use super::wire::{Reader, put_list, put_string};
 use super::word::Word;
-use crate::block::BlockRange;
-use crate::scsi::sense::{Asc, Sense, SenseKey, Status};
-
-/// Ranges of one UNMAP at most (the most that VPD page B0 may announce).
-pub const RANGES_MAX: usize = 256;
-
-/// An operation on a LUN's blocks as it crosses the interlink; its data is the frame's payload.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum WireOp {
-    /// READ.
-    Read(BlockRange),
-    /// WRITE; payload: the range's bytes.
-    Write(BlockRange),
-    /// WRITE SAME; payload: one block.
-    WriteSame {
-        /// Where.
-        range: BlockRange,
-        /// The UNMAP bit.
-        unmap: bool,
-    },
-    /// COMPARE AND WRITE; payload: the bytes to compare, then those to write.
-    CompareAndWrite(BlockRange),
-    /// UNMAP.
-    Unmap(Vec<BlockRange>),
-    /// SYNCHRONIZE CACHE.
-    SynchronizeCache,
-    /// What changes the LUN other than its blocks.
-    Event(Box<Event>),
-}
-
-/// How a forwarded command ended at main.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ending {
-    /// GOOD; payload: a read's data.
-    Good,
-    /// CHECK CONDITION.
-    Check(Sense),
-    /// Another status.
-    Status(Status),
-    /// Cancelled before it was admitted.
-    Aborted,
-    /// It was not admitted, for the shared state it was checked against is not main's any more: check it again.
-    Stale,
-}
 
 /// A LUN's generation as proposed by one controller and made durable by both.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -148,7 +104,8 @@ pub enum Message {
         /// Of the forward.
         id: u64,
     },
-    /// Main has admitted a forwarded change: apply it now.
+    /// Main has admitted a forwarded change: apply it now. Payload: nothing, or (ORWRITE) the blocks as they are
+    /// to become.
     Order {
         /// Of the forward.
         id: u64,
@@ -449,94 +406,4 @@ impl Message {
             _ => return Err(FrameError::Content),
         })
     }
-}
-
-fn put_op(body: &mut BytesMut, op: &WireOp) {
-    let (code, range) = match op {
-        WireOp::Read(range) => (0, range),
-        WireOp::Write(range) => (1, range),
-        WireOp::WriteSame { range, unmap: false } => (2, range),
-        WireOp::WriteSame { range, unmap: true } => (3, range),
-        WireOp::CompareAndWrite(range) => (4, range),
-        WireOp::Unmap(ranges) => {
-            body.put_u8(5);
-            put_list(body, ranges, |body, range| put_range(body, *range));
-            return;
-        }
-        WireOp::SynchronizeCache => {
-            body.put_u8(6);
-            return;
-        }
-        WireOp::Event(event) => {
-            body.put_u8(64);
-            event.put(body);
-            return;
-        }
-    };
-    body.put_u8(code);
-    put_range(body, *range);
-}
-
-fn op(reader: &mut Reader<'_>) -> Result<WireOp, FrameError> {
-    Ok(match reader.u8()? {
-        0 => WireOp::Read(reader.range()?),
-        1 => WireOp::Write(reader.range()?),
-        2 => WireOp::WriteSame { range: reader.range()?, unmap: false },
-        3 => WireOp::WriteSame { range: reader.range()?, unmap: true },
-        4 => WireOp::CompareAndWrite(reader.range()?),
-        5 => WireOp::Unmap(reader.list(RANGES_MAX, Reader::range)?),
-        6 => WireOp::SynchronizeCache,
-        64 => WireOp::Event(Box::new(Event::read(reader)?)),
-        _ => return Err(FrameError::Content),
-    })
-}
-
-fn put_ending(body: &mut BytesMut, ending: Ending) {
-    match ending {
-        Ending::Good => body.put_u8(0),
-        Ending::Check(sense) => {
-            body.put_slice(&[1, sense.key as u8, sense.code.0, sense.code.1]);
-            body.put_u8(u8::from(sense.information.is_some()));
-            body.put_u64(sense.information.unwrap_or(0));
-        }
-        Ending::Status(status) => body.put_slice(&[2, status as u8]),
-        Ending::Aborted => body.put_u8(3),
-        Ending::Stale => body.put_u8(4),
-    }
-}
-
-fn ending(reader: &mut Reader<'_>) -> Result<Ending, FrameError> {
-    Ok(match reader.u8()? {
-        0 => Ending::Good,
-        1 => {
-            let key = match reader.u8()? {
-                0x0 => SenseKey::NoSense,
-                0x1 => SenseKey::RecoveredError,
-                0x2 => SenseKey::NotReady,
-                0x3 => SenseKey::MediumError,
-                0x4 => SenseKey::HardwareError,
-                0x5 => SenseKey::IllegalRequest,
-                0x6 => SenseKey::UnitAttention,
-                0x7 => SenseKey::DataProtect,
-                0xb => SenseKey::AbortedCommand,
-                0xe => SenseKey::Miscompare,
-                _ => return Err(FrameError::Content),
-            };
-            let code = Asc(reader.u8()?, reader.u8()?);
-            let known = reader.bool()?;
-            let value = reader.u64()?;
-            Ending::Check(Sense { key, code, information: known.then_some(value) })
-        }
-        2 => Ending::Status(match reader.u8()? {
-            0x00 => Status::Good,
-            0x08 => Status::Busy,
-            0x18 => Status::ReservationConflict,
-            0x28 => Status::TaskSetFull,
-            0x40 => Status::TaskAborted,
-            _ => return Err(FrameError::Content),
-        }),
-        3 => Ending::Aborted,
-        4 => Ending::Stale,
-        _ => return Err(FrameError::Content),
-    })
 }

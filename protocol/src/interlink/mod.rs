@@ -12,6 +12,7 @@ pub mod event;
 pub mod frame;
 pub mod hello;
 pub mod message;
+pub mod operation;
 pub mod shared;
 pub mod standing;
 #[cfg(test)]
@@ -20,4 +21,5 @@ mod wire;
 pub mod word;
 
 pub use frame::{FrameError, FrameLengths, GenerationTag, Prefix, Version, frame_lengths};
-pub use message::{Ending, Message, WireOp};
+pub use message::Message;
+pub use operation::{Ending, Report, WireOp};

@@ -6,14 +6,15 @@ use proptest::prelude::*;
 use super::event::{Event, ModeSelection};
 use super::frame::GenerationTag;
 use super::hello::{Hello, Identity, LunIdentity, Purpose};
-use super::message::{Agreement, Ending, Message, WireOp};
+use super::message::{Agreement, Message};
+use super::operation::{Ending, Report, WireOp};
 use super::shared::{
     Attention, Modes, NexusHandle, NexusName, Registrant, Reservation, Reservations, SharedState, Stamp, Who,
     Whom,
 };
 use super::standing::{CopyFound, Generation, GroupRecord, Pairing, Standing};
 use super::word::{Copied, HostWord, LunWord, Word};
-use crate::block::BlockRange;
+use crate::block::{BlockRange, Lba};
 use crate::scsi::persistent_reservation::{InAction, InitiatorPort, Move, OutAction, ReserveOut};
 use crate::scsi::sense::{Asc, Sense, Status};
 
@@ -126,11 +127,19 @@ fn every_message() -> Vec<Message> {
         WireOp::CompareAndWrite(range(5, 1)),
         WireOp::Unmap(vec![range(0, 1), range(9, 3)]),
         WireOp::SynchronizeCache,
+        WireOp::WriteAndVerify(range(8, 8)),
+        WireOp::Verify(range(8, 8)),
+        WireOp::OrWrite(range(8, 8)),
+        WireOp::Prefetch(range(8, 8)),
+        WireOp::StartStop { start: true },
+        WireOp::Report { what: Report::LbaStatus { start: Lba(9) }, allocation: 24 },
+        WireOp::Report { what: Report::Provisioning { pointer: 2 }, allocation: 512 },
     ];
     let endings = [
         Ending::Good,
         Ending::Check(Sense::miscompare(300)),
         Ending::Check(Sense::UNAVAILABLE),
+        Ending::Check(Sense::invalid_cdb_field(2)),
         Ending::Status(Status::Busy),
         Ending::Aborted,
         Ending::Stale,

@@ -27,6 +27,10 @@ pub mod opcode {
     pub const RELEASE_6: u8 = 0x17;
     /// MODE SENSE (6)
     pub const MODE_SENSE_6: u8 = 0x1a;
+    /// START STOP UNIT
+    pub const START_STOP_UNIT: u8 = 0x1b;
+    /// PREVENT ALLOW MEDIUM REMOVAL
+    pub const PREVENT_ALLOW_MEDIUM_REMOVAL: u8 = 0x1e;
     /// READ CAPACITY (10)
     pub const READ_CAPACITY_10: u8 = 0x25;
     /// READ (10)
@@ -35,10 +39,20 @@ pub mod opcode {
     pub const WRITE_10: u8 = 0x2a;
     /// SYNCHRONIZE CACHE (10)
     pub const SYNCHRONIZE_CACHE_10: u8 = 0x35;
+    /// WRITE AND VERIFY (10)
+    pub const WRITE_AND_VERIFY_10: u8 = 0x2e;
+    /// VERIFY (10)
+    pub const VERIFY_10: u8 = 0x2f;
+    /// PRE-FETCH (10)
+    pub const PRE_FETCH_10: u8 = 0x34;
+    /// READ DEFECT DATA (10)
+    pub const READ_DEFECT_DATA_10: u8 = 0x37;
     /// WRITE SAME (10)
     pub const WRITE_SAME_10: u8 = 0x41;
     /// UNMAP
     pub const UNMAP: u8 = 0x42;
+    /// LOG SENSE
+    pub const LOG_SENSE: u8 = 0x4d;
     /// MODE SELECT (10)
     pub const MODE_SELECT_10: u8 = 0x55;
     /// RESERVE (10)
@@ -57,6 +71,14 @@ pub mod opcode {
     pub const COMPARE_AND_WRITE: u8 = 0x89;
     /// WRITE (16)
     pub const WRITE_16: u8 = 0x8a;
+    /// ORWRITE (16)
+    pub const ORWRITE_16: u8 = 0x8b;
+    /// WRITE AND VERIFY (16)
+    pub const WRITE_AND_VERIFY_16: u8 = 0x8e;
+    /// VERIFY (16)
+    pub const VERIFY_16: u8 = 0x8f;
+    /// PRE-FETCH (16)
+    pub const PRE_FETCH_16: u8 = 0x90;
     /// SYNCHRONIZE CACHE (16)
     pub const SYNCHRONIZE_CACHE_16: u8 = 0x91;
     /// WRITE SAME (16)
@@ -71,6 +93,12 @@ pub mod opcode {
     pub const READ_12: u8 = 0xa8;
     /// WRITE (12)
     pub const WRITE_12: u8 = 0xaa;
+    /// WRITE AND VERIFY (12)
+    pub const WRITE_AND_VERIFY_12: u8 = 0xae;
+    /// VERIFY (12)
+    pub const VERIFY_12: u8 = 0xaf;
+    /// READ DEFECT DATA (12)
+    pub const READ_DEFECT_DATA_12: u8 = 0xb7;
 }
 
 /// Service actions: the low five bits of byte 1 of the opcodes that have them.
@@ -83,6 +111,8 @@ pub mod service_action {
     pub const REPORT_TARGET_PORT_GROUPS: u8 = 0x0a;
     /// REPORT SUPPORTED OPERATION CODES, of MAINTENANCE IN
     pub const REPORT_SUPPORTED_OPERATION_CODES: u8 = 0x0c;
+    /// REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS, of MAINTENANCE IN
+    pub const REPORT_SUPPORTED_TASK_MANAGEMENT_FUNCTIONS: u8 = 0x0d;
 }
 
 /// NACA, a bit of the control byte that ends every CDB (SAM-5 5.2).
@@ -109,7 +139,8 @@ pub(crate) const fn be64(cdb: &Cdb, at: usize) -> u64 {
     ((be32(cdb, at) as u64) << 32) | be32(cdb, at + 4) as u64
 }
 
-/// The fields READ, WRITE and SYNCHRONIZE CACHE share (SBC-3 5.9 to 5.11, 5.18 to 5.22, 5.32 to 5.35).
+/// The fields that READ, WRITE, VERIFY, ORWRITE, PRE-FETCH and SYNCHRONIZE CACHE share (SBC-3 5.5 to 5.11,
+/// 5.18 to 5.22, 5.29 to 5.38).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transfer {
     /// LOGICAL BLOCK ADDRESS.
@@ -158,6 +189,51 @@ impl Transfer {
 
     const fn with_flags(cdb: &Cdb, lba: u64, blocks: u32) -> Self {
         Self { lba, blocks, protect: cdb[1] >> 5, dpo: cdb[1] & 0x10 != 0, fua: cdb[1] & 0x08 != 0 }
+    }
+}
+
+/// BYTCHK of VERIFY and WRITE AND VERIFY (SBC-3 table 137): what the blocks are compared with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ByteCheck {
+    /// 00b: nothing.
+    None,
+    /// 01b: the data-out buffer.
+    Whole,
+    /// 10b
+    Reserved,
+    /// 11b: the one block of the data-out buffer.
+    OneBlock,
+}
+
+impl ByteCheck {
+    /// Decodes byte 1 of the CDB.
+    #[must_use]
+    pub const fn of(cdb: &Cdb) -> Self {
+        match cdb[1] >> 1 & 3 {
+            0 => Self::None,
+            1 => Self::Whole,
+            2 => Self::Reserved,
+            _ => Self::OneBlock,
+        }
+    }
+}
+
+/// START STOP UNIT (SBC-3 5.25). IMMED is not made use of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StartStopUnit {
+    /// POWER CONDITION; zero for the START bit.
+    pub power_condition: u8,
+    /// LOEJ: load or eject the medium.
+    pub load_eject: bool,
+    /// START.
+    pub start: bool,
+}
+
+impl StartStopUnit {
+    /// Decodes the CDB.
+    #[must_use]
+    pub const fn of(cdb: &Cdb) -> Self {
+        Self { power_condition: cdb[4] >> 4, load_eject: cdb[4] & 0x02 != 0, start: cdb[4] & 0x01 != 0 }
     }
 }
 

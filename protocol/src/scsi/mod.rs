@@ -1,11 +1,13 @@
 //! SCSI as it travels inside iSCSI: command descriptor blocks, status, sense data, pages.
 //!
-//! A CDB is decoded beside what it asks for: [`inquiry`], [`vpd`], [`mode`], [`report_luns`], [`read_capacity`],
-//! [`operation_codes`] and [`target_port_groups`] describe a logical unit; [`cdb`] and [`provisioning`] reach
-//! its blocks.
+//! A CDB is decoded beside what it asks for: [`inquiry`], [`vpd`], [`mode`], [`log`], [`defects`], [`report_luns`],
+//! [`read_capacity`], [`operation_codes`], [`task_management`] and [`target_port_groups`] describe a logical unit;
+//! [`cdb`] and [`provisioning`] reach its blocks.
 
 pub mod cdb;
+pub mod defects;
 pub mod inquiry;
+pub mod log;
 pub mod lun;
 pub mod mode;
 pub mod operation_codes;
@@ -15,4 +17,5 @@ pub mod read_capacity;
 pub mod report_luns;
 pub mod sense;
 pub mod target_port_groups;
+pub mod task_management;
 pub mod vpd;

@@ -2,6 +2,7 @@
 
 use super::cdb::{Cdb, be16, be32, be64};
 use super::sense::Sense;
+use crate::block::BlockRange;
 
 /// Bytes before the first UNMAP block descriptor.
 pub const UNMAP_HEADER_BYTES: usize = 8;
@@ -100,30 +101,55 @@ pub struct GetLbaStatus {
     /// STARTING LOGICAL BLOCK ADDRESS.
     pub lba: u64,
     /// ALLOCATION LENGTH in bytes.
-    pub allocation: usize,
+    pub allocation: u32,
 }
 
 impl GetLbaStatus {
     /// Decodes the CDB.
     #[must_use]
     pub const fn of(cdb: &Cdb) -> Self {
-        Self { lba: be64(cdb, 2), allocation: be32(cdb, 10) as usize }
+        Self { lba: be64(cdb, 2), allocation: be32(cdb, 10) }
     }
+}
 
-    /// The answer for a LUN of `blocks` (SBC-3 5.4.2): one descriptor from the first block asked for, as far as
-    /// its count reaches. Its PROVISIONING STATUS is 0h, "mapped or has an unknown state": which blocks are
-    /// holes is the file system's knowledge, and whoever reads one gets zeros.
-    pub fn parameter_data(&self, blocks: u64) -> Result<[u8; 24], Sense> {
-        let left = match blocks.checked_sub(self.lba) {
-            None | Some(0) => return Err(Sense::LBA_OUT_OF_RANGE),
-            Some(left) => u32::try_from(left).unwrap_or(u32::MAX),
-        };
-        let mut data = [0; 24];
-        data[3] = 20; // PARAMETER DATA LENGTH: what follows it
-        data[8..16].copy_from_slice(&self.lba.to_be_bytes());
-        data[16..20].copy_from_slice(&left.to_be_bytes());
-        Ok(data)
-    }
+/// Bytes before the first LBA status descriptor.
+pub const LBA_STATUS_HEADER_BYTES: usize = 8;
+
+/// Bytes of one LBA status descriptor.
+pub const LBA_STATUS_DESCRIPTOR_BYTES: usize = 16;
+
+/// PROVISIONING STATUS (SBC-3 table 44).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum ProvisioningStatus {
+    /// Mapped, or nobody knows.
+    Mapped = 0,
+    /// Deallocated: a hole, which reads as zeros.
+    Deallocated = 1,
+}
+
+/// One LBA status descriptor; a count that does not fit its 32 bits is cut to what does.
+#[must_use]
+pub fn lba_status_descriptor(
+    range: BlockRange,
+    status: ProvisioningStatus,
+) -> [u8; LBA_STATUS_DESCRIPTOR_BYTES] {
+    let mut descriptor = [0; LBA_STATUS_DESCRIPTOR_BYTES];
+    descriptor[..8].copy_from_slice(&range.start.0.to_be_bytes());
+    descriptor[8..12].copy_from_slice(&u32::try_from(range.blocks).unwrap_or(u32::MAX).to_be_bytes());
+    descriptor[12] = status as u8;
+    descriptor
+}
+
+/// The parameter data of GET LBA STATUS (SBC-3 5.4.2) around its descriptors. PARAMETER DATA LENGTH counts what
+/// follows it.
+#[must_use]
+pub fn lba_status(descriptors: &[u8]) -> Vec<u8> {
+    let mut data = vec![0; LBA_STATUS_HEADER_BYTES];
+    let length = u32::try_from(descriptors.len() + 4).unwrap_or(u32::MAX);
+    data[..4].copy_from_slice(&length.to_be_bytes());
+    data.extend_from_slice(descriptors);
+    data
 }
 
 #[cfg(test)]
@@ -190,18 +216,25 @@ mod tests {
     }
 
     #[test]
-    fn the_state_of_every_block_is_told_as_unknown_up_to_the_last() {
+    fn get_lba_status_has_its_address_and_allocation_length() {
         let mut cdb = [0; 16];
         cdb[..14].copy_from_slice(&[0x9e, 0x12, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 1, 0]);
-        let asked = GetLbaStatus::of(&cdb);
-        assert_eq!(asked, GetLbaStatus { lba: 5, allocation: 256 });
-        let mut wanted = [0; 24];
-        (wanted[3], wanted[15], wanted[19]) = (20, 5, 3);
-        assert_eq!(asked.parameter_data(8), Ok(wanted));
-        assert_eq!(asked.parameter_data(6).unwrap()[19], 1, "the last block");
-        assert_eq!(asked.parameter_data(5), Err(Sense::LBA_OUT_OF_RANGE));
-        assert_eq!(asked.parameter_data(0), Err(Sense::LBA_OUT_OF_RANGE));
-        assert_eq!(asked.parameter_data(u64::MAX).unwrap()[16..20], [0xff; 4], "as far as the count reaches");
+        assert_eq!(GetLbaStatus::of(&cdb), GetLbaStatus { lba: 5, allocation: 256 });
+    }
+
+    #[test]
+    fn descriptors_stand_behind_a_header_that_counts_them() {
+        let hole = BlockRange::new(5, 3).unwrap();
+        let rest = BlockRange::new(8, 1 << 33).unwrap();
+        let descriptors = [
+            lba_status_descriptor(hole, ProvisioningStatus::Deallocated),
+            lba_status_descriptor(rest, ProvisioningStatus::Mapped),
+        ];
+        let mut wanted = vec![0; 40];
+        (wanted[3], wanted[15], wanted[19], wanted[20]) = (36, 5, 3, 1);
+        wanted[31] = 8;
+        wanted[32..36].fill(0xff);
+        assert_eq!(lba_status(&descriptors.concat()), wanted);
     }
 
     proptest! {

@@ -28,12 +28,14 @@ pub fn capacity_10(blocks: u64) -> [u8; 8] {
     data
 }
 
-/// The answer to READ CAPACITY (16) for a LUN of `blocks`: no protection, one logical block per physical block.
+/// The answer to READ CAPACITY (16) for a LUN of `blocks`: no protection, a physical block of two to the power of
+/// `exponent` logical blocks, the first of which is block zero.
 #[must_use]
-pub fn capacity_16(blocks: u64) -> [u8; 32] {
+pub fn capacity_16(blocks: u64, exponent: u8) -> [u8; 32] {
     let mut data = [0; 32];
     data[..8].copy_from_slice(&blocks.saturating_sub(1).to_be_bytes());
     data[8..12].copy_from_slice(&BLOCK_BYTES.to_be_bytes());
+    data[13] = exponent & 0x0f;
     data[14] = PROVISIONING;
     data
 }
@@ -46,8 +48,8 @@ mod tests {
     fn capacity_names_the_last_block_not_the_count() {
         assert_eq!(capacity_10(0x20_0000), [0, 0x1f, 0xff, 0xff, 0, 0, 2, 0]);
         let mut wanted = [0; 32];
-        wanted[..16].copy_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0xc0, 0]);
-        assert_eq!(capacity_16(0x1_0000_0001), wanted);
+        wanted[..16].copy_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 3, 0xc0, 0]);
+        assert_eq!(capacity_16(0x1_0000_0001, 3), wanted);
     }
 
     #[test]

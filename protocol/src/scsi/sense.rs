@@ -48,6 +48,15 @@ pub enum SenseKey {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Asc(pub u8, pub u8);
 
+/// The field that is in error, as the SENSE KEY SPECIFIC field of ILLEGAL REQUEST names it (SPC-4 4.5.2.4.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct FieldPointer {
+    /// In the CDB; else in the parameter list.
+    pub in_cdb: bool,
+    /// The byte of its most significant bit.
+    pub byte: u16,
+}
+
 /// Why a command ended with CHECK CONDITION.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Sense {
@@ -57,17 +66,21 @@ pub struct Sense {
     pub code: Asc,
     /// INFORMATION field, for instance the offset of a miscompare (SBC-3 5.3) in bytes.
     pub information: Option<u64>,
+    /// The field in error, where it is worth telling.
+    pub field: Option<FieldPointer>,
 }
 
 impl Sense {
     /// Sense without an INFORMATION field.
     #[must_use]
     pub const fn new(key: SenseKey, asc: u8, ascq: u8) -> Self {
-        Self { key, code: Asc(asc, ascq), information: None }
+        Self { key, code: Asc(asc, ascq), information: None, field: None }
     }
 
     /// NO SENSE: nothing to report.
     pub const NO_SENSE: Self = Self::new(SenseKey::NoSense, 0x00, 0x00);
+    /// NOT READY, INITIALIZING COMMAND REQUIRED: START STOP UNIT has stopped the unit.
+    pub const STOPPED: Self = Self::new(SenseKey::NotReady, 0x04, 0x02);
     /// NOT READY, LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN UNAVAILABLE STATE: the other controller may serve.
     pub const UNAVAILABLE: Self = Self::new(SenseKey::NotReady, 0x04, 0x0c);
     /// ILLEGAL REQUEST, INVALID FIELD IN COMMAND INFORMATION UNIT: the PDU does not fit its CDB.
@@ -120,7 +133,13 @@ impl Sense {
     /// MISCOMPARE DURING VERIFY OPERATION at byte `offset` of the compared data (SBC-3 5.3).
     #[must_use]
     pub const fn miscompare(offset: u64) -> Self {
-        Self { key: SenseKey::Miscompare, code: Asc(0x1d, 0x00), information: Some(offset) }
+        Self { information: Some(offset), ..Self::new(SenseKey::Miscompare, 0x1d, 0x00) }
+    }
+
+    /// INVALID FIELD IN CDB, naming the byte where the field begins.
+    #[must_use]
+    pub const fn invalid_cdb_field(byte: u16) -> Self {
+        Self { field: Some(FieldPointer { in_cdb: true, byte }), ..Self::INVALID_FIELD_IN_CDB }
     }
 
     /// Fixed format (SPC-4 4.5.3), response code 70h. An INFORMATION that does not fit four bytes is left out.
@@ -136,19 +155,37 @@ impl Sense {
         data[7] = 10;
         data[12] = self.code.0;
         data[13] = self.code.1;
+        if let Some(field) = self.field {
+            data[15..18].copy_from_slice(&field.to_bytes());
+        }
         data
     }
 
-    /// Descriptor format (SPC-4 4.5.2), response code 72h, with an information descriptor if there is any.
+    /// Descriptor format (SPC-4 4.5.2), response code 72h, with an information and a sense key specific
+    /// descriptor where there is something to tell.
     #[must_use]
     pub fn to_descriptor(&self) -> Vec<u8> {
         let mut data = vec![0x72, self.key as u8, self.code.0, self.code.1, 0, 0, 0, 0];
         if let Some(information) = self.information {
-            data[7] = 12;
+            data[7] += 12;
             data.extend_from_slice(&[0x00, 0x0a, 0x80, 0x00]);
             data.extend_from_slice(&information.to_be_bytes());
         }
+        if let Some(field) = self.field {
+            data[7] += 8;
+            data.extend_from_slice(&[0x02, 0x06, 0x00, 0x00]);
+            data.extend_from_slice(&field.to_bytes());
+            data.push(0);
+        }
         data
+    }
+}
+
+impl FieldPointer {
+    /// SKSV, C/D, no bit pointer, FIELD POINTER.
+    const fn to_bytes(self) -> [u8; 3] {
+        let [high, low] = self.byte.to_be_bytes();
+        [if self.in_cdb { 0xc0 } else { 0x80 }, high, low]
     }
 }
 
@@ -175,6 +212,16 @@ mod tests {
     fn information_too_large_for_fixed_format_is_not_marked_valid() {
         let data = Sense::miscompare(1 << 32).to_fixed();
         assert_eq!((data[0], &data[3..7]), (0x70, &[0, 0, 0, 0][..]));
+    }
+
+    #[test]
+    fn the_field_in_error_is_named_in_both_formats() {
+        let sense = Sense::invalid_cdb_field(0x102);
+        assert_eq!(sense.to_fixed(), [0x70, 0, 0x05, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x24, 0, 0, 0xc0, 1, 2]);
+        assert_eq!(sense.to_descriptor(), [0x72, 0x05, 0x24, 0, 0, 0, 0, 8, 0x02, 0x06, 0, 0, 0xc0, 1, 2, 0]);
+        let list = FieldPointer { in_cdb: false, byte: 8 };
+        let sense = Sense { field: Some(list), ..Sense::INVALID_FIELD_IN_PARAMETER_LIST };
+        assert_eq!(sense.to_fixed()[15..], [0x80, 0, 8]);
     }
 
     #[test]

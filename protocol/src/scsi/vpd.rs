@@ -10,6 +10,8 @@ pub const SUPPORTED_PAGES: u8 = 0x00;
 pub const UNIT_SERIAL_NUMBER: u8 = 0x80;
 /// Device Identification.
 pub const DEVICE_IDENTIFICATION: u8 = 0x83;
+/// Extended INQUIRY Data.
+pub const EXTENDED_INQUIRY_DATA: u8 = 0x86;
 /// Block Limits.
 pub const BLOCK_LIMITS: u8 = 0xb0;
 /// Block Device Characteristics.
@@ -18,10 +20,11 @@ pub const BLOCK_DEVICE_CHARACTERISTICS: u8 = 0xb1;
 pub const LOGICAL_BLOCK_PROVISIONING: u8 = 0xb2;
 
 /// Every page there is, ascending.
-const PAGES: [u8; 6] = [
+const PAGES: [u8; 7] = [
     SUPPORTED_PAGES,
     UNIT_SERIAL_NUMBER,
     DEVICE_IDENTIFICATION,
+    EXTENDED_INQUIRY_DATA,
     BLOCK_LIMITS,
     BLOCK_DEVICE_CHARACTERISTICS,
     LOGICAL_BLOCK_PROVISIONING,
@@ -49,6 +52,8 @@ pub struct BlockLimits {
     pub transfer_max: u32,
     /// OPTIMAL TRANSFER LENGTH.
     pub transfer_optimal: u32,
+    /// MAXIMUM PREFETCH LENGTH.
+    pub prefetch_max: u32,
     /// MAXIMUM UNMAP LBA COUNT.
     pub unmap_max: u32,
     /// MAXIMUM UNMAP BLOCK DESCRIPTOR COUNT, in descriptors.
@@ -66,6 +71,7 @@ pub fn page(code: u8, identity: &Identity<'_>, limits: &BlockLimits) -> Option<V
         SUPPORTED_PAGES => PAGES.to_vec(),
         UNIT_SERIAL_NUMBER => identity.serial.as_bytes().to_vec(),
         DEVICE_IDENTIFICATION => device_identification(identity),
+        EXTENDED_INQUIRY_DATA => EXTENDED_INQUIRY_DATA_BODY.to_vec(),
         BLOCK_LIMITS => block_limits(limits).to_vec(),
         BLOCK_DEVICE_CHARACTERISTICS => block_device_characteristics().to_vec(),
         LOGICAL_BLOCK_PROVISIONING => LOGICAL_BLOCK_PROVISIONING_BODY.to_vec(),
@@ -110,6 +116,15 @@ fn designator(body: &mut Vec<u8>, code_set: u8, kind: u8, value: &[u8]) {
     body.extend(value.iter().take(usize::from(length)));
 }
 
+/// Extended INQUIRY Data (SPC-4 7.8.7): HEADSUP, ORDSUP and SIMPSUP, the task attributes there are; V_SUP, a
+/// volatile cache, which SYNCHRONIZE CACHE and FUA see to; no protection information, no groups, no priorities.
+const EXTENDED_INQUIRY_DATA_BODY: [u8; 60] = {
+    let mut body = [0; 60];
+    body[1] = 0x07;
+    body[2] = 0x01;
+    body
+};
+
 fn block_limits(limits: &BlockLimits) -> [u8; 60] {
     let mut body = [0; 60];
     body[0] = 0x01; // WSNZ
@@ -117,6 +132,7 @@ fn block_limits(limits: &BlockLimits) -> [u8; 60] {
     body[2..4].copy_from_slice(&limits.transfer_granularity.to_be_bytes());
     body[4..8].copy_from_slice(&limits.transfer_max.to_be_bytes());
     body[8..12].copy_from_slice(&limits.transfer_optimal.to_be_bytes());
+    body[12..16].copy_from_slice(&limits.prefetch_max.to_be_bytes());
     body[16..20].copy_from_slice(&limits.unmap_max.to_be_bytes());
     body[20..24].copy_from_slice(&limits.unmap_descriptors_max.to_be_bytes());
     body[24..28].copy_from_slice(&limits.unmap_granularity.to_be_bytes());
@@ -146,6 +162,7 @@ mod tests {
         transfer_granularity: 8,
         transfer_max: 0x4000,
         transfer_optimal: 0x800,
+        prefetch_max: 0x4000,
         unmap_max: 0x8_0000,
         unmap_descriptors_max: 256,
         unmap_granularity: 8,
@@ -159,7 +176,7 @@ mod tests {
     #[test]
     fn the_first_page_lists_exactly_the_pages_that_exist() {
         let listed = get(SUPPORTED_PAGES);
-        assert_eq!(listed, [0, 0, 0, 6, 0x00, 0x80, 0x83, 0xb0, 0xb1, 0xb2]);
+        assert_eq!(listed, [0, 0, 0, 7, 0x00, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2]);
         for code in 0..=255 {
             let answer = page(code, &IDENTITY, &LIMITS);
             assert_eq!(answer.is_some(), listed[4..].contains(&code), "{code:02x}");
@@ -186,11 +203,18 @@ mod tests {
     #[test]
     fn block_limits_stand_where_sbc_3_puts_them() {
         let mut wanted = vec![0x00, 0xb0, 0x00, 0x3c];
-        wanted.extend_from_slice(&[0x01, 0x01, 0, 8, 0, 0, 0x40, 0, 0, 0, 0x08, 0, 0, 0, 0, 0]);
+        wanted.extend_from_slice(&[0x01, 0x01, 0, 8, 0, 0, 0x40, 0, 0, 0, 0x08, 0, 0, 0, 0x40, 0]);
         wanted.extend_from_slice(&[0, 8, 0, 0, 0, 0, 1, 0, 0, 0, 0, 8, 0x80, 0, 0, 0]);
         wanted.extend_from_slice(&[0, 0, 0, 0, 0, 1, 0, 0]);
         wanted.resize(64, 0);
         assert_eq!(get(BLOCK_LIMITS), wanted);
+    }
+
+    #[test]
+    fn extended_inquiry_data_names_task_attributes_and_the_volatile_cache() {
+        let mut wanted = [0; 64];
+        wanted[..7].copy_from_slice(&[0x00, 0x86, 0x00, 0x3c, 0x00, 0x07, 0x01]);
+        assert_eq!(get(EXTENDED_INQUIRY_DATA), wanted);
     }
 
     #[test]

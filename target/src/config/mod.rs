@@ -86,6 +86,8 @@ pub struct Lun {
     pub write_cache: bool,
     /// No host may write.
     pub read_only: bool,
+    /// Bytes of a physical block, as hosts are told: 4096 or 512. Hosts align what they do to it.
+    pub physical_block_bytes: u32,
     /// The block devices of the first and the second controller; `None`: volume files in the state folder.
     pub device: Option<[Option<PathBuf>; 2]>,
 }

@@ -27,8 +27,15 @@ fn lun_plan(lun: &Lun) -> LunPlan {
         mirror: lun.mirror,
         write_cache: lun.write_cache,
         read_only: lun.read_only,
+        physical_block_exponent: physical_block_exponent(lun.physical_block_bytes),
         device: lun.device.is_some(),
     }
+}
+
+/// The exponent of the power of two that counts the logical blocks of a physical one.
+fn physical_block_exponent(bytes: u32) -> u8 {
+    // At most 31.
+    (bytes / BLOCK_BYTES).checked_ilog2().unwrap_or(0) as u8
 }
 
 /// The part both machines must agree on: the target name, the controllers' names, the LUNs and their order, then
@@ -50,6 +57,7 @@ fn shared(config: &Config) -> Vec<(String, String)> {
             ("mirror", lun.mirror.to_string()),
             ("write_cache", on_off(lun.write_cache)),
             ("read_only", lun.read_only.to_string()),
+            ("physical_block", lun.physical_block_bytes.to_string()),
         ];
         shared.extend(keys.map(|(key, value)| (format!("lun.{}.{key}", lun.name), value)));
     }

@@ -50,6 +50,7 @@ const LUN: &[Key] = &[
     key("mode", "`mode = \"sync\"`"),
     key("write_cache", "`write_cache = \"off\"`"),
     key("read_only", "`read_only = true`"),
+    key("physical_block", "`physical_block = \"4 KiB\"`"),
     key("communication_volume", "`communication_volume = \"memory\"`"),
     key("arbitration", "`arbitration = \"main\"`"),
     key("group", "`group = \"name\"`"),
@@ -109,6 +110,7 @@ pub(super) struct LunDraft {
     pub(super) mirror: bool,
     pub(super) write_cache: bool,
     pub(super) read_only: bool,
+    pub(super) physical_block_bytes: u32,
     pub(super) device: Option<DeviceDraft>,
 }
 
@@ -156,6 +158,7 @@ impl Draft {
                     mirror: draft.mirror,
                     write_cache: draft.write_cache,
                     read_only: draft.read_only,
+                    physical_block_bytes: draft.physical_block_bytes,
                     device,
                 })
             })
@@ -472,6 +475,10 @@ fn lun<'t>(reader: &mut Reader<'t>, section: &Section<'_, 't>) -> LunDraft {
         mirror: reader.switch(section, "mirror", true),
         write_cache: reader.choice(section, "write_cache", &["on", "off"]) == 0,
         read_only: reader.switch(section, "read_only", false),
+        physical_block_bytes: match reader.choice(section, "physical_block", &["512 B", "4 KiB"]) {
+            0 => 512,
+            _ => 4096,
+        },
         device,
     }
 }

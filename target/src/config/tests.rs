@@ -400,6 +400,7 @@ fn the_plan_of_both_controllers_differs_in_the_side_alone() {
             "lun.data0.mirror=true",
             "lun.data0.write_cache=off",
             "lun.data0.read_only=false",
+            "lun.data0.physical_block=512",
         ]
     );
 }

@@ -5,7 +5,8 @@ use controller::command::{Data, Op, Outcome};
 use controller::status::{PairStatus, Role};
 use controller::unit::LunView;
 use proptest::prelude::*;
-use protocol::block::BlockRange;
+use protocol::block::{BlockRange, Lba};
+use protocol::interlink::Report;
 use protocol::interlink::shared::{NexusHandle, NexusName, Who};
 use protocol::scsi::cdb::Cdb;
 use protocol::scsi::sense::{Sense, SenseKey};
@@ -36,6 +37,7 @@ fn view() -> LunView {
         write_cache: true,
         read_only: false,
         write_protect: [false; 2],
+        physical_block_exponent: 3,
         controller_index: 0,
         peer_serving: true,
     }
@@ -143,7 +145,7 @@ fn every_row_is_found_by_its_own_cdb_and_nothing_else_is() {
             match find(&cdb(&[opcode, action])) {
                 Ok(row) => assert_eq!(Some(row.name), wanted.map(|row| row.name)),
                 Err(sense) if rows.is_empty() => assert_eq!(sense, Sense::INVALID_OPERATION_CODE),
-                Err(sense) => assert_eq!((sense, wanted.is_none()), (Sense::INVALID_FIELD_IN_CDB, true)),
+                Err(sense) => assert_eq!((sense, wanted.is_none()), (Sense::invalid_cdb_field(1), true)),
             }
         }
     }
@@ -154,8 +156,10 @@ fn naca_is_refused_in_every_command() {
     for row in TABLE {
         let mut cdb = cdb(&[row.opcode, row.service_action.unwrap_or(0)]);
         assert!(checked_row(&cdb).is_ok(), "{}", row.name);
-        cdb[row.usage.len() - 1] = 0x04;
-        assert_eq!(checked_row(&cdb).map(|row| row.name), Err(Sense::INVALID_FIELD_IN_CDB), "{}", row.name);
+        let control = row.usage.len() - 1;
+        cdb[control] = 0x04;
+        let refused = Err(Sense::invalid_cdb_field(control as u16));
+        assert_eq!(checked_row(&cdb).map(|row| row.name), refused, "{}", row.name);
     }
 }
 
@@ -176,7 +180,7 @@ fn transfers_past_the_last_block_are_refused_and_empty_ones_do_nothing() {
 #[test]
 fn transfers_with_protection_information_or_above_the_limit_are_refused() {
     for opcode in [0x88, 0x8a] {
-        assert_eq!(decode(&sixteen(opcode, 0x20, 0, 1), pieces(512)), Err(Sense::INVALID_FIELD_IN_CDB));
+        assert_eq!(decode(&sixteen(opcode, 0x20, 0, 1), pieces(512)), Err(Sense::invalid_cdb_field(1)));
         let large = sixteen(opcode, 0, 0, TRANSFER_BLOCKS_MAX + 1);
         assert_eq!(decode(&large, vec![]), Err(Sense::INVALID_FIELD_IN_CDB));
     }
@@ -346,21 +350,21 @@ fn parameter_data_is_cut_to_the_allocation_length() {
 }
 
 #[test]
-fn lba_status_is_told_for_blocks_that_exist() {
-    let last = describe(&view(), &sixteen(0x9e, 0x12, CAPACITY - 1, 24)).unwrap();
-    assert_eq!((last.len(), last[19], last[20]), (24, 1, 0));
-    assert_eq!(
-        describe(&view(), &sixteen(0x9e, 0x12, 0, 8)).unwrap().len(),
-        8,
-        "cut to the allocation length"
-    );
-    assert_eq!(describe(&view(), &sixteen(0x9e, 0x12, CAPACITY, 24)), Err(Sense::LBA_OUT_OF_RANGE));
+fn lba_status_is_asked_of_main_for_blocks_that_exist() {
+    let at = |lba, allocation| decode(&sixteen(0x9e, 0x12, lba, allocation), vec![]);
+    let what = Report::LbaStatus { start: Lba(CAPACITY - 1) };
+    assert_eq!(at(CAPACITY - 1, 24), Ok(Some(Op::Report { what, allocation: 24 })));
+    assert_eq!(at(0, 0), Ok(None));
+    assert_eq!(at(CAPACITY, 24), Err(Sense::LBA_OUT_OF_RANGE));
+    assert_eq!(at(u64::MAX, 0), Err(Sense::LBA_OUT_OF_RANGE));
 }
 
 #[test]
 fn inquiry_refuses_pages_that_do_not_exist() {
-    for ask in [[0x12, 0, 0x80, 0, 255, 0], [0x12, 2, 0, 0, 255, 0], [0x12, 1, 0xb5, 0, 255, 0]] {
-        assert_eq!(describe(&view(), &cdb(&ask)), Err(Sense::INVALID_FIELD_IN_CDB), "{ask:02x?}");
+    for (ask, byte) in
+        [([0x12, 0, 0x80, 0, 255, 0], 2), ([0x12, 2, 0, 0, 255, 0], 1), ([0x12, 1, 0xb5, 0, 255, 0], 2)]
+    {
+        assert_eq!(describe(&view(), &cdb(&ask)), Err(Sense::invalid_cdb_field(byte)), "{ask:02x?}");
     }
 }
 
@@ -369,7 +373,7 @@ fn one_command_reports_follow_the_reporting_options() {
     let ask = |options, opcode, action| {
         describe(&view(), &cdb(&[0xa3, 0x0c, options, opcode, 0, action, 0, 0, 1, 0])).map(|data| data[1] & 7)
     };
-    let refused = Err(Sense::INVALID_FIELD_IN_CDB);
+    let refused = Err(Sense::invalid_cdb_field(2));
     for (options, opcode, action, wanted) in [
         (1, 0x28, 0, Ok(3)),
         (1, 0x28, 9, Ok(3)),
@@ -377,6 +381,7 @@ fn one_command_reports_follow_the_reporting_options() {
         (2, 0x9e, 0x10, Ok(3)),
         (2, 0x9e, 0x11, Ok(1)),
         (2, 0x9e, 0x12, Ok(3)),
+        (2, 0xa3, 0x0d, Ok(3)),
         (2, 0x28, 0, refused),
         (3, 0x28, 0, Ok(3)),
         (3, 0x28, 1, Ok(1)),
@@ -442,8 +447,19 @@ proptest! {
                 }
             }
             Ok(Run::Medium(decode)) => match decode(&cdb, BOUNDS, DataOut { pieces: data, announced }) {
-                Ok(Some(Op::Read { range })) => prop_assert!(inside(&range)),
-                Ok(Some(Op::Write { range, data, .. })) => {
+                Ok(Some(Op::Read { range } | Op::Prefetch { range })) => prop_assert!(inside(&range)),
+                Ok(Some(Op::Verify { range, expected })) => {
+                    prop_assert!(inside(&range));
+                    prop_assert!([0, 512, range.bytes()].contains(&(expected.concat().len() as u64)));
+                }
+                Ok(Some(Op::Report { what: Report::LbaStatus { start }, allocation })) => {
+                    prop_assert!(start.0 < CAPACITY && allocation > 0);
+                }
+                Ok(Some(
+                    Op::Write { range, data, .. }
+                    | Op::WriteAndVerify { range, data }
+                    | Op::OrWrite { range, data, .. },
+                )) => {
                     prop_assert!(inside(&range));
                     prop_assert_eq!(data.concat().len() as u64, range.bytes());
                 }
@@ -460,9 +476,10 @@ proptest! {
                     prop_assert!(ranges.iter().all(inside));
                     prop_assert!(ranges.windows(2).all(|pair| pair[0].end() < pair[1].start));
                 }
-                Ok(Some(Op::SynchronizeCache | Op::Event(_)) | None) | Err(_) => {}
+                Ok(Some(Op::SynchronizeCache | Op::Event(_) | Op::StartStop { .. } | Op::Report { .. }) | None) | Err(_) => {}
             },
             Ok(Run::Describe(_, answer)) => drop(answer(&cdb, &view())),
+            Ok(Run::Tell(told)) => drop(told(&cdb)),
             Ok(Run::RequestSense | Run::ReportLuns) | Err(_) => drop(absent(&[0, 1], &cdb)),
         }
     }

@@ -4,13 +4,14 @@
 use controller::status::Role;
 use controller::unit::LunView;
 use protocol::scsi::cdb::Cdb;
+use protocol::scsi::defects::ReadDefectData;
 use protocol::scsi::inquiry::{self, Inquiry, Peripheral};
 use protocol::scsi::mode::{self, ModeSense, Parameters};
 use protocol::scsi::operation_codes::{self, Options, ReportOperationCodes};
-use protocol::scsi::provisioning::GetLbaStatus;
 use protocol::scsi::read_capacity;
 use protocol::scsi::sense::Sense;
 use protocol::scsi::target_port_groups::{self, AccessState, Group, ReportTargetPortGroups};
+use protocol::scsi::task_management::{self, ReportTaskManagementFunctions};
 use protocol::scsi::vpd::{self, Identity};
 
 use super::limits::BLOCK_LIMITS;
@@ -33,13 +34,16 @@ pub(super) fn test_unit_ready(_: &Cdb, _: &LunView) -> Answer {
 /// INQUIRY (SPC-4 6.6).
 pub(super) fn inquiry(cdb: &Cdb, view: &LunView) -> Answer {
     let asked = Inquiry::of(cdb);
-    if asked.cmddt || (!asked.evpd && asked.page != 0) {
-        return Err(Sense::INVALID_FIELD_IN_CDB);
+    if asked.cmddt {
+        return Err(Sense::invalid_cdb_field(1));
+    }
+    if !asked.evpd && asked.page != 0 {
+        return Err(Sense::invalid_cdb_field(2));
     }
     let data = if asked.evpd {
         let identity =
             Identity { serial: &view.serial, naa: view.naa, port: group_id(view.controller_index) };
-        vpd::page(asked.page, &identity, &BLOCK_LIMITS).ok_or(Sense::INVALID_FIELD_IN_CDB)?
+        vpd::page(asked.page, &identity, &BLOCK_LIMITS).ok_or(Sense::invalid_cdb_field(2))?
     } else {
         inquiry::standard(Peripheral::Disk).to_vec()
     };
@@ -49,21 +53,42 @@ pub(super) fn inquiry(cdb: &Cdb, view: &LunView) -> Answer {
 /// READ CAPACITY (10) (SBC-3 5.12).
 pub(super) fn read_capacity_10(cdb: &Cdb, view: &LunView) -> Answer {
     if read_capacity::lba_without_pmi(cdb) {
-        return Err(Sense::INVALID_FIELD_IN_CDB);
+        return Err(Sense::invalid_cdb_field(2));
     }
     Ok(read_capacity::capacity_10(view.blocks).to_vec())
 }
 
 /// READ CAPACITY (16) (SBC-3 5.13).
 pub(super) fn read_capacity_16(cdb: &Cdb, view: &LunView) -> Answer {
-    let data = read_capacity::capacity_16(view.blocks).to_vec();
+    let data = read_capacity::capacity_16(view.blocks, view.physical_block_exponent).to_vec();
     Ok(cut(data, read_capacity::allocation_16(cdb)))
 }
 
-/// GET LBA STATUS (SBC-3 5.4).
-pub(super) fn get_lba_status(cdb: &Cdb, view: &LunView) -> Answer {
-    let asked = GetLbaStatus::of(cdb);
-    Ok(cut(asked.parameter_data(view.blocks)?.to_vec(), asked.allocation))
+/// READ DEFECT DATA (10) (SBC-3 5.14).
+pub(super) fn read_defect_data_10(cdb: &Cdb, _: &LunView) -> Answer {
+    let asked = ReadDefectData::of_10(cdb);
+    if asked.format_is_reserved() {
+        return Err(Sense::invalid_cdb_field(2));
+    }
+    Ok(cut(asked.parameter_data(), asked.allocation))
+}
+
+/// READ DEFECT DATA (12) (SBC-3 5.15).
+pub(super) fn read_defect_data_12(cdb: &Cdb, _: &LunView) -> Answer {
+    let asked = ReadDefectData::of_12(cdb);
+    if asked.format_is_reserved() {
+        return Err(Sense::invalid_cdb_field(1));
+    }
+    Ok(cut(asked.parameter_data(), asked.allocation))
+}
+
+/// REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4 6.36).
+pub(super) fn report_task_management_functions(cdb: &Cdb, _: &LunView) -> Answer {
+    let asked = ReportTaskManagementFunctions::of(cdb);
+    if asked.allocation < task_management::ALLOCATION_MIN {
+        return Err(Sense::invalid_cdb_field(6));
+    }
+    Ok(cut(asked.parameter_data(), asked.allocation as usize))
 }
 
 /// MODE SENSE (6) (SPC-4 6.13).
@@ -95,7 +120,7 @@ fn mode_sense(asked: &ModeSense, view: &LunView) -> Answer {
 /// REPORT TARGET PORT GROUPS (SPC-4 6.36): a group for each controller.
 pub(super) fn report_target_port_groups(cdb: &Cdb, view: &LunView) -> Answer {
     let asked = ReportTargetPortGroups::of(cdb);
-    let format = asked.format.ok_or(Sense::INVALID_FIELD_IN_CDB)?;
+    let format = asked.format.ok_or(Sense::invalid_cdb_field(1))?;
     let groups = [0, 1].map(|index| Group { id: group_id(index), state: access_state(view, index) });
     Ok(cut(target_port_groups::parameter_data(format, &groups), asked.allocation))
 }
@@ -121,14 +146,14 @@ fn access_state(view: &LunView, controller_index: usize) -> AccessState {
 pub(super) fn report_operation_codes(cdb: &Cdb, _: &LunView) -> Answer {
     let asked = ReportOperationCodes::of(cdb);
     let has_actions = table::has_service_actions(asked.opcode);
-    let by_action = match asked.options.ok_or(Sense::INVALID_FIELD_IN_CDB)? {
+    let by_action = match asked.options.ok_or(Sense::invalid_cdb_field(2))? {
         Options::All => {
             let all = operation_codes::all_commands(table::supported(), asked.timeouts);
             return Ok(cut(all, asked.allocation));
         }
-        Options::Opcode if has_actions => return Err(Sense::INVALID_FIELD_IN_CDB),
+        Options::Opcode if has_actions => return Err(Sense::invalid_cdb_field(2)),
         Options::ServiceAction if !has_actions && table::has_opcode(asked.opcode) => {
-            return Err(Sense::INVALID_FIELD_IN_CDB);
+            return Err(Sense::invalid_cdb_field(2));
         }
         Options::Opcode => false,
         Options::ServiceAction => true,

@@ -55,6 +55,7 @@ fn alone() -> Controller<Still> {
         mirror: true,
         write_cache: true,
         read_only: false,
+        physical_block_exponent: 3,
         device: false,
     };
     let names = ["alpha".into(), "beta".into()];
@@ -123,8 +124,8 @@ fn a_command_that_is_wrong_hears_the_unit_attention_first() {
     let power_on = Some(Outcome::Check(Sense::POWER_ON));
     for (cdb, then) in [
         (&[0xff][..], Sense::INVALID_OPERATION_CODE),
-        (&[0xa3, 0x1f][..], Sense::INVALID_FIELD_IN_CDB),
-        (&[0x00, 0, 0, 0, 0, 0x04][..], Sense::INVALID_FIELD_IN_CDB),
+        (&[0xa3, 0x1f][..], Sense::invalid_cdb_field(1)),
+        (&[0x00, 0, 0, 0, 0, 0x04][..], Sense::invalid_cdb_field(5)),
         // Past the last block, and of no blocks: that the LUN cannot serve comes before either.
         (&[0x28, 0, 0, 0, 8, 0, 0, 0, 1, 0][..], Sense::UNAVAILABLE),
         (&[0x28, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], Sense::UNAVAILABLE),

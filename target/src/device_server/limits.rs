@@ -7,6 +7,9 @@ use protocol::scsi::vpd::BlockLimits;
 /// Blocks one READ or WRITE moves at most: 8 MiB. Bounds the memory of a command.
 pub const TRANSFER_BLOCKS_MAX: u32 = 16_384;
 
+/// Blocks one PRE-FETCH has read ahead at most.
+pub const PREFETCH_BLOCKS_MAX: u32 = TRANSFER_BLOCKS_MAX;
+
 /// Blocks Linux should ask for at once: 1 MiB.
 const TRANSFER_BLOCKS_OPTIMAL: u32 = 2_048;
 
@@ -38,6 +41,7 @@ pub(super) const BLOCK_LIMITS: BlockLimits = BlockLimits {
     transfer_granularity: PAGE_BLOCKS,
     transfer_max: TRANSFER_BLOCKS_MAX,
     transfer_optimal: TRANSFER_BLOCKS_OPTIMAL,
+    prefetch_max: PREFETCH_BLOCKS_MAX,
     unmap_max: UNMAP_BLOCKS_MAX,
     unmap_descriptors_max: UNMAP_DESCRIPTORS_MAX as u32,
     unmap_granularity: PAGE_BLOCKS as u32,

@@ -1,4 +1,5 @@
-//! Commands that touch blocks: from the CDB, its data and the LUN's capacity to an [`Op`] for the controller.
+//! Commands that touch blocks: from the CDB, its data and the LUN's capacity to an [`Op`] for the controller. Here
+//! those that only move data; the others in [`super::checked`] and [`super::thin`].
 //!
 //! `Ok(None)` is a command that is right and has nothing to do. The checks come in one order everywhere: fields
 //! we do not have, write protection, the address range, the limits, and the data last.
@@ -7,13 +8,9 @@ use bytes::{Bytes, BytesMut};
 use controller::command::{Data, Op};
 use protocol::block::{BLOCK_BYTES, BlockRange};
 use protocol::scsi::cdb::{Cdb, Transfer};
-use protocol::scsi::provisioning::{self, Unmap, UnmapDescriptor, WriteSame};
 use protocol::scsi::sense::Sense;
 
-use super::limits::{
-    COMPARE_AND_WRITE_BLOCKS_MAX, TRANSFER_BLOCKS_MAX, UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX,
-    WRITE_SAME_BLOCKS_MAX,
-};
+use super::limits::{COMPARE_AND_WRITE_BLOCKS_MAX, TRANSFER_BLOCKS_MAX};
 
 /// What to do, nothing, or why not.
 pub(super) type Decoded = Result<Option<Op>, Sense>;
@@ -51,6 +48,16 @@ pub(super) fn read(transfer: Transfer, lun: Bounds) -> Decoded {
 /// WRITE (6), (10), (12), (16) (SBC-3 5.30 to 5.35). If the initiator sent fewer blocks than the CDB names, those
 /// are written and the residual count tells it; a part of a block is refused.
 pub(super) fn write(transfer: Transfer, lun: Bounds, data: DataOut) -> Decoded {
+    let written = blocks_to_write(transfer, lun, data)?;
+    Ok(written.map(|(range, data)| Op::Write { range, data, fua: transfer.fua }))
+}
+
+/// The blocks of a WRITE for which data came, if any, and their data.
+pub(super) fn blocks_to_write(
+    transfer: Transfer,
+    lun: Bounds,
+    data: DataOut,
+) -> Result<Option<(BlockRange, Data)>, Sense> {
     refuse_write_protected(lun)?;
     let asked = transfer_range(transfer, lun)?;
     let sent = total(&data.pieces).min(asked.bytes());
@@ -59,7 +66,7 @@ pub(super) fn write(transfer: Transfer, lun: Bounds, data: DataOut) -> Decoded {
     }
     let range = BlockRange { start: asked.start, blocks: sent / u64::from(BLOCK_BYTES) };
     let (data, _) = split(data.pieces, sent);
-    Ok((!range.is_empty()).then_some(Op::Write { range, data, fua: transfer.fua }))
+    Ok((!range.is_empty()).then_some((range, data)))
 }
 
 /// Data-out of a WRITE.
@@ -91,87 +98,6 @@ pub(super) fn compare_and_write_data(cdb: &Cdb) -> u64 {
     if blocks > u32::from(COMPARE_AND_WRITE_BLOCKS_MAX) { 0 } else { block_bytes(2 * blocks) }
 }
 
-/// WRITE SAME (10), (16) (SBC-3 5.41, 5.42).
-pub(super) fn write_same(asked: WriteSame, lun: Bounds, data: DataOut) -> Decoded {
-    refuse_write_protected(lun)?;
-    // VPD page B0h says WSNZ: zero is no length. VPD page B2h says there are no anchored blocks.
-    if asked.protect != 0 || asked.anchor || asked.address_data || asked.blocks == 0 {
-        return Err(Sense::INVALID_FIELD_IN_CDB);
-    }
-    let range = checked_range(asked.lba, u64::from(asked.blocks), lun)?;
-    if asked.blocks > WRITE_SAME_BLOCKS_MAX {
-        return Err(Sense::INVALID_FIELD_IN_CDB);
-    }
-    let block = if asked.no_data {
-        Bytes::from_static(&[0; BLOCK_BYTES as usize])
-    } else {
-        refuse_other_length(&data, u64::from(BLOCK_BYTES))?;
-        join(data.pieces)
-    };
-    Ok(Some(Op::WriteSame { range, block, unmap: asked.unmap }))
-}
-
-/// Data-out of WRITE SAME: one block or none.
-pub(super) fn write_same_data(asked: WriteSame) -> u64 {
-    if asked.no_data { 0 } else { u64::from(BLOCK_BYTES) }
-}
-
-/// UNMAP (SBC-3 5.28).
-pub(super) fn unmap(cdb: &Cdb, lun: Bounds, data: DataOut) -> Decoded {
-    let asked = Unmap::of(cdb);
-    refuse_write_protected(lun)?;
-    if asked.anchor {
-        return Err(Sense::INVALID_FIELD_IN_CDB);
-    }
-    if asked.list_bytes == 0 {
-        return Ok(None);
-    }
-    if total(&data.pieces) < u64::from(asked.list_bytes) {
-        return Err(Sense::PARAMETER_LIST_LENGTH_ERROR);
-    }
-    let descriptors = provisioning::unmap_descriptors(&join(data.pieces))?;
-    let ranges = unmap_ranges(&descriptors, lun)?;
-    Ok((!ranges.is_empty()).then_some(Op::Unmap { ranges }))
-}
-
-/// Data-out of UNMAP: its parameter list.
-pub(super) fn unmap_data(cdb: &Cdb) -> u64 {
-    u64::from(Unmap::of(cdb).list_bytes)
-}
-
-/// Checks every descriptor, then puts the ranges in ascending order and makes one of those that touch or overlap
-/// (which SBC-3 allows: the blocks are unmapped all the same).
-fn unmap_ranges(descriptors: &[UnmapDescriptor], lun: Bounds) -> Result<Vec<BlockRange>, Sense> {
-    if descriptors.len() > usize::from(UNMAP_DESCRIPTORS_MAX) {
-        return Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST);
-    }
-    let mut ranges = Vec::with_capacity(descriptors.len());
-    let mut blocks: u64 = 0;
-    for descriptor in descriptors {
-        let range = checked_range(descriptor.lba, u64::from(descriptor.blocks), lun)?;
-        // At most 256 counts of 32 bits.
-        blocks += range.blocks;
-        if !range.is_empty() {
-            ranges.push(range);
-        }
-    }
-    if blocks > u64::from(UNMAP_BLOCKS_MAX) {
-        return Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST);
-    }
-    ranges.sort_unstable_by_key(|range| range.start);
-    let mut merged: Vec<BlockRange> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.start <= last.end() => {
-                let end = last.end().max(range.end());
-                last.blocks = end.0 - last.start.0;
-            }
-            _ => merged.push(range),
-        }
-    }
-    Ok(merged)
-}
-
 /// SYNCHRONIZE CACHE (10), (16) (SBC-3 5.18, 5.19): the whole LUN, whatever the range; IMMED is not made use of.
 pub(super) fn synchronize_cache(transfer: Transfer, lun: Bounds) -> Decoded {
     checked_range(transfer.lba, u64::from(transfer.blocks), lun)?;
@@ -179,25 +105,25 @@ pub(super) fn synchronize_cache(transfer: Transfer, lun: Bounds) -> Decoded {
 }
 
 /// The range of a READ or WRITE.
-fn transfer_range(transfer: Transfer, lun: Bounds) -> Result<BlockRange, Sense> {
+pub(super) fn transfer_range(transfer: Transfer, lun: Bounds) -> Result<BlockRange, Sense> {
     if transfer.protect != 0 {
-        return Err(Sense::INVALID_FIELD_IN_CDB);
+        return Err(Sense::invalid_cdb_field(1));
     }
     let range = checked_range(transfer.lba, u64::from(transfer.blocks), lun)?;
     if transfer.blocks > TRANSFER_BLOCKS_MAX { Err(Sense::INVALID_FIELD_IN_CDB) } else { Ok(range) }
 }
 
 /// A range inside the LUN. An empty one may stand right behind the last block.
-fn checked_range(lba: u64, blocks: u64, lun: Bounds) -> Result<BlockRange, Sense> {
+pub(super) fn checked_range(lba: u64, blocks: u64, lun: Bounds) -> Result<BlockRange, Sense> {
     BlockRange::new(lba, blocks).filter(|range| range.end().0 <= lun.blocks).ok_or(Sense::LBA_OUT_OF_RANGE)
 }
 
-fn refuse_write_protected(lun: Bounds) -> Result<(), Sense> {
+pub(super) fn refuse_write_protected(lun: Bounds) -> Result<(), Sense> {
     if lun.read_only { Err(Sense::WRITE_PROTECTED) } else { Ok(()) }
 }
 
 /// Refuses data-out that is longer or shorter than the CDB means: a part of it makes no sense by itself.
-fn refuse_other_length(data: &DataOut, bytes: u64) -> Result<(), Sense> {
+pub(super) fn refuse_other_length(data: &DataOut, bytes: u64) -> Result<(), Sense> {
     if data.announced == bytes && total(&data.pieces) == bytes {
         Ok(())
     } else {
@@ -205,17 +131,17 @@ fn refuse_other_length(data: &DataOut, bytes: u64) -> Result<(), Sense> {
     }
 }
 
-fn block_bytes(blocks: u32) -> u64 {
+pub(super) fn block_bytes(blocks: u32) -> u64 {
     u64::from(blocks) * u64::from(BLOCK_BYTES)
 }
 
 /// Bytes in all pieces.
-fn total(data: &Data) -> u64 {
+pub(super) fn total(data: &Data) -> u64 {
     data.iter().map(|piece| piece.len() as u64).sum()
 }
 
 /// The first `bytes` of the data and the rest, without copying.
-fn split(data: Data, bytes: u64) -> (Data, Data) {
+pub(super) fn split(data: Data, bytes: u64) -> (Data, Data) {
     let (mut head, mut tail, mut left) = (Data::new(), Data::new(), bytes);
     for mut piece in data {
         let length = piece.len() as u64;
@@ -236,7 +162,7 @@ fn split(data: Data, bytes: u64) -> (Data, Data) {
 }
 
 /// One run of bytes. Only for what is small: a parameter list, the block of a WRITE SAME.
-fn join(mut data: Data) -> Bytes {
+pub(super) fn join(mut data: Data) -> Bytes {
     if data.len() == 1
         && let Some(only) = data.pop()
     {

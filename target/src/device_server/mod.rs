@@ -4,6 +4,9 @@
 //! touches blocks is checked and decoded ([`medium`]) and goes through the controller's door, where the command's
 //! journey continues; [`limits`] bounds how much one command may ask for.
 
+mod checked;
+#[cfg(test)]
+mod checked_tests;
 #[cfg(test)]
 mod decode_tests;
 mod describe;
@@ -12,7 +15,9 @@ mod execute_tests;
 pub mod limits;
 mod medium;
 mod shared;
+mod state;
 mod table;
+mod thin;
 
 use std::sync::Arc;
 
@@ -29,6 +34,7 @@ use protocol::scsi::sense::{Sense, Status};
 
 use self::describe::cut;
 use self::medium::{Bounds, DataOut};
+use self::state::Told;
 use self::table::{Row, Run};
 
 /// A SCSI command as the session layer hands it over: complete, with its data.
@@ -97,7 +103,11 @@ fn visible<W: World>(controller: &Controller<W>, request: &Request) -> Vec<u16> 
 fn checked_row(cdb: &Cdb) -> Result<&'static Row, Sense> {
     let row = table::find(cdb)?;
     let control = row.usage.len() - 1;
-    if cdb[control] & CONTROL_NACA != 0 { Err(Sense::INVALID_FIELD_IN_CDB) } else { Ok(row) }
+    if cdb[control] & CONTROL_NACA == 0 {
+        return Ok(row);
+    }
+    // A CDB is at most 16 bytes long.
+    Err(Sense::invalid_cdb_field(control as u16))
 }
 
 /// Does what the row says.
@@ -124,7 +134,7 @@ fn run<W: World>(
                     None
                 }
                 // Nothing to do, which a LUN that is not ready or owes a unit attention must not call GOOD.
-                Ok(None) => Some(match controller.admit(lun, nexus, Admission::Ready) {
+                Ok(None) => Some(match controller.admit(lun, nexus, Admission::Medium) {
                     Ok(_) => Outcome::Good(Vec::new()),
                     Err(refused) => refused,
                 }),
@@ -151,6 +161,17 @@ fn run<W: World>(
                 Err(sense) => Some(refuse(controller, lun, nexus, Admission::Ready, sense)),
             }
         }
+        Run::Tell(told) => match told(&cdb) {
+            Ok(Told::ByMain(op)) => {
+                controller.command(Command { lun, nexus, tag, op, received });
+                None
+            }
+            Ok(Told::Here(data)) => Some(match controller.admit(lun, nexus, Admission::Ready) {
+                Ok(_) => outcome(Ok(data)),
+                Err(refused) => refused,
+            }),
+            Err(sense) => Some(refuse(controller, lun, nexus, Admission::Ready, sense)),
+        },
         Run::RequestSense => Some(match controller.admit(lun, nexus, Admission::RequestSense) {
             Ok(_) => sense_data(&cdb, &Sense::NO_SENSE),
             Err(Outcome::Check(sense)) => sense_data(&cdb, &sense),

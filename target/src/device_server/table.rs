@@ -8,10 +8,13 @@ use protocol::scsi::operation_codes::Supported;
 use protocol::scsi::provisioning::WriteSame;
 use protocol::scsi::sense::Sense;
 
+use super::checked;
 use super::describe::{self, Answer};
 use super::medium::{self, Bounds, DataOut, Decoded, no_data};
 use super::shared::{self, Asked};
-use Run::{Describe, Medium, ReportLuns, RequestSense, Shared};
+use super::state::{self, Told};
+use super::thin;
+use Run::{Describe, Medium, ReportLuns, RequestSense, Shared, Tell};
 
 /// One command.
 pub(super) struct Row {
@@ -39,6 +42,8 @@ pub(super) enum Run {
     Medium(fn(&Cdb, Bounds, DataOut) -> Decoded),
     /// Decoded here, done by the controller as an event.
     Shared(fn(&Cdb, &LunView, Who, &[u8]) -> Asked),
+    /// Answered by the device server or by main, once the LUN is ready.
+    Tell(fn(&Cdb) -> Result<Told, Sense>),
     /// Answered with the sense that admission gives.
     RequestSense,
     /// Answered for all LUNs alike.
@@ -55,7 +60,7 @@ pub(super) fn find(cdb: &Cdb) -> Result<&'static Row, Sense> {
         return Err(Sense::INVALID_OPERATION_CODE);
     }
     same.find(|row| row.service_action.is_none_or(|action| action == service_action(cdb)))
-        .ok_or(Sense::INVALID_FIELD_IN_CDB)
+        .ok_or(Sense::invalid_cdb_field(1))
 }
 
 /// All rows, as REPORT SUPPORTED OPERATION CODES tells them.
@@ -102,7 +107,7 @@ const fn action(row: Row) -> Row {
 #[rustfmt::skip]
 pub(super) const TABLE: &[Row] = &[
     row("TEST UNIT READY", &[opcode::TEST_UNIT_READY, 0, 0, 0, 0, 0x04],
-        no_data, Describe(Ready, describe::test_unit_ready)),
+        no_data, Describe(Admission::Medium, describe::test_unit_ready)),
     row("REQUEST SENSE", &[opcode::REQUEST_SENSE, 0x01, 0, 0, 0xff, 0x04], no_data, RequestSense),
     row("READ (6)", &[opcode::READ_6, 0x1f, 0xff, 0xff, 0xff, 0x04],
         no_data, Medium(|cdb, lun, _| medium::read(Transfer::of_6(cdb), lun))),
@@ -117,6 +122,10 @@ pub(super) const TABLE: &[Row] = &[
     row("RELEASE (6)", &[opcode::RELEASE_6, 0x1f, 0, 0, 0, 0x04], no_data, Shared(shared::release)),
     row("MODE SENSE (6)", &[opcode::MODE_SENSE_6, 0x08, 0xff, 0xff, 0xff, 0x04],
         no_data, Describe(Ready, describe::mode_sense_6)),
+    row("START STOP UNIT", &[opcode::START_STOP_UNIT, 0x01, 0, 0, 0xf3, 0x04],
+        no_data, Medium(|cdb, lun, _| state::start_stop_unit(cdb, lun))),
+    row("PREVENT ALLOW MEDIUM REMOVAL", &[opcode::PREVENT_ALLOW_MEDIUM_REMOVAL, 0, 0, 0, 0x03, 0x04],
+        no_data, Describe(Ready, state::prevent_allow)),
     row("READ CAPACITY (10)", &[opcode::READ_CAPACITY_10, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, 0x04],
         no_data, Describe(Ready, describe::read_capacity_10)),
     row("READ (10)", &[opcode::READ_10, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
@@ -124,14 +133,26 @@ pub(super) const TABLE: &[Row] = &[
     row("WRITE (10)", &[opcode::WRITE_10, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
         |cdb| medium::write_data(Transfer::of_10(cdb)),
         Medium(|cdb, lun, data| medium::write(Transfer::of_10(cdb), lun, data))),
+    row("WRITE AND VERIFY (10)", &[opcode::WRITE_AND_VERIFY_10, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
+        |cdb| medium::write_data(Transfer::of_10(cdb)),
+        Medium(|cdb, lun, data| checked::write_and_verify(cdb, Transfer::of_10(cdb), lun, data))),
+    row("VERIFY (10)", &[opcode::VERIFY_10, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
+        |cdb| checked::verify_data(cdb, Transfer::of_10(cdb)),
+        Medium(|cdb, lun, data| checked::verify(cdb, Transfer::of_10(cdb), lun, data))),
+    row("PRE-FETCH (10)", &[opcode::PRE_FETCH_10, 0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
+        no_data, Medium(|cdb, lun, _| checked::prefetch(Transfer::of_10(cdb), lun))),
     row("SYNCHRONIZE CACHE (10)", &[opcode::SYNCHRONIZE_CACHE_10, 0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff,
         0x04],
         no_data, Medium(|cdb, lun, _| medium::synchronize_cache(Transfer::of_10(cdb), lun))),
+    row("READ DEFECT DATA (10)", &[opcode::READ_DEFECT_DATA_10, 0, 0x1f, 0, 0, 0, 0, 0xff, 0xff, 0x04],
+        no_data, Describe(Ready, describe::read_defect_data_10)),
     row("WRITE SAME (10)", &[opcode::WRITE_SAME_10, 0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
-        |cdb| medium::write_same_data(WriteSame::of_10(cdb)),
-        Medium(|cdb, lun, data| medium::write_same(WriteSame::of_10(cdb), lun, data))),
+        |cdb| thin::write_same_data(WriteSame::of_10(cdb)),
+        Medium(|cdb, lun, data| thin::write_same(WriteSame::of_10(cdb), lun, data))),
     row("UNMAP", &[opcode::UNMAP, 0x01, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04],
-        medium::unmap_data, Medium(medium::unmap)),
+        thin::unmap_data, Medium(thin::unmap)),
+    row("LOG SENSE", &[opcode::LOG_SENSE, 0x03, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 0x04],
+        no_data, Tell(state::log_sense)),
     row("MODE SELECT (10)", &[opcode::MODE_SELECT_10, 0x11, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04],
         shared::mode_select_10_data, Shared(shared::mode_select_10)),
     row("RESERVE (10)", &[opcode::RESERVE_10, 0x1f, 0, 0, 0, 0, 0, 0, 0, 0x04],
@@ -182,19 +203,34 @@ pub(super) const TABLE: &[Row] = &[
         0xff, 0xff, 0xff, 0xff, 0, 0x04],
         |cdb| medium::write_data(Transfer::of_16(cdb)),
         Medium(|cdb, lun, data| medium::write(Transfer::of_16(cdb), lun, data))),
+    row("ORWRITE (16)", &[opcode::ORWRITE_16, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        |cdb| medium::write_data(Transfer::of_16(cdb)),
+        Medium(|cdb, lun, data| checked::or_write(Transfer::of_16(cdb), lun, data))),
+    row("WRITE AND VERIFY (16)", &[opcode::WRITE_AND_VERIFY_16, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        |cdb| medium::write_data(Transfer::of_16(cdb)),
+        Medium(|cdb, lun, data| checked::write_and_verify(cdb, Transfer::of_16(cdb), lun, data))),
+    row("VERIFY (16)", &[opcode::VERIFY_16, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        |cdb| checked::verify_data(cdb, Transfer::of_16(cdb)),
+        Medium(|cdb, lun, data| checked::verify(cdb, Transfer::of_16(cdb), lun, data))),
+    row("PRE-FETCH (16)", &[opcode::PRE_FETCH_16, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        no_data, Medium(|cdb, lun, _| checked::prefetch(Transfer::of_16(cdb), lun))),
     row("SYNCHRONIZE CACHE (16)", &[opcode::SYNCHRONIZE_CACHE_16, 0x02, 0xff, 0xff, 0xff, 0xff,
         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
         no_data, Medium(|cdb, lun, _| medium::synchronize_cache(Transfer::of_16(cdb), lun))),
     row("WRITE SAME (16)", &[opcode::WRITE_SAME_16, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff, 0xff, 0xff, 0xff, 0, 0x04],
-        |cdb| medium::write_same_data(WriteSame::of_16(cdb)),
-        Medium(|cdb, lun, data| medium::write_same(WriteSame::of_16(cdb), lun, data))),
+        |cdb| thin::write_same_data(WriteSame::of_16(cdb)),
+        Medium(|cdb, lun, data| thin::write_same(WriteSame::of_16(cdb), lun, data))),
     action(row("READ CAPACITY (16)", &[opcode::SERVICE_ACTION_IN_16, service_action::READ_CAPACITY_16,
         0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
         no_data, Describe(Ready, describe::read_capacity_16))),
     action(row("GET LBA STATUS", &[opcode::SERVICE_ACTION_IN_16, service_action::GET_LBA_STATUS,
         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
-        no_data, Describe(Ready, describe::get_lba_status))),
+        no_data, Medium(|cdb, lun, _| thin::get_lba_status(cdb, lun)))),
     row("REPORT LUNS", &[opcode::REPORT_LUNS, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
         no_data, ReportLuns),
     action(row("REPORT TARGET PORT GROUPS", &[opcode::MAINTENANCE_IN,
@@ -203,9 +239,22 @@ pub(super) const TABLE: &[Row] = &[
     action(row("REPORT SUPPORTED OPERATION CODES", &[opcode::MAINTENANCE_IN,
         service_action::REPORT_SUPPORTED_OPERATION_CODES, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
         no_data, Describe(Attention, describe::report_operation_codes))),
+    action(row("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", &[opcode::MAINTENANCE_IN,
+        service_action::REPORT_SUPPORTED_TASK_MANAGEMENT_FUNCTIONS, 0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        no_data, Describe(Attention, describe::report_task_management_functions))),
     row("READ (12)", &[opcode::READ_12, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
         no_data, Medium(|cdb, lun, _| medium::read(Transfer::of_12(cdb), lun))),
     row("WRITE (12)", &[opcode::WRITE_12, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
         |cdb| medium::write_data(Transfer::of_12(cdb)),
         Medium(|cdb, lun, data| medium::write(Transfer::of_12(cdb), lun, data))),
+    row("WRITE AND VERIFY (12)", &[opcode::WRITE_AND_VERIFY_12, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0, 0x04],
+        |cdb| medium::write_data(Transfer::of_12(cdb)),
+        Medium(|cdb, lun, data| checked::write_and_verify(cdb, Transfer::of_12(cdb), lun, data))),
+    row("VERIFY (12)", &[opcode::VERIFY_12, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        |cdb| checked::verify_data(cdb, Transfer::of_12(cdb)),
+        Medium(|cdb, lun, data| checked::verify(cdb, Transfer::of_12(cdb), lun, data))),
+    row("READ DEFECT DATA (12)", &[opcode::READ_DEFECT_DATA_12, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0, 0x04],
+        no_data, Describe(Ready, describe::read_defect_data_12)),
 ];

@@ -102,6 +102,30 @@ impl Cdb {
         sixteen(0x93, if unmap { 0x08 } else { 0 }, lba, blocks)
     }
 
+    /// WRITE SAME (16) with NDOB: zeros, without a data-out buffer.
+    #[must_use]
+    pub fn write_zeros_16(lba: u64, blocks: u32, unmap: bool) -> Self {
+        sixteen(0x93, if unmap { 0x09 } else { 0x01 }, lba, blocks)
+    }
+
+    /// ORWRITE (16) (SBC-3 5.5).
+    #[must_use]
+    pub fn or_write_16(lba: u64, blocks: u32, fua: bool) -> Self {
+        sixteen(0x8b, fua_bit(fua), lba, blocks)
+    }
+
+    /// VERIFY (16) (SBC-3 5.31) with BYTCHK 01b: its data-out buffer is what the blocks must hold.
+    #[must_use]
+    pub fn verify_16(lba: u64, blocks: u32) -> Self {
+        sixteen(0x8f, 0x02, lba, blocks)
+    }
+
+    /// WRITE AND VERIFY (16) (SBC-3 5.38).
+    #[must_use]
+    pub fn write_and_verify_16(lba: u64, blocks: u32) -> Self {
+        sixteen(0x8e, 0x02, lba, blocks)
+    }
+
     /// UNMAP (SBC-3 5.28) of a parameter list of `bytes`; see [`unmap_list`].
     #[must_use]
     pub fn unmap(bytes: u16) -> Self {
@@ -150,12 +174,14 @@ mod tests {
 
     #[test]
     fn command_descriptor_blocks_have_their_fields_where_the_standard_puts_them() {
-        let rows: [(Cdb, &[u8]); 7] = [
+        let rows: [(Cdb, &[u8]); 9] = [
             (Cdb::read_10(0x0102_0304, 0x0506), &[0x28, 0, 1, 2, 3, 4, 0, 5, 6, 0]),
             (Cdb::write_10(1, 8, true), &[0x2a, 8, 0, 0, 0, 1, 0, 0, 8, 0]),
             (Cdb::read_16(0x0102, 3), &[0x88, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 3, 0, 0]),
             (Cdb::compare_and_write(9, 1), &[0x89, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0]),
             (Cdb::write_same_16(5, 6, true), &[0x93, 8, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0]),
+            (Cdb::write_zeros_16(5, 6, false), &[0x93, 1, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0]),
+            (Cdb::verify_16(5, 6), &[0x8f, 2, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0]),
             (Cdb::unmap(24), &[0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0]),
             (Cdb::inquiry(Some(0x83), 255), &[0x12, 1, 0x83, 0, 255, 0]),
         ];

@@ -56,6 +56,11 @@ pub enum Kind {
         /// What the block must hold.
         expected: Seen,
     },
+    /// Compares one block.
+    Verify {
+        /// What the block must hold.
+        expected: Seen,
+    },
 }
 
 /// How an operation ended.
@@ -88,7 +93,8 @@ pub struct Operation {
     pub lun: u16,
     /// What it does.
     pub kind: Kind,
-    /// Where: one extent, more only for [`Kind::Zero`]; one block for [`Kind::CompareAndWrite`].
+    /// Where: one extent, more only for [`Kind::Zero`]; one block for
+    /// [`Kind::CompareAndWrite`] and [`Kind::Verify`].
     pub extents: Vec<Extent>,
     /// When it began, in ticks of the history.
     pub invoked: u64,
@@ -134,6 +140,7 @@ impl fmt::Display for Operation {
             Kind::Write => f.write_str("WRITE")?,
             Kind::Zero => f.write_str("ZERO")?,
             Kind::CompareAndWrite { expected } => write!(f, "COMPARE {expected:?} AND WRITE")?,
+            Kind::Verify { expected } => write!(f, "VERIFY {expected:?}")?,
         }
         for extent in &self.extents {
             write!(f, " {}+{}", extent.start, extent.blocks)?;

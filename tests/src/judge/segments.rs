@@ -62,7 +62,9 @@ fn touches(operation: &Operation) -> Vec<(Extent, OpId, Act)> {
     match (operation.kind, &operation.outcome) {
         (Kind::Read, Outcome::Read(seen)) => pieces(seen, Act::Read),
         (Kind::Write, Outcome::Restored(restored)) => pieces(restored, Act::Write),
-        (Kind::Read, _) | (_, Outcome::Refused) => Vec::new(),
+        (Kind::Verify { expected }, Outcome::Done) => everywhere(Act::Read(expected)),
+        (Kind::Verify { expected }, Outcome::Miscompare) => everywhere(Act::Differ(expected)),
+        (Kind::Read | Kind::Verify { .. }, _) | (_, Outcome::Refused) => Vec::new(),
         (Kind::Write, _) => everywhere(Act::Write(own)),
         (Kind::Zero, _) => everywhere(Act::Write(Seen::Zeros)),
         (Kind::CompareAndWrite { expected }, Outcome::Miscompare) => everywhere(Act::Differ(expected)),

@@ -310,14 +310,20 @@ fn run(seed: u64, blocks: u64, count: usize, mistake: Mistake) -> (History, bool
             0 if open.len() < 12 => {
                 let start = random.below(blocks);
                 let extent = Extent { start, blocks: random.between(1, (blocks - start).min(64)) };
-                let (kind, extent) = match random.below(10) {
+                let (kind, extent) = match random.below(13) {
                     0..4 => (Kind::Read, extent),
                     4..7 => (Kind::Write, extent),
                     7 => (Kind::Zero, extent),
                     _ => {
                         let seen = disk[start as usize];
                         let expected = if seen == 0 { Seen::Zeros } else { Seen::Written(seen) };
-                        (Kind::CompareAndWrite { expected }, Extent { start, blocks: 1 })
+                        let verify = random.percent(33);
+                        let kind = if verify {
+                            Kind::Verify { expected }
+                        } else {
+                            Kind::CompareAndWrite { expected }
+                        };
+                        (kind, Extent { start, blocks: 1 })
                     }
                 };
                 open.push((history.invoke(at as u32 % 4, 0, kind, vec![extent]), None));
@@ -398,6 +404,39 @@ fn execute(
             *block = operation.id;
             Outcome::Done
         }
+        Kind::Verify { expected } => {
+            let block = disk[range.start];
+            let found = if block == 0 { Seen::Zeros } else { Seen::Written(block) };
+            if found == expected { Outcome::Done } else { Outcome::Miscompare }
+        }
+    }
+}
+
+#[test]
+fn a_verify_that_finds_what_was_overwritten_or_misses_what_is_there_is_no_truth() {
+    let block = Extent { start: 3, blocks: 1 };
+    for (outcome, finds_first, right) in [
+        (Outcome::Done, true, false),
+        (Outcome::Done, false, true),
+        (Outcome::Miscompare, true, true),
+        (Outcome::Miscompare, false, false),
+        (Outcome::Unknown, true, true),
+    ] {
+        let mut history = History::new();
+        let written = [0, 1].map(|host| {
+            let id = history.invoke(host, 0, Kind::Write, vec![block]);
+            history.end(id, Outcome::Done);
+            id
+        });
+        let expected = Seen::Written(written[usize::from(!finds_first)]);
+        let id = history.invoke(2, 0, Kind::Verify { expected }, vec![block]);
+        history.end(id, outcome.clone());
+        assert_eq!(
+            check(&history).is_ok(),
+            right,
+            "{outcome:?} of the {}",
+            if finds_first { "first" } else { "second" }
+        );
     }
 }
 

@@ -112,7 +112,9 @@ pub(super) fn text(input: &[u8]) -> Result<(), String> {
 }
 
 pub(super) fn cdb(input: &[u8]) -> Result<(), String> {
-    use protocol::scsi::{inquiry, mode, operation_codes, read_capacity, report_luns, target_port_groups};
+    use protocol::scsi::{
+        defects, inquiry, log, mode, operation_codes, read_capacity, report_luns, target_port_groups,
+    };
     let cdb = array(input);
     for transfer in
         [cdbs::Transfer::of_6, cdbs::Transfer::of_10, cdbs::Transfer::of_12, cdbs::Transfer::of_16]
@@ -126,9 +128,9 @@ pub(super) fn cdb(input: &[u8]) -> Result<(), String> {
     let _ = (read_capacity::lba_without_pmi(&cdb), read_capacity::allocation_16(&cdb));
     let _ = operation_codes::ReportOperationCodes::of(&cdb);
     let _ = target_port_groups::ReportTargetPortGroups::of(&cdb);
-    if let Ok(data) = provisioning::GetLbaStatus::of(&cdb).parameter_data(1 << 20) {
-        let _ = data;
-    }
+    let _ = (provisioning::GetLbaStatus::of(&cdb), log::LogSense::of(&cdb), cdbs::StartStopUnit::of(&cdb));
+    let _ = defects::ReadDefectData::of_10(&cdb).parameter_data();
+    let _ = defects::ReadDefectData::of_12(&cdb).parameter_data();
     let taken = target::device_server::data_out_bytes(&cdb);
     if taken > target::device_server::limits::DATA_OUT_BYTES_MAX {
         return Err(format!("a command takes {taken} bytes of data-out"));

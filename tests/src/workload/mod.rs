@@ -35,6 +35,8 @@ pub struct Mix {
     pub write: u64,
     pub compare_and_write: u64,
     pub write_same: u64,
+    pub or_write: u64,
+    pub verify: u64,
     pub unmap: u64,
     pub synchronize_cache: u64,
     pub test_unit_ready: u64,
@@ -45,9 +47,11 @@ impl Mix {
     /// Everything.
     pub const ALL: Self = Self {
         read: 40,
-        write: 38,
+        write: 34,
         compare_and_write: 10,
         write_same: 4,
+        or_write: 4,
+        verify: 4,
         unmap: 4,
         synchronize_cache: 2,
         test_unit_ready: 1,
@@ -59,6 +63,8 @@ impl Mix {
         write: 0,
         compare_and_write: 0,
         write_same: 0,
+        or_write: 0,
+        verify: 0,
         unmap: 0,
         synchronize_cache: 0,
         test_unit_ready: 0,
@@ -113,11 +119,13 @@ impl Workload {
     /// Draws the next command. One that touches blocks has begun in `history` under the id returned with it.
     pub fn next(&mut self, history: &mut History) -> (Request, Option<OpId>) {
         let mix = self.shape.mix;
-        let kinds: [(u64, Draw); 8] = [
+        let kinds: [(u64, Draw); 10] = [
             (mix.read, Self::read),
             (mix.write, Self::write),
             (mix.compare_and_write, Self::compare_and_write),
             (mix.write_same, Self::write_same),
+            (mix.or_write, Self::or_write),
+            (mix.verify, Self::verify),
             (mix.unmap, Self::unmap),
             (mix.synchronize_cache, Self::synchronize_cache),
             (mix.test_unit_ready, Self::test_unit_ready),
@@ -160,6 +168,9 @@ impl Workload {
         let ten = u32::try_from(extent.start).ok().zip(u16::try_from(extent.blocks).ok());
         let cdb = match ten {
             Some((lba, blocks)) if self.random.percent(50) => Cdb::write_10(lba, blocks, fua),
+            _ if fua && self.random.percent(50) => {
+                Cdb::write_and_verify_16(extent.start, extent.blocks as u32)
+            }
             _ => Cdb::write_16(extent.start, extent.blocks as u32, fua),
         };
         (self.request(cdb, content::written(id, extent.start, extent.blocks)), id)
@@ -192,7 +203,7 @@ impl Workload {
                 }
                 (Ended::Good, Outcome::Done)
             }
-            (Ended::Miscompare, Kind::CompareAndWrite { .. }) => {
+            (Ended::Miscompare, Kind::CompareAndWrite { .. } | Kind::Verify { .. }) => {
                 self.known.remove(&extent.start);
                 (Ended::Miscompare, Outcome::Miscompare)
             }
@@ -274,12 +285,40 @@ impl Workload {
         let mut block = Vec::new();
         if zeros { Mark::Zeros } else { Mark::Written(id, ANY_LBA) }.append_to(&mut block);
         let unmap = zeros && self.random.percent(50);
+        if zeros && self.random.percent(30) {
+            let cdb = Cdb::write_zeros_16(extent.start, extent.blocks as u32, unmap);
+            return (self.request(cdb, Vec::new()), Some(id));
+        }
         let ten = u32::try_from(extent.start).ok().zip(u16::try_from(extent.blocks).ok());
         let cdb = match ten {
             Some((lba, blocks)) if self.random.percent(50) => Cdb::write_same_10(lba, blocks, unmap),
             _ => Cdb::write_same_16(extent.start, extent.blocks as u32, unmap),
         };
         (self.request(cdb, block), Some(id))
+    }
+
+    /// Adds no bit to blocks: they stay what they are, and whoever judges sees if an ORWRITE brings back what
+    /// another command has overwritten meanwhile.
+    fn or_write(&mut self, _: &mut History) -> (Request, Option<OpId>) {
+        let extent = self.extent();
+        let cdb = Cdb::or_write_16(extent.start, extent.blocks as u32, self.random.percent(10));
+        (self.request(cdb, vec![0; extent.blocks as usize * BLOCK_BYTES]), None)
+    }
+
+    /// Compares a block with what this host last knew of it, or with zeros.
+    fn verify(&mut self, history: &mut History) -> (Request, Option<OpId>) {
+        let mut lba = self.extent().start;
+        if self.random.percent(80)
+            && let Some((known, _)) = self.known.range(lba..).next().or_else(|| self.known.iter().next_back())
+        {
+            lba = *known;
+        }
+        let mark = self.known.get(&lba).copied().unwrap_or(Mark::Zeros);
+        let kind = Kind::Verify { expected: mark.seen() };
+        let id = self.begin(history, kind, vec![Extent { start: lba, blocks: 1 }]);
+        let mut out = Vec::new();
+        mark.append_to(&mut out);
+        (self.request(Cdb::verify_16(lba, 1), out), Some(id))
     }
 
     /// One to three ranges that do not overlap.

@@ -90,7 +90,11 @@ impl Disk {
     /// What kind of I/O is in flight under a number.
     pub(super) fn kind_of(&self, number: u64) -> Option<Io> {
         Some(match self.flights.get(&number)?.io {
-            DiskIo::Read(_) => Io::Read,
+            DiskIo::Read(_)
+            | DiskIo::Verify { .. }
+            | DiskIo::Prefetch(_)
+            | DiskIo::Extents { .. }
+            | DiskIo::Usage => Io::Read,
             DiskIo::Flush => Io::Flush,
             DiskIo::Write { .. } | DiskIo::WriteSame { .. } | DiskIo::Unmap(_) => Io::Change,
         })
@@ -126,14 +130,18 @@ impl Disk {
 /// The blocks an I/O touches.
 fn ranges(io: &DiskIo) -> Vec<BlockRange> {
     match io {
-        DiskIo::Read(range) | DiskIo::Write { range, .. } | DiskIo::WriteSame { range, .. } => vec![*range],
+        DiskIo::Read(range)
+        | DiskIo::Write { range, .. }
+        | DiskIo::WriteSame { range, .. }
+        | DiskIo::Verify { range, .. } => vec![*range],
         DiskIo::Unmap(ranges) => ranges.clone(),
-        DiskIo::Flush => Vec::new(),
+        DiskIo::Prefetch(_) | DiskIo::Extents { .. } | DiskIo::Usage | DiskIo::Flush => Vec::new(),
     }
 }
 
 fn conflict(a: &DiskIo, b: &DiskIo) -> bool {
-    let reads = matches!(a, DiskIo::Read(_)) && matches!(b, DiskIo::Read(_));
+    let only_reads = |io: &DiskIo| matches!(io, DiskIo::Read(_) | DiskIo::Verify { .. });
+    let reads = only_reads(a) && only_reads(b);
     !reads && ranges(a).iter().any(|x| ranges(b).iter().any(|y| x.overlaps(y)))
 }
 
@@ -161,7 +169,10 @@ impl Hub {
         }
         disk.submitted += 1;
         let number = disk.submitted;
-        let bytes = if let DiskIo::Read(range) = &io { range.bytes() as usize } else { 0 };
+        let bytes = match &io {
+            DiskIo::Read(range) | DiskIo::Verify { range, .. } => range.bytes() as usize,
+            _ => 0,
+        };
         let error = disk.error(&io);
         let covers = if io == DiskIo::Flush { disk.covers(volume) } else { Covers::default() };
         // What fails has taken effect as a whole or not at all.
@@ -207,7 +218,7 @@ impl Hub {
         let Some(flight) = disk.flights.get_mut(&number) else { return };
         let volume = &mut disk.volumes[usize::from(flight.volume.0)];
         match &flight.io {
-            DiskIo::Read(range) => {
+            DiskIo::Read(range) | DiskIo::Verify { range, .. } => {
                 let at = (piece.start.0 - range.start.0) as usize * BLOCK_BYTES;
                 let data = volume.read(piece);
                 flight.buffer[at..at + data.len()].copy_from_slice(&data);
@@ -220,7 +231,7 @@ impl Hub {
                 (piece.start.0..piece.end().0).for_each(|lba| volume.write(number, lba, block.clone()));
             }
             DiskIo::Unmap(_) => volume.unmap(number, piece),
-            DiskIo::Flush => {}
+            DiskIo::Prefetch(_) | DiskIo::Extents { .. } | DiskIo::Usage | DiskIo::Flush => {}
         }
     }
 
@@ -248,8 +259,18 @@ impl Hub {
             self.report.disk_errors += 1;
             return (flight.ticket, Err(error));
         }
-        if !matches!(flight.io, DiskIo::Read(_)) {
-            return (flight.ticket, Ok(Vec::new()));
+        match &flight.io {
+            DiskIo::Read(_) => {}
+            DiskIo::Verify { data, .. } => {
+                assert_eq!(flight.buffer, data.concat(), "a disk that lost what it was told to keep");
+                return (flight.ticket, Ok(Vec::new()));
+            }
+            DiskIo::Extents { range, descriptors } => {
+                let found = disk.volumes[at].extents(*range, usize::from(*descriptors));
+                return (flight.ticket, Ok(vec![Bytes::from(found)]));
+            }
+            DiskIo::Usage => return (flight.ticket, Ok(vec![Bytes::from(vec![0; 16])])),
+            _ => return (flight.ticket, Ok(Vec::new())),
         }
         // What was read comes in one piece or in two, cut anywhere.
         let mut data = Bytes::from(flight.buffer);
@@ -285,7 +306,12 @@ impl Hub {
                 }
                 marks
             }
-            Outcome::Done if operation.kind != Kind::Zero => vec![(operation.extents[0], operation.id)],
+            Outcome::Done => match operation.kind {
+                Kind::Zero => Vec::new(),
+                Kind::Verify { expected: Seen::Written(id) } => vec![(operation.extents[0], id)],
+                Kind::Verify { .. } => Vec::new(),
+                _ => vec![(operation.extents[0], operation.id)],
+            },
             _ => Vec::new(),
         };
         let blocks = marks.iter().flat_map(|(extent, id)| (extent.start..extent.end()).map(|lba| (lba, *id)));

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use controller::volume::superblock::Superblock;
-use protocol::block::BlockRange;
+use protocol::block::{BlockRange, Lba};
+use protocol::scsi::provisioning::{ProvisioningStatus, lba_status_descriptor};
 
 use super::disk::Covers;
 use crate::judge::{Extent, OpId};
@@ -62,6 +63,21 @@ impl Volume {
             out[at..at + BLOCK_BYTES].copy_from_slice(block);
         }
         out
+    }
+
+    /// The extents of a range, at most `count`, as LBA status descriptors.
+    pub(super) fn extents(&self, range: BlockRange, count: usize) -> Vec<u8> {
+        let mapped: Vec<bool> =
+            (range.start.0..range.end().0).map(|lba| self.blocks.contains_key(&lba)).collect();
+        let mut start = range.start.0;
+        let mut found = Vec::new();
+        for run in mapped.chunk_by(|a, b| a == b).take(count) {
+            let status = if run[0] { ProvisioningStatus::Mapped } else { ProvisioningStatus::Deallocated };
+            let extent = BlockRange { start: Lba(start), blocks: run.len() as u64 };
+            found.extend(lba_status_descriptor(extent, status));
+            start = extent.end().0;
+        }
+        found
     }
 
     pub(super) fn write(&mut self, io: u64, start: u64, mut data: Bytes) {

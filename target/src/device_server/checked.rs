@@ -1,0 +1,71 @@
+//! Commands that look at blocks before or after they write them, or instead: VERIFY, WRITE AND VERIFY, ORWRITE,
+//! PRE-FETCH.
+
+use controller::command::{Data, Op};
+use protocol::block::{BLOCK_BYTES, BlockRange};
+use protocol::scsi::cdb::{ByteCheck, Cdb, Transfer};
+use protocol::scsi::sense::Sense;
+
+use super::limits::{PREFETCH_BLOCKS_MAX, TRANSFER_BLOCKS_MAX};
+use super::medium::{
+    Bounds, DataOut, Decoded, blocks_to_write, checked_range, refuse_other_length, transfer_range, write_data,
+};
+
+/// VERIFY (10), (12), (16) (SBC-3 5.29 to 5.31). The blocks are read as READ reads them, from the cache where they
+/// are newer there than on the disk.
+pub(super) fn verify(cdb: &Cdb, asked: Transfer, lun: Bounds, data: DataOut) -> Decoded {
+    let check = ByteCheck::of(cdb);
+    if check == ByteCheck::Reserved {
+        return Err(Sense::invalid_cdb_field(1));
+    }
+    let range = transfer_range(asked, lun)?;
+    if range.is_empty() {
+        return Ok(None);
+    }
+    let expected = match check {
+        ByteCheck::None | ByteCheck::Reserved => Data::new(),
+        ByteCheck::Whole | ByteCheck::OneBlock => {
+            refuse_other_length(&data, verify_data(cdb, asked))?;
+            data.pieces
+        }
+    };
+    Ok(Some(Op::Verify { range, expected }))
+}
+
+/// Data-out of VERIFY: what the blocks are compared with.
+pub(super) fn verify_data(cdb: &Cdb, asked: Transfer) -> u64 {
+    match ByteCheck::of(cdb) {
+        ByteCheck::Whole => write_data(asked),
+        ByteCheck::OneBlock if (1..=TRANSFER_BLOCKS_MAX).contains(&asked.blocks) => u64::from(BLOCK_BYTES),
+        ByteCheck::None | ByteCheck::OneBlock | ByteCheck::Reserved => 0,
+    }
+}
+
+/// WRITE AND VERIFY (10), (12), (16) (SBC-3 5.36 to 5.38). What was written is always compared, also where only its
+/// being readable is asked for.
+pub(super) fn write_and_verify(cdb: &Cdb, asked: Transfer, lun: Bounds, data: DataOut) -> Decoded {
+    if matches!(ByteCheck::of(cdb), ByteCheck::Reserved | ByteCheck::OneBlock) {
+        return Err(Sense::invalid_cdb_field(1));
+    }
+    let written = blocks_to_write(asked, lun, data)?;
+    Ok(written.map(|(range, data)| Op::WriteAndVerify { range, data }))
+}
+
+/// ORWRITE (16) (SBC-3 5.5). As with WRITE, what blocks came are worked on.
+pub(super) fn or_write(asked: Transfer, lun: Bounds, data: DataOut) -> Decoded {
+    let written = blocks_to_write(asked, lun, data)?;
+    Ok(written.map(|(range, data)| Op::OrWrite { range, data, fua: asked.fua }))
+}
+
+/// PRE-FETCH (10), (16) (SBC-3 5.7, 5.8). CONDITION MET would mean that the cache has room for all of the blocks,
+/// which nobody can promise of the kernel's page cache: the answer is GOOD. A length of zero means up to the last
+/// block; what is read ahead of it is bounded.
+pub(super) fn prefetch(asked: Transfer, lun: Bounds) -> Decoded {
+    let range = checked_range(asked.lba, u64::from(asked.blocks), lun)?;
+    if asked.blocks > PREFETCH_BLOCKS_MAX {
+        return Err(Sense::INVALID_FIELD_IN_CDB);
+    }
+    let blocks = if range.is_empty() { lun.blocks - range.start.0 } else { range.blocks };
+    let range = BlockRange { start: range.start, blocks: blocks.min(u64::from(PREFETCH_BLOCKS_MAX)) };
+    Ok((!range.is_empty()).then_some(Op::Prefetch { range }))
+}

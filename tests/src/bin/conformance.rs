@@ -1,0 +1,103 @@
+//! Runs libiscsi's conformance tests against an appliance of its own, each alone and by family, through main, through
+//! the sub and over both. Ends with status 1 if one fails or is skipped without a reason.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use twinlun_tests::appliance::{Appliance, Lun, Processes};
+use twinlun_tests::conformance::{Skips, Table, families, family, run, run_family, tests};
+
+/// The LUN most tests run on.
+const LUN: Lun = Lun { number: 0, mib: 1000, main: 0, mirror: true };
+
+/// The LUN that no host may write.
+const READ_ONLY: Lun = Lun { number: 1, mib: 16, main: 0, mirror: true };
+
+/// A LUN whose physical blocks are logical ones.
+const SMALL_BLOCKS: Lun = Lun { number: 2, mib: 64, main: 0, mirror: true };
+
+/// Runs libiscsi's conformance tests against an appliance of its own.
+#[derive(Parser)]
+struct Arguments {
+    /// Only tests with one of these words in their name, for instance Verify or Read10.Simple.
+    words: Vec<String>,
+    /// Only through: main, sub.
+    #[arg(long)]
+    through: Option<String>,
+    /// Print everything that a test said which is not as it should be.
+    #[arg(long)]
+    verbose: bool,
+    /// Not by family as well.
+    #[arg(long)]
+    alone: bool,
+}
+
+fn main() -> ExitCode {
+    match conformance(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("the conformance tests could not be run: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn conformance(arguments: &Arguments) -> io::Result<bool> {
+    let begun = Instant::now();
+    let chosen = |test: &String| {
+        arguments.words.is_empty() || arguments.words.iter().any(|word| test.contains(word.as_str()))
+    };
+    let tests: Vec<String> = tests()?.into_iter().filter(chosen).collect();
+    let keys = |number| match number {
+        0 => "physical_block = \"4 KiB\"\n",
+        1 => "read_only = true\n",
+        _ => "",
+    };
+    let luns = [LUN, READ_ONLY, SMALL_BLOCKS];
+    let appliance = Appliance::start_with_keys("conformance", &luns, Processes::Two, keys)?;
+    let skips = Skips::checked_in();
+    let mut table = Table::default();
+    let mut objections = Vec::new();
+    for (controller, column) in [(0, "main"), (1, "sub")] {
+        if arguments.through.as_deref().is_some_and(|through| through != column) {
+            continue;
+        }
+        for test in &tests {
+            let ended = run(test, &urls(&appliance, controller, test))?;
+            table.add(column, test, ended.verdict);
+            if let Some(objection) = skips.objection(test, &ended) {
+                println!("{column}: {objection}");
+                if arguments.verbose {
+                    println!("{}", ended.said);
+                }
+                objections.push(objection);
+            }
+        }
+        for family in families(&tests).iter().filter(|_| !arguments.alone) {
+            let (counts, said) = run_family(family, &urls(&appliance, controller, family))?;
+            if !counts.is_some_and(|[ran, failed]| ran > 0 && failed == 0) {
+                println!("{column}: {family} as a whole: {counts:?} tests ran and failed\n{said}");
+                objections.push(family.clone());
+            }
+        }
+    }
+    println!("{}", table.render());
+    println!("{} s", begun.elapsed().as_secs());
+    appliance.stop()?;
+    Ok(objections.is_empty())
+}
+
+/// Where a test runs: on the read-only LUN what needs one, over both controllers what needs two paths. The tests of
+/// GET LBA STATUS ask for block i + 1 and expect an answer that begins with the next physical block, where SBC-3
+/// 5.4.2 begins with the block asked for: they agree only if a physical block is a logical one.
+fn urls(appliance: &Appliance, controller: usize, test: &str) -> Vec<String> {
+    match family(test) {
+        "ReadOnly" => vec![appliance.url(controller, READ_ONLY.number)],
+        "MultipathIO" => [controller, 1 - controller].map(|at| appliance.url(at, LUN.number)).to_vec(),
+        "GetLBAStatus" => vec![appliance.url(controller, SMALL_BLOCKS.number)],
+        _ => vec![appliance.url(controller, LUN.number)],
+    }
+}
