@@ -6,6 +6,7 @@
 //! section into values, [`check`] compares sections with each other, [`plan`] hands the result to the controller.
 
 mod check;
+mod hosts;
 pub mod mistake;
 pub mod plan;
 mod reader;

@@ -26,7 +26,7 @@ use protocol::iscsi::{
 use super::commands::{Arrival, COMMAND_WINDOW, CommandWindow, IMMEDIATE_COMMANDS_MAX};
 use super::data_in::{self, Sender};
 use super::discovery::TextExchange;
-use super::memory::{Holding, Memory, Purpose};
+use super::memory::{Holding, Memory};
 use super::output::Output;
 use super::parameters::Parameters;
 use super::task_management::Functions;
@@ -127,9 +127,9 @@ pub struct FullFeature {
     pub(super) window: CommandWindow,
     pub(super) stat_sn: StatSn,
     pub(super) tasks: Tasks,
-    deferred: Vec<(CmdSn, Deferred)>,
+    pub(super) deferred: Vec<(CmdSn, Deferred)>,
     /// Functions that came before commands they reach.
-    postponed: Vec<TaskManagementRequest>,
+    pub(super) postponed: Vec<TaskManagementRequest>,
     pub(super) turn: VecDeque<u32>,
     pub(super) work: VecDeque<Work>,
     pub(super) functions: Functions,
@@ -141,15 +141,15 @@ pub struct FullFeature {
     pub(super) out_bytes: u64,
     pub(super) data_in_bytes: u64,
     /// Output that waited when it was last looked at, in bytes.
-    backlog: u64,
+    pub(super) backlog: u64,
     pub(super) holding: Holding,
     /// Something waits for room in the purse.
     pub(super) wants_memory: bool,
-    held: bool,
+    pub(super) held: bool,
     /// Tasks that are ORDERED or HEAD OF QUEUE.
     pub(super) special: u32,
     /// Tasks that wait for others because of their attributes were met.
-    gated: bool,
+    pub(super) gated: bool,
     entered: u64,
     pub(super) silenced: VecDeque<u32>,
     /// The connection closes when no function waits any more.
@@ -400,106 +400,6 @@ impl FullFeature {
             task.entered = self.entered;
             self.entered += 1;
             self.proceed(tag, output);
-        }
-    }
-
-    /// The next thing to do outside, and whether there may be more. `backlog` is what waits to be written, in
-    /// bytes.
-    pub fn next_work(&mut self, backlog: usize) -> (Option<Work>, bool) {
-        if !self.postponed.is_empty() {
-            let expected = self.window.expected();
-            let due = self.postponed.extract_if(.., |request| !request.cmd_sn.follows(expected));
-            self.work.extend(due.map(Work::Manage));
-        }
-        if let Some(work) = self.work.pop_front() {
-            return (Some(work), true);
-        }
-        let (Some(nexus), Some(at)) = (self.nexus, self.next_turn()) else {
-            return (None, false);
-        };
-        self.backlog = backlog as u64;
-        let level = self.level();
-        let busy = self.data_in_bytes + self.backlog;
-        let Some(task) = self.turn.get(at).copied().and_then(|tag| self.tasks.get_mut(tag)) else {
-            return (None, false);
-        };
-        let wanted = task.charged_in();
-        let covered = wanted == 0 || self.holding.cover(level + wanted, Purpose::Asked);
-        if !covered || (busy > 0 && busy + wanted > DATA_IN_BYTES_MAX) {
-            self.wants_memory |= !covered;
-            self.held = true;
-            return (None, false);
-        }
-        self.turn.remove(at);
-        task.state = State::Outcome;
-        self.data_in_bytes += wanted;
-        let request = Request {
-            nexus,
-            tag: TaskTag(task.tag),
-            lun: task.lun,
-            luns: self.luns.clone(),
-            cdb: task.cdb,
-            data: task.gather.take(),
-            announced: if task.writes { task.expected } else { 0 },
-            received: task.received,
-        };
-        (Some(Work::Execute(request)), !self.turn.is_empty())
-    }
-
-    /// Where in `turn` the next task is that may run. What is not there any more is dropped on the way.
-    fn next_turn(&mut self) -> Option<usize> {
-        let tasks = &mut self.tasks;
-        while let Some(tag) = self.turn.front()
-            && tasks.get_mut(*tag).is_none_or(|task| task.state != State::Turn)
-        {
-            self.turn.pop_front();
-        }
-        if self.special == 0 {
-            return (!self.turn.is_empty()).then_some(0);
-        }
-        let free = |tag: &u32| {
-            let task = self.tasks.get(*tag).filter(|task| task.state == State::Turn);
-            task.is_some_and(|task| {
-                let mut others = self.tasks.iter();
-                !others.any(|other| task_set::waits_for(task, other, self.starved.contains(&other.tag)))
-            })
-        };
-        let next = self.turn.iter().position(free);
-        self.gated = next.is_none() && !self.turn.is_empty();
-        next
-    }
-
-    /// True once if commands were held for want of room, or because of other tasks, and may go on now.
-    pub fn take_room(&mut self, backlog: usize) -> bool {
-        self.backlog = backlog as u64;
-        self.holding.settle(self.level());
-        let room = self.data_in_bytes + self.backlog <= DATA_IN_BYTES_MAX / 2;
-        let resume = self.held && room && !self.wants_memory;
-        self.held &= !resume;
-        resume || (self.gated && self.next_turn().is_some())
-    }
-
-    /// There may be room in the purse again.
-    pub fn on_memory(&mut self, output: &mut Output) {
-        if core::mem::take(&mut self.wants_memory) {
-            self.solicit_starved(output);
-        }
-    }
-
-    /// True while something waits for room in the purse.
-    #[must_use]
-    pub const fn wants_memory(&self) -> bool {
-        self.wants_memory
-    }
-
-    /// Nothing has happened for a while: what is not needed is given back.
-    pub fn rest(&mut self) {
-        self.holding.rest(self.level());
-        if self.tasks.count() == 0 {
-            self.tasks = Tasks::default();
-            self.turn = VecDeque::new();
-            self.work.shrink_to_fit();
-            self.deferred.shrink_to_fit();
         }
     }
 

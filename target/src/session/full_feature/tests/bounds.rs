@@ -3,7 +3,7 @@
 use protocol::iscsi::ScsiResponse;
 
 use super::super::super::commands::COMMAND_WINDOW_TIGHT;
-use super::super::super::memory::{PURSE_BYTES_MAX, SHARE_BYTES};
+use super::super::super::memory::{PURSE_BYTES_MAX, Purpose, SHARE_BYTES};
 use super::*;
 
 /// Takes all but `left` bytes of the purse.
