@@ -11,6 +11,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
+use crate::clock::PeerClock;
 use crate::time::Time;
 
 /// How long a lease lasts.
@@ -22,9 +23,13 @@ pub const RENEWAL: Duration = Duration::from_millis(100);
 /// What two clocks may differ over one lease: 5 %, a hundred times what quartz does.
 pub const DRIFT_MARGIN: Duration = Duration::from_millis(30);
 
-/// The lease of one controller for all LUNs it is sub of.
+/// The lease of one controller for all LUNs it is sub of, and what it knows of its peer's clock.
 #[derive(Debug, Default)]
-pub struct Lease(AtomicU64);
+pub struct Lease {
+    until: AtomicU64,
+    /// The peer's clock.
+    pub clock: PeerClock,
+}
 
 /// That a copy was the truth at a moment after its data was read. Nobody but this module and main can make one.
 #[derive(Debug)]
@@ -33,18 +38,19 @@ pub struct Proof(());
 impl Lease {
     /// Main has granted what was asked for at `requested`.
     pub fn renew(&self, requested: Time) {
-        self.0.fetch_max((requested + LEASE).0, Ordering::SeqCst);
+        self.until.fetch_max((requested + LEASE).0, Ordering::SeqCst);
     }
 
     /// The interlink is gone: there is nothing left to hold.
     pub fn end(&self) {
-        self.0.store(0, Ordering::SeqCst);
+        self.until.store(0, Ordering::SeqCst);
+        self.clock.forget();
     }
 
     /// That the lease holds `now`.
     #[must_use]
     pub fn proof(&self, now: Time) -> Option<Proof> {
-        (now.0 < self.0.load(Ordering::SeqCst)).then_some(Proof(()))
+        (now.0 < self.until.load(Ordering::SeqCst)).then_some(Proof(()))
     }
 }
 

@@ -76,6 +76,11 @@ fn a_kept_write_of_a_lost_session_is_never_executed() {
 }
 
 #[test]
+fn a_write_that_was_stuck_in_a_bridge_for_too_long_is_never_executed() {
+    holds(scenarios::ghost_pipe);
+}
+
+#[test]
 fn no_byte_reaches_a_copy_before_both_disks_know_that_the_mark_of_the_clean_end_is_gone() {
     holds(scenarios::intent_too_late);
 }

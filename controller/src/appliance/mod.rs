@@ -313,6 +313,7 @@ impl Appliance {
         match message {
             Message::Ping(number) => {
                 self.granted = now;
+                self.lease.clock.heard(number, now);
                 effects.push(Effect::Send(link, Message::Pong(number)));
             }
             Message::Pong(number) if number <= now.0 => self.lease.renew(Time(number)),

@@ -9,8 +9,8 @@ use protocol::interlink::{Ending, Message, Prefix};
 use protocol::scsi::sense::{Sense, Status};
 
 use super::task::{
-    Action, Apply, ApplyStage, Breakage, Forward, Sent, Slot, asks_durable, payload_bytes, ranges, to_disk,
-    to_wire,
+    Action, Apply, ApplyStage, Breakage, Forward, Origin, Sent, Slot, asks_durable, payload_bytes, ranges,
+    to_disk, to_wire,
 };
 use super::{COMMAND_AGE_MAX, Lun};
 use crate::command::{Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
@@ -36,9 +36,16 @@ impl Lun {
         }
         self.peer_in_place = true;
         match message {
-            Message::Forward { id, age_ms, durable, version, op } => {
+            Message::Forward { id, age_ms, sent, durable, version, op } => {
                 let op = self.op_from_wire(op, payload, durable);
-                let received = now - core::time::Duration::from_millis(u64::from(age_ms));
+                let age = core::time::Duration::from_millis(u64::from(age_ms));
+                let age = age.saturating_add(self.lease.clock.way(sent, now));
+                if age >= COMMAND_AGE_MAX {
+                    // It was stuck on its way; its host has long given it up.
+                    let outcome = Outcome::Status(Status::Busy);
+                    return self.end(Origin::Peer { link, id }, outcome, actions);
+                }
+                let received = now - age;
                 self.on_forward(link, id, op, (durable, version), received, actions);
             }
             Message::Cancel { id } => self.on_cancel(id, actions),
@@ -126,6 +133,7 @@ impl Lun {
         let (op, payload) = to_wire(&request.op);
         let age_ms = u32::try_from(now.since(request.received).as_millis()).unwrap_or(u32::MAX);
         let message = Message::Forward {
+            sent: now.0,
             id: request.id,
             age_ms,
             durable: request.durable,

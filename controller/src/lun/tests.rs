@@ -247,7 +247,7 @@ fn what_the_peer_forwards_is_checked_against_the_lun() {
         (WireOp::Unmap(vec![range(0, 2), range(1, 2)]), 0),
         (WireOp::Read(range(0, 0)), 0),
     ] {
-        let forward = Message::Forward { id: 1 << 16, age_ms: 0, durable: false, version: 0, op };
+        let forward = Message::Forward { id: 1 << 16, age_ms: 0, sent: 0, durable: false, version: 0, op };
         let payload = Bytes::from(vec![9; bytes]);
         let pieces = if bytes == 0 { vec![] } else { vec![payload.clone()] };
         duo.controllers[0].on_frame(LinkId(1), forward.encode(0, tag, &pieces), payload);

@@ -90,8 +90,10 @@ pub enum Message {
     Forward {
         /// Names it until it has ended; unique for the sender's incarnation.
         id: u64,
-        /// How long ago it came, in milliseconds.
+        /// How long ago it came when this was sent, in milliseconds.
         age_ms: u32,
+        /// When this was sent, by the clock of the sender's [`Message::Ping`], in nanoseconds.
+        sent: u64,
         /// Durable on both copies before GOOD.
         durable: bool,
         /// The version of the shared state by which the sender let it pass.
@@ -279,9 +281,10 @@ impl Message {
                 generation.put(body);
                 body.put_u8(pairing.code());
             }
-            Self::Forward { id, age_ms, durable, version, op } => {
+            Self::Forward { id, age_ms, sent, durable, version, op } => {
                 body.put_u64(*id);
                 body.put_u32(*age_ms);
+                body.put_u64(*sent);
                 body.put_u8(u8::from(*durable));
                 body.put_u64(*version);
                 put_op(body, op);
@@ -377,6 +380,7 @@ impl Message {
             kind::FORWARD => Self::Forward {
                 id: reader.u64()?,
                 age_ms: reader.u32()?,
+                sent: reader.u64()?,
                 durable: reader.bool()?,
                 version: reader.u64()?,
                 op: op(reader)?,

@@ -180,7 +180,7 @@ fn every_message() -> Vec<Message> {
         Message::Shared { reset: true, met: false, attentions: attentions.to_vec() },
         Message::SharedTaken { version: 9 },
     ]);
-    let forward = |op| Message::Forward { id: 1, age_ms: 20, durable: true, version: 6, op };
+    let forward = |op| Message::Forward { id: 1, age_ms: 20, sent: 7, durable: true, version: 6, op };
     all.extend(ops.iter().cloned().map(forward));
     all.extend(events().map(|event| forward(WireOp::Event(Box::new(event)))));
     all.extend(ops.map(|op| Message::Apply { sequence: 2, released: 3, durable: false, op }));

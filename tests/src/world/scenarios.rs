@@ -40,7 +40,7 @@ const THERE: Extent = Extent { start: 64, blocks: 8 };
 const GOOD: workload::Ended = workload::Ended::Good;
 
 /// All of them by name.
-pub const ALL: [(&str, Scenario); 22] = [
+pub const ALL: [(&str, Scenario); 23] = [
     ("resync-by-role", resync_by_role),
     ("empty-volume", empty_volume),
     ("mount-missing", mount_missing),
@@ -51,6 +51,7 @@ pub const ALL: [(&str, Scenario); 22] = [
     ("two-histories", two_histories),
     ("ghost-waits", ghost_waits),
     ("ghost-session", ghost_session),
+    ("ghost-pipe", ghost_pipe),
     ("intent-too-late", intent_too_late),
     ("intent-too-early-gone", intent_too_early_gone),
     ("flush-second-time", flush_second_time),
@@ -324,6 +325,27 @@ pub fn ghost_session(seed: u64) -> Settings {
     let mut settings = scripted("ghost-session", seed, [written(A).into(), loses]);
     settings.credit_bytes = Some(4096);
     settings
+}
+
+/// v1 is stuck in a bridge while the control connection lives; its host gives up after 4.5 s and writes v2 through
+/// alpha; then the bridge goes on.
+#[must_use]
+pub fn ghost_pipe(seed: u64) -> Settings {
+    let stuck = vec![
+        act(Holds(Hold::Bridges(BETA))),
+        act(Asks(B, Write(HERE))),
+        when(OnItsWay(BETA)),
+        wait_ms(4500),
+        must(OnItsWay(BETA)),
+        act(Disconnect(B)),
+        act(Expire(B)),
+        act(Asks(A, Write(HERE))),
+        when(Ended(A, GOOD)),
+        act(Release(Hold::Bridges(BETA))),
+        wait_ms(300),
+        must(Not(Box::new(OnItsWay(BETA)))),
+    ];
+    scripted("ghost-pipe", seed, [written(A).into(), stuck])
 }
 
 /// After a clean end the new generation is on neither disk yet, and hosts insist on writing; then one controller is
