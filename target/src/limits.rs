@@ -132,6 +132,11 @@ fn negotiated() -> Vec<LimitStatus> {
             "blocks of one READ or WRITE",
             u64::from(commands::TRANSFER_BLOCKS_MAX),
         ),
+        compared(
+            "PREFETCH_BLOCKS_MAX",
+            "blocks one PRE-FETCH reads ahead",
+            u64::from(commands::PREFETCH_BLOCKS_MAX),
+        ),
         compared("COMPARE_AND_WRITE_BLOCKS_MAX", "blocks", u64::from(commands::COMPARE_AND_WRITE_BLOCKS_MAX)),
         compared("UNMAP_BLOCKS_MAX", "blocks of one UNMAP", u64::from(commands::UNMAP_BLOCKS_MAX)),
         compared(

@@ -50,6 +50,8 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("LOOK_MAX", "when a worker yields"),
     ("PARAMETER_LIST_BYTES_MAX", "one PERSISTENT RESERVE OUT, refused beyond"),
     ("PIECES_MAX", "pieces of one system call"),
+    ("PROVISIONING_POINTER_MAX", "SBC-3 6.4.5: parameter codes of a log page"),
+    ("REPORT_BYTES_MAX", "one answer to GET LBA STATUS, cut there"),
     ("SECRET_BYTES_MAX", "a CHAP secret in the configuration"),
     ("TRANSPORT_IDS_MAX", "one PERSISTENT RESERVE OUT, refused beyond"),
     ("YIELD_TAKES_MAX", "when a worker yields"),
