@@ -148,7 +148,8 @@ impl Appliance {
         }
         match role {
             Role::Sub if matches!(apart, Apart::Stopped(_)) => format!(
-                "{apart}. {peer} is main, and {own} serves nothing without it. Start {peer} again when it shall go on"
+                "{apart}. {peer} is main, and {own} refuses its hosts without it. Nothing acknowledged is lost. Start \
+                 {peer} again when it shall go on; until then hosts wait for {peer}"
             ),
             Role::Sub => format!(
                 "{apart}. {peer} is main and may be serving its hosts alone, so what {own} has may be old: {own} \
