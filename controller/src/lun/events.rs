@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use protocol::interlink::event::Event;
-use protocol::interlink::shared::{Attention, NexusHandle, SharedState, Whom};
+use protocol::interlink::shared::{Attention, NexusHandle, SharedState, Stamp, Whom};
 use protocol::interlink::{Ending, Message};
 use protocol::scsi::sense::{Sense, Status};
 
@@ -76,6 +76,8 @@ struct Legs {
     next: SharedState,
     attentions: Vec<Attention>,
     data: Data,
+    /// What hosts of the sub have under way ends first.
+    reset: bool,
     /// The record that has to be durable here, until it is.
     own: Option<u64>,
     /// The sub has not taken it yet.
@@ -315,7 +317,7 @@ impl Lun {
             self.tell_sub(message, vec![next.encode()], actions);
         }
         let own = self.keep(&next, actions);
-        Legs { next, attentions, data, own, peer }
+        Legs { next, attentions, data, reset, own, peer }
     }
 
     fn tell_sub(&self, message: Message, payload: Data, actions: &mut Vec<Action>) {
@@ -343,7 +345,7 @@ impl Lun {
             return actions.push(Action::Broken(Breakage::Nonsense));
         };
         let mut newer = if theirs.stamp > self.shared.stamp { theirs } else { self.shared.clone() };
-        newer.stamp.whole = true;
+        newer.stamp = Stamp { generation: self.standing.generation.number, whole: true, ..newer.stamp };
         let legs = self.start_legs(newer, Vec::new(), Data::new(), (false, true), actions);
         running.stage = Stage::Legs(Box::new(legs));
         self.events.running = Some(running);
@@ -378,13 +380,48 @@ impl Lun {
         }
         self.events.open = true;
         if self.standing.links.is_empty() {
-            // Whatever a peer keeps in its memory is older than this.
-            self.shared.stamp.generation = self.standing.generation.number;
+            self.stamp_alone(actions);
             self.end_peers_reservation(actions);
             return self.pump_events(actions);
         }
         self.events.meets = true;
+        self.send_again(actions);
         self.pump_events(actions);
+    }
+
+    /// Whatever a peer keeps in its memory is older than what is here, also after a restart of this controller: the
+    /// stamp that says so is durable before any event of this generation is answered.
+    fn stamp_alone(&mut self, actions: &mut Vec<Action>) {
+        let generation = self.standing.generation.number;
+        self.shared.stamp.generation = generation;
+        let on_legs = match &mut self.events.running {
+            Some(Running { stage: Stage::Legs(legs), .. }) => {
+                legs.next.stamp.generation = generation;
+                Some(legs.next.clone())
+            }
+            _ => None,
+        };
+        let state = on_legs.as_ref().unwrap_or(&self.shared);
+        // A LUN that no event ever changed has nothing to lose.
+        if state.stamp.version == 0 || self.durable.stamp.generation == generation {
+            return;
+        }
+        let own = self.record(&state.clone(), actions);
+        if let Some(Running { stage: Stage::Legs(legs), .. }) = &mut self.events.running {
+            legs.own = Some(own);
+        }
+    }
+
+    /// The two lost each other with an event on its legs, and have met again: the sub may not have it.
+    fn send_again(&mut self, actions: &mut Vec<Action>) {
+        let Some(Running { what, stage: Stage::Legs(legs), .. }) = &mut self.events.running else {
+            return;
+        };
+        legs.peer = true;
+        let met = matches!(what, What::Meet);
+        let message = Message::Shared { reset: legs.reset, met, attentions: legs.attentions.clone() };
+        let payload = vec![legs.next.encode()];
+        self.tell_sub(message, payload, actions);
     }
 
     /// Ends what waits behind an event and `chosen` picks.

@@ -32,6 +32,8 @@ mod reading;
 #[cfg(test)]
 mod reservation_tests;
 mod sharing;
+#[cfg(test)]
+mod stamp_tests;
 mod sub_side;
 mod task;
 #[cfg(test)]

@@ -173,11 +173,16 @@ impl Lun {
         (self.handle(nexus) == handle).then(|| self.attentions.name(nexus).map(|name| (**name).clone()))?
     }
 
-    /// Hands over the durable part, if it changes; the number of its record.
+    /// Hands over the durable part, if it changes; the number of the record that has to be durable, if one is not yet.
     pub(super) fn keep(&mut self, next: &SharedState, actions: &mut Vec<Action>) -> Option<u64> {
         if next.survives_as(&self.durable) {
-            return None;
+            return (self.events.kept < self.events.asked).then_some(self.events.asked);
         }
+        Some(self.record(next, actions))
+    }
+
+    /// Hands over the durable part; the number of its record.
+    pub(super) fn record(&mut self, next: &SharedState, actions: &mut Vec<Action>) -> u64 {
         self.durable = next.after_power_loss();
         let record = self.durable.encode();
         self.events.asked += 1;
@@ -187,7 +192,7 @@ impl Lun {
             self.events.keeping = true;
             actions.push(self.persist(record));
         }
-        Some(self.events.asked)
+        self.events.asked
     }
 
     fn persist(&self, record: Bytes) -> Action {

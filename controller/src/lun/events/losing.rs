@@ -58,7 +58,7 @@ impl Lun {
         self.events.meets = false;
         self.events.behind.retain(|waiting| !matches!(waiting.origin, Origin::Peer { .. }));
         self.note_access();
-        self.shared.stamp.generation = self.standing.generation.number;
+        self.stamp_alone(actions);
         self.end_peers_reservation(actions);
         self.pump_events(actions);
     }

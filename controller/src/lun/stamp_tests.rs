@@ -1,0 +1,126 @@
+//! Which shared state is the newer when one controller has lost what it had not made durable.
+
+use protocol::interlink::event::{Event, ModeSelection};
+use protocol::interlink::shared::{SharedState, Who};
+use protocol::scsi::persistent_reservation::{Kind, OutAction, ReserveOut};
+
+use crate::command::{LunIndex, Outcome};
+use crate::duo::Duo;
+
+const GOOD: Outcome = Outcome::Good(Vec::new());
+const SHARED: &str = "shared.data0";
+
+fn met(seed: u64) -> Duo {
+    let mut duo = Duo::new(seed, true);
+    duo.connect();
+    duo.settle(1);
+    (0..2).for_each(|side| duo.log_in(side, 1, &format!("host{side}")));
+    duo
+}
+
+/// A registration that no loss of power outlives.
+fn register(who: Who) -> Event {
+    let out = ReserveOut {
+        action: OutAction::RegisterAndIgnoreExistingKey,
+        kind: Kind::ALL[0].code(),
+        key: 0,
+        action_key: 7,
+        aptpl: false,
+        all_target_ports: false,
+        others: Vec::new(),
+        moved: None,
+    };
+    Event::ReserveOut { who, out: Box::new(out) }
+}
+
+fn protect(save: bool, on: bool) -> impl Fn(Who) -> Event + Copy {
+    move |who| Event::ModeSelect { who, select: ModeSelection { save, write_protect: Some(on) } }
+}
+
+fn asked(duo: &mut Duo, side: usize, event: impl FnOnce(Who) -> Event) {
+    duo.event(side, 1, 5, event);
+    duo.settle(1);
+    assert_eq!(duo.answers(side), [(5, GOOD)]);
+}
+
+fn state(duo: &Duo, side: usize) -> SharedState {
+    duo.controllers[side].shared(LunIndex(0)).unwrap()
+}
+
+fn on_disk(duo: &Duo, side: usize) -> Option<SharedState> {
+    duo.records(side).get(SHARED).map(|record| SharedState::decode(record).unwrap())
+}
+
+#[test]
+fn what_main_changed_alone_is_not_undone_by_the_older_memory_of_the_other() {
+    for seed in 0..20 {
+        let mut duo = met(seed);
+        asked(&mut duo, 0, protect(false, true));
+        duo.cut();
+        duo.settle(60);
+        duo.told(0, 1);
+        asked(&mut duo, 0, protect(false, false));
+        // main's own loss of power ends what was not saved, as it may; what it had ended does not come back.
+        let mut duo = duo.crash_one(seed + 100, 0);
+        duo.connect();
+        duo.settle(90);
+        for side in 0..2 {
+            assert!(!state(&duo, side).current.write_protect, "seed {seed} side {side}");
+        }
+    }
+}
+
+#[test]
+fn an_event_that_main_had_on_its_disk_and_told_nobody_ends_no_reservation_that_the_other_remembers() {
+    let mut shown = 0;
+    for seed in 0..300 {
+        let mut duo = met(seed);
+        asked(&mut duo, 1, register);
+        duo.event(0, 1, 6, protect(true, true));
+        (0..seed % 5).for_each(|_| {
+            duo.step();
+        });
+        let told = !duo.answers(0).is_empty() || state(&duo, 1).current.write_protect;
+        let durable = on_disk(&duo, 0).is_some_and(|state| state.saved.write_protect);
+        shown += u32::from(durable && !told);
+        let mut duo = duo.crash_one(seed + 100, 0);
+        duo.connect();
+        duo.settle(90);
+        for side in 0..2 {
+            assert_eq!(state(&duo, side).reservations.registrants.len(), 1, "seed {seed} side {side}");
+        }
+    }
+    assert!(shown > 0, "the test shows nothing");
+}
+
+#[test]
+fn a_record_on_its_way_is_awaited_by_whatever_needs_the_same() {
+    let mut early = 0;
+    for seed in 0..300 {
+        let mut duo = met(seed);
+        duo.event(0, 1, 6, protect(true, true));
+        (0..seed % 6).for_each(|_| {
+            duo.step();
+        });
+        // They lose each other for a moment, with the record on its way to a disk, and meet again.
+        duo.cut();
+        early += u32::from(on_disk(&duo, 1).is_none());
+        duo.connect();
+        let mut answers = Vec::new();
+        for _ in 0..400 {
+            if !duo.step() {
+                duo.advance();
+                duo.controllers.iter().for_each(crate::unit::Controller::on_tick);
+            }
+            answers.extend(duo.answers(0));
+            if answers.iter().any(|(_, end)| *end == GOOD) {
+                for side in 0..2 {
+                    let durable = on_disk(&duo, side).is_some_and(|state| state.saved.write_protect);
+                    assert!(durable, "seed {seed}: answered before side {side} had it on its disk");
+                }
+                break;
+            }
+        }
+    }
+    assert!(early > 0, "the test shows nothing");
+}
