@@ -187,6 +187,12 @@ impl<W: World> Controller<W> {
     /// The LUN of that number, if there is one.
     pub fn lun(&self, number: u64) -> Option<LunIndex> {
         let number = u16::try_from(number).ok()?;
+        // Most number their LUNs from 0 without gaps: then the number is the place, however many there are.
+        if let Some((found, index)) = self.numbers.get(usize::from(number))
+            && *found == number
+        {
+            return Some(*index);
+        }
         let at = self.numbers.binary_search_by_key(&number, |(number, _)| *number).ok()?;
         self.numbers.get(at).map(|(_, index)| *index)
     }

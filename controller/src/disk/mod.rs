@@ -1,6 +1,7 @@
 //! Disk I/O of one volume: what can be asked, and what comes back.
 
 pub mod buffers;
+pub mod crc32c;
 mod extents;
 pub mod file;
 pub mod flush;

@@ -15,7 +15,7 @@
 //! | 64 | zeros |
 //! | 4092 | CRC32C of everything before (32 bits) |
 
-use crc_fast::{CrcAlgorithm, checksum};
+use crate::disk::crc32c::crc32c;
 
 /// Bytes of the reserved tail of a volume's file or device.
 pub const TAIL_BYTES: u64 = 1 << 20;
@@ -114,10 +114,6 @@ impl Superblock {
             (Err(SuperblockError::NotOurs), Err(error)) | (Err(error), Err(_)) => Err(error),
         }
     }
-}
-
-fn crc32c(bytes: &[u8]) -> u32 {
-    checksum(CrcAlgorithm::Crc32Iscsi, bytes) as u32
 }
 
 fn number(bytes: &[u8]) -> u64 {

@@ -1,7 +1,7 @@
 //! Cutting the bytes of a connection into PDUs, digests checked (RFC 7143 11.2).
 
 use bytes::{Buf, Bytes, BytesMut};
-use protocol::iscsi::digest::digest;
+use controller::disk::crc32c::crc32c;
 use protocol::iscsi::{BHS_BYTES, Bhs, Digests, Frame};
 
 use super::full_feature::Received;
@@ -41,11 +41,12 @@ pub fn cut(input: &mut BytesMut, digests: Digests, segment_max: u32) -> Result<C
         return Ok(Cut::Incomplete(total));
     }
     if let Some(at) = frame.header_digest()
-        && input[at.clone()] != digest([&input[..at.start]])
+        && input[at.clone()] != crc32c(&input[..at.start]).to_le_bytes()
     {
         return Err(CutError::HeaderDigest);
     }
-    let intact = frame.data_digest().is_none_or(|at| input[at] == digest([&input[frame.padded_data()]]));
+    let intact =
+        frame.data_digest().is_none_or(|at| input[at] == crc32c(&input[frame.padded_data()]).to_le_bytes());
     if total == BHS_BYTES {
         input.advance(total);
         return Ok(Cut::Pdu(Received { bhs, ahs: Bytes::new(), data: Some(Bytes::new()) }));
@@ -64,6 +65,7 @@ pub fn cut(input: &mut BytesMut, digests: Digests, segment_max: u32) -> Result<C
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use protocol::iscsi::digest::digest;
 
     fn wire(digests: Digests, data: &[u8]) -> BytesMut {
         let mut bhs = [0_u8; 48];
