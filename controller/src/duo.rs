@@ -149,6 +149,7 @@ pub(crate) struct Duo {
     pub(crate) controllers: [Controller<Toy>; 2],
     now: Arc<AtomicU64>,
     pick: u64,
+    mirror: bool,
     cut: bool,
     stalled: [bool; 2],
 }
@@ -216,10 +217,11 @@ impl Duo {
             };
             Controller::new(toy, plan, restored)
         };
+        let mirror = plans[0].luns[0].mirror;
         let [first_plan, second_plan] = plans;
         let controllers = [make(first_plan, first), make(second_plan, second)];
-        let duo =
-            Self { controllers, now: Arc::clone(&now), pick: stirred(seed), cut: true, stalled: [false; 2] };
+        let (now, pick) = (Arc::clone(&now), stirred(seed));
+        let duo = Self { controllers, now, pick, mirror, cut: true, stalled: [false; 2] };
         duo.controllers.iter().for_each(Controller::start);
         duo
     }
@@ -278,7 +280,7 @@ impl Duo {
                 ..Outside::default()
             }),
         };
-        let plan = plan([Side::First, Side::Second][side], true);
+        let plan = plan([Side::First, Side::Second][side], self.mirror);
         self.controllers[side] = Controller::new(toy, plan, restored);
         self.controllers[side].start();
         self

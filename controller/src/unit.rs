@@ -331,7 +331,8 @@ impl<W: World> Controller<W> {
             return self.on_done(ticket, Ok(()));
         }
         let index = usize::from((ticket.0 >> 48) as u16);
-        self.with_lun(index, |lun, actions| lun.on_persisted(ticket, actions));
+        let now = self.world.now();
+        self.with_lun(index, |lun, actions| lun.on_persisted(ticket, now, actions));
     }
 
     /// A volume asked for by [`World::create_volume`] exists, open and durable, or could not be made.

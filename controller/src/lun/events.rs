@@ -18,6 +18,7 @@
 //! * Main begins each standing in which it has a peer by asking for the peer's state. The newer of both holds.
 
 mod losing;
+mod meeting;
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -126,6 +127,10 @@ pub(super) struct Events {
     open: bool,
     /// The two have met, and have not found which state is the newer.
     meets: bool,
+    /// At the sub: main has not yet told which state holds in this standing; then whether hosts may be served apart
+    /// from that.
+    unknown: bool,
+    opens: bool,
     /// One of `behind` is having its turn.
     pumping: bool,
     /// Records handed over; the last of them that is durable; whether one is on its way; what is to follow it.
@@ -294,7 +299,7 @@ impl Lun {
             Err(outcome) => self.end(running.origin, outcome, actions),
             Ok(Applied { next: None, data, .. }) => self.end(running.origin, Outcome::Good(data), actions),
             Ok(Applied { next: Some(next), attentions, data, reset }) => {
-                let next = stamped(next, self.standing.generation.number);
+                let next = stamped(next, self.stamp_generation());
                 let legs = self.start_legs(next, attentions, data, (reset, false), actions);
                 running.stage = Stage::Legs(Box::new(legs));
                 self.events.running = Some(running);
@@ -389,10 +394,17 @@ impl Lun {
         self.pump_events(actions);
     }
 
+    /// The generation in the stamp of what main makes of the state now. Without a peer it is the next one: what the peer
+    /// remembers of this one is older, and the next meeting makes a newer.
+    fn stamp_generation(&self) -> u64 {
+        let alone = self.standing.links.is_empty();
+        self.standing.generation.number.saturating_add(u64::from(alone))
+    }
+
     /// Whatever a peer keeps in its memory is older than what is here, also after a restart of this controller: the
-    /// stamp that says so is durable before any event of this generation is answered.
+    /// stamp that says so is durable before any event is answered without the peer.
     fn stamp_alone(&mut self, actions: &mut Vec<Action>) {
-        let generation = self.standing.generation.number;
+        let generation = self.stamp_generation();
         self.shared.stamp.generation = generation;
         let on_legs = match &mut self.events.running {
             Some(Running { stage: Stage::Legs(legs), .. }) => {

@@ -27,6 +27,8 @@ mod events;
 mod guard;
 mod losing;
 mod main_side;
+#[cfg(test)]
+mod meeting_tests;
 mod outstanding;
 mod reading;
 #[cfg(test)]
@@ -330,9 +332,7 @@ impl Lun {
         self.copying = copies.then(|| Copying::new(now));
         self.decide_lost(actions);
         self.open_events(actions);
-        for command in self.held.take().unwrap_or_default() {
-            self.command(command, now, actions);
-        }
+        self.open_door(now, actions);
         self.pump_copy(actions);
     }
 
@@ -343,6 +343,7 @@ impl Lun {
 
     /// Hosts' new commands wait until [`Lun::open`] or [`Lun::suspend`]; those in flight go on.
     pub fn hold(&mut self) {
+        self.keep_the_door();
         self.held.get_or_insert_default();
         self.copying = None;
     }
@@ -398,6 +399,7 @@ impl Lun {
         self.standing = Standing::suspended(self.standing.role);
         self.copying = None;
         self.awaiting_credit.clear();
+        self.keep_the_door();
         for command in self.held.take().unwrap_or_default() {
             let Command { nexus, tag, .. } = command;
             actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::UNAVAILABLE) });
@@ -418,6 +420,9 @@ impl Lun {
         if !reset && let Err(outcome) = self.may_enter(nexus) {
             return actions.push(Action::Answer { nexus, tag, outcome });
         }
+        if self.held.is_some() {
+            return self.keep_held(command, actions);
+        }
         if let Some(outcome) = self.refusal(nexus, &command.op) {
             return actions.push(Action::Answer { nexus, tag, outcome });
         }
@@ -427,9 +432,6 @@ impl Lun {
         );
         if self.stopped && needs_medium {
             return actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::STOPPED) });
-        }
-        if self.held.is_some() {
-            return self.keep_held(command, actions);
         }
         let Command { op, received, .. } = command;
         match route(self.standing.role, self.standing.service, self.kind_of(&op)) {

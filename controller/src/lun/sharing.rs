@@ -64,6 +64,7 @@ impl Lun {
             self.give_up_forwards(now, actions);
         }
         self.pump_events(actions);
+        self.let_in(now, actions);
     }
 
     /// A reset: what main has not admitted, it never does. What has left carries an older version.
@@ -86,6 +87,9 @@ impl Lun {
         let generation = self.standing.generation;
         self.install(taking.state, &taking.attentions, taking.met);
         self.refuse_waiting(actions);
+        if taking.met {
+            self.know_state();
+        }
         actions.push(Action::Send { via: Via::Link(taking.link), message, payload: Data::new(), generation });
     }
 
@@ -201,7 +205,7 @@ impl Lun {
     }
 
     /// A record is durable.
-    pub fn on_persisted(&mut self, ticket: Ticket, actions: &mut Vec<Action>) {
+    pub fn on_persisted(&mut self, ticket: Ticket, now: Time, actions: &mut Vec<Action>) {
         self.events.kept = ticket.0 & ((1 << 48) - 1);
         self.events.keeping = false;
         if let Some(record) = self.events.next_record.take() {
@@ -209,5 +213,6 @@ impl Lun {
             actions.push(self.persist(record));
         }
         self.pump_events(actions);
+        self.let_in(now, actions);
     }
 }

@@ -71,6 +71,32 @@ fn what_main_changed_alone_is_not_undone_by_the_older_memory_of_the_other() {
 }
 
 #[test]
+fn what_main_of_an_unmirrored_lun_changed_without_its_peer_is_not_undone_by_the_older_memory_of_the_other() {
+    for seed in 0..20 {
+        let mut duo = Duo::new(seed, false);
+        duo.connect();
+        duo.settle(1);
+        (0..2).for_each(|side| duo.log_in(side, 1, &format!("host{side}")));
+        asked(&mut duo, 0, register);
+        duo.cut();
+        duo.settle(60);
+        duo.told(0, 1);
+        asked(&mut duo, 0, protect(true, true));
+        let restarts = seed % 3;
+        for restart in 1..=restarts {
+            duo = duo.crash_one(seed + 100 * restart, 0);
+        }
+        duo.connect();
+        duo.settle(90);
+        for side in 0..2 {
+            let state = state(&duo, side);
+            assert!(state.saved.write_protect, "seed {seed} side {side}");
+            assert_eq!(state.reservations.registrants.is_empty(), restarts > 0, "seed {seed} side {side}");
+        }
+    }
+}
+
+#[test]
 fn an_event_that_main_had_on_its_disk_and_told_nobody_ends_no_reservation_that_the_other_remembers() {
     let mut shown = 0;
     for seed in 0..300 {

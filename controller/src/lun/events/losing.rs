@@ -97,6 +97,7 @@ impl Lun {
     /// The LUN takes another place in the pair: nothing of an earlier one is awaited.
     pub(in crate::lun) fn begin_events(&mut self, actions: &mut Vec<Action>) {
         self.hold_events(actions);
+        self.forget_state();
         if self.standing.role == Role::Sub {
             self.give_up_legs(actions);
         }
