@@ -396,9 +396,10 @@ impl Host {
                 self.met.pause = self.met.pause.max(now - last).max(now - pending.begun);
             }
             Ended::Good | Ended::Miscompare => {}
-            Ended::Failed => {
+            // Nobody fills a disk, reserves or protects.
+            Ended::Failed | Ended::Conflict | Ended::Protected => {
                 return Err(format!(
-                    "host {} at {}: the disk failed, {code:02x?}, for {}",
+                    "host {} at {}: {ended:?}, {code:02x?}, for {}",
                     self.number,
                     super::NAMES[side],
                     operation()

@@ -7,6 +7,7 @@ pub mod cdb;
 pub mod login;
 pub mod pdu;
 pub mod raw;
+pub mod reservation;
 pub mod response;
 mod task;
 pub mod tcp;

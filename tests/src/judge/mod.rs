@@ -13,6 +13,7 @@ pub mod copies;
 pub mod history;
 mod lost;
 mod register;
+pub mod reservations;
 mod segments;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! What hosts do: commands drawn from a seed, and what their answers mean for the history.
 
 pub mod content;
+pub mod events;
 
 use std::collections::BTreeMap;
 
@@ -83,6 +84,10 @@ pub enum Ended {
     Refused,
     /// Not executed: BUSY, TASK SET FULL.
     Busy,
+    /// Not executed: RESERVATION CONFLICT.
+    Conflict,
+    /// Not executed: WRITE PROTECTED.
+    Protected,
     /// Given up by another host's reset: executed before this answer, or never.
     Aborted,
     /// Left open.
@@ -208,7 +213,9 @@ impl Workload {
                 (Ended::Miscompare, Outcome::Miscompare)
             }
             (Ended::Miscompare, _) => (Ended::Unexpected("MISCOMPARE".to_owned()), Outcome::Unknown),
-            (refused @ (Ended::Refused | Ended::Busy), _) => (refused, Outcome::Refused),
+            (refused @ (Ended::Refused | Ended::Busy | Ended::Conflict | Ended::Protected), _) => {
+                (refused, Outcome::Refused)
+            }
             (Ended::Aborted, _) => (Ended::Aborted, Outcome::Aborted),
             (other, _) => (other, Outcome::Unknown),
         };
@@ -360,7 +367,9 @@ fn meaning(response: &Response) -> Ended {
     match (response.status, response.code()) {
         (status::GOOD, _) => Ended::Good,
         (status::BUSY | status::TASK_SET_FULL, _) => Ended::Busy,
+        (status::RESERVATION_CONFLICT, _) => Ended::Conflict,
         (status::TASK_ABORTED, _) => Ended::Aborted,
+        (status::CHECK_CONDITION, (0x07, 0x27, 0x00)) => Ended::Protected,
         (status::CHECK_CONDITION, (0x0e, 0x1d, 0x00)) => Ended::Miscompare,
         (status::CHECK_CONDITION, (0x02 | 0x06, ..)) => Ended::Refused,
         (status::CHECK_CONDITION, (0x0b, ..)) => Ended::Unknown,

@@ -11,6 +11,7 @@ use controller::time::Time;
 use protocol::block::BlockRange;
 
 use super::disk::Trouble;
+use super::events::Memory;
 use super::faults::{Fault, KINDS, Kind, MET, Met, When};
 use super::hub::{Event, Hub};
 use super::volume::Volume;
@@ -31,7 +32,7 @@ pub(super) const MENDING_MAX: Duration = Duration::from_secs(20);
 
 /// What ends a fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Mending {
+pub(super) enum Mending {
     Restart(Side),
     Resume(Side),
     Reconnect,
@@ -49,13 +50,15 @@ pub(super) struct Director {
     /// Records still to be let through, and those under way when last looked at.
     records: u64,
     writing: u32,
-    mendings: Vec<(Time, Mending)>,
+    pub(super) mendings: Vec<(Time, Mending)>,
     /// When everything was mended and every fault was over.
     calm: Option<Time>,
     /// By LUN and controller: what is known of each copy.
     copies: Vec<[Copy; 2]>,
     /// LUNs that may lose what was not durable.
     may_lose: Vec<bool>,
+    /// By LUN and controller: who has what was last answered of its events in memory.
+    pub(super) memory: Vec<[Memory; 2]>,
 }
 
 /// What a copy has been through since the pair was last DUPLEX.
@@ -69,7 +72,12 @@ struct Copy {
 
 impl Director {
     pub(super) fn new(luns: usize) -> Self {
-        Self { copies: vec![Default::default(); luns], may_lose: vec![false; luns], ..Self::default() }
+        Self {
+            copies: vec![Default::default(); luns],
+            may_lose: vec![false; luns],
+            memory: vec![Default::default(); luns],
+            ..Self::default()
+        }
     }
 }
 
@@ -115,6 +123,7 @@ impl Simulation {
         match fault.when {
             When::Settled => self.began.is_some() && (patience || self.is_settled()),
             When::Is(met) => patience || self.met().contains(&met),
+            When::Event(action) => patience || (self.began.is_some() && self.is_under_way(action)),
             When::Record(skipped) => {
                 let writing = self.hub.lock().processes[fault.side.index()].writing;
                 let more = writing.saturating_sub(self.director.writing);
@@ -192,6 +201,10 @@ impl Simulation {
         }
         let side = fault.side;
         let until = now + fault.lasts;
+        self.note_caught(fault);
+        if !matches!(fault.kind, Kind::Kill | Kind::PowerLoss | Kind::Both) {
+            self.doubt_memory();
+        }
         match fault.kind {
             Kind::Kill | Kind::PowerLoss => {
                 self.end(side, fault.kind == Kind::PowerLoss);
@@ -290,6 +303,7 @@ impl Simulation {
             return;
         }
         self.hub.lock().crash(side, power);
+        self.forget_events(side);
         for host in &mut self.hosts {
             if host.settings.side == side && host.connection.is_some() {
                 host.connection = None;
@@ -308,6 +322,7 @@ impl Simulation {
             return;
         }
         self.hub.lock().processes[side.index()].down = false;
+        self.director.memory.iter_mut().for_each(|memory| memory[side.index()] = Memory::Perhaps);
         self.units[side.index()] = unit(&self.settings, &self.hub, side);
         let controller = &self.units[side.index()].controller;
         self.settings.credit_bytes.iter().for_each(|bytes| controller.set_credit(*bytes));

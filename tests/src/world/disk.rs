@@ -17,7 +17,7 @@ use super::hub::{Event, Hub};
 use super::script::Io;
 use super::volume::Volume;
 use crate::judge::{Extent, Kind, OpId, Operation, Outcome, Seen};
-use crate::workload::content::BLOCK_BYTES;
+use crate::workload::content::{BLOCK_BYTES, Mark};
 
 /// Pieces of one disk I/O at most.
 const PIECES_MAX: u64 = 5;
@@ -225,14 +225,31 @@ impl Hub {
             }
             DiskIo::Write { range, data } => {
                 let skip = (piece.start.0 - range.start.0) as usize * BLOCK_BYTES;
-                volume.write(number, piece.start.0, gather(data, skip, piece.bytes() as usize));
+                let data = gather(data, skip, piece.bytes() as usize);
+                volume.write(number, piece.start.0, data.clone());
+                let at = flight.volume;
+                self.lands(side, at, piece.start.0, &data);
             }
             DiskIo::WriteSame { block, .. } => {
                 (piece.start.0..piece.end().0).for_each(|lba| volume.write(number, lba, block.clone()));
+                let (at, block) = (flight.volume, block.clone());
+                (piece.start.0..piece.end().0).for_each(|lba| self.lands(side, at, lba, &block));
             }
             DiskIo::Unmap(_) => volume.unmap(number, piece),
             DiskIo::Prefetch(_) | DiskIo::Extents { .. } | DiskIo::Usage | DiskIo::Flush => {}
         }
+    }
+
+    /// Tells the judge of a LUN what gets to a copy.
+    fn lands(&mut self, side: Side, volume: VolumeIndex, start: u64, data: &[u8]) {
+        let Some(judge) = self.judges.get_mut(usize::from(volume.0)) else { return };
+        let marks = data.chunks(BLOCK_BYTES).zip(start..).filter_map(|(block, lba)| Mark::of(block, lba));
+        let landed = marks.zip(start..).try_for_each(|(mark, lba)| match mark {
+            Mark::Written(op, _) => judge.lands(op, lba, side.index()),
+            _ => Ok(()),
+        });
+        let lun = self.settings.luns[usize::from(volume.0)].number;
+        self.found(lun, landed);
     }
 
     /// An I/O is complete: its ticket and its result.

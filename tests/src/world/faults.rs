@@ -5,6 +5,7 @@ use core::time::Duration;
 use controller::lun::DISK_SILENCE_MAX;
 use controller::plan::Side;
 
+use crate::judge::reservations::state::{ACTIONS, Action};
 use crate::random::Random;
 
 /// What can happen.
@@ -77,6 +78,8 @@ pub enum When {
     Record(u64),
     /// When every LUN is DUPLEX.
     Settled,
+    /// While a PERSISTENT RESERVE OUT of this service action is under way.
+    Event(Action),
 }
 
 /// One fault.
@@ -157,6 +160,29 @@ pub fn of_seed(seed: u64) -> Vec<Fault> {
     faults
 }
 
+/// The faults of a seed in which hosts reserve: a crash of one controller or both while a certain service action is
+/// under way, and in two of three one more.
+#[must_use]
+pub fn with_reservations(seed: u64) -> Vec<Fault> {
+    let mut random = Random::new(seed ^ 0x0072_6573_6572_7665);
+    let crashes = [
+        (Kind::Kill, Side::First),
+        (Kind::Kill, Side::Second),
+        (Kind::PowerLoss, Side::First),
+        (Kind::PowerLoss, Side::Second),
+        (Kind::Both, Side::First),
+    ];
+    let action = ACTIONS[(seed % ACTIONS.len() as u64) as usize];
+    let (kind, side) = crashes[(seed / ACTIONS.len() as u64 % crashes.len() as u64) as usize];
+    let mut faults = vec![fault(&mut random, kind, side, When::Event(action))];
+    while random.percent(50) && faults.len() < 3 {
+        let ((kind, side), action) = (*random.pick(&crashes), *random.pick(&ACTIONS));
+        faults.push(fault(&mut random, kind, side, When::Event(action)));
+    }
+    faults.iter_mut().for_each(|fault| fault.lasts /= 2);
+    faults
+}
+
 fn fault(random: &mut Random, kind: Kind, side: Side, when: When) -> Fault {
     let longest = match kind {
         Kind::Stall => STALL_MAX,
@@ -168,6 +194,7 @@ fn fault(random: &mut Random, kind: Kind, side: Side, when: When) -> Fault {
         When::Is(Met::Copy) => Duration::from_micros(random.skewed(0, 40_000)),
         When::Is(_) => Duration::from_micros(random.skewed(0, 1_500_000)),
         When::Record(_) => Duration::ZERO,
+        When::Event(_) => Duration::from_micros(random.skewed(0, 8_000)),
     };
     let shortest = match kind {
         Kind::Silence => SILENCE_MIN,

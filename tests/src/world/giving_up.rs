@@ -66,6 +66,9 @@ impl Host {
     pub(super) fn manage(&mut self, hub: &mut Hub, function: Function, tag: Tag) {
         let lun_of = |tag: &Tag| self.settings.shapes[self.pending[tag].workload].lun;
         let lun = lun_of(&tag);
+        if function == Function::LogicalUnitReset {
+            return self.manage_lun(hub, function, lun);
+        }
         let (referenced, covers) = match function {
             Function::AbortTask => (tag, vec![tag]),
             Function::AbortTaskSet | Function::LogicalUnitReset => {
@@ -76,6 +79,17 @@ impl Host {
         };
         let request = self.initiator.manage(function.code(), lun, referenced);
         self.functions.insert(request, (function, covers));
+        self.flush(hub);
+    }
+
+    /// Sends one that concerns all of this host's commands on a logical unit.
+    pub(super) fn manage_lun(&mut self, hub: &mut Hub, function: Function, lun: u16) {
+        let all =
+            self.pending.iter().filter(|(_, pending)| self.settings.shapes[pending.workload].lun == lun);
+        let covers = all.map(|(tag, _)| *tag).filter(|tag| self.initiator.is_sent(*tag)).collect();
+        let request = self.initiator.manage(function.code(), lun, RESERVED_TAG);
+        self.functions.insert(request, (function, covers));
+        self.begin_reset(hub, request, lun);
         self.flush(hub);
     }
 
@@ -90,6 +104,7 @@ impl Host {
         let Some((function, covers)) = self.functions.remove(&tag) else {
             return Err(format!("host {}: an answer to function {tag} twice", self.number));
         };
+        self.end_reset(hub, tag, response == COMPLETE);
         match (function, response) {
             (_, COMPLETE) | (Function::AbortTask, NO_SUCH_TASK) => {}
             // Not now, for instance because main is out of reach: what it was to give up goes on.
@@ -101,6 +116,8 @@ impl Host {
         for covered in covers {
             let Some(pending) = self.pending.remove(&covered) else { continue };
             self.initiator.forget(covered);
+            let lun = self.settings.shapes[pending.workload].lun;
+            self.gave_up(hub, lun, covered, pending.asked, pending.id, response == COMPLETE);
             if let Some(id) = pending.id {
                 // What was not there any more, though never answered, another host's reset took along.
                 let outcome = if response == COMPLETE { Outcome::Aborted } else { Outcome::Unknown };

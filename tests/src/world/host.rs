@@ -7,11 +7,14 @@ use controller::time::Time;
 use target::connection::Connection;
 
 use super::hub::{Event as Happening, Hub};
+use super::reserving::Reserving;
 use super::script::{Ask, Function};
 use super::settings::{Delay, HostSettings, IQN};
 use super::side::SimWorld;
 use crate::initiator::pdu::Digests;
+use crate::initiator::reservation::host_name;
 use crate::initiator::{Cdb, Event, Fault, Initiator, Request, Response, Settings as Offers, Tag};
+use crate::judge::reservations::AskId;
 use crate::judge::{Extent, History, OpId};
 use crate::random::Random;
 use crate::workload::content::Mark;
@@ -38,6 +41,10 @@ pub(super) enum Phase {
     Asking,
     /// Works.
     Working,
+    /// Asks what the reservations are.
+    Inspecting,
+    /// Ends all of them.
+    Sweeping,
     /// Reads everything once more.
     LookingBack,
     /// Has asked for the end of its session.
@@ -52,6 +59,8 @@ pub(super) struct Pending {
     pub(super) workload: usize,
     pub(super) id: Option<OpId>,
     pub(super) begun: Time,
+    /// Under which name it asked leave.
+    pub(super) asked: Option<AskId>,
     /// For SYNCHRONIZE CACHE: its tick in the history.
     flush: Option<u64>,
 }
@@ -86,6 +95,7 @@ pub(super) struct Host {
     pub(super) last: Option<(Tag, Option<OpId>)>,
     pub(super) last_end: Option<Ended>,
     last_ask: Option<Ask>,
+    pub(super) reserving: Reserving,
     /// The last write of a script.
     pub(super) last_write: Option<(OpId, Extent)>,
 }
@@ -114,6 +124,7 @@ impl Host {
             last: None,
             last_end: None,
             last_ask: None,
+            reserving: Reserving::default(),
             last_write: None,
             settings,
         }
@@ -151,6 +162,7 @@ impl Host {
         self.takes_other_path = false;
         self.waits = false;
         hub.report.unknown += self.pending.len() as u64;
+        self.lose_events(hub);
         self.pending.clear();
         self.functions.clear();
         // Tags begin anew in the next session.
@@ -181,8 +193,17 @@ impl Host {
         id: Option<OpId>,
         flush: Option<u64>,
     ) -> Tag {
+        let asked = self.ask_leave(hub, &request, id);
         let tag = self.initiator.command(request);
-        self.pending.insert(tag, Pending { workload, id, begun: hub.now(), flush });
+        self.pending.insert(tag, Pending { workload, id, begun: hub.now(), asked, flush });
+        tag
+    }
+
+    /// Sends what changes or tells the state of a LUN: leave is part of what it asks.
+    pub(super) fn send_event(&mut self, hub: &Hub, request: Request, workload: usize) -> Tag {
+        let tag = self.initiator.command(request);
+        let pending = Pending { workload, id: None, begun: hub.now(), asked: None, flush: None };
+        self.pending.insert(tag, pending);
         tag
     }
 
@@ -195,6 +216,7 @@ impl Host {
                 self.work(hub, history);
                 self.change_its_mind(hub);
             }
+            Phase::Inspecting | Phase::Sweeping => self.sweep(hub),
             Phase::LookingBack => self.look_back(hub, history),
         }
         self.flush(hub);
@@ -215,6 +237,10 @@ impl Host {
     fn work(&mut self, hub: &mut Hub, history: &mut History) {
         while self.quota > 0 && (self.pending.len() as u64) < self.settings.depth {
             self.quota -= 1;
+            if self.begin_some_event(hub) || self.settings.events.is_some_and(|events| events.percent == 100)
+            {
+                continue;
+            }
             let workload = self.random.below(self.workloads.len() as u64) as usize;
             let (request, id) = self.workloads[workload].next(history);
             let flushes = matches!(request.cdb.0[0], 0x35 | 0x91);
@@ -327,6 +353,9 @@ impl Host {
         response: &Response,
     ) -> Result<(), String> {
         let Some(pending) = self.pending.remove(&tag) else { return Err(format!("tag {tag} twice")) };
+        if self.end_event(hub, tag, response)? {
+            return Ok(());
+        }
         let lun = self.settings.shapes[pending.workload].lun;
         if let Some(id) = pending.id
             && hub.settings.luns.iter().any(|plan| plan.number == lun && !plan.write_cache)
@@ -334,6 +363,7 @@ impl Host {
             history.ask_durable(id);
         }
         let ended = self.workloads[pending.workload].ended(history, pending.id, response);
+        self.had_leave(hub, lun, pending.asked, pending.id, &ended);
         if self.last.is_some_and(|(last, _)| last == tag) {
             self.last_end = Some(ended.clone());
             let again = response.code().0 == UNIT_ATTENTION && self.phase == Phase::Working;
@@ -345,7 +375,8 @@ impl Host {
             history.end_flush(lun, invoked);
         }
         match self.phase {
-            Phase::Asking if response.is_good() => {
+            // Whoever may not yet reserve must be able to reset.
+            Phase::Asking if matches!(ended, Ended::Good | Ended::Conflict) => {
                 self.asking -= 1;
                 if self.asking == 0 {
                     self.phase = Phase::Working;
@@ -394,9 +425,10 @@ impl Host {
             }
             Ended::Refused => report.refused += 1,
             Ended::Busy => report.busy += 1,
+            Ended::Conflict | Ended::Protected if !hub.judges.is_empty() => report.kept_out += 1,
             Ended::Aborted => report.given_up += 1,
             Ended::Unknown => report.unknown += 1,
-            Ended::Failed => {
+            Ended::Failed | Ended::Conflict | Ended::Protected => {
                 let code = response.code();
                 return Err(format!("host {}: {code:02x?} though another copy could serve", self.number));
             }
@@ -410,7 +442,7 @@ impl Host {
 }
 
 fn offers(number: usize, settings: &HostSettings) -> Offers {
-    let name = format!("iqn.1993-08.org.debian:host{number}");
+    let name = host_name(number as u32);
     Offers {
         first_cmd_sn: u32::MAX - 20,
         initial_r2t: settings.initial_r2t,

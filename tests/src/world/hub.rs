@@ -19,6 +19,7 @@ use super::report::Report;
 use super::script::Hold;
 use super::settings::Settings;
 use super::trace::Trace;
+use crate::judge::reservations::Judge;
 use crate::random::Random;
 
 /// Something that is going to happen.
@@ -141,6 +142,10 @@ pub(super) struct Hub {
     pub(super) faults: u64,
     /// Frames from this controller do not arrive.
     pub(super) cut: [bool; 2],
+    /// By LUN: the judges of what changes it other than its blocks, where hosts do that.
+    pub(super) judges: Vec<Judge>,
+    /// What one of them found.
+    pub(super) violation: Option<String>,
     /// What takes no effect until it is let go.
     pub(super) held: Vec<Hold>,
     /// When each record, by controller and key, will be durable: the next one of its key comes later.
@@ -181,6 +186,8 @@ impl Hub {
             processes: CLOCKS.map(|clock| Process { clock, ..Process::default() }),
             cut: [false; 2],
             faults: 0,
+            judges: settings.judges(),
+            violation: None,
             held: Vec::new(),
             durable_at: BTreeMap::new(),
             performer: Performer::default(),
@@ -191,6 +198,12 @@ impl Hub {
 
     pub(super) fn now(&self) -> Time {
         self.now
+    }
+
+    /// Something for whoever reads the trace.
+    pub(super) fn trace_word(&mut self, words: core::fmt::Arguments<'_>) {
+        let now = self.now.0;
+        self.trace.event(now, words);
     }
 
     /// Something happens at a time of its own.

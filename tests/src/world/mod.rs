@@ -9,6 +9,7 @@
 mod breaks;
 mod director;
 mod disk;
+mod events;
 pub mod faults;
 mod giving_up;
 mod host;
@@ -16,6 +17,7 @@ mod hub;
 mod interlink;
 mod portal;
 mod report;
+mod reserving;
 pub mod scenario;
 pub mod scenarios;
 pub mod script;
@@ -153,7 +155,7 @@ impl Simulation {
         let host =
             |(number, host): (usize, &settings::HostSettings)| Host::new(number, host.clone(), random.fork());
         let mut hosts: Vec<Host> = settings.hosts.iter().enumerate().map(host).collect();
-        if !settings.faults.is_empty() {
+        if !settings.faults.is_empty() && !settings.hosts_stay {
             hosts.iter_mut().for_each(Host::use_both_paths);
         }
         {
@@ -241,12 +243,8 @@ impl Simulation {
         if enough {
             self.settled_once = true;
             let idle = self.hosts.iter().all(|host| host.outstanding() == 0);
-            if all_work && idle && self.hosts.iter().any(|host| host.phase == Phase::Working) {
-                let hub = &mut *self.hub.lock();
-                for host in &mut self.hosts {
-                    host.begin_look_back();
-                    host.proceed(hub, &mut self.history);
-                }
+            if all_work && idle {
+                self.end_work();
             }
         } else {
             let round = 1 + (worked.as_nanos() / self.settings.round.as_nanos().max(1)) as u64;
@@ -277,7 +275,8 @@ impl Simulation {
         if now.0 > SIMULATED_MAX.as_nanos() as u64 || self.hosts.iter().any(stuck) {
             return Err(self.stuck());
         }
-        self.happen(now, event)
+        self.happen(now, event)?;
+        self.hub.lock().violation.take().map_or(Ok(()), Err)
     }
 
     fn stuck(&self) -> String {
@@ -371,6 +370,7 @@ impl Simulation {
 
     fn tick(&mut self, side: Side) -> Result<(), String> {
         self.units[side.index()].controller.on_tick();
+        self.settle_events();
         if self.settings.has_trouble() {
             self.watch_pairs()?;
         }

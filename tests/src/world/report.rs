@@ -4,6 +4,10 @@ use core::fmt;
 use core::ops::AddAssign;
 
 use super::faults::{KINDS, MET};
+use crate::judge::reservations::state::ACTIONS;
+
+/// Crashes, as the table of the reservations they met has them.
+const CRASHES: [&str; 5] = ["kill main", "kill sub", "power of main", "power of sub", "both"];
 
 /// What one run, or several together, met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -70,6 +74,19 @@ pub struct Report {
     pub logouts: u64,
     /// Connections that were lost with commands in flight.
     pub connections_lost: u64,
+    /// Events that were done: reservations, mode pages, what they are.
+    pub events_done: u64,
+    /// Events that conflicted with the state, or made no sense in it.
+    pub conflicts: u64,
+    /// Commands that reservations or write protection kept out.
+    pub kept_out: u64,
+    /// PERSISTENT RESERVE OUT that were done, by service action.
+    pub reserved: [u64; ACTIONS.len()],
+    /// Crashes with a PERSISTENT RESERVE OUT under way: by service action; of main, of the sub, loss of
+    /// power of main, of the sub, both.
+    pub caught: [[u64; CRASHES.len()]; ACTIONS.len()],
+    /// Times all memory of the reservations was lost.
+    pub memory_losses: u64,
     /// Steps of scripts.
     pub steps: u64,
     /// Events.
@@ -113,6 +130,14 @@ impl AddAssign for Report {
         self.given_up += other.given_up;
         self.logouts += other.logouts;
         self.connections_lost += other.connections_lost;
+        self.events_done += other.events_done;
+        self.conflicts += other.conflicts;
+        self.kept_out += other.kept_out;
+        self.reserved.iter_mut().zip(other.reserved).for_each(|(count, other)| *count += other);
+        for (row, other) in self.caught.iter_mut().zip(other.caught) {
+            row.iter_mut().zip(other).for_each(|(count, other)| *count += other);
+        }
+        self.memory_losses += other.memory_losses;
         self.steps += other.steps;
         self.events += other.events;
         self.simulated_ms += other.simulated_ms;
@@ -155,6 +180,7 @@ impl fmt::Display for Report {
             "control silent for {} ms at most, bridges {} ms late at most; {} events in {} simulated ms",
             self.control_gap_ms, self.bridge_delay_ms, self.events, self.simulated_ms
         )?;
+        self.fmt_events(f)?;
         if self.met == [[0; MET.len()]; KINDS.len()] {
             return Ok(());
         }
@@ -180,6 +206,34 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    fn fmt_events(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.events_done == 0 {
+            return Ok(());
+        }
+        write!(
+            f,
+            "\n{} events done, {} refused; {} commands kept out; {} times the memory of reservations was lost",
+            self.events_done, self.conflicts, self.kept_out, self.memory_losses
+        )?;
+        write!(f, "\n{:>30}{:>8}", "", "done")?;
+        CRASHES.iter().try_for_each(|crash| write!(f, "{crash:>15}"))?;
+        for (action, (done, row)) in ACTIONS.iter().zip(self.reserved.iter().zip(self.caught)) {
+            write!(f, "\n{:>30}{done:>8}", format!("{action:?}"))?;
+            row.iter().try_for_each(|count| write!(f, "{count:>15}"))?;
+        }
+        Ok(())
+    }
+
+    /// Service actions that no crash of some kind met.
+    #[must_use]
+    pub fn never_caught(&self) -> Vec<String> {
+        let cells = ACTIONS.iter().zip(self.caught).flat_map(|(action, row)| {
+            let cells = CRASHES.iter().zip(row).filter(|(_, count)| *count == 0);
+            cells.map(move |(crash, _)| format!("{action:?}: {crash}"))
+        });
+        cells.collect()
+    }
+
     /// Faults that never met a pair in a certain status.
     #[must_use]
     pub fn never_met(&self) -> Vec<String> {
@@ -214,6 +268,8 @@ impl Report {
             ("commands given up", self.given_up),
             ("logouts", self.logouts),
             ("lost connections", self.connections_lost),
+            ("events", self.events_done),
+            ("commands kept out", self.kept_out),
         ];
         counts.iter().filter(|(_, count)| *count == 0).map(|(name, _)| *name).collect()
     }

@@ -4,7 +4,9 @@ use core::time::Duration;
 
 use controller::plan::Side;
 
+use super::faults;
 use super::settings::{Delay, HostSettings, LUN_BLOCKS, Settings};
+use crate::workload::events::Events;
 use crate::workload::{Mix, Shape};
 
 /// 64 KiB in blocks.
@@ -13,14 +15,18 @@ const KIB_64: u64 = 128;
 /// 1 MiB in blocks.
 const MIB: u64 = 2048;
 
+/// A LUN of which nobody writes anything, in blocks.
+const RESERVED_BLOCKS: u64 = 64;
+
 const READS_AND_WRITES: Mix = Mix { read: 50, write: 50, ..Mix::NONE };
 
 /// A scenario: the run of a seed.
 pub type Scenario = fn(u64) -> Settings;
 
 /// All of them by name.
-pub const ALL: [(&str, Scenario); 5] = [
+pub const ALL: [(&str, Scenario); 6] = [
     ("faults", Settings::with_faults),
+    ("reservations", reservations_through_crashes),
     ("torn-read", reads_beside_writes_of_one_range),
     ("compare-and-write", writes_across_compare_and_writes),
     ("credit", large_writes_forwarded_both_ways_with_tiny_credit),
@@ -70,6 +76,25 @@ pub fn large_writes_forwarded_both_ways_with_tiny_credit(seed: u64) -> Settings 
         bridge_bytes_per_second: 1_000_000_000,
         ..Settings::scenario("credit", seed, hosts)
     }
+}
+
+/// Hosts on both sides reserve a LUN by PERSISTENT RESERVE OUT and do nothing else; controllers crash while they do.
+/// Which service action is under way at the first crash, and what the crash is, goes through all pairs.
+#[must_use]
+pub fn reservations_through_crashes(seed: u64) -> Settings {
+    let events = Events { percent: 100, legacy: false, modes: true };
+    let shapes = vec![shape(0, 8, 8, Mix { read: 1, ..Mix::NONE })];
+    let host = |side| HostSettings { events: Some(events), ..HostSettings::new(side, shapes.clone(), 1, 3) };
+    let sides = [Side::First, Side::Second, Side::First, Side::Second];
+    let mut settings = Settings::scenario("reservations", seed, sides.map(host).to_vec());
+    settings.luns.truncate(1);
+    settings.luns[0].blocks = RESERVED_BLOCKS;
+    settings.hosts_stay = true;
+    settings.commands_min = 60;
+    settings.at_least = Duration::from_millis(300);
+    settings.round = Duration::from_millis(50);
+    settings.faults = faults::with_reservations(seed);
+    settings
 }
 
 /// Hosts saturate the bridges with writes of 1 MiB, so that a frame takes long to get through them.

@@ -7,7 +7,9 @@ use controller::plan::{LunPlan, Plan, Side};
 use super::faults::{self, Fault};
 use super::script::Step;
 use super::trace::LastEvents;
+use crate::judge::reservations::Judge;
 use crate::random::Random;
+use crate::workload::events::Events;
 use crate::workload::{Mix, Shape};
 
 /// Both controllers serve this target.
@@ -58,6 +60,8 @@ pub struct HostSettings {
     pub gives_up_percent: u64,
     /// It does not ask whether its LUNs are ready before it begins.
     pub insists: bool,
+    /// What it does to a LUN other than to its blocks.
+    pub events: Option<Events>,
 }
 
 /// A simulated run.
@@ -93,6 +97,8 @@ pub struct Settings {
     pub at_least: Duration,
     /// And at least so many together.
     pub commands_min: u64,
+    /// Hosts keep to their controller, whatever becomes of it.
+    pub hosts_stay: bool,
     /// What goes wrong, one after another.
     pub faults: Vec<Fault>,
     /// What happens step by step, in a scenario that is written out.
@@ -133,7 +139,12 @@ impl Settings {
         ];
         let shapes = luns.iter().map(|lun| shape(&mut random, lun.number)).collect::<Vec<_>>();
         let extra = random.between(0, 3);
-        let hosts = (0..4 + extra).map(|number| host(&mut random, number, &shapes)).collect();
+        let mut hosts: Vec<HostSettings> =
+            (0..4 + extra).map(|number| host(&mut random, number, &shapes)).collect();
+        if seed % 5 == 3 {
+            let events = Events { percent: random.between(5, 25), legacy: true, modes: true };
+            hosts.iter_mut().for_each(|host| host.events = Some(events));
+        }
         let slow_network = random.percent(30);
         let slow_disk = random.percent(30);
         Self {
@@ -152,6 +163,7 @@ impl Settings {
             credit_bytes: if random.percent(20) { Some(65_536) } else { None },
             at_least: Duration::from_secs(5),
             commands_min: 200,
+            hosts_stay: false,
             faults: Vec::new(),
             script: Vec::new(),
             print: false,
@@ -165,6 +177,9 @@ impl Settings {
         let mut settings = Self::of_seed(seed);
         settings.scenario = Some("faults");
         settings.faults = faults::of_seed(seed);
+        // A reservation by RESERVE ends when its session does: that is judged where sessions end for no other reason.
+        let events = settings.hosts.iter_mut().filter_map(|host| host.events.as_mut());
+        events.for_each(|events| events.legacy = false);
         settings.at_least = Duration::from_secs(2);
         settings.commands_min = 60;
         settings
@@ -180,6 +195,13 @@ impl Settings {
         settings.hosts = hosts;
         settings.at_least = Duration::from_secs(1);
         settings
+    }
+
+    /// A judge of events for each LUN, if any host begins one.
+    pub(super) fn judges(&self) -> Vec<Judge> {
+        let any = self.hosts.iter().any(|host| host.events.is_some());
+        let luns = self.luns.iter().filter(|_| any);
+        luns.map(|lun| Judge::new(lun.mirror && !self.has_trouble())).collect()
     }
 
     /// Whether anything goes wrong in this run.
@@ -221,6 +243,7 @@ impl HostSettings {
             bursts_bytes: (262_144, 16_776_192),
             gives_up_percent: 0,
             insists: false,
+            events: None,
         }
     }
 }
