@@ -14,7 +14,7 @@ use protocol::interlink::Message;
 use protocol::interlink::event::Event;
 use protocol::interlink::shared::{SharedState, Who};
 
-use crate::appliance::{Appliance, Effect};
+use crate::appliance::{Appliance, Effect, LinkRefusal};
 use crate::command::{Admission, Command, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::lease::Lease;
@@ -288,6 +288,11 @@ impl<W: World> Controller<W> {
     /// `None` and learns it from the first frame.
     pub fn on_link_up(&self, link: LinkId, dialed: Option<LinkKind>) {
         self.with_appliance(|appliance, effects| appliance.on_link_up(link, dialed, effects));
+    }
+
+    /// A connection of the interlink came to nothing before it was a link.
+    pub fn on_link_refused(&self, refusal: LinkRefusal) {
+        self.appliance.lock().on_refusal(refusal);
     }
 
     /// Bytes of a whole frame came in on a link: `head` is prefix and body, `payload` the data.

@@ -83,6 +83,25 @@ pub enum Apart {
     /// Not the peer.
     #[error("whoever answers at the interlink address is not {0}. Check `interlink` in both files")]
     NotThePeer(String),
+    /// One of the two encrypts the interlink, the other does not. What the peer does comes second.
+    #[error(
+        "{0} {peer} the interlink and this controller {own}. Write the same `plain_interlink` and interlink addresses into \
+         both machines' appliance.toml and start both again", peer = does(*.1), own = does(!*.1)
+    )]
+    Encryption(String, bool),
+    /// Its certificate is not the one that is pinned for it.
+    #[error(
+        "whoever answers for {0} on the interlink has another certificate than the one kept here for {0}; nothing \
+         was exchanged. If `twinlun interlink init` ran on both machines, make new ones on one of them (`twinlun \
+         interlink init --renew`), bring the other its file and start both again; if not, find out who it is"
+    )]
+    WrongCertificate(String),
+    /// The peer refuses the own certificate.
+    #[error(
+        "{0} keeps another certificate for this controller than the one it has; nothing was exchanged. Make new ones \
+         on one machine (`twinlun interlink init --renew`), bring the other its file and start both again"
+    )]
+    CertificateRefused(String),
     /// No common version.
     #[error("{0} speaks no version of the interlink that this one speaks. Run the same release on both")]
     Version(String),
@@ -104,6 +123,9 @@ impl Apart {
         match self {
             Self::OtherAppliance(_)
             | Self::NotThePeer(_)
+            | Self::Encryption(..)
+            | Self::WrongCertificate(_)
+            | Self::CertificateRefused(_)
             | Self::Version(_)
             | Self::Differs(_)
             | Self::NoVolume(..)
@@ -111,4 +133,8 @@ impl Apart {
             Self::NeverMet(_) | Self::Lost(_) | Self::Silent(_) | Self::Stopped(_) | Self::Stopping => false,
         }
     }
+}
+
+const fn does(encrypt: bool) -> &'static str {
+    if encrypt { "encrypts" } else { "does not encrypt" }
 }

@@ -9,7 +9,36 @@ use crate::time::Time;
 use crate::unit::LinkKind;
 use crate::world::LinkId;
 
+/// Why a connection of the interlink ended before a frame was exchanged, where people can do something about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LinkRefusal {
+    /// The other end does not encrypt, this one does.
+    OtherIsPlain,
+    /// The other end encrypts, this one does not.
+    OtherIsEncrypted,
+    /// The other end has another certificate than the peer's.
+    WrongCertificate,
+    /// The other end does not take this controller's certificate.
+    CertificateRefused,
+}
+
 impl Appliance {
+    /// A connection of the interlink came to nothing. Said while the two are apart; who is met does not care.
+    pub fn on_refusal(&mut self, refusal: LinkRefusal) {
+        if self.phase != Phase::Apart || self.apart == Apart::Stopping {
+            return;
+        }
+        let name = self.peer_name();
+        self.apart = match refusal {
+            LinkRefusal::OtherIsPlain => Apart::Encryption(name, false),
+            LinkRefusal::OtherIsEncrypted => Apart::Encryption(name, true),
+            LinkRefusal::WrongCertificate => Apart::WrongCertificate(name),
+            // Where each refuses the other, both are heard in turns: what is known here is said, and only that.
+            LinkRefusal::CertificateRefused if matches!(self.apart, Apart::WrongCertificate(_)) => return,
+            LinkRefusal::CertificateRefused => Apart::CertificateRefused(name),
+        };
+    }
+
     /// A connection of the interlink is open.
     pub fn on_link_up(&mut self, link: LinkId, dialed: Option<LinkKind>, effects: &mut Vec<Effect>) {
         let purpose = dialed.map(|kind| match kind {

@@ -31,6 +31,8 @@ mod memory_tests;
 mod order_tests;
 mod places;
 mod record;
+#[cfg(test)]
+mod refusal_tests;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -62,6 +64,7 @@ use crate::world::{LinkId, Ticket};
 
 pub use effect::{Apart, Effect};
 use ending::Ending;
+pub use greeting::LinkRefusal;
 pub use record::{CONTROL_KEY, ControlRecord};
 use turns::Turn;
 
