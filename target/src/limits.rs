@@ -166,6 +166,12 @@ fn interlink_and_disks(used: &Use<'_>) -> Vec<LimitStatus> {
             None,
         ),
         compared(
+            "SEALED_AT_ONCE_BYTES_MAX",
+            "bytes encrypted at once per connection of the interlink",
+            run::SEALED_AT_ONCE_BYTES_MAX as u64,
+        ),
+        compared("HANDSHAKE_BYTES_MAX", "bytes of one handshake", run::HANDSHAKE_BYTES_MAX as u64),
+        compared(
             "GREETINGS_MAX",
             "connections of the interlink before their greeting",
             run::GREETINGS_MAX as u64,

@@ -305,7 +305,7 @@ fn free_ports() -> io::Result<[SocketAddr; 4]> {
 }
 
 /// The newest `twinlun` among the build profiles beside the running test, or what `TWINLUN` names.
-pub(crate) fn binary() -> io::Result<PathBuf> {
+pub fn binary() -> io::Result<PathBuf> {
     if let Some(path) = std::env::var_os("TWINLUN") {
         return Ok(path.into());
     }

@@ -10,11 +10,15 @@ use twinlun_tests::disaster::round::{Run, Settings};
 use twinlun_tests::disaster::{Disaster, Failure, MAIN, SUB};
 
 fn strike(name: &str, network: Option<Network>, disasters: &[Disaster]) {
+    strike_at(|| Pair::start(name, network), disasters);
+}
+
+fn strike_at(start: impl FnOnce() -> Result<Pair, Failure>, disasters: &[Disaster]) {
     let seed = std::env::var("TWINLUN_SEED").map_or(1, |seed| seed.parse().unwrap());
     println!("seed {seed}; another one: TWINLUN_SEED=N");
     let settings = Settings { seed, filled_mib: 64, print: false };
     let run = || -> Result<(), Failure> {
-        let mut run = Run::begin(Pair::start(name, network)?, settings)?;
+        let mut run = Run::begin(start()?, settings)?;
         for disaster in disasters {
             println!("{}", run.round(*disaster)?);
         }
@@ -35,6 +39,12 @@ fn a_killed_or_stopped_controller_comes_back_to_duplex_and_nothing_acknowledged_
         Disaster::KillBoth,
     ];
     strike("killed", None, &disasters);
+}
+
+#[test]
+fn over_an_encrypted_interlink_a_killed_controller_comes_back_to_duplex_as_over_a_plain_one() {
+    let disasters = [Disaster::Kill(SUB), Disaster::Kill(MAIN), Disaster::KillBoth];
+    strike_at(|| Pair::start_encrypted("encrypted"), &disasters);
 }
 
 #[test]

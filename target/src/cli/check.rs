@@ -10,8 +10,10 @@ use controller::volume::superblock::VolumeFound;
 use protocol::block::BLOCK_BYTES;
 use serde::Serialize;
 
+use super::interlink::short;
 use super::table::{self, row};
 use crate::config::{Config, Lun, in_units};
+use crate::run::tls::certificates::{CertificateError, Certificates, fingerprint, path};
 
 /// What was found.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -23,6 +25,19 @@ pub(super) struct Report {
     iqn: String,
     portals: Vec<String>,
     volumes: Vec<Volume>,
+    /// What the controllers know each other by; none for a plain interlink.
+    certificates: Vec<Certificate>,
+}
+
+/// The certificates of one controller of an encrypted interlink.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct Certificate {
+    controller: String,
+    path: String,
+    /// SHA-256 of its own; none if it cannot be read here.
+    fingerprint: Option<String>,
+    /// SHA-256 of the only one it takes.
+    takes: Option<String>,
 }
 
 /// One copy of one LUN.
@@ -52,7 +67,8 @@ impl Report {
         }
         let portals = config.controllers.iter().flat_map(crate::config::Controller::addresses).collect();
         let iqn = config.appliance.iqn.clone();
-        Self { problems, warnings: warnings(config), iqn, portals, volumes }
+        let certificates = certificates(config, &mut problems);
+        Self { problems, warnings: warnings(config), iqn, portals, volumes, certificates }
     }
 
     /// The report for people.
@@ -60,6 +76,15 @@ impl Report {
         let mut volumes = vec![row(["VOLUME OF", "ON", "AT", "WHAT IS THERE"])];
         volumes.extend(self.volumes.iter().map(|v| row([&v.lun, &v.controller, &v.path, &v.found])));
         let mut text = format!("{}\n{}", describe(config), table::render(&volumes));
+        if !self.certificates.is_empty() {
+            let mut rows = vec![row(["INTERLINK OF", "CERTIFICATE", "TAKES ONLY", "KEPT IN"])];
+            let shown = |print: &Option<String>| print.as_deref().map_or("-", short).to_owned();
+            rows.extend(self.certificates.iter().map(|it| {
+                let place = if it.fingerprint.is_some() { &it.path } else { "not on this machine" };
+                row([&it.controller, &shown(&it.fingerprint), &shown(&it.takes), place])
+            }));
+            text.push_str(&format!("\n{}", table::render(&rows)));
+        }
         for warning in &self.warnings {
             text.push_str(&format!("\nwarning: {warning}\n"));
         }
@@ -112,13 +137,65 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     }
     // A secret that cannot be used ends the next start.
     warnings.extend(crate::run::access::load(config).err().map(|error| error.to_string()));
-    if config.access.plain_interlink {
+    if config.access.plain_interlink == Some(true) {
         warnings.push(
             "plain_interlink = true: the LUNs' data crosses the interlink unencrypted and unauthenticated."
                 .to_owned(),
         );
     }
     warnings
+}
+
+/// The certificates that are on this machine. One controller's are enough: the other may run elsewhere.
+fn certificates(config: &Config, problems: &mut Vec<String>) -> Vec<Certificate> {
+    if !config.encrypts_interlink() {
+        return Vec::new();
+    }
+    let sides = [Side::First, Side::Second];
+    let loaded = sides.map(|side| Certificates::load(config, side));
+    match &loaded {
+        [Err(CertificateError::Missing { path }), Err(CertificateError::Missing { path: other })] => {
+            problems.push(format!(
+                "the interlink is encrypted and neither {} nor {} is there, so that no controller starts here. If \
+                 `twinlun interlink init` ran on the other machine, bring this machine's file from there; if it ran on neither, run it \
+                 on one of the two.",
+                path.display(),
+                other.display()
+            ));
+        }
+        [Ok(first), Ok(second)] if first.own != second.peer || second.own != first.peer => {
+            let [first, second] = sides.map(|side| path(config, side).display().to_string());
+            problems.push(format!(
+                "{first} and {second} come of two runs of `twinlun interlink init`: controllers that start with them \
+                 refuse each other. If only one of them runs on this machine, remove the other's file here; if both do, \
+                 make new ones with `--renew`."
+            ));
+        }
+        _ => {}
+    }
+    let mut found = Vec::new();
+    for (side, loaded) in sides.into_iter().zip(loaded) {
+        let prints = loaded.and_then(|it| {
+            let prints = (fingerprint(&it.own), fingerprint(&it.peer));
+            it.keys().map(|_| prints)
+        });
+        let (own, takes) = match prints {
+            Ok((own, takes)) => (Some(own), Some(takes)),
+            Err(error) => {
+                if !matches!(error, CertificateError::Missing { .. }) {
+                    problems.push(format!("{error}."));
+                }
+                (None, None)
+            }
+        };
+        found.push(Certificate {
+            controller: config.controller(side).name.clone(),
+            path: path(config, side).display().to_string(),
+            fingerprint: own,
+            takes,
+        });
+    }
+    found
 }
 
 fn volume(config: &Config, lun: &Lun, side: Side, path: &Path, problems: &mut Vec<String>) -> Volume {

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::{Report, describe};
 use crate::config::Config;
+use crate::run::tls::certificates;
 
 /// The example appliance, with `end` added to its one LUN.
 pub(in super::super) fn config(end: &str) -> Config {
     config_in(Path::new("/nowhere"), end)
 }
 
-fn config_in(folder: &Path, end: &str) -> Config {
+pub(in super::super) fn config_in(folder: &Path, end: &str) -> Config {
     let text = format!(
         r#"
 [appliance]
@@ -78,6 +79,33 @@ fn what_is_open_is_warned_of() {
     let text = Report::of(&config).render(&config);
     assert_eq!(text.matches("\nwarning: ").count(), 2, "{text}");
     assert!(text.ends_with("The file is right.\n"));
+}
+
+#[test]
+fn the_certificates_of_an_encrypted_interlink_are_looked_for_and_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config_in(folder.path(), "[access]\nplain_interlink = false");
+    let none = Report::of(&config).problems;
+    assert!(none.len() == 1 && none[0].contains("run it on one of the two"), "{none:?}");
+    let made = certificates::make(&config, false).unwrap();
+    let report = Report::of(&config);
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+    let (alpha, beta) = (&made[0].fingerprint, &made[1].fingerprint);
+    let text = report.render(&config);
+    let row = format!("beta          {}  {}  {}", &beta[..16], &alpha[..16], made[1].path.display());
+    assert!(text.contains(&row), "{text}");
+    // One of another run.
+    let kept = fs::read(&made[0].path).unwrap();
+    certificates::make(&config, true).unwrap();
+    fs::write(&made[0].path, kept).unwrap();
+    let apart = Report::of(&config).problems;
+    assert!(apart.len() == 1 && apart[0].contains("come of two runs"), "{apart:?}");
+    // The other controller's is where it belongs, on the other machine.
+    fs::remove_file(&made[1].path).unwrap();
+    let one = Report::of(&config);
+    assert!(one.problems.is_empty() && one.render(&config).contains("not on this machine"), "{one:?}");
+    fs::write(&made[0].path, "nonsense").unwrap();
+    assert!(Report::of(&config).problems[0].contains("is not as `twinlun interlink init` made it"));
 }
 
 #[test]

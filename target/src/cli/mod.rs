@@ -1,10 +1,11 @@
-//! The command line: `twinlun run`, `check` and `status`.
+//! The command line: `twinlun run`, `check`, `status` and `interlink init`.
 //!
 //! Every command reads the same appliance.toml. `run` starts controllers in this process; the others look at
 //! the file and ask running controllers at their control sockets ([`control`]).
 
 mod check;
 mod control;
+mod interlink;
 mod run;
 mod status;
 mod table;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use controller::plan::Side;
 use miette::{Diagnostic, Report};
 
+use self::interlink::InterlinkCommand;
 use crate::config::{Config, ConfigError};
 
 /// Two machines, one iSCSI appliance: each controller keeps its own copy of every LUN and serves it to its hosts.
@@ -46,6 +48,11 @@ enum Command {
         #[command(flatten)]
         output: OutputOptions,
     },
+    /// What the controllers know each other by on an encrypted interlink
+    Interlink {
+        #[command(subcommand)]
+        command: InterlinkCommand,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -73,6 +80,9 @@ enum CliError {
     #[error("there is no controller {given:?}")]
     #[diagnostic(help("the controllers of this file are `{first}` and `{second}`"))]
     NoSuchController { given: String, first: String, second: String },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Init(#[from] interlink::InitError),
     #[error(transparent)]
     #[diagnostic(transparent)]
     Run(#[from] run::RunError),
@@ -104,6 +114,12 @@ fn execute(command: Command) -> Result<ExitCode, CliError> {
             let overview = status::Overview::ask(&config);
             print(output.json, &overview, |overview| overview.render(&config));
             Ok(code(overview.ok))
+        }
+        Command::Interlink { command: InterlinkCommand::Init { output, renew } } => {
+            let config = Config::read(&output.file.config)?;
+            let report = interlink::init(&config, renew)?;
+            print(output.json, &report, |report| report.render(&config));
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

@@ -93,16 +93,13 @@ fn access(reader: &mut Reader<'_>, draft: &Draft) {
         }
         let problem = match key {
             "portals" if !draft.access.open && !guarded => Problem::NotOpen(address.to_string()),
-            "interlink" if !draft.access.plain_interlink && !address.ip().is_unspecified() => {
-                Problem::NotPlain(address.to_string())
-            }
             _ => continue,
         };
         reader.mistake(format!("controller[{index}].{key}"), spanned.span(), problem);
     }
 }
 
-fn is_loopback(ip: IpAddr) -> bool {
+pub(super) fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
 }
 

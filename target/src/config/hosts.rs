@@ -51,7 +51,9 @@ pub(super) fn access<'t>(reader: &mut Reader<'t>, document: &Section<'_, 't>, lu
     });
     Access {
         open: reader.switch(&section, "open", false),
-        plain_interlink: reader.switch(&section, "plain_interlink", false),
+        plain_interlink: reader
+            .optional(&section, "plain_interlink")
+            .map(|_| reader.switch(&section, "plain_interlink", false)),
         hosts,
         discovery,
     }

@@ -311,11 +311,4 @@ pub enum Problem {
     #[error("the secret would be in two places")]
     #[diagnostic(help("keep one of both keys"))]
     TwoSecrets,
-    /// A plain interlink off loopback, unsaid.
-    #[error("{0} is not loopback: the LUNs' data would cross the network unencrypted and unauthenticated")]
-    #[diagnostic(help(
-        "TLS is not available yet; if the network is closed, say so with `plain_interlink = true` in [access], \
-         otherwise use a loopback address"
-    ))]
-    NotPlain(String),
 }

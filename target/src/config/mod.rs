@@ -98,8 +98,8 @@ pub struct Lun {
 pub struct Access {
     /// Hosts that are not named are let in, off loopback too, without CHAP.
     pub open: bool,
-    /// The interlink may run off loopback without TLS.
-    pub plain_interlink: bool,
+    /// True: the interlink is not encrypted. False: it is. Not said: it is if one of its addresses is off loopback.
+    pub plain_interlink: Option<bool>,
     /// The hosts that are named.
     pub hosts: Vec<Host>,
     /// What discovery sessions have to prove.
@@ -175,6 +175,14 @@ impl Config {
     #[must_use]
     pub fn controller(&self, side: Side) -> &Controller {
         &self.controllers[side.index()]
+    }
+
+    /// Whether the interlink runs under TLS.
+    #[must_use]
+    pub fn encrypts_interlink(&self) -> bool {
+        let mut addresses = self.controllers.iter().flat_map(|controller| &controller.interlink);
+        let plain = self.access.plain_interlink;
+        !plain.unwrap_or_else(|| addresses.all(|address| check::is_loopback(address.ip())))
     }
 
     /// The folder of one controller's state: volumes, records, the control socket.

@@ -194,10 +194,10 @@ const WRONG: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
-        "127.0.0.1:3271",
-        "192.0.2.10:3271",
+        "[appliance]",
+        "[access]\nplain_interlink = \"no\"\n[appliance]",
         &[
-            "11:13: controller[1].interlink: 192.0.2.10:3271 is not loopback: the LUNs' data would cross the network unencrypted and unauthenticated; TLS is not available yet; if the network is closed, say so with `plain_interlink = true` in [access], otherwise use a loopback address",
+            "2:19: access.plain_interlink: a text in quotes stands where true or false is needed; write, for instance, `plain_interlink = true`",
         ],
     ),
     (
@@ -341,8 +341,24 @@ fn a_wildcard_portal_needs_advertise_and_hosts_are_told_that_address() {
 #[test]
 fn addresses_off_loopback_are_taken_once_the_file_says_so() {
     let off = GOOD.replace("127.0.0.1:32", "192.0.2.10:32");
-    assert_eq!(lines(&off).len(), 4);
-    assert_eq!(lines(&format!("{off}[access]\nopen = true\nplain_interlink = true\n")), Vec::<String>::new());
+    assert_eq!(lines(&off).len(), 2);
+    assert_eq!(lines(&format!("{off}[access]\nopen = true\n")), Vec::<String>::new());
+}
+
+#[test]
+fn the_interlink_is_encrypted_off_loopback_and_wherever_the_file_says_so() {
+    let off = GOOD.replace("127.0.0.1:3271", "192.0.2.10:3271");
+    for (text, says, encrypted) in [
+        (GOOD, "", false),
+        (GOOD, "[access]\nplain_interlink = true\n", false),
+        (GOOD, "[access]\nplain_interlink = false\n", true),
+        (&off, "", true),
+        (&off, "[access]\nplain_interlink = false\n", true),
+        (&off, "[access]\nplain_interlink = true\n", false),
+    ] {
+        let config = parse(&format!("{text}{says}"));
+        assert_eq!(config.encrypts_interlink(), encrypted, "{text}{says}");
+    }
 }
 
 #[test]
@@ -363,7 +379,7 @@ fn everything_left_out_has_its_documented_default() {
     assert!(lun.mirror && lun.write_cache && !lun.read_only && lun.device.is_none());
     assert_eq!((lun.bytes, lun.main), (Some(1 << 30), Side::First));
     assert_eq!(config.volume_path(lun, Side::First).unwrap(), Path::new("/srv/state/alpha/data0.volume"));
-    assert!(!config.access.open && !config.access.plain_interlink);
+    assert!(!config.access.open && !config.encrypts_interlink());
 }
 
 #[test]

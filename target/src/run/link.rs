@@ -9,7 +9,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use controller::world::{Frame, LinkId};
 use parking_lot::{Mutex, RwLock};
 use socket2::SockRef;
@@ -17,6 +17,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
 use super::cork::{self, Due, Flush};
+use super::tls::records::{Tls, move_front, take_front};
 use super::workers::{ThreadKind, thread_kind};
 
 /// Bytes that wait to be sent on one link at most: above the credits of all classes, so that a link with more
@@ -31,6 +32,8 @@ pub(super) struct Link {
     /// Its name.
     pub(super) id: LinkId,
     socket: OwnedWriteHalf,
+    /// None: the interlink is plain.
+    tls: Option<Arc<Tls>>,
     queue: Mutex<Queue>,
     /// Told when the socket is full.
     full: Notify,
@@ -38,7 +41,7 @@ pub(super) struct Link {
 
 #[derive(Default)]
 struct Queue {
-    /// What a write has left over; goes first.
+    /// What a write has left over; goes first. With TLS it is sealed.
     unsent: VecDeque<Bytes>,
     /// What was appended since.
     appended: VecDeque<Bytes>,
@@ -61,8 +64,8 @@ enum State {
 }
 
 impl Link {
-    pub(super) fn new(id: LinkId, socket: OwnedWriteHalf) -> Self {
-        Self { id, socket, queue: Mutex::default(), full: Notify::new() }
+    pub(super) fn new(id: LinkId, socket: OwnedWriteHalf, tls: Option<Arc<Tls>>) -> Self {
+        Self { id, socket, tls, queue: Mutex::default(), full: Notify::new() }
     }
 
     /// Appends a frame. True if it must now be flushed.
@@ -156,16 +159,13 @@ impl Link {
     }
 }
 
-/// Takes the first `bytes` bytes off.
-fn take_front(pieces: &mut VecDeque<Bytes>, mut bytes: usize) {
-    while let Some(piece) = pieces.front_mut() {
-        if piece.len() > bytes {
-            piece.advance(bytes);
-            return;
-        }
-        bytes -= piece.len();
-        pieces.pop_front();
-    }
+/// Puts what seals the pieces into their place. How many bytes that is more.
+fn sealed(tls: &Tls, pieces: &mut VecDeque<Bytes>) -> io::Result<usize> {
+    let bytes: usize = pieces.iter().map(Bytes::len).sum();
+    let sealed = tls.seal(pieces)?;
+    let grown = sealed.len().saturating_sub(bytes);
+    pieces.push_back(sealed);
+    Ok(grown)
 }
 
 impl Flush for Link {
@@ -175,9 +175,16 @@ impl Flush for Link {
             return;
         }
         loop {
+            let mut seal = None;
             if queue.unsent.is_empty() {
                 let Queue { unsent, appended, .. } = &mut *queue;
-                std::mem::swap(unsent, appended);
+                match &self.tls {
+                    None => std::mem::swap(unsent, appended),
+                    Some(tls) => {
+                        move_front(appended, unsent);
+                        seal = Some(tls);
+                    }
+                }
             }
             if queue.unsent.is_empty() {
                 queue.state = State::Idle;
@@ -188,12 +195,15 @@ impl Flush for Link {
             }
             let mut pieces = std::mem::take(&mut queue.unsent);
             queue.state = State::Writing;
-            let written = parking_lot::MutexGuard::unlocked(&mut queue, || self.write(&mut pieces));
+            let written = parking_lot::MutexGuard::unlocked(&mut queue, || {
+                let grown = seal.map_or(Ok(0), |tls| sealed(tls, &mut pieces))?;
+                Ok::<_, io::Error>((grown, self.write(&mut pieces)?))
+            });
             if queue.state == State::Dead {
                 return;
             }
-            let Ok(sent) = written else { return self.die(&mut queue) };
-            queue.bytes = queue.bytes.saturating_sub(sent);
+            let Ok((grown, sent)) = written else { return self.die(&mut queue) };
+            queue.bytes = (queue.bytes + grown).saturating_sub(sent);
             // Also keeps the deque's memory when it was emptied.
             queue.unsent = pieces;
             if !queue.unsent.is_empty() {
@@ -222,9 +232,9 @@ impl LinkTable {
     }
 
     /// Adds a link, under an id that was never used.
-    pub(super) fn add(&self, socket: OwnedWriteHalf) -> Arc<Link> {
+    pub(super) fn add(&self, socket: OwnedWriteHalf, tls: Option<Arc<Tls>>) -> Arc<Link> {
         let id = LinkId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1);
-        let link = Arc::new(Link::new(id, socket));
+        let link = Arc::new(Link::new(id, socket, tls));
         self.links.write().insert(id, Arc::clone(&link));
         link
     }

@@ -18,7 +18,7 @@ async fn link(table: &LinkTable) -> (Arc<Link>, OwnedReadHalf, TcpStream) {
     let dialed = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (accepted, _) = listener.accept().await.unwrap();
     let (reader, writer) = dialed.into_split();
-    (table.add(writer), reader, accepted)
+    (table.add(writer, None), reader, accepted)
 }
 
 fn frame(head: &'static [u8], payload: Vec<Bytes>) -> Frame {

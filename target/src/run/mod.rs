@@ -6,7 +6,7 @@
 //!
 //! * [`workers`]: threads that run connections and bridges; `patience`: when they sleep; [`cork`]: one write per
 //!   socket and batch.
-//! * `interlink`, `link`, `frames`: the connections to the peer.
+//! * `interlink`, `link`, `frames`: the connections to the peer; [`tls`]: what encrypts them.
 //! * [`world`]: what the controller asks of the outside; `alarm`: when it is called.
 //! * `control`: the socket that answers the command line.
 
@@ -20,6 +20,7 @@ mod link;
 mod patience;
 mod portals;
 mod start;
+pub mod tls;
 pub mod workers;
 pub mod world;
 
@@ -29,6 +30,8 @@ pub(crate) mod limits {
     pub(crate) use super::control::{CLIENTS_MAX, REQUEST_BYTES_MAX};
     pub(crate) use super::interlink::{GREETINGS_MAX, LINKS_MAX};
     pub(crate) use super::link::LINK_QUEUE_BYTES_MAX;
+    pub(crate) use super::tls::handshake::HANDSHAKE_BYTES_MAX;
+    pub(crate) use super::tls::records::SEALED_AT_ONCE_BYTES_MAX;
 }
 
 use std::io;
@@ -96,6 +99,9 @@ pub enum StartError {
     /// A secret of `[access]` cannot be used.
     #[error(transparent)]
     Secret(#[from] access::SecretError),
+    /// The certificates of the interlink cannot be used.
+    #[error(transparent)]
+    Certificates(#[from] tls::certificates::CertificateError),
     /// Threads or their runtime cannot be started.
     #[error("no threads can be started: {0}")]
     Threads(io::Error),

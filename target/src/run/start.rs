@@ -21,6 +21,8 @@ use super::alarm::{self, Alarm};
 use super::cork::Batch;
 use super::interlink::Interlink;
 use super::link::LinkTable;
+use super::tls::certificates::Certificates;
+use super::tls::pinned::Keys;
 use super::workers::Workers;
 use super::world::{ProductWorld, VolumeSlot};
 use super::{Running, Shared, StartError, control, portals};
@@ -42,6 +44,7 @@ struct Surroundings {
     links: Arc<LinkTable>,
     alarm: Arc<Alarm>,
     sessions: Arc<Sessions>,
+    keys: Option<Keys>,
 }
 
 /// One volume as it was found.
@@ -60,6 +63,8 @@ impl Shared<'_> {
             .map_err(|source| StartError::StateFolder { path: folder.clone(), source })?;
         let lock = StateLock::take(&folder)?;
         let access = access::load(config)?;
+        let keys =
+            config.encrypts_interlink().then(|| Certificates::load(config, side)?.keys()).transpose()?;
         let sockets = Sockets::open(config, side)?;
         let (store, records) = Store::open(&folder.join("control.redb"))?;
         let scanned = config.luns.iter().map(|lun| scan(config, lun, side)).collect::<Result<Vec<_>, _>>()?;
@@ -69,6 +74,7 @@ impl Shared<'_> {
             links: Arc::new(LinkTable::new(self.workers.count())),
             alarm: Arc::default(),
             sessions: Arc::default(),
+            keys,
         };
         let controller = Arc::new_cyclic(|controller| {
             let world = self.world(controller.clone(), &surroundings, store, scanned);
@@ -138,12 +144,13 @@ impl Shared<'_> {
         surroundings: Surroundings,
         access: Access,
     ) {
-        let Surroundings { links, alarm, sessions } = surroundings;
+        let Surroundings { links, alarm, sessions, keys } = surroundings;
         let interlink = Arc::new(Interlink {
             controller: Arc::clone(controller),
             links,
             workers: Arc::downgrade(&self.workers),
             buffers: self.buffers.clone(),
+            keys,
             peer: self.config.controller(side.peer()).interlink.clone(),
         });
         let caller = Arc::clone(controller);

@@ -64,12 +64,21 @@ pub struct Pair {
 
 impl Pair {
     /// Starts both and waits until they are DUPLEX. With a network each is a machine of its own, with its own
-    /// copy of the configuration and its own state folder.
+    /// copy of the configuration and its own state folder, and the interlink is encrypted.
     pub fn start(name: &str, network: Option<Network>) -> Result<Self, Failure> {
+        Self::start_with(name, network, "")
+    }
+
+    /// The same on one machine, with an interlink that is encrypted all the same.
+    pub fn start_encrypted(name: &str) -> Result<Self, Failure> {
+        Self::start_with(name, None, "\n[access]\nplain_interlink = false\n")
+    }
+
+    fn start_with(name: &str, network: Option<Network>, access: &str) -> Result<Self, Failure> {
         let root = std::env::temp_dir().join(format!("twinlun-{}-{name}", std::process::id()));
         fs::create_dir_all(&root)?;
         let (addresses, access) = match &network {
-            None => (free_ports()?, ""),
+            None => (free_ports()?, access),
             Some(network) => (
                 [
                     format!("{}:3260", network.portal(0)),
@@ -77,7 +86,7 @@ impl Pair {
                     format!("{}:3270", network.interlink(0)),
                     format!("{}:3271", network.interlink(1)),
                 ],
-                "\n[access]\nopen = true\nplain_interlink = true\n",
+                "\n[access]\nopen = true\n",
             ),
         };
         let mut configuration = SHIPPED.to_owned();
@@ -97,10 +106,28 @@ impl Pair {
         let portals = [portal(0)?, portal(1)?];
         let binary = appliance::binary()?;
         let mut pair = Self { machines, root, binary, network, children: [None, None], portals };
+        if !access.is_empty() {
+            pair.make_certificates()?;
+        }
         pair.spawn(MAIN)?;
         pair.spawn(SUB)?;
         pair.wait_until_duplex()?;
         Ok(pair)
+    }
+
+    /// Makes the certificates on the first machine and moves the other controller's to its own.
+    fn make_certificates(&self) -> io::Result<()> {
+        let config = self.machines[0].join("appliance.toml");
+        let made = Command::new(&self.binary).args(["interlink", "init", "--config"]).arg(config).output()?;
+        if !made.status.success() {
+            return Err(io::Error::other(String::from_utf8_lossy(&made.stderr).into_owned()));
+        }
+        let [from, to] = self.machines.each_ref().map(|machine| machine.join("state").join(NAMES[SUB]));
+        if from == to {
+            return Ok(());
+        }
+        fs::create_dir_all(&to)?;
+        fs::rename(from.join("interlink.pem"), to.join("interlink.pem"))
     }
 
     /// The namespaces it runs in.
