@@ -2,6 +2,14 @@
 //!
 //! A nexus id names its place in the table in its low bits, so that an outcome finds its session without a
 //! search; the rest counts, so that no id is used twice.
+//!
+//! A session that is over keeps its place until its last command has ended, for nothing it sent may take effect once
+//! its initiator port has a new one (RFC 7143 6.3.5: reinstatement is a logout, 11.14: which ends all commands):
+//!
+//! ```text
+//!   there ──logout: its commands have ended already─────────────────────────► free
+//!     └──connection lost, reinstated──► departed ──last outcome, or overdue──► free, or the waiting login's
+//! ```
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -10,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use controller::command::{NexusId, Outcome, TaskTag};
+use controller::lun::COMMAND_AGE_MAX;
 use controller::time::Time;
 use parking_lot::{Mutex, RwLock};
 use protocol::iscsi::{AsyncEvent, Isid};
@@ -29,6 +38,10 @@ pub const DISCOVERIES_MAX: usize = 128;
 /// Connections in their login at most; one more ends the oldest, so that a flood of half-open logins does not keep
 /// others out.
 pub const LOGINS_MAX: usize = 256;
+
+/// How long a login waits for the commands of the session before it. What main has not admitted by then is too old
+/// for it, however long it was on its way; what main has admitted comes before whatever a new session sends.
+pub const DEPARTED_TIME_MAX: Duration = COMMAND_AGE_MAX.saturating_add(Duration::from_secs(1));
 
 /// Bits of a nexus id that are its place.
 const PLACE_BITS: u32 = 10;
@@ -87,8 +100,21 @@ pub struct Begun {
     pub nexus: NexusId,
     /// Its handle; not zero.
     pub tsih: u16,
-    /// The session it reinstates, already out of the table.
-    pub replaced: Option<(NexusId, Arc<Link>)>,
+}
+
+/// What a login finds.
+#[derive(Debug)]
+pub(crate) enum Beginning {
+    /// A place.
+    Begun(Begun),
+    /// A session of the same initiator port, which has departed with this: it has to be ended.
+    Replaces(NexusId, Arc<Link>),
+    /// One that has departed, with commands that have not ended: the login waits, and is woken.
+    Waits,
+    /// Too many sessions.
+    Full,
+    /// The session it was to continue is not there any more.
+    Gone,
 }
 
 /// A session as status shows it.
@@ -114,6 +140,40 @@ struct Entry {
     identity: Identity,
     cid: u16,
     link: Arc<Link>,
+    departed: Option<Departed>,
+}
+
+impl Entry {
+    const fn is_there(&self) -> bool {
+        self.departed.is_none()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.departed.is_some() && self.link.is_settled()
+    }
+
+    /// Whether a login waits for the commands of this session.
+    fn is_awaited(&self, now: Time) -> bool {
+        let overdue = |departed: &Departed| now.since(departed.since) >= DEPARTED_TIME_MAX;
+        !self.link.is_settled() && !self.departed.as_ref().is_some_and(overdue)
+    }
+}
+
+/// The session is over, but perhaps not its commands.
+#[derive(Debug)]
+struct Departed {
+    since: Time,
+    /// Logins that wait for its place.
+    waiting: Vec<Arc<Link>>,
+}
+
+impl Departed {
+    /// True if it was enlisted.
+    fn leave_out(&mut self, link: &Arc<Link>) -> bool {
+        let before = self.waiting.len();
+        self.waiting.retain(|known| !Arc::ptr_eq(known, link));
+        self.waiting.len() < before
+    }
 }
 
 #[derive(Debug, Default)]
@@ -130,6 +190,15 @@ impl Table {
         (entry.nexus == nexus).then_some(entry)
     }
 
+    fn get_mut(&mut self, nexus: NexusId) -> Option<&mut Entry> {
+        let entry = self.places.get_mut(place_of(nexus))?.as_mut()?;
+        (entry.nexus == nexus).then_some(entry)
+    }
+
+    fn there(&self) -> impl Iterator<Item = &Entry> {
+        self.places.iter().flatten().filter(|entry| entry.is_there())
+    }
+
     fn find(&self, initiator: &str, isid: Isid) -> Option<usize> {
         self.places.iter().position(|place| {
             place.as_ref().is_some_and(|entry| {
@@ -138,9 +207,32 @@ impl Table {
         })
     }
 
-    fn take(&mut self, at: usize) -> Option<(NexusId, Arc<Link>)> {
-        let entry = self.places.get_mut(at)?.take()?;
-        Some((entry.nexus, entry.link))
+    /// A session that is there departs.
+    fn depart(&mut self, at: usize, now: Time) -> Option<(NexusId, Arc<Link>)> {
+        let entry = self.places.get_mut(at)?.as_mut().filter(|entry| entry.is_there())?;
+        entry.departed = Some(Departed { since: now, waiting: Vec::new() });
+        Some((entry.nexus, entry.link.clone()))
+    }
+
+    /// A login waits for the place of a departed session.
+    fn enlist(&mut self, at: usize, link: &Arc<Link>) {
+        let departed = self.places[at].as_mut().and_then(|entry| entry.departed.as_mut());
+        if let Some(departed) = departed
+            && !departed.waiting.iter().any(|known| Arc::ptr_eq(known, link))
+        {
+            departed.waiting.push(Arc::clone(link));
+        }
+    }
+
+    /// A departed session gives up its place, if nothing of it is awaited and no login waits for it.
+    fn forget_settled(&mut self, at: usize) {
+        if let Some(place) = self.places.get_mut(at) {
+            let over = |entry: &mut Entry| {
+                entry.is_settled()
+                    && entry.departed.as_ref().is_some_and(|departed| departed.waiting.is_empty())
+            };
+            let _ = place.take_if(over);
+        }
     }
 
     fn free_place(&self) -> Option<usize> {
@@ -179,7 +271,9 @@ impl Sessions {
         let Some(link) = self.link(nexus) else {
             return;
         };
-        let claims = link.on_outcome(tag, outcome);
+        let Some(claims) = link.on_outcome(tag, outcome) else {
+            return self.settle(nexus);
+        };
         let output: Arc<dyn Flush> = link;
         if !cork::flush_at_end(&output, Due::AtEnd) {
             output.flush();
@@ -199,7 +293,7 @@ impl Sessions {
             ends: entry.link.ends(),
             usage: entry.link.usage(),
         };
-        let mut views: Vec<SessionView> = table.places.iter().flatten().map(view).collect();
+        let mut views: Vec<SessionView> = table.there().map(view).collect();
         views.sort_by_key(|view| view.nexus.0 >> PLACE_BITS);
         views
     }
@@ -220,71 +314,89 @@ impl Sessions {
         self.table.read().get(nexus).map(|entry| entry.link.clone())
     }
 
-    /// A login succeeded. `None` if there are too many sessions already.
-    pub(crate) fn begin(&self, identity: Identity, cid: u16, link: Arc<Link>) -> Option<Begun> {
+    /// A login succeeded: the session begins, by itself or, with its handle in `continues`, on a new connection
+    /// (RFC 7143 6.3.4). Not before those of the same initiator port have ended: what is to be done first, if anything,
+    /// is in the answer; then it is asked again.
+    pub(crate) fn begin(
+        &self,
+        identity: &Identity,
+        cid: u16,
+        link: &Arc<Link>,
+        continues: Option<u16>,
+        now: Time,
+    ) -> Beginning {
         let mut table = self.table.write();
         let old = table.find(&identity.initiator, identity.isid);
-        let replaced = old.and_then(|at| table.take(at));
-        let place = table.free_place()?;
-        Some(Self::occupy(&mut table, place, Entry { nexus: NexusId(0), identity, cid, link }, replaced))
-    }
-
-    /// A login succeeded that replaces the one connection of an existing session (RFC 7143 6.3.4). `None` if the
-    /// session has ended meanwhile.
-    pub(crate) fn begin_again(
-        &self,
-        tsih: u16,
-        identity: Identity,
-        cid: u16,
-        link: Arc<Link>,
-    ) -> Option<Begun> {
-        let mut table = self.table.write();
-        let place = table.find(&identity.initiator, identity.isid)?;
-        if place + 1 != usize::from(tsih) {
-            return None;
+        let same = |at: usize| continues.is_none_or(|tsih| at + 1 == usize::from(tsih));
+        if let Some(at) = old {
+            if !same(at) {
+                return Beginning::Gone;
+            }
+            if let Some((nexus, replaced)) = table.depart(at, now) {
+                table.enlist(at, link);
+                return Beginning::Replaces(nexus, replaced);
+            }
+            if table.places[at].as_ref().is_some_and(|entry| entry.is_awaited(now)) {
+                table.enlist(at, link);
+                return Beginning::Waits;
+            }
+            table.places[at] = None;
         }
-        let replaced = table.take(place);
-        Some(Self::occupy(&mut table, place, Entry { nexus: NexusId(0), identity, cid, link }, replaced))
+        let place = match (old, continues) {
+            (None, Some(_)) => return Beginning::Gone,
+            (Some(at), Some(_)) => at,
+            (_, None) => match table.free_place() {
+                Some(at) => at,
+                None => return Beginning::Full,
+            },
+        };
+        let (identity, link) = (identity.clone(), Arc::clone(link));
+        Beginning::Begun(Self::occupy(&mut table, place, identity, cid, link))
     }
 
-    fn occupy(
-        table: &mut Table,
-        place: usize,
-        entry: Entry,
-        replaced: Option<(NexusId, Arc<Link>)>,
-    ) -> Begun {
+    fn occupy(table: &mut Table, place: usize, identity: Identity, cid: u16, link: Arc<Link>) -> Begun {
         table.begun += 1;
         let nexus = NexusId(table.begun << PLACE_BITS | place as u64);
-        let entry = Some(Entry { nexus, ..entry });
+        let entry = Some(Entry { nexus, identity, cid, link, departed: None });
         if place == table.places.len() {
             table.places.push(entry);
         } else {
             table.places[place] = entry;
         }
-        table.peak = table.peak.max(table.places.iter().flatten().count());
-        Begun { nexus, tsih: place as u16 + 1, replaced }
+        table.peak = table.peak.max(table.there().count());
+        Begun { nexus, tsih: place as u16 + 1 }
     }
 
-    /// The normal session of an initiator port leaves the table: another session takes its place.
-    pub(crate) fn take(&self, initiator: &str, isid: Isid) -> Option<(NexusId, Arc<Link>)> {
+    /// The normal session of an initiator port departs: a discovery session takes its place.
+    pub(crate) fn take(&self, initiator: &str, isid: Isid, now: Time) -> Option<(NexusId, Arc<Link>)> {
         let mut table = self.table.write();
-        table.find(initiator, isid).and_then(|at| table.take(at))
+        table.find(initiator, isid).and_then(|at| table.depart(at, now))
     }
 
-    /// A session ended. False if it was out of the table already.
-    pub(crate) fn remove(&self, nexus: NexusId) -> bool {
+    /// A session is over. False if it has departed already. When the controller knows of it, and the link holds no
+    /// session any more, [`Sessions::settle`] follows.
+    pub(crate) fn depart(&self, nexus: NexusId, now: Time) -> bool {
         let mut table = self.table.write();
-        let known = table.get(nexus).is_some();
-        if known {
-            table.places[place_of(nexus)] = None;
-        }
-        known
+        table.get(nexus).is_some() && table.depart(place_of(nexus), now).is_some()
+    }
+
+    /// The place of a departed session is free, or that of a login that waits for it, if its last command has ended.
+    pub(crate) fn settle(&self, nexus: NexusId) {
+        let mut table = self.table.write();
+        let Some(entry) = table.get_mut(nexus).filter(|entry| entry.is_settled()) else {
+            return;
+        };
+        let waiting = entry.departed.as_ref().map(|departed| departed.waiting.clone()).unwrap_or_default();
+        table.forget_settled(place_of(nexus));
+        drop(table);
+        waiting.iter().for_each(|link| link.wake());
     }
 
     /// The normal session that has this handle.
     pub(crate) fn existing(&self, tsih: u16) -> Option<Existing> {
         let table = self.table.read();
         let entry = table.places.get(usize::from(tsih).checked_sub(1)?)?.as_ref()?;
+        let entry = Some(entry).filter(|entry| entry.is_there())?;
         let Identity { initiator, isid, .. } = entry.identity.clone();
         Some(Existing { initiator, isid, cid: entry.cid })
     }
@@ -333,6 +445,14 @@ impl Sessions {
     /// A connection's login is over.
     pub(crate) fn login_ends(&self, link: &Arc<Link>) {
         self.logins.lock().retain(|known| !Arc::ptr_eq(known, link));
+        let mut table = self.table.write();
+        for at in 0..table.places.len() {
+            let departed = table.places[at].as_mut().and_then(|entry| entry.departed.as_mut());
+            let waited = departed.is_some_and(|departed| departed.leave_out(link));
+            if waited {
+                table.forget_settled(at);
+            }
+        }
     }
 
     /// Nobody logs in any more, and every host is asked to log out (RFC 7143 11.9.1).
@@ -368,17 +488,17 @@ impl Sessions {
     /// How many normal sessions there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.table.read().places.iter().flatten().count()
+        self.table.read().there().count()
     }
 
     fn links(&self) -> Vec<Arc<Link>> {
-        self.table.read().places.iter().flatten().map(|entry| entry.link.clone()).collect()
+        self.table.read().there().map(|entry| entry.link.clone()).collect()
     }
 
     /// Every session but this one.
     pub(crate) fn others(&self, nexus: NexusId) -> Vec<(NexusId, Arc<Link>)> {
         let table = self.table.read();
-        let entries = table.places.iter().flatten().filter(|entry| entry.nexus != nexus);
+        let entries = table.there().filter(|entry| entry.nexus != nexus);
         entries.map(|entry| (entry.nexus, entry.link.clone())).collect()
     }
 

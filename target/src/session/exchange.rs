@@ -228,6 +228,46 @@ impl FullFeature {
         }
     }
 
+    /// The host leaves: "the target MUST terminate all pending commands" (11.14). Gives the tasks the controller has
+    /// to be asked to give up. [`Work::LogOut`] comes again when they have ended and every function is answered.
+    pub fn end_all(&mut self, request: &LogoutRequest, output: &mut Output) -> Managed {
+        let mut managed = Managed::default();
+        self.leaving = Some(*request);
+        self.deferred.clear();
+        self.postponed.clear();
+        self.starved.clear();
+        let tasks: Vec<_> = self
+            .tasks
+            .iter_mut()
+            .map(|task| {
+                task.ending = Ending::Unheard;
+                (task.tag, task.lun, task.state == State::Outcome)
+            })
+            .collect();
+        for (tag, lun, executing) in tasks {
+            if executing {
+                managed.aborts.push((lun, tag));
+            } else {
+                self.forget(tag, output);
+                self.after_unheard(tag, output);
+                managed.claims.extend(self.take_claims(tag));
+            }
+        }
+        managed
+    }
+
+    /// True if the host may hear that it is logged out: nothing it sent can take effect any more, and what it asked
+    /// about that is answered.
+    pub(super) fn may_leave(&self) -> bool {
+        self.leaving.is_some() && self.is_idle()
+    }
+
+    /// True if no command and no task management function is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.tasks.count() == 0 && self.functions.is_idle()
+    }
+
     /// Answers a Logout Request.
     pub fn log_out(&mut self, request: &LogoutRequest, result: LogoutResult, output: &mut Output) {
         let (time_2_wait, time_2_retain) = self.times();

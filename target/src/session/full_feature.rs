@@ -154,6 +154,8 @@ pub struct FullFeature {
     pub(super) silenced: VecDeque<u32>,
     /// The connection closes when no function waits any more.
     closing: bool,
+    /// The host logs out: it is answered when nothing of it can take effect any more.
+    pub(super) leaving: Option<LogoutRequest>,
 }
 
 impl FullFeature {
@@ -190,6 +192,7 @@ impl FullFeature {
             entered: 0,
             silenced: VecDeque::new(),
             closing: false,
+            leaving: None,
         }
     }
 
@@ -236,6 +239,10 @@ impl FullFeature {
 
     /// Takes a PDU.
     pub fn on_pdu(&mut self, pdu: &Received, now: Time, output: &mut Output) {
+        // "No other request may follow it" (4.6.3.3).
+        if self.leaving.is_some() {
+            return;
+        }
         const COMMAND: u8 = Opcode::ScsiCommand as u8;
         const DATA_OUT: u8 = Opcode::DataOut as u8;
         let decoded = match Opcode::value_of(&pdu.bhs) {
@@ -451,6 +458,11 @@ impl FullFeature {
     #[must_use]
     pub fn closes(&self) -> bool {
         self.closing && self.functions.is_idle()
+    }
+
+    /// Tags of the commands the controller has.
+    pub fn executing(&self) -> impl Iterator<Item = u32> {
+        self.tasks.iter().filter(|task| task.state == State::Outcome).map(|task| task.tag)
     }
 
     /// The functions of other sessions that waited for a task.

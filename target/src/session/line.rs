@@ -18,6 +18,7 @@ use protocol::scsi::lun::Address;
 
 use super::backend::Backend;
 use super::cut::{Cut, cut};
+use super::exchange::Managed;
 use super::full_feature::{FullFeature, Received, Work};
 use super::link::{Link, Step};
 use super::login::Login;
@@ -30,6 +31,8 @@ use crate::run::cork::{Batch, Flush};
 use crate::sessions::Sessions;
 
 mod entrance;
+
+use entrance::Waiting;
 
 /// How long a login may take.
 pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(15);
@@ -48,6 +51,9 @@ const WASTE_MAX: u64 = 4;
 
 /// After so many bytes what came before is forgotten in that reckoning.
 const RECKONED_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How long a Logout waits for the commands of its session; then the connection ends without an answer.
+pub const LOGOUT_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How long what a connection said last may take to leave before it is closed anyway.
 pub const FAREWELL_MAX: Duration = Duration::from_secs(5);
@@ -78,6 +84,10 @@ pub struct Line {
     /// When the last whole PDU came.
     heard: Time,
     pinged: Option<Time>,
+    /// A Logout waits to be answered.
+    leaving: Option<Time>,
+    /// A login waits for the commands of the session before it.
+    waiting: Option<Box<Waiting>>,
     thrift: Thrift,
 }
 
@@ -141,6 +151,8 @@ impl Line {
             phase_since: now,
             heard: now,
             pinged: None,
+            leaving: None,
+            waiting: None,
             thrift: Thrift::default(),
         }
     }
@@ -179,6 +191,7 @@ impl Line {
         let link = self.link.clone();
         let running = link.begin_batch();
         let batch = Batch::begin();
+        self.enter_at_last(backend, now);
         let step = link.next_work();
         self.run_work(step, backend);
         let mut input = core::mem::take(&mut self.kept);
@@ -252,7 +265,7 @@ impl Line {
                 let tag = request.tag;
                 if let Some(outcome) = backend.execute(request) {
                     let claims = self.link.on_outcome(tag, outcome);
-                    self.sessions.release(&claims);
+                    self.sessions.release(&claims.unwrap_or_default());
                 }
             }
             Work::Manage(request) => self.manage(&request, backend),
@@ -273,7 +286,10 @@ impl Line {
                 let claims = self.link.leave();
                 self.sessions.release(&claims);
                 match nexus {
-                    Some(nexus) if self.sessions.remove(nexus) => backend.nexus_lost(nexus),
+                    Some(nexus) if self.sessions.depart(nexus, backend.now()) => {
+                        backend.nexus_lost(nexus);
+                        self.sessions.settle(nexus);
+                    }
                     Some(_) => {}
                     None => self.sessions.discovery_ended(&self.link),
                 }
@@ -292,6 +308,8 @@ impl Line {
     pub fn on_tick(&mut self, now: Time) -> Result<(), Closed> {
         match self.phase {
             Phase::Login(_) if now.since(self.phase_since) > LOGIN_TIME_MAX => self.link.end(),
+            // What it waits for may be overdue.
+            Phase::Login(_) if self.waiting.is_some() => self.link.wake(),
             Phase::Ended if now.since(self.phase_since) > FAREWELL_MAX => self.link.end(),
             Phase::Login(_) | Phase::Ended => {}
             Phase::Full(None) if now.since(self.heard) > DISCOVERY_SILENCE_MAX => self.link.end(),
@@ -308,6 +326,13 @@ impl Line {
 
     /// Is the host still there, and does it do what it owes?
     fn watch(&mut self, now: Time) {
+        if let Some(since) = self.leaving {
+            if now.since(since) > LOGOUT_TIME_MAX {
+                tracing::warn!("a host that logs out has commands that do not end; its connection is closed");
+                self.link.end();
+            }
+            return;
+        }
         if self.link.with(|session, _| session.owes_data(now)) == Some(true) {
             tracing::info!("a host leaves what it was asked for unsent; its connection is closed");
             return self.link.end();
@@ -333,11 +358,28 @@ impl Line {
         let Some(result) = self.link.with(|session, _| session.judge_logout(request)) else {
             return;
         };
+        if result == LogoutResult::Closed {
+            let busy = |session: &mut FullFeature, output: &mut _| {
+                (!session.is_idle()).then(|| session.end_all(request, output))
+            };
+            if let Some(ended) = self.link.with(busy).flatten() {
+                return self.log_out_later(&ended, backend);
+            }
+        }
         // The answer is made while there is a session to number it, and the session ends before it is written.
         let _ = self.link.with(|session, output| session.log_out(request, result, output));
         if result == LogoutResult::Closed {
             self.leave(backend);
             self.link.close_when_written();
+        }
+    }
+
+    /// The session's tasks are given up first.
+    fn log_out_later(&mut self, ended: &Managed, backend: &impl Backend) {
+        self.leaving = Some(backend.now());
+        self.sessions.release(&ended.claims);
+        if let Phase::Full(Some(nexus)) = self.phase {
+            abort_all(nexus, &ended.aborts, backend);
         }
     }
 

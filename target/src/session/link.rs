@@ -39,6 +39,8 @@ enum Writer {
 
 struct Shared {
     session: Option<FullFeature>,
+    /// Tags of commands that the controller had when the session ended, and has still.
+    awaited: Vec<u32>,
     since: Time,
     queue: Output,
     /// What is being written; empty here while somebody writes it.
@@ -95,6 +97,7 @@ impl Link {
     pub fn new(transport: Arc<dyn Transport>, memory: Arc<Memory>) -> Self {
         let shared = Shared {
             session: None,
+            awaited: Vec::new(),
             since: Time(0),
             queue: Output::default(),
             sending: Output::default(),
@@ -121,10 +124,26 @@ impl Link {
 
     /// The session ends: nothing is answered any more. Gives what other sessions' functions waited for.
     pub fn leave(&self) -> Vec<Claim> {
-        let session = self.shared.lock().session.take();
+        let mut shared = self.shared.lock();
+        let session = shared.session.take();
+        if let Some(session) = &session {
+            shared.awaited = session.executing().collect();
+        }
+        drop(shared);
         let claims = session.map(|mut session| session.take_all_claims()).unwrap_or_default();
         self.memory.wake();
         claims
+    }
+
+    /// True if there is no session, and every command of the one there was has ended.
+    pub fn is_settled(&self) -> bool {
+        let shared = self.shared.lock();
+        shared.session.is_none() && shared.awaited.is_empty()
+    }
+
+    /// Has [`Line::on_writable`](super::line::Line::on_writable) called.
+    pub fn wake(&self) {
+        self.transport.want_writable();
     }
 
     /// The portal the connection came in by.
@@ -261,15 +280,17 @@ impl Link {
         Step { work, more, plenty: shared.queue.bytes() > BATCH_OUTPUT_BYTES }
     }
 
-    /// Hands an outcome to the session; the answer waits for [`Flush::flush`] or the end of the batch.
-    pub fn on_outcome(&self, tag: TaskTag, outcome: Outcome) -> Vec<Claim> {
+    /// Hands an outcome to the session; the answer waits for [`Flush::flush`] or the end of the batch. `None` if the
+    /// session is over.
+    pub fn on_outcome(&self, tag: TaskTag, outcome: Outcome) -> Option<Vec<Claim>> {
         let shared = &mut *self.shared.lock();
         let Some(session) = &mut shared.session else {
-            return Vec::new();
+            shared.awaited.retain(|awaited| *awaited != tag.0);
+            return None;
         };
         let claims = session.on_outcome(tag, outcome, &mut shared.queue);
         shared.closing |= session.closes();
-        claims
+        Some(claims)
     }
 
     /// Does something with the session, if there is one.

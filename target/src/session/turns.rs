@@ -23,6 +23,9 @@ impl FullFeature {
         if let Some(work) = self.work.pop_front() {
             return (Some(work), true);
         }
+        if self.may_leave() {
+            return (self.leaving.take().map(Work::LogOut), true);
+        }
         let (Some(nexus), Some(at)) = (self.nexus, self.next_turn()) else {
             return (None, false);
         };
@@ -85,7 +88,7 @@ impl FullFeature {
         let room = self.data_in_bytes + self.backlog <= DATA_IN_BYTES_MAX / 2;
         let resume = self.held && room && !self.wants_memory;
         self.held &= !resume;
-        resume || (self.gated && self.next_turn().is_some())
+        resume || self.may_leave() || (self.gated && self.next_turn().is_some())
     }
 
     /// There may be room in the purse again.

@@ -1,7 +1,10 @@
 //! The login of a connection: requests to the [`Login`] machine, answers back, and at its end a session.
 //!
-//! Whom a new session replaces is decided here, in this order (RFC 7143 6.3.4, 6.3.5): the old session is out of the
-//! table; nothing of it reaches the controller any more; the controller gives its tasks up; then the new one begins.
+//! Whom a new session replaces is decided here, in this order (RFC 7143 6.3.4, 6.3.5): the old session departs;
+//! nothing of it reaches the controller any more; the controller gives its tasks up; when all of them have ended, or are
+//! too old to begin ([`DEPARTED_TIME_MAX`](crate::sessions::DEPARTED_TIME_MAX)), the new one begins. Until then the last
+//! answer of the login waits. It is the same after a connection that was lost: a write of the old session that is still
+//! on its way to main must not land on what the new one has written.
 
 use std::sync::Arc;
 
@@ -17,19 +20,21 @@ use crate::session::full_feature::{FullFeature, Opening, Received};
 use crate::session::link::Link;
 use crate::session::login::{Circumstances, Login, Reply, Verdict};
 use crate::session::parameters::Parameters;
-use crate::sessions::{Begun, Discovering, Identity};
+use crate::sessions::{Beginning, Begun, Discovering, Identity};
+
+/// A login whose last answer waits for the commands of the session before it.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    request: LoginRequest,
+    reply: Reply,
+    continued: Option<Continued>,
+}
 
 /// What a session goes on with when its connection is replaced.
+#[derive(Clone, Copy, Debug)]
 struct Continued {
     agreed: Agreed,
     expected: CmdSn,
-}
-
-/// A session that may begin.
-struct Entry {
-    nexus: Option<NexusId>,
-    tsih: u16,
-    continued: Option<Continued>,
 }
 
 impl Line {
@@ -37,6 +42,9 @@ impl Line {
         let Phase::Login(login) = &mut self.phase else {
             return;
         };
+        if self.waiting.take().is_some() {
+            return self.refuse(&unreadable(pdu), LoginStatus::InvalidDuringLogin, now);
+        }
         let data = pdu.data.clone().unwrap_or_default();
         let request = match LoginRequest::decode(&pdu.bhs) {
             Ok(request) => request,
@@ -62,7 +70,7 @@ impl Line {
                 let response = self.response(&request, LoginStatus::Success, &reply, request.tsih);
                 self.link.put(&response.encode(), &reply.text);
             }
-            Verdict::Enter(reply) => self.enter(&request, &reply, backend, now),
+            Verdict::Enter(reply) => self.enter(Waiting { request, reply, continued: None }, backend, now),
             Verdict::Refuse(status) => self.refuse(&request, status, now),
         }
     }
@@ -110,21 +118,34 @@ impl Line {
         self.phase_since = now;
     }
 
-    /// The last answer of a login: the session begins.
-    fn enter(&mut self, request: &LoginRequest, reply: &Reply, backend: &impl Backend, now: Time) {
+    /// A login that waited may have its place by now.
+    pub(super) fn enter_at_last(&mut self, backend: &impl Backend, now: Time) {
+        if let Some(waiting) = self.waiting.take() {
+            self.enter(*waiting, backend, now);
+        }
+    }
+
+    /// The last answer of a login: the session begins, or waits.
+    fn enter(&mut self, mut waiting: Waiting, backend: &impl Backend, now: Time) {
         let Phase::Login(login) = &self.phase else {
             return;
         };
         let entered = if login.parameters().discovery {
-            Ok(self.enter_discovery(login, request, backend))
+            Ok(Some(self.enter_discovery(login, &waiting.request, backend)))
         } else {
-            self.enter_normal(login, request, backend)
+            self.enter_normal(login, &mut waiting, backend)
         };
         let luns = self.directory.access.luns(login.initiator());
-        let Entry { nexus, tsih, continued } = match entered {
-            Ok(entry) => entry,
+        let Waiting { request, reply, continued } = &waiting;
+        let (nexus, tsih) = match entered {
+            Ok(Some(entered)) => entered,
+            Ok(None) => {
+                self.waiting = Some(Box::new(waiting));
+                return;
+            }
             Err(status) => return self.refuse(request, status, now),
         };
+        let continued = *continued;
         let mut parameters = *login.parameters();
         let mut response = self.response(request, LoginStatus::Success, reply, tsih);
         if let Some(Continued { agreed, expected }) = continued {
@@ -153,12 +174,14 @@ impl Line {
     }
 
     /// A normal session: by itself, in the place of an older one of the same initiator port, or on a new connection.
+    /// Its nexus and TSIH; `None` if it waits.
     fn enter_normal(
         &self,
         login: &Login,
-        request: &LoginRequest,
+        waiting: &mut Waiting,
         backend: &impl Backend,
-    ) -> Result<Entry, LoginStatus> {
+    ) -> Result<Option<(Option<NexusId>, u16)>, LoginStatus> {
+        let request = &waiting.request;
         let name = login.initiator().to_ascii_lowercase();
         let initiator = Initiator { name, isid: request.isid.0 };
         let identity = Identity {
@@ -169,24 +192,30 @@ impl Line {
         if let Some(link) = self.sessions.end_named_discovery(&identity.initiator, identity.isid) {
             link.end();
         }
-        let begun = match login.reinstates() {
-            None => {
-                let begun = self.sessions.begin(identity, request.cid, self.link.clone());
-                begun.ok_or(LoginStatus::OutOfResources)
+        let continues = login.reinstates();
+        loop {
+            match self.sessions.begin(&identity, request.cid, &self.link, continues, backend.now()) {
+                Beginning::Begun(Begun { nexus, tsih }) => {
+                    backend.nexus_added(nexus, &initiator);
+                    return Ok(Some((Some(nexus), tsih)));
+                }
+                Beginning::Replaces(old, link) => {
+                    let old = self.end_session(old, &link, backend);
+                    waiting.continued = old.filter(|_| continues.is_some());
+                }
+                Beginning::Waits => return Ok(None),
+                Beginning::Full => return Err(LoginStatus::OutOfResources),
+                Beginning::Gone => return Err(LoginStatus::SessionDoesNotExist),
             }
-            Some(tsih) => {
-                let begun = self.sessions.begin_again(tsih, identity, request.cid, self.link.clone());
-                begun.ok_or(LoginStatus::SessionDoesNotExist)
-            }
-        };
-        let Begun { nexus, tsih, replaced } = begun?;
-        let old = replaced.and_then(|(old, link)| self.end_session(old, &link, backend));
-        let continued = old.filter(|_| login.reinstates().is_some());
-        backend.nexus_added(nexus, &initiator);
-        Ok(Entry { nexus: Some(nexus), tsih, continued })
+        }
     }
 
-    fn enter_discovery(&self, login: &Login, request: &LoginRequest, backend: &impl Backend) -> Entry {
+    fn enter_discovery(
+        &self,
+        login: &Login,
+        request: &LoginRequest,
+        backend: &impl Backend,
+    ) -> (Option<NexusId>, u16) {
         let discovering = Discovering {
             initiator: login.initiator().to_owned(),
             isid: request.isid,
@@ -194,16 +223,17 @@ impl Line {
             portal: self.link.portal(),
         };
         if discovering.named
-            && let Some((old, link)) = self.sessions.take(&discovering.initiator, discovering.isid)
+            && let Some((old, link)) =
+                self.sessions.take(&discovering.initiator, discovering.isid, backend.now())
         {
             self.end_session(old, &link, backend);
         }
         let (tsih, ended) = self.sessions.begin_discovery(discovering, self.link.clone());
         ended.iter().for_each(|link| link.end());
-        Entry { nexus: None, tsih, continued: None }
+        (None, tsih)
     }
 
-    /// Ends a session that is out of the table already.
+    /// Ends a session that has departed.
     fn end_session(&self, old: NexusId, link: &Arc<Link>, backend: &impl Backend) -> Option<Continued> {
         // Nothing of the old session may reach the controller once its nexus is lost.
         let quiet = link.quiesce();
@@ -215,6 +245,7 @@ impl Line {
         drop(quiet);
         link.end();
         backend.nexus_lost(old);
+        self.sessions.settle(old);
         continued
     }
 }

@@ -17,6 +17,7 @@ use crate::device_server::Request;
 use crate::frontend::PortalGroup;
 use crate::session::output::{OUTPUT_BYTES_MAX, Output};
 
+mod departing;
 mod ending;
 mod entrance_tests;
 mod rejects;
@@ -64,6 +65,9 @@ struct Script {
     serving: bool,
     /// Resets are done at once.
     resets: bool,
+    /// What a lost nexus leaves behind is given up at once.
+    gives_up: bool,
+    kept: RefCell<Vec<(NexusId, TaskTag)>>,
     now: RefCell<Time>,
     sessions: Arc<Sessions>,
     log: RefCell<Vec<String>>,
@@ -82,6 +86,14 @@ impl Backend for Script {
     }
     fn nexus_lost(&self, nexus: NexusId) {
         self.log.borrow_mut().push(format!("lost {}", nexus.0 >> 10));
+        let kept = self.kept.take();
+        for (owner, tag) in kept {
+            if self.gives_up && owner == nexus {
+                self.sessions.answer(owner, tag, Outcome::Aborted);
+            } else {
+                self.kept.borrow_mut().push((owner, tag));
+            }
+        }
     }
     fn lun(&self, number: u16) -> Option<LunIndex> {
         (number < 2).then_some(LunIndex(number))
@@ -111,7 +123,10 @@ impl Backend for Script {
                 self.written.borrow_mut().insert(request.tag.0, request.data.concat());
                 Some(Outcome::Good(Vec::new()))
             }
-            _ => None,
+            _ => {
+                self.kept.borrow_mut().push((request.nexus, request.tag));
+                None
+            }
         }
     }
     fn data_out_bytes(&self) -> fn(&[u8; 16]) -> u64 {
@@ -131,6 +146,8 @@ fn script(serving: bool) -> Script {
     Script {
         serving,
         resets: true,
+        gives_up: true,
+        kept: RefCell::default(),
         now: RefCell::new(Time(0)),
         sessions: Arc::default(),
         log: RefCell::default(),
