@@ -81,6 +81,21 @@ fn a_write_that_was_stuck_in_a_bridge_for_too_long_is_never_executed() {
 }
 
 #[test]
+fn a_login_waits_until_nothing_of_the_lost_session_can_be_written_any_more() {
+    holds(scenarios::ghost_login);
+}
+
+#[test]
+fn a_logout_is_answered_when_nothing_of_its_session_can_be_written_any_more() {
+    holds(scenarios::ghost_logout);
+}
+
+#[test]
+fn an_aborted_write_of_a_lun_with_one_copy_is_not_executed_later() {
+    holds(scenarios::ghost_adrift);
+}
+
+#[test]
 fn no_byte_reaches_a_copy_before_both_disks_know_that_the_mark_of_the_clean_end_is_gone() {
     holds(scenarios::intent_too_late);
 }

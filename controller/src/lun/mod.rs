@@ -356,7 +356,7 @@ impl Lun {
         self.standing.status = PairStatus::Suspended;
         self.standing.links.clear();
         self.awaiting_credit.clear();
-        self.suspend_sub_side(actions);
+        self.suspend_sub_side(false, actions);
         self.hold_main_side(actions);
         self.hold_events(actions);
     }
@@ -395,7 +395,7 @@ impl Lun {
     /// The pair is broken, the peer out of reach: what was not admitted is refused, what was is given up with
     /// ABORTED COMMAND as soon as the own copy has it (the host cannot know, and will ask again).
     pub fn suspend(&mut self, actions: &mut Vec<Action>) {
-        let served = self.standing.service != Service::Refused;
+        let before = self.standing.service;
         self.standing = Standing::suspended(self.standing.role);
         self.copying = None;
         self.awaiting_credit.clear();
@@ -404,10 +404,10 @@ impl Lun {
             let Command { nexus, tag, .. } = command;
             actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::UNAVAILABLE) });
         }
-        self.suspend_sub_side(actions);
+        self.suspend_sub_side(before == Service::Forwarded, actions);
         self.suspend_main_side(actions);
         self.suspend_events(actions);
-        if served {
+        if before != Service::Refused {
             // What this copy's memory holds is on its disk as soon as can be: it may be the only one for long.
             self.enter(Origin::Nobody, Op::SynchronizeCache, true, Time(0), actions);
         }

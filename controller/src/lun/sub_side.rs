@@ -3,6 +3,13 @@
 //!
 //! A forwarded change ends for its host when the own copy has it and main's DONE has come. Its range stays held
 //! until then; the range of a change of main's own hosts until a later message says that it is on both copies.
+//!
+//! When the interlink breaks, what main may have is answered ABORTED COMMAND at once: main completes nothing more before
+//! it has noticed too, and then admits nothing of this any more. A main that has the only good copy completes what it
+//! gets without asking: there the answer waits until the command is too old for main, so that the host's next write cannot
+//! come before it ([`Sent::Adrift`]).
+
+use core::time::Duration;
 
 use bytes::Bytes;
 use protocol::interlink::{Ending, Message, Prefix};
@@ -18,6 +25,9 @@ use crate::disk::{DiskIo, DiskResult};
 use crate::exclusive::{Mode, Ranges, Request};
 use crate::time::Time;
 use crate::world::{LinkId, Via};
+
+/// How much older than [`COMMAND_AGE_MAX`] main may take a command for that is not, its clock being another.
+const CLOCKS_MARGIN: Duration = Duration::from_secs(1);
 
 impl Lun {
     /// A message of the peer about this LUN. One of another generation, or by a connection that does not belong
@@ -399,13 +409,18 @@ impl Lun {
         }
     }
 
-    /// What was kept too long is never executed.
+    /// What was kept too long is never executed; nor is what is adrift after some time more.
     pub(super) fn expire_forwards(&mut self, now: Time, actions: &mut Vec<Action>) {
         let old = self
             .communication
             .slots(|request| request.sent == Sent::Kept && now.since(request.received) >= COMMAND_AGE_MAX);
         for slot in old {
             self.withdraw_forward(slot, Outcome::Status(Status::Busy), now, actions);
+        }
+        let too_old = |request: &Forward| now.since(request.received) >= COMMAND_AGE_MAX + CLOCKS_MARGIN;
+        let over = self.communication.slots(|request| request.sent == Sent::Adrift && too_old(request));
+        for slot in over {
+            self.end_forward(slot, Outcome::Check(Sense::ABORTED_COMMAND), now, actions);
         }
     }
 
@@ -447,8 +462,8 @@ impl Lun {
         self.granted(granted, actions);
     }
 
-    /// The interlink is gone: see [`Lun::suspend`].
-    pub(super) fn suspend_sub_side(&mut self, actions: &mut Vec<Action>) {
+    /// The interlink is gone: see [`Lun::suspend`]. `main_goes_on`: without asking for this copy.
+    pub(super) fn suspend_sub_side(&mut self, main_goes_on: bool, actions: &mut Vec<Action>) {
         let mut granted = Vec::new();
         self.unreleased.clear();
         self.kept.clear();
@@ -480,6 +495,13 @@ impl Lun {
             };
             if writing.contains(&slot) {
                 request.sent = Sent::Lost;
+                continue;
+            }
+            let changes = !matches!(request.op, Op::Read { .. } | Op::Verify { .. } | Op::Report { .. });
+            if main_goes_on && request.sent == Sent::AtMain && changes {
+                request.sent = Sent::Adrift;
+            }
+            if request.sent == Sent::Adrift {
                 continue;
             }
             let kept = request.sent == Sent::Kept;

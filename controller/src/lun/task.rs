@@ -137,6 +137,8 @@ pub(super) enum Sent {
     Ordered,
     /// The interlink went away while the own copy was taking it.
     Lost,
+    /// The interlink went away, and main, which has the only good copy, may admit it until it is too old.
+    Adrift,
 }
 
 /// A command of a host of the sub, kept until main and the own copy are done with it.

@@ -37,11 +37,7 @@ impl Host {
         }
         let tag = *self.random.pick(&sent);
         match self.random.below(20) {
-            0 => {
-                self.initiator.logout();
-                self.phase = Phase::LoggingOut;
-                hub.report.logouts += 1;
-            }
+            0 => self.log_out(hub),
             1 => {
                 hub.after(Duration::ZERO, Event::Closed(self.number, hub.wires[self.number].epoch));
                 hub.report.connections_lost += 1;
@@ -50,6 +46,14 @@ impl Host {
             3..8 => self.manage(hub, Function::AbortTaskSet, tag),
             _ => self.manage(hub, Function::AbortTask, tag),
         }
+    }
+
+    /// Sends a Logout Request; it sends nothing more in this session.
+    pub(super) fn log_out(&mut self, hub: &mut Hub) {
+        self.initiator.logout();
+        self.phase = Phase::LoggingOut;
+        hub.report.logouts += 1;
+        self.flush(hub);
     }
 
     fn sent(&self) -> Vec<Tag> {
@@ -128,8 +132,24 @@ impl Host {
         Ok(())
     }
 
-    /// The session is over. Of what was in flight nobody knows, as after a connection that was lost.
-    pub(super) fn logged_out(&mut self, hub: &mut Hub) {
+    /// The session begins: what the one before it left behind has taken effect by now or never will. A controller
+    /// that was started again knows nothing of that.
+    pub(super) fn settle(&mut self, hub: &Hub, history: &mut History) {
+        let side = self.settings.side;
+        let life = hub.processes[side.index()].life;
+        for (id, ..) in self.unsettled.extract_if(.., |(_, there, then)| *there == side && *then == life) {
+            history.end(id, Outcome::Aborted);
+        }
+    }
+
+    /// The session is over: what was in flight has taken effect by now or never will.
+    pub(super) fn logged_out(&mut self, hub: &mut Hub, history: &mut History) {
+        for pending in core::mem::take(&mut self.pending).into_values() {
+            if let Some(id) = pending.id {
+                history.end(id, Outcome::Aborted);
+            }
+            hub.report.given_up += 1;
+        }
         let epoch = hub.wires[self.number].epoch;
         hub.after(Duration::ZERO, Event::Closed(self.number, epoch));
     }

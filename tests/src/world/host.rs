@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
+use controller::plan::Side;
 use controller::time::Time;
 use target::connection::Connection;
 
@@ -76,6 +77,8 @@ pub(super) struct Host {
     pub(super) random: Random,
     workloads: Vec<Workload>,
     pub(super) pending: BTreeMap<Tag, Pending>,
+    /// What had no answer when a connection was lost, with the controller it went to and which of its runs that was.
+    pub(super) unsettled: Vec<(OpId, Side, u32)>,
     /// Task management functions in flight, and the commands each gives up.
     pub(super) functions: BTreeMap<Tag, (Function, Vec<Tag>)>,
     /// LUNs not known to be ready.
@@ -114,6 +117,7 @@ impl Host {
             asking: workloads.len(),
             workloads,
             pending: BTreeMap::new(),
+            unsettled: Vec::new(),
             functions: BTreeMap::new(),
             round: 0,
             quota: 0,
@@ -156,6 +160,9 @@ impl Host {
     /// The connection is gone, or the host gives it up: what is in flight will never be answered. It goes on by
     /// this controller or the other one.
     pub(super) fn disconnected(&mut self, hub: &mut Hub) {
+        let side = self.settings.side;
+        let life = hub.processes[side.index()].life;
+        self.unsettled.extend(self.pending.values().filter_map(|pending| Some((pending.id?, side, life))));
         if self.takes_other_path || (self.may_move && self.random.percent(40)) {
             self.settings.side = self.settings.side.peer();
         }
@@ -331,13 +338,16 @@ impl Host {
     ) -> Result<(), String> {
         self.initiator.input(bytes).map_err(|fault: Fault| format!("host {}: {fault}", self.number))?;
         while let Some(event) = self.initiator.event() {
+            if matches!(event, Event::LoggedIn) {
+                self.settle(hub, history);
+            }
             match event {
                 Event::LoggedIn if self.settings.insists => self.phase = Phase::Working,
                 Event::LoggedIn => self.phase = Phase::Asking,
                 Event::LoginFailed { class: 3, detail: 1 } => {}
                 Event::Completed { tag, response } => self.completed(hub, history, tag, &response)?,
                 Event::TaskManagement { tag, response } => self.managed(hub, history, tag, response)?,
-                Event::LoggedOut => self.logged_out(hub),
+                Event::LoggedOut => self.logged_out(hub, history),
                 other => return Err(format!("host {}: {other:?}", self.number)),
             }
         }

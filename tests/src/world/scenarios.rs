@@ -13,8 +13,9 @@ use controller::status::PairStatus;
 use super::disk::Trouble;
 use super::scenario::Scenario;
 use super::script::Act::{
-    Ask as Asks, BackUp, Cut, Disconnect, Expire, GiveUp, Heal, Hold as Holds, Kill, Mount, Pause, PowerLoss,
-    Release, RemoveVolumes, Repair, Reset, ResetControl, Restore, Start, Stop, Trouble as GetsInto, Unmount,
+    Ask as Asks, BackUp, Cut, Disconnect, Expire, GiveUp, Heal, Hold as Holds, Kill, LogOut, Mount, Pause,
+    PowerLoss, Release, RemoveVolumes, Repair, Reset, ResetControl, Restore, Start, Stop,
+    Trouble as GetsInto, Unmount,
 };
 use super::script::Ask::{CompareAndWrite, Read, Synchronize, Write};
 use super::script::Moment::{
@@ -40,7 +41,7 @@ const THERE: Extent = Extent { start: 64, blocks: 8 };
 const GOOD: workload::Ended = workload::Ended::Good;
 
 /// All of them by name.
-pub const ALL: [(&str, Scenario); 23] = [
+pub const ALL: [(&str, Scenario); 26] = [
     ("resync-by-role", resync_by_role),
     ("empty-volume", empty_volume),
     ("mount-missing", mount_missing),
@@ -52,6 +53,9 @@ pub const ALL: [(&str, Scenario); 23] = [
     ("ghost-waits", ghost_waits),
     ("ghost-session", ghost_session),
     ("ghost-pipe", ghost_pipe),
+    ("ghost-login", ghost_login),
+    ("ghost-logout", ghost_logout),
+    ("ghost-adrift", ghost_adrift),
     ("intent-too-late", intent_too_late),
     ("intent-too-early-gone", intent_too_early_gone),
     ("flush-second-time", flush_second_time),
@@ -346,6 +350,64 @@ pub fn ghost_pipe(seed: u64) -> Settings {
         must(Not(Box::new(OnItsWay(BETA)))),
     ];
     scripted("ghost-pipe", seed, [written(A).into(), stuck])
+}
+
+/// v1 is on its way when its host's session ends; v2 is written through alpha; v1 goes on. The host hears that it is
+/// logged out, or in again, only when v1 has landed or never will.
+fn ghost_of_a_session(name: &'static str, seed: u64, ends: Act) -> Settings {
+    let ghost = vec![
+        act(Holds(Hold::Bridges(BETA))),
+        act(Asks(B, Write(HERE))),
+        when(OnItsWay(BETA)),
+        act(ends),
+        wait_ms(2000),
+        act(Asks(A, Write(HERE))),
+        when(Ended(A, GOOD)),
+        must(OnItsWay(BETA)),
+        act(Release(Hold::Bridges(BETA))),
+        when(Ready(B)),
+        act(Asks(B, Read(HERE))),
+        when(Ended(B, GOOD)),
+    ];
+    scripted(name, seed, [written(A).into(), ghost])
+}
+
+/// The connection is lost, and the host logs in again.
+#[must_use]
+pub fn ghost_login(seed: u64) -> Settings {
+    ghost_of_a_session("ghost-login", seed, Disconnect(B))
+}
+
+/// The host logs out.
+#[must_use]
+pub fn ghost_logout(seed: u64) -> Settings {
+    ghost_of_a_session("ghost-logout", seed, LogOut(B))
+}
+
+/// The LUN has one copy, alpha's. beta loses the interlink, alpha does not notice; v1, forwarded before, arrives after
+/// its host has heard that it was aborted and v2 was written.
+#[must_use]
+pub fn ghost_adrift(seed: u64) -> Settings {
+    let ghost = vec![
+        act(Holds(Hold::Bridges(BETA))),
+        act(Asks(B, Write(HERE))),
+        when(OnItsWay(BETA)),
+        act(Holds(Hold::Closes(BETA))),
+        act(ResetControl(BETA)),
+        when(Idle(B)),
+        act(Expire(B)),
+        act(Asks(A, Write(HERE))),
+        when(Ended(A, GOOD)),
+        must(OnItsWay(BETA)),
+        act(Release(Hold::Bridges(BETA))),
+        when(Not(Box::new(OnItsWay(BETA)))),
+        act(Asks(A, Read(HERE))),
+        when(Ended(A, GOOD)),
+        act(Release(Hold::Closes(BETA))),
+    ];
+    let mut settings = scripted("ghost-adrift", seed, [written(A).into(), ghost]);
+    settings.luns[0].mirror = false;
+    settings
 }
 
 /// After a clean end the new generation is on neither disk yet, and hosts insist on writing; then one controller is

@@ -93,6 +93,8 @@ pub enum Act {
     GiveUp(usize, Function),
     /// A host loses its connection.
     Disconnect(usize),
+    /// A host logs out.
+    LogOut(usize),
     /// A host has given its last command up for good: from now on it may not take effect any more.
     Expire(usize),
     /// A controller's process ends at once.
@@ -284,6 +286,7 @@ impl Simulation {
                 self.hosts[host].give_up_last(hub, function)?;
             }
             Act::Disconnect(host) => self.disconnect(host),
+            Act::LogOut(host) => self.hosts[host].log_out(&mut self.hub.lock()),
             Act::Expire(host) => {
                 let id = self.hosts[host].last.and_then(|(_, id)| id).ok_or("nothing was asked")?;
                 self.history.end(id, Outcome::Aborted);
