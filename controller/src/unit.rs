@@ -18,7 +18,7 @@ use crate::appliance::{Appliance, Effect, LinkRefusal};
 use crate::command::{Admission, Command, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::lease::Lease;
-use crate::lun::{Action, Lun, LunCounters, LunSetup};
+use crate::lun::{Action, Lun, LunCounters, LunSetup, Quiet};
 use crate::plan::Plan;
 use crate::route::Service;
 use crate::status::{PairStatus, Role};
@@ -352,7 +352,7 @@ impl<W: World> Controller<W> {
             self.with_lun(index, |lun, actions| lun.on_tick(now, actions));
         }
         self.with_appliance(|appliance, effects| {
-            let quiet = |index: usize| self.luns.get(index).is_some_and(|lun| lun.lock().is_quiet());
+            let quiet = |index: usize| self.luns.get(index).map_or(Quiet::No, |lun| lun.lock().quiet());
             appliance.on_tick(now, quiet, effects);
         });
     }

@@ -121,6 +121,11 @@ fn a_full_disk_of_main_takes_its_copy_out_and_its_hosts_are_served_by_the_other(
 }
 
 #[test]
+fn a_disk_that_fails_in_a_turn_leaves_the_pair_before_anybody_reads_what_it_lacks() {
+    holds(scenarios::full_in_a_turn);
+}
+
+#[test]
 fn a_compare_and_write_whose_answer_was_lost_with_the_interlink_is_not_sent_again() {
     holds(scenarios::lost_answer);
 }

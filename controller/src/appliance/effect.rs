@@ -68,6 +68,11 @@ pub enum Apart {
     /// Nothing was heard.
     #[error("{0} is silent")]
     Silent(String),
+    /// A disk failed in the middle of a turn.
+    #[error(
+        "a disk failed while the role of {0} was changing; the two are about to meet again without that copy"
+    )]
+    Failed(String),
     /// It ended cleanly.
     #[error("{0} was stopped cleanly, with everything on its disk")]
     Stopped(String),
@@ -130,7 +135,12 @@ impl Apart {
             | Self::Differs(_)
             | Self::NoVolume(..)
             | Self::Nonsense(_) => true,
-            Self::NeverMet(_) | Self::Lost(_) | Self::Silent(_) | Self::Stopped(_) | Self::Stopping => false,
+            Self::NeverMet(_)
+            | Self::Lost(_)
+            | Self::Silent(_)
+            | Self::Failed(_)
+            | Self::Stopped(_)
+            | Self::Stopping => false,
         }
     }
 }

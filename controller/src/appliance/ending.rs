@@ -7,6 +7,7 @@ use protocol::interlink::Message;
 use protocol::interlink::standing::CopyFound;
 
 use super::{Apart, Appliance, Effect, Pending, Phase};
+use crate::lun::Breakage;
 use crate::route::Service;
 use crate::status::PairStatus;
 use crate::time::Time;
@@ -173,6 +174,7 @@ impl Appliance {
         for group in &mut self.groups {
             // A copy that is not complete is not clean: it starts again.
             if group.service != Service::Refused
+                && !matches!(group.breakage, Some(Breakage::OwnDisk(_)))
                 && matches!(group.status, PairStatus::Duplex | PairStatus::Simplex)
             {
                 group.clean = true;

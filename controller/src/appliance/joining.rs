@@ -251,7 +251,7 @@ impl Appliance {
     }
 
     pub(super) fn on_copied(&mut self, lun: usize, effects: &mut Vec<Effect>) {
-        let whole = self.groups[lun].breakage.is_none();
+        let whole = !matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(_)));
         if self.role(lun) == Role::Sub && self.groups[lun].status == PairStatus::Copy && whole {
             self.groups[lun].generation.members = 0b11;
             self.persist(Pending::CopiedAtSub(lun), effects);

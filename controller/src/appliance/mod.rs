@@ -53,7 +53,7 @@ use protocol::interlink::word::Word;
 use crate::disk::DiskError;
 use crate::group::Refusal;
 use crate::lease::{self, Lease};
-use crate::lun::Breakage;
+use crate::lun::{Breakage, Quiet};
 use crate::plan::{Plan, Side};
 use crate::route::Service;
 use crate::status::PairStatus;
@@ -399,8 +399,8 @@ impl Appliance {
         ticket.0 >= TICKET_BASE
     }
 
-    /// Time has passed. `quiet(lun)`: no command is in flight there.
-    pub fn on_tick(&mut self, now: Time, quiet: impl Fn(usize) -> bool, effects: &mut Vec<Effect>) {
+    /// Time has passed. `quiet(lun)`: whether no command is in flight there.
+    pub fn on_tick(&mut self, now: Time, quiet: impl Fn(usize) -> Quiet, effects: &mut Vec<Effect>) {
         if let Some(peer) = &self.peer {
             let control = peer.control;
             if now.since(self.heard) >= PEER_SILENCE_MAX || self.meets_too_long(now) {
@@ -419,7 +419,7 @@ impl Appliance {
         let turning = self.groups.iter().any(|group| group.turn.is_some()).then_some(now + turns::TURN_POLL);
         let alone_at = self.groups.iter().filter_map(|group| group.alone_at).filter(|at| *at > now).min();
         effects.extend(turning.into_iter().chain(alone_at).min().map(Effect::Wake));
-        let all_quiet = (0..self.groups.len()).all(|lun| !self.is_closing(lun) || quiet(lun));
+        let all_quiet = (0..self.groups.len()).all(|lun| !self.is_closing(lun) || quiet(lun) == Quiet::Yes);
         self.tick_ending(now, all_quiet, effects);
     }
 

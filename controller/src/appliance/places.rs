@@ -98,6 +98,8 @@ impl Appliance {
         group.kept = true;
         group.known = true;
         group.alone_at = None;
+        // The peer's copy is back.
+        group.breakage.take_if(|breakage| *breakage == Breakage::PeerDisk && pairing != Pairing::Out);
         // Connections of a peer that was not met yet are nothing to this LUN.
         let met = self.phase != Phase::Apart;
         let links = self

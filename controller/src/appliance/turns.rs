@@ -20,6 +20,9 @@
 //! Whoever will be main has the generation on disk first, so nobody else can go on from the one before. Nothing is
 //! served under the new one before it is durable on both: a crash in between leaves two copies that are both
 //! still whole, or the failed one, which the new generation does not name.
+//!
+//! A disk that fails in the middle of a turn to the preferred main ends the meeting: at the next one its copy is known
+//! to have failed. Until then the range of what it could not take belongs to nobody ([`Quiet::Undecided`]).
 
 use core::time::Duration;
 
@@ -28,7 +31,7 @@ use protocol::interlink::standing::{Generation, Pairing};
 
 use super::{Apart, Appliance, Effect, Pending, Phase};
 use crate::group;
-use crate::lun::Breakage;
+use crate::lun::{Breakage, Quiet};
 use crate::status::{PairStatus, Role};
 use crate::time::Time;
 
@@ -64,10 +67,14 @@ impl Appliance {
             let name = self.peer_name();
             return self.lose(Apart::Nonsense(name), effects);
         }
-        if self.groups[lun].breakage.is_some() {
+        if matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(_))) {
             return;
         }
         self.groups[lun].breakage = Some(breakage);
+        if self.groups[lun].turn.is_some_and(|turn| turn.pairing == Pairing::Whole) {
+            let name = self.peer_name();
+            return self.lose(Apart::Failed(name), effects);
+        }
         match self.groups[lun].status {
             PairStatus::Duplex => self.propose(lun, self.plan.side.peer().index(), Pairing::Out, effects),
             // While it is being copied the target's is not whole: only a target can leave.
@@ -126,8 +133,14 @@ impl Appliance {
         effects.push(Effect::Hold(lun));
     }
 
-    /// `quiet(lun)`: nothing is in flight there.
-    pub(super) fn tick_turns(&mut self, now: Time, quiet: impl Fn(usize) -> bool, effects: &mut Vec<Effect>) {
+    /// A copy that lacks a change, or has one that the other lacks, may leave by a turn, but not go on as a whole one:
+    /// then nothing may wait for a decision about the pair.
+    pub(super) fn tick_turns(
+        &mut self,
+        now: Time,
+        quiet: impl Fn(usize) -> Quiet,
+        effects: &mut Vec<Effect>,
+    ) {
         let mut late = false;
         let mut written = Vec::new();
         for (lun, group) in self.groups.iter_mut().enumerate() {
@@ -136,7 +149,12 @@ impl Appliance {
             };
             late |= now.since(*turn.since.get_or_insert(now)) >= TURN_MAX;
             let in_order = !turn.proposer || turn.peer;
-            if in_order && !turn.written && quiet(lun) {
+            let ready = || match quiet(lun) {
+                Quiet::Yes => true,
+                Quiet::Undecided => turn.pairing == Pairing::Out,
+                Quiet::No => false,
+            };
+            if in_order && !turn.written && ready() {
                 turn.written = true;
                 let generation = turn.generation;
                 group.take_on(generation);

@@ -71,7 +71,7 @@ use copying::Copying;
 use events::Events;
 use guard::Guarded;
 use outstanding::Outstanding;
-pub use task::{Action, Breakage};
+pub use task::{Action, Breakage, Quiet};
 use task::{Apply, Origin, Sent, Slot, Stage, Task};
 use usage::Peaks;
 
@@ -276,14 +276,18 @@ impl Lun {
         ((hosts + self.communication.len()) as u32, self.communication.bytes())
     }
 
-    /// True when nothing is in flight here, neither for a host nor for the peer, but what waits for a decision
-    /// about the pair.
+    /// Whether anything is in flight here, for a host or for the peer.
     #[must_use]
-    pub fn is_quiet(&self) -> bool {
-        self.tasks.iter().all(|(_, task)| task.awaits_decision())
-            && self.communication.len() == 0
+    pub fn quiet(&self) -> Quiet {
+        let quiet = self.tasks.iter().all(|(_, task)| task.awaits_decision())
+            && self.communication.slots(|request| request.sent != Sent::Adrift).is_empty()
             && self.events.is_quiet()
-            && self.applies.iter().all(|(_, apply)| apply.stage == task::ApplyStage::Release)
+            && self.applies.iter().all(|(_, apply)| apply.stage == task::ApplyStage::Release);
+        match quiet {
+            false => Quiet::No,
+            true if self.tasks.is_empty() => Quiet::Yes,
+            true => Quiet::Undecided,
+        }
     }
 
     /// While COPY, at main: how much is done, in percent, and what the rest takes at the pace so far, in seconds.

@@ -200,6 +200,17 @@ pub(super) struct Apply {
     pub(super) forward: Option<u32>,
 }
 
+/// Whether anything is in flight on a LUN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Quiet {
+    /// Something is.
+    No,
+    /// Only changes that one of the copies has and the other may lack: they wait for a decision about the pair.
+    Undecided,
+    /// Nothing.
+    Yes,
+}
+
 /// Why a pair is broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Breakage {

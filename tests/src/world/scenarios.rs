@@ -41,7 +41,7 @@ const THERE: Extent = Extent { start: 64, blocks: 8 };
 const GOOD: workload::Ended = workload::Ended::Good;
 
 /// All of them by name.
-pub const ALL: [(&str, Scenario); 26] = [
+pub const ALL: [(&str, Scenario); 27] = [
     ("resync-by-role", resync_by_role),
     ("empty-volume", empty_volume),
     ("mount-missing", mount_missing),
@@ -61,6 +61,7 @@ pub const ALL: [(&str, Scenario); 26] = [
     ("flush-second-time", flush_second_time),
     ("sub-full", sub_full),
     ("main-full", main_full),
+    ("full-in-a-turn", full_in_a_turn),
     ("lost-answer", lost_answer),
     ("lost-answer-of-a-restart", lost_answer_of_a_restart),
     ("abort-task", abort_task),
@@ -534,6 +535,44 @@ pub fn main_full(seed: u64) -> Settings {
         act(Start(ALPHA)),
     ];
     scripted("main-full", seed, [written(A).into(), full])
+}
+
+/// beta was main while alpha's copy was away, and is about to give the pair back when its disk turns out to be full for
+/// a write that alpha's copy has. That write's range is nobody's until beta's copy has left the pair.
+#[must_use]
+pub fn full_in_a_turn(seed: u64) -> Settings {
+    let away = vec![
+        act(GetsInto(ALPHA, Trouble::Full)),
+        act(Asks(A, Write(HERE))),
+        when(alone(BETA)),
+        act(Repair(ALPHA)),
+        act(Kill(ALPHA)),
+        act(Start(ALPHA)),
+        when(Moment::Place(ALPHA, PairStatus::Copy, Service::Forwarded)),
+        act(Holds(Hold::Records(ALPHA))),
+        when(Record(ALPHA)),
+    ];
+    let turns = vec![
+        act(Holds(Hold::Disk(BETA, Io::Change))),
+        act(GetsInto(BETA, Trouble::Full)),
+        act(Asks(B, Write(HERE))),
+        when(InFlight(BETA, Io::Change)),
+        act(Release(Hold::Records(ALPHA))),
+        when(Moment::Place(BETA, PairStatus::Duplex, Service::Mirrored)),
+        act(Release(Hold::Disk(BETA, Io::Change))),
+        when(Idle(B)),
+        when(alone(ALPHA)),
+        when(Ready(C)),
+        act(Asks(C, Read(HERE))),
+        when(Ended(C, GOOD)),
+        when(Ready(B)),
+        act(Asks(B, Read(HERE))),
+        when(Ended(B, GOOD)),
+        act(Repair(BETA)),
+        act(Kill(BETA)),
+        act(Start(BETA)),
+    ];
+    scripted("full-in-a-turn", seed, [written(A).into(), away, turns])
 }
 
 /// A COMPARE AND WRITE of beta's host is carried out at alpha, and the answer is lost with the interlink. The host
