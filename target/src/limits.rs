@@ -19,7 +19,7 @@ use crate::session::commands::{COMMAND_WINDOW, IMMEDIATE_COMMANDS_MAX};
 use crate::session::discovery::{TEXT_KEYS_MAX, TEXT_REQUEST_BYTES_MAX};
 use crate::session::full_feature::{DATA_IN_BYTES_MAX, Usage};
 use crate::session::line::DISCOVERY_SILENCE_MAX;
-use crate::session::line::{FAREWELL_MAX, LOGIN_TIME_MAX, PING_ANSWER_MAX};
+use crate::session::line::{FAREWELL_MAX, LOGIN_TIME_MAX, LOGOUT_TIME_MAX, PING_ANSWER_MAX};
 use crate::session::login::{LOGIN_KEYS_MAX, LOGIN_REQUESTS_MAX, LOGIN_TEXT_BYTES_MAX};
 use crate::session::memory::PURSE_BYTES_MAX;
 use crate::session::output::OUTPUT_BYTES_MAX;
@@ -28,7 +28,7 @@ use crate::session::parameters::{
 };
 use crate::session::task_management::FUNCTIONS_MAX;
 use crate::session::writing::{DATA_OUT_SILENCE_MAX, SILENCED_MAX, SOLICITED_BYTES_MAX};
-use crate::sessions::{DISCOVERIES_MAX, LOGINS_MAX, SESSIONS_MAX, SessionView, Sessions};
+use crate::sessions::{DEPARTED_TIME_MAX, DISCOVERIES_MAX, LOGINS_MAX, SESSIONS_MAX, SessionView, Sessions};
 
 /// What of the product's world is in use.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +85,8 @@ fn connections(table: &Sessions, sessions: &[SessionView]) -> Vec<LimitStatus> {
         compared("DISCOVERY_SILENCE_MAX", "ms", milliseconds(DISCOVERY_SILENCE_MAX)),
         compared("DATA_OUT_SILENCE_MAX", "ms", milliseconds(DATA_OUT_SILENCE_MAX)),
         compared("PING_ANSWER_MAX", "ms", milliseconds(PING_ANSWER_MAX)),
+        compared("LOGOUT_TIME_MAX", "ms", milliseconds(LOGOUT_TIME_MAX)),
+        compared("DEPARTED_TIME_MAX", "ms", milliseconds(DEPARTED_TIME_MAX)),
         compared("FAREWELL_MAX", "ms", milliseconds(FAREWELL_MAX)),
     ]
 }
