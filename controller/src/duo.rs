@@ -169,6 +169,7 @@ fn plan_with(side: Side, mirror: bool, shared: &[(&str, &str)]) -> Plan {
         read_only: false,
         physical_block_exponent: 3,
         device: false,
+        room: None,
     };
     Plan {
         side,
@@ -177,6 +178,16 @@ fn plan_with(side: Side, mirror: bool, shared: &[(&str, &str)]) -> Plan {
         shared: shared.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         bridges: 1,
     }
+}
+
+fn device_plans(blocks: u64, rooms: [u64; 2]) -> [Plan; 2] {
+    [Side::First, Side::Second].map(|side| {
+        let mut plan = plan(side, true);
+        plan.luns.iter_mut().for_each(|lun| {
+            (lun.blocks, lun.device, lun.room) = (blocks, true, Some(rooms[side.index()]));
+        });
+        plan
+    })
 }
 
 /// Seeds that differ in few bits would make choices that hang together: xorshift is linear (SplitMix64's finish).
@@ -197,6 +208,14 @@ impl Duo {
         let [first, second] =
             [Side::First, Side::Second].map(|side| plan_with(side, true, shared[side.index()]));
         Self::planned(seed, [first, second], [Restored::default(), Restored::default()])
+    }
+
+    /// Two whose volumes are blank devices with room for so many blocks; zero: the device is not there. `blocks` is
+    /// the configured capacity, zero if the devices decide.
+    pub(crate) fn on_devices(seed: u64, blocks: u64, rooms: [u64; 2]) -> Self {
+        let found = rooms.map(|room| if room == 0 { VolumeFound::Missing } else { VolumeFound::Blank });
+        let restored = found.map(|found| Restored { volumes: vec![found], ..Restored::default() });
+        Self::planned(seed, device_plans(blocks, rooms), restored)
     }
 
     fn restored(seed: u64, mirror: bool, restored: [Restored; 2]) -> Self {
@@ -243,6 +262,20 @@ impl Duo {
 
     /// The same, and something happens to what a side keeps before it starts again.
     pub(crate) fn crash_and(self, seed: u64, mirror: bool, change: impl Fn(usize, &mut Restored)) -> Self {
+        self.crash_planned(seed, [Side::First, Side::Second].map(|side| plan(side, mirror)), change)
+    }
+
+    /// As [`Duo::crash_and`], for volumes on devices that have these rooms now.
+    pub(crate) fn crash_on_devices(
+        self,
+        seed: u64,
+        rooms: [u64; 2],
+        change: impl Fn(usize, &mut Restored),
+    ) -> Self {
+        self.crash_planned(seed, device_plans(0, rooms), change)
+    }
+
+    fn crash_planned(self, seed: u64, plans: [Plan; 2], change: impl Fn(usize, &mut Restored)) -> Self {
         let kept = self.controllers.map(|controller| {
             let mut outside = core::mem::take(&mut *controller.world().outside.lock());
             let volumes = core::mem::take(&mut outside.volumes);
@@ -255,7 +288,7 @@ impl Duo {
             ],
         });
         restored.iter_mut().enumerate().for_each(|(side, restored)| change(side, restored));
-        let duo = Self::restored(seed, mirror, restored);
+        let duo = Self::planned(seed, plans, restored);
         for (controller, (records, volumes)) in duo.controllers.iter().zip(kept) {
             let mut outside = controller.world().outside.lock();
             outside.records = records;
@@ -426,6 +459,7 @@ impl Duo {
             incarnation: 1,
             bridges: 1,
             shared: Vec::new(),
+            rooms: Vec::new(),
             identity: Identity::default(),
         };
         let message = protocol::interlink::Message::Hello(Box::new(hello));

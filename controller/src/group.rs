@@ -41,6 +41,25 @@ pub enum Refusal {
          another device, then start {0} again"
     )]
     Foreign(String),
+    /// A device cannot be opened.
+    #[error(
+        "the device of {0} is not there, has no room, or is used by somebody else. Nothing was touched. `twinlun \
+         check` on that machine says what is wrong with it; then start {0} again"
+    )]
+    NoDevice(String),
+    /// A device has no room for a LUN that is to be made.
+    #[error(
+        "the device of {name} is too small: the LUN is to have {bytes} bytes, and {room} fit. Nothing was touched. \
+         Write a smaller `size` on both machines or name a larger device, then start both controllers again"
+    )]
+    TooSmall {
+        /// The controller.
+        name: String,
+        /// Wanted, in bytes.
+        bytes: u64,
+        /// The largest LUN that fits, in bytes.
+        room: u64,
+    },
     /// Both went on from the same generation.
     #[error(
         "{0} and {1} have each gone on alone since they last met: two histories. Neither is served, nothing was \
@@ -132,6 +151,9 @@ fn mirrored(
     newest: Generation,
 ) -> Result<Agreed, Refusal> {
     for (name, standing) in question.names.iter().zip(standings) {
+        if newest.number == 0 && standing.copy == CopyFound::Failed {
+            return Err(Refusal::NoDevice(name.clone()));
+        }
         if standing.copy == CopyFound::Foreign {
             return Err(Refusal::Foreign(name.clone()));
         }

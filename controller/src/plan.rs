@@ -61,7 +61,7 @@ pub struct LunPlan {
     pub number: u16,
     /// The name of the LUN and of its volume files.
     pub name: String,
-    /// Capacity in logical blocks; zero if a device decides (then the superblock tells).
+    /// Capacity in logical blocks; zero if the devices decide (the smaller one, when the LUN is made).
     pub blocks: u64,
     /// The preferred main.
     pub main: Side,
@@ -75,4 +75,7 @@ pub struct LunPlan {
     pub physical_block_exponent: u8,
     /// The volume is a block device on either side: not created by us, and copied before it is DUPLEX.
     pub device: bool,
+    /// The largest LUN, in logical blocks, that this controller's device has room for; zero if it cannot be used.
+    /// `None`: a file, or no copy here.
+    pub room: Option<u64>,
 }

@@ -47,6 +47,7 @@ pub struct Appliance {
     folder: PathBuf,
     binary: PathBuf,
     luns: Vec<Lun>,
+    processes: Processes,
     children: Vec<Child>,
     /// The portal of each controller.
     pub portals: [SocketAddr; 2],
@@ -82,7 +83,30 @@ impl Appliance {
         Self::start_all(name, luns, processes, more, secrets, |_| "")
     }
 
+    /// As [`Appliance::start_with_keys`], without waiting for LUNs: some will be refused.
+    pub fn start_unserved(
+        name: &str,
+        luns: &[Lun],
+        processes: Processes,
+        keys: impl Fn(u16) -> &'static str,
+    ) -> io::Result<Self> {
+        Self::prepare(name, luns, processes, "", &[], keys)?.spawned()
+    }
+
     fn start_all(
+        name: &str,
+        luns: &[Lun],
+        processes: Processes,
+        more: &str,
+        secrets: &[(&str, &str)],
+        keys: impl Fn(u16) -> &'static str,
+    ) -> io::Result<Self> {
+        let mut appliance = Self::prepare(name, luns, processes, more, secrets, keys)?.spawned()?;
+        appliance.wait_until_served()?;
+        Ok(appliance)
+    }
+
+    fn prepare(
         name: &str,
         luns: &[Lun],
         processes: Processes,
@@ -99,18 +123,20 @@ impl Appliance {
             fs::write(folder.join(name), secret)?;
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600))?;
         }
-        let mut appliance =
-            Self { folder, binary: binary()?, luns: luns.to_vec(), children: Vec::new(), portals };
-        match processes {
-            Processes::One => appliance.spawn(&[])?,
+        let luns = luns.to_vec();
+        Ok(Self { folder, binary: binary()?, luns, processes, children: Vec::new(), portals })
+    }
+
+    fn spawned(mut self) -> io::Result<Self> {
+        match self.processes {
+            Processes::One => self.spawn(&[])?,
             Processes::Two => {
                 for name in NAMES {
-                    appliance.spawn(&["--controller", name])?;
+                    self.spawn(&["--controller", name])?;
                 }
             }
         }
-        appliance.wait_until_served()?;
-        Ok(appliance)
+        Ok(self)
     }
 
     fn spawn(&mut self, arguments: &[&str]) -> io::Result<()> {
@@ -172,6 +198,12 @@ impl Appliance {
         let output =
             Command::new(&self.binary).args(["status", "--json", "--config"]).arg(self.config()).output()?;
         serde_json::from_slice(&output.stdout).map_err(io::Error::other)
+    }
+
+    /// What `twinlun check` prints, for people.
+    pub fn check(&self) -> io::Result<String> {
+        let output = Command::new(&self.binary).args(["check", "--config"]).arg(self.config()).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// `twinlun status` as it is on the machine of one controller, where the other's control socket is not: for
@@ -270,6 +302,13 @@ impl Drop for Appliance {
 pub struct Stopped(Appliance);
 
 impl Stopped {
+    /// Starts it again and waits until every LUN is served on both sides.
+    pub fn start(self) -> io::Result<Appliance> {
+        let mut appliance = self.0.spawned()?;
+        appliance.wait_until_served()?;
+        Ok(appliance)
+    }
+
     /// The volume of a LUN at one of the controllers: byte n of the LUN is byte n of the file.
     pub fn volume(&self, controller: usize, lun: u16) -> io::Result<File> {
         let name = format!("lun{lun}.volume");

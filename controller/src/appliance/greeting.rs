@@ -106,6 +106,7 @@ impl Appliance {
             incarnation: self.incarnation,
             bridges: self.plan.bridges,
             shared: if control { self.plan.shared.clone() } else { Vec::new() },
+            rooms: if control { self.rooms() } else { Vec::new() },
             identity: if control { self.identity.clone() } else { Identity::default() },
         }))
     }
@@ -138,6 +139,7 @@ impl Appliance {
                 bridges: hello.bridges,
                 identity: hello.identity.clone(),
                 shared: hello.shared.clone(),
+                rooms: hello.rooms.clone(),
                 standings: None,
             });
         }

@@ -1,11 +1,14 @@
 //! The identity: appliance id, volume ids, NAA designators and serial numbers, random, made once by both
-//! controllers together and kept on both. And the comparison of the two configurations.
+//! controllers together and kept on both; a LUN that does not fit its devices gets none. And the comparison of the two
+//! configurations.
 
+use protocol::block::BLOCK_BYTES;
 use protocol::interlink::Message;
 use protocol::interlink::hello::{Identity, LunIdentity};
 
 use super::{Appliance, Effect, Pending, Phase};
 use crate::group::Refusal;
+use crate::plan::LunPlan;
 
 /// NAA field of a designator that is locally assigned (SPC-4 7.8.6.6.4): we own no company id.
 const NAA_LOCALLY_ASSIGNED: u64 = 3 << 60;
@@ -55,16 +58,49 @@ impl Appliance {
             if whole.luns.iter().any(|known| known.name == name) {
                 continue;
             }
+            // What cannot be made has no size yet that would have to be kept.
+            let Ok(blocks) = self.first_blocks(index) else {
+                continue;
+            };
             let ids = self.make_id();
             whole.luns.push(LunIdentity {
                 name,
                 volume: self.make_id(),
                 naa: NAA_LOCALLY_ASSIGNED | (ids as u64 >> 4),
                 serial: (ids >> 64) as u64,
-                blocks: self.plan.luns[index].blocks,
+                blocks,
             });
         }
         whole
+    }
+
+    /// How large each of this controller's devices lets its LUN be.
+    pub(super) fn rooms(&self) -> Vec<(String, u64)> {
+        let room = |lun: &LunPlan| lun.room.map(|blocks| (lun.name.clone(), blocks));
+        self.plan.luns.iter().filter_map(room).collect()
+    }
+
+    /// The capacity that a new LUN gets, in logical blocks: what the configuration says, or the largest that fits both
+    /// devices. Both controllers, in touch, come to the same.
+    pub(super) fn first_blocks(&self, lun: usize) -> Result<u64, Refusal> {
+        let plan = &self.plan.luns[lun];
+        let their = self.peer.iter().flat_map(|peer| &peer.rooms).find(|(name, _)| *name == plan.name);
+        let [own, peer] = [self.plan.side, self.plan.side.peer()].map(|side| &self.plan.names[side.index()]);
+        let rooms = [(own, plan.room), (peer, their.map(|(_, room)| *room))];
+        let smallest = rooms.into_iter().filter_map(|(name, room)| Some((room?, name))).min();
+        match (plan.blocks, smallest) {
+            (0, Some((0, name))) => Err(Refusal::NoDevice(name.clone())),
+            (0, Some((room, _))) => Ok(room),
+            (wanted, Some((room, name))) if room < wanted => match room {
+                0 => Err(Refusal::NoDevice(name.clone())),
+                _ => Err(Refusal::TooSmall {
+                    name: name.clone(),
+                    bytes: wanted.saturating_mul(u64::from(BLOCK_BYTES)),
+                    room: room.saturating_mul(u64::from(BLOCK_BYTES)),
+                }),
+            },
+            (wanted, _) => Ok(wanted),
+        }
     }
 
     /// The leader sends the identity and keeps it; the other keeps what it gets.
@@ -93,7 +129,7 @@ impl Appliance {
         let has = |identity: &Identity, name: &str| identity.luns.iter().any(|lun| lun.name == name);
         for (plan, group) in self.plan.luns.iter().zip(&mut self.groups) {
             let peer_had = self.peer.as_ref().is_some_and(|peer| has(&peer.identity, &plan.name));
-            group.known |= !has(&self.identity, &plan.name) && !peer_had;
+            group.known |= has(&identity, &plan.name) && !has(&self.identity, &plan.name) && !peer_had;
         }
         self.identity = identity;
         self.persist(Pending::Identity, effects);

@@ -110,6 +110,9 @@ impl Appliance {
         let Some((_, their)) = theirs.iter().find(|(name, _)| *name == plan.name) else {
             return Err(Refusal::NoSource);
         };
+        if self.lun_identity(lun).is_none() {
+            return Err(self.first_blocks(lun).err().unwrap_or(Refusal::NoSource));
+        }
         let own = self.own_standing(lun);
         let standings = match self.plan.side {
             Side::First => [&own, their],

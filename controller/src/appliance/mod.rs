@@ -20,6 +20,8 @@
 mod alone;
 #[cfg(test)]
 mod copy_tests;
+#[cfg(test)]
+mod device_tests;
 mod effect;
 mod ending;
 mod greeting;
@@ -97,6 +99,7 @@ struct Peer {
     bridges: u16,
     identity: Identity,
     shared: Vec<(String, String)>,
+    rooms: Vec<(String, u64)>,
     standings: Option<Vec<(String, Standing)>>,
 }
 

@@ -141,7 +141,11 @@ impl Appliance {
         if matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(_))) {
             return CopyFound::Failed;
         }
+        // A device that is gone, or cannot hold the LUN, is not made by us.
+        let blocks = self.lun_identity(lun).map_or(0, |identity| identity.blocks);
+        let too_small = self.plan.luns[lun].room.is_some_and(|room| room < blocks);
         match self.groups[lun].volume {
+            VolumeFound::Missing | VolumeFound::Blank if too_small => CopyFound::Failed,
             VolumeFound::Missing => CopyFound::Missing,
             VolumeFound::Blank => CopyFound::Blank,
             VolumeFound::Open(found) if Some(found) == self.superblock(lun) => CopyFound::Whole,

@@ -4,12 +4,13 @@
 //! leaves half a volume behind. Nothing here ever writes to content that is not ours.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use protocol::block::BLOCK_BYTES;
 
+use super::signature;
 use super::superblock::{
     COPY_OFFSETS, SUPERBLOCK_BYTES, Superblock, SuperblockError, TAIL_BYTES, VolumeFound,
 };
@@ -66,6 +67,12 @@ impl VolumePlace {
         Ok(blocks_that_fit(File::open(self.path())?.seek(SeekFrom::End(0))?))
     }
 
+    /// What foreign content is, where that is known: for people.
+    #[must_use]
+    pub fn foreign_name(&self) -> Option<&'static str> {
+        name_of(&File::open(self.path()).ok()?)
+    }
+
     /// What lies there; with the open file if it is a volume of ours.
     pub fn scan(&self) -> io::Result<(VolumeFound, Option<File>)> {
         let file = match self.open() {
@@ -80,7 +87,8 @@ impl VolumePlace {
                 Ok((VolumeFound::Blank, None))
             }
             Err(why) => {
-                tracing::warn!("{} holds something else and is left alone: {why}", self.path().display());
+                let what = name_of(&file).unwrap_or("something else");
+                tracing::warn!("{} holds {what} and is left alone: {why}", self.path().display());
                 Ok((VolumeFound::Foreign, None))
             }
         }
@@ -152,6 +160,14 @@ impl VolumePlace {
             _ => DiskError::Io,
         }
     }
+}
+
+fn name_of(file: &File) -> Option<&'static str> {
+    let mut head = Vec::with_capacity(signature::HEAD_BYTES);
+    // Another's file may be shorter than what is looked at.
+    (&*file).rewind().ok()?;
+    file.take(signature::HEAD_BYTES as u64).read_to_end(&mut head).ok()?;
+    signature::name(&head)
 }
 
 /// The largest LUN, in logical blocks, that fits a file or device of `bytes`.

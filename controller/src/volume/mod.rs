@@ -2,5 +2,6 @@
 
 pub mod files;
 pub mod lock;
+pub mod signature;
 pub mod store;
 pub mod superblock;

@@ -60,6 +60,9 @@ pub struct Hello {
     pub bridges: u16,
     /// The shared part of the configuration, key by key. Only on the control connection.
     pub shared: Vec<(String, String)>,
+    /// The largest LUN, in logical blocks, that fits the sender's device for a LUN of this name; zero if the device
+    /// cannot be used. LUNs in files are not named. Only on the control connection.
+    pub rooms: Vec<(String, u64)>,
     /// Only on the control connection.
     pub identity: Identity,
 }
@@ -127,6 +130,10 @@ impl Hello {
             put_string(body, key);
             put_string(body, value);
         });
+        put_list(body, &self.rooms, |body, (lun, blocks)| {
+            put_string(body, lun);
+            body.put_u64(*blocks);
+        });
         put_identity(body, &self.identity);
     }
 
@@ -143,6 +150,7 @@ impl Hello {
             incarnation: reader.u128()?,
             bridges: reader.u16()?,
             shared: reader.list(KEYS_MAX, |reader| Ok((reader.string()?, reader.string()?)))?,
+            rooms: reader.list(LUNS_MAX, |reader| Ok((reader.string()?, reader.u64()?)))?,
             identity: identity(reader)?,
         })
     }

@@ -105,10 +105,16 @@ fn every_message() -> Vec<Message> {
         incarnation: 0xbeef,
         bridges: 2,
         shared: vec![("appliance.iqn".into(), "iqn.2026-11.com.example:demo".into())],
+        rooms: vec![("data0".into(), 131_072)],
         identity: identity(),
     };
-    let bridge =
-        Hello { purpose: Purpose::Bridge(1), shared: vec![], identity: Identity::default(), ..hello.clone() };
+    let bridge = Hello {
+        purpose: Purpose::Bridge(1),
+        shared: vec![],
+        rooms: vec![],
+        identity: Identity::default(),
+        ..hello.clone()
+    };
     let standing = Standing {
         generation: GENERATION,
         clean: true,

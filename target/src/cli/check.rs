@@ -225,10 +225,7 @@ fn file(lun: &Lun, path: &Path, problems: &mut Vec<String>) -> String {
             }
             format!("a volume of {}", in_units(bytes))
         }
-        Ok((VolumeFound::Foreign, _)) => {
-            problems.push(foreign(path));
-            "something else".to_owned()
-        }
+        Ok((VolumeFound::Foreign, _)) => foreign(&VolumePlace::File(path.to_path_buf()), problems),
         Err(error) => format!("cannot be looked at: {error}"),
     }
 }
@@ -260,22 +257,28 @@ fn device(lun: &Lun, path: &Path, problems: &mut Vec<String>) -> (String, Option
             }
             format!("a volume of {}", in_units(bytes))
         }
-        Ok((VolumeFound::Foreign, _)) => {
-            problems.push(foreign(path));
-            "something else".to_owned()
-        }
+        Ok((VolumeFound::Foreign, _)) => foreign(&VolumePlace::Device(path.to_path_buf()), problems),
         Ok(_) => "blank".to_owned(),
         Err(error) => format!("in use or not to be opened: {error}"),
     };
     (format!("a device, {content}; the largest size that fits is {}", in_units(largest)), Some(largest))
 }
 
-fn foreign(path: &Path) -> String {
-    format!(
-        "{} holds something that is not Twinlun's. It is left alone and the LUN is not served from it; name \
-         another place, or move the content away.",
-        path.display()
-    )
+/// Names foreign content, and says what to do about it.
+fn foreign(place: &VolumePlace, problems: &mut Vec<String>) -> String {
+    let what = place.foreign_name().unwrap_or("something else").to_owned();
+    let path = place.path().display();
+    let empty = match place {
+        VolumePlace::File(_) => "move the file away".to_owned(),
+        VolumePlace::Device(_) => {
+            format!("if nobody needs its content, empty it with `blkdiscard --zeroout {path}`")
+        }
+    };
+    problems.push(format!(
+        "{path} holds {what}, not a volume of Twinlun. It is left alone and the LUN is not served from it: name \
+         another place, or {empty}."
+    ));
+    what
 }
 
 fn other_size(lun: &Lun, path: &Path, bytes: u64) -> String {

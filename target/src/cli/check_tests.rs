@@ -139,7 +139,7 @@ fn foreign_content_in_the_place_of_a_volume_is_a_problem() {
     let report = Report::of(&config);
     assert_eq!(report.volumes[0].found, "something else");
     assert_eq!(report.problems.len(), 1);
-    assert!(report.problems[0].contains("not Twinlun's"));
+    assert!(report.problems[0].contains("not a volume of Twinlun"));
     assert!(!report.render(&config).contains("The file is right"));
     fs::remove_dir_all(folder).unwrap();
 }

@@ -29,6 +29,7 @@ fn lun_plan(lun: &Lun) -> LunPlan {
         read_only: lun.read_only,
         physical_block_exponent: physical_block_exponent(lun.physical_block_bytes),
         device: lun.device.is_some(),
+        room: None,
     }
 }
 

@@ -57,6 +57,7 @@ fn alone() -> Controller<Still> {
         read_only: false,
         physical_block_exponent: 3,
         device: false,
+        room: None,
     };
     let names = ["alpha".into(), "beta".into()];
     let plan = Plan { side: Side::Second, names, luns: vec![lun], shared: vec![], bridges: 1 };

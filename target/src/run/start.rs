@@ -68,7 +68,7 @@ impl Shared<'_> {
         let sockets = Sockets::open(config, side)?;
         let (store, records) = Store::open(&folder.join("control.redb"))?;
         let scanned = config.luns.iter().map(|lun| scan(config, lun, side)).collect::<Result<Vec<_>, _>>()?;
-        let plan = self.plan(side, &scanned)?;
+        let plan = self.plan(side, &scanned);
         let restored = Restored { records, volumes: scanned.iter().map(|volume| volume.found).collect() };
         let surroundings = Surroundings {
             links: Arc::new(LinkTable::new(self.workers.count())),
@@ -121,17 +121,19 @@ impl Shared<'_> {
         world
     }
 
-    /// What the controller is told of the configuration. Where a device decides the size of a LUN, this
-    /// controller's does, until there is a superblock.
-    fn plan(&self, side: Side, scanned: &[Scanned]) -> Result<Plan, StartError> {
+    /// What the controller is told of the configuration, and of its devices.
+    fn plan(&self, side: Side, scanned: &[Scanned]) -> Plan {
         let mut plan = to_plan(self.config, side);
         plan.bridges = u16::try_from(self.workers.count()).unwrap_or(u16::MAX);
         for (lun, volume) in plan.luns.iter_mut().zip(scanned) {
-            if let (0, VolumeFound::Blank, Some(place)) = (lun.blocks, volume.found, &volume.place) {
-                lun.blocks = place.room_blocks().map_err(|source| unusable(place, source))?;
+            if let Some(place @ VolumePlace::Device(_)) = &volume.place {
+                lun.room = Some(match volume.found {
+                    VolumeFound::Missing => 0,
+                    _ => place.room_blocks().unwrap_or_default(),
+                });
             }
         }
-        Ok(plan)
+        plan
     }
 
     /// Starts the tasks of a controller.
@@ -183,7 +185,15 @@ fn scan(config: &Config, lun: &Lun, side: Side) -> Result<Scanned, StartError> {
         return Ok(Scanned { place: None, found: VolumeFound::Missing, file: None });
     };
     let place = if lun.device.is_some() { VolumePlace::Device(path) } else { VolumePlace::File(path) };
-    let (found, file) = place.scan().map_err(|source| unusable(&place, source))?;
+    let (found, file) = match place.scan() {
+        Ok(scanned) => scanned,
+        // One device that is gone, broken or taken does not keep the other LUNs from being served.
+        Err(source) if lun.device.is_some() => {
+            tracing::error!("{} cannot be used, its LUN has no copy here: {source}", place.path().display());
+            (VolumeFound::Missing, None)
+        }
+        Err(source) => return Err(unusable(&place, source)),
+    };
     Ok(Scanned { place: Some(place), found, file })
 }
 

@@ -123,6 +123,7 @@ fn lun(number: u16, main: Side, mirror: bool, write_cache: bool) -> LunPlan {
         read_only: false,
         physical_block_exponent: 3,
         device: false,
+        room: None,
     }
 }
 

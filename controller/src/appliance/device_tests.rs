@@ -1,0 +1,103 @@
+//! Devices as volumes: how large the LUN gets, and what a device that cannot be used is answered with.
+
+use crate::command::{LunIndex, Outcome};
+use crate::duo::{BLOCKS, Duo, write};
+use crate::status::PairStatus;
+use crate::volume::superblock::VolumeFound;
+
+fn met(mut duo: Duo) -> Duo {
+    duo.connect();
+    duo.settle(4);
+    duo
+}
+
+fn statuses(duo: &Duo) -> [(PairStatus, bool); 2] {
+    duo.controllers.each_ref().map(|controller| {
+        let lun = controller.status().luns.remove(0);
+        (lun.status, lun.serving)
+    })
+}
+
+fn reason(duo: &Duo, side: usize) -> String {
+    duo.controllers[side].status().luns.remove(0).reason.unwrap_or_default()
+}
+
+#[test]
+fn the_smaller_device_decides_how_large_the_lun_is_whichever_it_is() {
+    for (seed, rooms) in [[BLOCKS, BLOCKS + 8], [BLOCKS + 8, BLOCKS]].into_iter().enumerate() {
+        let duo = met(Duo::on_devices(seed as u64, 0, rooms));
+        assert_eq!(statuses(&duo), [(PairStatus::Duplex, true); 2], "{rooms:?}: {}", reason(&duo, 0));
+        for controller in &duo.controllers {
+            assert_eq!(controller.capacity(LunIndex(0)).map(|(blocks, _)| blocks), Some(BLOCKS), "{rooms:?}");
+        }
+    }
+}
+
+#[test]
+fn a_device_that_is_too_small_is_named_and_a_smaller_size_is_taken_afterwards() {
+    let duo = met(Duo::on_devices(3, BLOCKS + 1, [BLOCKS + 8, BLOCKS]));
+    assert_eq!(statuses(&duo), [(PairStatus::Suspended, false); 2]);
+    for side in 0..2 {
+        let reason = reason(&duo, side);
+        assert!(reason.contains(&format!(
+            "the device of beta is too small: the LUN is to have {}",
+            (BLOCKS + 1) * 512
+        )));
+        assert!(reason.contains(&format!("and {} fit", BLOCKS * 512)), "{reason}");
+    }
+    // Nothing was made that would have to be kept.
+    let blank = |_, restored: &mut crate::unit::Restored| restored.volumes = vec![VolumeFound::Blank];
+    let duo = met(duo.crash_on_devices(4, [BLOCKS + 8, BLOCKS], blank));
+    assert_eq!(statuses(&duo), [(PairStatus::Duplex, true); 2], "{}", reason(&duo, 0));
+}
+
+#[test]
+fn a_device_that_is_not_there_at_the_first_start_is_named() {
+    for (blocks, rooms, name) in [(0, [0, BLOCKS], "alpha"), (BLOCKS, [BLOCKS, 0], "beta")] {
+        let duo = met(Duo::on_devices(5, blocks, rooms));
+        assert_eq!(statuses(&duo), [(PairStatus::Suspended, false); 2]);
+        assert!(
+            reason(&duo, 1).contains(&format!("the device of {name} is not there")),
+            "{}",
+            reason(&duo, 1)
+        );
+    }
+}
+
+#[test]
+fn a_device_that_is_gone_or_too_small_later_leaves_the_other_serving_both_hosts() {
+    for (room, found) in [(0, VolumeFound::Missing), (BLOCKS - 1, VolumeFound::Blank)] {
+        for side in 0..2 {
+            let mut duo = met(Duo::on_devices(6, 0, [BLOCKS; 2]));
+            duo.ask(side, 1, write(0, 2, 7));
+            duo.settle(1);
+            let mut rooms = [BLOCKS; 2];
+            rooms[side] = room;
+            let mut duo = met(duo.crash_on_devices(7, rooms, |at, restored| {
+                if at == side {
+                    restored.volumes = vec![found];
+                }
+            }));
+            let expected = [(PairStatus::Suspended, true); 2];
+            assert_eq!(statuses(&duo), expected, "{found:?} {side}: {}", reason(&duo, 0));
+            assert_eq!(duo.volume(1 - side)[..1024], [7; 1024]);
+            duo.ask(side, 2, write(0, 1, 8));
+            duo.settle(1);
+            assert_eq!(duo.answers(side), [(2, Outcome::Good(Vec::new()))]);
+        }
+    }
+}
+
+#[test]
+fn a_blank_device_in_place_of_one_that_failed_is_refilled() {
+    let mut duo = met(Duo::on_devices(8, 0, [BLOCKS; 2]));
+    duo.ask(0, 1, write(0, 2, 7));
+    duo.settle(1);
+    let duo = met(duo.crash_on_devices(9, [BLOCKS, BLOCKS + 5], |side, restored| {
+        if side == 1 {
+            restored.volumes = vec![VolumeFound::Blank];
+        }
+    }));
+    assert_eq!(statuses(&duo), [(PairStatus::Duplex, true); 2], "{}", reason(&duo, 0));
+    assert_eq!(duo.volume(0), duo.volume(1));
+}
