@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use twinlun_tests::world::scenario::Scenario;
-use twinlun_tests::world::{self, scenarios};
+use twinlun_tests::world::{self, resets, scenarios};
 
 /// Seeds of each scenario.
 const SEEDS: u64 = 12;
@@ -158,4 +158,24 @@ fn a_frame_sent_before_main_went_on_alone_changes_nothing_after_it() {
 #[test]
 fn a_controller_that_lost_its_state_and_crashed_when_it_had_learnt_its_peers_is_still_refused() {
     holds(scenarios::lost_state);
+}
+
+#[test]
+fn a_reset_through_main_gives_up_a_write_that_the_sub_still_keeps() {
+    holds(resets::reset_of_what_is_kept);
+}
+
+#[test]
+fn a_write_that_was_on_its_way_to_main_is_never_executed_after_a_reset_through_main() {
+    holds(resets::reset_of_what_is_sent);
+}
+
+#[test]
+fn a_reset_through_main_waits_for_a_write_that_the_subs_copy_still_takes() {
+    holds(resets::reset_of_what_is_ordered);
+}
+
+#[test]
+fn a_reset_through_the_sub_waits_for_a_write_that_mains_copy_still_takes() {
+    holds(resets::reset_of_what_main_writes);
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use twinlun_tests::world::{self, Report, Settings, scenario, scenarios};
+use twinlun_tests::world::{self, Report, Settings, resets, scenario, scenarios};
 
 /// Runs the simulated world under seeds.
 #[derive(Parser)]
@@ -31,10 +31,14 @@ fn range(text: &str) -> Result<(u64, u64), String> {
     Ok((parse(from)?, parse(to)?))
 }
 
+fn all() -> impl Iterator<Item = &'static (&'static str, scenario::Scenario)> {
+    scenario::ALL.iter().chain(&scenarios::ALL).chain(&resets::ALL)
+}
+
 fn settings(seed: u64, arguments: &Arguments) -> Option<Settings> {
     let settings = match arguments.scenario.as_deref() {
         None => Settings::of_seed(seed),
-        Some(name) => scenario::ALL.iter().chain(&scenarios::ALL).find(|(known, _)| *known == name)?.1(seed),
+        Some(name) => all().find(|(known, _)| *known == name)?.1(seed),
     };
     Some(Settings { print: arguments.trace, ..settings })
 }
@@ -46,8 +50,10 @@ fn main() -> ExitCode {
     let mut failures = 0;
     for seed in from..to {
         let Some(settings) = settings(seed, &arguments) else {
-            let all = scenario::ALL.iter().chain(&scenarios::ALL).map(|(name, _)| *name);
-            eprintln!("there is no such scenario; there are {}", all.collect::<Vec<_>>().join(", "));
+            eprintln!(
+                "there is no such scenario; there are {}",
+                all().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+            );
             return ExitCode::from(2);
         };
         match world::run(&settings) {

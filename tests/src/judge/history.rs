@@ -266,11 +266,18 @@ impl History {
         epoch
     }
 
-    /// An operation has ended: call this after its answer came. One that ended [`Outcome::Unknown`] stays open.
+    /// An operation has ended: call this after its answer came. One that ended [`Outcome::Unknown`] stays open. What is
+    /// answered after it was given up has taken effect before that, if at all.
     pub fn end(&mut self, id: OpId, outcome: Outcome) {
         self.ticks += 1;
         let ticks = self.ticks;
         if let Some(operation) = self.operations.get_mut(id as usize - 1) {
+            if operation.outcome == Outcome::Aborted {
+                if outcome == Outcome::Done {
+                    operation.outcome = outcome;
+                }
+                return;
+            }
             operation.returned = if outcome == Outcome::Unknown { u64::MAX } else { ticks };
             operation.outcome = outcome;
         }

@@ -18,6 +18,7 @@ mod interlink;
 mod portal;
 mod report;
 mod reserving;
+pub mod resets;
 pub mod scenario;
 pub mod scenarios;
 pub mod script;

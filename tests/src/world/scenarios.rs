@@ -71,24 +71,24 @@ pub const ALL: [(&str, Scenario); 27] = [
     ("lost-state", lost_state),
 ];
 
-fn act(act: Act) -> Step {
+pub(super) fn act(act: Act) -> Step {
     Step::Do(act)
 }
 
-fn when(moment: Moment) -> Step {
+pub(super) fn when(moment: Moment) -> Step {
     Step::When(moment)
 }
 
-fn must(moment: Moment) -> Step {
+pub(super) fn must(moment: Moment) -> Step {
     Step::Must(moment)
 }
 
-fn wait_ms(ms: u64) -> Step {
+pub(super) fn wait_ms(ms: u64) -> Step {
     Step::Wait(Duration::from_millis(ms))
 }
 
 /// A host writes, and hears that it did.
-fn written(host: usize) -> [Step; 3] {
+pub(super) fn written(host: usize) -> [Step; 3] {
     [when(Ready(host)), act(Asks(host, Write(HERE))), when(Ended(host, GOOD))]
 }
 
@@ -105,7 +105,11 @@ const fn apart(side: Side) -> Moment {
 }
 
 /// Begins when all is well, ends when all is well again.
-fn scripted(name: &'static str, seed: u64, steps: impl IntoIterator<Item = Vec<Step>>) -> Settings {
+pub(super) fn scripted(
+    name: &'static str,
+    seed: u64,
+    steps: impl IntoIterator<Item = Vec<Step>>,
+) -> Settings {
     let mix = Mix { read: 1, ..Mix::NONE };
     let shape = Shape { lun: 0, start: 0, blocks: 128, blocks_min: 1, blocks_max: 8, mix };
     let host = |side| HostSettings::new(side, vec![shape], 8, 0);

@@ -47,6 +47,8 @@ pub enum Moment {
     Idle(usize),
     /// A host waits for an answer.
     Waits(usize),
+    /// A host waits for the answer to a task management function.
+    Manages(usize),
     /// A host's last command ended like this.
     Ended(usize, Ended),
     /// A controller's copy holds what a host wrote last.
@@ -91,6 +93,8 @@ pub enum Act {
     Ask(usize, Ask),
     /// A host gives up its last command by a task management function.
     GiveUp(usize, Function),
+    /// A host resets the LUN.
+    ResetLun(usize),
     /// A host loses its connection.
     Disconnect(usize),
     /// A host logs out.
@@ -243,6 +247,7 @@ impl Simulation {
             }
             Moment::Idle(host) => self.hosts[*host].outstanding() == 0,
             Moment::Waits(host) => self.hosts[*host].outstanding() > 0,
+            Moment::Manages(host) => !self.hosts[*host].functions.is_empty(),
             Moment::Ended(host, ended) => {
                 self.hosts[*host].outstanding() == 0 && self.hosts[*host].last_end.as_ref() == Some(ended)
             }
@@ -284,6 +289,10 @@ impl Simulation {
             Act::GiveUp(host, function) => {
                 let hub = &mut *self.hub.lock();
                 self.hosts[host].give_up_last(hub, function)?;
+            }
+            Act::ResetLun(host) => {
+                let hub = &mut *self.hub.lock();
+                self.hosts[host].manage_lun(hub, Function::LogicalUnitReset, 0);
             }
             Act::Disconnect(host) => self.disconnect(host),
             Act::LogOut(host) => self.hosts[host].log_out(&mut self.hub.lock()),
