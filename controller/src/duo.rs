@@ -150,8 +150,19 @@ pub(crate) struct Duo {
     now: Arc<AtomicU64>,
     pick: u64,
     mirror: bool,
+    blocks: u64,
+    /// What is sent over the control connection does not arrive.
+    control_held: bool,
     cut: bool,
     stalled: [bool; 2],
+}
+
+fn plans(mirror: bool, blocks: u64) -> [Plan; 2] {
+    [Side::First, Side::Second].map(|side| {
+        let mut plan = plan(side, mirror);
+        plan.luns[0].blocks = blocks;
+        plan
+    })
 }
 
 fn plan(side: Side, mirror: bool) -> Plan {
@@ -218,8 +229,13 @@ impl Duo {
         Self::planned(seed, device_plans(blocks, rooms), restored)
     }
 
+    /// Two with a mirrored LUN of so many blocks.
+    pub(crate) fn sized(seed: u64, blocks: u64) -> Self {
+        Self::planned(seed, plans(true, blocks), [Restored::default(), Restored::default()])
+    }
+
     fn restored(seed: u64, mirror: bool, restored: [Restored; 2]) -> Self {
-        Self::planned(seed, [Side::First, Side::Second].map(|side| plan(side, mirror)), restored)
+        Self::planned(seed, plans(mirror, BLOCKS), restored)
     }
 
     fn planned(seed: u64, plans: [Plan; 2], restored: [Restored; 2]) -> Self {
@@ -236,11 +252,20 @@ impl Duo {
             };
             Controller::new(toy, plan, restored)
         };
-        let mirror = plans[0].luns[0].mirror;
+        let (mirror, blocks) = (plans[0].luns[0].mirror, plans[0].luns[0].blocks);
         let [first_plan, second_plan] = plans;
         let controllers = [make(first_plan, first), make(second_plan, second)];
         let (now, pick) = (Arc::clone(&now), stirred(seed));
-        let duo = Self { controllers, now, pick, mirror, cut: true, stalled: [false; 2] };
+        let duo = Self {
+            controllers,
+            now,
+            pick,
+            mirror,
+            blocks,
+            control_held: false,
+            cut: true,
+            stalled: [false; 2],
+        };
         duo.controllers.iter().for_each(Controller::start);
         duo
     }
@@ -262,7 +287,8 @@ impl Duo {
 
     /// The same, and something happens to what a side keeps before it starts again.
     pub(crate) fn crash_and(self, seed: u64, mirror: bool, change: impl Fn(usize, &mut Restored)) -> Self {
-        self.crash_planned(seed, [Side::First, Side::Second].map(|side| plan(side, mirror)), change)
+        let plans = plans(mirror, self.blocks);
+        self.crash_planned(seed, plans, change)
     }
 
     /// As [`Duo::crash_and`], for volumes on devices that have these rooms now.
@@ -313,7 +339,8 @@ impl Duo {
                 ..Outside::default()
             }),
         };
-        let plan = plan([Side::First, Side::Second][side], self.mirror);
+        let mut plan = plan([Side::First, Side::Second][side], self.mirror);
+        plan.luns[0].blocks = self.blocks;
         self.controllers[side] = Controller::new(toy, plan, restored);
         self.controllers[side].start();
         self
@@ -356,9 +383,15 @@ impl Duo {
         (self.pick % below.max(1) as u64) as usize
     }
 
+    /// What is sent over the control connection waits, or goes on.
+    pub(crate) fn hold_control(&mut self, held: bool) {
+        self.control_held = held;
+    }
+
     /// One step of the outside. False if nothing is left to do.
     pub(crate) fn step(&mut self) -> bool {
         let mut choices = Vec::new();
+        let held = self.control_held;
         for side in 0..2 {
             let mut outside = self.controllers[side].world().outside.lock();
             if self.cut {
@@ -372,7 +405,7 @@ impl Duo {
                 outside
                     .sent
                     .iter()
-                    .filter(|(_, queue)| !queue.is_empty())
+                    .filter(|(link, queue)| !(queue.is_empty() || (held && **link == LinkId(2))))
                     .map(|(link, _)| (side, Err(*link))),
             );
         }
