@@ -112,6 +112,8 @@ pub struct LimitStatus {
 pub struct InterlinkStatus {
     /// Both directions up and the handshake done.
     pub up: bool,
+    /// Connections of it are encrypted, and the peer is known by its certificate.
+    pub encrypted: bool,
     /// Bridges open from here and from the peer.
     pub bridges: u32,
     /// The two reach each other, but one refuses the other; `reason` says why.

@@ -73,6 +73,11 @@ pub trait World: Send + Sync + 'static {
     /// Gives a command's outcome to its nexus. Vanishes if the nexus is gone.
     fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome);
 
+    /// Whether connections of the interlink are encrypted: for people.
+    fn encrypts(&self) -> bool {
+        false
+    }
+
     /// The hosts that are logged in, oldest first: for people.
     fn hosts(&self) -> Vec<HostStatus> {
         Vec::new()

@@ -130,7 +130,7 @@ impl Machines {
 
     fn wait_until_met(&self) {
         for side in [0, 1] {
-            self.wait_for(side, |interlink| interlink["up"] == true);
+            self.wait_for(side, |interlink| interlink["up"] == true && interlink["encrypted"] == true);
         }
     }
 }

@@ -36,7 +36,7 @@ impl Appliance {
         self.incarnation
     }
 
-    /// The interlink.
+    /// The interlink; whether it is encrypted is not this core's to know.
     #[must_use]
     pub fn interlink(&self) -> InterlinkStatus {
         let up = self.phase == Phase::Joined;
@@ -47,6 +47,7 @@ impl Appliance {
             .count();
         InterlinkStatus {
             up,
+            encrypted: false,
             bridges: bridges as u32,
             refused: !up && self.apart.is_refusal(),
             reason: if up { None } else { Some(self.apart.to_string()) },

@@ -10,7 +10,7 @@ use protocol::interlink::word::{Copied, HostWord, LunWord, WORD_HOSTS_MAX, WORD_
 use super::Controller;
 use crate::appliance::Appliance;
 use crate::limits;
-use crate::status::{ControllerStatus, HostStatus, LunStatus, PairStatus, PeerWord, Role};
+use crate::status::{ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PairStatus, PeerWord, Role};
 use crate::time::Time;
 use crate::world::{Frame, LinkId, Via, World};
 
@@ -38,7 +38,7 @@ impl<W: World> Controller<W> {
             peer: self.plan.names[self.plan.side.peer().index()].clone(),
             appliance: appliance.id().map(|id| format!("{id:032x}")),
             incarnation: format!("{:032x}", appliance.incarnation()),
-            interlink: appliance.interlink(),
+            interlink: InterlinkStatus { encrypted: self.world.encrypts(), ..appliance.interlink() },
             luns,
             hosts: Vec::new(),
             peer_said,

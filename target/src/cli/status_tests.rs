@@ -15,7 +15,7 @@ pub(in super::super) fn healthy() -> [ControllerStatus; 2] {
         peer: peer.to_owned(),
         appliance: Some("6f1c".to_owned()),
         incarnation: "17".to_owned(),
-        interlink: InterlinkStatus { up: true, bridges: 4, refused: false, reason: None },
+        interlink: InterlinkStatus { up: true, encrypted: false, bridges: 4, refused: false, reason: None },
         luns: vec![LunStatus {
             number: 0,
             name: "data0".to_owned(),
@@ -116,6 +116,7 @@ fn a_lost_peer_is_told_with_what_is_safe_to_do_next() {
     alpha.peer_said = Some(said(&beta, 312, false, Vec::new()));
     alpha.interlink = InterlinkStatus {
         up: false,
+        encrypted: false,
         bridges: 0,
         refused: false,
         reason: Some("beta does not answer".to_owned()),
@@ -159,11 +160,26 @@ LUN  NAME   SIZE   MAIN  PAIR  ON ALPHA  ON BETA
     assert_eq!(screen([Err(AskError::NotRunning), Err(AskError::NotRunning)]), (false, expected.to_owned()));
 }
 
+#[test]
+fn an_encrypted_interlink_is_called_so() {
+    let both = healthy().map(|mut status| {
+        status.interlink.encrypted = true;
+        Ok(status)
+    });
+    let (ok, screen) = screen(both);
+    assert!(ok && screen.contains("alpha       running  up, 4 bridges, encrypted\n"), "{screen}");
+}
+
 /// What beta's machine shows while its interlink is down and alpha cannot be asked.
 fn beside_a_lost(alpha: AskError, interlink: &str) -> String {
     let [_, mut beta] = healthy();
-    beta.interlink =
-        InterlinkStatus { up: false, bridges: 0, refused: false, reason: Some("alpha is silent".to_owned()) };
+    beta.interlink = InterlinkStatus {
+        up: false,
+        encrypted: false,
+        bridges: 0,
+        refused: false,
+        reason: Some("alpha is silent".to_owned()),
+    };
     let mut config = config("");
     config.controllers.iter_mut().for_each(|it| it.interlink = vec![interlink.parse().unwrap()]);
     Overview::from_answers(&config, [Err(alpha), Ok(beta)]).render(&config)

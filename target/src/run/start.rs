@@ -112,6 +112,7 @@ impl Shared<'_> {
             links: Arc::clone(&surroundings.links),
             sessions: Arc::clone(&surroundings.sessions),
             alarm: Arc::clone(&surroundings.alarm),
+            encrypts: surroundings.keys.is_some(),
         };
         for (index, volume) in (0..).zip(scanned) {
             if let (Some(file), VolumeFound::Open(superblock)) = (volume.file, volume.found) {

@@ -35,6 +35,8 @@ pub struct ProductWorld {
     pub(super) links: Arc<LinkTable>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) alarm: Arc<Alarm>,
+    /// The interlink is encrypted.
+    pub(super) encrypts: bool,
 }
 
 /// Where one volume is, or will be.
@@ -149,6 +151,10 @@ impl World for ProductWorld {
 
     fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome) {
         self.sessions.answer(nexus, tag, outcome);
+    }
+
+    fn encrypts(&self) -> bool {
+        self.encrypts
     }
 
     fn hosts(&self) -> Vec<HostStatus> {

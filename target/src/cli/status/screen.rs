@@ -213,9 +213,10 @@ fn reserved(reservation: &ReservationStatus) -> String {
 }
 
 pub(in crate::cli) fn interlink(status: &ControllerStatus) -> String {
+    let encrypted = if status.interlink.encrypted { ", encrypted" } else { "" };
     match (status.interlink.up, &status.interlink.reason) {
-        (true, _) if status.interlink.bridges == 1 => "up, 1 bridge".to_owned(),
-        (true, _) => format!("up, {} bridges", status.interlink.bridges),
+        (true, _) if status.interlink.bridges == 1 => format!("up, 1 bridge{encrypted}"),
+        (true, _) => format!("up, {} bridges{encrypted}", status.interlink.bridges),
         (false, Some(reason)) => format!("down: {reason}"),
         (false, None) => "down".to_owned(),
     }
