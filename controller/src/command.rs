@@ -53,6 +53,15 @@ pub enum Op {
         /// Durable on every copy before GOOD.
         fua: bool,
     },
+    /// WRITE ATOMIC (SBC-4 5.48): all or nothing through any crash, on every copy.
+    WriteAtomic {
+        /// Blocks to write; not empty, at most [`crate::volume::redo::ATOMIC_BLOCKS_MAX`].
+        range: BlockRange,
+        /// Exactly the bytes of `range`.
+        data: Data,
+        /// Durable on every copy before GOOD.
+        fua: bool,
+    },
     /// WRITE SAME: one block all over the range. With `unmap` the range may become a hole if the block is zero.
     WriteSame {
         /// Blocks to write; not empty.
@@ -64,7 +73,7 @@ pub enum Op {
     },
     /// COMPARE AND WRITE (SBC-3 5.3): all or nothing.
     CompareAndWrite {
-        /// Blocks to compare and write; not empty.
+        /// Blocks to compare and write; not empty, at most [`crate::volume::redo::ATOMIC_BLOCKS_MAX`].
         range: BlockRange,
         /// What the blocks must hold; the bytes of `range`.
         compare: Data,
@@ -94,7 +103,7 @@ pub enum Op {
     },
     /// ORWRITE: the blocks become what they are or the data is, bit by bit. One step, like COMPARE AND WRITE.
     OrWrite {
-        /// Blocks to read and write; not empty.
+        /// Blocks to read and write; not empty, at most [`crate::volume::redo::ATOMIC_BLOCKS_MAX`].
         range: BlockRange,
         /// Exactly the bytes of `range`.
         data: Data,
@@ -198,6 +207,7 @@ impl Op {
                 Access::Describe
             }
             Self::Write { .. }
+            | Self::WriteAtomic { .. }
             | Self::WriteAndVerify { .. }
             | Self::WriteSame { .. }
             | Self::CompareAndWrite { .. }
@@ -222,6 +232,7 @@ impl Op {
     pub const fn changes_blocks(&self) -> bool {
         match self {
             Self::Write { .. }
+            | Self::WriteAtomic { .. }
             | Self::WriteAndVerify { .. }
             | Self::WriteSame { .. }
             | Self::CompareAndWrite { .. }

@@ -43,6 +43,9 @@ struct Outside {
     persists: u64,
     /// By key the number of the one that is durable.
     persisted: BTreeMap<String, u64>,
+    /// A redo record is there, and how many ever were.
+    record: bool,
+    recorded: u64,
     /// Changes that are not flushed.
     unflushed: bool,
     broken_disk: Option<DiskError>,
@@ -139,6 +142,11 @@ fn carry_out(outside: &mut Outside, volume: VolumeIndex, io: &DiskIo) -> DiskRes
         }
         DiskIo::Usage => return Ok(vec![Bytes::from([7_u64.to_be_bytes(), 9_u64.to_be_bytes()].concat())]),
         DiskIo::Verify { .. } | DiskIo::Prefetch(_) | DiskIo::Flush => {}
+        DiskIo::Record { .. } => {
+            assert!(!core::mem::replace(&mut outside.record, true), "a record over another");
+            outside.recorded += 1;
+        }
+        DiskIo::Unrecord => outside.record = false,
     }
     Ok(Vec::new())
 }
@@ -457,6 +465,12 @@ impl Duo {
             self.controllers.iter().for_each(Controller::on_tick);
         }
         while self.step() {}
+    }
+
+    /// Whether a redo record is on a side's disk, and how many ever were.
+    pub(crate) fn record(&self, side: usize) -> (bool, u64) {
+        let outside = self.controllers[side].world().outside.lock();
+        (outside.record, outside.recorded)
     }
 
     /// The generation the two agreed on.

@@ -140,6 +140,11 @@ fn negotiated() -> Vec<LimitStatus> {
             u64::from(commands::PREFETCH_BLOCKS_MAX),
         ),
         compared("COMPARE_AND_WRITE_BLOCKS_MAX", "blocks", u64::from(commands::COMPARE_AND_WRITE_BLOCKS_MAX)),
+        compared(
+            "ATOMIC_BLOCKS_MAX",
+            "blocks of one WRITE ATOMIC or ORWRITE",
+            u64::from(commands::ATOMIC_BLOCKS_MAX),
+        ),
         compared("UNMAP_BLOCKS_MAX", "blocks of one UNMAP", u64::from(commands::UNMAP_BLOCKS_MAX)),
         compared(
             "UNMAP_DESCRIPTORS_MAX",

@@ -134,6 +134,13 @@ fn controllers_that_forward_large_writes_to_each_other_with_hardly_any_credit_al
     assert_eq!(sum.busy, 0, "a write was refused");
 }
 
+#[test]
+fn a_write_that_is_all_or_nothing_is_so_on_both_copies_through_every_crash() {
+    let sum = run_all(scenario::atomic_writes_through_crashes, 0..24);
+    assert!(sum.replays > 60, "{} writes were caught by a crash and completed", sum.replays);
+    assert!(sum.losses > 0 && sum.miscompares > 0 && sum.range_waits > 0);
+}
+
 /// How long the control connection may be silent: a lease of 600 ms is renewed every 100.
 const CONTROL_GAP_MS_MAX: u64 = 250;
 

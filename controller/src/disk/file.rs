@@ -3,7 +3,7 @@
 //! What can be done without blocking is done at once, on the caller's thread: reads of what the page cache
 //! holds (`RWF_NOWAIT`), and writes into the page cache while the disk answers promptly. Everything else goes
 //! to the volume's [`Lane`] of the pool and its result comes by the callback. Byte n of the LUN is byte n of
-//! the file; the reserved tail behind the LUN is out of reach of everything here.
+//! the file; of the reserved tail behind the LUN nothing here can reach more than the redo record.
 
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
@@ -22,6 +22,8 @@ use super::flush::{Completion, Flusher};
 use super::pool::Lane;
 use super::promptness::Promptness;
 use super::{DiskError, DiskIo, DiskResult};
+use crate::volume::redo::{self, HEADER_BYTES, RECORD_OFFSET};
+use crate::volume::superblock::TAIL_BYTES;
 
 /// Bytes read or written on the caller's thread at most; copying more would keep its neighbours waiting.
 pub const INLINE_BYTES_MAX: u64 = BUFFER_BYTES_MAX as u64;
@@ -36,6 +38,8 @@ const WRITE_SAME_INLINE_BYTES_MAX: u64 = 64 << 10;
 pub struct VolumeFile {
     file: File,
     lun_bytes: u64,
+    /// Where the redo record lies; `None` if there is no tail.
+    record: Option<u64>,
     device: bool,
     memory: bool,
     buffers: BufferPool,
@@ -50,9 +54,13 @@ impl VolumeFile {
     pub fn new(file: File, blocks: u64, buffers: BufferPool, lane: Lane) -> Self {
         let device = file.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device());
         let memory = rustix::fs::fstatfs(&file).is_ok_and(|fs| fs.f_type == libc::TMPFS_MAGIC) && !device;
+        let lun_bytes = blocks.saturating_mul(u64::from(BLOCK_BYTES));
+        let end = rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0)).ok();
+        let tail = end.and_then(|end| end.checked_sub(TAIL_BYTES)).filter(|tail| *tail >= lun_bytes);
         Self {
             file,
-            lun_bytes: blocks.saturating_mul(u64::from(BLOCK_BYTES)),
+            lun_bytes,
+            record: tail.map(|tail| tail + RECORD_OFFSET),
             device,
             memory,
             buffers,
@@ -137,12 +145,14 @@ impl VolumeFile {
         let inside = |range: &BlockRange| range.end().byte_offset() <= self.lun_bytes;
         let sound = match io {
             DiskIo::Read(range) | DiskIo::Prefetch(range) | DiskIo::Extents { range, .. } => inside(range),
-            DiskIo::Write { range, data } | DiskIo::Verify { range, data } => {
+            DiskIo::Write { range, data }
+            | DiskIo::Verify { range, data }
+            | DiskIo::Record { range, data } => {
                 inside(range) && data.iter().map(|piece| piece.len() as u64).sum::<u64>() == range.bytes()
             }
             DiskIo::WriteSame { range, block } => inside(range) && block.len() == BLOCK_BYTES as usize,
             DiskIo::Unmap(ranges) => ranges.iter().all(inside),
-            DiskIo::Usage | DiskIo::Flush => true,
+            DiskIo::Usage | DiskIo::Unrecord | DiskIo::Flush => true,
         };
         if sound {
             return Ok(());
@@ -192,6 +202,8 @@ impl VolumeFile {
                 Ok(vec![extents::descriptors(&self.file, range, descriptors)])
             }
             DiskIo::Usage => Ok(vec![extents::usage(&self.file, self.lun_bytes)]),
+            DiskIo::Record { range, data } => self.keep_record(range, &data).map(|()| Vec::new()),
+            DiskIo::Unrecord => self.blot_record().map(|()| Vec::new()),
             DiskIo::Flush => Err(DiskError::Io),
         }
     }
@@ -274,6 +286,36 @@ impl VolumeFile {
             }
         }
         Ok(())
+    }
+
+    /// Writes the redo record. Room for the blocks themselves is made first: a full disk must be noticed before one of
+    /// them changes. Where room cannot be made ahead (a device has it, some file systems do not know how) nothing is
+    /// lost but that.
+    fn keep_record(&self, range: BlockRange, data: &[Bytes]) -> Result<(), DiskError> {
+        let place = self.record.filter(|_| range.blocks <= u64::from(redo::ATOMIC_BLOCKS_MAX));
+        let place = place.ok_or(DiskError::Io)?;
+        let (offset, bytes) = (range.start.byte_offset(), range.bytes());
+        let room = rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, bytes);
+        if let Err(errno @ (Errno::NOSPC | Errno::DQUOT)) = room {
+            return Err(failed("make room", errno));
+        }
+        let header = redo::header(range, data.iter().map(|piece| &piece[..]));
+        let mut record = Vec::with_capacity(data.len() + 1);
+        record.push(Bytes::copy_from_slice(&header));
+        record.extend(data.iter().cloned());
+        self.write(place, &record)
+    }
+
+    /// Blots out the redo record. Where there is none nothing is written, for which a full disk may have no room.
+    fn blot_record(&self) -> Result<(), DiskError> {
+        let place = self.record.ok_or(DiskError::Io)?;
+        let mut buffer = self.buffers.take(HEADER_BYTES);
+        self.read_exact(&mut buffer, HEADER_BYTES, place)?;
+        let there = buffer.freeze(HEADER_BYTES);
+        if there.iter().all(|byte| *byte == 0) {
+            return Ok(());
+        }
+        self.write_piece(place, &[0; HEADER_BYTES])
     }
 
     /// Reads back what was written and made durable. Clean pages are dropped first, so that it comes from the disk.

@@ -237,3 +237,48 @@ proptest! {
         prop_assert!(tail.iter().all(|byte| *byte == 0));
     }
 }
+
+#[test]
+fn a_redo_record_lies_in_the_tail_is_replayed_when_the_volume_is_found_and_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = crate::volume::files::VolumePlace::file(folder.path(), "data0");
+    let superblock = crate::volume::superblock::Superblock { appliance: 1, volume: 2, blocks: BLOCKS };
+    let bench = Bench::on(place.create(&superblock).unwrap(), BLOCKS);
+    bench.run(write(0, &[&[1; 4096]])).0.unwrap();
+    let data = vec![Bytes::from(vec![7; 700]), Bytes::from(vec![8; 836])];
+    bench.run(DiskIo::Record { range: range(2, 3), data: data.clone() }).0.unwrap();
+    assert_eq!(bench.read(0, 8), [1; 4096], "the blocks are not touched by the record");
+    place.recover(&bench.file, &superblock).unwrap();
+    assert_eq!(bench.read(2, 3), data.concat());
+    assert_eq!((bench.read(0, 2), bench.read(5, 3)), (vec![1; 1024], vec![1; 1536]));
+    bench.run(write(2, &[&[9; 512]])).0.unwrap();
+    place.recover(&bench.file, &superblock).unwrap();
+    assert_eq!(bench.read(2, 1), [9; 512], "a record is replayed once");
+    bench.run(DiskIo::Record { range: range(2, 3), data }).0.unwrap();
+    for _ in 0..2 {
+        bench.run(DiskIo::Unrecord).0.unwrap();
+    }
+    bench.run(write(3, &[&[9; 512]])).0.unwrap();
+    place.recover(&bench.file, &superblock).unwrap();
+    assert_eq!(bench.read(2, 2), [9; 1024], "a record that is gone is not replayed");
+    assert_eq!(place.scan().unwrap().0, crate::volume::superblock::VolumeFound::Open(superblock));
+}
+
+#[test]
+fn a_record_that_has_no_place_or_no_sense_is_refused() {
+    let bench = Bench::new();
+    let blocks = u64::from(redo::ATOMIC_BLOCKS_MAX);
+    for (range, bytes) in [(range(0, 2), 512), (range(BLOCKS - 1, 2), 1024)] {
+        let data = vec![Bytes::from(vec![0; bytes])];
+        assert_eq!(bench.run(DiskIo::Record { range, data }).0, Err(DiskError::Io));
+    }
+    let most =
+        DiskIo::Record { range: range(0, blocks), data: vec![Bytes::from(vec![3; blocks as usize * 512])] };
+    assert_eq!(bench.run(most).0, Ok(Vec::new()));
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(BLOCKS * 512).unwrap();
+    let without_tail = Bench::on(file, BLOCKS);
+    let record = DiskIo::Record { range: range(0, 2), data: vec![Bytes::from(vec![0; 1024])] };
+    assert_eq!(without_tail.run(record).0, Err(DiskError::Io));
+    assert_eq!(without_tail.run(DiskIo::Unrecord).0, Err(DiskError::Io));
+}

@@ -52,6 +52,16 @@ pub enum DiskIo {
     Usage,
     /// Makes holes of the ranges; they read as zeros afterwards.
     Unmap(Vec<BlockRange>),
+    /// Writes the redo record of a write of several blocks ([`crate::volume::redo`]), after making room for the blocks
+    /// themselves: what fails has changed none of them.
+    Record {
+        /// What is going to be written.
+        range: BlockRange,
+        /// What it becomes.
+        data: Vec<Bytes>,
+    },
+    /// Blots out the redo record, if there is one.
+    Unrecord,
     /// Makes everything completed before durable. A failure is sticky for the volume.
     Flush,
 }

@@ -11,7 +11,8 @@ use protocol::scsi::sense::{Sense, Status};
 use super::losing::Fate;
 use super::reading::report_io;
 use super::task::{
-    Action, Breakage, Leg, Origin, Slot, Stage, Task, asks_durable, from_wire, payload_bytes, ranges,
+    Action, Breakage, Leg, Origin, Slot, Stage, Task, asks_durable, from_wire, is_atomic, payload_bytes,
+    ranges,
 };
 use super::{COMMAND_AGE_MAX, LUN_COMMANDS_MAX, Lun};
 use crate::command::{Data, Op, Outcome};
@@ -152,6 +153,7 @@ impl Lun {
                 self.disk(Slot::Task(slot), io, actions);
             }
             Op::Write { .. }
+            | Op::WriteAtomic { .. }
             | Op::WriteAndVerify { .. }
             | Op::WriteSame { .. }
             | Op::Unmap { .. }
@@ -223,9 +225,9 @@ impl Lun {
             task.own = Leg::None;
             return self.finish_if_whole(slot, actions);
         }
-        let io = task.io();
+        let (io, atomic) = (task.io(), is_atomic(&task.op));
         task.own = if io == DiskIo::Flush { Leg::Flushing } else { Leg::Writing };
-        self.disk(Slot::Task(slot), io, actions);
+        self.change_disk(Slot::Task(slot), io, atomic, actions);
     }
 
     /// A task's disk I/O is complete.

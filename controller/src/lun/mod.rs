@@ -14,6 +14,8 @@
 //!   either side, returns what is not yet on every copy.
 //! * A command that was not admitted when the interlink or its nexus goes away is never executed.
 
+#[cfg(test)]
+mod atomic_tests;
 mod attention;
 mod blocks;
 mod budget;
@@ -31,6 +33,9 @@ mod main_side;
 mod meeting_tests;
 mod outstanding;
 mod reading;
+mod redo;
+#[cfg(test)]
+mod redo_tests;
 #[cfg(test)]
 mod reservation_tests;
 mod sharing;
@@ -70,7 +75,8 @@ use communication::CommunicationVolume;
 use copying::Copying;
 use events::Events;
 use guard::Guarded;
-use outstanding::Outstanding;
+use outstanding::{Outstanding, Whose};
+use redo::Redo;
 pub use task::{Action, Breakage, Quiet};
 use task::{Apply, Origin, Sent, Slot, Stage, Task};
 use usage::Peaks;
@@ -177,6 +183,8 @@ pub struct Lun {
     guard: Guarded,
     tasks: Slab<Task>,
     outstanding: Outstanding,
+    /// Writes of several blocks that are all or nothing.
+    redo: Redo,
     /// The disk was given up: what it is asked until its copy has left the pair is too.
     disk_silent: bool,
     /// START STOP UNIT has stopped the unit: what needs the medium is refused. It starts again with every new
@@ -226,6 +234,7 @@ impl Lun {
             guard: None,
             tasks: Slab::new(),
             outstanding: Outstanding::default(),
+            redo: Redo::default(),
             disk_silent: false,
             stopped: false,
             next_sequence: 1,
@@ -282,6 +291,7 @@ impl Lun {
         let quiet = self.tasks.iter().all(|(_, task)| task.awaits_decision())
             && self.communication.slots(|request| request.sent != Sent::Adrift).is_empty()
             && self.events.is_quiet()
+            && self.redo.is_quiet()
             && self.applies.iter().all(|(_, apply)| apply.stage == task::ApplyStage::Release);
         match quiet {
             false => Quiet::No,
@@ -491,21 +501,22 @@ impl Lun {
 
     /// Disk I/O is complete.
     pub fn on_disk(&mut self, ticket: Ticket, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
-        if let Some(slot) = self.outstanding.end(ticket) {
-            self.on_disk_of(slot, result, now, actions);
+        if let Some(whose) = self.outstanding.end(ticket) {
+            self.on_disk_of(whose, result, now, actions);
         }
     }
 
-    fn on_disk_of(&mut self, slot: Slot, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
-        match slot {
-            Slot::Task(slot) => self.on_task_disk(slot, result, now, actions),
-            Slot::Apply(slot) => self.on_apply_disk(slot, result, now, actions),
+    fn on_disk_of(&mut self, whose: Whose, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
+        match whose {
+            Whose::Of(Slot::Task(slot)) => self.on_task_disk(slot, result, now, actions),
+            Whose::Of(Slot::Apply(slot)) => self.on_apply_disk(slot, result, now, actions),
+            Whose::Redo => self.on_redo_disk(result, now, actions),
         }
     }
 
     /// Hands disk I/O out.
     fn disk(&mut self, slot: Slot, io: DiskIo, actions: &mut Vec<Action>) {
-        let ticket = self.outstanding.begin(self.setup.index, slot);
+        let ticket = self.outstanding.begin(self.setup.index, Whose::Of(slot));
         actions.push(Action::Disk { io, ticket });
     }
 
@@ -519,8 +530,8 @@ impl Lun {
         };
         self.disk_silent |= other_copy && self.outstanding.is_silent();
         if other_copy && self.disk_silent {
-            for slot in self.outstanding.give_up() {
-                self.on_disk_of(slot, Err(DiskError::Silent), now, actions);
+            for whose in self.outstanding.give_up() {
+                self.on_disk_of(whose, Err(DiskError::Silent), now, actions);
             }
         }
     }

@@ -16,8 +16,8 @@ use protocol::interlink::{Ending, Message, Prefix};
 use protocol::scsi::sense::{Sense, Status};
 
 use super::task::{
-    Action, Apply, ApplyStage, Breakage, Forward, Origin, Sent, Slot, asks_durable, payload_bytes, ranges,
-    to_disk, to_wire,
+    Action, Apply, ApplyStage, Breakage, Forward, Origin, Sent, Slot, asks_durable, is_atomic, payload_bytes,
+    ranges, to_disk, to_wire,
 };
 use super::{COMMAND_AGE_MAX, Lun};
 use crate::command::{Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
@@ -196,11 +196,11 @@ impl Lun {
         if !self.locks.is_free(Mode::Exclusive, &ranges) {
             self.release_overtaken(&ranges, actions);
         }
-        let io = to_disk(op);
+        let (io, atomic) = (to_disk(op), is_atomic(op));
         let verify = matches!(op, Op::WriteAndVerify { .. });
         let start = if let Op::StartStop { start } = op { Some(*start) } else { None };
         let (link, stage) = (Some(link), ApplyStage::Range);
-        let apply = Apply { sequence, link, io, ranges, durable, verify, start, stage, forward };
+        let apply = Apply { sequence, link, io, atomic, ranges, durable, verify, start, stage, forward };
         let slot = self.applies.insert(apply) as u32;
         let ranges = &self.applies[slot as usize].ranges;
         match self.locks.request(Slot::Apply(slot).holder(), Mode::Exclusive, ranges) {
@@ -235,8 +235,8 @@ impl Lun {
             return;
         };
         apply.stage = if apply.io == DiskIo::Flush { ApplyStage::Flushing } else { ApplyStage::Writing };
-        let io = apply.io.clone();
-        self.disk(Slot::Apply(slot), io, actions);
+        let (io, atomic) = (apply.io.clone(), apply.atomic);
+        self.change_disk(Slot::Apply(slot), io, atomic, actions);
     }
 
     /// The own copy's disk is done with a change.
@@ -523,7 +523,7 @@ impl Lun {
 fn ordered(op: &Op, result: &Bytes) -> Option<Op> {
     match op {
         Op::OrWrite { range, fua, .. } if result.len() as u64 == range.bytes() => {
-            Some(Op::Write { range: *range, data: vec![result.clone()], fua: *fua })
+            Some(Op::WriteAtomic { range: *range, data: vec![result.clone()], fua: *fua })
         }
         Op::OrWrite { .. } | Op::Event(_) => None,
         op => result.is_empty().then(|| op.clone()),

@@ -9,6 +9,7 @@ use crate::command::{Data, NexusId, Op, Outcome, TaskTag};
 use crate::disk::DiskIo;
 use crate::exclusive::{Mode, Ranges};
 use crate::time::Time;
+use crate::volume::redo::ATOMIC_BLOCKS_MAX;
 use crate::world::{LinkId, Ticket, Via};
 
 /// Who waits for the end of a task.
@@ -103,9 +104,9 @@ impl Task {
     pub(super) fn apply_op(&self) -> (WireOp, Data) {
         match &self.op {
             // What was compared does not travel: the peer gets a plain write.
-            Op::CompareAndWrite { range, write, .. } => (WireOp::Write(*range), write.clone()),
+            Op::CompareAndWrite { range, write, .. } => (wire_write(*range), write.clone()),
             // Nor does what was read: the peer gets what came of it.
-            Op::OrWrite { range, .. } => (WireOp::Write(*range), self.result.clone()),
+            Op::OrWrite { range, .. } => (wire_write(*range), self.result.clone()),
             op => to_wire(op),
         }
     }
@@ -189,6 +190,8 @@ pub(super) struct Apply {
     /// Where APPLIED goes; `None` once that bridge is gone.
     pub(super) link: Option<LinkId>,
     pub(super) io: DiskIo,
+    /// All or nothing, by way of the redo record.
+    pub(super) atomic: bool,
     pub(super) ranges: Ranges,
     pub(super) durable: bool,
     /// WRITE AND VERIFY: read back when it is durable.
@@ -290,13 +293,40 @@ impl Slot {
 /// one order.
 const UNIT_STATE: BlockRange = BlockRange { start: Lba(u64::MAX / BLOCK_BYTES as u64 - 1), blocks: 1 };
 
+/// No block of any LUN either: held by what needs the redo record, of which a copy has one ([`super::redo`]).
+const REDO_RECORD: BlockRange = BlockRange { start: Lba(UNIT_STATE.start.0 - 1), blocks: 1 };
+
+/// The blocks it must write all or nothing, if they are several: one block is written whole by any disk.
+fn atomic_range(op: &Op) -> Option<BlockRange> {
+    match op {
+        Op::WriteAtomic { range, .. } | Op::CompareAndWrite { range, .. } | Op::OrWrite { range, .. } => {
+            (range.blocks > 1).then_some(*range)
+        }
+        _ => None,
+    }
+}
+
+/// Whether a command's write goes by way of the redo record.
+pub(super) fn is_atomic(op: &Op) -> bool {
+    atomic_range(op).is_some()
+}
+
+/// How the blocks travel that a command is to write all or nothing.
+const fn wire_write(range: BlockRange) -> WireOp {
+    if range.blocks > 1 { WireOp::WriteAtomic(range) } else { WireOp::Write(range) }
+}
+
 /// The blocks a command touches and how it holds them.
 pub(super) fn ranges(op: &Op) -> (Ranges, Mode) {
+    if let Some(range) = atomic_range(op) {
+        return (Ranges::Many(vec![range, REDO_RECORD]), Mode::Exclusive);
+    }
     match op {
         Op::Read { range } | Op::Verify { range, .. } => (Ranges::One(*range), Mode::Shared),
         Op::Write { range, .. }
         | Op::WriteAndVerify { range, .. }
         | Op::WriteSame { range, .. }
+        | Op::WriteAtomic { range, .. }
         | Op::CompareAndWrite { range, .. }
         | Op::OrWrite { range, .. } => (Ranges::One(*range), Mode::Exclusive),
         Op::Unmap { ranges } => (Ranges::Many(ranges.clone()), Mode::Exclusive),
@@ -310,7 +340,10 @@ pub(super) fn ranges(op: &Op) -> (Ranges, Mode) {
 /// Whether the command itself asks for durability.
 pub(super) fn asks_durable(op: &Op) -> bool {
     match op {
-        Op::Write { fua, .. } | Op::CompareAndWrite { fua, .. } | Op::OrWrite { fua, .. } => *fua,
+        Op::Write { fua, .. }
+        | Op::WriteAtomic { fua, .. }
+        | Op::CompareAndWrite { fua, .. }
+        | Op::OrWrite { fua, .. } => *fua,
         Op::SynchronizeCache | Op::WriteAndVerify { .. } | Op::StartStop { .. } => true,
         Op::Read { .. }
         | Op::Verify { .. }
@@ -328,6 +361,7 @@ pub(super) fn payload_bytes(op: &Op) -> u64 {
     match op {
         Op::Read { range } => range.bytes(),
         Op::Write { data, .. }
+        | Op::WriteAtomic { data, .. }
         | Op::WriteAndVerify { data, .. }
         | Op::OrWrite { data, .. }
         | Op::Verify { expected: data, .. } => sum(data),
@@ -347,6 +381,7 @@ pub(super) fn to_wire(op: &Op) -> (WireOp, Data) {
     match op {
         Op::Read { range } => (WireOp::Read(*range), Data::new()),
         Op::Write { range, data, .. } => (WireOp::Write(*range), data.clone()),
+        Op::WriteAtomic { range, data, .. } => (WireOp::WriteAtomic(*range), data.clone()),
         Op::WriteSame { range, block, unmap } => {
             (WireOp::WriteSame { range: *range, unmap: *unmap }, vec![block.clone()])
         }
@@ -370,6 +405,7 @@ pub(super) fn to_wire(op: &Op) -> (WireOp, Data) {
 /// The command out of what crossed the interlink, if the payload fits it and it lies within `blocks`.
 pub(super) fn from_wire(op: WireOp, payload: &Bytes, durable: bool, blocks: u64) -> Option<Op> {
     let inside = |range: &BlockRange| !range.is_empty() && range.end().0 <= blocks;
+    let recorded = |range: &BlockRange| inside(range) && range.blocks <= u64::from(ATOMIC_BLOCKS_MAX);
     let bytes = payload.len() as u64;
     match op {
         WireOp::Read(range) if inside(&range) && bytes == 0 => Some(Op::Read { range }),
@@ -379,7 +415,10 @@ pub(super) fn from_wire(op: WireOp, payload: &Bytes, durable: bool, blocks: u64)
         WireOp::WriteSame { range, unmap } if inside(&range) && bytes == u64::from(BLOCK_BYTES) => {
             Some(Op::WriteSame { range, block: payload.clone(), unmap })
         }
-        WireOp::CompareAndWrite(range) if inside(&range) && bytes == range.bytes() * 2 => {
+        WireOp::WriteAtomic(range) if recorded(&range) && bytes == range.bytes() => {
+            Some(Op::WriteAtomic { range, data: vec![payload.clone()], fua: durable })
+        }
+        WireOp::CompareAndWrite(range) if recorded(&range) && bytes == range.bytes() * 2 => {
             let half = payload.len() / 2;
             let (compare, write) = (vec![payload.slice(..half)], vec![payload.slice(half..)]);
             Some(Op::CompareAndWrite { range, compare, write, fua: durable })
@@ -398,7 +437,7 @@ pub(super) fn from_wire(op: WireOp, payload: &Bytes, durable: bool, blocks: u64)
             let expected = if bytes == 0 { Data::new() } else { vec![payload.clone()] };
             Some(Op::Verify { range, expected })
         }
-        WireOp::OrWrite(range) if inside(&range) && bytes == range.bytes() => {
+        WireOp::OrWrite(range) if recorded(&range) && bytes == range.bytes() => {
             Some(Op::OrWrite { range, data: vec![payload.clone()], fua: durable })
         }
         WireOp::Prefetch(range) if inside(&range) && bytes == 0 => Some(Op::Prefetch { range }),
@@ -429,6 +468,7 @@ pub(super) fn to_disk(op: &Op) -> DiskIo {
         Op::Prefetch { range } => DiskIo::Prefetch(*range),
         Op::Report { .. } => DiskIo::Usage,
         Op::Write { range, data, .. }
+        | Op::WriteAtomic { range, data, .. }
         | Op::WriteAndVerify { range, data }
         | Op::CompareAndWrite { range, write: data, .. } => {
             DiskIo::Write { range: *range, data: data.clone() }

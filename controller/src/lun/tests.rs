@@ -244,6 +244,8 @@ fn what_the_peer_forwards_is_checked_against_the_lun() {
         (WireOp::Write(range(BLOCKS, 1)), 512),
         (WireOp::Write(range(0, 1)), 511),
         (WireOp::CompareAndWrite(range(0, 1)), 512),
+        (WireOp::WriteAtomic(range(0, 2)), 512),
+        (WireOp::WriteAtomic(range(BLOCKS - 1, 2)), 1024),
         (WireOp::Unmap(vec![range(0, 2), range(1, 2)]), 0),
         (WireOp::Read(range(0, 0)), 0),
     ] {

@@ -8,8 +8,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use protocol::block::BLOCK_BYTES;
+use protocol::block::{BLOCK_BYTES, BlockRange};
 
+use super::redo::{self, Found};
 use super::signature;
 use super::superblock::{
     COPY_OFFSETS, SUPERBLOCK_BYTES, Superblock, SuperblockError, TAIL_BYTES, VolumeFound,
@@ -94,6 +95,18 @@ impl VolumePlace {
         }
     }
 
+    /// Completes on a volume of ours what a crash has interrupted: the write that its redo record holds. To be called
+    /// once, before the volume is used, by whoever has the lock of the state folder.
+    pub fn recover(&self, file: &File, superblock: &Superblock) -> io::Result<()> {
+        let size = { file }.seek(SeekFrom::End(0))?;
+        let tail = size.checked_sub(TAIL_BYTES).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let found = redo::replay(&mut FoundFile { file, tail }, superblock.blocks)?;
+        if let Some(range) = found {
+            tracing::info!(%range, "{}: a write that a crash interrupted is complete", self.path().display());
+        }
+        Ok(())
+    }
+
     fn read_superblock(&self, file: &File, size: u64) -> io::Result<Result<Superblock, Foreign>> {
         let Some(tail) = size.checked_sub(TAIL_BYTES) else {
             return Ok(Err(SuperblockError::NotOurs.into()));
@@ -134,7 +147,10 @@ impl VolumePlace {
     /// already with the very same superblock is opened; anything else that is not blank is refused.
     pub fn create(&self, superblock: &Superblock) -> Result<File, DiskError> {
         match self.scan().map_err(|error| self.failed("read", &error))? {
-            (VolumeFound::Open(found), Some(file)) if found == *superblock => return Ok(file),
+            (VolumeFound::Open(found), Some(file)) if found == *superblock => {
+                self.recover(&file, &found).map_err(|error| self.failed("recover", &error))?;
+                return Ok(file);
+            }
             (VolumeFound::Missing | VolumeFound::Blank, _) => {}
             _ => return Err(DiskError::Absent),
         }
@@ -168,6 +184,32 @@ fn name_of(file: &File) -> Option<&'static str> {
     (&*file).rewind().ok()?;
     file.take(signature::HEAD_BYTES as u64).read_to_end(&mut head).ok()?;
     signature::name(&head)
+}
+
+/// A volume as its replay sees it.
+struct FoundFile<'a> {
+    file: &'a File,
+    tail: u64,
+}
+
+impl Found for FoundFile<'_> {
+    type Error = io::Error;
+
+    fn read_tail(&mut self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(into, self.tail + offset)
+    }
+
+    fn write_tail(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.tail + offset)
+    }
+
+    fn write(&mut self, range: BlockRange, data: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(data, range.start.byte_offset())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.sync_all()
+    }
 }
 
 /// The largest LUN, in logical blocks, that fits a file or device of `bytes`.

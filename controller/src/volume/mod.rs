@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod lock;
+pub mod redo;
 pub mod signature;
 pub mod store;
 pub mod superblock;

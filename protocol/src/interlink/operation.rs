@@ -24,6 +24,9 @@ pub enum WireOp {
     Verify(BlockRange),
     /// ORWRITE; payload: the range's bytes. Only main works on it; what it makes of them travels back.
     OrWrite(BlockRange),
+    /// WRITE ATOMIC, and what a COMPARE AND WRITE or an ORWRITE of several blocks writes: all or nothing through any
+    /// crash. Payload: the range's bytes.
+    WriteAtomic(BlockRange),
     /// PRE-FETCH.
     Prefetch(BlockRange),
     /// START STOP UNIT.
@@ -123,6 +126,7 @@ pub(super) fn put_op(body: &mut BytesMut, op: &WireOp) {
             body.put_u32(*allocation);
             return;
         }
+        WireOp::WriteAtomic(range) => (14, range),
         WireOp::Event(event) => {
             body.put_u8(64);
             event.put(body);
@@ -155,6 +159,7 @@ pub(super) fn op(reader: &mut Reader<'_>) -> Result<WireOp, FrameError> {
             let what = Report::Provisioning { pointer: reader.u16()? };
             WireOp::Report { what, allocation: reader.u32()? }
         }
+        14 => WireOp::WriteAtomic(reader.range()?),
         64 => WireOp::Event(Box::new(Event::read(reader)?)),
         _ => return Err(FrameError::Content),
     })

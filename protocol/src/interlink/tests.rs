@@ -136,6 +136,7 @@ fn every_message() -> Vec<Message> {
         WireOp::WriteAndVerify(range(8, 8)),
         WireOp::Verify(range(8, 8)),
         WireOp::OrWrite(range(8, 8)),
+        WireOp::WriteAtomic(range(16, 8)),
         WireOp::Prefetch(range(8, 8)),
         WireOp::StartStop { start: true },
         WireOp::Report { what: Report::LbaStatus { start: Lba(9) }, allocation: 24 },

@@ -83,6 +83,8 @@ pub mod opcode {
     pub const SYNCHRONIZE_CACHE_16: u8 = 0x91;
     /// WRITE SAME (16)
     pub const WRITE_SAME_16: u8 = 0x93;
+    /// WRITE ATOMIC (16)
+    pub const WRITE_ATOMIC_16: u8 = 0x9c;
     /// SERVICE ACTION IN (16)
     pub const SERVICE_ACTION_IN_16: u8 = 0x9e;
     /// REPORT LUNS
@@ -187,9 +189,21 @@ impl Transfer {
         Self::with_flags(cdb, be64(cdb, 2), cdb[13] as u32)
     }
 
+    /// WRITE ATOMIC (16) (SBC-4 5.48): the length has two bytes, before it stands the ATOMIC BOUNDARY.
+    #[must_use]
+    pub const fn of_write_atomic(cdb: &Cdb) -> Self {
+        Self::with_flags(cdb, be64(cdb, 2), be16(cdb, 12) as u32)
+    }
+
     const fn with_flags(cdb: &Cdb, lba: u64, blocks: u32) -> Self {
         Self { lba, blocks, protect: cdb[1] >> 5, dpo: cdb[1] & 0x10 != 0, fua: cdb[1] & 0x08 != 0 }
     }
+}
+
+/// ATOMIC BOUNDARY of WRITE ATOMIC (16) (SBC-4 5.48), in blocks; zero if the whole transfer is one.
+#[must_use]
+pub const fn atomic_boundary(cdb: &Cdb) -> u16 {
+    be16(cdb, 10)
 }
 
 /// BYTCHK of VERIFY and WRITE AND VERIFY (SBC-3 table 137): what the blocks are compared with.

@@ -62,6 +62,8 @@ pub struct BlockLimits {
     pub unmap_granularity: u32,
     /// MAXIMUM WRITE SAME LENGTH.
     pub write_same_max: u64,
+    /// MAXIMUM ATOMIC TRANSFER LENGTH. No alignment, no granularity, no boundaries within a transfer.
+    pub atomic_max: u32,
 }
 
 /// The page of that code, or `None` if there is none.
@@ -138,6 +140,9 @@ fn block_limits(limits: &BlockLimits) -> [u8; 60] {
     body[24..28].copy_from_slice(&limits.unmap_granularity.to_be_bytes());
     body[28] = 0x80; // UGAVALID, UNMAP GRANULARITY ALIGNMENT 0
     body[32..40].copy_from_slice(&limits.write_same_max.to_be_bytes());
+    // ATOMIC ALIGNMENT, ATOMIC TRANSFER LENGTH GRANULARITY, MAXIMUM ATOMIC TRANSFER LENGTH WITH ATOMIC BOUNDARY and
+    // MAXIMUM ATOMIC BOUNDARY SIZE stay zero (SBC-4 6.6.4).
+    body[40..44].copy_from_slice(&limits.atomic_max.to_be_bytes());
     body
 }
 
@@ -167,6 +172,7 @@ mod tests {
         unmap_descriptors_max: 256,
         unmap_granularity: 8,
         write_same_max: 0x1_0000,
+        atomic_max: 0x200,
     };
 
     fn get(code: u8) -> Vec<u8> {
@@ -205,7 +211,7 @@ mod tests {
         let mut wanted = vec![0x00, 0xb0, 0x00, 0x3c];
         wanted.extend_from_slice(&[0x01, 0x01, 0, 8, 0, 0, 0x40, 0, 0, 0, 0x08, 0, 0, 0, 0x40, 0]);
         wanted.extend_from_slice(&[0, 8, 0, 0, 0, 0, 1, 0, 0, 0, 0, 8, 0x80, 0, 0, 0]);
-        wanted.extend_from_slice(&[0, 0, 0, 0, 0, 1, 0, 0]);
+        wanted.extend_from_slice(&[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 0]);
         wanted.resize(64, 0);
         assert_eq!(get(BLOCK_LIMITS), wanted);
     }

@@ -1,14 +1,15 @@
 //! Commands that look at blocks before or after they write them, or instead: VERIFY, WRITE AND VERIFY, ORWRITE,
-//! PRE-FETCH.
+//! PRE-FETCH. And WRITE ATOMIC.
 
 use controller::command::{Data, Op};
 use protocol::block::{BLOCK_BYTES, BlockRange};
-use protocol::scsi::cdb::{ByteCheck, Cdb, Transfer};
+use protocol::scsi::cdb::{ByteCheck, Cdb, Transfer, atomic_boundary};
 use protocol::scsi::sense::Sense;
 
-use super::limits::{PREFETCH_BLOCKS_MAX, TRANSFER_BLOCKS_MAX};
+use super::limits::{ATOMIC_BLOCKS_MAX, PREFETCH_BLOCKS_MAX, TRANSFER_BLOCKS_MAX};
 use super::medium::{
-    Bounds, DataOut, Decoded, blocks_to_write, checked_range, refuse_other_length, transfer_range, write_data,
+    Bounds, DataOut, Decoded, block_bytes, blocks_to_write, checked_range, refuse_other_length,
+    refuse_write_protected, transfer_range, write_data,
 };
 
 /// VERIFY (10), (12), (16) (SBC-3 5.29 to 5.31). The blocks are read as READ reads them, from the cache where they
@@ -53,8 +54,37 @@ pub(super) fn write_and_verify(cdb: &Cdb, asked: Transfer, lun: Bounds, data: Da
 
 /// ORWRITE (16) (SBC-3 5.5). As with WRITE, what blocks came are worked on.
 pub(super) fn or_write(asked: Transfer, lun: Bounds, data: DataOut) -> Decoded {
+    refuse_write_protected(lun)?;
+    atomic_range(asked, lun)?;
     let written = blocks_to_write(asked, lun, data)?;
     Ok(written.map(|(range, data)| Op::OrWrite { range, data, fua: asked.fua }))
+}
+
+/// WRITE ATOMIC (16) (SBC-4 5.48), without boundaries within the transfer. A part of the data is not what is to be
+/// written all or nothing, and is refused.
+pub(super) fn write_atomic(cdb: &Cdb, lun: Bounds, data: DataOut) -> Decoded {
+    let asked = Transfer::of_write_atomic(cdb);
+    if atomic_boundary(cdb) != 0 {
+        return Err(Sense::invalid_cdb_field(10));
+    }
+    refuse_write_protected(lun)?;
+    let range = atomic_range(asked, lun)?;
+    if range.is_empty() {
+        return Ok(None);
+    }
+    refuse_other_length(&data, range.bytes())?;
+    Ok(Some(Op::WriteAtomic { range, data: data.pieces, fua: asked.fua }))
+}
+
+/// Data-out of what is written all or nothing: WRITE ATOMIC, ORWRITE.
+pub(super) fn atomic_data(asked: Transfer) -> u64 {
+    if asked.blocks > ATOMIC_BLOCKS_MAX { 0 } else { block_bytes(asked.blocks) }
+}
+
+/// The range of what is written all or nothing.
+fn atomic_range(asked: Transfer, lun: Bounds) -> Result<BlockRange, Sense> {
+    let range = transfer_range(asked, lun)?;
+    if asked.blocks > ATOMIC_BLOCKS_MAX { Err(Sense::INVALID_FIELD_IN_CDB) } else { Ok(range) }
 }
 
 /// PRE-FETCH (10), (16) (SBC-3 5.7, 5.8). CONDITION MET would mean that the cache has room for all of the blocks,

@@ -1,4 +1,4 @@
-//! VERIFY, WRITE AND VERIFY, ORWRITE, PRE-FETCH, START STOP UNIT and LOG SENSE: what each CDB becomes.
+//! VERIFY, WRITE AND VERIFY, ORWRITE, WRITE ATOMIC, PRE-FETCH, START STOP UNIT and LOG SENSE: what each CDB becomes.
 
 use bytes::Bytes;
 use controller::command::{Data, Op};
@@ -7,7 +7,7 @@ use protocol::interlink::Report;
 use protocol::scsi::cdb::Cdb;
 use protocol::scsi::sense::Sense;
 
-use super::limits::{PREFETCH_BLOCKS_MAX, TRANSFER_BLOCKS_MAX};
+use super::limits::{ATOMIC_BLOCKS_MAX, PREFETCH_BLOCKS_MAX, TRANSFER_BLOCKS_MAX};
 use super::medium::{Bounds, DataOut, Decoded};
 use super::state::Told;
 use super::table::Run;
@@ -95,6 +95,36 @@ fn verify_may_be_asked_of_a_read_only_lun_and_is_held_to_the_transfer_limit() {
     }
 }
 
+/// WRITE ATOMIC (16).
+fn write_atomic(flags: u8, lba: u64, boundary: u16, blocks: u16) -> [u8; 16] {
+    let mut cdb = cdb(0x9c, flags, lba, 0);
+    cdb[10..12].copy_from_slice(&boundary.to_be_bytes());
+    cdb[12..14].copy_from_slice(&blocks.to_be_bytes());
+    cdb
+}
+
+#[test]
+fn write_atomic_takes_all_of_its_data_or_none() {
+    let write = write_atomic(0, 9, 0, 3);
+    assert_eq!(data_out_bytes(&write), 1536);
+    let made = |fua| Ok(Some(Op::WriteAtomic { range: range(9, 3), data: data(1536), fua }));
+    assert_eq!(decode(&write, 1536), made(false));
+    assert_eq!(decode(&write_atomic(0x18, 9, 0, 3), 1536), made(true), "DPO and FUA");
+    for bytes in [0, 512, 1024, 1535] {
+        assert_eq!(decode(&write, bytes), Err(Sense::INVALID_FIELD_IN_INFORMATION_UNIT), "{bytes}");
+    }
+    assert_eq!(decode(&write_atomic(0, CAPACITY, 0, 0), 0), Ok(None));
+    assert_eq!(decode(&write_atomic(0, CAPACITY - 1, 0, 2), 1024), Err(Sense::LBA_OUT_OF_RANGE));
+    assert_eq!(decode(&write_atomic(0x20, 9, 0, 3), 1536), Err(Sense::invalid_cdb_field(1)));
+    assert_eq!(decode(&write_atomic(0, 9, 1, 3), 1536), Err(Sense::invalid_cdb_field(10)), "a boundary");
+    assert_eq!(decode_on(true, &write, 1536), Err(Sense::WRITE_PROTECTED));
+    let most = ATOMIC_BLOCKS_MAX as u16;
+    let whole = usize::from(most) * 512;
+    assert!(matches!(decode(&write_atomic(0, 0, 0, most), whole), Ok(Some(Op::WriteAtomic { .. }))));
+    let more = write_atomic(0, 0, 0, most + 1);
+    assert_eq!((data_out_bytes(&more), decode(&more, 0)), (0, Err(Sense::INVALID_FIELD_IN_CDB)));
+}
+
 #[test]
 fn write_and_verify_and_orwrite_take_data_as_write_does() {
     let write_and_verify = |range, data| Op::WriteAndVerify { range, data };
@@ -119,6 +149,10 @@ fn write_and_verify_and_orwrite_take_data_as_write_does() {
         assert_eq!(decode_on(true, &write, 1536), Err(Sense::WRITE_PROTECTED));
     }
     assert!(matches!(decode(&cdb(0x8b, 0x08, 9, 3), 1536), Ok(Some(Op::OrWrite { fua: true, .. }))));
+    let most = cdb(0x8b, 0, 0, ATOMIC_BLOCKS_MAX);
+    assert!(matches!(decode(&most, ATOMIC_BLOCKS_MAX as usize * 512), Ok(Some(Op::OrWrite { .. }))));
+    let more = cdb(0x8b, 0, 0, ATOMIC_BLOCKS_MAX + 1);
+    assert_eq!((data_out_bytes(&more), decode(&more, 0)), (0, Err(Sense::INVALID_FIELD_IN_CDB)));
     for opcode in [0x2e, 0xae, 0x8e] {
         assert!(matches!(decode(&cdb(opcode, WHOLE, 9, 3), 1536), Ok(Some(Op::WriteAndVerify { .. }))));
         for check in [RESERVED, ONE_BLOCK] {

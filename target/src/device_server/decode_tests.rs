@@ -12,7 +12,8 @@ use protocol::scsi::cdb::Cdb;
 use protocol::scsi::sense::{Sense, SenseKey};
 
 use super::limits::{
-    DATA_OUT_BYTES_MAX, TRANSFER_BLOCKS_MAX, UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX, WRITE_SAME_BLOCKS_MAX,
+    ATOMIC_BLOCKS_MAX, DATA_OUT_BYTES_MAX, TRANSFER_BLOCKS_MAX, UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX,
+    WRITE_SAME_BLOCKS_MAX,
 };
 use super::medium::{Bounds, DataOut, Decoded};
 use super::table::{Run, TABLE, find};
@@ -205,7 +206,7 @@ fn a_write_with_less_data_than_its_cdb_names_writes_the_blocks_that_came() {
 }
 
 #[test]
-fn compare_and_write_takes_one_block_and_splits_its_data() {
+fn compare_and_write_takes_as_many_blocks_as_its_cdb_can_name_and_splits_its_data() {
     let Ok(Some(Op::CompareAndWrite { range: held, compare, write, fua })) =
         decode(&compare_and_write(5, 1), pieces(1024))
     else {
@@ -215,7 +216,17 @@ fn compare_and_write_takes_one_block_and_splits_its_data() {
     let all = pieces(1024).concat();
     assert_eq!((compare.concat().as_slice(), write.concat().as_slice()), all.split_at(512));
     assert_eq!(decode(&compare_and_write(5, 0), vec![]), Ok(None));
-    assert_eq!(decode(&compare_and_write(5, 2), pieces(2048)), Err(Sense::INVALID_FIELD_IN_CDB));
+    let many = compare_and_write(CAPACITY - 255, 255);
+    assert_eq!(data_out_bytes(&many), 255 * 1024);
+    let Ok(Some(Op::CompareAndWrite { range: held, compare, write, .. })) = decode(&many, pieces(255 * 1024))
+    else {
+        panic!("255 blocks are allowed");
+    };
+    assert_eq!(
+        (held, compare.concat().len(), write.concat().len()),
+        (range(CAPACITY - 255, 255), 130_560, 130_560)
+    );
+    assert_eq!(decode(&compare_and_write(5, 2), pieces(1024)), Err(Sense::INVALID_FIELD_IN_INFORMATION_UNIT));
     assert_eq!(decode(&compare_and_write(CAPACITY, 1), pieces(1024)), Err(Sense::LBA_OUT_OF_RANGE));
 }
 
@@ -457,10 +468,13 @@ proptest! {
                 }
                 Ok(Some(
                     Op::Write { range, data, .. }
-                    | Op::WriteAndVerify { range, data }
-                    | Op::OrWrite { range, data, .. },
+                    | Op::WriteAndVerify { range, data },
                 )) => {
                     prop_assert!(inside(&range));
+                    prop_assert_eq!(data.concat().len() as u64, range.bytes());
+                }
+                Ok(Some(Op::WriteAtomic { range, data, .. } | Op::OrWrite { range, data, .. })) => {
+                    prop_assert!(inside(&range) && range.blocks <= u64::from(ATOMIC_BLOCKS_MAX));
                     prop_assert_eq!(data.concat().len() as u64, range.bytes());
                 }
                 Ok(Some(Op::WriteSame { range, block, .. })) => {

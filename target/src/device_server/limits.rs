@@ -1,6 +1,7 @@
 //! How much one command may ask for. VPD page B0h (Block Limits) tells hosts, and the device server holds them
 //! to it: whatever is larger ends with INVALID FIELD.
 
+use controller::volume::redo;
 use protocol::block::BLOCK_BYTES;
 use protocol::scsi::vpd::BlockLimits;
 
@@ -13,8 +14,14 @@ pub const PREFETCH_BLOCKS_MAX: u32 = TRANSFER_BLOCKS_MAX;
 /// Blocks Linux should ask for at once: 1 MiB.
 const TRANSFER_BLOCKS_OPTIMAL: u32 = 2_048;
 
-/// Blocks one COMPARE AND WRITE compares at most.
-pub const COMPARE_AND_WRITE_BLOCKS_MAX: u8 = 1;
+/// Blocks one COMPARE AND WRITE compares at most: as many as its CDB can name.
+pub const COMPARE_AND_WRITE_BLOCKS_MAX: u8 = u8::MAX;
+
+/// Blocks one WRITE ATOMIC or ORWRITE writes at most, for they are written all or nothing: 256 KiB. The standard has no
+/// field that would tell it of ORWRITE.
+pub const ATOMIC_BLOCKS_MAX: u32 = redo::ATOMIC_BLOCKS_MAX;
+
+const _: () = assert!(COMPARE_AND_WRITE_BLOCKS_MAX as u32 <= ATOMIC_BLOCKS_MAX);
 
 /// Blocks one UNMAP makes holes of at most, over all its descriptors: 256 MiB. Its ranges are held meanwhile.
 pub const UNMAP_BLOCKS_MAX: u32 = 524_288;
@@ -46,4 +53,5 @@ pub(super) const BLOCK_LIMITS: BlockLimits = BlockLimits {
     unmap_descriptors_max: UNMAP_DESCRIPTORS_MAX as u32,
     unmap_granularity: PAGE_BLOCKS as u32,
     write_same_max: WRITE_SAME_BLOCKS_MAX as u64,
+    atomic_max: ATOMIC_BLOCKS_MAX,
 };

@@ -186,7 +186,13 @@ fn scan(config: &Config, lun: &Lun, side: Side) -> Result<Scanned, StartError> {
         return Ok(Scanned { place: None, found: VolumeFound::Missing, file: None });
     };
     let place = if lun.device.is_some() { VolumePlace::Device(path) } else { VolumePlace::File(path) };
-    let (found, file) = match place.scan() {
+    let scanned = place.scan().and_then(|scanned| {
+        if let (VolumeFound::Open(superblock), Some(file)) = &scanned {
+            place.recover(file, superblock)?;
+        }
+        Ok(scanned)
+    });
+    let (found, file) = match scanned {
         Ok(scanned) => scanned,
         // One device that is gone, broken or taken does not keep the other LUNs from being served.
         Err(source) if lun.device.is_some() => {

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use controller::command::{Command, LunIndex, NexusId, Op, TaskTag};
 use controller::status::PairStatus;
+use controller::volume::redo::{self, RECORD_OFFSET};
 use controller::volume::superblock::TAIL_BYTES;
 use controller::world::World;
 use protocol::block::BlockRange;
@@ -185,6 +186,32 @@ fn an_encrypted_interlink_needs_certificates_and_then_joins_in_one_process_as_in
     let beta = Appliance::start_with_workers(&config, &[Side::Second], 3).unwrap();
     wait_until_joined(&[&alpha, &beta]);
     assert_eq!((alpha.stop(), beta.stop()), (Stopped::Clean, Stopped::Clean));
+}
+
+#[test]
+fn a_write_of_several_blocks_that_a_crash_interrupted_is_complete_before_its_volume_is_compared() {
+    use std::os::unix::fs::FileExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    let appliance = Appliance::start_with_workers(&config, &[Side::First, Side::Second], 1).unwrap();
+    wait_until_joined(&[&appliance]);
+    assert_eq!(appliance.stop(), Stopped::Clean);
+    let path = config.volume_path(&config.luns[0], Side::Second).unwrap();
+    let volume = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    // What a crash leaves: the record, and one of its blocks.
+    let (range, data) = (BlockRange::new(40, 3).unwrap(), [7; 3 * 512]);
+    let record = [&redo::header(range, [&data[..]])[..], &data].concat();
+    let tail = volume.metadata().unwrap().len() - TAIL_BYTES;
+    volume.write_all_at(&record, tail + RECORD_OFFSET).unwrap();
+    volume.write_all_at(&data[..512], 41 * 512).unwrap();
+    let beta = Appliance::start_with_workers(&config, &[Side::Second], 1).unwrap();
+    let mut there = [0; 5 * 512];
+    volume.read_exact_at(&mut there, 39 * 512).unwrap();
+    assert!(there[512..4 * 512] == data && (there[0], there[4 * 512]) == (0, 0), "the write is torn");
+    assert_eq!(beta.stop(), Stopped::Clean);
+    volume.read_exact_at(&mut there[..512], tail + RECORD_OFFSET).unwrap();
+    assert_eq!(there[..512], [0; 512], "the record is still there");
 }
 
 #[test]

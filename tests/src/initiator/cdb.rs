@@ -114,6 +114,12 @@ impl Cdb {
         sixteen(0x8b, fua_bit(fua), lba, blocks)
     }
 
+    /// WRITE ATOMIC (16) (SBC-4 5.48), without a boundary.
+    #[must_use]
+    pub fn write_atomic_16(lba: u64, blocks: u16, fua: bool) -> Self {
+        sixteen(0x9c, fua_bit(fua), lba, u32::from(blocks))
+    }
+
     /// VERIFY (16) (SBC-3 5.31) with BYTCHK 01b: its data-out buffer is what the blocks must hold.
     #[must_use]
     pub fn verify_16(lba: u64, blocks: u32) -> Self {
@@ -174,13 +180,14 @@ mod tests {
 
     #[test]
     fn command_descriptor_blocks_have_their_fields_where_the_standard_puts_them() {
-        let rows: [(Cdb, &[u8]); 9] = [
+        let rows: [(Cdb, &[u8]); 10] = [
             (Cdb::read_10(0x0102_0304, 0x0506), &[0x28, 0, 1, 2, 3, 4, 0, 5, 6, 0]),
             (Cdb::write_10(1, 8, true), &[0x2a, 8, 0, 0, 0, 1, 0, 0, 8, 0]),
             (Cdb::read_16(0x0102, 3), &[0x88, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 3, 0, 0]),
             (Cdb::compare_and_write(9, 1), &[0x89, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0]),
             (Cdb::write_same_16(5, 6, true), &[0x93, 8, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0]),
             (Cdb::write_zeros_16(5, 6, false), &[0x93, 1, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0]),
+            (Cdb::write_atomic_16(5, 6, true), &[0x9c, 8, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0]),
             (Cdb::verify_16(5, 6), &[0x8f, 2, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0]),
             (Cdb::unmap(24), &[0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0]),
             (Cdb::inquiry(Some(0x83), 255), &[0x12, 1, 0x83, 0, 255, 0]),

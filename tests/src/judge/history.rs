@@ -51,9 +51,9 @@ pub enum Kind {
     Write,
     /// Makes zeros of its extents.
     Zero,
-    /// Compares one block and writes its own mark there if it is as expected.
+    /// Compares blocks and writes its own mark there if all are as expected.
     CompareAndWrite {
-        /// What the block must hold.
+        /// What each block must hold.
         expected: Seen,
     },
     /// Compares one block.
@@ -74,7 +74,7 @@ pub enum Outcome {
     Done,
     /// What a read saw, over its whole extent.
     Read(Vec<Piece>),
-    /// The block did not hold what was expected; nothing was written.
+    /// The one block did not hold what was expected; nothing was written.
     Miscompare,
     /// Not executed, and never will be.
     Refused,
@@ -93,8 +93,7 @@ pub struct Operation {
     pub lun: u16,
     /// What it does.
     pub kind: Kind,
-    /// Where: one extent, more only for [`Kind::Zero`]; one block for
-    /// [`Kind::CompareAndWrite`] and [`Kind::Verify`].
+    /// Where: one extent, more only for [`Kind::Zero`]; one block for [`Kind::Verify`].
     pub extents: Vec<Extent>,
     /// When it began, in ticks of the history.
     pub invoked: u64,
@@ -104,6 +103,8 @@ pub struct Operation {
     pub outcome: Outcome,
     /// Its answer also says that it is durable.
     pub durable: bool,
+    /// It is all or nothing through any crash.
+    pub atomic: bool,
 }
 
 /// A LUN lost what was not durable: no copy of it was left in anyone's memory.
@@ -187,6 +188,7 @@ impl History {
             returned: u64::MAX,
             outcome: Outcome::Unknown,
             durable: false,
+            atomic: false,
         });
         id
     }
@@ -195,6 +197,13 @@ impl History {
     pub fn ask_durable(&mut self, id: OpId) {
         if let Some(operation) = self.operations.get_mut(id as usize - 1) {
             operation.durable = true;
+        }
+    }
+
+    /// An operation is all or nothing through any crash.
+    pub fn ask_atomic(&mut self, id: OpId) {
+        if let Some(operation) = self.operations.get_mut(id as usize - 1) {
+            operation.atomic = true;
         }
     }
 

@@ -17,6 +17,7 @@ pub mod reservations;
 mod segments;
 #[cfg(test)]
 mod tests;
+pub mod whole;
 
 use std::fmt::{self, Write as _};
 

@@ -8,8 +8,13 @@ use std::collections::BTreeMap;
 use self::content::{ANY_LBA, BLOCK_BYTES, Mark};
 use crate::initiator::response::{Response, status};
 use crate::initiator::{Cdb, Request, cdb};
+use controller::volume::redo::ATOMIC_BLOCKS_MAX;
+
 use crate::judge::{Extent, History, Kind, OpId, Outcome};
 use crate::random::Random;
+
+/// Blocks of one COMPARE AND WRITE at most, here.
+const COMPARED_BLOCKS_MAX: u64 = 8;
 
 /// Where and how large the commands of a host are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +39,7 @@ pub struct Shape {
 pub struct Mix {
     pub read: u64,
     pub write: u64,
+    pub write_atomic: u64,
     pub compare_and_write: u64,
     pub write_same: u64,
     pub or_write: u64,
@@ -48,7 +54,8 @@ impl Mix {
     /// Everything.
     pub const ALL: Self = Self {
         read: 40,
-        write: 34,
+        write: 30,
+        write_atomic: 4,
         compare_and_write: 10,
         write_same: 4,
         or_write: 4,
@@ -62,6 +69,7 @@ impl Mix {
     pub const NONE: Self = Self {
         read: 0,
         write: 0,
+        write_atomic: 0,
         compare_and_write: 0,
         write_same: 0,
         or_write: 0,
@@ -124,9 +132,10 @@ impl Workload {
     /// Draws the next command. One that touches blocks has begun in `history` under the id returned with it.
     pub fn next(&mut self, history: &mut History) -> (Request, Option<OpId>) {
         let mix = self.shape.mix;
-        let kinds: [(u64, Draw); 10] = [
+        let kinds: [(u64, Draw); 11] = [
             (mix.read, Self::read),
             (mix.write, Self::write),
+            (mix.write_atomic, Self::write_atomic),
             (mix.compare_and_write, Self::compare_and_write),
             (mix.write_same, Self::write_same),
             (mix.or_write, Self::or_write),
@@ -204,9 +213,16 @@ impl Workload {
             }
             (Ended::Good, kind) => {
                 if matches!(kind, Kind::CompareAndWrite { .. }) {
-                    self.known.insert(extent.start, Mark::Written(id, extent.start));
+                    for lba in extent.start..extent.end() {
+                        self.known.insert(lba, Mark::Written(id, lba));
+                    }
                 }
                 (Ended::Good, Outcome::Done)
+            }
+            // Of several blocks at least one, nobody knows which.
+            (Ended::Miscompare, Kind::CompareAndWrite { .. }) if extent.blocks > 1 => {
+                self.known.retain(|lba, _| !(extent.start..extent.end()).contains(lba));
+                (Ended::Miscompare, Outcome::Refused)
             }
             (Ended::Miscompare, Kind::CompareAndWrite { .. } | Kind::Verify { .. }) => {
                 self.known.remove(&extent.start);
@@ -270,18 +286,51 @@ impl Workload {
             lba = *known;
         }
         let mark = self.known.get(&lba).copied().unwrap_or(Mark::Zeros);
-        let (request, id) = self.compare_and_write_of(history, lba, mark);
+        let alike = |lba: u64| self.known.get(&lba).is_some_and(|other| other.seen() == mark.seen());
+        let more = (lba + 1..lba + COMPARED_BLOCKS_MAX).take_while(|lba| alike(*lba)).count() as u64;
+        let extent = Extent { start: lba, blocks: 1 + self.random.below(more + 1) };
+        let (request, id) = self.compare_and_write_of_several(history, extent, mark);
         (request, Some(id))
     }
 
     /// COMPARE AND WRITE of a block that is thought to hold `mark`.
     pub fn compare_and_write_of(&mut self, history: &mut History, lba: u64, mark: Mark) -> (Request, OpId) {
+        self.compare_and_write_of_several(history, Extent { start: lba, blocks: 1 }, mark)
+    }
+
+    /// The same of blocks that are thought to hold the marks of one operation.
+    fn compare_and_write_of_several(
+        &mut self,
+        history: &mut History,
+        extent: Extent,
+        mark: Mark,
+    ) -> (Request, OpId) {
         let kind = Kind::CompareAndWrite { expected: mark.seen() };
-        let id = self.begin(history, kind, vec![Extent { start: lba, blocks: 1 }]);
+        let id = self.begin(history, kind, vec![extent]);
+        history.ask_atomic(id);
         let mut out = Vec::new();
-        mark.append_to(&mut out);
-        Mark::Written(id, lba).append_to(&mut out);
-        (self.request(Cdb::compare_and_write(lba, 1), out), id)
+        for lba in extent.start..extent.end() {
+            let expected = self.known.get(&lba).copied().filter(|_| extent.blocks > 1).unwrap_or(mark);
+            expected.append_to(&mut out);
+        }
+        out.extend(content::written(id, extent.start, extent.blocks));
+        (self.request(Cdb::compare_and_write(extent.start, extent.blocks as u8), out), id)
+    }
+
+    fn write_atomic(&mut self, history: &mut History) -> (Request, Option<OpId>) {
+        let extent = self.extent();
+        let extent = Extent { blocks: extent.blocks.min(u64::from(ATOMIC_BLOCKS_MAX)), ..extent };
+        let id = self.begin(history, Kind::Write, vec![extent]);
+        history.ask_atomic(id);
+        let fua = self.random.percent(10);
+        if fua {
+            history.ask_durable(id);
+        }
+        for lba in (extent.start..extent.end()).take(8) {
+            self.known.insert(lba, Mark::Written(id, lba));
+        }
+        let cdb = Cdb::write_atomic_16(extent.start, extent.blocks as u16, fua);
+        (self.request(cdb, content::written(id, extent.start, extent.blocks)), Some(id))
     }
 
     fn write_same(&mut self, history: &mut History) -> (Request, Option<OpId>) {
@@ -308,6 +357,7 @@ impl Workload {
     /// another command has overwritten meanwhile.
     fn or_write(&mut self, _: &mut History) -> (Request, Option<OpId>) {
         let extent = self.extent();
+        let extent = Extent { blocks: extent.blocks.min(u64::from(ATOMIC_BLOCKS_MAX)), ..extent };
         let cdb = Cdb::or_write_16(extent.start, extent.blocks as u32, self.random.percent(10));
         (self.request(cdb, vec![0; extent.blocks as usize * BLOCK_BYTES]), None)
     }

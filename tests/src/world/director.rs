@@ -16,6 +16,7 @@ use super::faults::{Fault, KINDS, Kind, MET, Met, When};
 use super::hub::{Event, Hub};
 use super::volume::Volume;
 use super::{SIDES, Simulation, TICK, unit};
+use crate::judge;
 use crate::workload::content;
 
 /// Until a host hears that the machine it talked to has lost power.
@@ -59,6 +60,8 @@ pub(super) struct Director {
     may_lose: Vec<bool>,
     /// By LUN and controller: who has what was last answered of its events in memory.
     pub(super) memory: Vec<[Memory; 2]>,
+    /// What was to be whole on a copy and was not when its controller started.
+    torn: Option<String>,
 }
 
 /// What a copy has been through since the pair was last DUPLEX.
@@ -89,6 +92,9 @@ impl Simulation {
 
     /// What is due now happens.
     pub(super) fn conduct(&mut self, now: Time) -> Result<(), String> {
+        if let Some(torn) = self.director.torn.take() {
+            return Err(torn);
+        }
         while let Some(at) = self.director.mendings.iter().position(|(time, _)| *time <= now) {
             let (_, mending) = self.director.mendings.remove(at);
             self.mend(mending);
@@ -324,12 +330,26 @@ impl Simulation {
         self.hub.lock().processes[side.index()].down = false;
         self.director.memory.iter_mut().for_each(|memory| memory[side.index()] = Memory::Perhaps);
         self.units[side.index()] = unit(&self.settings, &self.hub, side);
+        self.look_for_torn(side);
         let controller = &self.units[side.index()].controller;
         self.settings.credit_bytes.iter().for_each(|bytes| controller.set_credit(*bytes));
         controller.start();
         let hub = &mut *self.hub.lock();
         hub.after(TICK, Event::Tick(side));
         hub.machine_back(side);
+    }
+
+    /// A controller starts: no write that is all or nothing is there in part on a copy of its that is whole.
+    fn look_for_torn(&mut self, side: Side) {
+        for (at, lun) in self.settings.luns.iter().enumerate() {
+            let hub = self.hub.lock();
+            let whole = if lun.mirror { members(&hub, &lun.name)[side.index()] } else { lun.main == side };
+            if let (true, Some(blocks)) = (whole, BlockRange::new(0, lun.blocks)) {
+                let bytes = hub.disks[side.index()].volumes[at].read(blocks);
+                let judged = judge::whole::check(&self.history, lun.number, &content::pieces(&bytes, 0));
+                self.director.torn = judged.err().map(|torn| torn.to_string()).or(self.director.torn.take());
+            }
+        }
     }
 
     /// The mirrored volumes of a controller that is down go, where the other has a copy that is whole.

@@ -8,16 +8,20 @@ use bytes::Bytes;
 use controller::disk::flush::Flusher;
 use controller::disk::{DiskError, DiskIo, DiskResult};
 use controller::plan::Side;
+use controller::volume::redo::{self, HEADER_BYTES};
 use controller::volume::superblock::Superblock;
 use controller::world::{Ticket, VolumeIndex};
 use parking_lot::Mutex;
-use protocol::block::BlockRange;
+use protocol::block::{BlockRange, Lba};
 
 use super::hub::{Event, Hub};
 use super::script::Io;
-use super::volume::Volume;
+use super::volume::{RECORD, Volume};
 use crate::judge::{Extent, Kind, OpId, Operation, Outcome, Seen};
 use crate::workload::content::{BLOCK_BYTES, Mark};
+
+/// Blocks of a redo record before its data.
+const HEADER_BLOCKS: u64 = (HEADER_BYTES / BLOCK_BYTES) as u64;
 
 /// Pieces of one disk I/O at most.
 const PIECES_MAX: u64 = 5;
@@ -96,7 +100,11 @@ impl Disk {
             | DiskIo::Extents { .. }
             | DiskIo::Usage => Io::Read,
             DiskIo::Flush => Io::Flush,
-            DiskIo::Write { .. } | DiskIo::WriteSame { .. } | DiskIo::Unmap(_) => Io::Change,
+            DiskIo::Write { .. }
+            | DiskIo::WriteSame { .. }
+            | DiskIo::Unmap(_)
+            | DiskIo::Record { .. }
+            | DiskIo::Unrecord => Io::Change,
         })
     }
 
@@ -113,7 +121,10 @@ impl Disk {
                 Some(DiskError::FlushFailed)
             }
             (Some(Trouble::Io), _) => Some(DiskError::Io),
-            (Some(Trouble::Full), DiskIo::Write { .. } | DiskIo::WriteSame { .. }) => Some(DiskError::Full),
+            (
+                Some(Trouble::Full),
+                DiskIo::Write { .. } | DiskIo::WriteSame { .. } | DiskIo::Record { .. },
+            ) => Some(DiskError::Full),
             _ => None,
         }
     }
@@ -135,8 +146,15 @@ fn ranges(io: &DiskIo) -> Vec<BlockRange> {
         | DiskIo::WriteSame { range, .. }
         | DiskIo::Verify { range, .. } => vec![*range],
         DiskIo::Unmap(ranges) => ranges.clone(),
+        DiskIo::Record { range, .. } => record(range.blocks),
+        DiskIo::Unrecord => record(0),
         DiskIo::Prefetch(_) | DiskIo::Extents { .. } | DiskIo::Usage | DiskIo::Flush => Vec::new(),
     }
+}
+
+/// The blocks of a redo record with so many blocks of data.
+fn record(blocks: u64) -> Vec<BlockRange> {
+    vec![BlockRange { start: Lba(RECORD), blocks: HEADER_BLOCKS + blocks }]
 }
 
 fn conflict(a: &DiskIo, b: &DiskIo) -> bool {
@@ -157,7 +175,9 @@ impl Hub {
         let now = self.now();
         let disk = &mut self.disks[side.index()];
         let blocks = self.settings.luns[usize::from(volume.0)].blocks;
-        assert!(ranges(&io).iter().all(|range| range.end().0 <= blocks), "{io:?} leaves the volume");
+        let recorded = matches!(io, DiskIo::Record { .. } | DiskIo::Unrecord);
+        let inside = recorded || ranges(&io).iter().all(|range| range.end().0 <= blocks);
+        assert!(inside, "{io:?} leaves the volume");
         if disk.volumes[usize::from(volume.0)].superblock.is_none() {
             return Some(Err(DiskError::Absent));
         }
@@ -236,6 +256,14 @@ impl Hub {
                 (piece.start.0..piece.end().0).for_each(|lba| self.lands(side, at, lba, &block));
             }
             DiskIo::Unmap(_) => volume.unmap(number, piece),
+            DiskIo::Record { range, data } => {
+                let header = redo::header(*range, data.iter().map(|piece| &piece[..]));
+                let mut record = vec![Bytes::copy_from_slice(&header)];
+                record.extend(data.iter().cloned());
+                let skip = (piece.start.0 - RECORD) as usize * BLOCK_BYTES;
+                volume.write(number, piece.start.0, gather(&record, skip, piece.bytes() as usize));
+            }
+            DiskIo::Unrecord => volume.write(number, piece.start.0, vec![0; piece.bytes() as usize].into()),
             DiskIo::Prefetch(_) | DiskIo::Extents { .. } | DiskIo::Usage | DiskIo::Flush => {}
         }
     }

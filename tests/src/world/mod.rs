@@ -492,6 +492,8 @@ impl Simulation {
         for (at, lun) in self.settings.luns.iter().enumerate() {
             let whole = BlockRange::new(0, lun.blocks).ok_or("a LUN too large")?;
             let copies = SIDES.map(|side| hub.disks[side.index()].volumes[at].read(whole));
+            let held = content::pieces(&copies[lun.main.index()], 0);
+            judge::whole::check(&self.history, lun.number, &held).map_err(|torn| torn.to_string())?;
             if lun.mirror {
                 let difference =
                     judge::copies::first_difference(&copies[0][..], &copies[1][..], whole.bytes());
@@ -517,7 +519,10 @@ impl Simulation {
 
 fn unit(settings: &Settings, hub: &Arc<Mutex<Hub>>, side: Side) -> Unit {
     let (life, restored) = {
-        let hub = hub.lock();
+        let hub = &mut *hub.lock();
+        // As the product does before anyone asks what was found.
+        let volumes = &mut hub.disks[side.index()].volumes;
+        hub.report.replays += volumes.iter_mut().map(|volume| u64::from(volume.recover())).sum::<u64>();
         let found = |volume: &volume::Volume| match volume.superblock {
             Some(superblock) => VolumeFound::Open(superblock),
             None if volume.blank => VolumeFound::Blank,

@@ -64,6 +64,8 @@ pub struct Report {
     pub silent_left: u64,
     /// Times both copies lost what was not durable.
     pub losses: u64,
+    /// Writes that a crash had interrupted and a redo record completed.
+    pub replays: u64,
     /// Disk I/O that failed.
     pub disk_errors: u64,
     /// Task management functions answered, in the order of [`super::script::Function::ALL`].
@@ -125,6 +127,7 @@ impl AddAssign for Report {
         self.faulty_runs += other.faulty_runs;
         self.silent_left += other.silent_left;
         self.losses += other.losses;
+        self.replays += other.replays;
         self.disk_errors += other.disk_errors;
         self.functions.iter_mut().zip(other.functions).for_each(|(count, other)| *count += other);
         self.given_up += other.given_up;
@@ -186,12 +189,13 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "\n{} records caught by a crash, in {} of {} runs; {} times both copies lost their memory; {} disk \
-             errors; {} copies left the pair because their disk was silent",
+            "\n{} records caught by a crash, in {} of {} runs; {} times both copies lost their memory; {} writes \
+             replayed; {} disk errors; {} copies left the pair because their disk was silent",
             self.record_crashes,
             self.record_crash_runs,
             self.faulty_runs,
             self.losses,
+            self.replays,
             self.disk_errors,
             self.silent_left
         )?;

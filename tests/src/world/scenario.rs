@@ -4,8 +4,9 @@ use core::time::Duration;
 
 use controller::plan::Side;
 
-use super::faults;
+use super::faults::{self, Fault, Kind, When};
 use super::settings::{Delay, HostSettings, LUN_BLOCKS, Settings};
+use crate::random::Random;
 use crate::workload::events::Events;
 use crate::workload::{Mix, Shape};
 
@@ -24,13 +25,14 @@ const READS_AND_WRITES: Mix = Mix { read: 50, write: 50, ..Mix::NONE };
 pub type Scenario = fn(u64) -> Settings;
 
 /// All of them by name.
-pub const ALL: [(&str, Scenario); 6] = [
+pub const ALL: [(&str, Scenario); 7] = [
     ("faults", Settings::with_faults),
     ("reservations", reservations_through_crashes),
     ("torn-read", reads_beside_writes_of_one_range),
     ("compare-and-write", writes_across_compare_and_writes),
     ("credit", large_writes_forwarded_both_ways_with_tiny_credit),
     ("saturated", saturated_bridges),
+    ("all-or-nothing", atomic_writes_through_crashes),
 ];
 
 fn shape(lun: u16, blocks: u64, exactly: u64, mix: Mix) -> Shape {
@@ -95,6 +97,43 @@ pub fn reservations_through_crashes(seed: u64) -> Settings {
     settings.round = Duration::from_millis(50);
     settings.faults = faults::with_reservations(seed);
     settings
+}
+
+/// Hosts on both sides write the same few blocks all or nothing, and overwrite parts of them, while controllers are
+/// killed and machines lose power, together too: on no copy is one of them ever there in part. One LUN has no mirror,
+/// so that nothing else makes good what a replay does.
+#[must_use]
+pub fn atomic_writes_through_crashes(seed: u64) -> Settings {
+    let mix = Mix {
+        read: 20,
+        write: 30,
+        write_atomic: 40,
+        compare_and_write: 20,
+        or_write: 10,
+        unmap: 5,
+        synchronize_cache: 5,
+        ..Mix::NONE
+    };
+    let shape = |lun| Shape { lun, start: 0, blocks: 24, blocks_min: 1, blocks_max: 12, mix };
+    let host = |side| HostSettings::new(side, vec![shape(0), shape(1), shape(2)], 4, 8);
+    let sides = [Side::First, Side::Second, Side::First, Side::Second];
+    let mut random = Random::new(seed ^ 0x7769_7468_6f75_7421);
+    let mut fault = |kind| Fault {
+        kind,
+        side: *random.pick(&[Side::First, Side::Second]),
+        when: When::Settled,
+        after: Duration::from_micros(random.between(100_000, 700_000)),
+        lasts: Duration::from_millis(random.between(20, 1_500)),
+        removes_volumes: false,
+    };
+    let faults = [Kind::Both, Kind::PowerLoss, Kind::Both, Kind::Kill, Kind::Both].map(&mut fault).to_vec();
+    Settings {
+        faults,
+        luns: Settings::of_seed(seed).luns,
+        commands_min: 100,
+        round: Duration::from_millis(60),
+        ..Settings::scenario("all-or-nothing", seed, sides.map(host).to_vec())
+    }
 }
 
 /// Hosts saturate the bridges with writes of 1 MiB, so that a frame takes long to get through them.

@@ -1,9 +1,11 @@
 //! What is on a simulated volume: a live image, which every read sees, and a durable one, which is all that is
 //! left after a power loss but for an arbitrary part of what was written since.
 
+use core::convert::Infallible;
 use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
+use controller::volume::redo::{self, Found, RECORD_OFFSET};
 use controller::volume::superblock::Superblock;
 use protocol::block::{BlockRange, Lba};
 use protocol::scsi::provisioning::{ProvisioningStatus, lba_status_descriptor};
@@ -12,6 +14,12 @@ use super::disk::Covers;
 use crate::judge::{Extent, OpId};
 use crate::random::Random;
 use crate::workload::content::{BLOCK_BYTES, Mark};
+
+/// Stands in for the address of the tail's first block: behind any LUN.
+const TAIL: u64 = 1 << 40;
+
+/// Where the redo record lies, as blocks.
+pub(super) const RECORD: u64 = TAIL + RECORD_OFFSET / BLOCK_BYTES as u64;
 
 /// One volume: blocks that are not there are holes.
 #[derive(Clone, Debug, Default)]
@@ -123,6 +131,12 @@ impl Volume {
         });
     }
 
+    /// Before it is used again after a crash: completes the write that its redo record holds. True if there was one.
+    pub(super) fn recover(&mut self) -> bool {
+        let Some(superblock) = self.superblock else { return false };
+        redo::replay(self, superblock.blocks).is_ok_and(|replayed| replayed.is_some())
+    }
+
     /// Whether all of these blocks hold what an operation wrote there, or zeros if it is none.
     pub(super) fn holds(&self, extent: Extent, by: Option<OpId>) -> bool {
         (extent.start..extent.end()).all(|lba| {
@@ -154,6 +168,33 @@ impl Volume {
             };
         }
         self.blocks = self.durable.clone();
+    }
+}
+
+impl Found for Volume {
+    type Error = Infallible;
+
+    fn read_tail(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Infallible> {
+        let blocks = (into.len() / BLOCK_BYTES) as u64;
+        let range = BlockRange { start: Lba(TAIL + offset / BLOCK_BYTES as u64), blocks };
+        into.copy_from_slice(&self.read(range));
+        Ok(())
+    }
+
+    fn write_tail(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Infallible> {
+        Self::write(self, 0, TAIL + offset / BLOCK_BYTES as u64, Bytes::copy_from_slice(bytes));
+        Ok(())
+    }
+
+    fn write(&mut self, range: BlockRange, data: &[u8]) -> Result<(), Infallible> {
+        Self::write(self, 0, range.start.0, Bytes::copy_from_slice(data));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Infallible> {
+        let all = Covers { below: self.effects, not: Vec::new() };
+        self.flushed(&all, true);
+        Ok(())
     }
 }
 
