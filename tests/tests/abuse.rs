@@ -267,6 +267,87 @@ fn abuse_in_full_feature_phase_is_answered_and_disturbs_nobody() {
     beside.end();
 }
 
+type Lying = (&'static str, [u8; 16], Vec<u8>, Expected);
+
+/// MODE SELECT (SPC-4 6.11) with lists that are not what they or their CDBs say.
+fn lying_mode_lists() -> [Lying; 6] {
+    let six = |bytes: u8| cdb(&[0x15, 0x10, 0, 0, bytes]);
+    let ten = |bytes: u16| cdb(&[0x55, 0x10, 0, 0, 0, 0, 0, (bytes >> 8) as u8, bytes as u8]);
+    let length = Expected::Status(2, 5, 0x1a00);
+    let field = Expected::Status(2, 5, 0x2600);
+    [
+        ("a MODE SELECT list that is not all there", six(0xff), vec![0; 24], length),
+        ("a MODE SELECT (10) list of 64 KiB that is not there", ten(0xffff), vec![0; 8], length),
+        ("a block descriptor longer than its list", six(4), vec![0, 0, 0, 0xf8], length),
+        ("half a page", six(7), vec![0, 0, 0, 0, 0x08, 0x12, 0x04], length),
+        ("a page that there is not", six(6), vec![0, 0, 0, 0, 0x3c, 0], field),
+        (
+            "bits that cannot be changed",
+            six(24),
+            [&[0, 0, 0, 0, 0x08, 0x12][..], &[0xff; 18]].concat(),
+            field,
+        ),
+    ]
+}
+
+/// PERSISTENT RESERVE OUT (SPC-4 6.16), likewise.
+fn lying_keys() -> [Lying; 5] {
+    let out = |action: u8, bytes: u32| {
+        let mut cdb = cdb(&[0x5f, action, 0x05]);
+        cdb[5..9].copy_from_slice(&bytes.to_be_bytes());
+        cdb
+    };
+    // Keys, then what the action takes, then a TransportID whose length lies.
+    let list = |flags: u8, moved: [u8; 4], ids: &[u8]| {
+        let mut list = vec![7; 16];
+        list.extend_from_slice(&[0, 0, 0, 0]);
+        list.extend_from_slice(&if flags == 0 { moved } else { [flags, 0, 0, 0] });
+        list.extend_from_slice(ids);
+        list
+    };
+    let id = [&[0x45, 0, 0xff, 0xff][..], b"iqn.a,i,0x0123456789\0"].concat();
+    let registered = [&[0, 0, 0, id.len() as u8][..], &id].concat();
+    let length = Expected::Status(2, 5, 0x1a00);
+    let field = Expected::Status(2, 5, 0x2600);
+    [
+        ("keys of 23 bytes", out(0, 23), vec![0; 23], length),
+        ("keys that are not all there", out(0, 24), vec![0; 8], length),
+        ("keys of 4 GiB", out(0, u32::MAX), vec![0; 24], length),
+        ("a TransportID longer than its list", out(0, 24 + 4 + 25), list(0x08, [0; 4], &registered), field),
+        ("a move to a TransportID longer than its list", out(7, 24 + 25), list(0, [0, 0, 0, 25], &id), field),
+    ]
+}
+
+#[test]
+fn a_host_that_sends_a_byte_at_a_time_is_served_and_disturbs_nobody() {
+    let mut beside = Beside::start("abuse-drip");
+    let keys = format!("{KEYS}ImmediateData=Yes|").replace('|', "\0");
+    let login = Header::new(opcode::LOGIN_REQUEST | IMMEDIATE, 0x87).with(8, &[0x80, 0, 0, 1, 2, 3]);
+    let drip = |raw: &mut Raw, beside: &mut Beside, header: Header, data: &[u8]| {
+        let mut bytes = Vec::new();
+        twinlun_tests::initiator::pdu::encode(&mut bytes, header, data, Digests::default());
+        for (at, byte) in bytes.iter().enumerate() {
+            raw.send_bytes(&[*byte]).unwrap();
+            // The target sees each part alone: whatever it does for it is done when the other host has its answer.
+            if at < 64 || at % 16 == 0 {
+                beside.is_undisturbed("a byte of many");
+            }
+        }
+    };
+    let mut raw = Raw::connect(beside.portal()).unwrap();
+    drip(&mut raw, &mut beside, login.with_u32(24, 1), keys.as_bytes());
+    let answer = raw.receive().unwrap().unwrap();
+    assert_eq!((answer.header.opcode(), answer.header.0[36]), (opcode::LOGIN_RESPONSE, 0));
+    drip(&mut raw, &mut beside, command(0x40, 900, 1, &[0; 16], 0), &[]);
+    raw.receive().unwrap().unwrap();
+    drip(&mut raw, &mut beside, command(0x20, 1, 2, &write_10(1), 512), &[9; 512]);
+    judge(&mut raw, Expected::Good(0), "a write, a byte at a time");
+    let read_10 = cdb(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1]);
+    raw.send(command(0x40, 1, 3, &read_10, 512), &[]).unwrap();
+    assert_eq!(raw.receive().unwrap().unwrap().data, [9; 512]);
+    beside.end();
+}
+
 #[test]
 fn lying_lengths_and_parameter_lists_are_answered() {
     let mut beside = Beside::start("abuse-lengths");
@@ -291,17 +372,15 @@ fn lying_lengths_and_parameter_lists_are_answered() {
             judge(&mut raw, expected, name);
         }
     }
-    for (name, cdb, data, expected) in [
-        ("an UNMAP list longer than it is", unmap(24), lying.clone(), Expected::Status(2, 5, 0x2600)),
+    let unmap_lists = [
+        ("an UNMAP list longer than it is", unmap(24), lying, Expected::Status(2, 5, 0x1a00)),
         ("an UNMAP list of 7 bytes", unmap(7), vec![0; 7], Expected::Status(2, 5, 0x1a00)),
         ("an UNMAP list that is not all there", unmap(0xffff), vec![0; 24], Expected::Status(2, 5, 0x1a00)),
-    ] {
+    ];
+    for (name, cdb, data, expected) in unmap_lists.into_iter().chain(lying_mode_lists()).chain(lying_keys()) {
         let mut raw = log_in(beside.portal(), "");
         raw.send(command(0x20, 1, 2, &cdb, data.len() as u32), &data).unwrap();
-        let pdu = raw.receive().unwrap().unwrap();
-        let Expected::Status(status, ..) = expected else { panic!() };
-        assert_eq!((pdu.header.opcode(), pdu.header.0[3]), (opcode::SCSI_RESPONSE, status), "{name}");
-        assert!(answers(&mut raw), "{name}");
+        judge(&mut raw, expected, name);
         beside.is_undisturbed(name);
     }
     // More expected than any command yields, less than it yields, and more data than it takes.

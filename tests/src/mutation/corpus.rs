@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use controller::volume::superblock::Superblock;
+use protocol::interlink::shared::{NexusName, Registrant, Reservation, Reservations, SharedState};
 use protocol::iscsi::{ahs::AdditionalHeader, sense_segment};
+use protocol::scsi::persistent_reservation::InitiatorPort;
 
 /// A captured PDU, cut into its segments.
 pub(super) struct Captured {
@@ -115,11 +117,28 @@ pub(super) fn lists() -> Vec<Vec<u8>> {
         all
     };
     let caching = [&[0x08, 0x12, 0x04][..], &[0; 17]].concat();
+    let control = [0x8a, 10, 0x22, 0x10, 0x08, 0, 0, 0, 0xff, 0xff, 0, 0];
+    let keys: Vec<u8> = [7_u64, 8].iter().flat_map(|key| key.to_be_bytes()).collect();
+    let initiator = "iqn.1993-08.org.debian:host1".to_owned();
+    let port = InitiatorPort { initiator, isid: [0x80, 1, 2, 3, 4, 5] }.transport_id();
+    let reserve = |action: u8, list: &[u8]| {
+        let mut all = select(0x5f, 8, list);
+        (all[1], all[2]) = (action, 0x05);
+        all
+    };
     vec![
         unmap,
         select(0x15, 4, &[&[0; 4][..], &caching].concat()),
         select(0x55, 8, &[&[0; 8][..], &caching].concat()),
+        select(0x15, 4, &[&[0; 4][..], &control].concat()),
+        select(0x55, 8, &[&[0, 0, 0, 0, 0, 0, 0, 8], &[0; 6][..], &[2, 0], &caching, &control].concat()),
         select(0x5f, 8, &[0; 24]),
+        reserve(
+            0x00,
+            &[&keys[..], &[0, 0, 0, 0, 0x0d, 0, 0, 0], &(port.len() as u32).to_be_bytes(), &port].concat(),
+        ),
+        reserve(0x04, &[&keys[..], &[0; 8]].concat()),
+        reserve(0x07, &[&keys[..], &[0, 3, 0, 2], &(port.len() as u32).to_be_bytes(), &port].concat()),
         select(0x2a, 8, &[7; 512]),
     ]
 }
@@ -139,11 +158,20 @@ pub(super) fn records() -> Vec<Vec<u8>> {
     let generation = Generation { number: 3, id: 4, parent: 2, main: 1, members: 3 };
     let group = GroupRecord { lun: "data0".into(), generation, clean: true, flushed: true };
     let superblock = Superblock { appliance: 9, volume: 5, blocks: 2048 };
+    let nexus = NexusName { initiator: "iqn.1993-08.org.debian:host1".into(), isid: [1; 6], port: 2 };
+    let registrant = Registrant { nexus: nexus.clone(), key: 7 };
+    let reservations = Reservations {
+        registrants: vec![registrant],
+        reservation: Some(Reservation { holder: nexus, kind: 5 }),
+        ..Reservations::default()
+    };
+    let state = SharedState { reservations, ..SharedState::default() };
     let tagged = |tag: u8, record: &[u8]| [&[tag][..], record].concat();
     vec![
         tagged(0, &identity.to_record()),
         tagged(1, &GroupRecord::encode_all(&[group.clone(), group])),
         tagged(2, &superblock.encode(7)),
         tagged(3, &superblock.encode(7)[..64]),
+        tagged(4, &state.encode()),
     ]
 }

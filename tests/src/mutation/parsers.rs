@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use controller::volume::superblock::{SUPERBLOCK_BYTES, Superblock};
 use protocol::interlink::frame::{self, PREFIX_BYTES, frame_lengths};
 use protocol::interlink::hello::Identity;
+use protocol::interlink::shared::SharedState;
 use protocol::interlink::standing::GroupRecord;
 use protocol::interlink::{GenerationTag, Message, Prefix};
 use protocol::iscsi::keys::{Key, Stage};
@@ -147,6 +148,74 @@ pub(super) fn lists(input: &[u8]) -> Result<(), String> {
     {
         return Err("more descriptors than the list has room for".to_owned());
     }
+    let cdb: [u8; 16] = array(input);
+    mode_select(&cdb, list)?;
+    reserve_out(&cdb, list)
+}
+
+/// MODE SELECT as the CDB announces the list, and as if it announced what is there: a host that lies, and one that
+/// does not.
+fn mode_select(cdb: &[u8; 16], list: &[u8]) -> Result<(), String> {
+    use protocol::scsi::mode::{self, ModeSelect, ModeSense, Parameters};
+    let parameters = Parameters {
+        blocks: u64::from(cdb[3]) << (cdb[4] & 0x3f),
+        write_cache: cdb[5] & 1 != 0,
+        read_only: cdb[5] & 2 != 0,
+        write_protect: cdb[5] & 4 != 0,
+        saved_write_protect: cdb[5] & 8 != 0,
+    };
+    for select in [ModeSelect::of_6(cdb), ModeSelect::of_10(cdb)] {
+        let _ = select.selection(list, &parameters);
+        let _ = ModeSelect { length: list.len(), ..select }.selection(list, &parameters);
+    }
+    // What MODE SENSE tells may be sent back: every page, with and without block descriptors.
+    let sense = ModeSense { allocation: u32::MAX as usize, ..ModeSense::of_10(&all_pages(cdb[1])) };
+    let Ok(mut told) = mode::parameter_list(&sense, &parameters) else {
+        return Err("MODE SENSE of all pages is refused".to_owned());
+    };
+    // Both are reserved in MODE SELECT (SPC-4 7.5.5).
+    told[..2].fill(0);
+    told[3] = 0;
+    let select = ModeSelect { ten: true, save: false, length: told.len() };
+    match select.selection(&told, &parameters) {
+        Ok(Some(selection)) if selection.write_protect == Some(parameters.write_protect) => Ok(()),
+        other => Err(format!("what MODE SENSE tells is taken as {other:?}")),
+    }
+}
+
+/// MODE SENSE (10) of every page and subpage, with the flags that `flags` has.
+fn all_pages(flags: u8) -> [u8; 16] {
+    let mut cdb = [0; 16];
+    (cdb[0], cdb[1], cdb[2], cdb[3]) = (0x5a, flags & 0x18, 0x3f, 0xff);
+    (cdb[7], cdb[8]) = (0xff, 0xff);
+    cdb
+}
+
+/// PERSISTENT RESERVE OUT, likewise. The initiator ports that were read are the same written and read again.
+fn reserve_out(cdb: &[u8; 16], list: &[u8]) -> Result<(), String> {
+    use protocol::scsi::persistent_reservation::{ReserveOut, TRANSPORT_IDS_MAX};
+    let _ = ReserveOut::of(cdb, list);
+    let mut true_to_size = *cdb;
+    true_to_size[5..9].copy_from_slice(&(list.len() as u32).to_be_bytes());
+    let Ok(out) = ReserveOut::of(&true_to_size, list) else { return Ok(()) };
+    if out.others.len() > TRANSPORT_IDS_MAX {
+        return Err(format!("{} initiator ports in one list", out.others.len()));
+    }
+    for port in out.others.iter().chain(out.moved.as_ref().map(|moved| &moved.to)) {
+        let id = port.transport_id();
+        // REGISTER with SPEC_I_PT: the list of TransportIDs has its length before it.
+        let mut again = vec![0; 24];
+        again[20] = 0x08;
+        again.extend_from_slice(&(id.len() as u32).to_be_bytes());
+        again.extend_from_slice(&id);
+        let mut register = [0x5f; 16];
+        (register[1], register[2]) = (0, 0);
+        register[5..9].copy_from_slice(&(again.len() as u32).to_be_bytes());
+        let read = ReserveOut::of(&register, &again).map(|out| out.others);
+        if read.as_ref() != Ok(&vec![port.clone()]) {
+            return differs("an initiator port", port, &read);
+        }
+    }
     Ok(())
 }
 
@@ -175,7 +244,7 @@ fn read_message(head: &[u8], payload: &[u8]) -> Result<(), String> {
 /// One byte for the kind, then the record.
 pub(super) fn records(input: &[u8]) -> Result<(), String> {
     let (kind, record) = input.split_first().unwrap_or((&0, &[]));
-    match kind % 4 {
+    match kind % 5 {
         0 => {
             if let Ok(identity) = Identity::from_record(record) {
                 let again = Identity::from_record(&identity.to_record());
@@ -189,6 +258,14 @@ pub(super) fn records(input: &[u8]) -> Result<(), String> {
                 let again = GroupRecord::decode_all(&GroupRecord::encode_all(&groups));
                 if again.as_ref() != Ok(&groups) {
                     return differs("the groups", &groups, &again);
+                }
+            }
+        }
+        4 => {
+            if let Ok(state) = SharedState::decode(record) {
+                let again = SharedState::decode(&state.encode());
+                if again.as_ref() != Ok(&state) {
+                    return differs("a shared state", &state, &again);
                 }
             }
         }
