@@ -15,6 +15,7 @@ use controller::status::LimitStatus;
 use crate::device_server::limits as commands;
 use crate::portal::CONNECTIONS_MAX;
 use crate::run::limits as run;
+use crate::said::SAID_MAX;
 use crate::session::commands::{COMMAND_WINDOW, IMMEDIATE_COMMANDS_MAX};
 use crate::session::discovery::{TEXT_KEYS_MAX, TEXT_REQUEST_BYTES_MAX};
 use crate::session::full_feature::{DATA_IN_BYTES_MAX, Usage};
@@ -62,6 +63,13 @@ fn connections(table: &Sessions, sessions: &[SessionView]) -> Vec<LimitStatus> {
     let (logins, discoveries) = table.visitors();
     vec![
         counted("CONNECTIONS_MAX", "connections", CONNECTIONS_MAX as u64, open as u64, Some(peak as u64)),
+        counted(
+            "SAID_MAX",
+            "things said of hosts, remembered",
+            SAID_MAX as u64,
+            table.things_said() as u64,
+            None,
+        ),
         counted("LOGINS_MAX", "connections in login", LOGINS_MAX as u64, logins as u64, None),
         counted("DISCOVERIES_MAX", "discovery sessions", DISCOVERIES_MAX as u64, discoveries as u64, None),
         counted(

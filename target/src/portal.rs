@@ -114,7 +114,11 @@ impl Transport for TcpTransport {
 /// Serves one connection until it ends.
 pub async fn serve_connection<W: World>(frontend: Arc<Frontend<W>>, socket: TcpStream) {
     let Some(_place) = Place::take(&frontend.sessions) else {
-        return tracing::warn!("a connection is refused: {CONNECTIONS_MAX} are open already");
+        let now = frontend.controller.world().now();
+        if let Some(unsaid) = frontend.sessions.said("connections", "", now) {
+            tracing::warn!("a connection is refused: {CONNECTIONS_MAX} are open already{unsaid}");
+        }
+        return;
     };
     if let Err(error) = prepare(&socket) {
         tracing::debug!(%error, "a connection ended before it began");

@@ -24,6 +24,7 @@ use parking_lot::{Mutex, RwLock};
 use protocol::iscsi::{AsyncEvent, Isid};
 
 use crate::run::cork::{self, Due, Flush};
+use crate::said::{Said, Unsaid};
 use crate::session::full_feature::Usage;
 use crate::session::link::Link;
 use crate::session::memory::Memory;
@@ -262,9 +263,21 @@ pub struct Sessions {
     pub(crate) connections: AtomicUsize,
     /// The most there ever were.
     pub(crate) connections_peak: AtomicUsize,
+    /// What was logged of hosts.
+    said: Mutex<Said>,
 }
 
 impl Sessions {
+    /// `what` happened with `whom`, a host. `Some` if it is to be logged now.
+    pub(crate) fn said(&self, what: &'static str, whom: &str, now: Time) -> Option<Unsaid> {
+        self.said.lock().happens(what, whom, now)
+    }
+
+    /// Different things that are remembered to have been logged.
+    pub(crate) fn things_said(&self) -> usize {
+        self.said.lock().count()
+    }
+
     /// Turns an outcome into PDUs on the nexus's connection and sends them, with the batch that is open on this
     /// thread or connection, if one is. From any thread.
     pub fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome) {

@@ -28,7 +28,8 @@ use super::tasks::Claim;
 use crate::connection::{Closed, Transport};
 use crate::frontend::FrontendConfig;
 use crate::run::cork::{Batch, Flush};
-use crate::sessions::Sessions;
+use crate::said::Unsaid;
+use crate::sessions::{LOGINS_MAX, Sessions};
 
 mod entrance;
 
@@ -135,7 +136,11 @@ impl Line {
     ) -> Self {
         let link = Arc::new(Link::new(transport, sessions.memory.clone()));
         if let Some(oldest) = sessions.login_begins(link.clone()) {
-            tracing::info!("too many connections are in their login: the oldest is closed");
+            if let Some(unsaid) = sessions.said("login flood", "", now) {
+                tracing::warn!(
+                    "more than {LOGINS_MAX} connections are in their login: the oldest is closed{unsaid}"
+                );
+            }
             oldest.end();
         }
         Self {
@@ -226,7 +231,11 @@ impl Line {
                     return Ok(());
                 }
                 Err(error) => {
-                    tracing::info!(%error, "a connection is closed");
+                    if let Some((host, unsaid)) = self.says("unreadable", now) {
+                        tracing::info!(
+                            "what {host} sends cannot be read, its connection is closed: {error}{unsaid}"
+                        );
+                    }
                     self.leave(backend);
                     return Err(Closed);
                 }
@@ -324,22 +333,44 @@ impl Line {
         if over { Err(Closed) } else { Ok(()) }
     }
 
+    /// `what` happens to this connection: its host's address if that is to be logged now. By address, because names
+    /// cost a host nothing.
+    fn says(&self, what: &'static str, now: Time) -> Option<(String, Unsaid)> {
+        let host = self.host();
+        let unsaid = self.sessions.said(what, &host, now)?;
+        Some((host, unsaid))
+    }
+
+    fn host(&self) -> String {
+        self.link.host().map_or_else(|| "a host".to_owned(), |host| host.ip().to_string())
+    }
+
     /// Is the host still there, and does it do what it owes?
     fn watch(&mut self, now: Time) {
         if let Some(since) = self.leaving {
             if now.since(since) > LOGOUT_TIME_MAX {
-                tracing::warn!("a host that logs out has commands that do not end; its connection is closed");
+                if let Some((host, unsaid)) = self.says("slow logout", now) {
+                    tracing::warn!(
+                        "{host} logs out and has commands that do not end; its connection is closed{unsaid}"
+                    );
+                }
                 self.link.end();
             }
             return;
         }
         if self.link.with(|session, _| session.owes_data(now)) == Some(true) {
-            tracing::info!("a host leaves what it was asked for unsent; its connection is closed");
+            if let Some((host, unsaid)) = self.says("owes data", now) {
+                tracing::info!(
+                    "{host} leaves data it was asked for unsent; its connection is closed{unsaid}"
+                );
+            }
             return self.link.end();
         }
         match self.pinged {
             Some(pinged) if now.since(pinged) > PING_ANSWER_MAX => {
-                tracing::info!("a host does not answer any more; its connection is closed");
+                if let Some((host, unsaid)) = self.says("silent", now) {
+                    tracing::info!("{host} does not answer any more; its connection is closed{unsaid}");
+                }
                 self.link.end();
             }
             None if now.since(self.heard) > PING_AFTER => {

@@ -151,6 +151,11 @@ impl Link {
         self.transport.portal()
     }
 
+    /// The host's address, for people.
+    pub fn host(&self) -> Option<SocketAddr> {
+        self.transport.host()
+    }
+
     /// When its session began.
     pub fn since(&self) -> Time {
         self.shared.lock().since

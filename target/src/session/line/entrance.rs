@@ -107,7 +107,12 @@ impl Line {
 
     fn refuse(&mut self, request: &LoginRequest, status: LoginStatus, now: Time) {
         if let Phase::Login(login) = &self.phase {
-            tracing::info!(initiator = login.initiator(), ?status, "a login is refused");
+            let initiator = login.initiator();
+            // A host that keeps trying keeps being refused.
+            let host = self.host();
+            if let Some(unsaid) = self.sessions.said("login", &format!("{host} {status:?}"), now) {
+                tracing::info!(initiator, ?status, "a login from {host} is refused{unsaid}");
+            }
         }
         let reply = Reply { current: LoginStage::SecurityNegotiation, next: None, text: Vec::new() };
         let response = self.response(request, status, &reply, request.tsih);

@@ -1,0 +1,118 @@
+//! What hosts can make happen again and again is logged once, and then once a minute with how often it happened: no
+//! host can fill a disk with log lines, and none hides behind another's.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use controller::time::Time;
+
+/// Until the same is said again.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Different things that are remembered to have been said, at most. What comes on top counts as one.
+pub const SAID_MAX: usize = 256;
+
+/// What was said of whom, and how often it was left unsaid since.
+#[derive(Debug, Default)]
+pub struct Said {
+    entries: BTreeMap<(&'static str, String), Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: Time,
+    unsaid: u64,
+}
+
+impl Said {
+    /// `what` happened with `whom`. `Some` if it is to be said now.
+    pub fn happens(&mut self, what: &'static str, whom: &str, now: Time) -> Option<Unsaid> {
+        let mut key = (what, whom.to_owned());
+        if !self.entries.contains_key(&key) && self.entries.len() >= SAID_MAX - 1 {
+            self.entries.retain(|_, entry| now.since(entry.at) < INTERVAL);
+            if self.entries.len() >= SAID_MAX - 1 {
+                key = ("", String::new());
+            }
+        }
+        match self.entries.get_mut(&key) {
+            Some(entry) if now.since(entry.at) < INTERVAL => {
+                entry.unsaid += 1;
+                None
+            }
+            Some(entry) => {
+                let unsaid = core::mem::take(&mut entry.unsaid);
+                entry.at = now;
+                Some(Unsaid(unsaid))
+            }
+            None => {
+                self.entries.insert(key, Entry { at: now, unsaid: 0 });
+                Some(Unsaid(0))
+            }
+        }
+    }
+
+    /// Different things that are remembered.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+/// How often something was left unsaid since it was last said: to end the line with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unsaid(u64);
+
+impl fmt::Display for Unsaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            1 => f.write_str(" (and once more since this was last said)"),
+            times => write!(f, " (and {times} times more since this was last said)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Time = Time(7);
+
+    #[test]
+    fn the_same_is_said_once_a_minute_with_how_often_it_came_meanwhile() {
+        let mut said = Said::default();
+        assert_eq!(said.happens("refused", "a", START), Some(Unsaid(0)));
+        for _ in 0..3 {
+            assert_eq!(said.happens("refused", "a", START + Duration::from_secs(59)), None);
+        }
+        let line = said.happens("refused", "a", START + INTERVAL).unwrap();
+        assert_eq!(line.to_string(), " (and 3 times more since this was last said)");
+        assert_eq!(said.happens("refused", "a", START + INTERVAL * 2), Some(Unsaid(0)));
+        assert_eq!(Unsaid(0).to_string(), "");
+        assert_eq!(Unsaid(1).to_string(), " (and once more since this was last said)");
+    }
+
+    #[test]
+    fn one_host_does_not_hide_another_nor_one_event_another() {
+        let mut said = Said::default();
+        for (what, whom) in [("refused", "a"), ("refused", "b"), ("closed", "a")] {
+            assert_eq!(said.happens(what, whom, START), Some(Unsaid(0)));
+        }
+        assert_eq!(said.happens("closed", "a", START), None);
+    }
+
+    #[test]
+    fn however_many_hosts_there_are_memory_and_lines_are_bounded() {
+        let mut said = Said::default();
+        let lines = |said: &mut Said, now| {
+            (0..10 * SAID_MAX).filter(|n| said.happens("refused", &n.to_string(), now).is_some()).count()
+        };
+        assert_eq!(lines(&mut said, START), SAID_MAX);
+        assert_eq!(said.count(), SAID_MAX);
+        assert_eq!(lines(&mut said, START), 0);
+        // What is old is forgotten.
+        assert!(lines(&mut said, START + INTERVAL) <= SAID_MAX);
+        assert!(said.count() <= SAID_MAX);
+    }
+}
