@@ -221,8 +221,9 @@ impl Appliance {
             let mut command = Command::new(&self.binary);
             command.arg("status").args(arguments).arg("--config").arg(machine.join("appliance.toml")).output()
         };
-        let screen = String::from_utf8_lossy(&ask(&[])?.stdout).into_owned();
-        Ok((screen, serde_json::from_slice(&ask(&["--json"])?.stdout).map_err(io::Error::other)?))
+        // The screen comes second: what the JSON says to have come about it shows too.
+        let json = serde_json::from_slice(&ask(&["--json"])?.stdout).map_err(io::Error::other)?;
+        Ok((String::from_utf8_lossy(&ask(&[])?.stdout).into_owned(), json))
     }
 
     fn wait_until_served(&mut self) -> io::Result<()> {
