@@ -7,7 +7,7 @@ use std::time::Duration;
 use twinlun_tests::disaster::network::{Cut, Network};
 use twinlun_tests::disaster::pair::Pair;
 use twinlun_tests::disaster::round::{Run, Settings};
-use twinlun_tests::disaster::{Disaster, Failure, MAIN, SUB};
+use twinlun_tests::disaster::{Disaster, Failure, MAIN, SUB, reservations};
 
 fn strike(name: &str, network: Option<Network>, disasters: &[Disaster]) {
     strike_at(|| Pair::start(name, network), disasters);
@@ -62,4 +62,16 @@ fn over_a_cut_interlink_main_goes_on_the_sub_refuses_and_nobody_reads_what_is_st
         Err(why) => println!("skipped, for this needs network namespaces: {why}"),
         Ok(network) => strike("cut", Some(network), &disasters),
     }
+}
+
+#[test]
+fn after_kill_9_both_controllers_show_the_reservations_that_were_last_answered() {
+    let run = || -> Result<(), Failure> {
+        let mut run = reservations::Run::begin(Pair::start("reserved", None)?, 1)?;
+        for sequence in 0..3 {
+            println!("{}", run.sequence(sequence)?);
+        }
+        run.end()
+    };
+    run().unwrap_or_else(|failure| panic!("{failure}"));
 }

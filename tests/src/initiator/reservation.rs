@@ -2,6 +2,7 @@
 //! from the parser under test.
 
 use super::Cdb;
+use super::response::{Response, status};
 use crate::judge::reservations::state::{Action, Answer, Command, Entry, Nexus, Out};
 
 /// Bytes that PERSISTENT RESERVE IN may return.
@@ -97,6 +98,34 @@ fn transport_id(host: u32) -> Vec<u8> {
 fn port_name(host: u32) -> String {
     let isid: String = isid(host).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{},i,0x{isid}", host_name(host))
+}
+
+/// What a response means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// It ended like this.
+    Answer(Answer),
+    /// It was not carried out: not ready, a unit attention, BUSY, TASK SET FULL.
+    NotDone,
+    /// Nobody can know.
+    Unknown,
+}
+
+/// What the response to a command means, or why it cannot be one.
+pub fn heard(command: &Command, response: &Response, hosts: u32) -> Result<Heard, String> {
+    Ok(match (response.status, response.code().0) {
+        (status::GOOD, _) => Heard::Answer(
+            told(command, &response.data, hosts)
+                .ok_or_else(|| format!("{command:?} told {:02x?}", response.data))?,
+        ),
+        (status::RESERVATION_CONFLICT, _) => Heard::Answer(Answer::Conflict),
+        (status::CHECK_CONDITION, 0x05) => Heard::Answer(Answer::Illegal),
+        (status::CHECK_CONDITION, 0x02 | 0x06) | (status::BUSY | status::TASK_SET_FULL, _) => Heard::NotDone,
+        (status::CHECK_CONDITION, 0x03 | 0x0b) | (status::TASK_ABORTED, _) => Heard::Unknown,
+        (status, _) => {
+            return Err(format!("status {status:#04x}, sense {:02x?} to {command:?}", response.code()));
+        }
+    })
 }
 
 /// What PERSISTENT RESERVE IN told to `command`; GOOD for any other.

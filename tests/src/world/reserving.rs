@@ -4,8 +4,8 @@
 use super::host::{Host, Phase};
 use super::hub::Hub;
 use super::script::Function;
-use crate::initiator::response::{Response, status};
-use crate::initiator::{Request, Tag, reservation};
+use crate::initiator::reservation::{self, Heard};
+use crate::initiator::{Request, Response, Tag};
 use crate::judge::OpId;
 use crate::judge::reservations::state::{Access, Action, Answer, Command, Leave, Nexus, Out, Session};
 use crate::judge::reservations::{AskId, EventId, Judge, UNDER_WAY_MAX};
@@ -196,30 +196,20 @@ impl Host {
             return Ok(false);
         };
         let (now, hosts) = (hub.now(), hub.wires.len() as u32);
-        let code = response.code();
-        let answer = match (response.status, code.0) {
-            (status::GOOD, _) => Some(
-                reservation::told(&command, &response.data, hosts)
-                    .ok_or_else(|| format!("{command:?} told {:02x?}", response.data))?,
-            ),
-            (status::RESERVATION_CONFLICT, _) => Some(Answer::Conflict),
-            (status::CHECK_CONDITION, 0x05) => Some(Answer::Illegal),
-            _ => None,
-        };
-        hub.trace_word(format_args!("host {} hears {answer:?} {code:02x?} to {command:?}", self.number));
+        let heard = reservation::heard(&command, response, hosts)?;
+        hub.trace_word(format_args!("host {} hears {heard:?} to {command:?}", self.number));
         hub.report.commands += 1;
         let Some(judge) = hub.judge(lun) else { return Ok(true) };
-        let result = match (&answer, response.status, code.0) {
-            (Some(answer), ..) => judge.answered(id, answer, &response.data),
-            // Not ready, unit attention; BUSY, TASK SET FULL.
-            (_, status::CHECK_CONDITION, 0x02 | 0x06) | (_, status::BUSY | status::TASK_SET_FULL, _) => {
-                judge.refused(id)
+        let (answer, result) = match heard {
+            Heard::Answer(answer) => {
+                let result = judge.answered(id, &answer, &response.data);
+                (Some(answer), result)
             }
-            (_, status::CHECK_CONDITION, 0x0b | 0x03) | (_, status::TASK_ABORTED, _) => {
+            Heard::NotDone => (None, judge.refused(id)),
+            Heard::Unknown => {
                 judge.lost(id, now);
-                Ok(())
+                (None, Ok(()))
             }
-            (_, status, _) => Err(format!("status {status:#04x}, sense {code:02x?} to {command:?}")),
         };
         let report = &mut hub.report;
         match answer {

@@ -8,7 +8,7 @@ use clap::Parser;
 use twinlun_tests::disaster::network::{Cut, Network};
 use twinlun_tests::disaster::pair::Pair;
 use twinlun_tests::disaster::round::{Run, Settings};
-use twinlun_tests::disaster::{Disaster, Failure, MAIN, SUB};
+use twinlun_tests::disaster::{Disaster, Failure, MAIN, SUB, reservations};
 
 /// Lets disasters befall a pair of real processes under load.
 #[derive(Parser)]
@@ -22,9 +22,12 @@ struct Arguments {
     /// How long a controller is stopped or the interlink cut.
     #[arg(long, default_value_t = 30)]
     seconds: u64,
-    /// Only this part: processes, interlink.
+    /// Only this part: processes, interlink, reservations.
     #[arg(long)]
     only: Option<String>,
+    /// How many sequences of reservations meet a kill.
+    #[arg(long, default_value_t = 30)]
+    sequences: usize,
     /// Print every screen of `status`.
     #[arg(long)]
     screens: bool,
@@ -48,6 +51,9 @@ fn main() -> ExitCode {
     if wanted("processes") && !part("processes", None, &processes, &arguments) {
         return ExitCode::FAILURE;
     }
+    if wanted("reservations") && !reservations(&arguments) {
+        return ExitCode::FAILURE;
+    }
     if !wanted("interlink") {
         return ExitCode::SUCCESS;
     }
@@ -63,6 +69,30 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+fn reservations(arguments: &Arguments) -> bool {
+    println!("reservations, seed {}", arguments.seed);
+    let run = || -> Result<(), Failure> {
+        let mut run = reservations::Run::begin(Pair::start("reservations", None)?, arguments.seed)?;
+        for sequence in 0..arguments.sequences {
+            println!("{:>4}  {}", sequence + 1, run.sequence(sequence)?);
+        }
+        run.end()
+    };
+    match run() {
+        Ok(()) => {
+            println!(
+                "{} sequences: both show the last answered state, or the unanswered event too",
+                arguments.sequences
+            );
+            true
+        }
+        Err(failure) => {
+            println!("reservations, seed {}: {failure}", arguments.seed);
+            false
+        }
+    }
 }
 
 fn part(name: &str, network: Option<Network>, disasters: &[Disaster], arguments: &Arguments) -> bool {
