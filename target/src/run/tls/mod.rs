@@ -13,8 +13,8 @@
 //!    │◄─────────────────────────────── greeting   │
 //! ```
 //!
-//! The handshake ([`handshake`]) is over within the time a greeting may take, or the connection is closed. From then
-//! on one [`records::Tls`] serves both directions: whoever writes seals what it writes, the reader's task opens what
+//! The handshake (`handshake`) is over within the time a greeting may take, or the connection is closed. From then
+//! on one `records::Tls` serves both directions: whoever writes seals what it writes, the reader's task opens what
 //! it reads, each under a lock that is held for a bounded piece of work and never across I/O. The end of a connection
 //! is what it is without TLS: the peer is lost, and nothing is concluded from how it ended.
 //!
