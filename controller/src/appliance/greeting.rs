@@ -118,8 +118,13 @@ impl Appliance {
         if let Err(apart) = self.check_hello(hello) {
             return self.turn_away(link, Some(hello.purpose), apart, effects);
         }
-        if hello.purpose == Purpose::Control && self.peer.is_some() {
-            // The peer starts over while this side has not noticed the end: so does this side.
+        // Each side dials bridges of its own.
+        let dialed = self.links.get(&link).is_some_and(|known| known.dialed);
+        let purpose = (dialed, Some(hello.purpose));
+        let known = |known: &Link| known.greeted && (known.dialed, known.purpose) == purpose;
+        if self.links.values().any(known) {
+            // The peer has lost a connection and made it anew, and this side has not noticed: what it sends by the old
+            // one goes nowhere. Both start over.
             let name = self.peer_name();
             return self.lose(Apart::Lost(name), effects);
         }

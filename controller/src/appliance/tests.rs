@@ -633,6 +633,20 @@ fn a_peer_that_starts_over_unnoticed_is_met_again() {
 }
 
 #[test]
+fn a_bridge_that_the_peer_has_made_anew_unnoticed_makes_both_start_over() {
+    let mut duo = met(19, true);
+    // beta still sends by the bridge that alpha makes anew.
+    duo.controllers[0].on_link_up(LinkId(60), Some(LinkKind::Bridge(0)));
+    duo.controllers[1].on_link_up(LinkId(60), None);
+    while duo.step() {}
+    assert!(!statuses(&duo)[1].2, "beta has noticed by the greeting");
+    duo.cut();
+    duo.connect();
+    duo.settle(6);
+    assert_eq!(statuses(&duo), DUPLEX);
+}
+
+#[test]
 fn a_copy_whose_target_could_not_take_everything_is_never_called_whole() {
     let (mut whole, mut out) = (0, 0);
     for seed in 0..300 {
