@@ -2,31 +2,15 @@
 //! script: when the reset is answered, nothing of that write can be written any more. Main is alpha, sub is beta; hosts A
 //! and C are alpha's, host B is beta's.
 
-use controller::plan::Side;
-
 use super::scenario::Scenario;
-use super::scenarios::{act, must, scripted, wait_ms, when, written};
+use super::scenarios::{
+    A, ALPHA, B, BETA, C, GOOD, HERE, THERE, act, must, scripted, wait_ms, when, written,
+};
 use super::script::Act::{Ask as Asks, Expire, Hold as Holds, Release, ResetLun};
 use super::script::Ask::{Read, Write};
 use super::script::Moment::{Ended, Idle, InFlight, Manages, Not, OnItsWay, Waits};
 use super::script::{Hold, Io, Step};
 use super::settings::Settings;
-use crate::judge::Extent;
-use crate::workload;
-
-const ALPHA: Side = Side::First;
-const BETA: Side = Side::Second;
-
-/// Hosts.
-const A: usize = 0;
-const B: usize = 1;
-const C: usize = 2;
-
-/// Where they write.
-const HERE: Extent = Extent { start: 16, blocks: 8 };
-const THERE: Extent = Extent { start: 64, blocks: 8 };
-
-const GOOD: workload::Ended = workload::Ended::Good;
 
 /// All of them by name.
 pub const ALL: [(&str, Scenario); 4] = [

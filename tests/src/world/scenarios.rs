@@ -26,19 +26,19 @@ use super::settings::{HostSettings, Settings};
 use crate::judge::Extent;
 use crate::workload::{self, Mix, Shape};
 
-const ALPHA: Side = Side::First;
-const BETA: Side = Side::Second;
+pub(super) const ALPHA: Side = Side::First;
+pub(super) const BETA: Side = Side::Second;
 
 /// Hosts.
-const A: usize = 0;
-const B: usize = 1;
-const C: usize = 2;
+pub(super) const A: usize = 0;
+pub(super) const B: usize = 1;
+pub(super) const C: usize = 2;
 
 /// Where they write.
-const HERE: Extent = Extent { start: 16, blocks: 8 };
-const THERE: Extent = Extent { start: 64, blocks: 8 };
+pub(super) const HERE: Extent = Extent { start: 16, blocks: 8 };
+pub(super) const THERE: Extent = Extent { start: 64, blocks: 8 };
 
-const GOOD: workload::Ended = workload::Ended::Good;
+pub(super) const GOOD: workload::Ended = workload::Ended::Good;
 
 /// All of them by name.
 pub const ALL: [(&str, Scenario); 27] = [
