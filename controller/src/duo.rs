@@ -600,6 +600,10 @@ impl Duo {
         self.controllers[side].world().outside.lock().forgetful = true;
     }
 
+    pub(crate) fn has_redo_record(&self, side: usize) -> bool {
+        self.controllers[side].world().outside.lock().record
+    }
+
     pub(crate) fn remove_volume(&self, side: usize) {
         self.controllers[side].world().outside.lock().volumes.clear();
     }

@@ -233,7 +233,7 @@ impl Lun {
             return true;
         };
         match &running.stage {
-            Stage::Draining if self.is_drained() => self.carry_out(actions),
+            Stage::Draining if self.is_drained() && !self.must_blot() => self.carry_out(actions),
             Stage::Legs(legs) if !legs.peer && legs.own.is_none_or(|own| self.events.kept >= own) => {
                 self.conclude(actions);
             }
@@ -279,6 +279,13 @@ impl Lun {
     /// No host's command is under way here.
     fn is_drained(&self) -> bool {
         !self.tasks.iter().any(|(_, task)| matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. }))
+    }
+
+    /// The event may forbid a write that a record, which a failed disk left behind, would carry out at the next start.
+    fn must_blot(&self) -> bool {
+        let forbids = |event: &Event| matches!(event, Event::ReserveOut { .. });
+        let Some(Running { what: What::Event(event), .. }) = &self.events.running else { return false };
+        forbids(event) && self.redo.is_left()
     }
 
     /// Nothing is before the event any more.
@@ -475,6 +482,9 @@ impl Lun {
             self.give_up_behind(&busy, actions, |origin, received| {
                 !matches!(origin, Origin::Copy | Origin::Nobody) && now.since(received) >= COMMAND_AGE_MAX
             });
+        }
+        if self.must_blot() && self.is_drained() {
+            self.blot_stuck_record(actions);
         }
         self.end_lost_reservation(now, actions);
     }

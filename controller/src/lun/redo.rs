@@ -35,7 +35,8 @@
 //! **A disk that fails** while the record is written or kept: nothing was done, the record goes. While the blocks are
 //! written or made durable: the stage is Stuck, the record stays for the next start, and only a later change of the
 //! same blocks makes it go first. If it cannot, that change fails with the disk's error. No stage lets a change pass a
-//! record.
+//! record. A PERSISTENT RESERVE OUT makes it go first too: else the next start would carry out a write that the answer
+//! forbids. While the disk cannot, it waits, and is BUSY when it is too old.
 
 use std::collections::VecDeque;
 
@@ -116,6 +117,19 @@ impl Redo {
     /// Nothing is under way.
     pub(super) const fn is_quiet(&self) -> bool {
         matches!(self.stage, Stage::Idle | Stage::Stuck(_))
+    }
+
+    /// A failed disk left a record behind, which the next start would carry out, or it is being blotted out.
+    pub(super) const fn is_left(&self) -> bool {
+        matches!(self.stage, Stage::Stuck(_) | Stage::Clearing(_))
+    }
+
+    /// Blots out a record that was left behind.
+    pub(super) fn blot_if_stuck(&mut self) -> Option<Go> {
+        match self.stage {
+            Stage::Stuck(range) => Some(self.clear(range)),
+            _ => None,
+        }
     }
 
     /// A change of the own copy. `None` if it waits.
@@ -234,6 +248,13 @@ impl Lun {
         }
     }
 
+    /// Blots out a record that a failed disk left behind, if it can.
+    pub(super) fn blot_stuck_record(&mut self, actions: &mut Vec<Action>) {
+        if let Some(go) = self.redo.blot_if_stuck() {
+            self.go(go, actions);
+        }
+    }
+
     fn go(&mut self, go: Go, actions: &mut Vec<Action>) {
         match go {
             Go::Own(io) => {
@@ -262,6 +283,9 @@ impl Lun {
                     }
                 }
             }
+        }
+        if self.events.is_waiting() {
+            self.pump_events(actions);
         }
     }
 }

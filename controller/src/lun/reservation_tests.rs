@@ -6,6 +6,7 @@ use protocol::scsi::persistent_reservation::{InAction, Kind, OutAction, ReserveO
 use protocol::scsi::sense::{Sense, Status};
 
 use crate::command::{Admission, LunIndex, NexusId, Op, Outcome};
+use crate::disk::DiskError;
 use crate::duo::{Duo, range, write};
 use crate::reservation::perform;
 
@@ -361,4 +362,27 @@ fn relog(duo: &Duo, side: usize) {
     for nexus in 1..4 {
         duo.log_in(side, nexus, &format!("host{side}{nexus}"));
     }
+}
+
+#[test]
+fn no_write_that_a_failed_disk_left_in_its_record_lands_after_a_reservation_forbids_it() {
+    let mut left = 0;
+    for steps in 0..40 {
+        let mut duo = Duo::new(7, false);
+        duo.connect();
+        duo.settle(1);
+        duo.log_in(0, 1, "host1");
+        let Op::Write { range, data, .. } = write(0, 4, 9) else { unreachable!() };
+        duo.ask(0, 1, Op::WriteAtomic { range, data, fua: false });
+        (0..steps).for_each(|_| {
+            duo.step();
+        });
+        duo.break_disk(0, DiskError::Io);
+        duo.settle(1);
+        left += usize::from(matches!(duo.answers(0).as_slice(), [(_, Outcome::Check(_))]));
+        duo.mend_disk(0);
+        assert_eq!(reserve_out(&mut duo, (0, 1), OutAction::Register, (0, 1), Kind::WriteExclusive), GOOD);
+        assert!(!duo.has_redo_record(0), "the next start would carry it out, after {steps} steps");
+    }
+    assert!(left > 0, "no disk failed in the middle");
 }

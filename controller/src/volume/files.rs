@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use protocol::block::{BLOCK_BYTES, BlockRange};
+use rustix::fs::Advice;
 
 use super::redo::{self, Found};
 use super::signature;
@@ -95,9 +96,23 @@ impl VolumePlace {
         }
     }
 
-    /// Completes on a volume of ours what a crash has interrupted: the write that its redo record holds. To be called
-    /// once, before the volume is used, by whoever has the lock of the state folder.
+    /// Makes what the page cache shows of a volume of ours what its disk holds, and completes what a crash has
+    /// interrupted: the write that its redo record holds. To be called once, before the volume is used, by whoever has
+    /// the lock of the state folder.
+    ///
+    /// When a flush fails, the kernel forgets what it was to write, tells it once, and shows it on from its cache: an
+    /// earlier run of the controller may have been told, or nobody at all. So everything is written first, and what was
+    /// kept of the volume in the cache is dropped. Without this the next flush would call durable what no disk ever got.
     pub fn recover(&self, file: &File, superblock: &Superblock) -> io::Result<()> {
+        if let Err(error) = file.sync_all() {
+            tracing::error!(
+                "{}: its disk did not take what was last written to it, which is lost: {error}",
+                self.path().display()
+            );
+            // Only a disk that takes what is left can be used again.
+            file.sync_all()?;
+        }
+        rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?;
         let size = { file }.seek(SeekFrom::End(0))?;
         let tail = size.checked_sub(TAIL_BYTES).ok_or(io::ErrorKind::UnexpectedEof)?;
         let found = redo::replay(&mut FoundFile { file, tail }, superblock.blocks)?;
@@ -345,6 +360,29 @@ mod tests {
         assert_eq!(found(&place), VolumeFound::Open(SUPERBLOCK));
         file.write_all_at(b"x", tail + COPY_OFFSETS[1] + 40).unwrap();
         assert_eq!(found(&place), VolumeFound::Foreign);
+    }
+
+    #[test]
+    fn a_volume_that_is_found_is_read_from_its_disk_and_not_from_what_the_cache_kept() {
+        // Not below /tmp, which may be memory.
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let place = VolumePlace::file(folder.path(), "data0");
+        let file = place.create(&SUPERBLOCK).unwrap();
+        file.write_all_at(&[7; 1 << 20], 0).unwrap();
+        // Of util-linux.
+        let cached = || {
+            let mut fincore = std::process::Command::new("fincore");
+            let output = fincore.args(["-nb", "-o", "RES"]).arg(place.path()).output().unwrap();
+            String::from_utf8(output.stdout).unwrap().trim().parse::<u64>().unwrap()
+        };
+        assert!(cached() >= 1 << 20);
+        place.recover(&file, &SUPERBLOCK).unwrap();
+        // Looking for a record reads some of the tail again.
+        let tail = 128 << 10;
+        assert!(cached() <= tail, "what a failed flush took would be shown on, and called durable by the next");
+        let mut start = [0; 8];
+        file.read_exact_at(&mut start, 0).unwrap();
+        assert_eq!(start, [7; 8]);
     }
 
     #[test]

@@ -330,6 +330,8 @@ impl Simulation {
         self.hub.lock().processes[side.index()].down = false;
         self.director.memory.iter_mut().for_each(|memory| memory[side.index()] = Memory::Perhaps);
         self.units[side.index()] = unit(&self.settings, &self.hub, side);
+        self.note_lost(side);
+        self.forget_single_events(side);
         self.look_for_torn(side);
         let controller = &self.units[side.index()].controller;
         self.settings.credit_bytes.iter().for_each(|bytes| controller.set_credit(*bytes));
@@ -377,6 +379,19 @@ impl Simulation {
             if of_members().all(|copy| copy.forgot) && of_members().any(|copy| copy.lost_power) {
                 self.director.may_lose[at] = true;
             }
+        }
+    }
+
+    /// A controller has found its volumes: what a failed flush took is gone, as after a loss of power.
+    fn note_lost(&mut self, side: Side) {
+        for (at, lun) in self.settings.luns.iter().enumerate() {
+            let hub = self.hub.lock();
+            let copies = &mut self.director.copies[at];
+            copies[side.index()].lost_power |= hub.disks[side.index()].volumes[at].lost;
+            let members = members(&hub, &lun.name);
+            let mut of_members = copies.iter().zip(members).filter(|(_, member)| *member);
+            let lost = copies[side.index()].lost_power && members[side.index()];
+            self.director.may_lose[at] |= lost && of_members.all(|(copy, _)| copy.forgot);
         }
     }
 

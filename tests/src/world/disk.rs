@@ -16,7 +16,7 @@ use protocol::block::{BlockRange, Lba};
 
 use super::hub::{Event, Hub};
 use super::script::Io;
-use super::volume::{RECORD, Volume};
+use super::volume::{RECORD, Recovered, Volume};
 use crate::judge::{Extent, Kind, OpId, Operation, Outcome, Seen};
 use crate::workload::content::{BLOCK_BYTES, Mark};
 
@@ -265,6 +265,25 @@ impl Hub {
             }
             DiskIo::Unrecord => volume.write(number, piece.start.0, vec![0; piece.bytes() as usize].into()),
             DiskIo::Prefetch(_) | DiskIo::Extents { .. } | DiskIo::Usage | DiskIo::Flush => {}
+        }
+    }
+
+    /// The volumes of a controller are found at its start.
+    pub(super) fn recover_volumes(&mut self, side: Side) {
+        for at in 0..self.disks[side.index()].volumes.len() {
+            let volume = &mut self.disks[side.index()].volumes[at];
+            let Recovered { lost, replayed } = volume.recover();
+            volume.lost = lost;
+            let Some(range) = replayed else { continue };
+            self.report.replays += 1;
+            let data = volume.read(range);
+            let marks = data.chunks(BLOCK_BYTES).zip(range.start.0..).filter_map(|(block, lba)| Mark::of(block, lba));
+            let Some(judge) = self.judges.get_mut(at) else { continue };
+            for mark in marks {
+                if let Mark::Written(op, lba) = mark {
+                    judge.replayed(op, lba, side.index());
+                }
+            }
         }
     }
 

@@ -521,8 +521,7 @@ fn unit(settings: &Settings, hub: &Arc<Mutex<Hub>>, side: Side) -> Unit {
     let (life, restored) = {
         let hub = &mut *hub.lock();
         // As the product does before anyone asks what was found.
-        let volumes = &mut hub.disks[side.index()].volumes;
-        hub.report.replays += volumes.iter_mut().map(|volume| u64::from(volume.recover())).sum::<u64>();
+        hub.recover_volumes(side);
         let found = |volume: &volume::Volume| match volume.superblock {
             Some(superblock) => VolumeFound::Open(superblock),
             None if volume.blank => VolumeFound::Blank,

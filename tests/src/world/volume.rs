@@ -27,6 +27,8 @@ pub(super) struct Volume {
     pub(super) superblock: Option<Superblock>,
     /// There is a file, but nothing in it yet.
     pub(super) blank: bool,
+    /// When it was last found, something that a failed flush took was gone.
+    pub(super) lost: bool,
     blocks: BTreeMap<u64, Bytes>,
     durable: BTreeMap<u64, Bytes>,
     /// What the durable image lacks, in the order it took effect.
@@ -35,6 +37,15 @@ pub(super) struct Volume {
     keeps_log: bool,
     /// Every (block, operation) whose mark was ever here.
     ever: HashSet<(u64, OpId)>,
+}
+
+/// What became of a volume when it was found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Recovered {
+    /// Something that was there before is not.
+    pub(super) lost: bool,
+    /// What its redo record was about.
+    pub(super) replayed: Option<BlockRange>,
 }
 
 /// One block that changed.
@@ -131,10 +142,18 @@ impl Volume {
         });
     }
 
-    /// Before it is used again after a crash: completes the write that its redo record holds. True if there was one.
-    pub(super) fn recover(&mut self) -> bool {
-        let Some(superblock) = self.superblock else { return false };
-        redo::replay(self, superblock.blocks).is_ok_and(|replayed| replayed.is_some())
+    /// Before it is used again after a crash, as the product does it: everything is flushed and read anew from the
+    /// disk, so that what a failed flush took is seen no more; then the write that its redo record holds is completed.
+    pub(super) fn recover(&mut self) -> Recovered {
+        let Some(superblock) = self.superblock else { return Recovered::default() };
+        let mut lost = false;
+        if self.keeps_log {
+            let all = Covers { below: self.effects, not: Vec::new() };
+            self.flushed(&all, true);
+            lost = self.blocks != self.durable;
+            self.blocks = self.durable.clone();
+        }
+        Recovered { lost, replayed: redo::replay(self, superblock.blocks).unwrap_or_default() }
     }
 
     /// Whether all of these blocks hold what an operation wrote there, or zeros if it is none.

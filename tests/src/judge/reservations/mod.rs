@@ -200,6 +200,14 @@ impl Judge {
         }
     }
 
+    /// A write that a crash met is completed on a copy when its controller starts. No harm is done where its writer has
+    /// no leave any more, unless hosts come to see it: then it lands.
+    pub fn replayed(&mut self, op: OpId, block: u64, copy: usize) {
+        let _ahead = self.lands(op, block, copy).inspect_err(|_| {
+            self.landed.remove(&(block, op, if self.strict { copy } else { 0 }));
+        });
+    }
+
     /// A block of a write gets to a copy.
     pub fn lands(&mut self, op: OpId, block: u64, copy: usize) -> Result<(), String> {
         let Some(writer) = self.writers.get(&op).copied() else { return Ok(()) };
