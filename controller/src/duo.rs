@@ -550,7 +550,7 @@ impl Duo {
         self.controllers[side].command(Command {
             lun: LunIndex(0),
             nexus,
-            tag: TaskTag(tag),
+            tag: TaskTag::of(tag),
             op,
             received: Time(self.now.load(Ordering::Relaxed)),
         });
@@ -558,7 +558,10 @@ impl Duo {
 
     pub(crate) fn answers(&self, side: usize) -> Vec<(u32, Outcome)> {
         let mut outside = self.controllers[side].world().outside.lock();
-        core::mem::take(&mut outside.answers).into_iter().map(|(tag, outcome)| (tag.0, outcome)).collect()
+        core::mem::take(&mut outside.answers)
+            .into_iter()
+            .map(|(tag, outcome)| (tag.task(), outcome))
+            .collect()
     }
 
     pub(crate) fn volume(&self, side: usize) -> Vec<u8> {

@@ -39,7 +39,7 @@ use crate::time::Time;
 use crate::world::{LinkId, Via};
 
 /// The tag of what the controller does for a nexus that is gone: nobody is left to be answered.
-const NOBODYS_TAG: TaskTag = TaskTag(u32::MAX);
+const NOBODYS_TAG: TaskTag = TaskTag::of(u32::MAX);
 
 /// How long a session's end may go unanswered before main is told again.
 const RELEASE_AGAIN: Duration = Duration::from_secs(1);

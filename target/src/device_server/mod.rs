@@ -239,7 +239,7 @@ fn report_luns(numbers: &[u16], cdb: &Cdb) -> Result<Vec<u8>, Sense> {
 /// The answer to REQUEST SENSE: sense as parameter data, in the format asked for.
 fn sense_data(cdb: &Cdb, sense: &Sense) -> Outcome {
     let asked = RequestSense::of(cdb);
-    let data = if asked.descriptor { sense.to_descriptor() } else { sense.to_fixed().to_vec() };
+    let data = if asked.descriptor { sense.to_descriptor() } else { sense.to_fixed() };
     outcome(Ok(cut(data, asked.allocation)))
 }
 
