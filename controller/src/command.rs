@@ -208,6 +208,9 @@ pub enum Admission {
     Ready,
     /// The same, and refused while the unit is stopped: TEST UNIT READY.
     Medium,
+    /// Reports unit attentions, is refused while the LUN cannot serve, and conflicts with reservations as a change
+    /// does: EXTENDED COPY, RECEIVE COPY RESULTS.
+    ThirdPartyCopy,
 }
 
 /// What a command asks leave for, as reservations see it: the classes of the rows of SPC-4 tables 62 and 63 and SBC-3
@@ -289,6 +292,7 @@ impl Admission {
         match self {
             Self::Always | Self::RequestSense => Access::Always,
             Self::Attention | Self::Ready | Self::Medium => Access::Describe,
+            Self::ThirdPartyCopy => Access::Write,
         }
     }
 }

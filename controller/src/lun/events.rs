@@ -234,7 +234,11 @@ impl Lun {
         };
         match &running.stage {
             Stage::Draining if self.is_drained() => self.carry_out(actions),
-            Stage::Legs(legs) if !legs.peer && legs.own.is_none_or(|own| self.events.kept >= own) => {
+            Stage::Legs(legs)
+                if !legs.peer
+                    && legs.own.is_none_or(|own| self.events.kept >= own)
+                    && !self.licences.awaits() =>
+            {
                 self.conclude(actions);
             }
             Stage::Draining | Stage::Asking | Stage::Legs(_) => return false,
@@ -322,6 +326,7 @@ impl Lun {
             self.tell_sub(message, vec![next.encode()], actions);
         }
         let own = self.keep(&next, actions);
+        self.revoke_for(reset, &attentions, actions);
         Legs { next, attentions, data, reset, own, peer }
     }
 

@@ -216,6 +216,12 @@ impl Sense {
         Self { copy: Some(CopyDetails { segment, in_segment: None, forwarded: None }), ..self }
     }
 
+    /// The same sense, which names this segment if it names none.
+    #[must_use]
+    pub const fn at_least_segment(self, segment: u16) -> Self {
+        if self.copy.is_some() { self } else { self.at_segment(segment) }
+    }
+
     /// Fixed format (SPC-4 4.5.3), response code 70h. An INFORMATION that does not fit four bytes is left out. What a
     /// copy source or destination said follows, and the COMMAND-SPECIFIC INFORMATION says where.
     #[must_use]

@@ -18,6 +18,9 @@ mod shared;
 mod state;
 mod table;
 mod thin;
+mod third_party;
+#[cfg(test)]
+mod third_party_tests;
 
 use std::sync::Arc;
 
@@ -172,6 +175,8 @@ fn run<W: World>(
             }),
             Err(sense) => Some(refuse(controller, lun, nexus, Admission::Ready, sense)),
         },
+        Run::ExtendedCopy => third_party::extended_copy(controller, lun, &request),
+        Run::CopyResults => Some(third_party::copy_results(controller, lun, &request)),
         Run::RequestSense => Some(match controller.admit(lun, nexus, Admission::RequestSense) {
             Ok(_) => sense_data(&cdb, &Sense::NO_SENSE),
             Err(Outcome::Check(sense)) => sense_data(&cdb, &sense),
