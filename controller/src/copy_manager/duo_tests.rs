@@ -7,7 +7,7 @@ use protocol::scsi::sense::{CopyEnd, Forwarded, Sense, Status};
 
 use super::{CopyOrder, ListName, Segment};
 use crate::command::{Admission, Command, LunIndex, NexusId, Op, Outcome, TaskTag};
-use crate::duo::Duo;
+use crate::duo::{Duo, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const BLOCKS: u64 = 8192;
@@ -251,6 +251,26 @@ fn a_copy_neither_waits_for_unit_attentions_nor_takes_them() {
     assert_eq!(until(&mut duo, 0, COPY)[0], [(COPY, GOOD)]);
     let told = duo.controllers[0].admit(LunIndex(1), NexusId(1), Admission::Attention).err();
     assert_eq!(told, Some(Outcome::Check(Sense::POWER_ON)));
+}
+
+#[test]
+fn a_piece_whose_copy_has_no_licence_is_not_let_in() {
+    for side in 0..2 {
+        let mut duo = met(3);
+        let before = all(&duo);
+        for lun in 0..2 {
+            duo.controllers[side].command(Command {
+                lun: LunIndex(lun),
+                nexus: NexusId(1),
+                tag: TaskTag::piece(COPY, 1),
+                op: write(0, 8, 9),
+                received: duo.now(),
+            });
+        }
+        duo.settle(2);
+        assert!(all(&duo) == before);
+        assert_eq!(duo.answers(side), [], "no host is told of pieces");
+    }
 }
 
 #[test]
