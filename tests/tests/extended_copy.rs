@@ -123,6 +123,55 @@ fn hosts_of_either_controller_copy_between_luns_of_different_mains() {
 }
 
 #[test]
+fn a_descriptor_that_does_not_fit_its_lun_ends_the_copy_before_anything_is_written() {
+    let keys = |number| if number == 1 { "read_only = true\n" } else { "" };
+    let appliance = Appliance::start_with_keys("extended-copy-descriptors", &LUNS, Processes::One, keys)
+        .unwrap_or_else(|error| panic!("{error}"));
+    let mut host = Host::log_in(&appliance, 1, WIDE);
+    let ends = [0, 2, 1].map(|lun| cdb::copy_end(host.naa(lun)));
+    host.write(0, 0, &content(5, 1));
+    let list = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut list = cdb::copy_list(1, &ends, &[cdb::copy_segment((0, 1), 2048, (0, 0))]);
+        change(&mut list);
+        list
+    };
+    const TO: usize = 16 + 32;
+    const SEGMENT: usize = 16 + 3 * 32;
+    for (what, at, byte, code) in [
+        ("NUL", TO + 1, 0x20, (0x0a, 0x0d, 0x02)),
+        ("a CD", TO + 1, 0x05, (0x0a, 0x0d, 0x03)),
+        ("a tape", TO + 1, 0x01, (0x0a, 0x26, 0x0c)),
+        ("other blocks", TO + 30, 0x10, (0x0a, 0x26, 0x00)),
+        ("another designator", TO + 15, 0xff, (0x0a, 0x0d, 0x02)),
+        ("its port", TO + 5, 0x13, (0x0a, 0x0d, 0x02)),
+        ("a read-only LUN", SEGMENT + 7, 2, (0x0a, 0x0d, 0x01)),
+        ("another type of segment", SEGMENT, 0x0a, (0x05, 0x26, 0x09)),
+        ("another type of descriptor", TO, 0xe0, (0x05, 0x26, 0x07)),
+        ("inline data", 15, 1, (0x05, 0x26, 0x0b)),
+        ("a reserved use of the list identifier", 1, 0x08, (0x05, 0x26, 0x00)),
+    ] {
+        let response = host.copy(0, list(&|list| list[at] = if byte == 0xff { !list[at] } else { byte }));
+        assert_eq!(response.code(), code, "{what}");
+    }
+    assert!(host.read(2, 0, 1) == vec![0; 1 << 20], "nothing was written");
+    // What is told of the block length may be left out, and the relative initiator port says nothing here.
+    assert!(host.copy(0, list(&|list| (list[TO + 30], list[TO + 3]) = (0, 7))).is_good());
+    assert!(host.read(2, 0, 1) == content(5, 1));
+    // An empty list is no error; a list that is shorter than the CDB says is one.
+    assert!(host.execute(0, Cdb::extended_copy(0), Vec::new(), 0).is_good());
+    assert_eq!(
+        host.execute(0, Cdb::extended_copy(140), list(&|_| ())[..100].to_vec(), 0).code(),
+        (5, 0x0e, 3)
+    );
+    assert_eq!(
+        host.execute(0, Cdb::extended_copy(100), list(&|_| ())[..100].to_vec(), 0).code(),
+        (5, 0x1a, 0)
+    );
+    assert_eq!(host.execute(0, Cdb::extended_copy(1 << 20), vec![0; 1 << 20], 0).code(), (5, 0x1a, 0));
+    appliance.stop().unwrap();
+}
+
+#[test]
 fn a_host_copies_neither_from_nor_to_what_it_may_not_see_nor_past_the_end_nor_against_a_reservation() {
     const COPY_ABORTED: u8 = 0x0a;
     let appliance = Appliance::start_with("extended-copy-refused", &LUNS, Processes::One, ACCESS, &[])

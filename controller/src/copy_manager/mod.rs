@@ -1,4 +1,4 @@
-//! The copy manager: EXTENDED COPY (SPC-4 5.17.3, 6.4) between LUNs of this appliance. A plain core: what happens goes
+//! The copy manager: EXTENDED COPY (SPC-4 6.4) between LUNs of this appliance. A plain core: what happens goes
 //! in, [`Act`]s come out.
 //!
 //! A segment is copied piece by piece: a READ of the source, then a WRITE of the destination, each a command of its own
@@ -7,11 +7,11 @@
 //! ranges, onto both copies, and never executed when it is too old. Nothing is held from one piece to the next.
 //!
 //! ```text
-//!           ┌──────────── BUSY, at the next tick ───────────┐
-//!           ▼                                               │
-//!   begun ─► Reading ──data──► Writing ──GOOD──► done       Again
-//!                └───────────────┴──────────────────────────▲
-//!                                └─ any other end: the copy has failed, nothing more is begun
+//!   begun ──► Reading ──data──► Writing ──GOOD──► done
+//!             │     ▲           │     ▲
+//!             └─BUSY┴──► Again ◄┴BUSY─┘   at the next tick it is read, or written, again
+//!
+//!   any other end of either: the copy has failed, nothing more is begun
 //! ```
 //!
 //! * **Segments** are processed in their order, one after the other; the pieces of one beside each other, at most
@@ -274,7 +274,7 @@ impl CopyManager {
         self.results.get(nexus, lun, list).map(|kept| kept.sense)
     }
 
-    /// Why a copy failed has been told (SPC-4 6.18: it is told once).
+    /// Why a copy failed has been told (it is told once).
     pub fn failure_told(&mut self, nexus: NexusId, lun: LunIndex, list: u8) {
         self.results.failure_told(nexus, lun, list);
     }

@@ -1,5 +1,5 @@
 //! What came of copies that have ended, by list identifier, until another copy of that name begins, the nexus is gone,
-//! the LUN is reset or there is no room (SPC-4 5.17.4).
+//! the LUN is reset or there is no room (SPC-4 6.17 to 6.20).
 
 use std::collections::BTreeMap;
 

@@ -234,7 +234,7 @@ impl Running {
     }
 
     /// If anything of the segment was written, the residue: what is not, in blocks, counted from the first gap (SPC-4
-    /// 6.4.4).
+    /// 6.4).
     fn with_residue(&self, over: Over) -> Over {
         match (over, self.order.segments.get(self.at)) {
             (Over::Failed(sense), Some(Ok(segment))) if self.written > 0 || !self.beyond.is_empty() => {

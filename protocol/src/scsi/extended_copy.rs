@@ -328,7 +328,7 @@ pub fn failure_details(failure: Option<&Sense>) -> Vec<u8> {
 /// Descriptor type codes that are known, ascending.
 const DESCRIPTORS: [u8; 2] = [BLOCK_TO_BLOCK, IDENTIFICATION];
 
-/// Parameter data of RECEIVE COPY OPERATING PARAMETERS (SPC-4 6.19).
+/// Parameter data of RECEIVE COPY OPERATING PARAMETERS.
 #[must_use]
 pub fn operating_parameters(limits: &CopyLimits) -> Vec<u8> {
     const SNLID: u8 = 0x01;
@@ -359,7 +359,7 @@ pub const RESULTS: [u8; 4] = {
     ]
 };
 
-/// The third-party copy descriptors of VPD page 8Fh (SPC-4 7.8.17): commands, parameter data, descriptors, CSCD
+/// The third-party copy descriptors of VPD page 8Fh (SPC-4 7.8): commands, parameter data, descriptors, CSCD
 /// descriptor IDs, copy operations.
 #[must_use]
 pub fn third_party_copy_page(limits: &CopyLimits) -> Vec<u8> {

@@ -80,7 +80,7 @@ pub struct Forwarded {
     pub sense: Option<(SenseKey, Asc)>,
 }
 
-/// What COPY ABORTED tells beside its code (SPC-4 4.5.2.4.5, 6.4.4).
+/// What COPY ABORTED tells beside its code (SPC-4 4.5.2.4.5, 6.4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct CopyDetails {
     /// The segment that was being processed, counted from zero.

@@ -1,7 +1,7 @@
 //! EXTENDED COPY and RECEIVE COPY RESULTS: from the parameter list to the copy manager's order, and what is told of
 //! copies.
 //!
-//! A segment that cannot be is no error of the command before its turn has come (SPC-4 6.4.4): it becomes the sense with
+//! A segment that cannot be is no error of the command before its turn has come (SPC-4 6.4): it becomes the sense with
 //! which the copy then ends. Copied is only between LUNs that the asking host may see.
 
 use controller::command::{Admission, LunIndex, Outcome};
