@@ -13,6 +13,8 @@
 //!   durable, tells its nexuses, and says so; main does the same, both at once. Neither shows the new state before.
 //! * The sub checks its hosts' commands against its own copy of the state, and forwards them with that state's
 //!   version. Main admits none of another version: the sub checks it again. No command carries names.
+//! * A reset, and a PREEMPT of those it drives out, end copies of the copy manager (`licence.rs`): main concludes, and
+//!   the sub says that it has it, when those copies have ended.
 //! * An event that is on its legs when main loses its peer is completed by whoever goes on as main; one that had
 //!   begun nothing goes back to the door, or, forwarded, is never executed.
 //! * Main begins each standing in which it has a peer by asking for the peer's state. The newer of both holds.
