@@ -25,9 +25,42 @@ pub struct Initiator {
     pub isid: [u8; 6],
 }
 
-/// The initiator task tag of a command (RFC 7143 11.2.1.8): unique within its nexus while the task lives.
+/// A command's name within its nexus while it lives: the initiator task tag (RFC 7143 11.2.1.8) in the low 32 bits;
+/// above them zero, or for what the copy manager asks in the name of an EXTENDED COPY the number of that piece.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct TaskTag(pub u32);
+pub struct TaskTag(pub u64);
+
+impl TaskTag {
+    /// The task that a host named so.
+    #[must_use]
+    pub const fn of(task: u32) -> Self {
+        Self(task as u64)
+    }
+
+    /// A piece of that task's work; `number` is not zero.
+    #[must_use]
+    pub const fn piece(task: u32, number: u32) -> Self {
+        Self((number as u64) << 32 | task as u64)
+    }
+
+    /// The initiator task tag.
+    #[must_use]
+    pub const fn task(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The number of a piece; zero for what a host sent.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Whether the copy manager asks, and not a host.
+    #[must_use]
+    pub const fn is_piece(self) -> bool {
+        self.number() != 0
+    }
+}
 
 /// A LUN's place in this controller's table of LUNs; not the LUN number hosts use.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -175,6 +208,9 @@ pub enum Admission {
     Ready,
     /// The same, and refused while the unit is stopped: TEST UNIT READY.
     Medium,
+    /// Reports unit attentions, is refused while the LUN cannot serve, and conflicts with reservations as a change
+    /// does: EXTENDED COPY, RECEIVE COPY RESULTS.
+    ThirdPartyCopy,
 }
 
 /// What a command asks leave for, as reservations see it: the classes of the rows of SPC-4 tables 62 and 63 and SBC-3
@@ -256,6 +292,7 @@ impl Admission {
         match self {
             Self::Always | Self::RequestSense => Access::Always,
             Self::Attention | Self::Ready | Self::Medium => Access::Describe,
+            Self::ThirdPartyCopy => Access::Write,
         }
     }
 }

@@ -242,6 +242,17 @@ impl Duo {
         Self::planned(seed, plans(true, blocks), [Restored::default(), Restored::default()])
     }
 
+    /// Two with two mirrored LUNs of so many blocks, each of which has another main.
+    pub(crate) fn two_luns(seed: u64, blocks: u64) -> Self {
+        let plans = plans(true, blocks).map(|mut plan| {
+            let second =
+                LunPlan { number: 1, name: "data1".into(), main: Side::Second, ..plan.luns[0].clone() };
+            plan.luns.push(second);
+            plan
+        });
+        Self::planned(seed, plans, [Restored::default(), Restored::default()])
+    }
+
     fn restored(seed: u64, mirror: bool, restored: [Restored; 2]) -> Self {
         Self::planned(seed, plans(mirror, BLOCKS), restored)
     }
@@ -550,7 +561,7 @@ impl Duo {
         self.controllers[side].command(Command {
             lun: LunIndex(0),
             nexus,
-            tag: TaskTag(tag),
+            tag: TaskTag::of(tag),
             op,
             received: Time(self.now.load(Ordering::Relaxed)),
         });
@@ -558,11 +569,35 @@ impl Duo {
 
     pub(crate) fn answers(&self, side: usize) -> Vec<(u32, Outcome)> {
         let mut outside = self.controllers[side].world().outside.lock();
-        core::mem::take(&mut outside.answers).into_iter().map(|(tag, outcome)| (tag.0, outcome)).collect()
+        core::mem::take(&mut outside.answers)
+            .into_iter()
+            .map(|(tag, outcome)| (tag.task(), outcome))
+            .collect()
     }
 
     pub(crate) fn volume(&self, side: usize) -> Vec<u8> {
         self.controllers[side].world().outside.lock().volumes[&0].1.clone()
+    }
+
+    /// The copy of each LUN that a side has.
+    pub(crate) fn volumes(&self, side: usize) -> Vec<Vec<u8>> {
+        self.controllers[side]
+            .world()
+            .outside
+            .lock()
+            .volumes
+            .values()
+            .map(|(_, bytes)| bytes.clone())
+            .collect()
+    }
+
+    /// Overwrites a LUN's blocks on both copies behind the controllers' backs, from the first.
+    pub(crate) fn fill(&self, lun: u16, content: &[u8]) {
+        for controller in &self.controllers {
+            if let Some((_, bytes)) = controller.world().outside.lock().volumes.get_mut(&lun) {
+                bytes[..content.len()].copy_from_slice(content);
+            }
+        }
     }
 
     /// What a controller's state store holds.

@@ -7,6 +7,7 @@
 pub mod appliance;
 pub mod clock;
 pub mod command;
+pub mod copy_manager;
 pub mod disk;
 #[cfg(test)]
 mod duo;

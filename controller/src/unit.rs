@@ -16,6 +16,7 @@ use protocol::interlink::shared::{SharedState, Who};
 
 use crate::appliance::{Appliance, Effect, LinkRefusal};
 use crate::command::{Admission, Command, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
+use crate::copy_manager::CopyManager;
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::lease::Lease;
 use crate::lun::{Action, Lun, LunCounters, LunSetup, Quiet};
@@ -26,6 +27,7 @@ use crate::volume::superblock::VolumeFound;
 use crate::world::{Frame, LinkId, Ticket, Via, VolumeIndex, World};
 
 mod telling;
+mod third_party;
 
 /// [`Controller::on_tick`] comes at least this often.
 pub const TICK: Duration = Duration::from_millis(50);
@@ -92,6 +94,8 @@ pub struct Controller<W: World> {
     numbers: Vec<(u16, LunIndex)>,
     appliance: Mutex<Appliance>,
     luns: Vec<Mutex<Lun>>,
+    /// Never locked together with any other.
+    copies: Mutex<CopyManager>,
 }
 
 impl<W: World> Controller<W> {
@@ -122,7 +126,7 @@ impl<W: World> Controller<W> {
             })
             .collect();
         let appliance = Appliance::new(plan.clone(), &restored, random, lease);
-        Self { world, plan, numbers, appliance: Mutex::new(appliance), luns }
+        Self { world, plan, numbers, appliance: Mutex::new(appliance), luns, copies: Mutex::default() }
     }
 
     /// Begins: once, before anything else.
@@ -146,6 +150,12 @@ impl<W: World> Controller<W> {
     /// Asks for a task to be given up. One that was not admitted ends with [`Outcome::Aborted`]; one that was
     /// ends as it would have; one that is not known here has ended already. Only its outcome says it is over.
     pub fn abort(&self, lun: LunIndex, nexus: NexusId, tag: TaskTag) {
+        let now = self.world.now();
+        self.with_copies(|copies| copies.give_up(nexus, tag.task(), now));
+        self.abort_here(lun, nexus, tag);
+    }
+
+    fn abort_here(&self, lun: LunIndex, nexus: NexusId, tag: TaskTag) {
         let now = self.world.now();
         self.with_lun(usize::from(lun.0), |lun, actions| lun.abort(nexus, tag, now, actions));
     }
@@ -179,6 +189,7 @@ impl<W: World> Controller<W> {
     /// An I_T nexus is gone. What was not admitted is never executed; the rest runs to its end unanswered.
     pub fn nexus_lost(&self, nexus: NexusId) {
         let now = self.world.now();
+        self.with_copies(|copies| copies.nexus_lost(nexus, now));
         for index in 0..self.luns.len() {
             self.with_lun(index, |lun, actions| lun.nexus_lost(nexus, now, actions));
         }
@@ -351,6 +362,7 @@ impl<W: World> Controller<W> {
         for index in 0..self.luns.len() {
             self.with_lun(index, |lun, actions| lun.on_tick(now, actions));
         }
+        self.with_copies(|copies| copies.on_tick(now));
         self.with_appliance(|appliance, effects| {
             let quiet = |index: usize| self.luns.get(index).map_or(Quiet::No, |lun| lun.lock().quiet());
             appliance.on_tick(now, quiet, effects);
@@ -376,6 +388,10 @@ impl<W: World> Controller<W> {
         let mut more = Vec::new();
         while let Some(action) = queue.pop_front() {
             match action {
+                Action::Answer { nexus, tag, outcome } if tag.is_piece() => {
+                    let now = self.world.now();
+                    self.with_copies(|copies| copies.on_piece(nexus, tag, outcome, now));
+                }
                 Action::Answer { nexus, tag, outcome } => self.world.answer(nexus, tag, outcome),
                 Action::Send { via, message, payload, generation } => {
                     let head = message.encode(self.plan.luns[index].number, generation, &payload);
@@ -394,6 +410,13 @@ impl<W: World> Controller<W> {
                 }
                 Action::Broken(breakage) => {
                     self.with_appliance(|appliance, effects| appliance.on_broken(index, breakage, effects));
+                }
+                Action::Revoked { nexus, task } => {
+                    let now = self.world.now();
+                    self.with_copies(|copies| copies.give_up(nexus, task, now));
+                }
+                Action::WasReset => {
+                    self.with_copies(|copies| copies.was_reset(LunIndex(index as u16)));
                 }
                 Action::CopyComplete => {
                     self.with_appliance(|appliance, effects| appliance.on_copy_complete(index, effects));

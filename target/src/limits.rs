@@ -164,6 +164,17 @@ fn negotiated() -> Vec<LimitStatus> {
             "blocks of one WRITE SAME",
             u64::from(commands::WRITE_SAME_BLOCKS_MAX),
         ),
+        compared("CSCD_DESCRIPTORS_MAX", "descriptors", u64::from(commands::CSCD_DESCRIPTORS_MAX)),
+        compared(
+            "SEGMENT_DESCRIPTORS_MAX",
+            "segments of one EXTENDED COPY",
+            u64::from(commands::SEGMENT_DESCRIPTORS_MAX),
+        ),
+        compared(
+            "EXTENDED_COPY_LIST_BYTES_MAX",
+            "bytes of one EXTENDED COPY parameter list",
+            u64::from(commands::EXTENDED_COPY_LIST_BYTES_MAX),
+        ),
         compared("TRANSFER_BYTES_MAX", "bytes of one READ or WRITE", commands::TRANSFER_BYTES_MAX),
         compared("DATA_OUT_BYTES_MAX", "bytes of one command", commands::DATA_OUT_BYTES_MAX),
     ]

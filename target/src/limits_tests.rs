@@ -102,6 +102,7 @@ fn shown() -> Vec<LimitStatus> {
     let sessions = Sessions::default();
     let used = Use { sessions: &sessions, jobs: (3, 2), links: 4, link_bytes: 5, times: 6 };
     let mut shown = controller::limits::of(&plan, &[LunUsage::default()]);
+    shown.extend(controller::copy_manager::CopyManager::default().limits());
     shown.extend(of(&used));
     shown
 }

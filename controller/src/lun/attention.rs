@@ -59,15 +59,15 @@ impl Attentions {
     /// peer knows it.
     pub(super) fn raise(&mut self, attention: &Attention, handle: impl Fn(NexusId) -> NexusHandle) {
         for (nexus, name) in &self.nexuses {
-            let meant = match &attention.whom {
-                Whom::All => true,
-                Whom::AllBut(other) => handle(*nexus) != *other,
-                Whom::One(one) => **name == *one,
-            };
-            if meant {
+            if means(&attention.whom, name, handle(*nexus)) {
                 queue(self.pending.entry(*nexus).or_default(), attention.code);
             }
         }
+    }
+
+    /// Whether an attention is for a nexus of this controller.
+    pub(super) fn is_meant(&self, attention: &Attention, nexus: NexusId, handle: NexusHandle) -> bool {
+        self.nexuses.get(&nexus).is_some_and(|name| means(&attention.whom, name, handle))
     }
 
     /// Takes the first attention of a nexus. Those who have none are not in the map, which makes the usual
@@ -82,6 +82,14 @@ impl Attentions {
             self.pending.remove(&nexus);
         }
         sense
+    }
+}
+
+fn means(whom: &Whom, name: &NexusName, handle: NexusHandle) -> bool {
+    match whom {
+        Whom::All => true,
+        Whom::AllBut(other) => handle != *other,
+        Whom::One(one) => *name == *one,
     }
 }
 

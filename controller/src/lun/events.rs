@@ -13,6 +13,8 @@
 //!   durable, tells its nexuses, and says so; main does the same, both at once. Neither shows the new state before.
 //! * The sub checks its hosts' commands against its own copy of the state, and forwards them with that state's
 //!   version. Main admits none of another version: the sub checks it again. No command carries names.
+//! * A reset, and a PREEMPT of those it drives out, end copies of the copy manager (`licence.rs`): main concludes, and
+//!   the sub says that it has it, when those copies have ended.
 //! * An event that is on its legs when main loses its peer is completed by whoever goes on as main; one that had
 //!   begun nothing goes back to the door, or, forwarded, is never executed.
 //! * Main begins each standing in which it has a peer by asking for the peer's state. The newer of both holds.
@@ -39,7 +41,7 @@ use crate::time::Time;
 use crate::world::{LinkId, Via};
 
 /// The tag of what the controller does for a nexus that is gone: nobody is left to be answered.
-const NOBODYS_TAG: TaskTag = TaskTag(u32::MAX);
+const NOBODYS_TAG: TaskTag = TaskTag::of(u32::MAX);
 
 /// How long a session's end may go unanswered before main is told again.
 const RELEASE_AGAIN: Duration = Duration::from_secs(1);
@@ -233,8 +235,12 @@ impl Lun {
             return true;
         };
         match &running.stage {
-            Stage::Draining if self.is_drained() && !self.must_blot() => self.carry_out(actions),
-            Stage::Legs(legs) if !legs.peer && legs.own.is_none_or(|own| self.events.kept >= own) => {
+            Stage::Draining if self.is_drained() => self.carry_out(actions),
+            Stage::Legs(legs)
+                if !legs.peer
+                    && legs.own.is_none_or(|own| self.events.kept >= own)
+                    && !self.licences.awaits() =>
+            {
                 self.conclude(actions);
             }
             Stage::Draining | Stage::Asking | Stage::Legs(_) => return false,
@@ -276,9 +282,13 @@ impl Lun {
         }
     }
 
-    /// No host's command is under way here.
+    /// No host's command is under way here, and none will be carried out by the next start.
     fn is_drained(&self) -> bool {
-        !self.tasks.iter().any(|(_, task)| matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. }))
+        !self.must_blot()
+            && !self
+                .tasks
+                .iter()
+                .any(|(_, task)| matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. }))
     }
 
     /// The event may forbid a write that a record, which a failed disk left behind, would carry out at the next start.
@@ -329,6 +339,7 @@ impl Lun {
             self.tell_sub(message, vec![next.encode()], actions);
         }
         let own = self.keep(&next, actions);
+        self.revoke_for(reset, &attentions, actions);
         Legs { next, attentions, data, reset, own, peer }
     }
 
@@ -483,7 +494,7 @@ impl Lun {
                 !matches!(origin, Origin::Copy | Origin::Nobody) && now.since(received) >= COMMAND_AGE_MAX
             });
         }
-        if self.must_blot() && self.is_drained() {
+        if self.must_blot() {
             self.blot_stuck_record(actions);
         }
         self.end_lost_reservation(now, actions);

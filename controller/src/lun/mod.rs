@@ -27,6 +27,7 @@ mod copying;
 mod event_tests;
 mod events;
 mod guard;
+mod licence;
 mod losing;
 mod main_side;
 #[cfg(test)]
@@ -75,6 +76,7 @@ use communication::CommunicationVolume;
 use copying::Copying;
 use events::Events;
 use guard::Guarded;
+use licence::Licences;
 use outstanding::{Outstanding, Whose};
 use redo::Redo;
 pub use task::{Action, Breakage, Quiet};
@@ -181,6 +183,8 @@ pub struct Lun {
     events: Events,
     /// Whom the shared state keeps out.
     guard: Guarded,
+    /// Copies of the copy manager that may read or write it.
+    licences: Licences,
     tasks: Slab<Task>,
     outstanding: Outstanding,
     /// Writes of several blocks that are all or nothing.
@@ -232,6 +236,7 @@ impl Lun {
             shared: restored,
             events: Events::default(),
             guard: None,
+            licences: Licences::default(),
             tasks: Slab::new(),
             outstanding: Outstanding::default(),
             redo: Redo::default(),
@@ -431,7 +436,7 @@ impl Lun {
     pub fn command(&mut self, command: Command, now: Time, actions: &mut Vec<Action>) {
         let (nexus, tag) = (command.nexus, command.tag);
         let reset = is_reset(&command.op);
-        if !reset && let Err(outcome) = self.may_enter(nexus) {
+        if !reset && let Err(outcome) = self.may_pass(nexus, tag) {
             return actions.push(Action::Answer { nexus, tag, outcome });
         }
         if self.held.is_some() {
@@ -464,7 +469,7 @@ impl Lun {
         match admission {
             Admission::Always => Ok(()),
             Admission::RequestSense | Admission::Attention => self.attention(nexus),
-            Admission::Ready => self.may_enter(nexus),
+            Admission::Ready | Admission::ThirdPartyCopy => self.may_enter(nexus),
             Admission::Medium => {
                 self.may_enter(nexus)?;
                 if self.stopped { Err(Outcome::Check(Sense::STOPPED)) } else { Ok(()) }
@@ -490,6 +495,7 @@ impl Lun {
     /// An I_T nexus is gone: what it had not got admitted is never executed.
     pub fn nexus_lost(&mut self, nexus: NexusId, now: Time, actions: &mut Vec<Action>) {
         self.attentions.nexus_lost(nexus);
+        self.licences.nexus_lost(nexus);
         self.give_up(now, actions, |owner, _| owner == nexus);
         self.end_lost_reservation(now, actions);
     }

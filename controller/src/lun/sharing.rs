@@ -56,6 +56,7 @@ impl Lun {
             _ => return actions.push(Action::Broken(Breakage::Nonsense)),
         };
         let own = self.keep(&state, actions);
+        self.revoke_for(reset, &attentions, actions);
         let hosts = self.tasks.iter().filter(|(_, task)| matches!(task.origin, Origin::Host { .. }));
         let drain = if reset { hosts.map(|(slot, _)| slot as u32).collect() } else { Vec::new() };
         self.events.taking = Some(Taking { link, state, attentions, own, drain, met });
@@ -78,6 +79,9 @@ impl Lun {
     }
 
     pub(super) fn take_if_ready(&mut self, actions: &mut Vec<Action>) {
+        if self.licences.awaits() {
+            return;
+        }
         let kept = self.events.kept;
         let ready = |taking: &mut Taking| taking.own.is_none_or(|own| kept >= own) && taking.drain.is_empty();
         let Some(taking) = self.events.taking.take_if(ready) else {

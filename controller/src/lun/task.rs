@@ -266,6 +266,15 @@ pub enum Action {
     Broken(Breakage),
     /// Both copies are whole and flushed.
     CopyComplete,
+    /// An event ends an EXTENDED COPY that has a licence here.
+    Revoked {
+        /// Whose.
+        nexus: NexusId,
+        /// Its initiator task tag.
+        task: u32,
+    },
+    /// The LUN is reset.
+    WasReset,
 }
 
 /// Whose disk I/O it is.

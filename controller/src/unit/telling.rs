@@ -47,6 +47,7 @@ impl<W: World> Controller<W> {
         drop(appliance);
         let usages: Vec<_> = self.luns.iter().map(|lun| lun.lock().usage()).collect();
         let mut limits = limits::of(&self.plan, &usages);
+        limits.extend(self.copies.lock().limits());
         limits.extend(self.world.limits());
         ControllerStatus { hosts: self.world.hosts(), limits, ..status }
     }

@@ -379,7 +379,10 @@ mod tests {
         place.recover(&file, &SUPERBLOCK).unwrap();
         // Looking for a record reads some of the tail again.
         let tail = 128 << 10;
-        assert!(cached() <= tail, "what a failed flush took would be shown on, and called durable by the next");
+        assert!(
+            cached() <= tail,
+            "what a failed flush took would be shown on, and called durable by the next"
+        );
         let mut start = [0; 8];
         file.read_exact_at(&mut start, 0).unwrap();
         assert_eq!(start, [7; 8]);

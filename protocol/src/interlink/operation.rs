@@ -198,6 +198,7 @@ pub(super) fn ending(reader: &mut Reader<'_>) -> Result<Ending, FrameError> {
                 0x5 => SenseKey::IllegalRequest,
                 0x6 => SenseKey::UnitAttention,
                 0x7 => SenseKey::DataProtect,
+                0xa => SenseKey::CopyAborted,
                 0xb => SenseKey::AbortedCommand,
                 0xe => SenseKey::Miscompare,
                 _ => return Err(FrameError::Content),
@@ -209,7 +210,7 @@ pub(super) fn ending(reader: &mut Reader<'_>) -> Result<Ending, FrameError> {
                 NO_FIELD => None,
                 field => Some(FieldPointer { in_cdb: field >> 16 & 1 == 1, byte: field as u16 }),
             };
-            Ending::Check(Sense { key, code, information: known.then_some(value), field })
+            Ending::Check(Sense { key, code, information: known.then_some(value), field, copy: None })
         }
         2 => Ending::Status(match reader.u8()? {
             0x00 => Status::Good,

@@ -65,6 +65,10 @@ pub mod opcode {
     pub const PERSISTENT_RESERVE_OUT: u8 = 0x5f;
     /// MODE SENSE (10)
     pub const MODE_SENSE_10: u8 = 0x5a;
+    /// THIRD-PARTY COPY OUT: EXTENDED COPY
+    pub const EXTENDED_COPY: u8 = 0x83;
+    /// THIRD-PARTY COPY IN: RECEIVE COPY RESULTS
+    pub const RECEIVE_COPY_RESULTS: u8 = 0x84;
     /// READ (16)
     pub const READ_16: u8 = 0x88;
     /// COMPARE AND WRITE
@@ -105,6 +109,16 @@ pub mod opcode {
 
 /// Service actions: the low five bits of byte 1 of the opcodes that have them.
 pub mod service_action {
+    /// EXTENDED COPY (LID1), of THIRD-PARTY COPY OUT
+    pub const EXTENDED_COPY_LID1: u8 = 0x00;
+    /// RECEIVE COPY STATUS (LID1), of THIRD-PARTY COPY IN
+    pub const RECEIVE_COPY_STATUS: u8 = 0x00;
+    /// RECEIVE COPY DATA (LID1), of THIRD-PARTY COPY IN
+    pub const RECEIVE_COPY_DATA: u8 = 0x01;
+    /// RECEIVE COPY OPERATING PARAMETERS, of THIRD-PARTY COPY IN
+    pub const RECEIVE_COPY_OPERATING_PARAMETERS: u8 = 0x03;
+    /// RECEIVE COPY FAILURE DETAILS (LID1), of THIRD-PARTY COPY IN
+    pub const RECEIVE_COPY_FAILURE_DETAILS: u8 = 0x04;
     /// READ CAPACITY (16), of SERVICE ACTION IN (16)
     pub const READ_CAPACITY_16: u8 = 0x10;
     /// GET LBA STATUS, of SERVICE ACTION IN (16)

@@ -54,7 +54,7 @@ pub enum Peripheral {
 }
 
 /// Standard INQUIRY data (SPC-4 6.6.2): SPC-4, hierarchical LUNs, several ports, command queuing, implicit
-/// asymmetric access only, no third-party copy, no protection information.
+/// asymmetric access only, third-party copy, no protection information.
 #[must_use]
 pub fn standard(peripheral: Peripheral) -> [u8; STANDARD_BYTES] {
     let mut data = [0; STANDARD_BYTES];
@@ -62,7 +62,7 @@ pub fn standard(peripheral: Peripheral) -> [u8; STANDARD_BYTES] {
     data[2] = 0x06; // VERSION: SPC-4
     data[3] = 0x12; // HISUP, RESPONSE DATA FORMAT 2
     data[4] = (STANDARD_BYTES - 5) as u8;
-    data[5] = 0x10; // TPGS 01b
+    data[5] = 0x18; // TPGS 01b, 3PC
     data[6] = 0x10; // MULTIP
     data[7] = 0x02; // CMDQUE
     data[8..16].copy_from_slice(VENDOR);
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn standard_data_is_what_spc_4_lays_out() {
         let data = standard(Peripheral::Disk);
-        assert_eq!(data[..8], [0x00, 0x00, 0x06, 0x12, 91, 0x10, 0x10, 0x02]);
+        assert_eq!(data[..8], [0x00, 0x00, 0x06, 0x12, 91, 0x18, 0x10, 0x02]);
         assert_eq!(&data[8..36], b"TWINLUN VIRTUAL-DISK    0001");
         assert_eq!(data[36..58], [0; 22]);
         assert_eq!(data[58..66], [0x00, 0xa0, 0x09, 0x60, 0x04, 0x60, 0x04, 0xc0]);

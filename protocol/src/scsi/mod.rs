@@ -2,10 +2,11 @@
 //!
 //! A CDB is decoded beside what it asks for: [`inquiry`], [`vpd`], [`mode`], [`log`], [`defects`], [`report_luns`],
 //! [`read_capacity`], [`operation_codes`], [`task_management`] and [`target_port_groups`] describe a logical unit;
-//! [`cdb`] and [`provisioning`] reach its blocks.
+//! [`cdb`], [`provisioning`] and [`extended_copy`] reach its blocks.
 
 pub mod cdb;
 pub mod defects;
+pub mod extended_copy;
 pub mod inquiry;
 pub mod log;
 pub mod lun;

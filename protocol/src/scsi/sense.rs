@@ -1,7 +1,7 @@
 //! Sense data (SPC-4 4.5): why a command ended with CHECK CONDITION.
 
 /// SCSI status codes (SAM-5 5.3.1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 #[repr(u8)]
 pub enum Status {
     /// The command completed.
@@ -38,6 +38,8 @@ pub enum SenseKey {
     UnitAttention = 0x6,
     /// 7h
     DataProtect = 0x7,
+    /// Ah
+    CopyAborted = 0xa,
     /// Bh
     AbortedCommand = 0xb,
     /// Eh
@@ -57,6 +59,38 @@ pub struct FieldPointer {
     pub byte: u16,
 }
 
+/// Which end of a copy operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u8)]
+pub enum CopyEnd {
+    /// The copy source.
+    Source = 1,
+    /// The copy destination.
+    Destination = 2,
+}
+
+/// How a copy source or destination ended a command of the copy manager.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Forwarded {
+    /// Which of them.
+    pub end: CopyEnd,
+    /// With which status.
+    pub status: Status,
+    /// And, for CHECK CONDITION, which sense key and code.
+    pub sense: Option<(SenseKey, Asc)>,
+}
+
+/// What COPY ABORTED tells beside its code (SPC-4 4.5.2.4.5, 6.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct CopyDetails {
+    /// The segment that was being processed, counted from zero.
+    pub segment: u16,
+    /// The byte of a field in error, in that segment's descriptor; [`Sense::field`] names one of the parameter list.
+    pub in_segment: Option<u16>,
+    /// What one of the ends said.
+    pub forwarded: Option<Forwarded>,
+}
+
 /// Why a command ended with CHECK CONDITION.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Sense {
@@ -68,13 +102,15 @@ pub struct Sense {
     pub information: Option<u64>,
     /// The field in error, where it is worth telling.
     pub field: Option<FieldPointer>,
+    /// With COPY ABORTED: where the copy stopped, and why.
+    pub copy: Option<CopyDetails>,
 }
 
 impl Sense {
     /// Sense without an INFORMATION field.
     #[must_use]
     pub const fn new(key: SenseKey, asc: u8, ascq: u8) -> Self {
-        Self { key, code: Asc(asc, ascq), information: None, field: None }
+        Self { key, code: Asc(asc, ascq), information: None, field: None, copy: None }
     }
 
     /// NO SENSE: nothing to report.
@@ -97,6 +133,32 @@ impl Sense {
     pub const LUN_NOT_SUPPORTED: Self = Self::new(SenseKey::IllegalRequest, 0x25, 0x00);
     /// ILLEGAL REQUEST, INVALID FIELD IN PARAMETER LIST.
     pub const INVALID_FIELD_IN_PARAMETER_LIST: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x00);
+    /// ILLEGAL REQUEST, OPERATION IN PROGRESS: the list identifier is in use.
+    pub const OPERATION_IN_PROGRESS: Self = Self::new(SenseKey::IllegalRequest, 0x00, 0x16);
+    /// ILLEGAL REQUEST, TOO MANY TARGET DESCRIPTORS.
+    pub const TOO_MANY_CSCD_DESCRIPTORS: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x06);
+    /// ILLEGAL REQUEST, UNSUPPORTED TARGET DESCRIPTOR TYPE CODE.
+    pub const UNSUPPORTED_CSCD_DESCRIPTOR: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x07);
+    /// ILLEGAL REQUEST, TOO MANY SEGMENT DESCRIPTORS.
+    pub const TOO_MANY_SEGMENT_DESCRIPTORS: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x08);
+    /// ILLEGAL REQUEST, UNSUPPORTED SEGMENT DESCRIPTOR TYPE CODE.
+    pub const UNSUPPORTED_SEGMENT_DESCRIPTOR: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x09);
+    /// ILLEGAL REQUEST, INLINE DATA LENGTH EXCEEDED.
+    pub const INLINE_DATA_LENGTH_EXCEEDED: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x0b);
+    /// COPY ABORTED, no additional sense.
+    pub const COPY_ABORTED: Self = Self::new(SenseKey::CopyAborted, 0x00, 0x00);
+    /// COPY ABORTED, UNREACHABLE COPY TARGET: a segment names a CSCD descriptor that is not there.
+    pub const UNREACHABLE_COPY_TARGET: Self = Self::new(SenseKey::CopyAborted, 0x08, 0x04);
+    /// COPY ABORTED, THIRD PARTY DEVICE FAILURE: a source or destination failed a command.
+    pub const THIRD_PARTY_DEVICE_FAILURE: Self = Self::new(SenseKey::CopyAborted, 0x0d, 0x01);
+    /// COPY ABORTED, COPY TARGET DEVICE NOT REACHABLE.
+    pub const COPY_TARGET_NOT_REACHABLE: Self = Self::new(SenseKey::CopyAborted, 0x0d, 0x02);
+    /// COPY ABORTED, INCORRECT COPY TARGET DEVICE TYPE.
+    pub const INCORRECT_COPY_TARGET_TYPE: Self = Self::new(SenseKey::CopyAborted, 0x0d, 0x03);
+    /// COPY ABORTED, INVALID FIELD IN PARAMETER LIST.
+    pub const COPY_ABORTED_BY_PARAMETER: Self = Self::new(SenseKey::CopyAborted, 0x26, 0x00);
+    /// COPY ABORTED, INVALID OPERATION FOR COPY SOURCE OR DESTINATION.
+    pub const INVALID_COPY_OPERATION: Self = Self::new(SenseKey::CopyAborted, 0x26, 0x0c);
     /// ILLEGAL REQUEST, INVALID RELEASE OF PERSISTENT RESERVATION.
     pub const INVALID_RELEASE: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x04);
     /// ILLEGAL REQUEST, INSUFFICIENT REGISTRATION RESOURCES.
@@ -142,10 +204,29 @@ impl Sense {
         Self { field: Some(FieldPointer { in_cdb: true, byte }), ..Self::INVALID_FIELD_IN_CDB }
     }
 
-    /// Fixed format (SPC-4 4.5.3), response code 70h. An INFORMATION that does not fit four bytes is left out.
+    /// The same, pointing at the byte of the parameter list where the field in error begins.
     #[must_use]
-    pub fn to_fixed(&self) -> [u8; FIXED_BYTES] {
-        let mut data = [0; FIXED_BYTES];
+    pub const fn in_list(self, byte: u16) -> Self {
+        Self { field: Some(FieldPointer { in_cdb: false, byte }), ..self }
+    }
+
+    /// COPY ABORTED while this segment was being processed.
+    #[must_use]
+    pub const fn at_segment(self, segment: u16) -> Self {
+        Self { copy: Some(CopyDetails { segment, in_segment: None, forwarded: None }), ..self }
+    }
+
+    /// The same sense, which names this segment if it names none.
+    #[must_use]
+    pub const fn at_least_segment(self, segment: u16) -> Self {
+        if self.copy.is_some() { self } else { self.at_segment(segment) }
+    }
+
+    /// Fixed format (SPC-4 4.5.3), response code 70h. An INFORMATION that does not fit four bytes is left out. What a
+    /// copy source or destination said follows, and the COMMAND-SPECIFIC INFORMATION says where.
+    #[must_use]
+    pub fn to_fixed(&self) -> Vec<u8> {
+        let mut data = vec![0; FIXED_BYTES];
         data[0] = 0x70;
         data[2] = self.key as u8;
         if let Some(information) = self.information.and_then(|value| u32::try_from(value).ok()) {
@@ -155,29 +236,75 @@ impl Sense {
         data[7] = 10;
         data[12] = self.code.0;
         data[13] = self.code.1;
-        if let Some(field) = self.field {
-            data[15..18].copy_from_slice(&field.to_bytes());
+        if let Some(specific) = self.specific() {
+            data[15..18].copy_from_slice(&specific);
+        }
+        if let Some(copy) = self.copy {
+            data[8..12].copy_from_slice(&u32::from(copy.segment).to_be_bytes());
+            if let Some(forwarded) = copy.forwarded {
+                let pointer = if forwarded.end == CopyEnd::Source { 8 } else { 9 };
+                data[pointer] = FIXED_BYTES as u8;
+                data.extend_from_slice(&forwarded.to_bytes());
+                data[7] += 1 + FIXED_BYTES as u8;
+            }
         }
         data
     }
 
-    /// Descriptor format (SPC-4 4.5.2), response code 72h, with an information and a sense key specific
-    /// descriptor where there is something to tell.
+    /// Descriptor format (SPC-4 4.5.2), response code 72h, with an information, a command-specific information, a sense
+    /// key specific and a forwarded sense data descriptor where there is something to tell.
     #[must_use]
     pub fn to_descriptor(&self) -> Vec<u8> {
         let mut data = vec![0x72, self.key as u8, self.code.0, self.code.1, 0, 0, 0, 0];
         if let Some(information) = self.information {
-            data[7] += 12;
             data.extend_from_slice(&[0x00, 0x0a, 0x80, 0x00]);
             data.extend_from_slice(&information.to_be_bytes());
         }
-        if let Some(field) = self.field {
-            data[7] += 8;
+        if let Some(copy) = self.copy {
+            data.extend_from_slice(&[0x01, 0x0a, 0x00, 0x00]);
+            data.extend_from_slice(&u64::from(copy.segment).to_be_bytes());
+        }
+        if let Some(specific) = self.specific() {
             data.extend_from_slice(&[0x02, 0x06, 0x00, 0x00]);
-            data.extend_from_slice(&field.to_bytes());
+            data.extend_from_slice(&specific);
             data.push(0);
         }
+        if let Some(forwarded) = self.copy.and_then(|copy| copy.forwarded) {
+            data.extend_from_slice(&[0x0c, 2 + FIXED_BYTES as u8, forwarded.end as u8]);
+            data.extend_from_slice(&forwarded.to_bytes());
+        }
+        // Of the descriptors each is there once at most.
+        data[7] = (data.len() - 8) as u8;
         data
+    }
+
+    /// SENSE KEY SPECIFIC: a field pointer, or with COPY ABORTED a segment pointer (SPC-4 4.5.2.4.5).
+    fn specific(&self) -> Option<[u8; 3]> {
+        const SKSV: u8 = 0x80;
+        const SD: u8 = 0x20;
+        let in_segment = self.copy.and_then(|copy| copy.in_segment);
+        match (in_segment, self.field) {
+            (Some(byte), _) => {
+                let [high, low] = byte.to_be_bytes();
+                Some([SKSV | SD, high, low])
+            }
+            (None, field) => field.map(FieldPointer::to_bytes),
+        }
+    }
+}
+
+impl Forwarded {
+    /// The status, and sense data in fixed format.
+    fn to_bytes(self) -> [u8; 1 + FIXED_BYTES] {
+        let mut bytes = [0; 1 + FIXED_BYTES];
+        bytes[0] = self.status as u8;
+        if let Some((key, code)) = self.sense {
+            bytes[1] = 0x70;
+            bytes[3] = key as u8;
+            bytes[8] = 10;
+            (bytes[13], bytes[14]) = (code.0, code.1);
+        }
+        bytes
     }
 }
 
@@ -222,6 +349,32 @@ mod tests {
         let list = FieldPointer { in_cdb: false, byte: 8 };
         let sense = Sense { field: Some(list), ..Sense::INVALID_FIELD_IN_PARAMETER_LIST };
         assert_eq!(sense.to_fixed()[15..], [0x80, 0, 8]);
+    }
+
+    #[test]
+    fn a_copy_that_stopped_tells_its_segment_the_field_and_what_an_end_said() {
+        let sense = Sense::UNREACHABLE_COPY_TARGET.at_segment(0x102);
+        assert_eq!(sense.to_fixed(), [0x70, 0, 0x0a, 0, 0, 0, 0, 10, 0, 0, 1, 2, 0x08, 0x04, 0, 0, 0, 0]);
+        let details = CopyDetails { segment: 1, in_segment: Some(20), forwarded: None };
+        let sense = Sense { information: Some(9), copy: Some(details), ..Sense::COPY_ABORTED };
+        assert_eq!(sense.to_fixed(), [0xf0, 0, 0x0a, 0, 0, 0, 9, 10, 0, 0, 0, 1, 0, 0, 0, 0xa0, 0, 20]);
+        let forwarded = Forwarded {
+            end: CopyEnd::Destination,
+            status: Status::CheckCondition,
+            sense: Some((SenseKey::DataProtect, Asc(0x27, 0))),
+        };
+        let details = CopyDetails { segment: 1, in_segment: None, forwarded: Some(forwarded) };
+        let sense = Sense { copy: Some(details), ..Sense::THIRD_PARTY_DEVICE_FAILURE };
+        let end = [0x02, 0x70, 0, 0x07, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x27, 0, 0, 0, 0, 0];
+        let fixed = [0x70, 0, 0x0a, 0, 0, 0, 0, 29, 0, 18, 0, 1, 0x0d, 0x01, 0, 0, 0, 0];
+        assert_eq!(sense.to_fixed(), [&fixed[..], &end].concat());
+        let head = [0x72, 0x0a, 0x0d, 0x01, 0, 0, 0, 12 + 22, 1, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        assert_eq!(sense.to_descriptor(), [&head[..], &[0x0c, 20, 2], &end].concat());
+        let source = Forwarded { end: CopyEnd::Source, status: Status::ReservationConflict, sense: None };
+        let details = CopyDetails { segment: 0, in_segment: None, forwarded: Some(source) };
+        let sense = Sense { copy: Some(details), ..Sense::THIRD_PARTY_DEVICE_FAILURE };
+        assert_eq!(sense.to_fixed()[8..12], [18, 0, 0, 0]);
+        assert_eq!(sense.to_fixed()[18..20], [0x18, 0]);
     }
 
     #[test]

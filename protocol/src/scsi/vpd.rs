@@ -2,6 +2,7 @@
 //!
 //! Both controllers answer the same bytes but for the port in page 83h.
 
+use super::extended_copy::{CopyLimits, third_party_copy_page};
 use super::inquiry::{PRODUCT, VENDOR};
 
 /// Supported VPD Pages.
@@ -12,6 +13,8 @@ pub const UNIT_SERIAL_NUMBER: u8 = 0x80;
 pub const DEVICE_IDENTIFICATION: u8 = 0x83;
 /// Extended INQUIRY Data.
 pub const EXTENDED_INQUIRY_DATA: u8 = 0x86;
+/// Third-Party Copy.
+pub const THIRD_PARTY_COPY: u8 = 0x8f;
 /// Block Limits.
 pub const BLOCK_LIMITS: u8 = 0xb0;
 /// Block Device Characteristics.
@@ -20,11 +23,12 @@ pub const BLOCK_DEVICE_CHARACTERISTICS: u8 = 0xb1;
 pub const LOGICAL_BLOCK_PROVISIONING: u8 = 0xb2;
 
 /// Every page there is, ascending.
-const PAGES: [u8; 7] = [
+const PAGES: [u8; 8] = [
     SUPPORTED_PAGES,
     UNIT_SERIAL_NUMBER,
     DEVICE_IDENTIFICATION,
     EXTENDED_INQUIRY_DATA,
+    THIRD_PARTY_COPY,
     BLOCK_LIMITS,
     BLOCK_DEVICE_CHARACTERISTICS,
     LOGICAL_BLOCK_PROVISIONING,
@@ -41,7 +45,7 @@ pub struct Identity<'a> {
     pub port: u16,
 }
 
-/// What the Block Limits page tells (SBC-3 6.5.3), in logical blocks unless said otherwise.
+/// What the Block Limits page tells (SBC-3 6.5.3), in logical blocks unless said otherwise, and its neighbour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BlockLimits {
     /// MAXIMUM COMPARE AND WRITE LENGTH.
@@ -64,6 +68,8 @@ pub struct BlockLimits {
     pub write_same_max: u64,
     /// MAXIMUM ATOMIC TRANSFER LENGTH. No alignment, no granularity, no boundaries within a transfer.
     pub atomic_max: u32,
+    /// What the Third-Party Copy page tells.
+    pub copy: CopyLimits,
 }
 
 /// The page of that code, or `None` if there is none.
@@ -74,6 +80,7 @@ pub fn page(code: u8, identity: &Identity<'_>, limits: &BlockLimits) -> Option<V
         UNIT_SERIAL_NUMBER => identity.serial.as_bytes().to_vec(),
         DEVICE_IDENTIFICATION => device_identification(identity),
         EXTENDED_INQUIRY_DATA => EXTENDED_INQUIRY_DATA_BODY.to_vec(),
+        THIRD_PARTY_COPY => third_party_copy_page(&limits.copy),
         BLOCK_LIMITS => block_limits(limits).to_vec(),
         BLOCK_DEVICE_CHARACTERISTICS => block_device_characteristics().to_vec(),
         LOGICAL_BLOCK_PROVISIONING => LOGICAL_BLOCK_PROVISIONING_BODY.to_vec(),
@@ -173,6 +180,13 @@ mod tests {
         unmap_granularity: 8,
         write_same_max: 0x1_0000,
         atomic_max: 0x200,
+        copy: CopyLimits {
+            cscds_max: 4,
+            segments_max: 8,
+            copies_max: 16,
+            named_copies_max: 16,
+            block_bytes: 512,
+        },
     };
 
     fn get(code: u8) -> Vec<u8> {
@@ -182,7 +196,7 @@ mod tests {
     #[test]
     fn the_first_page_lists_exactly_the_pages_that_exist() {
         let listed = get(SUPPORTED_PAGES);
-        assert_eq!(listed, [0, 0, 0, 7, 0x00, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2]);
+        assert_eq!(listed, [0, 0, 0, 8, 0x00, 0x80, 0x83, 0x86, 0x8f, 0xb0, 0xb1, 0xb2]);
         for code in 0..=255 {
             let answer = page(code, &IDENTITY, &LIMITS);
             assert_eq!(answer.is_some(), listed[4..].contains(&code), "{code:02x}");

@@ -494,7 +494,7 @@ proptest! {
             },
             Ok(Run::Describe(_, answer)) => drop(answer(&cdb, &view())),
             Ok(Run::Tell(told)) => drop(told(&cdb)),
-            Ok(Run::RequestSense | Run::ReportLuns) | Err(_) => drop(absent(&[0, 1], &cdb)),
+            Ok(Run::RequestSense | Run::ReportLuns | Run::ExtendedCopy | Run::CopyResults) | Err(_) => drop(absent(&[0, 1], &cdb)),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! How much one command may ask for. VPD page B0h (Block Limits) tells hosts, and the device server holds them
 //! to it: whatever is larger ends with INVALID FIELD.
 
+use controller::copy_manager::EXTENDED_COPIES_MAX;
 use controller::volume::redo;
 use protocol::block::BLOCK_BYTES;
+use protocol::scsi::extended_copy::{CopyLimits, HEADER_BYTES};
 use protocol::scsi::vpd::BlockLimits;
 
 /// Blocks one READ or WRITE moves at most: 8 MiB. Bounds the memory of a command.
@@ -33,6 +35,25 @@ pub const UNMAP_DESCRIPTORS_MAX: u16 = 256;
 /// meanwhile.
 pub const WRITE_SAME_BLOCKS_MAX: u32 = 32_768;
 
+/// CSCD descriptors of one EXTENDED COPY at most: copy sources and destinations.
+pub const CSCD_DESCRIPTORS_MAX: u16 = 16;
+
+/// Segment descriptors of one EXTENDED COPY at most. Each can name 32 MiB, less a block.
+pub const SEGMENT_DESCRIPTORS_MAX: u16 = 8;
+
+/// Bytes of an EXTENDED COPY parameter list at most: what is longer than its descriptors may be is read all the same, to
+/// say what is wrong with it.
+pub const EXTENDED_COPY_LIST_BYTES_MAX: u32 = HEADER_BYTES as u32 + COPY_LIMITS.descriptors_bytes() + 1024;
+
+/// The limits of EXTENDED COPY as RECEIVE COPY OPERATING PARAMETERS and VPD page 8Fh tell them.
+pub(super) const COPY_LIMITS: CopyLimits = CopyLimits {
+    cscds_max: CSCD_DESCRIPTORS_MAX,
+    segments_max: SEGMENT_DESCRIPTORS_MAX,
+    copies_max: EXTENDED_COPIES_MAX as u16,
+    named_copies_max: EXTENDED_COPIES_MAX as u8,
+    block_bytes: BLOCK_BYTES,
+};
+
 /// Blocks in a page of the file systems below, the smallest hole there is: 4 KiB.
 const PAGE_BLOCKS: u16 = 8;
 
@@ -54,4 +75,5 @@ pub(super) const BLOCK_LIMITS: BlockLimits = BlockLimits {
     unmap_granularity: PAGE_BLOCKS as u32,
     write_same_max: WRITE_SAME_BLOCKS_MAX as u64,
     atomic_max: ATOMIC_BLOCKS_MAX,
+    copy: COPY_LIMITS,
 };

@@ -18,6 +18,9 @@ mod shared;
 mod state;
 mod table;
 mod thin;
+mod third_party;
+#[cfg(test)]
+mod third_party_tests;
 
 use std::sync::Arc;
 
@@ -172,6 +175,8 @@ fn run<W: World>(
             }),
             Err(sense) => Some(refuse(controller, lun, nexus, Admission::Ready, sense)),
         },
+        Run::ExtendedCopy => third_party::extended_copy(controller, lun, &request),
+        Run::CopyResults => Some(third_party::copy_results(controller, lun, &request)),
         Run::RequestSense => Some(match controller.admit(lun, nexus, Admission::RequestSense) {
             Ok(_) => sense_data(&cdb, &Sense::NO_SENSE),
             Err(Outcome::Check(sense)) => sense_data(&cdb, &sense),
@@ -239,7 +244,7 @@ fn report_luns(numbers: &[u16], cdb: &Cdb) -> Result<Vec<u8>, Sense> {
 /// The answer to REQUEST SENSE: sense as parameter data, in the format asked for.
 fn sense_data(cdb: &Cdb, sense: &Sense) -> Outcome {
     let asked = RequestSense::of(cdb);
-    let data = if asked.descriptor { sense.to_descriptor() } else { sense.to_fixed().to_vec() };
+    let data = if asked.descriptor { sense.to_descriptor() } else { sense.to_fixed() };
     outcome(Ok(cut(data, asked.allocation)))
 }
 

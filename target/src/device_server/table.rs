@@ -14,7 +14,8 @@ use super::medium::{self, Bounds, DataOut, Decoded, no_data};
 use super::shared::{self, Asked};
 use super::state::{self, Told};
 use super::thin;
-use Run::{Describe, Medium, ReportLuns, RequestSense, Shared, Tell};
+use super::third_party;
+use Run::{CopyResults, Describe, ExtendedCopy, Medium, ReportLuns, RequestSense, Shared, Tell};
 
 /// One command.
 pub(super) struct Row {
@@ -44,6 +45,10 @@ pub(super) enum Run {
     Shared(fn(&Cdb, &LunView, Who, &[u8]) -> Asked),
     /// Answered by the device server or by main, once the LUN is ready.
     Tell(fn(&Cdb) -> Result<Told, Sense>),
+    /// Decoded here, done by the copy manager.
+    ExtendedCopy,
+    /// Answered by the copy manager.
+    CopyResults,
     /// Answered with the sense that admission gives.
     RequestSense,
     /// Answered for all LUNs alike.
@@ -193,6 +198,21 @@ pub(super) const TABLE: &[Row] = &[
     action(row("PERSISTENT RESERVE OUT, REGISTER AND MOVE", &[opcode::PERSISTENT_RESERVE_OUT, 7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff,
         0x04],
         shared::reserve_out_data, Shared(shared::reserve_out))),
+    action(row("EXTENDED COPY (LID1)", &[opcode::EXTENDED_COPY, service_action::EXTENDED_COPY_LID1,
+        0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        third_party::extended_copy_data, ExtendedCopy)),
+    action(row("RECEIVE COPY STATUS (LID1)", &[opcode::RECEIVE_COPY_RESULTS, service_action::RECEIVE_COPY_STATUS,
+        0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        no_data, CopyResults)),
+    action(row("RECEIVE COPY DATA (LID1)", &[opcode::RECEIVE_COPY_RESULTS, service_action::RECEIVE_COPY_DATA,
+        0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        no_data, CopyResults)),
+    action(row("RECEIVE COPY OPERATING PARAMETERS", &[opcode::RECEIVE_COPY_RESULTS,
+        service_action::RECEIVE_COPY_OPERATING_PARAMETERS, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        no_data, CopyResults)),
+    action(row("RECEIVE COPY FAILURE DETAILS (LID1)", &[opcode::RECEIVE_COPY_RESULTS,
+        service_action::RECEIVE_COPY_FAILURE_DETAILS, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
+        no_data, CopyResults)),
     row("READ (16)", &[opcode::READ_16, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff, 0xff, 0xff, 0xff, 0, 0x04],
         no_data, Medium(|cdb, lun, _| medium::read(Transfer::of_16(cdb), lun))),

@@ -138,7 +138,13 @@ fn write_all(controller: &Controller<ProductWorld>, number: usize) {
         let data = vec![bytes::Bytes::from(vec![tag as u8 + 100 * number as u8; 8192])];
         let op = Op::Write { range: BlockRange::new(start, 16).unwrap(), data, fua: false };
         let received = controller.world().now();
-        controller.command(Command { lun: LunIndex(0), nexus: NexusId(7), tag: TaskTag(tag), op, received });
+        controller.command(Command {
+            lun: LunIndex(0),
+            nexus: NexusId(7),
+            tag: TaskTag::of(tag),
+            op,
+            received,
+        });
     }
 }
 

@@ -114,7 +114,7 @@ fn respond(sender: &mut Sender<'_>, task: &Task, status: Status, sense: Option<S
 
 /// Fixed format as long as the information fits it (D_SENSE is 0 in the Control mode page).
 fn sense_bytes(sense: &Sense) -> Vec<u8> {
-    sense.to_fixed().to_vec()
+    sense.to_fixed()
 }
 
 #[cfg(test)]

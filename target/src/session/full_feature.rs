@@ -433,20 +433,20 @@ impl FullFeature {
 
     /// Takes the outcome of a command. Gives the functions of other sessions that waited for it.
     pub fn on_outcome(&mut self, tag: TaskTag, outcome: Outcome, output: &mut Output) -> Vec<Claim> {
-        let executing = self.tasks.get_mut(tag.0).is_some_and(|task| task.state == State::Outcome);
+        let executing = self.tasks.get_mut(tag.task()).is_some_and(|task| task.state == State::Outcome);
         if !executing {
-            self.on_reset(tag.0, &outcome, output);
+            self.on_reset(tag.task(), &outcome, output);
             return Vec::new();
         }
-        let Some(task) = self.remove(tag.0, output) else {
+        let Some(task) = self.remove(tag.task(), output) else {
             return Vec::new();
         };
         if task.ending == Ending::Unheard {
-            self.after_unheard(tag.0, output);
+            self.after_unheard(tag.task(), output);
         } else {
             data_in::answer(&mut self.sender(output), &task, outcome);
         }
-        self.take_claims(tag.0)
+        self.take_claims(tag.task())
     }
 
     /// A cold reset: the connection closes when the function is answered.

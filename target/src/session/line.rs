@@ -442,7 +442,7 @@ impl Line {
         }
         for lun in resets(request, backend) {
             let _ = self.link.with(|session, output| session.release(tag, 1, output));
-            backend.reset(lun, nexus, TaskTag(tag));
+            backend.reset(lun, nexus, TaskTag::of(tag));
         }
         let _ = self.link.with(|session, output| session.release(tag, -1, output));
         if request.function == TaskManagementFunction::TargetColdReset {
@@ -479,7 +479,7 @@ fn unit_of(lun: &Lun, backend: &impl Backend) -> Option<LunIndex> {
 fn abort_all(nexus: NexusId, tasks: &[(Lun, u32)], backend: &impl Backend) {
     for (lun, tag) in tasks {
         if let Some(lun) = unit_of(lun, backend) {
-            backend.abort(lun, nexus, TaskTag(*tag));
+            backend.abort(lun, nexus, TaskTag::of(*tag));
         }
     }
 }

@@ -290,7 +290,7 @@ impl Link {
     pub fn on_outcome(&self, tag: TaskTag, outcome: Outcome) -> Option<Vec<Claim>> {
         let shared = &mut *self.shared.lock();
         let Some(session) = &mut shared.session else {
-            shared.awaited.retain(|awaited| *awaited != tag.0);
+            shared.awaited.retain(|awaited| *awaited != tag.task());
             return None;
         };
         let claims = session.on_outcome(tag, outcome, &mut shared.queue);

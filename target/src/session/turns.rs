@@ -47,7 +47,7 @@ impl FullFeature {
         self.data_in_bytes += wanted;
         let request = Request {
             nexus,
-            tag: TaskTag(task.tag),
+            tag: TaskTag::of(task.tag),
             lun: task.lun,
             luns: self.luns.clone(),
             cdb: task.cdb,

@@ -132,6 +132,18 @@ impl Cdb {
         sixteen(0x8e, 0x02, lba, blocks)
     }
 
+    /// EXTENDED COPY (LID1) (SPC-4 6.4) with a parameter list of so many bytes.
+    #[must_use]
+    pub fn extended_copy(bytes: u32) -> Self {
+        sixteen(0x83, 0x00, 0, bytes)
+    }
+
+    /// RECEIVE COPY RESULTS, by its service action and the list identifier.
+    #[must_use]
+    pub fn receive_copy_results(action: u8, list: u8, allocation: u32) -> Self {
+        sixteen(0x84, action, u64::from(list) << 56, allocation)
+    }
+
     /// UNMAP (SBC-3 5.28) of a parameter list of `bytes`; see [`unmap_list`].
     #[must_use]
     pub fn unmap(bytes: u16) -> Self {
@@ -149,6 +161,41 @@ impl Cdb {
     pub fn synchronize_cache_16() -> Self {
         sixteen(0x91, 0, 0, 0)
     }
+}
+
+/// A logical unit for an EXTENDED COPY, by its NAA designator: an identification descriptor CSCD descriptor.
+#[must_use]
+pub fn copy_end(naa: u64) -> [u8; 32] {
+    let mut descriptor = [0; 32];
+    descriptor[..8].copy_from_slice(&[0xe4, 0, 0, 0, 0x01, 0x03, 0, 8]);
+    descriptor[8..16].copy_from_slice(&naa.to_be_bytes());
+    descriptor[30] = 2;
+    descriptor
+}
+
+/// A segment descriptor 02h: block to block, as (source, destination, blocks, their first blocks).
+#[must_use]
+pub fn copy_segment(ends: (u16, u16), blocks: u16, lbas: (u64, u64)) -> [u8; 28] {
+    let mut descriptor = [0; 28];
+    descriptor[..4].copy_from_slice(&[0x02, 0x02, 0, 0x18]);
+    descriptor[4..6].copy_from_slice(&ends.0.to_be_bytes());
+    descriptor[6..8].copy_from_slice(&ends.1.to_be_bytes());
+    descriptor[10..12].copy_from_slice(&blocks.to_be_bytes());
+    descriptor[12..20].copy_from_slice(&lbas.0.to_be_bytes());
+    descriptor[20..28].copy_from_slice(&lbas.1.to_be_bytes());
+    descriptor
+}
+
+/// The parameter list of EXTENDED COPY (LID1), its results held under this list identifier.
+#[must_use]
+pub fn copy_list(list: u8, ends: &[[u8; 32]], segments: &[[u8; 28]]) -> Vec<u8> {
+    let mut all = vec![0; 16];
+    all[0] = list;
+    all[2..4].copy_from_slice(&(32 * ends.len() as u16).to_be_bytes());
+    all[8..12].copy_from_slice(&(28 * segments.len() as u32).to_be_bytes());
+    all.extend(ends.as_flattened());
+    all.extend(segments.as_flattened());
+    all
 }
 
 /// The parameter list of UNMAP (SBC-3 5.28.2) for ranges of (first block, blocks).

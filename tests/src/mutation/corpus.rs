@@ -126,7 +126,13 @@ pub(super) fn lists() -> Vec<Vec<u8>> {
         (all[1], all[2]) = (action, 0x05);
         all
     };
+    let cscd = [&[0xe4, 0, 0, 0, 1, 3, 0, 8, 0x31, 1, 2, 3, 4, 5, 6, 7][..], &[0; 14], &[2, 0]].concat();
+    let segment = [&[2, 2, 0, 0x18, 0, 0, 0, 1, 0, 0, 8, 0][..], &[0; 16]].concat();
+    let header = [9, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 28, 0, 0, 0, 0];
+    let mut copy = select(0x83, 13, &[&header[..], &cscd, &cscd, &segment].concat());
+    (copy[1], copy[2], copy[3]) = (0, 4, 8);
     vec![
+        copy,
         unmap,
         select(0x15, 4, &[&[0; 4][..], &caching].concat()),
         select(0x55, 8, &[&[0; 8][..], &caching].concat()),

@@ -150,7 +150,37 @@ pub(super) fn lists(input: &[u8]) -> Result<(), String> {
     }
     let cdb: [u8; 16] = array(input);
     mode_select(&cdb, list)?;
+    extended_copy(&cdb, list)?;
     reserve_out(&cdb, list)
+}
+
+/// EXTENDED COPY, under limits of the input's choosing: what was read fits them, and what it fills of the list.
+fn extended_copy(cdb: &[u8; 16], list: &[u8]) -> Result<(), String> {
+    use protocol::scsi::extended_copy::{
+        self as copying, CSCD_BYTES, CopyLimits, HEADER_BYTES, ParameterList, SEGMENT_BYTES,
+    };
+    let limits = CopyLimits {
+        cscds_max: u16::from(cdb[2]),
+        segments_max: u16::from(cdb[3]),
+        copies_max: 1,
+        named_copies_max: 1,
+        block_bytes: 512,
+    };
+    let _ = (copying::parameter_list_bytes(cdb), copying::list_identifier(cdb), copying::allocation(cdb));
+    match ParameterList::of(list, &limits) {
+        Ok(read) => {
+            let (cscds, segments) = (read.cscds.len(), read.segments.len());
+            let bytes = HEADER_BYTES + cscds * CSCD_BYTES + segments * SEGMENT_BYTES;
+            if bytes > list.len() || cscds > usize::from(cdb[2]) || segments > usize::from(cdb[3]) {
+                return Err(format!("{cscds} and {segments} descriptors of {} bytes", list.len()));
+            }
+        }
+        Err(sense) if sense.field.is_some_and(|field| usize::from(field.byte) >= list.len()) => {
+            return Err(format!("a field in error behind the end of the list: {sense:?}"));
+        }
+        Err(_) => {}
+    }
+    Ok(())
 }
 
 /// MODE SELECT as the CDB announces the list, and as if it announced what is there: a host that lies, and one that

@@ -118,7 +118,7 @@ impl Backend for Toy {
     }
 
     fn execute(&self, request: Request) -> Option<Outcome> {
-        if request.tag.0 & 1 == 0 {
+        if request.tag.task() & 1 == 0 {
             return Some(outcome(&request));
         }
         self.kept.borrow_mut().push_back(request);

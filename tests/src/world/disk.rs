@@ -277,7 +277,8 @@ impl Hub {
             let Some(range) = replayed else { continue };
             self.report.replays += 1;
             let data = volume.read(range);
-            let marks = data.chunks(BLOCK_BYTES).zip(range.start.0..).filter_map(|(block, lba)| Mark::of(block, lba));
+            let marks =
+                data.chunks(BLOCK_BYTES).zip(range.start.0..).filter_map(|(block, lba)| Mark::of(block, lba));
             let Some(judge) = self.judges.get_mut(at) else { continue };
             for mark in marks {
                 if let Mark::Written(op, lba) = mark {

@@ -75,7 +75,7 @@ fn the_window_closes_while_commands_are_unanswered_and_opens_with_their_answers(
     assert_eq!(session.usage().tasks, u64::from(COMMAND_WINDOW), "what is outside the window is ignored");
     while session.next_work(0).0.is_some() {}
     for tag in 1..=3 {
-        session.on_outcome(TaskTag(tag), Outcome::Good(Vec::new()), &mut output);
+        session.on_outcome(TaskTag::of(tag), Outcome::Good(Vec::new()), &mut output);
     }
     let maxima = pdus(&mut output).into_iter().map(|pdu| match pdu {
         TargetPdu::ScsiResponse(response) => response.max_cmd_sn.0,
@@ -118,7 +118,7 @@ fn reads_are_held_beyond_the_bound_and_go_on_when_it_has_room() {
     assert_eq!(executed(&mut session), [1, 2, 3, 4]);
     assert!(!session.take_room(0));
     for tag in 1..=3 {
-        session.on_outcome(TaskTag(tag), Outcome::Good(Vec::new()), &mut output);
+        session.on_outcome(TaskTag::of(tag), Outcome::Good(Vec::new()), &mut output);
     }
     assert!(!session.take_room(16 << 20), "what was read still waits to be written");
     assert!(session.take_room(0));
@@ -130,11 +130,11 @@ fn an_outcome_nobody_waits_for_is_ignored() {
     let mut session = session();
     let mut output = Output::default();
     session.on_pdu(&command(1, false, 0), Time(0), &mut output);
-    session.on_outcome(TaskTag(1), Outcome::Good(Vec::new()), &mut output);
+    session.on_outcome(TaskTag::of(1), Outcome::Good(Vec::new()), &mut output);
     assert!(output.is_empty(), "it was not begun");
     assert!(session.next_work(0).0.is_some());
-    session.on_outcome(TaskTag(1), Outcome::Good(Vec::new()), &mut output);
-    session.on_outcome(TaskTag(1), Outcome::Good(Vec::new()), &mut output);
+    session.on_outcome(TaskTag::of(1), Outcome::Good(Vec::new()), &mut output);
+    session.on_outcome(TaskTag::of(1), Outcome::Good(Vec::new()), &mut output);
     assert_eq!(pdus(&mut output).len(), 1);
 }
 
@@ -162,7 +162,7 @@ fn with_tag(tag: u32, number: u32) -> Received {
 fn executed(session: &mut FullFeature) -> Vec<u32> {
     let mut tags = Vec::new();
     while let (Some(Work::Execute(request)), _) = session.next_work(0) {
-        tags.push(request.tag.0);
+        tags.push(request.tag.task());
     }
     tags
 }

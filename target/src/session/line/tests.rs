@@ -99,7 +99,7 @@ impl Backend for Script {
         (number < 2).then_some(LunIndex(number))
     }
     fn abort(&self, _: LunIndex, _: NexusId, tag: TaskTag) {
-        self.log.borrow_mut().push(format!("abort {}", tag.0));
+        self.log.borrow_mut().push(format!("abort {}", tag.task()));
     }
     fn luns(&self) -> Vec<LunIndex> {
         vec![LunIndex(0), LunIndex(1)]
@@ -120,7 +120,7 @@ impl Backend for Script {
             }
             0x28 => Some(Outcome::Good(vec![Bytes::from(vec![request.lun[1]; blocks * 512])])),
             0x2a => {
-                self.written.borrow_mut().insert(request.tag.0, request.data.concat());
+                self.written.borrow_mut().insert(request.tag.task(), request.data.concat());
                 Some(Outcome::Good(Vec::new()))
             }
             _ => {
@@ -428,7 +428,7 @@ fn an_abort_is_answered_when_the_task_has_ended_and_the_task_never() {
     assert_eq!(script.log.borrow().last().unwrap(), &format!("abort {tag}"));
     assert!(host.answers().is_empty());
     let nexus = script.sessions.list()[0].nexus;
-    script.sessions.answer(nexus, TaskTag(tag), Outcome::Aborted);
+    script.sessions.answer(nexus, TaskTag::of(tag), Outcome::Aborted);
     let answers = host.answers();
     assert_eq!((functions_answered(&answers), answers.len()), (vec![TaskManagementResult::Complete], 1));
 }
@@ -471,7 +471,7 @@ fn a_reset_waits_for_the_tasks_of_other_sessions_too() {
     assert_eq!(log[log.len() - 2..], [format!("abort {tag}"), "reset 0".to_owned()]);
     assert!(a.answers().is_empty());
     let nexus = script.sessions.list().iter().find(|s| s.initiator == "iqn.b").unwrap().nexus;
-    script.sessions.answer(nexus, TaskTag(tag), Outcome::Aborted);
+    script.sessions.answer(nexus, TaskTag::of(tag), Outcome::Aborted);
     assert_eq!(functions_answered(&a.answers()), [TaskManagementResult::Complete]);
     let answers = b.answers();
     let [(TargetPdu::ScsiResponse(response), _)] = &answers[..] else { panic!("{answers:?}") };
@@ -490,13 +490,13 @@ fn a_reset_is_answered_when_the_controller_has_reset_every_lun() {
         a.exchange(&script).unwrap();
         for _ in 0..luns {
             assert!(a.answers().is_empty());
-            script.sessions.answer(nexus, TaskTag(tag), Outcome::Good(Vec::new()));
+            script.sessions.answer(nexus, TaskTag::of(tag), Outcome::Good(Vec::new()));
         }
         assert_eq!(functions_answered(&a.answers()), [TaskManagementResult::Complete]);
     }
     let tag = a.manage(TaskManagementFunction::LogicalUnitReset, 0, RESERVED_TAG);
     a.exchange(&script).unwrap();
-    script.sessions.answer(nexus, TaskTag(tag), Outcome::Aborted);
+    script.sessions.answer(nexus, TaskTag::of(tag), Outcome::Aborted);
     assert_eq!(functions_answered(&a.answers()), [TaskManagementResult::Rejected]);
 }
 
@@ -510,7 +510,7 @@ fn a_cold_reset_closes_the_connection_when_it_is_answered() {
     for _ in 0..2 {
         assert!(a.answers().is_empty());
         assert!(!a.socket.state.lock().shut);
-        script.sessions.answer(nexus, TaskTag(tag), Outcome::Good(Vec::new()));
+        script.sessions.answer(nexus, TaskTag::of(tag), Outcome::Good(Vec::new()));
     }
     assert_eq!(functions_answered(&a.answers()), [TaskManagementResult::Complete]);
     assert!(a.socket.state.lock().shut);

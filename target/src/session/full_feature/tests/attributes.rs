@@ -13,7 +13,7 @@ fn with(number: u32, attribute: TaskAttribute, lun: u8) -> Received {
 }
 
 fn end(session: &mut FullFeature, tag: u32) -> Vec<u32> {
-    session.on_outcome(TaskTag(tag), Outcome::Good(Vec::new()), &mut Output::default());
+    session.on_outcome(TaskTag::of(tag), Outcome::Good(Vec::new()), &mut Output::default());
     executed(session)
 }
 
@@ -35,7 +35,7 @@ fn an_ordered_task_waits_for_all_older_ones_and_the_younger_wait_for_it() {
     assert_eq!(executed(&mut session), [1, 2]);
     assert_eq!(end(&mut session, 2), [0_u32; 0]);
     assert!(!session.take_room(0));
-    session.on_outcome(TaskTag(1), Outcome::Good(Vec::new()), &mut Output::default());
+    session.on_outcome(TaskTag::of(1), Outcome::Good(Vec::new()), &mut Output::default());
     assert!(session.take_room(0), "the connection is told that there is work again");
     assert_eq!(executed(&mut session), [3]);
     assert_eq!(end(&mut session, 3), [4]);
@@ -110,7 +110,7 @@ proptest! {
             }
             if !running.is_empty() {
                 let tag = running.swap_remove(picks.next().unwrap_or(0) % running.len());
-                session.on_outcome(TaskTag(tag), Outcome::Good(Vec::new()), &mut Output::default());
+                session.on_outcome(TaskTag::of(tag), Outcome::Good(Vec::new()), &mut Output::default());
                 done.push(tag);
             }
         }

@@ -35,7 +35,7 @@ fn the_window_gets_narrow_before_anything_is_withheld() {
     }
     assert_eq!(executed(&mut session).len(), COMMAND_WINDOW as usize);
     for tag in 1..=COMMAND_WINDOW {
-        session.on_outcome(TaskTag(tag), Outcome::Good(Vec::new()), &mut output);
+        session.on_outcome(TaskTag::of(tag), Outcome::Good(Vec::new()), &mut output);
     }
     let last = *responses(&mut output).last().unwrap();
     assert_eq!(last.max_cmd_sn.next().since(last.exp_cmd_sn), COMMAND_WINDOW_TIGHT);

@@ -81,7 +81,7 @@ fn a_logout_is_answered_after_the_functions_that_were_asked_for_before_it() {
     let tag = host.manage(TaskManagementFunction::LogicalUnitReset, 0, RESERVED_TAG);
     host.ask_to_log_out(&script);
     assert!(host.answers().is_empty());
-    script.sessions.answer(nexus, TaskTag(tag), Outcome::Good(Vec::new()));
+    script.sessions.answer(nexus, TaskTag::of(tag), Outcome::Good(Vec::new()));
     assert_eq!(functions_answered(&host.answers()), [TaskManagementResult::Complete]);
     let answers = host.woken(&script);
     assert!(matches!(answers[..], [(TargetPdu::LogoutResponse(_), _)]), "{answers:?}");

@@ -60,7 +60,7 @@ fn a_login_with_the_handle_and_cid_of_a_session_replaces_its_connection() {
 
     // The old task is over, whatever becomes of it.
     let nexus = script.sessions.list()[0].nexus;
-    script.sessions.answer(nexus, TaskTag(tag), Outcome::Good(Vec::new()));
+    script.sessions.answer(nexus, TaskTag::of(tag), Outcome::Good(Vec::new()));
     assert!(second.answers().is_empty());
 }
 

@@ -62,7 +62,7 @@ fn answers_of_many_threads_leave_whole_and_in_the_order_of_their_numbers() {
         thread::spawn(move || {
             for tag in tags {
                 let data = Bytes::from(vec![tag as u8; 700]);
-                sessions.answer(nexus, TaskTag(tag), Outcome::Good(vec![data]));
+                sessions.answer(nexus, TaskTag::of(tag), Outcome::Good(vec![data]));
             }
         })
     });
