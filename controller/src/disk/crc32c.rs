@@ -1,27 +1,38 @@
 //! CRC32C of one run of bytes, by the processor: checksums of superblocks, and the digests of iSCSI, which lie on the
 //! way of every command.
 //!
-//! A few KiB take one instruction for every eight bytes, in three lanes side by side, because the processor begins a
-//! `crc32` each cycle but ends it three cycles later; what the lanes have is put together by a multiplication.
-//! Processors with AVX-512 do runs of some length with fewer instructions still, and those without `crc32` in their
-//! own way: both as crc-fast does it.
+//! It takes one instruction for every eight bytes, and next to nothing beside them: which way a processor goes is
+//! found out once, and a header, whose length is known, has no loop. Blocks of 4 KiB are done in three lanes side by
+//! side, because the processor begins a `crc32` each cycle but ends it three cycles later; what the lanes have is put
+//! together once for each block, by a multiplication. Folding by multiplications of 256 bits would take as many: two
+//! products and two sums for 32 bytes. Processors with AVX-512 do runs of some length with fewer instructions still,
+//! and those without `crc32` in their own way: both as crc-fast does it.
 
-/// Bytes of a lane: three of them and 16 bytes more are 4 KiB.
-const LANE_BYTES: usize = 1360;
+#[cfg(target_arch = "x86_64")]
+use core::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u64};
+#[cfg(target_arch = "x86_64")]
+use core::sync::atomic::{AtomicU8, Ordering};
+
+/// Bytes that are done in three lanes.
+const BLOCK_BYTES: usize = 4096;
+
+/// Words of eight bytes of the first two lanes; the third has one less.
+const LANE_WORDS: usize = 171;
 
 /// Runs from this many bytes on are left to AVX-512, where the processor has it.
+#[cfg(target_arch = "x86_64")]
 const WIDE_BYTES_MIN: usize = 256;
 
 /// The CRC32C of `bytes`, from an initial value of all ones and inverted at the end (RFC 7143 13.1).
+#[inline]
 #[must_use]
 pub fn crc32c(bytes: &[u8]) -> u32 {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::is_x86_feature_detected as has;
-        let wide = bytes.len() >= WIDE_BYTES_MIN && has!("vpclmulqdq") && has!("avx512vl");
-        if !wide && has!("sse4.2") && has!("pclmulqdq") {
-            // SAFETY: the processor has just said that it knows the instructions of these features, which is all
-            // that the call asks for; the function itself is safe code.
+        let way = way();
+        if way == BY_INSTRUCTION || (way == WIDE && bytes.len() < WIDE_BYTES_MIN) {
+            // SAFETY: `way` says so only of a processor with the instructions of these features, which is all that
+            // the call asks for; the function itself is safe code.
             #[expect(unsafe_code, reason = "a function for one kind of processor")]
             return unsafe { by_instruction(bytes) };
         }
@@ -29,29 +40,77 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 
+/// As [`crc32c`], for what is short and always as long: a header.
+#[inline]
+#[must_use]
+pub fn crc32c_of<const BYTES: usize>(bytes: &[u8; BYTES]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if way() != OTHERWISE {
+        // SAFETY: as in `crc32c`.
+        #[expect(unsafe_code, reason = "a function for one kind of processor")]
+        return unsafe { in_line(bytes) };
+    }
+    crc_fast::crc32_iscsi(bytes)
+}
+
+/// Ways to go: not found out yet, by the instructions `crc32` and `pclmulqdq`, the same and AVX-512 for long runs,
+/// and neither.
+#[cfg(target_arch = "x86_64")]
+const UNKNOWN: u8 = 0;
+#[cfg(target_arch = "x86_64")]
+const BY_INSTRUCTION: u8 = 1;
+#[cfg(target_arch = "x86_64")]
+const WIDE: u8 = 2;
+#[cfg(target_arch = "x86_64")]
+const OTHERWISE: u8 = 3;
+
+/// The way of this processor.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn way() -> u8 {
+    static WAY: AtomicU8 = AtomicU8::new(UNKNOWN);
+    let way = WAY.load(Ordering::Relaxed);
+    if way == UNKNOWN { find_out(&WAY) } else { way }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[cold]
+fn find_out(way: &AtomicU8) -> u8 {
+    use std::arch::is_x86_feature_detected as has;
+    let found = match has!("sse4.2") && has!("pclmulqdq") {
+        false => OTHERWISE,
+        true if has!("vpclmulqdq") && has!("avx512vl") => WIDE,
+        true => BY_INSTRUCTION,
+    };
+    way.store(found, Ordering::Relaxed);
+    found
+}
+
 /// As [`crc32c`], with the instructions `crc32` and `pclmulqdq`.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "sse4.2,pclmulqdq")]
 fn by_instruction(bytes: &[u8]) -> u32 {
-    use core::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u64};
     let (mut crc, mut rest) = (u64::from(u32::MAX), bytes);
-    while let Some((first, more)) = rest.split_first_chunk::<LANE_BYTES>()
-        && let Some((second, more)) = more.split_first_chunk::<LANE_BYTES>()
-        && let Some((third, more)) = more.split_first_chunk::<LANE_BYTES>()
-    {
-        let (mut second_crc, mut third_crc) = (0, 0);
-        for ((first, second), third) in steps(first).zip(steps(second)).zip(steps(third)) {
-            for word in 0..STEP_WORDS {
-                crc = _mm_crc32_u64(crc, u64::from_le_bytes(first[word]));
-                second_crc = _mm_crc32_u64(second_crc, u64::from_le_bytes(second[word]));
-                third_crc = _mm_crc32_u64(third_crc, u64::from_le_bytes(third[word]));
-            }
-        }
-        let shifted = multiply(crc, SHIFT_BY_TWO_LANES) ^ multiply(second_crc, SHIFT_BY_LANE);
-        crc = third_crc ^ _mm_crc32_u64(0, shifted);
+    while let Some((block, more)) = rest.split_first_chunk::<BLOCK_BYTES>() {
+        crc = of_block(crc, block);
         rest = more;
     }
-    let (words, odd) = rest.as_chunks::<8>();
+    if rest.is_empty() { !(crc as u32) } else { one_by_one(crc, rest) }
+}
+
+/// As [`crc32c`], of so few bytes that no loop is worth it.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "sse4.2")]
+fn in_line<const BYTES: usize>(bytes: &[u8; BYTES]) -> u32 {
+    one_by_one(u64::from(u32::MAX), bytes)
+}
+
+/// Goes on from `crc` with `bytes`, and inverts the end.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "sse4.2")]
+fn one_by_one(mut crc: u64, bytes: &[u8]) -> u32 {
+    let (words, odd) = bytes.as_chunks::<8>();
     for word in words {
         crc = _mm_crc32_u64(crc, u64::from_le_bytes(*word));
     }
@@ -63,14 +122,35 @@ fn by_instruction(bytes: &[u8]) -> u32 {
     !crc
 }
 
-/// Words of a lane that are taken without looking whether it ends.
+/// Words of a lane that are taken without looking whether it ends. The compiler makes one run of instructions of them.
 #[cfg(target_arch = "x86_64")]
-const STEP_WORDS: usize = 10;
+const STEP_WORDS: usize = 34;
 
+/// Goes on from `crc` with a block, in three lanes.
 #[cfg(target_arch = "x86_64")]
-fn steps(lane: &[u8; LANE_BYTES]) -> impl Iterator<Item = &[[u8; 8]; STEP_WORDS]> {
-    const { assert!(LANE_BYTES.is_multiple_of(8 * STEP_WORDS)) };
-    lane.as_chunks::<8>().0.as_chunks::<STEP_WORDS>().0.iter()
+#[inline]
+#[target_feature(enable = "sse4.2,pclmulqdq")]
+fn of_block(mut crc: u64, block: &[u8; BLOCK_BYTES]) -> u64 {
+    const SHORT: usize = LANE_WORDS - 1;
+    const { assert!(3 * LANE_WORDS - 1 == BLOCK_BYTES / 8 && SHORT.is_multiple_of(STEP_WORDS)) };
+    let words = block.as_chunks::<8>().0;
+    let (mut second, mut third) = (0, 0);
+    let (mut at, mut left) = (0, SHORT / STEP_WORDS);
+    while left > 0
+        && let Some(step) = words[at..].first_chunk::<{ 2 * LANE_WORDS + STEP_WORDS }>()
+    {
+        for word in 0..STEP_WORDS {
+            crc = _mm_crc32_u64(crc, u64::from_le_bytes(step[word]));
+            second = _mm_crc32_u64(second, u64::from_le_bytes(step[LANE_WORDS + word]));
+            third = _mm_crc32_u64(third, u64::from_le_bytes(step[2 * LANE_WORDS + word]));
+        }
+        at += STEP_WORDS;
+        left -= 1;
+    }
+    crc = _mm_crc32_u64(crc, u64::from_le_bytes(words[SHORT]));
+    second = _mm_crc32_u64(second, u64::from_le_bytes(words[LANE_WORDS + SHORT]));
+    let shifted = multiply(crc, SHIFT_BY_TWO_LANES) ^ multiply(second, SHIFT_BY_LANE);
+    third ^ _mm_crc32_u64(0, shifted)
 }
 
 /// The product of two polynomials of 32 bits, bit-reflected.
@@ -83,11 +163,11 @@ fn multiply(crc: u64, by: u64) -> u64 {
     _mm_cvtsi128_si64(product).cast_unsigned()
 }
 
-/// What a CRC is multiplied by to pass over one lane of zeros, and two.
+/// What a CRC is multiplied by to pass over the third lane, and the second and third.
 #[cfg(target_arch = "x86_64")]
-const SHIFT_BY_LANE: u64 = shift_by(LANE_BYTES);
+const SHIFT_BY_LANE: u64 = shift_by(8 * (LANE_WORDS - 1));
 #[cfg(target_arch = "x86_64")]
-const SHIFT_BY_TWO_LANES: u64 = shift_by(2 * LANE_BYTES);
+const SHIFT_BY_TWO_LANES: u64 = shift_by(8 * (2 * LANE_WORDS - 1));
 
 /// x**(8 * `bytes` - 33) modulo the polynomial, bit-reflected. The product with it is one bit short, because both
 /// factors are reflected, and taking its CRC multiplies it by x**32.
@@ -141,14 +221,23 @@ mod tests {
     }
 
     #[test]
-    fn every_way_gives_the_same_around_the_length_of_the_lanes() {
+    fn every_way_gives_the_same_around_the_length_of_a_block() {
         let bytes: Vec<u8> =
-            (0..4 * 3 * LANE_BYTES as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+            (0..4 * BLOCK_BYTES as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         for blocks in 0..3 {
             for beside in 0..20 {
-                all_ways_agree(&bytes[..blocks * 3 * LANE_BYTES + beside]);
-                all_ways_agree(&bytes[beside..blocks * 3 * LANE_BYTES + 20]);
+                all_ways_agree(&bytes[..blocks * BLOCK_BYTES + beside]);
+                all_ways_agree(&bytes[beside..blocks * BLOCK_BYTES + 20]);
             }
+        }
+    }
+
+    #[test]
+    fn every_bit_of_a_block_counts() {
+        for bit in 0..8 * BLOCK_BYTES {
+            let mut block = [0; BLOCK_BYTES];
+            block[bit / 8] = 1 << (bit % 8);
+            assert_eq!(crc32c(&block), crc_fast::crc32_iscsi(&block), "bit {bit}");
         }
     }
 
@@ -156,6 +245,12 @@ mod tests {
         #[test]
         fn every_way_gives_the_same(bytes in prop::collection::vec(any::<u8>(), 0..6000)) {
             all_ways_agree(&bytes);
+        }
+
+        #[test]
+        fn a_header_has_the_digest_of_its_bytes(header: [u8; 48], odd: [u8; 13]) {
+            prop_assert_eq!(crc32c_of(&header), plain(&header));
+            prop_assert_eq!(crc32c_of(&odd), plain(&odd));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Cutting the bytes of a connection into PDUs, digests checked (RFC 7143 11.2).
 
 use bytes::{Buf, Bytes, BytesMut};
-use controller::disk::crc32c::crc32c;
+use controller::disk::crc32c::{crc32c, crc32c_of};
 use protocol::iscsi::{BHS_BYTES, Bhs, Digests, Frame};
 
 use super::full_feature::Received;
@@ -40,10 +40,11 @@ pub fn cut(input: &mut BytesMut, digests: Digests, segment_max: u32) -> Result<C
     if input.len() < total {
         return Ok(Cut::Incomplete(total));
     }
-    if let Some(at) = frame.header_digest()
-        && input[at.clone()] != crc32c(&input[..at.start]).to_le_bytes()
-    {
-        return Err(CutError::HeaderDigest);
+    if let Some(at) = frame.header_digest() {
+        let expected = if frame.ahs().is_empty() { crc32c_of(&bhs) } else { crc32c(&input[..at.start]) };
+        if input[at] != expected.to_le_bytes() {
+            return Err(CutError::HeaderDigest);
+        }
     }
     let intact =
         frame.data_digest().is_none_or(|at| input[at] == crc32c(&input[frame.padded_data()]).to_le_bytes());

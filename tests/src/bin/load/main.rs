@@ -9,6 +9,7 @@
 mod drive;
 mod echo;
 mod histogram;
+mod registrants;
 mod report;
 mod session;
 mod wire;
@@ -68,6 +69,13 @@ struct Arguments {
     /// Header and data digests
     #[arg(long)]
     digests: bool,
+    /// Until the run ends, register so many initiator ports, this one among them, at every target port for persistent
+    /// reservations of the LUN
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "versus")]
+    registrants: Option<u32>,
+    /// Also reserve with this type (5: Write Exclusive - Registrants Only)
+    #[arg(long, value_name = "TYPE", requires = "registrants")]
+    reserve: Option<u8>,
     /// Measure messages of so many bytes and their short answers instead of a target
     #[arg(long)]
     echo: bool,
@@ -101,7 +109,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match (&arguments.url, &arguments.versus) {
         (Some(first), Some(second)) => versus(&arguments, first, second),
-        (Some(url), None) => run(&arguments, url, arguments.pid).map(|run| {
+        (Some(url), None) => registered(&arguments, url).map(|run| {
             println!("{}", if arguments.json { run.json().to_string() } else { run.line() });
         }),
         (None, _) => echo(&arguments),
@@ -113,6 +121,20 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A run among registrants, if any are asked for. The first connection's port comes again under its old number.
+fn registered(arguments: &Arguments, url: &Url) -> Result<Run, Error> {
+    let Some(count) = arguments.registrants else {
+        return run(arguments, url, arguments.pid);
+    };
+    let mut session = Session::open(url, 0, arguments.digests)?;
+    registrants::register(&mut session, count, arguments.reserve)?;
+    // A session with the same initiator port would end this one: it has gone first, its registration stays.
+    drop(session);
+    let done = run(arguments, url, arguments.pid);
+    registrants::clear(&mut Session::open(url, 0, arguments.digests)?)?;
+    done
 }
 
 fn run(arguments: &Arguments, url: &Url, pid: Option<u32>) -> Result<Run, Error> {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::wire::{
     DATA_IN, FINAL, HEADER_BYTES, Header, IMMEDIATE, LOGIN_REQUEST, LOGIN_RESPONSE, NO_TAG, NOP_IN, NOP_OUT,
-    READ, SCSI_RESPONSE, Wire,
+    READ, SCSI_RESPONSE, WRITE, Wire,
 };
 
 /// A unit attention is told once; after more of them than this something else is wrong.
@@ -30,6 +30,8 @@ pub(crate) enum Error {
     Unexpected(u8),
     #[error("the LUN has {0} bytes, less than one block of the load")]
     TooSmall(u64),
+    #[error("the target takes no {0} bytes with a command")]
+    TooLong(usize),
     #[error("process {0} is gone or cannot be read")]
     Process(u32),
 }
@@ -161,10 +163,21 @@ impl Session {
 
     /// Runs one command that reads at most `bytes` and gives back what it read.
     pub(crate) fn run(&mut self, cdb: [u8; 16], bytes: u32) -> Result<Vec<u8>, Error> {
-        let direction = if bytes > 0 { READ } else { 0 };
+        self.exchange(if bytes > 0 { READ } else { 0 }, cdb, bytes, &[])
+    }
+
+    /// Runs one command whose data fits in its PDU.
+    pub(crate) fn write(&mut self, cdb: [u8; 16], data: &[u8]) -> Result<(), Error> {
+        if data.len() > self.immediate_bytes {
+            return Err(Error::TooLong(data.len()));
+        }
+        self.exchange(WRITE, cdb, data.len() as u32, data).map(|_| ())
+    }
+
+    fn exchange(&mut self, direction: u8, cdb: [u8; 16], bytes: u32, data: &[u8]) -> Result<Vec<u8>, Error> {
         let sn = [self.command_sn, self.status_sn];
         let mut out = Vec::new();
-        self.wire.push(&mut out, Header::command(direction, self.lun, 1, bytes, sn, cdb), &[]);
+        self.wire.push(&mut out, Header::command(direction, self.lun, 1, bytes, sn, cdb), data);
         self.stream.write_all(&out)?;
         self.command_sn = self.command_sn.wrapping_add(1);
         let mut read = Vec::new();
