@@ -245,11 +245,12 @@ impl<W: World> Controller<W> {
         })
     }
 
-    /// Capacity and write permission, for checking a command's range before it comes to the door.
-    pub fn capacity(&self, lun: LunIndex) -> Option<(u64, bool)> {
+    /// Capacity, whether no host may write, and LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT, for checking a command's range
+    /// before it comes to the door.
+    pub fn capacity(&self, lun: LunIndex) -> Option<(u64, bool, u8)> {
         let index = usize::from(lun.0);
         let plan = self.plan.luns.get(index)?;
-        Some((self.luns.get(index)?.lock().blocks(), plan.read_only))
+        Some((self.luns.get(index)?.lock().blocks(), plan.read_only, plan.physical_block_exponent))
     }
 
     /// False until the appliance's identity exists: logins are answered with status 0301h (RFC 7143 11.13.5).

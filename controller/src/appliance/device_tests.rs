@@ -28,7 +28,11 @@ fn the_smaller_device_decides_how_large_the_lun_is_whichever_it_is() {
         let duo = met(Duo::on_devices(seed as u64, 0, rooms));
         assert_eq!(statuses(&duo), [(PairStatus::Duplex, true); 2], "{rooms:?}: {}", reason(&duo, 0));
         for controller in &duo.controllers {
-            assert_eq!(controller.capacity(LunIndex(0)).map(|(blocks, _)| blocks), Some(BLOCKS), "{rooms:?}");
+            assert_eq!(
+                controller.capacity(LunIndex(0)).map(|(blocks, ..)| blocks),
+                Some(BLOCKS),
+                "{rooms:?}"
+            );
         }
     }
 }

@@ -66,10 +66,12 @@ pub struct BlockLimits {
     pub unmap_granularity: u32,
     /// MAXIMUM WRITE SAME LENGTH.
     pub write_same_max: u64,
-    /// MAXIMUM ATOMIC TRANSFER LENGTH. No alignment, no granularity, no boundaries within a transfer.
+    /// MAXIMUM ATOMIC TRANSFER LENGTH. No boundaries within a transfer.
     pub atomic_max: u32,
     /// What the Third-Party Copy page tells.
     pub copy: CopyLimits,
+    /// ATOMIC ALIGNMENT and ATOMIC TRANSFER LENGTH GRANULARITY; zero: any.
+    pub atomic_granularity: u32,
 }
 
 /// The page of that code, or `None` if there is none.
@@ -136,7 +138,6 @@ const EXTENDED_INQUIRY_DATA_BODY: [u8; 60] = {
 
 fn block_limits(limits: &BlockLimits) -> [u8; 60] {
     let mut body = [0; 60];
-    body[0] = 0x01; // WSNZ
     body[1] = limits.compare_and_write_max;
     body[2..4].copy_from_slice(&limits.transfer_granularity.to_be_bytes());
     body[4..8].copy_from_slice(&limits.transfer_max.to_be_bytes());
@@ -147,16 +148,20 @@ fn block_limits(limits: &BlockLimits) -> [u8; 60] {
     body[24..28].copy_from_slice(&limits.unmap_granularity.to_be_bytes());
     body[28] = 0x80; // UGAVALID, UNMAP GRANULARITY ALIGNMENT 0
     body[32..40].copy_from_slice(&limits.write_same_max.to_be_bytes());
-    // ATOMIC ALIGNMENT, ATOMIC TRANSFER LENGTH GRANULARITY, MAXIMUM ATOMIC TRANSFER LENGTH WITH ATOMIC BOUNDARY and
-    // MAXIMUM ATOMIC BOUNDARY SIZE stay zero (SBC-4 6.6.4).
+    // MAXIMUM ATOMIC TRANSFER LENGTH WITH ATOMIC BOUNDARY and MAXIMUM ATOMIC BOUNDARY SIZE stay zero (SBC-4 6.6.4), and so
+    // does WSNZ.
     body[40..44].copy_from_slice(&limits.atomic_max.to_be_bytes());
+    body[44..48].copy_from_slice(&limits.atomic_granularity.to_be_bytes());
+    body[48..52].copy_from_slice(&limits.atomic_granularity.to_be_bytes());
     body
 }
 
-/// MEDIUM ROTATION RATE 0001h: no seeks worth ordering for.
+/// MEDIUM ROTATION RATE 0001h: no seeks worth ordering for. WABEREQ 01b: blocks can be read after a SANITIZE that erased
+/// them (SBC-4 6.6.2).
 fn block_device_characteristics() -> [u8; 60] {
     let mut body = [0; 60];
     body[1] = 0x01;
+    body[3] = 0x40;
     body
 }
 
@@ -187,6 +192,7 @@ mod tests {
             named_copies_max: 16,
             block_bytes: 512,
         },
+        atomic_granularity: 8,
     };
 
     fn get(code: u8) -> Vec<u8> {
@@ -223,9 +229,9 @@ mod tests {
     #[test]
     fn block_limits_stand_where_sbc_3_puts_them() {
         let mut wanted = vec![0x00, 0xb0, 0x00, 0x3c];
-        wanted.extend_from_slice(&[0x01, 0x01, 0, 8, 0, 0, 0x40, 0, 0, 0, 0x08, 0, 0, 0, 0x40, 0]);
+        wanted.extend_from_slice(&[0x00, 0x01, 0, 8, 0, 0, 0x40, 0, 0, 0, 0x08, 0, 0, 0, 0x40, 0]);
         wanted.extend_from_slice(&[0, 8, 0, 0, 0, 0, 1, 0, 0, 0, 0, 8, 0x80, 0, 0, 0]);
-        wanted.extend_from_slice(&[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 0]);
+        wanted.extend_from_slice(&[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 8, 0, 0, 0, 8]);
         wanted.resize(64, 0);
         assert_eq!(get(BLOCK_LIMITS), wanted);
     }
@@ -239,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_disk_does_not_rotate_and_is_thin() {
-        assert_eq!(get(BLOCK_DEVICE_CHARACTERISTICS)[..8], [0x00, 0xb1, 0x00, 0x3c, 0x00, 0x01, 0, 0]);
+        assert_eq!(get(BLOCK_DEVICE_CHARACTERISTICS)[..8], [0x00, 0xb1, 0x00, 0x3c, 0x00, 0x01, 0, 0x40]);
         assert_eq!(get(LOGICAL_BLOCK_PROVISIONING), [0x00, 0xb2, 0x00, 0x04, 0x00, 0xe4, 0x02, 0x00]);
     }
 }

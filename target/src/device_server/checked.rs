@@ -6,7 +6,7 @@ use protocol::block::{BLOCK_BYTES, BlockRange};
 use protocol::scsi::cdb::{ByteCheck, Cdb, Transfer, atomic_boundary};
 use protocol::scsi::sense::Sense;
 
-use super::limits::{ATOMIC_BLOCKS_MAX, PREFETCH_BLOCKS_MAX, TRANSFER_BLOCKS_MAX};
+use super::limits::{ATOMIC_BLOCKS_MAX, PREFETCH_BLOCKS_MAX, TRANSFER_BLOCKS_MAX, atomic_granularity};
 use super::medium::{
     Bounds, DataOut, Decoded, block_bytes, blocks_to_write, checked_range, refuse_other_length,
     refuse_write_protected, transfer_range, write_data,
@@ -60,7 +60,7 @@ pub(super) fn or_write(asked: Transfer, lun: Bounds, data: DataOut) -> Decoded {
     Ok(written.map(|(range, data)| Op::OrWrite { range, data, fua: asked.fua }))
 }
 
-/// WRITE ATOMIC (16) (SBC-4 5.48), without boundaries within the transfer. A part of the data is not what is to be
+/// WRITE ATOMIC (16) (SBC-4 5.48), of whole physical blocks and without boundaries within the transfer. A part of the data is not what is to be
 /// written all or nothing, and is refused.
 pub(super) fn write_atomic(cdb: &Cdb, lun: Bounds, data: DataOut) -> Decoded {
     let asked = Transfer::of_write_atomic(cdb);
@@ -69,6 +69,10 @@ pub(super) fn write_atomic(cdb: &Cdb, lun: Bounds, data: DataOut) -> Decoded {
     }
     refuse_write_protected(lun)?;
     let range = atomic_range(asked, lun)?;
+    let granularity = u64::from(atomic_granularity(lun.physical_block_exponent).max(1));
+    if !range.start.0.is_multiple_of(granularity) || !range.blocks.is_multiple_of(granularity) {
+        return Err(Sense::INVALID_FIELD_IN_CDB);
+    }
     if range.is_empty() {
         return Ok(None);
     }

@@ -39,7 +39,9 @@ fn cdb(opcode: u8, flags: u8, lba: u64, blocks: u32) -> Cdb {
 fn decode_on(read_only: bool, cdb: &Cdb, bytes: usize) -> Decoded {
     let data = DataOut { pieces: data(bytes), announced: bytes as u64 };
     match checked_row(cdb)?.run {
-        Run::Medium(decode) => decode(cdb, Bounds { blocks: CAPACITY, read_only }, data),
+        Run::Medium(decode) => {
+            decode(cdb, Bounds { blocks: CAPACITY, read_only, physical_block_exponent: 0 }, data)
+        }
         _ => panic!("{:02x} does not touch blocks", cdb[0]),
     }
 }
@@ -218,5 +220,23 @@ fn log_sense_lists_its_pages_and_asks_main_for_what_changes() {
         (0, 0x40, 0, 1, 5),
     ] {
         assert_eq!(ask(flags, page, subpage, pointer, 255), Err(Sense::invalid_cdb_field(byte)));
+    }
+}
+
+#[test]
+fn write_atomic_is_of_whole_physical_blocks() {
+    let bounds = Bounds { blocks: CAPACITY, read_only: false, physical_block_exponent: 3 };
+    for (lba, blocks, right) in
+        [(0, 8, true), (16, 24, true), (1, 8, false), (8, 7, false), (0, 1, false), (12, 4, false)]
+    {
+        let mut cdb = [0; 16];
+        cdb[0] = 0x9c;
+        cdb[9] = lba;
+        cdb[13] = blocks;
+        let bytes = usize::from(blocks) * 512;
+        let data = DataOut { pieces: data(bytes), announced: bytes as u64 };
+        let decoded = super::checked::write_atomic(&cdb, bounds, data);
+        let refused = decoded == Err(Sense::INVALID_FIELD_IN_CDB);
+        assert_eq!(refused, !right, "{lba} {blocks}: {decoded:?}");
     }
 }

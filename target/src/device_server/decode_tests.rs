@@ -23,7 +23,7 @@ use super::{absent, checked_row, data_out_bytes, well_known};
 const CAPACITY: u64 = 1 << 20;
 
 /// The same LUN for commands that touch blocks.
-const BOUNDS: Bounds = Bounds { blocks: CAPACITY, read_only: false };
+const BOUNDS: Bounds = Bounds { blocks: CAPACITY, read_only: false, physical_block_exponent: 0 };
 
 /// The LUN of these tests, asked through its main, which is the first controller.
 fn view() -> LunView {
@@ -242,6 +242,23 @@ fn write_same_needs_a_length_a_block_and_no_anchor() {
     let large = decode(&sixteen(0x93, 0, 0, WRITE_SAME_BLOCKS_MAX + 1), pieces(512));
     assert_eq!(large, Err(Sense::INVALID_FIELD_IN_CDB));
     assert_eq!(decode(&sixteen(0x93, 0, CAPACITY, 1), pieces(512)), Err(Sense::LBA_OUT_OF_RANGE));
+}
+
+#[test]
+fn write_same_of_no_length_means_up_to_the_last_block_and_as_much_as_any() {
+    let longest = u64::from(WRITE_SAME_BLOCKS_MAX);
+    let wanted = |blocks| {
+        let range = range(CAPACITY - blocks, blocks);
+        Ok(Some(Op::WriteSame { range, block: pieces(512)[0].clone(), unmap: false }))
+    };
+    for blocks in [1, 7, longest] {
+        assert_eq!(decode(&sixteen(0x93, 0, CAPACITY - blocks, 0), pieces(512)), wanted(blocks));
+    }
+    let longer = decode(&sixteen(0x93, 0, CAPACITY - longest - 1, 0), pieces(512));
+    assert_eq!(longer, Err(Sense::INVALID_FIELD_IN_CDB));
+    for lba in [CAPACITY, CAPACITY + 1, u64::MAX] {
+        assert_eq!(decode(&sixteen(0x93, 0, lba, 0), pieces(512)), Err(Sense::LBA_OUT_OF_RANGE));
+    }
 }
 
 #[test]

@@ -12,9 +12,9 @@ use protocol::scsi::read_capacity;
 use protocol::scsi::sense::Sense;
 use protocol::scsi::target_port_groups::{self, AccessState, Group, ReportTargetPortGroups};
 use protocol::scsi::task_management::{self, ReportTaskManagementFunctions};
-use protocol::scsi::vpd::{self, Identity};
+use protocol::scsi::vpd::{self, BlockLimits, Identity};
 
-use super::limits::BLOCK_LIMITS;
+use super::limits::{BLOCK_LIMITS, atomic_granularity};
 use super::table;
 
 /// Parameter data or why there is none.
@@ -43,7 +43,9 @@ pub(super) fn inquiry(cdb: &Cdb, view: &LunView) -> Answer {
     let data = if asked.evpd {
         let identity =
             Identity { serial: &view.serial, naa: view.naa, port: group_id(view.controller_index) };
-        vpd::page(asked.page, &identity, &BLOCK_LIMITS).ok_or(Sense::invalid_cdb_field(2))?
+        let atomic_granularity = atomic_granularity(view.physical_block_exponent);
+        let limits = BlockLimits { atomic_granularity, ..BLOCK_LIMITS };
+        vpd::page(asked.page, &identity, &limits).ok_or(Sense::invalid_cdb_field(2))?
     } else {
         inquiry::standard(Peripheral::Disk).to_vec()
     };

@@ -76,4 +76,11 @@ pub(super) const BLOCK_LIMITS: BlockLimits = BlockLimits {
     write_same_max: WRITE_SAME_BLOCKS_MAX as u64,
     atomic_max: ATOMIC_BLOCKS_MAX,
     copy: COPY_LIMITS,
+    atomic_granularity: 0,
 };
+
+/// Blocks at whose multiples a WRITE ATOMIC begins and ends: a physical block, where that is larger than a logical one.
+/// Zero: anywhere.
+pub(super) const fn atomic_granularity(physical_block_exponent: u8) -> u32 {
+    if physical_block_exponent == 0 { 0 } else { 1 << physical_block_exponent }
+}

@@ -22,6 +22,8 @@ pub(super) struct Bounds {
     pub(super) blocks: u64,
     /// No host may write.
     pub(super) read_only: bool,
+    /// LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT.
+    pub(super) physical_block_exponent: u8,
 }
 
 /// A command's data-out.

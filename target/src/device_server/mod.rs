@@ -127,10 +127,10 @@ fn run<W: World>(
             Err(refused) => refused,
         }),
         Run::Medium(decode) => {
-            let Some((blocks, read_only)) = controller.capacity(lun) else {
+            let Some((blocks, read_only, physical_block_exponent)) = controller.capacity(lun) else {
                 return Some(Outcome::Check(Sense::LUN_NOT_SUPPORTED));
             };
-            let bounds = Bounds { blocks, read_only };
+            let bounds = Bounds { blocks, read_only, physical_block_exponent };
             match decode(&cdb, bounds, DataOut { pieces: request.data, announced: u64::from(announced) }) {
                 Ok(Some(op)) => {
                     controller.command(Command { lun, nexus, tag, op, received });

@@ -121,7 +121,7 @@ fn lun(number: u16, main: Side, mirror: bool, write_cache: bool) -> LunPlan {
         mirror,
         write_cache,
         read_only: false,
-        physical_block_exponent: 3,
+        physical_block_exponent: 0,
         device: false,
         room: None,
     }
