@@ -252,8 +252,9 @@ impl Op {
             | Self::StartStop { start: false }
             | Self::SynchronizeCache => Access::Write,
             Self::Event(event) => match **event {
-                Event::ModeSelect { .. } => Access::Write,
+                Event::ModeSelect { .. } | Event::Sanitize { .. } => Access::Write,
                 Event::Reset
+                | Event::Sanitized { .. }
                 | Event::ReserverLost(_)
                 | Event::Reserve(_)
                 | Event::Release(_)
@@ -265,7 +266,7 @@ impl Op {
 
     /// Whether software write protection forbids it.
     #[must_use]
-    pub const fn changes_blocks(&self) -> bool {
+    pub fn changes_blocks(&self) -> bool {
         match self {
             Self::Write { .. }
             | Self::WriteAtomic { .. }
@@ -279,8 +280,8 @@ impl Op {
             | Self::Prefetch { .. }
             | Self::Report { .. }
             | Self::StartStop { .. }
-            | Self::SynchronizeCache
-            | Self::Event(_) => false,
+            | Self::SynchronizeCache => false,
+            Self::Event(event) => matches!(**event, Event::Sanitize { order: Some(_), .. }),
         }
     }
 }

@@ -3,7 +3,8 @@
 use crate::exclusive::WAITERS_MAX;
 use crate::lun::{
     CLASS_BYTES_MAX, COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX, COPY_PIECES_MAX,
-    HELD_COMMANDS_MAX, LUN_CLASS_BYTES_MAX, LUN_COMMANDS_MAX, LunUsage, NEXUSES_MAX, Used,
+    HELD_COMMANDS_MAX, LUN_CLASS_BYTES_MAX, LUN_COMMANDS_MAX, LunUsage, NEXUSES_MAX, SANITIZE_PIECES_MAX,
+    Used,
 };
 use crate::plan::{BRIDGES_MAX, LUNS_MAX, Plan};
 use crate::status::LimitStatus;
@@ -60,6 +61,13 @@ pub fn of(plan: &Plan, luns: &[LunUsage]) -> Vec<LimitStatus> {
             "pieces of a copy per LUN",
             u64::from(COPY_PIECES_MAX),
             u64::from(pieces as u32),
+            None,
+        ),
+        counted(
+            "SANITIZE_PIECES_MAX",
+            "pieces of a sanitize operation per LUN",
+            u64::from(SANITIZE_PIECES_MAX),
+            luns.iter().map(|lun| lun.sanitize_pieces).max().unwrap_or(0),
             None,
         ),
     ]

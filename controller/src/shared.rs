@@ -2,6 +2,7 @@
 //! it says.
 
 use protocol::interlink::event::{Event, ModeSelection};
+use protocol::interlink::sanitize::{Order, Position, Sanitize, Step};
 use protocol::interlink::shared::{Attention, Modes, NexusHandle, SharedState, Stamp, Who, Whom};
 use protocol::scsi::persistent_reservation::parameter_data;
 use protocol::scsi::sense::{Sense, Status};
@@ -34,6 +35,12 @@ impl Applied {
 
 /// Applies an event. An `Err` is how it ends without having done anything. The stamp is the caller's to set.
 pub fn apply(state: &SharedState, event: &Event) -> Result<Applied, Outcome> {
+    if !passes_sanitize(&state.sanitize, event) {
+        return Err(Outcome::Check(match state.sanitize {
+            Sanitize::Failed { .. } => Sense::SANITIZE_FAILED,
+            Sanitize::Idle | Sanitize::UnderWay { .. } => Sense::sanitize_in_progress(0),
+        }));
+    }
     match event {
         Event::Reset => Ok(reset(state)),
         Event::ReserverLost(handle) if state.reserver == Some(*handle) => {
@@ -67,7 +74,57 @@ pub fn apply(state: &SharedState, event: &Event) -> Result<Applied, Outcome> {
             let next = done.next.map(|reservations| SharedState { reservations, ..state.clone() });
             Ok(Applied { next, attentions: done.attentions, ..Applied::NOTHING })
         }
+        Event::Sanitize { who, order, .. } => sanitize(state, who, order.as_deref()),
+        Event::Sanitized { from, step } => Ok(sanitized(state, *from, *step)),
     }
+}
+
+/// Whether an event may happen while a sanitize operation is under way, or after it has failed (SBC-4 4.11).
+#[must_use]
+pub const fn passes_sanitize(sanitize: &Sanitize, event: &Event) -> bool {
+    match event {
+        Event::Reset | Event::ReserverLost(_) | Event::ReserveIn { .. } | Event::Sanitized { .. } => true,
+        Event::Sanitize { .. } => !matches!(sanitize, Sanitize::UnderWay { .. }),
+        Event::Reserve(_) | Event::Release(_) | Event::ModeSelect { .. } | Event::ReserveOut { .. } => {
+            matches!(sanitize, Sanitize::Idle)
+        }
+    }
+}
+
+/// SBC-4 5.30.1: an operation that failed in restricted completion mode is left by another one in that mode only.
+fn sanitize(state: &SharedState, who: &Who, order: Option<&Order>) -> Result<Applied, Outcome> {
+    may_pass_reserver(state, who.handle)?;
+    if !reservation::passes(&state.reservations, &who.name, Access::Write) {
+        return Err(CONFLICT);
+    }
+    let restricted = state.sanitize == Sanitize::Failed { ause: false };
+    let sanitize = match order {
+        None if restricted => return Err(Outcome::Check(Sense::invalid_cdb_field(1))),
+        None if state.sanitize == Sanitize::Idle => return Ok(Applied::NOTHING),
+        None => Sanitize::Idle,
+        Some(_) if state.current.write_protect => return Err(Outcome::Check(Sense::WRITE_PROTECTED)),
+        Some(order) if restricted && order.ause => {
+            return Err(Outcome::Check(Sense::invalid_cdb_field(1)));
+        }
+        Some(order) => Sanitize::UnderWay { order: order.clone(), at: Position::default() },
+    };
+    Ok(Applied::change(SharedState { sanitize, ..state.clone() }, Vec::new()))
+}
+
+/// What main has done, if it is of the operation that the state names and as far as the state knows it.
+fn sanitized(state: &SharedState, from: Position, step: Step) -> Applied {
+    let Sanitize::UnderWay { order, at } = &state.sanitize else {
+        return Applied::NOTHING;
+    };
+    if *at != from {
+        return Applied::NOTHING;
+    }
+    let sanitize = match step {
+        Step::To(at) => Sanitize::UnderWay { order: order.clone(), at },
+        Step::Done => Sanitize::Idle,
+        Step::Failed => Sanitize::Failed { ause: order.ause },
+    };
+    Applied::change(SharedState { sanitize, ..state.clone() }, Vec::new())
 }
 
 /// The state under the next version.

@@ -92,6 +92,21 @@ pub struct ReservationStatus {
     pub holders: Vec<String>,
 }
 
+/// A sanitize operation (SBC-4 4.11): the same on both controllers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SanitizeStatus {
+    /// It has failed; hosts reach nothing until another one ends well or EXIT FAILURE MODE.
+    pub failed: bool,
+    /// While it is under way: `"overwrite"` or `"block erase"`.
+    pub method: Option<String>,
+    /// While it is under way: how much is done, in percent. Main knows it best.
+    pub percent: Option<u8>,
+    /// Which pass it is in, from 1; zero if it has failed.
+    pub pass: u8,
+    /// How many passes there are; zero if it has failed.
+    pub passes: u8,
+}
+
 /// A limit and how much of it is in use.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LimitStatus {
@@ -143,6 +158,8 @@ pub struct LunStatus {
     pub copied_percent: Option<u8>,
     /// While COPY: what the rest takes at the pace so far, in seconds; none before there is a pace.
     pub copy_seconds_left: Option<u64>,
+    /// The sanitize operation that is under way or has failed.
+    pub sanitize: Option<SanitizeStatus>,
     /// Who has reserved it.
     pub reservation: Option<ReservationStatus>,
     /// What is wrong and what is safe to do next.

@@ -478,7 +478,7 @@ impl<W: World> Controller<W> {
                 index
             }
             Effect::Hold(index) => {
-                self.luns.get(index)?.lock().hold();
+                self.luns.get(index)?.lock().hold(&mut told);
                 index
             }
             Effect::Copied(index) => {
@@ -486,7 +486,7 @@ impl<W: World> Controller<W> {
                 index
             }
             Effect::CloseLun(index) => {
-                self.luns.get(index)?.lock().close();
+                self.luns.get(index)?.lock().close(&mut told);
                 index
             }
             // Handed over in the order of the decisions: a record that comes later must not be the older one.

@@ -156,6 +156,11 @@ impl Events {
         self.running.is_some() || self.taking.is_some()
     }
 
+    /// The state that holds is known, and no event is about to change it.
+    pub(super) fn knows_the_state(&self) -> bool {
+        self.open && self.running.is_none() && !self.meets && self.behind.is_empty() && !self.pumping
+    }
+
     fn holds_the_door(&self) -> bool {
         !self.pumping && (self.running.is_some() || self.meets || !self.behind.is_empty())
     }
@@ -218,6 +223,7 @@ impl Lun {
         self.take_if_ready(actions);
         while self.events.open && self.step_event(actions) {}
         self.events.pumping = false;
+        self.pump_sanitize(actions);
     }
 
     /// One step at main; false if there is nothing to do now.
@@ -267,7 +273,7 @@ impl Lun {
             (op, Origin::Peer { link, id }) => {
                 self.take_forwarded(link, id, op, (durable, version), received, actions);
             }
-            (_, Origin::Copy | Origin::Nobody) => {}
+            (_, Origin::Copy | Origin::Sanitize(_) | Origin::Nobody) => {}
         }
     }
 
@@ -280,6 +286,7 @@ impl Lun {
         for slot in slots {
             self.withdraw(slot, Outcome::Aborted, actions);
         }
+        self.end_sanitize_wait(&Outcome::Aborted, actions, |_| true);
     }
 
     /// No host's command is under way here, and none will be carried out by the next start.
@@ -354,7 +361,12 @@ impl Lun {
             return;
         };
         self.install(legs.next, &legs.attentions, matches!(what, What::Meet));
-        self.end(origin, Outcome::Good(legs.data), actions);
+        self.answer_sanitize(actions);
+        let waits = |event: &Event| matches!(event, Event::Sanitize { order: Some(_), immed: false, .. });
+        match what {
+            What::Event(event) if waits(&event) => self.await_sanitize(origin, actions),
+            _ => self.end(origin, Outcome::Good(legs.data), actions),
+        }
     }
 
     /// The sub tells which state it has: the newer of both holds.
@@ -491,7 +503,8 @@ impl Lun {
         if self.events.is_waiting() || !self.events.behind.is_empty() {
             let busy = Outcome::Status(Status::Busy);
             self.give_up_behind(&busy, actions, |origin, received| {
-                !matches!(origin, Origin::Copy | Origin::Nobody) && now.since(received) >= COMMAND_AGE_MAX
+                matches!(origin, Origin::Host { .. } | Origin::Peer { .. })
+                    && now.since(received) >= COMMAND_AGE_MAX
             });
         }
         if self.must_blot() {

@@ -1,8 +1,9 @@
 //! Whom the shared state keeps out: reservations (SPC-2 5.5.1, SPC-4 5.13.1) and software write protection (SPC-4
-//! 7.5.8), worked out once for all nexuses of this controller whenever the state or the nexuses change.
+//! 7.5.8), and a sanitize operation, which has its own way to say so (`lun/sanitizing.rs`); worked out once for all nexuses of this controller whenever the state or the nexuses change.
 
 use std::collections::BTreeSet;
 
+use protocol::interlink::sanitize::Sanitize;
 use protocol::interlink::shared::{NexusHandle, NexusName, SharedState};
 use protocol::scsi::sense::{Sense, Status};
 
@@ -33,7 +34,8 @@ impl Guard {
         handle: impl Fn(NexusId) -> NexusHandle,
     ) -> Guarded {
         let held = state.reservations.reservation.is_some();
-        if !held && state.reserver.is_none() && !state.current.write_protect {
+        let idle = state.sanitize == Sanitize::Idle;
+        if !held && state.reserver.is_none() && !state.current.write_protect && idle {
             return None;
         }
         let nobody = NexusName { initiator: String::new(), isid: [0; 6], port: 0 };

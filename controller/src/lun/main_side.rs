@@ -104,6 +104,11 @@ impl Lun {
             actions,
             |origin, _| matches!(origin, Origin::Peer { id, .. } if id == cancelled),
         );
+        self.end_sanitize_wait(
+            &Outcome::Aborted,
+            actions,
+            |origin| matches!(origin, Origin::Peer { id, .. } if id == cancelled),
+        );
     }
 
     /// The peer's copy has a change, or could not take it.
@@ -207,7 +212,7 @@ impl Lun {
             Origin::Peer { link, id } => {
                 (Via::Link(link), Message::Order { id, sequence, released }, task.result.clone())
             }
-            Origin::Host { .. } | Origin::Copy | Origin::Nobody => {
+            Origin::Host { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Nobody => {
                 let (op, payload) = task.apply_op();
                 (Via::AnyBridge, Message::Apply { sequence, released, durable: task.durable, op }, payload)
             }
@@ -325,6 +330,7 @@ impl Lun {
         self.locks.release(Slot::Task(slot).holder(), task.mode, &task.ranges, &mut granted);
         match task.origin {
             Origin::Copy => self.on_copy_step(&task.op, outcome == Outcome::Good(Data::new()), actions),
+            Origin::Sanitize(run) => self.on_sanitize_step(run, &task.op, &outcome, actions),
             // A change of the peer's host was answered by DONE already.
             Origin::Peer { .. } if task.sequence != 0 && matches!(outcome, Outcome::Good(_)) => {}
             origin => self.end(origin, outcome, actions),
@@ -346,6 +352,7 @@ impl Lun {
                 self.locks.cancel(Slot::Task(slot).holder(), &mut granted);
                 match origin {
                     Origin::Copy => self.on_copy_step(&op, false, actions),
+                    Origin::Sanitize(run) => self.on_sanitize_step(run, &op, &outcome, actions),
                     origin => self.end(origin, outcome, actions),
                 }
                 self.granted(granted, actions);
@@ -384,7 +391,7 @@ impl Lun {
                 let generation = self.standing.generation;
                 actions.push(Action::Send { via: Via::Link(link), message, payload, generation });
             }
-            Origin::Copy | Origin::Nobody => {}
+            Origin::Copy | Origin::Sanitize(_) | Origin::Nobody => {}
         }
     }
 
@@ -395,7 +402,7 @@ impl Lun {
             .iter()
             .filter(|(_, task)| {
                 matches!(task.stage, Stage::Range | Stage::Credit)
-                    && !matches!(task.origin, Origin::Copy | Origin::Nobody)
+                    && matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
                     && now.since(task.received) >= COMMAND_AGE_MAX
             })
             .map(|(slot, _)| slot as u32)

@@ -39,6 +39,7 @@ mod redo;
 mod redo_tests;
 #[cfg(test)]
 mod reservation_tests;
+mod sanitizing;
 mod sharing;
 #[cfg(test)]
 mod stamp_tests;
@@ -79,6 +80,7 @@ use guard::Guarded;
 use licence::Licences;
 use outstanding::{Outstanding, Whose};
 use redo::Redo;
+use sanitizing::Sanitizing;
 pub use task::{Action, Breakage, Quiet};
 use task::{Apply, Origin, Sent, Slot, Stage, Task};
 use usage::Peaks;
@@ -89,6 +91,7 @@ pub use budget::{CLASS_BYTES_MAX, LUN_CLASS_BYTES_MAX, LUN_CLASS_BYTES_MIN};
 pub use communication::{COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX};
 pub use copying::COPY_PIECES_MAX;
 pub use outstanding::DISK_SILENCE_MAX;
+pub use sanitizing::SANITIZE_PIECES_MAX;
 pub use usage::{LunUsage, Used};
 
 /// Commands in flight on one LUN of one controller, those of the peer's hosts among them.
@@ -203,6 +206,13 @@ pub struct Lun {
     apply_credit: Budget,
     awaiting_credit: VecDeque<u32>,
     copying: Option<Copying>,
+    /// A segment of a sanitize operation; how many there were; who waits for the operation's end; what may still be
+    /// overwritten, in thousandths of a piece, and as of when.
+    sanitizing: Option<Sanitizing>,
+    sanitize_runs: u32,
+    awaits_sanitize: Option<Origin>,
+    sanitize_allowance: u64,
+    sanitize_paced: Time,
     /// The last copy is complete: from now on the peer may take its own for whole.
     copy_complete: bool,
     // At the sub.
@@ -221,7 +231,7 @@ impl Lun {
     /// A LUN that serves nothing yet, with what is on disk of its shared state.
     #[must_use]
     pub fn new(setup: LunSetup, restored: SharedState, lease: Arc<Lease>) -> Self {
-        Self {
+        let mut lun = Self {
             setup,
             standing: Standing::suspended(Role::Sub),
             closing: false,
@@ -248,6 +258,11 @@ impl Lun {
             apply_credit: Budget::share_of(setup.luns),
             awaiting_credit: VecDeque::new(),
             copying: None,
+            sanitizing: None,
+            sanitize_runs: 0,
+            awaits_sanitize: None,
+            sanitize_allowance: 0,
+            sanitize_paced: Time(0),
             copy_complete: false,
             communication: CommunicationVolume::default(),
             forward_credit: Budget::share_of(setup.luns),
@@ -256,7 +271,9 @@ impl Lun {
             unreleased: BTreeMap::new(),
             counters: LunCounters::default(),
             peaks: Peaks::default(),
-        }
+        };
+        lun.stand_guard();
+        lun
     }
 
     /// Limits every class's credit to `bytes`, to see how the LUN fares with little.
@@ -332,6 +349,7 @@ impl Lun {
         self.closing = true;
         self.peer_in_place = false;
         self.copy_complete = false;
+        self.sanitizing = None;
         // What still waits for a range, and what comes now, goes on when the peer has its place as well.
         self.held.get_or_insert_default();
         self.stopped = false;
@@ -353,6 +371,7 @@ impl Lun {
         self.open_events(actions);
         self.open_door(now, actions);
         self.pump_copy(actions);
+        self.pump_sanitize(actions);
     }
 
     /// Whether nothing may be admitted now: main without its pair, or before the peer can take a change.
@@ -361,16 +380,20 @@ impl Lun {
     }
 
     /// Hosts' new commands wait until [`Lun::open`] or [`Lun::suspend`]; those in flight go on.
-    pub fn hold(&mut self) {
+    pub fn hold(&mut self, actions: &mut Vec<Action>) {
         self.keep_the_door();
         self.held.get_or_insert_default();
         self.copying = None;
+        self.sanitizing = None;
+        // A host of the sub that waits for the end would keep both from being quiet.
+        let aborted = Outcome::Check(Sense::ABORTED_COMMAND);
+        self.end_sanitize_wait(&aborted, actions, |origin| matches!(origin, Origin::Peer { .. }));
     }
 
     /// The peer is out of reach, and this main will go on: alone when the peer's lease has run out, or with it if
     /// it comes back before. Until then nothing is admitted and no write is answered.
     pub fn lose_peer(&mut self, actions: &mut Vec<Action>) {
-        self.hold();
+        self.hold(actions);
         self.standing.service = Service::Refused;
         self.standing.status = PairStatus::Suspended;
         self.standing.links.clear();
@@ -406,9 +429,11 @@ impl Lun {
     }
 
     /// Refuses new commands of hosts; those in flight finish.
-    pub fn close(&mut self) {
+    pub fn close(&mut self, actions: &mut Vec<Action>) {
         self.closing = true;
         self.copying = None;
+        self.sanitizing = None;
+        self.end_sanitize_wait(&Outcome::Check(Sense::ABORTED_COMMAND), actions, |_| true);
     }
 
     /// The pair is broken, the peer out of reach: what was not admitted is refused, what was is given up with
@@ -417,6 +442,7 @@ impl Lun {
         let before = self.standing.service;
         self.standing = Standing::suspended(self.standing.role);
         self.copying = None;
+        self.sanitizing = None;
         self.awaiting_credit.clear();
         self.keep_the_door();
         for command in self.held.take().unwrap_or_default() {
@@ -468,7 +494,11 @@ impl Lun {
     pub fn admit(&mut self, nexus: NexusId, admission: Admission) -> Result<(), Outcome> {
         match admission {
             Admission::Always => Ok(()),
-            Admission::RequestSense | Admission::Attention => self.attention(nexus),
+            Admission::Attention => self.attention(nexus),
+            Admission::RequestSense => {
+                self.attention(nexus)?;
+                self.sanitize_sense().map_or(Ok(()), |sense| Err(Outcome::Check(sense)))
+            }
             Admission::Ready | Admission::ThirdPartyCopy => self.may_enter(nexus),
             Admission::Medium => {
                 self.may_enter(nexus)?;
@@ -476,12 +506,20 @@ impl Lun {
             }
         }?;
         let out = self.guard.as_ref().is_some_and(|guard| guard.keeps_out(nexus, admission.access()));
-        if out { Err(Outcome::Status(Status::ReservationConflict)) } else { Ok(()) }
+        if out {
+            return Err(Outcome::Status(Status::ReservationConflict));
+        }
+        match admission {
+            Admission::Ready | Admission::Medium | Admission::ThirdPartyCopy => {
+                self.sanitize_sense().map_or(Ok(()), |sense| Err(Outcome::Check(sense)))
+            }
+            Admission::Always | Admission::RequestSense | Admission::Attention => Ok(()),
+        }
     }
 
     /// How a command ends that the shared state keeps out.
     fn refusal(&self, nexus: NexusId, op: &Op) -> Option<Outcome> {
-        self.guard.as_ref()?.refusal(nexus, op)
+        self.guard.as_ref()?.refusal(nexus, op).or_else(|| self.sanitize_refusal(op))
     }
 
     /// A new I_T nexus.
@@ -555,6 +593,7 @@ impl Lun {
         self.tick_events(now, actions);
         self.tell_released(actions);
         self.pump_copy(actions);
+        self.tick_sanitize(now, actions);
     }
 
     /// A command that waits for a decision about the pair.
@@ -613,7 +652,7 @@ impl Lun {
                 .tasks
                 .iter()
                 .any(|(_, task)| matches!(task.origin, Origin::Host { nexus: other, .. } if other == nexus)),
-            Origin::Peer { .. } | Origin::Copy | Origin::Nobody => false,
+            Origin::Peer { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Nobody => false,
         };
         if has_tasks { Status::TaskSetFull } else { Status::Busy }
     }
@@ -623,8 +662,9 @@ impl Lun {
         self.end_held(&Outcome::Aborted, actions, |command| chosen(command.nexus, command.tag));
         self.give_up_behind(&Outcome::Aborted, actions, |origin, _| match origin {
             Origin::Host { nexus, tag } => chosen(nexus, tag),
-            Origin::Peer { .. } | Origin::Copy | Origin::Nobody => false,
+            Origin::Peer { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Nobody => false,
         });
+        self.give_up_sanitize_wait(actions, &chosen);
         let tasks: Vec<u32> = self
             .tasks
             .iter()
@@ -632,7 +672,7 @@ impl Lun {
                 Origin::Host { nexus, tag } => {
                     chosen(nexus, tag) && matches!(task.stage, Stage::Range | Stage::Credit)
                 }
-                Origin::Peer { .. } | Origin::Copy | Origin::Nobody => false,
+                Origin::Peer { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Nobody => false,
             })
             .map(|(slot, _)| slot as u32)
             .collect();

@@ -115,6 +115,7 @@ impl Lun {
     /// The state holds here from now on, and the nexuses of this controller are told of it.
     pub(super) fn install(&mut self, next: SharedState, attentions: &[Attention], met: bool) {
         let before = core::mem::replace(&mut self.shared, next);
+        self.on_sanitize_state(&before.sanitize);
         self.stand_guard();
         for attention in attentions {
             self.raise(attention);

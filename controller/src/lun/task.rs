@@ -31,6 +31,8 @@ pub(super) enum Origin {
     },
     /// A piece of the copy to the peer.
     Copy,
+    /// A piece of this run of a sanitize operation.
+    Sanitize(u32),
     /// Nobody any more: a piece of a copy that was given up.
     Nobody,
 }
@@ -111,12 +113,16 @@ impl Task {
         }
     }
 
-    /// A piece of a copy that is given up: it must not count for the next one. What was only for the peer has no
-    /// leg left to wait for.
+    /// A piece of a copy or of a sanitize operation that is given up: it must not count for the next one. What was
+    /// only for the peer has no leg left to wait for.
     pub(super) fn forget_copy(&mut self) {
-        if self.origin == Origin::Copy {
-            self.origin = Origin::Nobody;
-            self.peer = Leg::None;
+        match self.origin {
+            Origin::Copy => {
+                self.origin = Origin::Nobody;
+                self.peer = Leg::None;
+            }
+            Origin::Sanitize(_) => self.origin = Origin::Nobody,
+            Origin::Host { .. } | Origin::Peer { .. } | Origin::Nobody => {}
         }
     }
 

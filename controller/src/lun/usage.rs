@@ -34,6 +34,8 @@ pub struct LunUsage {
     pub class_bytes: u64,
     /// Pieces of a copy under way.
     pub copy_pieces: u64,
+    /// Pieces of a sanitize operation under way.
+    pub sanitize_pieces: u64,
     /// Nexuses known: [`super::NEXUSES_MAX`].
     pub nexuses: u64,
 }
@@ -98,6 +100,7 @@ impl Lun {
             forward_bytes: Used { now, peak },
             class_bytes,
             nexuses: self.attentions.count() as u64,
+            sanitize_pieces: self.sanitizing.as_ref().map_or(0, |run| u64::from(run.running())),
             copy_pieces: self.copying.as_ref().map_or(0, |copying| u64::from(copying.running())),
         }
     }

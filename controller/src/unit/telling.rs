@@ -69,6 +69,7 @@ impl<W: World> Controller<W> {
             serving: core.serving(),
             copied_percent: copied.map(|(percent, _)| percent),
             copy_seconds_left: copied.and_then(|(_, left)| left),
+            sanitize: core.sanitize_status(),
             reservation: core
                 .reservation(self.plan.side as u8, &self.plan.names[self.plan.side.peer().index()]),
             reason: report.reason,

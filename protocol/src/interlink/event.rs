@@ -3,6 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::frame::FrameError;
+use super::sanitize::{Order, Position, Step};
 use super::shared::{NexusHandle, Who};
 use super::wire::{Reader, put_list, put_string};
 use crate::scsi::persistent_reservation::{
@@ -42,6 +43,22 @@ pub enum Event {
         who: Who,
         /// What.
         out: Box<ReserveOut>,
+    },
+    /// SANITIZE (SBC-4 5.30).
+    Sanitize {
+        /// Whose.
+        who: Who,
+        /// The operation; none: EXIT FAILURE MODE, of which the AUSE bit says nothing.
+        order: Option<Box<Order>>,
+        /// IMMED: it is answered when the operation has begun, else when it is over.
+        immed: bool,
+    },
+    /// What main has done of a sanitize operation: no command.
+    Sanitized {
+        /// Where it was.
+        from: Position,
+        /// What has become of it.
+        step: Step,
     },
 }
 
@@ -87,6 +104,19 @@ impl Event {
                 who.put(body);
                 put_out(body, out);
             }
+            Self::Sanitize { who, order, immed } => {
+                body.put_u8(7);
+                who.put(body);
+                body.put_slice(&[u8::from(*immed), u8::from(order.is_some())]);
+                if let Some(order) = order {
+                    order.put(body);
+                }
+            }
+            Self::Sanitized { from, step } => {
+                body.put_u8(8);
+                from.put(body);
+                step.put(body);
+            }
         }
     }
 
@@ -114,6 +144,12 @@ impl Event {
                 allocation: reader.u16()?,
             },
             6 => Self::ReserveOut { who: Who::read(reader)?, out: Box::new(out(reader)?) },
+            7 => Self::Sanitize {
+                who: Who::read(reader)?,
+                immed: reader.bool()?,
+                order: if reader.bool()? { Some(Box::new(Order::read(reader)?)) } else { None },
+            },
+            8 => Self::Sanitized { from: Position::read(reader)?, step: Step::read(reader)? },
             _ => return Err(FrameError::Content),
         })
     }

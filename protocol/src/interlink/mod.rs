@@ -13,6 +13,7 @@ pub mod frame;
 pub mod hello;
 pub mod message;
 pub mod operation;
+pub mod sanitize;
 pub mod shared;
 pub mod standing;
 #[cfg(test)]

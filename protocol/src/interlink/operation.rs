@@ -168,6 +168,9 @@ pub(super) fn op(reader: &mut Reader<'_>) -> Result<WireOp, FrameError> {
 /// In place of a sense's field pointer: there is none.
 const NO_FIELD: u32 = u32::MAX;
 
+/// In place of a sense's field pointer: with this bit, its progress indication.
+const PROGRESS: u32 = 1 << 17;
+
 pub(super) fn put_ending(body: &mut BytesMut, ending: Ending) {
     match ending {
         Ending::Good => body.put_u8(0),
@@ -175,8 +178,9 @@ pub(super) fn put_ending(body: &mut BytesMut, ending: Ending) {
             body.put_slice(&[1, sense.key as u8, sense.code.0, sense.code.1]);
             body.put_u8(u8::from(sense.information.is_some()));
             body.put_u64(sense.information.unwrap_or(0));
+            let progress = sense.progress.map_or(NO_FIELD, |progress| PROGRESS | u32::from(progress));
             let field =
-                sense.field.map_or(NO_FIELD, |field| u32::from(field.in_cdb) << 16 | u32::from(field.byte));
+                sense.field.map_or(progress, |field| u32::from(field.in_cdb) << 16 | u32::from(field.byte));
             body.put_u32(field);
         }
         Ending::Status(status) => body.put_slice(&[2, status as u8]),
@@ -206,11 +210,13 @@ pub(super) fn ending(reader: &mut Reader<'_>) -> Result<Ending, FrameError> {
             let code = Asc(reader.u8()?, reader.u8()?);
             let known = reader.bool()?;
             let value = reader.u64()?;
-            let field = match reader.u32()? {
-                NO_FIELD => None,
-                field => Some(FieldPointer { in_cdb: field >> 16 & 1 == 1, byte: field as u16 }),
+            let (field, progress) = match reader.u32()? {
+                NO_FIELD => (None, None),
+                progress if progress & PROGRESS != 0 => (None, Some(progress as u16)),
+                field => (Some(FieldPointer { in_cdb: field >> 16 & 1 == 1, byte: field as u16 }), None),
             };
-            Ending::Check(Sense { key, code, information: known.then_some(value), field, copy: None })
+            let information = known.then_some(value);
+            Ending::Check(Sense { key, code, information, field, progress, copy: None })
         }
         2 => Ending::Status(match reader.u8()? {
             0x00 => Status::Good,

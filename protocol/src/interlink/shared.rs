@@ -4,6 +4,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::frame::FrameError;
+use super::sanitize::Sanitize;
 use super::wire::{Reader, put_list, put_string};
 use crate::scsi::sense::Asc;
 
@@ -108,6 +109,8 @@ pub struct SharedState {
     pub reserver: Option<NexusHandle>,
     /// Persistent reservations.
     pub reservations: Reservations,
+    /// Whether the LUN is being sanitized. It outlives any loss of power.
+    pub sanitize: Sanitize,
 }
 
 /// Whom a unit attention is for.
@@ -220,8 +223,8 @@ impl Reservations {
 }
 
 impl SharedState {
-    /// What is left of it after a loss of power: the saved mode pages, and the reservations if they persist through
-    /// it (SPC-4 5.13.5). PRGENERATION begins anew.
+    /// What is left of it after a loss of power: the saved mode pages, the sanitize operation, and the reservations if
+    /// they persist through it (SPC-4 5.13.5). PRGENERATION begins anew.
     #[must_use]
     pub fn after_power_loss(&self) -> Self {
         let reservations = if self.reservations.aptpl {
@@ -230,7 +233,8 @@ impl SharedState {
             Reservations::default()
         };
         let stamp = Stamp { whole: false, ..self.stamp };
-        Self { stamp, current: self.saved, saved: self.saved, reserver: None, reservations }
+        let sanitize = self.sanitize.clone();
+        Self { stamp, current: self.saved, saved: self.saved, reserver: None, reservations, sanitize }
     }
 
     /// Whether a loss of power would leave the same of both.
@@ -252,6 +256,7 @@ impl SharedState {
             reserver.put(&mut body);
         }
         self.reservations.put(&mut body);
+        self.sanitize.put(&mut body);
         body.freeze()
     }
 
@@ -264,6 +269,7 @@ impl SharedState {
             saved: Modes::read(&mut reader)?,
             reserver: if reader.bool()? { Some(NexusHandle::read(&mut reader)?) } else { None },
             reservations: Reservations::read(&mut reader)?,
+            sanitize: Sanitize::read(&mut reader)?,
         };
         reader.end()?;
         Ok(state)

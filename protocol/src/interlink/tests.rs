@@ -8,6 +8,7 @@ use super::frame::GenerationTag;
 use super::hello::{Hello, Identity, LunIdentity, Purpose};
 use super::message::{Agreement, Message};
 use super::operation::{Ending, Report, WireOp};
+use super::sanitize::{Order, Position, Sanitize, Step};
 use super::shared::{
     Attention, Modes, NexusHandle, NexusName, Registrant, Reservation, Reservations, SharedState, Stamp, Who,
     Whom,
@@ -16,6 +17,7 @@ use super::standing::{CopyFound, Generation, GroupRecord, Pairing, Standing};
 use super::word::{Copied, HostWord, LunWord, Word};
 use crate::block::{BlockRange, Lba};
 use crate::scsi::persistent_reservation::{InAction, InitiatorPort, Move, OutAction, ReserveOut};
+use crate::scsi::sanitize::Method;
 use crate::scsi::sense::{Asc, Sense, Status};
 
 const GENERATION: Generation = Generation { number: 3, id: 0x1111, parent: 0x2222, main: 1, members: 0b10 };
@@ -34,7 +36,12 @@ fn who() -> Who {
     Who { handle: NexusHandle { side: 1, incarnation: 77, nexus: 5 }, name }
 }
 
-fn events() -> [Event; 7] {
+fn order() -> Order {
+    let method = Method::Overwrite { pattern: Bytes::from_static(&[1, 2, 3]), invert: true, passes: 5 };
+    Order { method, ause: true }
+}
+
+fn events() -> Vec<Event> {
     let select = ModeSelection { save: true, write_protect: Some(true) };
     let port = InitiatorPort { initiator: "iqn.1994-05.org:b".into(), isid: [2; 6] };
     let out = ReserveOut {
@@ -47,7 +54,9 @@ fn events() -> [Event; 7] {
         others: vec![port.clone()],
         moved: Some(Move { unregister: true, port: 2, to: port }),
     };
-    [
+    let erase = Order { method: Method::BlockErase, ause: false };
+    let (from, to) = (Position { pass: 1, next: 7 }, Position { pass: 1, next: 9 });
+    vec![
         Event::Reset,
         Event::ReserverLost(who().handle),
         Event::Reserve(who()),
@@ -55,6 +64,12 @@ fn events() -> [Event; 7] {
         Event::ModeSelect { who: who(), select },
         Event::ReserveIn { who: who(), action: InAction::ReadFullStatus, allocation: 512 },
         Event::ReserveOut { who: who(), out: Box::new(out) },
+        Event::Sanitize { who: who(), order: Some(Box::new(order())), immed: true },
+        Event::Sanitize { who: who(), order: Some(Box::new(erase)), immed: false },
+        Event::Sanitize { who: who(), order: None, immed: false },
+        Event::Sanitized { from, step: Step::To(to) },
+        Event::Sanitized { from, step: Step::Done },
+        Event::Sanitized { from, step: Step::Failed },
     ]
 }
 
@@ -70,6 +85,28 @@ fn shared_state() -> SharedState {
             registrants: vec![Registrant { nexus: who().name, key: 0xabcd }],
             reservation: Some(Reservation { kind: 5, holder: who().name }),
         },
+        sanitize: Sanitize::Idle,
+    }
+}
+
+#[test]
+fn a_sanitize_operation_is_a_part_of_the_state_and_none_adds_no_byte_to_it() {
+    let idle = shared_state();
+    let at = Position { pass: 4, next: 9 };
+    let erase = Order { method: Method::BlockErase, ause: false };
+    for sanitize in [
+        Sanitize::UnderWay { order: order(), at },
+        Sanitize::UnderWay { order: erase, at },
+        Sanitize::Failed { ause: true },
+        Sanitize::Failed { ause: false },
+    ] {
+        let state = SharedState { sanitize, ..idle.clone() };
+        let record = state.encode();
+        assert_eq!(SharedState::decode(&record), Ok(state.clone()));
+        assert_eq!(record[..idle.encode().len()], idle.encode()[..]);
+        assert!(SharedState::decode(&record[..record.len() - 1]).is_err());
+        assert!(!state.survives_as(&idle));
+        assert_eq!(state.after_power_loss().sanitize, state.sanitize);
     }
 }
 
@@ -146,6 +183,7 @@ fn every_message() -> Vec<Message> {
         Ending::Good,
         Ending::Check(Sense::miscompare(300)),
         Ending::Check(Sense::UNAVAILABLE),
+        Ending::Check(Sense::sanitize_in_progress(0x8001)),
         Ending::Check(Sense::invalid_cdb_field(2)),
         Ending::Status(Status::Busy),
         Ending::Aborted,
@@ -189,7 +227,7 @@ fn every_message() -> Vec<Message> {
     ]);
     let forward = |op| Message::Forward { id: 1, age_ms: 20, sent: 7, durable: true, version: 6, op };
     all.extend(ops.iter().cloned().map(forward));
-    all.extend(events().map(|event| forward(WireOp::Event(Box::new(event)))));
+    all.extend(events().into_iter().map(|event| forward(WireOp::Event(Box::new(event)))));
     all.extend(ops.map(|op| Message::Apply { sequence: 2, released: 3, durable: false, op }));
     all
 }

@@ -51,6 +51,8 @@ pub mod opcode {
     pub const WRITE_SAME_10: u8 = 0x41;
     /// UNMAP
     pub const UNMAP: u8 = 0x42;
+    /// SANITIZE
+    pub const SANITIZE: u8 = 0x48;
     /// LOG SENSE
     pub const LOG_SENSE: u8 = 0x4d;
     /// MODE SELECT (10)

@@ -16,6 +16,7 @@ pub mod persistent_reservation;
 pub mod provisioning;
 pub mod read_capacity;
 pub mod report_luns;
+pub mod sanitize;
 pub mod sense;
 pub mod target_port_groups;
 pub mod task_management;

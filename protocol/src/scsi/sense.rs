@@ -104,13 +104,15 @@ pub struct Sense {
     pub field: Option<FieldPointer>,
     /// With COPY ABORTED: where the copy stopped, and why.
     pub copy: Option<CopyDetails>,
+    /// PROGRESS INDICATION of NOT READY, in 65536ths, where there is one and no field (SPC-4 4.5.2.4.4).
+    pub progress: Option<u16>,
 }
 
 impl Sense {
     /// Sense without an INFORMATION field.
     #[must_use]
     pub const fn new(key: SenseKey, asc: u8, ascq: u8) -> Self {
-        Self { key, code: Asc(asc, ascq), information: None, field: None, copy: None }
+        Self { key, code: Asc(asc, ascq), information: None, field: None, progress: None, copy: None }
     }
 
     /// NO SENSE: nothing to report.
@@ -119,6 +121,8 @@ impl Sense {
     pub const STOPPED: Self = Self::new(SenseKey::NotReady, 0x04, 0x02);
     /// NOT READY, LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN UNAVAILABLE STATE: the other controller may serve.
     pub const UNAVAILABLE: Self = Self::new(SenseKey::NotReady, 0x04, 0x0c);
+    /// MEDIUM ERROR, SANITIZE COMMAND FAILED (SBC-4 4.11.4).
+    pub const SANITIZE_FAILED: Self = Self::new(SenseKey::MediumError, 0x31, 0x03);
     /// ILLEGAL REQUEST, INVALID FIELD IN COMMAND INFORMATION UNIT: the PDU does not fit its CDB.
     pub const INVALID_FIELD_IN_INFORMATION_UNIT: Self = Self::new(SenseKey::IllegalRequest, 0x0e, 0x03);
     /// ILLEGAL REQUEST, PARAMETER LIST LENGTH ERROR.
@@ -196,6 +200,12 @@ impl Sense {
     #[must_use]
     pub const fn miscompare(offset: u64) -> Self {
         Self { information: Some(offset), ..Self::new(SenseKey::Miscompare, 0x1d, 0x00) }
+    }
+
+    /// NOT READY, LOGICAL UNIT NOT READY, SANITIZE IN PROGRESS, and how far it is in 65536ths (SBC-4 4.11.3).
+    #[must_use]
+    pub const fn sanitize_in_progress(progress: u16) -> Self {
+        Self { progress: Some(progress), ..Self::new(SenseKey::NotReady, 0x04, 0x1b) }
     }
 
     /// INVALID FIELD IN CDB, naming the byte where the field begins.
@@ -278,7 +288,7 @@ impl Sense {
         data
     }
 
-    /// SENSE KEY SPECIFIC: a field pointer, or with COPY ABORTED a segment pointer (SPC-4 4.5.2.4.5).
+    /// SENSE KEY SPECIFIC: a field pointer, progress, or with COPY ABORTED a segment pointer (SPC-4 4.5.2.4.5).
     fn specific(&self) -> Option<[u8; 3]> {
         const SKSV: u8 = 0x80;
         const SD: u8 = 0x20;
@@ -288,7 +298,11 @@ impl Sense {
                 let [high, low] = byte.to_be_bytes();
                 Some([SKSV | SD, high, low])
             }
-            (None, field) => field.map(FieldPointer::to_bytes),
+            (None, Some(field)) => Some(field.to_bytes()),
+            (None, None) => self.progress.map(|progress| {
+                let [high, low] = progress.to_be_bytes();
+                [SKSV, high, low]
+            }),
         }
     }
 }
@@ -375,6 +389,19 @@ mod tests {
         let sense = Sense { copy: Some(details), ..Sense::THIRD_PARTY_DEVICE_FAILURE };
         assert_eq!(sense.to_fixed()[8..12], [18, 0, 0, 0]);
         assert_eq!(sense.to_fixed()[18..20], [0x18, 0]);
+    }
+
+    #[test]
+    fn progress_is_told_in_both_formats() {
+        let sense = Sense::sanitize_in_progress(0x1234);
+        assert_eq!(
+            sense.to_fixed(),
+            [0x70, 0, 2, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x04, 0x1b, 0, 0x80, 0x12, 0x34]
+        );
+        assert_eq!(
+            sense.to_descriptor(),
+            [0x72, 0x02, 0x04, 0x1b, 0, 0, 0, 8, 0x02, 0x06, 0, 0, 0x80, 0x12, 0x34, 0]
+        );
     }
 
     #[test]

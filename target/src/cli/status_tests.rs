@@ -26,6 +26,7 @@ pub(in super::super) fn healthy() -> [ControllerStatus; 2] {
             serving: true,
             copied_percent: None,
             copy_seconds_left: None,
+            sanitize: None,
             reservation: None,
             reason: None,
             commands: 0,

@@ -14,6 +14,7 @@ mod describe;
 mod execute_tests;
 pub mod limits;
 mod medium;
+mod sanitize;
 mod shared;
 mod state;
 mod table;

@@ -6,11 +6,13 @@ use protocol::interlink::shared::Who;
 use protocol::scsi::cdb::{Cdb, Transfer, opcode, service_action};
 use protocol::scsi::operation_codes::Supported;
 use protocol::scsi::provisioning::WriteSame;
+use protocol::scsi::sanitize as sanitizing;
 use protocol::scsi::sense::Sense;
 
 use super::checked;
 use super::describe::{self, Answer};
 use super::medium::{self, Bounds, DataOut, Decoded, no_data};
+use super::sanitize;
 use super::shared::{self, Asked};
 use super::state::{self, Told};
 use super::thin;
@@ -156,6 +158,12 @@ pub(super) const TABLE: &[Row] = &[
         Medium(|cdb, lun, data| thin::write_same(WriteSame::of_10(cdb), lun, data))),
     row("UNMAP", &[opcode::UNMAP, 0x01, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04],
         thin::unmap_data, Medium(thin::unmap)),
+    action(row("SANITIZE, OVERWRITE", &[opcode::SANITIZE, 0xa0 | sanitizing::OVERWRITE, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04],
+        sanitize::overwrite_data, Shared(sanitize::overwrite))),
+    action(row("SANITIZE, BLOCK ERASE", &[opcode::SANITIZE, 0xa0 | sanitizing::BLOCK_ERASE, 0, 0, 0, 0, 0, 0, 0, 0x04],
+        no_data, Shared(sanitize::block_erase))),
+    action(row("SANITIZE, EXIT FAILURE MODE", &[opcode::SANITIZE, 0xa0 | sanitizing::EXIT_FAILURE_MODE, 0, 0, 0, 0, 0, 0, 0, 0x04],
+        no_data, Shared(sanitize::exit_failure_mode))),
     row("LOG SENSE", &[opcode::LOG_SENSE, 0x03, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 0x04],
         no_data, Tell(state::log_sense)),
     row("MODE SELECT (10)", &[opcode::MODE_SELECT_10, 0x11, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04],

@@ -93,12 +93,12 @@ impl<W: World> Plan<'_, W> {
             (destination, asked.destination_lba, segment_field::DESTINATION_LBA),
         ] {
             let range = BlockRange::new(lba, u64::from(asked.blocks));
-            let blocks = self.controller.capacity(unit).map_or(0, |(blocks, _)| blocks);
+            let blocks = self.controller.capacity(unit).map_or(0, |(blocks, ..)| blocks);
             if range.is_none_or(|range| range.end().0 > blocks) {
                 return Err(Refusal::Segment(Sense::COPY_ABORTED, field).at(number));
             }
         }
-        if self.controller.capacity(destination).is_some_and(|(_, read_only)| read_only) {
+        if self.controller.capacity(destination).is_some_and(|(_, read_only, _)| read_only) {
             let sense = Some((SenseKey::DataProtect, Asc(0x27, 0x00)));
             let forwarded = Forwarded { end: CopyEnd::Destination, status: Status::CheckCondition, sense };
             let copy = CopyDetails { segment: number, in_segment: None, forwarded: Some(forwarded) };

@@ -172,6 +172,10 @@ pub(super) fn records() -> Vec<Vec<u8>> {
         ..Reservations::default()
     };
     let state = SharedState { reservations, ..SharedState::default() };
+    let method = Method::Overwrite { pattern: Bytes::from_static(&[1, 2]), invert: true, passes: 3 };
+    let at = Position { pass: 1, next: 5 };
+    let sanitize = Sanitize::UnderWay { order: Order { method, ause: true }, at };
+    let sanitized = SharedState { sanitize, ..SharedState::default() };
     let tagged = |tag: u8, record: &[u8]| [&[tag][..], record].concat();
     vec![
         tagged(0, &identity.to_record()),
@@ -179,5 +183,6 @@ pub(super) fn records() -> Vec<Vec<u8>> {
         tagged(2, &superblock.encode(7)),
         tagged(3, &superblock.encode(7)[..64]),
         tagged(4, &state.encode()),
+        tagged(4, &sanitized.encode()),
     ]
 }

@@ -56,6 +56,7 @@ impl Lun {
             self.events.behind.push_front(event);
         }
         self.events.meets = false;
+        self.end_sanitize_wait(&Outcome::Aborted, actions, |origin| matches!(origin, Origin::Peer { .. }));
         self.events.behind.retain(|waiting| !matches!(waiting.origin, Origin::Peer { .. }));
         self.note_access();
         self.stamp_alone(actions);
@@ -71,6 +72,7 @@ impl Lun {
             self.install(state, &attentions, met);
         }
         self.give_up_legs(actions);
+        self.end_sanitize_wait(&Outcome::Check(Sense::ABORTED_COMMAND), actions, |_| true);
         if let Some(Running { origin: Origin::Host { nexus, tag }, .. }) = self.events.running.take() {
             actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::UNAVAILABLE) });
         }
@@ -99,6 +101,8 @@ impl Lun {
         self.hold_events(actions);
         self.forget_state();
         if self.standing.role == Role::Sub {
+            let aborted = Outcome::Check(Sense::ABORTED_COMMAND);
+            self.end_sanitize_wait(&aborted, actions, |_| true);
             self.give_up_legs(actions);
         }
     }

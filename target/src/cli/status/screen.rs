@@ -204,6 +204,21 @@ fn ago(seconds: u64) -> String {
     if seconds < 2 { "just now".to_owned() } else { format!("{} ago", for_how_long(seconds)) }
 }
 
+/// A sanitize operation: how far it is, as whoever is farther knows.
+fn sanitized(current: &[&LunStatus]) -> String {
+    let farthest =
+        current.iter().filter_map(|lun| lun.sanitize.as_ref()).max_by_key(|one| (one.pass, one.percent));
+    match farthest {
+        None => String::new(),
+        Some(one) if one.failed => ", sanitize failed".to_owned(),
+        Some(one) => {
+            let method = one.method.as_deref().unwrap_or("sanitize");
+            let percent = one.percent.map_or_else(String::new, |percent| format!(" {percent} %"));
+            format!(", sanitize ({method}){percent}")
+        }
+    }
+}
+
 fn reserved(reservation: &ReservationStatus) -> String {
     let shown: Vec<String> =
         reservation.holders.iter().take(HOLDERS_SHOWN_MAX).map(|holder| printable(holder)).collect();
@@ -241,13 +256,14 @@ fn pair(status: &LunStatus, current: &[&LunStatus]) -> String {
         .filter(|lun| lun.status == PairStatus::Copy)
         .filter_map(|lun| Some((lun.copied_percent?, lun.copy_seconds_left)))
         .max_by_key(|(percent, _)| *percent);
-    match (status.status, farthest) {
+    let pair = match (status.status, farthest) {
         (PairStatus::Copy, Some((percent, Some(left)))) => {
             format!("{word} {percent} %, {} left", for_how_long(left))
         }
         (PairStatus::Copy, Some((percent, None))) => format!("{word} {percent} %"),
         _ => word.to_owned(),
-    }
+    };
+    pair + &sanitized(current)
 }
 
 fn on_controller(seen: Seen<'_>) -> String {

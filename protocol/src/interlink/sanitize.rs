@@ -1,0 +1,146 @@
+//! SANITIZE (SBC-4 4.11) as a part of the state that both controllers share of a LUN.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::frame::FrameError;
+use super::wire::{Reader, put_list};
+use crate::block::BLOCK_BYTES;
+use crate::scsi::sanitize::Method;
+
+/// A sanitize operation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Order {
+    /// How.
+    pub method: Method,
+    /// AUSE: unrestricted completion mode.
+    pub ause: bool,
+}
+
+/// How far an operation is, durably and on both copies.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Position {
+    /// The pass it is in, from zero.
+    pub pass: u8,
+    /// The first block that this pass has still to go over.
+    pub next: u64,
+}
+
+/// Where a LUN stands with sanitize operations.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Sanitize {
+    /// None is under way, and the last has not failed.
+    #[default]
+    Idle,
+    /// One is under way: hosts reach no block until it is over.
+    UnderWay {
+        /// Which.
+        order: Order,
+        /// How far.
+        at: Position,
+    },
+    /// The last has failed.
+    Failed {
+        /// Its AUSE: EXIT FAILURE MODE ends this.
+        ause: bool,
+    },
+}
+
+/// What has become of an operation since its last [`Position`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// It is so far.
+    To(Position),
+    /// It is over.
+    Done,
+    /// The only copy could not take it.
+    Failed,
+}
+
+impl Order {
+    pub(super) fn put(&self, body: &mut BytesMut) {
+        body.put_u8(u8::from(self.ause));
+        match &self.method {
+            Method::BlockErase => body.put_u8(0),
+            Method::Overwrite { pattern, invert, passes } => {
+                body.put_slice(&[*passes, u8::from(*invert)]);
+                put_list(body, pattern, |body, byte| body.put_u8(*byte));
+            }
+        }
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        let ause = reader.bool()?;
+        let method = match reader.u8()? {
+            0 => Method::BlockErase,
+            passes @ 1..=31 => {
+                let invert = reader.bool()?;
+                let pattern = Bytes::from(reader.list(BLOCK_BYTES as usize, Reader::u8)?);
+                if pattern.is_empty() {
+                    return Err(FrameError::Content);
+                }
+                Method::Overwrite { pattern, invert, passes }
+            }
+            _ => return Err(FrameError::Content),
+        };
+        Ok(Self { method, ause })
+    }
+}
+
+impl Position {
+    pub(super) fn put(self, body: &mut BytesMut) {
+        body.put_u8(self.pass);
+        body.put_u64(self.next);
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        Ok(Self { pass: reader.u8()?, next: reader.u64()? })
+    }
+}
+
+impl Sanitize {
+    /// Nothing at all while idle: what a release without SANITIZE wrote is read, and it reads this.
+    pub(super) fn put(&self, body: &mut BytesMut) {
+        match self {
+            Self::Idle => {}
+            Self::UnderWay { order, at } => {
+                body.put_u8(1);
+                order.put(body);
+                at.put(body);
+            }
+            Self::Failed { ause } => body.put_slice(&[2, u8::from(*ause)]),
+        }
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        if reader.end().is_ok() {
+            return Ok(Self::Idle);
+        }
+        Ok(match reader.u8()? {
+            1 => Self::UnderWay { order: Order::read(reader)?, at: Position::read(reader)? },
+            2 => Self::Failed { ause: reader.bool()? },
+            _ => return Err(FrameError::Content),
+        })
+    }
+}
+
+impl Step {
+    pub(super) fn put(self, body: &mut BytesMut) {
+        match self {
+            Self::To(at) => {
+                body.put_u8(0);
+                at.put(body);
+            }
+            Self::Done => body.put_u8(1),
+            Self::Failed => body.put_u8(2),
+        }
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        Ok(match reader.u8()? {
+            0 => Self::To(Position::read(reader)?),
+            1 => Self::Done,
+            2 => Self::Failed,
+            _ => return Err(FrameError::Content),
+        })
+    }
+}
