@@ -39,6 +39,8 @@ mod redo;
 mod redo_tests;
 #[cfg(test)]
 mod reservation_tests;
+#[cfg(test)]
+mod sanitize_tests;
 mod sanitizing;
 mod sharing;
 #[cfg(test)]

@@ -3,10 +3,13 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use controller::volume::superblock::Superblock;
+use protocol::interlink::sanitize::{Order, Position, Sanitize};
 use protocol::interlink::shared::{NexusName, Registrant, Reservation, Reservations, SharedState};
 use protocol::iscsi::{ahs::AdditionalHeader, sense_segment};
 use protocol::scsi::persistent_reservation::InitiatorPort;
+use protocol::scsi::sanitize::Method;
 
 /// A captured PDU, cut into its segments.
 pub(super) struct Captured {
@@ -131,9 +134,13 @@ pub(super) fn lists() -> Vec<Vec<u8>> {
     let header = [9, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 28, 0, 0, 0, 0];
     let mut copy = select(0x83, 13, &[&header[..], &cscd, &cscd, &segment].concat());
     (copy[1], copy[2], copy[3]) = (0, 4, 8);
+    let mut overwrite = vec![0; 16];
+    (overwrite[0], overwrite[1], overwrite[8]) = (0x48, 0x81, 7);
+    overwrite.extend([0x82, 0, 0, 3, 1, 2, 3]);
     vec![
         copy,
         unmap,
+        overwrite,
         select(0x15, 4, &[&[0; 4][..], &caching].concat()),
         select(0x55, 8, &[&[0; 8][..], &caching].concat()),
         select(0x15, 4, &[&[0; 4][..], &control].concat()),

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use controller::volume::superblock::{SUPERBLOCK_BYTES, Superblock};
+use protocol::block::BLOCK_BYTES;
 use protocol::interlink::frame::{self, PREFIX_BYTES, frame_lengths};
 use protocol::interlink::hello::Identity;
 use protocol::interlink::shared::SharedState;
@@ -13,6 +14,7 @@ use protocol::iscsi::{
     Digests, InitiatorPdu, TargetPdu, ahs, names, negotiation, sense_segment, text as keys,
 };
 use protocol::scsi::lun::Address;
+use protocol::scsi::sanitize::Method;
 use protocol::scsi::{cdb as cdbs, provisioning};
 use target::session::cut::{Cut, cut};
 
@@ -151,6 +153,7 @@ pub(super) fn lists(input: &[u8]) -> Result<(), String> {
     let cdb: [u8; 16] = array(input);
     mode_select(&cdb, list)?;
     extended_copy(&cdb, list)?;
+    overwrite(list)?;
     reserve_out(&cdb, list)
 }
 
@@ -179,6 +182,21 @@ fn extended_copy(cdb: &[u8; 16], list: &[u8]) -> Result<(), String> {
             return Err(format!("a field in error behind the end of the list: {sense:?}"));
         }
         Err(_) => {}
+    }
+    Ok(())
+}
+
+/// The parameter list of SANITIZE: what is taken of it fills a block.
+fn overwrite(list: &[u8]) -> Result<(), String> {
+    let Ok(method) = Method::overwrite(list) else { return Ok(()) };
+    let wrong = |pass: &u8| method.block(*pass).len() != BLOCK_BYTES as usize;
+    if method.passes() == 0 || (0..method.passes()).any(|pass| wrong(&pass)) {
+        return Err(format!("a pass of {method:?} does not fill a block"));
+    }
+    let Method::Overwrite { pattern, .. } = &method else { return Err("it erases".to_owned()) };
+    let last = method.block(method.passes() - 1);
+    if last.chunks(pattern.len()).any(|piece| !pattern.starts_with(piece)) {
+        return Err(format!("the last pass of {method:?} does not write the pattern"));
     }
     Ok(())
 }
