@@ -227,10 +227,9 @@ fn it_goes_on_after_both_or_either_crash_at_any_stage_and_both_copies_are_saniti
             2 => duo.crash(seed + 1000, true),
             side => duo.crash_one(seed + 1000, side),
         };
+        resumed[who] += u32::from((0..2).any(|at| is_under_way(&state(&duo, at).sanitize)));
         duo.connect();
         let idle = |duo: &Duo| (0..2).all(|at| state(duo, at).sanitize == Sanitize::Idle);
-        duo.settle(4);
-        resumed[who] += u32::from((0..2).any(|at| is_under_way(&state(&duo, at).sanitize)));
         duo.settle(120);
         assert!(until(&mut duo, 200, idle), "seed {seed}: it does not end");
         assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
@@ -303,6 +302,7 @@ fn it_fails_with_the_last_copy_and_is_left_as_its_mode_allows() {
         let mut duo = met(seed);
         duo.cut();
         duo.settle(60);
+        duo.told(0, 1);
         duo.break_disk(0, DiskError::Io);
         duo.event(0, 1, 9, sanitize(overwrite(1), false, ause));
         duo.settle(4);
