@@ -138,6 +138,7 @@ const EXTENDED_INQUIRY_DATA_BODY: [u8; 60] = {
 
 fn block_limits(limits: &BlockLimits) -> [u8; 60] {
     let mut body = [0; 60];
+    body[0] = 0x01; // WSNZ
     body[1] = limits.compare_and_write_max;
     body[2..4].copy_from_slice(&limits.transfer_granularity.to_be_bytes());
     body[4..8].copy_from_slice(&limits.transfer_max.to_be_bytes());
@@ -148,8 +149,7 @@ fn block_limits(limits: &BlockLimits) -> [u8; 60] {
     body[24..28].copy_from_slice(&limits.unmap_granularity.to_be_bytes());
     body[28] = 0x80; // UGAVALID, UNMAP GRANULARITY ALIGNMENT 0
     body[32..40].copy_from_slice(&limits.write_same_max.to_be_bytes());
-    // MAXIMUM ATOMIC TRANSFER LENGTH WITH ATOMIC BOUNDARY and MAXIMUM ATOMIC BOUNDARY SIZE stay zero (SBC-4 6.6.4), and so
-    // does WSNZ.
+    // MAXIMUM ATOMIC TRANSFER LENGTH WITH ATOMIC BOUNDARY and MAXIMUM ATOMIC BOUNDARY SIZE stay zero (SBC-4 6.6.4).
     body[40..44].copy_from_slice(&limits.atomic_max.to_be_bytes());
     body[44..48].copy_from_slice(&limits.atomic_granularity.to_be_bytes());
     body[48..52].copy_from_slice(&limits.atomic_granularity.to_be_bytes());
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn block_limits_stand_where_sbc_3_puts_them() {
         let mut wanted = vec![0x00, 0xb0, 0x00, 0x3c];
-        wanted.extend_from_slice(&[0x00, 0x01, 0, 8, 0, 0, 0x40, 0, 0, 0, 0x08, 0, 0, 0, 0x40, 0]);
+        wanted.extend_from_slice(&[0x01, 0x01, 0, 8, 0, 0, 0x40, 0, 0, 0, 0x08, 0, 0, 0, 0x40, 0]);
         wanted.extend_from_slice(&[0, 8, 0, 0, 0, 0, 1, 0, 0, 0, 0, 8, 0x80, 0, 0, 0]);
         wanted.extend_from_slice(&[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 8, 0, 0, 0, 8]);
         wanted.resize(64, 0);

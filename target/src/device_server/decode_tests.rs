@@ -245,23 +245,6 @@ fn write_same_needs_a_length_a_block_and_no_anchor() {
 }
 
 #[test]
-fn write_same_of_no_length_means_up_to_the_last_block_and_as_much_as_any() {
-    let longest = u64::from(WRITE_SAME_BLOCKS_MAX);
-    let wanted = |blocks| {
-        let range = range(CAPACITY - blocks, blocks);
-        Ok(Some(Op::WriteSame { range, block: pieces(512)[0].clone(), unmap: false }))
-    };
-    for blocks in [1, 7, longest] {
-        assert_eq!(decode(&sixteen(0x93, 0, CAPACITY - blocks, 0), pieces(512)), wanted(blocks));
-    }
-    let longer = decode(&sixteen(0x93, 0, CAPACITY - longest - 1, 0), pieces(512));
-    assert_eq!(longer, Err(Sense::INVALID_FIELD_IN_CDB));
-    for lba in [CAPACITY, CAPACITY + 1, u64::MAX] {
-        assert_eq!(decode(&sixteen(0x93, 0, lba, 0), pieces(512)), Err(Sense::LBA_OUT_OF_RANGE));
-    }
-}
-
-#[test]
 fn data_out_of_another_length_than_the_cdb_means_is_refused_where_a_part_makes_no_sense() {
     for (cdb, bytes) in [(compare_and_write(5, 1), 1024), (sixteen(0x93, 0, 0, 1), 512)] {
         for (came, announced) in [(bytes, 2 * bytes), (bytes - 1, bytes - 1), (bytes - 1, bytes), (0, 0)] {

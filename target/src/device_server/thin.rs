@@ -16,15 +16,12 @@ use super::medium::{
 /// WRITE SAME (10), (16) (SBC-3 5.41, 5.42).
 pub(super) fn write_same(asked: WriteSame, lun: Bounds, data: DataOut) -> Decoded {
     refuse_write_protected(lun)?;
-    // VPD page B2h says there are no anchored blocks.
-    if asked.protect != 0 || asked.anchor || asked.address_data {
+    // VPD page B0h says WSNZ: zero is no length. VPD page B2h says there are no anchored blocks.
+    if asked.protect != 0 || asked.anchor || asked.address_data || asked.blocks == 0 {
         return Err(Sense::INVALID_FIELD_IN_CDB);
     }
-    // Zero means up to the last block (SBC-3 5.41); what that may be at most, VPD page B0h says as of any length.
-    let blocks =
-        if asked.blocks == 0 { lun.blocks.saturating_sub(asked.lba) } else { u64::from(asked.blocks) };
-    let range = checked_range(asked.lba, blocks.max(1), lun)?;
-    if range.blocks > u64::from(WRITE_SAME_BLOCKS_MAX) {
+    let range = checked_range(asked.lba, u64::from(asked.blocks), lun)?;
+    if asked.blocks > WRITE_SAME_BLOCKS_MAX {
         return Err(Sense::INVALID_FIELD_IN_CDB);
     }
     let block = if asked.no_data {

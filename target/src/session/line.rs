@@ -41,8 +41,9 @@ pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(15);
 /// A host not heard from for this long is asked whether it is there.
 pub const PING_AFTER: Duration = Duration::from_secs(10);
 
-/// A host that does not answer for this long is given up.
-pub const PING_ANSWER_MAX: Duration = Duration::from_secs(20);
+/// A host that does not answer for this long is given up. One that waits for a long operation may let a minute pass
+/// between two looks at its connection.
+pub const PING_ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// A discovery session not heard from for this long is ended: on it nothing is asked (RFC 7143 7.4.3).
 pub const DISCOVERY_SILENCE_MAX: Duration = Duration::from_secs(300);
