@@ -558,8 +558,8 @@ fn a_silent_host_is_asked_and_then_given_up() {
     assert!(host.answers().is_empty());
     assert_eq!(host.line.on_tick(at(11)), Ok(()));
     assert!(matches!(host.answers()[..], [(TargetPdu::NopIn(_), _)]));
-    assert_eq!(host.line.on_tick(at(31)), Ok(()));
-    assert_eq!(host.line.on_tick(at(32)), Err(Closed));
+    assert_eq!(host.line.on_tick(at(71)), Ok(()));
+    assert_eq!(host.line.on_tick(at(72)), Err(Closed));
     assert!(host.socket.state.lock().shut);
 }
 

@@ -58,16 +58,17 @@ fn a_pdu_that_comes_a_byte_a_second_does_not_keep_its_connection_alive() {
     let script = script(true);
     let mut host = Host::logged_in(&script, "iqn.a", "");
     let mut ended = None;
-    for second in 1..60 {
+    for second in 1..100 {
         *script.now.borrow_mut() = Time(second * SECOND);
-        host.input.extend_from_slice(&[0]);
+        // A NOP-Out with 200 bytes of data: byte 7 is the last of its DataSegmentLength.
+        host.input.extend_from_slice(&[if second == 8 { 200 } else { 0 }]);
         let result = host.exchange(&script).and_then(|()| host.line.on_tick(Time(second * SECOND)));
         if result.is_err() {
             ended = Some(second);
             break;
         }
     }
-    assert_eq!(ended, Some(32), "asked after ten seconds, given up twenty later");
+    assert_eq!(ended, Some(72), "asked after ten seconds, given up a minute later");
 }
 
 #[test]
