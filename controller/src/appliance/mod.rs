@@ -38,6 +38,8 @@ mod refusal_tests;
 mod report;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turn_tests;
 mod turns;
 #[cfg(test)]
 mod word_tests;

@@ -15,7 +15,9 @@
 //! ```
 //!
 //! Nobody sends a message of the new generation before the other has its place, and nobody leaves the old one while
-//! the other may send one of it: no message meets a generation that does not know it.
+//! the other may send one of it: no message meets a generation that does not know it. One kind may, and is passed over:
+//! what a copy that leaves the pair says of its last changes (APPLIED), which TURN BEGIN overtakes on another
+//! connection. Main goes on without that copy, so those changes are decided like any other that it may lack.
 //!
 //! Whoever will be main has the generation on disk first, so nobody else can go on from the one before. Nothing is
 //! served under the new one before it is durable on both: a crash in between leaves two copies that are both

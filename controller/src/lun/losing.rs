@@ -47,6 +47,18 @@ impl Lun {
         }
     }
 
+    /// The order of changes starts anew. What is left of the one before waits for the decision about the pair: also
+    /// where the peer's word about its copy is still on its way, for it comes too late to be understood.
+    pub(super) fn end_order(&mut self) {
+        self.in_flight.clear();
+        for (_, task) in &mut self.tasks {
+            self.apply_credit.give(core::mem::take(&mut task.credit));
+            if task.peer == Leg::Writing {
+                task.peer = Leg::Lost;
+            }
+        }
+    }
+
     /// Back to the door with a command that has begun nothing, to wait there for the decision about the pair.
     pub(super) fn put_back(&mut self, slot: u32, actions: &mut Vec<Action>) {
         let Some(task) = self.tasks.get_mut(slot as usize) else {

@@ -341,13 +341,7 @@ impl Lun {
     /// earlier one has ended, was given up by [`Lun::suspend`], or waits for this ([`Lun::lose_peer`]).
     pub fn begin(&mut self, standing: Standing, blocks: u64, actions: &mut Vec<Action>) {
         self.on_released(u64::MAX, actions);
-        // What is left of the earlier standing waits for this decision; the order starts anew.
-        debug_assert!(
-            self.in_flight
-                .values()
-                .all(|slot| { self.tasks.get(*slot as usize).is_some_and(task::Task::awaits_decision) })
-        );
-        self.in_flight.clear();
+        self.end_order();
         self.closing = true;
         self.peer_in_place = false;
         self.copy_complete = false;
