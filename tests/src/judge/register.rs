@@ -1,11 +1,12 @@
 //! Linearizability of one block (Herlihy and Wing): is there an order of the operations that keeps to real time
 //! and in which every read sees the last write before it?
 //!
-//! The search is Wing and Gong's with Lowe's memory of states already refuted. Two observations keep it short:
-//! an operation that changes nothing is placed as soon as it may be, and a write that nobody ever saw is placed
-//! right before whatever overwrites it.
+//! The search is Wing and Gong's with Lowe's memory of states already refuted. These observations keep it short: an
+//! operation that changes nothing is placed as soon as it may be; a write that nobody ever saw is placed right before
+//! whatever overwrites it; of writes that do the same only the one that must come first is tried; what somebody saw
+//! was not left out.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::history::{History, Operation, Outcome, Seen};
 use super::segments::{Act, Segment};
@@ -30,7 +31,7 @@ struct Step {
     returned: u64,
     act: Act,
     own: Seen,
-    /// An operation without an answer, and one that was given up, may be left out.
+    /// An operation without an answer, and one that was given up, may be left out, unless somebody saw what it wrote.
     optional: bool,
     /// No read ever saw what it wrote.
     unseen: bool,
@@ -38,38 +39,91 @@ struct Step {
 
 /// Judges the history of a segment's blocks, as far as it was known at tick `until`.
 pub(super) fn judge(history: &History, segment: &Segment, until: u64) -> Finding {
-    let steps = steps(history, segment, until);
+    let mut steps: Vec<Step> = segment
+        .acts
+        .iter()
+        .map(|(id, act)| (history.operation(*id), *act))
+        .filter(|(operation, _)| operation.invoked <= until)
+        .map(|(operation, act)| step(operation, act, until))
+        .collect();
+    require_what_was_seen(&mut steps);
+    leave_out_sure_miscompares(&mut steps);
+    leave_out_what_nobody_saw(&mut steps);
     Search { steps: &steps, refuted: HashSet::new() }.run()
 }
 
-fn steps(history: &History, segment: &Segment, until: u64) -> Vec<Step> {
-    let known = |operation: &&(&Operation, Act)| operation.0.invoked <= until;
-    let acts: Vec<(&Operation, Act)> =
-        segment.acts.iter().map(|(id, act)| (history.operation(*id), *act)).collect();
-    let seen: Vec<Seen> = acts
+fn step(operation: &Operation, act: Act, until: u64) -> Step {
+    let open = operation.outcome == Outcome::Unknown || operation.returned > until;
+    let own = match act {
+        Act::Write(value) => value,
+        _ => Seen::Written(operation.id),
+    };
+    Step {
+        invoked: operation.invoked,
+        returned: if open { u64::MAX } else { operation.returned },
+        act,
+        own,
+        optional: open || operation.outcome == Outcome::Aborted,
+        unseen: false,
+    }
+}
+
+/// What an operation that must be placed has seen was written: whoever wrote it cannot be left out either.
+fn require_what_was_seen(steps: &mut [Step]) {
+    let writers: HashMap<u32, usize> = (0..).zip(&*steps).map(|(at, step)| (number(step.own), at)).collect();
+    let mut required: Vec<usize> = (0..steps.len()).filter(|at| !steps[*at].optional).collect();
+    while let Some(at) = required.pop() {
+        let (Act::Read(seen @ Seen::Written(_)) | Act::Exchange(seen @ Seen::Written(_))) = steps[at].act
+        else {
+            continue;
+        };
+        if let Some(writer) = writers.get(&number(seen))
+            && core::mem::take(&mut steps[*writer].optional)
+        {
+            required.push(*writer);
+        }
+    }
+}
+
+/// A miscompare says nothing where what it compared with cannot have been there: never written, not yet, or overwritten
+/// for sure.
+fn leave_out_sure_miscompares(steps: &mut Vec<Step>) {
+    let changes = |step: &&Step| matches!(step.act, Act::Write(_) | Act::Exchange(_));
+    let all = steps.clone();
+    steps.retain(|step| {
+        let Act::Differ(content @ Seen::Written(_)) = step.act else {
+            return true;
+        };
+        let writer = all.iter().filter(changes).find(|other| other.own == content);
+        writer.is_some_and(|writer| {
+            let overwrites = |other: &Step| {
+                !other.optional && other.invoked > writer.returned && other.returned < step.invoked
+            };
+            writer.invoked < step.returned && !all.iter().filter(changes).any(overwrites)
+        })
+    });
+}
+
+/// What nobody saw, and no miscompare can have seen, is marked; an operation that need not be placed is left out, if it
+/// makes no difference.
+fn leave_out_what_nobody_saw(steps: &mut Vec<Step>) {
+    let seen: HashSet<u32> = steps
         .iter()
-        .filter_map(|(_, act)| match act {
-            Act::Read(seen) | Act::Exchange(seen) => Some(*seen),
+        .filter_map(|step| match step.act {
+            Act::Read(seen) | Act::Exchange(seen) => Some(number(seen)),
             Act::Write(_) | Act::Differ(_) => None,
         })
         .collect();
-    let differs = acts.iter().any(|(_, act)| matches!(act, Act::Differ(_)));
-    acts.iter()
-        .filter(known)
-        .filter_map(|(operation, act)| {
-            let open = operation.outcome == Outcome::Unknown || operation.returned > until;
-            let optional = open || operation.outcome == Outcome::Aborted;
-            let own = match act {
-                Act::Write(value) => *value,
-                _ => Seen::Written(operation.id),
-            };
-            let unseen = !differs && matches!(act, Act::Write(_)) && !seen.contains(&own);
-            let changes_nothing = matches!(act, Act::Read(_) | Act::Differ(_));
-            let idle = optional && (unseen || changes_nothing);
-            let returned = if open { u64::MAX } else { operation.returned };
-            (!idle).then_some(Step { invoked: operation.invoked, returned, act: *act, own, optional, unseen })
-        })
-        .collect()
+    let miscompares = steps.iter().filter(|step| matches!(step.act, Act::Differ(_)));
+    let differed = miscompares.map(|step| step.returned).max().unwrap_or_default();
+    for step in steps.iter_mut() {
+        let written = matches!(step.act, Act::Write(_));
+        step.unseen = written && step.invoked > differed && !seen.contains(&number(step.own));
+    }
+    steps.retain(|step| {
+        let changes_nothing = matches!(step.act, Act::Read(_) | Act::Differ(_));
+        !(step.optional && (step.unseen || changes_nothing))
+    });
 }
 
 /// Which steps are placed, and what the block holds after them.
@@ -124,7 +178,7 @@ impl Search<'_> {
                 without.place(at);
                 without
             }));
-            open.extend(next.writes.iter().rev().filter_map(|write| self.apply(&state, &next, *write)));
+            open.extend(next.tries.iter().rev().filter_map(|write| self.apply(&state, &next, *write)));
         }
         Finding::Contradiction
     }
@@ -133,7 +187,8 @@ impl Search<'_> {
     fn settle(&self, state: &mut State) -> Next {
         loop {
             let mut settled = true;
-            let mut next = Next { horizon: u64::MAX, done: true, writes: Vec::new(), drop: None };
+            let mut next = Next::default();
+            (next.horizon, next.done) = (u64::MAX, true);
             for (at, step) in self.steps.iter().enumerate().filter(|(at, _)| !state.has(*at)) {
                 if step.returned < next.horizon {
                     next.horizon = step.returned;
@@ -164,9 +219,21 @@ impl Search<'_> {
             }
             if settled {
                 next.writes.sort_by_key(|at| self.steps[*at].returned);
+                next.tries = self.first_of_its_like(&next.writes);
                 return next;
             }
         }
+    }
+
+    /// Of writes that leave the block with the same content, the one that has to come first. In an order that begins
+    /// with another of them, the two can change places.
+    fn first_of_its_like(&self, writes: &[usize]) -> Vec<usize> {
+        let mut likes = HashSet::new();
+        let like = |at: &usize| {
+            let step = &self.steps[*at];
+            (step.optional, if step.unseen { None } else { Some(number(step.own)) })
+        };
+        writes.iter().copied().filter(|at| likes.insert(like(at))).collect()
     }
 
     /// The state after `write`, unless what the block holds now is still to be seen and can never come back.
@@ -193,11 +260,15 @@ impl Search<'_> {
     }
 }
 
+#[derive(Default)]
 struct Next {
     /// The first return of a step that must still be placed, or left out.
     horizon: u64,
     done: bool,
+    /// What may come next and changes the block, by when it must have come.
     writes: Vec<usize>,
+    /// Those of them that are worth trying.
+    tries: Vec<usize>,
     /// The step of the horizon, if it may be left out.
     drop: Option<usize>,
 }
