@@ -96,17 +96,14 @@ fn leave_out_sure_miscompares(steps: &mut Vec<Step>) {
         };
         let writer = all.iter().filter(changes).find(|other| other.own == content);
         writer.is_some_and(|writer| {
-            let overwrites = |other: &Step| {
-                !other.optional && other.invoked > writer.returned && other.returned < step.invoked
-            };
-            writer.invoked < step.returned && !all.iter().filter(changes).any(overwrites)
+            writer.invoked < step.returned && !all.iter().any(|other| is_between(writer, other, step))
         })
     });
 }
 
-/// What nobody saw, and no miscompare can have seen, is marked; an operation that need not be placed is left out, if it
-/// makes no difference.
+/// An operation that need not be placed is left out where that makes no difference, and what nobody saw is marked.
 fn leave_out_what_nobody_saw(steps: &mut Vec<Step>) {
+    steps.retain(|step| !(step.optional && matches!(step.act, Act::Read(_) | Act::Differ(_))));
     let seen: HashSet<u32> = steps
         .iter()
         .filter_map(|step| match step.act {
@@ -114,16 +111,22 @@ fn leave_out_what_nobody_saw(steps: &mut Vec<Step>) {
             Act::Write(_) | Act::Differ(_) => None,
         })
         .collect();
-    let miscompares = steps.iter().filter(|step| matches!(step.act, Act::Differ(_)));
-    let differed = miscompares.map(|step| step.returned).max().unwrap_or_default();
-    for step in steps.iter_mut() {
-        let written = matches!(step.act, Act::Write(_));
-        step.unseen = written && step.invoked > differed && !seen.contains(&number(step.own));
+    let all = steps.clone();
+    let miscompares = || all.iter().filter(|step| matches!(step.act, Act::Differ(_)));
+    for step in steps.iter_mut().filter(|step| matches!(step.act, Act::Write(_))) {
+        // One may have seen what nobody else did.
+        let may_show = miscompares().any(|differ| {
+            step.invoked < differ.returned && !all.iter().any(|other| is_between(step, other, differ))
+        });
+        step.unseen = !may_show && !seen.contains(&number(step.own));
     }
-    steps.retain(|step| {
-        let changes_nothing = matches!(step.act, Act::Read(_) | Act::Differ(_));
-        !(step.optional && (step.unseen || changes_nothing))
-    });
+    steps.retain(|step| !(step.optional && step.unseen));
+}
+
+/// Whether a change surely came after one and before another.
+fn is_between(before: &Step, change: &Step, after: &Step) -> bool {
+    let changes = matches!(change.act, Act::Write(_) | Act::Exchange(_));
+    changes && !change.optional && change.invoked > before.returned && change.returned < after.invoked
 }
 
 /// Which steps are placed, and what the block holds after them.
