@@ -33,8 +33,9 @@ impl Applied {
     }
 }
 
-/// Applies an event. An `Err` is how it ends without having done anything. The stamp is the caller's to set.
-pub fn apply(state: &SharedState, event: &Event) -> Result<Applied, Outcome> {
+/// Applies an event to the state of a LUN whose write cache is configured so. An `Err` is how it ends without having
+/// done anything. The stamp is the caller's to set.
+pub fn apply(state: &SharedState, event: &Event, write_cache: bool) -> Result<Applied, Outcome> {
     if !passes_sanitize(&state.sanitize, event) {
         return Err(Outcome::Check(match state.sanitize {
             Sanitize::Failed { .. } => Sense::SANITIZE_FAILED,
@@ -60,7 +61,7 @@ pub fn apply(state: &SharedState, event: &Event) -> Result<Applied, Outcome> {
             if !reservation::passes(&state.reservations, &who.name, Access::Write) {
                 return Err(CONFLICT);
             }
-            Ok(mode_select(state, who.handle, *select))
+            Ok(mode_select(state, who.handle, *select, write_cache))
         }
         // SPC-2 5.5.1: while the LUN is reserved by RESERVE, whoever asks.
         Event::ReserveIn { .. } | Event::ReserveOut { .. } if state.reserver.is_some() => Err(CONFLICT),
@@ -166,15 +167,21 @@ fn reserve(state: &SharedState, who: &Who) -> Result<Applied, Outcome> {
 }
 
 /// SPC-4 6.11: what was selected holds from here on; everybody else is told.
-fn mode_select(state: &SharedState, who: NexusHandle, select: ModeSelection) -> Applied {
-    let selected =
-        |modes: Modes| Modes { write_protect: select.write_protect.unwrap_or(modes.write_protect) };
+fn mode_select(state: &SharedState, who: NexusHandle, select: ModeSelection, write_cache: bool) -> Applied {
+    let selected = |modes: Modes| Modes {
+        write_protect: select.write_protect.unwrap_or(modes.write_protect),
+        descriptor_sense: select.descriptor_sense.unwrap_or(modes.descriptor_sense),
+        write_cache: select.write_cache.or(modes.write_cache),
+    };
     let current = selected(state.current);
     let saved = if select.save { selected(state.saved) } else { state.saved };
     if (current, saved) == (state.current, state.saved) {
         return Applied::NOTHING;
     }
+    let told = |modes: Modes| modes.with_configured(write_cache);
+    let same = told(current) == told(state.current) && told(saved) == told(state.saved);
     let next = SharedState { current, saved, ..state.clone() };
     let attention = Attention { whom: Whom::AllBut(who), code: Sense::MODE_PARAMETERS_CHANGED.code };
-    Applied::change(next, vec![attention])
+    // To write down what was configured changes no page.
+    Applied::change(next, if same { Vec::new() } else { vec![attention] })
 }

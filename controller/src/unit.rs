@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::interlink::Message;
 use protocol::interlink::event::Event;
-use protocol::interlink::shared::{SharedState, Who};
+use protocol::interlink::shared::{Modes, SharedState, Who};
 
 use crate::appliance::{Appliance, Effect, LinkRefusal};
 use crate::command::{Admission, Command, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
@@ -26,8 +26,11 @@ use crate::status::{PairStatus, Role};
 use crate::volume::superblock::VolumeFound;
 use crate::world::{Frame, LinkId, Ticket, Via, VolumeIndex, World};
 
+mod sense_formats;
 mod telling;
 mod third_party;
+
+pub use sense_formats::SenseFormats;
 
 /// [`Controller::on_tick`] comes at least this often.
 pub const TICK: Duration = Duration::from_millis(50);
@@ -72,12 +75,12 @@ pub struct LunView {
     pub status: PairStatus,
     /// Whether this controller can serve the LUN now.
     pub serving: bool,
-    /// Write cache on.
+    /// WCE as it is configured.
     pub write_cache: bool,
     /// No host may write.
     pub read_only: bool,
-    /// SWP as it is, and as it is saved.
-    pub write_protect: [bool; 2],
+    /// The changeable mode parameters as they are, and as they are saved.
+    pub modes: [Modes; 2],
     /// LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT.
     pub physical_block_exponent: u8,
     /// Which controller this is: relative target port and target port group are this index + 1.
@@ -94,6 +97,7 @@ pub struct Controller<W: World> {
     numbers: Vec<(u16, LunIndex)>,
     appliance: Mutex<Appliance>,
     luns: Vec<Mutex<Lun>>,
+    sense_formats: SenseFormats,
     /// Never locked together with any other.
     copies: Mutex<CopyManager>,
 }
@@ -107,7 +111,7 @@ impl<W: World> Controller<W> {
         numbers.sort_unstable();
         let lease = Arc::new(Lease::default());
         let random = world.random();
-        let luns = plan
+        let luns: Vec<Mutex<Lun>> = plan
             .luns
             .iter()
             .zip(0..)
@@ -125,8 +129,10 @@ impl<W: World> Controller<W> {
                 Mutex::new(Lun::new(setup, state, Arc::clone(&lease)))
             })
             .collect();
-        let appliance = Appliance::new(plan.clone(), &restored, random, lease);
-        Self { world, plan, numbers, appliance: Mutex::new(appliance), luns, copies: Mutex::default() }
+        let formats = plan.luns.iter().zip(&luns).map(|(plan, lun)| (plan.number, lun.lock().sense_format()));
+        let sense_formats = SenseFormats::new(formats.collect());
+        let appliance = Mutex::new(Appliance::new(plan.clone(), &restored, random, lease));
+        Self { world, plan, numbers, appliance, luns, sense_formats, copies: Mutex::default() }
     }
 
     /// Begins: once, before anything else.
@@ -238,7 +244,7 @@ impl<W: World> Controller<W> {
             serving: core.serving(),
             write_cache: plan.write_cache,
             read_only: plan.read_only,
-            write_protect: [core.shared().current, core.shared().saved].map(|modes| modes.write_protect),
+            modes: [core.shared().current, core.shared().saved],
             physical_block_exponent: plan.physical_block_exponent,
             controller_index: self.plan.side.index(),
             peer_serving,
@@ -256,6 +262,11 @@ impl<W: World> Controller<W> {
     /// False until the appliance's identity exists: logins are answered with status 0301h (RFC 7143 11.13.5).
     pub fn serving(&self) -> bool {
         self.appliance.lock().has_identity()
+    }
+
+    /// In which format sense data of the LUNs goes to hosts, now and later.
+    pub fn sense_formats(&self) -> SenseFormats {
+        self.sense_formats.clone()
     }
 
     /// What a LUN met so far: waits, forwards.

@@ -232,7 +232,7 @@ fn a_reservation_of_another_keeps_a_copy_from_its_destination_and_tells_it_so() 
 fn a_write_protected_destination_is_not_written() {
     let mut duo = met(3);
     let who = duo.controllers[1].who(LunIndex(1), NexusId(2)).unwrap();
-    let select = ModeSelection { save: false, write_protect: Some(true) };
+    let select = ModeSelection { save: false, write_protect: Some(true), ..Default::default() };
     event(&mut duo, (1, 2, 1), Event::ModeSelect { who, select });
     settled_good(&mut duo, 1);
     duo.controllers[0].extended_copy(order());

@@ -25,7 +25,10 @@ fn met(seed: u64) -> Duo {
 }
 
 fn protect(save: bool) -> impl Fn(protocol::interlink::shared::Who) -> Event + Copy {
-    move |who| Event::ModeSelect { who, select: ModeSelection { save, write_protect: Some(true) } }
+    move |who| Event::ModeSelect {
+        who,
+        select: ModeSelection { save, write_protect: Some(true), ..Default::default() },
+    }
 }
 
 fn settled(duo: &mut Duo, side: usize) -> Vec<(u32, Outcome)> {

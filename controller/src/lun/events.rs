@@ -13,12 +13,14 @@
 //!   durable, tells its nexuses, and says so; main does the same, both at once. Neither shows the new state before.
 //! * The sub checks its hosts' commands against its own copy of the state, and forwards them with that state's
 //!   version. Main admits none of another version: the sub checks it again. No command carries names.
+//! * One that ends the write cache flushes both copies between its draining and its legs ([`flushing`]).
 //! * A reset, and a PREEMPT of those it drives out, end copies of the copy manager (`licence.rs`): main concludes, and
 //!   the sub says that it has it, when those copies have ended.
 //! * An event that is on its legs when main loses its peer is completed by whoever goes on as main; one that had
 //!   begun nothing goes back to the door, or, forwarded, is never executed.
 //! * Main begins each standing in which it has a peer by asking for the peer's state. The newer of both holds.
 
+mod flushing;
 mod losing;
 mod meeting;
 
@@ -68,6 +70,9 @@ enum What {
 enum Stage {
     /// What is before it has not ended.
     Draining,
+    /// The write cache is about to end: the flush of this number is on its way, then done. See [`flushing`].
+    Flushing(u32),
+    Flushed,
     /// The sub has been asked for its state.
     Asking,
     /// On its way to both disks.
@@ -135,6 +140,8 @@ pub(super) struct Events {
     opens: bool,
     /// One of `behind` is having its turn.
     pumping: bool,
+    /// Flushes that events began.
+    flushes: u32,
     /// Records handed over; the last of them that is durable; whether one is on its way; what is to follow it.
     pub(super) asked: u64,
     pub(super) kept: u64,
@@ -249,7 +256,8 @@ impl Lun {
             {
                 self.conclude(actions);
             }
-            Stage::Draining | Stage::Asking | Stage::Legs(_) => return false,
+            Stage::Flushed => self.carry_out(actions),
+            Stage::Draining | Stage::Flushing(_) | Stage::Asking | Stage::Legs(_) => return false,
         }
         true
     }
@@ -273,7 +281,7 @@ impl Lun {
             (op, Origin::Peer { link, id }) => {
                 self.take_forwarded(link, id, op, (durable, version), received, actions);
             }
-            (_, Origin::Copy | Origin::Sanitize(_) | Origin::Nobody) => {}
+            (_, Origin::Copy | Origin::Sanitize(_) | Origin::Event(_) | Origin::Nobody) => {}
         }
     }
 
@@ -319,9 +327,14 @@ impl Lun {
             }
             What::Event(event) => event,
         };
-        match apply(&self.shared, event) {
+        match apply(&self.shared, event, self.setup.write_cache) {
             Err(outcome) => self.end(running.origin, outcome, actions),
             Ok(Applied { next: None, data, .. }) => self.end(running.origin, Outcome::Good(data), actions),
+            Ok(Applied { next: Some(next), .. })
+                if self.ends_write_cache(&next) && !matches!(running.stage, Stage::Flushed) =>
+            {
+                self.flush_first(running, actions);
+            }
             Ok(Applied { next: Some(next), attentions, data, reset }) => {
                 let next = stamped(next, self.stamp_generation());
                 let legs = self.start_legs(next, attentions, data, (reset, false), actions);
@@ -474,7 +487,8 @@ impl Lun {
         chosen: impl Fn(Origin, Time) -> bool,
     ) {
         let draining = |running: &mut Running| {
-            matches!(running.stage, Stage::Draining) && chosen(running.origin, running.received)
+            matches!(running.stage, Stage::Draining | Stage::Flushing(_))
+                && chosen(running.origin, running.received)
         };
         if let Some(running) = self.events.running.take_if(draining) {
             self.end(running.origin, outcome.clone(), actions);

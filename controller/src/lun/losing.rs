@@ -30,7 +30,11 @@ impl Lun {
     pub(super) fn end_undecided(&mut self, slot: u32, actions: &mut Vec<Action>) {
         if let Some(task) = self.tasks.get_mut(slot as usize) {
             let origin = core::mem::replace(&mut task.origin, Origin::Nobody);
-            self.end(origin, Outcome::Check(Sense::ABORTED_COMMAND), actions);
+            let aborted = Outcome::Check(Sense::ABORTED_COMMAND);
+            match origin {
+                Origin::Event(number) => self.on_event_flushed(number, aborted, actions),
+                origin => self.end(origin, aborted, actions),
+            }
         }
     }
 
@@ -121,7 +125,7 @@ impl Lun {
     /// While there is no other copy, what is in memory goes to the disk every second.
     pub(super) fn flush_alone(&mut self, now: Time, actions: &mut Vec<Action>) {
         let alone = self.standing.service == Service::Alone && self.standing.status == PairStatus::Suspended;
-        if alone && self.setup.write_cache && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL {
+        if alone && self.caches() && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL {
             self.flushed = now;
             self.enter(Origin::Nobody, Op::SynchronizeCache, true, now, actions);
         }

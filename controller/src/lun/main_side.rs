@@ -38,7 +38,7 @@ impl Lun {
             return self.end(origin, outcome, actions);
         }
         let (ranges, mode) = ranges(&op);
-        let durable = durable || !self.setup.write_cache || asks_durable(&op);
+        let durable = durable || !self.caches() || asks_durable(&op);
         let task = Task {
             origin,
             op,
@@ -212,7 +212,7 @@ impl Lun {
             Origin::Peer { link, id } => {
                 (Via::Link(link), Message::Order { id, sequence, released }, task.result.clone())
             }
-            Origin::Host { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Nobody => {
+            Origin::Host { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Event(_) | Origin::Nobody => {
                 let (op, payload) = task.apply_op();
                 (Via::AnyBridge, Message::Apply { sequence, released, durable: task.durable, op }, payload)
             }
@@ -306,6 +306,10 @@ impl Lun {
             (None, Leg::Lost) if task.origin == Origin::Copy => Outcome::Aborted,
             (None, Leg::Lost) => match self.fate() {
                 Fate::Good => Outcome::Good(Data::new()),
+                // The event would keep the pair from being decided on.
+                Fate::Undecided if matches!(task.origin, Origin::Event(_)) => {
+                    return self.end_undecided(slot, actions);
+                }
                 Fate::Undecided => return,
                 Fate::Unknown => Outcome::Check(Sense::ABORTED_COMMAND),
             },
@@ -331,6 +335,7 @@ impl Lun {
         match task.origin {
             Origin::Copy => self.on_copy_step(&task.op, outcome == Outcome::Good(Data::new()), actions),
             Origin::Sanitize(run) => self.on_sanitize_step(run, &task.op, &outcome, actions),
+            Origin::Event(number) => self.on_event_flushed(number, outcome, actions),
             // A change of the peer's host was answered by DONE already.
             Origin::Peer { .. } if task.sequence != 0 && matches!(outcome, Outcome::Good(_)) => {}
             origin => self.end(origin, outcome, actions),
@@ -353,6 +358,7 @@ impl Lun {
                 match origin {
                     Origin::Copy => self.on_copy_step(&op, false, actions),
                     Origin::Sanitize(run) => self.on_sanitize_step(run, &op, &outcome, actions),
+                    Origin::Event(number) => self.on_event_flushed(number, outcome, actions),
                     origin => self.end(origin, outcome, actions),
                 }
                 self.granted(granted, actions);
@@ -391,7 +397,7 @@ impl Lun {
                 let generation = self.standing.generation;
                 actions.push(Action::Send { via: Via::Link(link), message, payload, generation });
             }
-            Origin::Copy | Origin::Sanitize(_) | Origin::Nobody => {}
+            Origin::Copy | Origin::Sanitize(_) | Origin::Event(_) | Origin::Nobody => {}
         }
     }
 

@@ -32,6 +32,8 @@ mod losing;
 mod main_side;
 #[cfg(test)]
 mod meeting_tests;
+#[cfg(test)]
+mod mode_tests;
 mod outstanding;
 mod reading;
 mod redo;
@@ -53,6 +55,7 @@ mod usage;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use core::time::Duration;
 
@@ -116,7 +119,7 @@ pub struct LunSetup {
     pub index: u16,
     /// Capacity in logical blocks.
     pub blocks: u64,
-    /// Off: every change is durable on both disks before GOOD.
+    /// WCE unless a host sets it. Off: every change is durable on both disks before GOOD.
     pub write_cache: bool,
     /// How many LUNs share the classes' credits.
     pub luns: usize,
@@ -188,6 +191,8 @@ pub struct Lun {
     events: Events,
     /// Whom the shared state keeps out.
     guard: Guarded,
+    /// D_SENSE, for those who encode sense data.
+    descriptor_sense: Arc<AtomicBool>,
     /// Copies of the copy manager that may read or write it.
     licences: Licences,
     tasks: Slab<Task>,
@@ -248,6 +253,7 @@ impl Lun {
             shared: restored,
             events: Events::default(),
             guard: None,
+            descriptor_sense: Arc::default(),
             licences: Licences::default(),
             tasks: Slab::new(),
             outstanding: Outstanding::default(),
@@ -275,6 +281,7 @@ impl Lun {
             peaks: Peaks::default(),
         };
         lun.stand_guard();
+        lun.show_sense_format();
         lun
     }
 
@@ -648,7 +655,9 @@ impl Lun {
                 .tasks
                 .iter()
                 .any(|(_, task)| matches!(task.origin, Origin::Host { nexus: other, .. } if other == nexus)),
-            Origin::Peer { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Nobody => false,
+            Origin::Peer { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Event(_) | Origin::Nobody => {
+                false
+            }
         };
         if has_tasks { Status::TaskSetFull } else { Status::Busy }
     }
@@ -658,7 +667,9 @@ impl Lun {
         self.end_held(&Outcome::Aborted, actions, |command| chosen(command.nexus, command.tag));
         self.give_up_behind(&Outcome::Aborted, actions, |origin, _| match origin {
             Origin::Host { nexus, tag } => chosen(nexus, tag),
-            Origin::Peer { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Nobody => false,
+            Origin::Peer { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Event(_) | Origin::Nobody => {
+                false
+            }
         });
         self.give_up_sanitize_wait(actions, &chosen);
         let tasks: Vec<u32> = self
@@ -668,7 +679,11 @@ impl Lun {
                 Origin::Host { nexus, tag } => {
                     chosen(nexus, tag) && matches!(task.stage, Stage::Range | Stage::Credit)
                 }
-                Origin::Peer { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Nobody => false,
+                Origin::Peer { .. }
+                | Origin::Copy
+                | Origin::Sanitize(_)
+                | Origin::Event(_)
+                | Origin::Nobody => false,
             })
             .map(|(slot, _)| slot as u32)
             .collect();

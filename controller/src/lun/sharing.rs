@@ -1,9 +1,14 @@
 //! The shared state in the LUN core: who the nexuses of this controller are, how a state that main sends is taken, and
 //! how its durable part gets to the disk.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use protocol::interlink::Message;
-use protocol::interlink::shared::{Attention, NexusHandle, NexusName, Reservations, SharedState, Who, Whom};
+use protocol::interlink::shared::{
+    Attention, Modes, NexusHandle, NexusName, Reservations, SharedState, Who, Whom,
+};
 use protocol::scsi::sense::Sense;
 
 use super::Lun;
@@ -117,12 +122,23 @@ impl Lun {
         let before = core::mem::replace(&mut self.shared, next);
         self.on_sanitize_state(&before.sanitize);
         self.stand_guard();
+        self.show_sense_format();
         for attention in attentions {
             self.raise(attention);
         }
         if met {
             self.tell_difference(&before);
         }
+    }
+
+    /// Where whoever encodes sense data of this LUN finds its format.
+    #[must_use]
+    pub fn sense_format(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.descriptor_sense)
+    }
+
+    pub(super) fn show_sense_format(&self) {
+        self.descriptor_sense.store(self.shared.current.descriptor_sense, Ordering::Relaxed);
     }
 
     /// Works out anew whom the state keeps out.
@@ -141,7 +157,8 @@ impl Lun {
     /// have been told.
     fn tell_difference(&mut self, before: &SharedState) {
         self.tell_reservations(before);
-        if before.current != self.shared.current {
+        let told = |modes: Modes| modes.with_configured(self.setup.write_cache);
+        if told(before.current) != told(self.shared.current) {
             let code = Sense::MODE_PARAMETERS_CHANGED.code;
             self.raise(&Attention { whom: Whom::All, code });
         }

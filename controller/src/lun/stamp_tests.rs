@@ -34,7 +34,10 @@ fn register(who: Who) -> Event {
 }
 
 fn protect(save: bool, on: bool) -> impl Fn(Who) -> Event + Copy {
-    move |who| Event::ModeSelect { who, select: ModeSelection { save, write_protect: Some(on) } }
+    move |who| Event::ModeSelect {
+        who,
+        select: ModeSelection { save, write_protect: Some(on), ..Default::default() },
+    }
 }
 
 fn asked(duo: &mut Duo, side: usize, event: impl FnOnce(Who) -> Event) {

@@ -95,7 +95,7 @@ impl Lun {
         actions: &mut Vec<Action>,
     ) {
         let bytes = payload_bytes(&op);
-        let durable = !self.setup.write_cache || asks_durable(&op);
+        let durable = !self.caches() || asks_durable(&op);
         if matches!(op, Op::Read { .. } | Op::Verify { .. }) {
             self.counters.contended_reads += 1;
         }

@@ -33,6 +33,8 @@ pub(super) enum Origin {
     Copy,
     /// A piece of this run of a sanitize operation.
     Sanitize(u32),
+    /// An event's flush, of this number.
+    Event(u32),
     /// Nobody any more: a piece of a copy that was given up.
     Nobody,
 }
@@ -113,7 +115,7 @@ impl Task {
         }
     }
 
-    /// A piece of a copy or of a sanitize operation that is given up: it must not count for the next one. What was
+    /// A piece of a copy or of a sanitize operation, or an event's flush, that is given up: it must not count for the next one. What was
     /// only for the peer has no leg left to wait for.
     pub(super) fn forget_copy(&mut self) {
         match self.origin {
@@ -121,7 +123,7 @@ impl Task {
                 self.origin = Origin::Nobody;
                 self.peer = Leg::None;
             }
-            Origin::Sanitize(_) => self.origin = Origin::Nobody,
+            Origin::Sanitize(_) | Origin::Event(_) => self.origin = Origin::Nobody,
             Origin::Host { .. } | Origin::Peer { .. } | Origin::Nobody => {}
         }
     }

@@ -69,6 +69,35 @@ pub struct ModeSelection {
     pub save: bool,
     /// SWP, if its page was sent.
     pub write_protect: Option<bool>,
+    /// D_SENSE, if its page was sent.
+    pub descriptor_sense: Option<bool>,
+    /// WCE, if its page was sent.
+    pub write_cache: Option<bool>,
+}
+
+/// What a byte says of a field whose page was sent or not.
+const SENT: [Option<bool>; 3] = [None, Some(false), Some(true)];
+
+impl ModeSelection {
+    fn put(self, body: &mut BytesMut) {
+        let sent = |field: Option<bool>| field.map_or(0, |value| 1 + u8::from(value));
+        let protect = self.write_protect.map_or(2, u8::from);
+        body.put_u8(u8::from(self.save));
+        body.put_u8(protect | sent(self.descriptor_sense) << 2 | sent(self.write_cache) << 4);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        let (save, fields) = (reader.bool()?, reader.u8()?);
+        let write_protect = match fields & 0x03 {
+            0 => Some(false),
+            1 => Some(true),
+            2 => None,
+            _ => return Err(FrameError::Content),
+        };
+        let sent = |bits: u8| SENT.get(usize::from(bits)).copied().ok_or(FrameError::Content);
+        let (descriptor_sense, write_cache) = (sent(fields >> 2 & 0x03)?, sent(fields >> 4)?);
+        Ok(Self { save, write_protect, descriptor_sense, write_cache })
+    }
 }
 
 impl Event {
@@ -90,8 +119,7 @@ impl Event {
             Self::ModeSelect { who, select } => {
                 body.put_u8(4);
                 who.put(body);
-                body.put_u8(u8::from(select.save));
-                body.put_u8(select.write_protect.map_or(2, u8::from));
+                select.put(body);
             }
             Self::ReserveIn { who, action, allocation } => {
                 body.put_u8(5);
@@ -126,18 +154,7 @@ impl Event {
             1 => Self::ReserverLost(NexusHandle::read(reader)?),
             2 => Self::Reserve(Who::read(reader)?),
             3 => Self::Release(Who::read(reader)?),
-            4 => Self::ModeSelect {
-                who: Who::read(reader)?,
-                select: ModeSelection {
-                    save: reader.bool()?,
-                    write_protect: match reader.u8()? {
-                        0 => Some(false),
-                        1 => Some(true),
-                        2 => None,
-                        _ => return Err(FrameError::Content),
-                    },
-                },
-            },
+            4 => Self::ModeSelect { who: Who::read(reader)?, select: ModeSelection::read(reader)? },
             5 => Self::ReserveIn {
                 who: Who::read(reader)?,
                 action: InAction::of(reader.u8()?).ok_or(FrameError::Content)?,

@@ -63,6 +63,33 @@ pub struct Stamp {
 pub struct Modes {
     /// SWP (SPC-4 7.5.8).
     pub write_protect: bool,
+    /// D_SENSE (SPC-4 7.5.8).
+    pub descriptor_sense: bool,
+    /// WCE (SBC-3 6.4.5), if a host has set it: else it is as configured.
+    pub write_cache: Option<bool>,
+}
+
+impl Modes {
+    const SWP: u8 = 0x01;
+    const D_SENSE: u8 = 0x02;
+    /// A host has set WCE, and how.
+    const WCE_SET: u8 = 0x04;
+    const WCE: u8 = 0x08;
+
+    /// WCE of a LUN whose write cache is configured so.
+    #[must_use]
+    pub const fn caches(self, configured: bool) -> bool {
+        match self.write_cache {
+            Some(set) => set,
+            None => configured,
+        }
+    }
+
+    /// The same with WCE as it is: equal, if the pages tell the same of a LUN that is configured so.
+    #[must_use]
+    pub const fn with_configured(self, configured: bool) -> Self {
+        Self { write_cache: Some(self.caches(configured)), ..self }
+    }
 }
 
 /// One registration (SPC-4 5.13.7).
@@ -183,11 +210,26 @@ impl Stamp {
 
 impl Modes {
     fn put(self, body: &mut BytesMut) {
-        body.put_u8(u8::from(self.write_protect));
+        let bit = |set, bit| if set { bit } else { 0 };
+        let cache = match self.write_cache {
+            None => 0,
+            Some(on) => Self::WCE_SET | bit(on, Self::WCE),
+        };
+        body.put_u8(bit(self.write_protect, Self::SWP) | bit(self.descriptor_sense, Self::D_SENSE) | cache);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
-        Ok(Self { write_protect: reader.bool()? })
+        let bits = reader.u8()?;
+        let is = |bit| bits & bit != 0;
+        let known = Self::SWP | Self::D_SENSE | Self::WCE_SET | Self::WCE;
+        if is(!known) || (is(Self::WCE) && !is(Self::WCE_SET)) {
+            return Err(FrameError::Content);
+        }
+        Ok(Self {
+            write_protect: is(Self::SWP),
+            descriptor_sense: is(Self::D_SENSE),
+            write_cache: is(Self::WCE_SET).then_some(is(Self::WCE)),
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::event::{Event, ModeSelection};
-use super::frame::GenerationTag;
+use super::frame::{FrameError, GenerationTag};
 use super::hello::{Hello, Identity, LunIdentity, Purpose};
 use super::message::{Agreement, Message};
 use super::operation::{Ending, Report, WireOp};
@@ -42,7 +42,9 @@ fn order() -> Order {
 }
 
 fn events() -> Vec<Event> {
-    let select = ModeSelection { save: true, write_protect: Some(true) };
+    let select = ModeSelection { save: true, write_protect: Some(true), ..ModeSelection::default() };
+    let other = ModeSelection { write_protect: None, descriptor_sense: Some(true), ..select };
+    let cache = ModeSelection { descriptor_sense: Some(false), write_cache: Some(false), ..other };
     let port = InitiatorPort { initiator: "iqn.1994-05.org:b".into(), isid: [2; 6] };
     let out = ReserveOut {
         action: OutAction::RegisterAndMove,
@@ -62,6 +64,8 @@ fn events() -> Vec<Event> {
         Event::Reserve(who()),
         Event::Release(who()),
         Event::ModeSelect { who: who(), select },
+        Event::ModeSelect { who: who(), select: other },
+        Event::ModeSelect { who: who(), select: cache },
         Event::ReserveIn { who: who(), action: InAction::ReadFullStatus, allocation: 512 },
         Event::ReserveOut { who: who(), out: Box::new(out) },
         Event::Sanitize { who: who(), order: Some(Box::new(order())), immed: true },
@@ -76,8 +80,8 @@ fn events() -> Vec<Event> {
 fn shared_state() -> SharedState {
     SharedState {
         stamp: Stamp { generation: 3, version: 9, whole: true },
-        current: Modes { write_protect: true },
-        saved: Modes { write_protect: false },
+        current: Modes { write_protect: true, descriptor_sense: false, write_cache: Some(true) },
+        saved: Modes { write_protect: false, descriptor_sense: true, write_cache: Some(false) },
         reserver: Some(who().handle),
         reservations: Reservations {
             generation: 4,
@@ -107,6 +111,27 @@ fn a_sanitize_operation_is_a_part_of_the_state_and_none_adds_no_byte_to_it() {
         assert!(SharedState::decode(&record[..record.len() - 1]).is_err());
         assert!(!state.survives_as(&idle));
         assert_eq!(state.after_power_loss().sanitize, state.sanitize);
+    }
+}
+
+#[test]
+fn mode_parameters_are_one_byte_of_the_state_and_none_adds_a_bit_to_it() {
+    let choices = [None, Some(false), Some(true)];
+    for (write_protect, descriptor_sense) in [(false, false), (false, true), (true, false), (true, true)] {
+        for write_cache in choices {
+            let modes = Modes { write_protect, descriptor_sense, write_cache };
+            let state = SharedState { current: modes, saved: Modes::default(), ..shared_state() };
+            let record = state.encode();
+            assert_eq!(SharedState::decode(&record), Ok(state));
+            let cache = [0, 4, 12][choices.iter().position(|choice| *choice == write_cache).unwrap()];
+            assert_eq!(record[17], u8::from(write_protect) | u8::from(descriptor_sense) << 1 | cache);
+            assert_eq!(record[18], 0);
+        }
+    }
+    for bits in [0x08, 0x10, 0x80] {
+        let mut record = shared_state().encode().to_vec();
+        record[17] = bits;
+        assert_eq!(SharedState::decode(&record), Err(FrameError::Content), "{bits:#x}");
     }
 }
 

@@ -1,10 +1,11 @@
 //! MODE SENSE and MODE SELECT (6) and (10) (SPC-4 6.11 to 6.14) and the mode pages (SPC-4 7.5, SBC-3 6.4). Changeable,
-//! and savable, is SWP: software write protection.
+//! and savable, are SWP (software write protection), D_SENSE (the format of sense data) and WCE (the write cache).
 
 use super::cdb::{Cdb, be16};
 use super::sense::Sense;
 use crate::block::BLOCK_BYTES;
 use crate::interlink::event::ModeSelection;
+use crate::interlink::shared::Modes;
 
 /// PAGE CODE 3Fh: every page.
 const ALL_PAGES: u8 = 0x3f;
@@ -87,14 +88,14 @@ impl ModeSense {
 pub struct Parameters {
     /// Capacity in logical blocks.
     pub blocks: u64,
-    /// WCE.
+    /// WCE as it is configured: the default value.
     pub write_cache: bool,
     /// WP.
     pub read_only: bool,
-    /// SWP as it is.
-    pub write_protect: bool,
-    /// SWP as it is saved.
-    pub saved_write_protect: bool,
+    /// What is changeable, as it is.
+    pub current: Modes,
+    /// The same as it is saved.
+    pub saved: Modes,
 }
 
 /// The MODE SELECT CDB.
@@ -136,7 +137,7 @@ impl ModeSelect {
         let (descriptor, mut rest) =
             rest.split_at_checked(descriptor).ok_or(Sense::PARAMETER_LIST_LENGTH_ERROR)?;
         check_descriptor(descriptor, long, parameters)?;
-        let mut selection = ModeSelection { save: self.save, write_protect: None };
+        let mut selection = ModeSelection { save: self.save, ..ModeSelection::default() };
         let any = !rest.is_empty();
         while !rest.is_empty() {
             rest = select_page(rest, parameters, &mut selection)?;
@@ -185,8 +186,13 @@ fn select_page<'a>(
     if !same_header || !allowed {
         return Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST);
     }
-    if code == CONTROL {
-        selection.write_protect = Some(sent[4] & SWP != 0);
+    match code {
+        CONTROL => {
+            selection.write_protect = Some(sent[4] & SWP != 0);
+            selection.descriptor_sense = Some(sent[2] & D_SENSE != 0);
+        }
+        CACHING => selection.write_cache = Some(sent[2] & WCE != 0),
+        _ => {}
     }
     Ok(&list[is.len()..])
 }
@@ -209,7 +215,7 @@ pub fn parameter_list(sense: &ModeSense, parameters: &Parameters) -> Result<Vec<
 fn header(sense: &ModeSense, parameters: &Parameters, descriptor: usize, rest: usize) -> Vec<u8> {
     const WP: u8 = 0x80;
     const DPOFUA: u8 = 0x10;
-    let specific = DPOFUA | if parameters.read_only || parameters.write_protect { WP } else { 0 };
+    let specific = DPOFUA | if parameters.read_only || parameters.current.write_protect { WP } else { 0 };
     // The list is some hundred bytes at most: one block descriptor and the few pages below.
     let descriptor = u8::try_from(descriptor).unwrap_or(u8::MAX);
     if sense.ten {
@@ -261,14 +267,14 @@ struct Page {
 /// Every page, in ascending order, with the values asked for.
 fn all_pages(parameters: &Parameters, control: PageControl) -> [Page; 4] {
     const PS: u8 = 0x80;
-    let protect = match control {
-        PageControl::Current => parameters.write_protect,
-        PageControl::Saved => parameters.saved_write_protect,
-        PageControl::Default => false,
-        PageControl::Changeable => true,
+    let modes = match control {
+        PageControl::Current => parameters.current,
+        PageControl::Saved => parameters.saved,
+        PageControl::Default => Modes::default(),
+        PageControl::Changeable => {
+            Modes { write_protect: true, descriptor_sense: true, write_cache: Some(true) }
+        }
     };
-    let mut control_page = CONTROL_PAGE;
-    control_page[0] |= PS;
     let page = |code, subpage, bytes: &[u8]| {
         let mut bytes = bytes.to_vec();
         if control == PageControl::Changeable {
@@ -277,30 +283,39 @@ fn all_pages(parameters: &Parameters, control: PageControl) -> [Page; 4] {
         Page { code, subpage, bytes }
     };
     let mut pages = [
-        page(CACHING, 0x00, &caching(parameters)),
-        page(CONTROL, 0x00, &control_page),
+        page(CACHING, 0x00, &CACHING_PAGE),
+        page(CONTROL, 0x00, &CONTROL_PAGE),
         page(CONTROL, 0x01, &CONTROL_EXTENSION_PAGE),
         page(INFORMATIONAL_EXCEPTIONS, 0x00, &INFORMATIONAL_EXCEPTIONS_PAGE),
     ];
-    pages[1].bytes[4] |= if protect { SWP } else { 0 };
+    let bit = |set, bit| if set { bit } else { 0 };
+    pages[0].bytes[0] |= PS;
+    pages[0].bytes[2] |= bit(modes.caches(parameters.write_cache), WCE);
+    pages[1].bytes[0] |= PS;
+    pages[1].bytes[2] |= bit(modes.descriptor_sense, D_SENSE);
+    pages[1].bytes[4] |= bit(modes.write_protect, SWP);
     pages
 }
 
-/// Caching (SBC-3 6.4.5): WCE as the LUN's write cache is set.
-fn caching(parameters: &Parameters) -> [u8; 20] {
-    const WCE: u8 = 0x04;
+/// WCE, in byte 2 of the Caching page.
+const WCE: u8 = 0x04;
+
+/// Caching (SBC-3 6.4.5), with WCE 0.
+const CACHING_PAGE: [u8; 20] = {
     let mut page = [0; 20];
     page[0] = CACHING;
     page[1] = 18;
-    page[2] = if parameters.write_cache { WCE } else { 0 };
     page
-}
+};
+
+/// D_SENSE, in byte 2 of the Control page.
+const D_SENSE: u8 = 0x04;
 
 /// SWP, in byte 4 of the Control page.
 const SWP: u8 = 0x08;
 
-/// Control (SPC-4 7.5.8): TST 001b (a task set per I_T nexus), GLTSD; D_SENSE 0 (fixed format sense); QUEUE
-/// ALGORITHM MODIFIER 1 (commands may be reordered); BUSY TIMEOUT PERIOD unlimited.
+/// Control (SPC-4 7.5.8): TST 001b (a task set per I_T nexus), GLTSD; D_SENSE 0 (fixed format sense) and SWP 0;
+/// QUEUE ALGORITHM MODIFIER 1 (commands may be reordered); BUSY TIMEOUT PERIOD unlimited.
 const CONTROL_PAGE: [u8; 12] = [CONTROL, 10, 0x22, 0x10, 0, 0, 0, 0, 0xff, 0xff, 0, 0];
 
 /// Control Extension (SPC-4 7.5.9): IALUAE, implicit asymmetric logical unit access is enabled.
@@ -321,13 +336,10 @@ const INFORMATIONAL_EXCEPTIONS_PAGE: [u8; 12] =
 mod tests {
     use super::*;
 
-    const PARAMETERS: Parameters = Parameters {
-        blocks: 0x20_0000,
-        write_cache: true,
-        read_only: false,
-        write_protect: false,
-        saved_write_protect: false,
-    };
+    const PARAMETERS: Parameters =
+        Parameters { blocks: 0x20_0000, write_cache: true, read_only: false, current: UNSET, saved: UNSET };
+
+    const UNSET: Modes = Modes { write_protect: false, descriptor_sense: false, write_cache: None };
 
     fn six(bytes: [u8; 4]) -> ModeSense {
         let mut cdb = [0; 16];
@@ -347,12 +359,12 @@ mod tests {
         let wanted = [
             31, 0, 0x10, 8, // header: DPOFUA, one short block descriptor
             0, 0x20, 0, 0, 0, 0, 2, 0, // 2 Mi blocks of 512 bytes
-            0x08, 18, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            0x88, 18, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         ];
         assert_eq!(parameter_list(&six([0, 0x08, 0, 255]), &PARAMETERS).unwrap(), wanted);
         let off = Parameters { write_cache: false, read_only: true, ..PARAMETERS };
         let list = parameter_list(&six([0x08, 0x08, 0, 255]), &off).unwrap();
-        assert_eq!(list[..7], [23, 0, 0x90, 0, 0x08, 18, 0x00]);
+        assert_eq!(list[..7], [23, 0, 0x90, 0, 0x88, 18, 0x00]);
     }
 
     #[test]
@@ -385,56 +397,102 @@ mod tests {
         assert_eq!(codes(0xff), [(0x08, 0), (0x0a, 0), (0x0a, 1), (0x1c, 0)]);
     }
 
+    /// The bytes of a page with its header, whatever values are asked for.
+    fn page_of(control: u8, code: u8, parameters: &Parameters) -> Vec<u8> {
+        parameter_list(&six([0x08, control << 6 | code, 0, 255]), parameters).unwrap()[4..].to_vec()
+    }
+
     #[test]
-    fn software_write_protection_is_all_that_is_changeable_and_saved() {
+    fn write_cache_sense_format_and_write_protection_are_all_that_is_changeable() {
         let mask = parameter_list(&six([0x08, 0x7f, 0xff, 255]), &PARAMETERS).unwrap();
-        let set: Vec<_> = mask.iter().enumerate().skip(4).filter(|(_, byte)| **byte == SWP).collect();
-        assert_eq!(set.len(), 1 + 1, "the code of the caching page is 08h too: {set:?}");
-        let protected = Parameters { write_protect: true, ..PARAMETERS };
-        let swp = |control: u8, parameters: &Parameters| {
-            let list = parameter_list(&six([0x08, control << 6 | CONTROL, 0, 255]), parameters).unwrap();
-            (list[2] & 0x80 != 0, list[8] & SWP != 0)
+        let mut wanted = vec![0x88, 18, 0x04];
+        wanted.resize(20, 0);
+        wanted.extend_from_slice(&[0x8a, 10, 0x04, 0, 0x08, 0, 0, 0, 0, 0, 0, 0]);
+        wanted.extend_from_slice(&[0x4a, 1, 0, 28]);
+        wanted.resize(20 + 12 + 32, 0);
+        wanted.extend_from_slice(&[0x1c, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(mask[4..], wanted);
+    }
+
+    #[test]
+    fn what_a_host_set_and_saved_is_told_and_the_default_is_as_configured() {
+        let set = Modes { write_protect: true, descriptor_sense: true, write_cache: Some(false) };
+        let seen = |control: u8, parameters: &Parameters| {
+            let caching = page_of(control, CACHING, parameters);
+            let control = page_of(control, CONTROL, parameters);
+            (control[4] & SWP != 0, control[2] & D_SENSE != 0, caching[2] & WCE != 0)
         };
-        assert_eq!(swp(0, &protected), (true, true));
-        assert_eq!(swp(2, &protected), (true, false));
-        assert_eq!(swp(3, &protected), (true, false));
-        assert_eq!(swp(3, &Parameters { saved_write_protect: true, ..PARAMETERS }), (false, true));
+        for write_cache in [true, false] {
+            let unset = Parameters { write_cache, ..PARAMETERS };
+            for control in [0, 2, 3] {
+                assert_eq!(seen(control, &unset), (false, false, write_cache), "PC {control}");
+            }
+            let current = Parameters { current: set, ..unset };
+            assert_eq!(seen(0, &current), (true, true, false));
+            assert_eq!(seen(2, &current), (false, false, write_cache));
+            assert_eq!(seen(3, &current), (false, false, write_cache));
+            let saved = Parameters { saved: Modes { write_cache: Some(true), ..set }, ..unset };
+            assert_eq!(seen(0, &saved), (false, false, write_cache));
+            assert_eq!(seen(3, &saved), (true, true, true));
+        }
+        let protected = Parameters { current: set, ..PARAMETERS };
+        let header = parameter_list(&six([0x08, CONTROL, 0, 255]), &protected).unwrap();
+        assert_eq!(header[2] & 0x80, 0x80, "WP");
     }
 
     #[test]
     fn what_mode_sense_gives_mode_select_takes() {
         let six_list = parameter_list(&six([0, 0x3f, 0xff, 255]), &PARAMETERS).unwrap();
         let select = ModeSelect { ten: false, save: false, length: six_list.len() };
-        let nothing_new = ModeSelection { save: false, write_protect: Some(false) };
+        let nothing_new = ModeSelection {
+            save: false,
+            write_protect: Some(false),
+            descriptor_sense: Some(false),
+            write_cache: Some(true),
+        };
         assert_eq!(select.selection(&six_list, &PARAMETERS), Ok(Some(nothing_new)));
         let mut ten_list = parameter_list(&ten(0x10, CONTROL, 0), &PARAMETERS).unwrap();
-        let at = ten_list.len() - 8;
-        ten_list[at] |= SWP;
+        let at = ten_list.len() - 12;
+        ten_list[at + 2] |= D_SENSE;
+        ten_list[at + 4] |= SWP;
         let select = ModeSelect { ten: true, save: true, length: ten_list.len() };
-        let protect = ModeSelection { save: true, write_protect: Some(true) };
-        assert_eq!(select.selection(&ten_list, &PARAMETERS), Ok(Some(protect)));
+        let both = ModeSelection {
+            save: true,
+            write_protect: Some(true),
+            descriptor_sense: Some(true),
+            write_cache: None,
+        };
+        assert_eq!(select.selection(&ten_list, &PARAMETERS), Ok(Some(both)));
         assert_eq!(ModeSelect { length: 0, ..select }.selection(&[], &PARAMETERS), Ok(None));
+        let mut caching = parameter_list(&six([0x08, CACHING, 0, 255]), &PARAMETERS).unwrap();
+        caching[6] ^= WCE;
+        let select = ModeSelect { ten: false, save: true, length: caching.len() };
+        let off = ModeSelection { save: true, write_cache: Some(false), ..ModeSelection::default() };
+        assert_eq!(select.selection(&caching, &PARAMETERS), Ok(Some(off)));
     }
 
     #[test]
     fn what_is_not_changeable_or_not_whole_is_refused() {
-        let list = parameter_list(&six([0x08, CONTROL, 0, 255]), &PARAMETERS).unwrap();
-        let select = |list: &[u8]| {
-            ModeSelect { ten: false, save: false, length: list.len() }.selection(list, &PARAMETERS)
-        };
-        for at in 4..list.len() {
-            for bit in 0..8 {
-                let mut changed = list.clone();
-                changed[at] ^= 1 << bit;
-                let allowed = (at, bit) == (8, 3) || (at, bit) == (4, 7);
-                assert_eq!(select(&changed).is_ok(), allowed, "byte {at} bit {bit}");
+        let changeable: [(u8, &[(usize, u32)]); 2] = [(CONTROL, &[(8, 3), (6, 2)]), (CACHING, &[(6, 2)])];
+        for (page, fields) in changeable {
+            let list = parameter_list(&six([0x08, page, 0, 255]), &PARAMETERS).unwrap();
+            let select = |list: &[u8]| {
+                ModeSelect { ten: false, save: false, length: list.len() }.selection(list, &PARAMETERS)
+            };
+            for at in 4..list.len() {
+                for bit in 0..8 {
+                    let mut changed = list.clone();
+                    changed[at] ^= 1 << bit;
+                    let allowed = fields.contains(&(at, bit)) || (at, bit) == (4, 7);
+                    assert_eq!(select(&changed).is_ok(), allowed, "page {page:#x} byte {at} bit {bit}");
+                }
             }
+            for cut in 1..list.len() {
+                assert!(cut == 4 || select(&list[..cut]).is_err(), "{cut} bytes");
+            }
+            let short = ModeSelect { ten: false, save: false, length: list.len() + 1 };
+            assert_eq!(short.selection(&list, &PARAMETERS), Err(Sense::PARAMETER_LIST_LENGTH_ERROR));
         }
-        for cut in 1..list.len() {
-            assert!(cut == 4 || select(&list[..cut]).is_err(), "{cut} bytes");
-        }
-        let short = ModeSelect { ten: false, save: false, length: list.len() + 1 };
-        assert_eq!(short.selection(&list, &PARAMETERS), Err(Sense::PARAMETER_LIST_LENGTH_ERROR));
     }
 
     #[test]

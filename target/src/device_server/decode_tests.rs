@@ -37,7 +37,7 @@ fn view() -> LunView {
         serving: true,
         write_cache: true,
         read_only: false,
-        write_protect: [false; 2],
+        modes: Default::default(),
         physical_block_exponent: 3,
         controller_index: 0,
         peer_serving: true,

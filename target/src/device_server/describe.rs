@@ -105,13 +105,13 @@ pub(super) fn mode_sense_10(cdb: &Cdb, view: &LunView) -> Answer {
 
 /// What the mode pages of a LUN tell.
 pub(super) fn mode_parameters(view: &LunView) -> Parameters {
-    let [write_protect, saved_write_protect] = view.write_protect;
+    let [current, saved] = view.modes;
     Parameters {
         blocks: view.blocks,
         write_cache: view.write_cache,
         read_only: view.read_only,
-        write_protect,
-        saved_write_protect,
+        current,
+        saved,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use controller::command::{Initiator, LunIndex, NexusId, Outcome, TaskTag};
 use controller::time::Time;
-use controller::unit::Controller;
+use controller::unit::{Controller, SenseFormats};
 use controller::world::World;
 
 use crate::device_server::{self, Request};
@@ -29,6 +29,8 @@ pub trait Backend {
     fn execute(&self, request: Request) -> Option<Outcome>;
     /// How many bytes of data-out a CDB takes.
     fn data_out_bytes(&self) -> fn(&[u8; 16]) -> u64;
+    /// In which format sense data goes to hosts.
+    fn sense_formats(&self) -> SenseFormats;
 }
 
 impl<W: World> Backend for Controller<W> {
@@ -70,5 +72,9 @@ impl<W: World> Backend for Controller<W> {
 
     fn data_out_bytes(&self) -> fn(&[u8; 16]) -> u64 {
         device_server::data_out_bytes
+    }
+
+    fn sense_formats(&self) -> SenseFormats {
+        Self::sense_formats(self)
     }
 }

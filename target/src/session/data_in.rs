@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 use controller::command::Outcome;
-use protocol::iscsi::{CmdSn, DataIn, RESERVED_TAG, Residual, ScsiResponse, StatSn, sense_segment};
+use controller::unit::SenseFormats;
+use protocol::iscsi::{CmdSn, DataIn, Lun, RESERVED_TAG, Residual, ScsiResponse, StatSn, sense_segment};
+use protocol::scsi::lun::Address;
 use protocol::scsi::sense::{Sense, Status};
 
 use super::output::{Output, Pieces};
@@ -23,6 +25,10 @@ pub struct Sender<'a> {
     pub maximum: CmdSn,
     /// What was negotiated.
     pub parameters: &'a Parameters,
+    /// The numbers of the LUNs the initiator may see; all if none.
+    pub luns: Option<&'a [u16]>,
+    /// In which format sense data of the LUNs is sent.
+    pub sense_formats: &'a SenseFormats,
 }
 
 impl Sender<'_> {
@@ -31,6 +37,18 @@ impl Sender<'_> {
         let this = *self.stat_sn;
         *self.stat_sn = this.next();
         this
+    }
+
+    /// Sense data as D_SENSE of its LUN says: in fixed format if the initiator sees no LUN there.
+    fn sense_data(&self, lun: &Lun, sense: &Sense) -> Vec<u8> {
+        let descriptor = match Address::decode(lun) {
+            Address::Unit(number) => {
+                self.luns.is_none_or(|seen| seen.contains(&number))
+                    && self.sense_formats.is_descriptor(number)
+            }
+            Address::ReportLuns | Address::Other => false,
+        };
+        if descriptor { sense.to_descriptor() } else { sense.to_fixed() }
     }
 }
 
@@ -96,7 +114,8 @@ fn send_data(sender: &mut Sender<'_>, task: &Task, data: Vec<Bytes>, length: u32
 
 /// Sends a SCSI Response PDU.
 fn respond(sender: &mut Sender<'_>, task: &Task, status: Status, sense: Option<Sense>, residual: Residual) {
-    let segment = sense.map(|sense| sense_segment::encode(&sense_bytes(&sense))).unwrap_or_default();
+    let encode = |sense| sense_segment::encode(&sender.sense_data(&task.lun, &sense));
+    let segment = sense.map(encode).unwrap_or_default();
     let header = ScsiResponse {
         status: status as u8,
         residual,
@@ -110,11 +129,6 @@ fn respond(sender: &mut Sender<'_>, task: &Task, status: Status, sense: Option<S
         ..ScsiResponse::default()
     };
     sender.output.pdu(&header.encode(), &segment, sender.parameters.digests());
-}
-
-/// Fixed format as long as the information fits it (D_SENSE is 0 in the Control mode page).
-fn sense_bytes(sense: &Sense) -> Vec<u8> {
-    sense.to_fixed()
 }
 
 #[cfg(test)]

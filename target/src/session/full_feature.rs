@@ -17,6 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use controller::command::{NexusId, Outcome, TaskTag};
 use controller::time::Time;
+use controller::unit::SenseFormats;
 use protocol::iscsi::parameters::Parameters as Agreed;
 use protocol::iscsi::{
     Bhs, CmdSn, DataOut, InitiatorPdu, LogoutRequest, Opcode, RESERVED_TAG, RejectReason, ScsiCommand,
@@ -113,6 +114,8 @@ pub struct Opening {
     pub memory: Arc<Memory>,
     /// The numbers of the LUNs the initiator may see, ascending; all if none.
     pub luns: Option<Arc<[u16]>>,
+    /// In which format sense data of the LUNs is sent.
+    pub sense_formats: SenseFormats,
 }
 
 /// A session in full feature phase.
@@ -124,6 +127,7 @@ pub struct FullFeature {
     pub(super) directory: Arc<FrontendConfig>,
     data_out_bytes: fn(&[u8; 16]) -> u64,
     pub(super) luns: Option<Arc<[u16]>>,
+    sense_formats: SenseFormats,
     pub(super) window: CommandWindow,
     pub(super) stat_sn: StatSn,
     pub(super) tasks: Tasks,
@@ -169,6 +173,7 @@ impl FullFeature {
             directory: terms.directory,
             data_out_bytes: terms.data_out_bytes,
             luns: terms.luns,
+            sense_formats: terms.sense_formats,
             window: CommandWindow::new(terms.cmd_sn),
             stat_sn: terms.stat_sn,
             tasks: Tasks::default(),
@@ -218,6 +223,8 @@ impl FullFeature {
             expected: self.window.expected(),
             maximum: self.window.maximum(),
             parameters: &self.parameters,
+            luns: self.luns.as_deref(),
+            sense_formats: &self.sense_formats,
         }
     }
 

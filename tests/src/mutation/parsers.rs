@@ -204,13 +204,26 @@ fn overwrite(list: &[u8]) -> Result<(), String> {
 /// MODE SELECT as the CDB announces the list, and as if it announced what is there: a host that lies, and one that
 /// does not.
 fn mode_select(cdb: &[u8; 16], list: &[u8]) -> Result<(), String> {
+    use protocol::interlink::event::ModeSelection;
+    use protocol::interlink::shared::Modes;
     use protocol::scsi::mode::{self, ModeSelect, ModeSense, Parameters};
+    let modes = |bits: u8| Modes {
+        write_protect: bits & 1 != 0,
+        descriptor_sense: bits & 2 != 0,
+        write_cache: (bits & 4 != 0).then_some(bits & 8 != 0),
+    };
     let parameters = Parameters {
         blocks: u64::from(cdb[3]) << (cdb[4] & 0x3f),
         write_cache: cdb[5] & 1 != 0,
         read_only: cdb[5] & 2 != 0,
-        write_protect: cdb[5] & 4 != 0,
-        saved_write_protect: cdb[5] & 8 != 0,
+        current: modes(cdb[6]),
+        saved: modes(cdb[7]),
+    };
+    let told_back = ModeSelection {
+        save: false,
+        write_protect: Some(parameters.current.write_protect),
+        descriptor_sense: Some(parameters.current.descriptor_sense),
+        write_cache: Some(parameters.current.caches(parameters.write_cache)),
     };
     for select in [ModeSelect::of_6(cdb), ModeSelect::of_10(cdb)] {
         let _ = select.selection(list, &parameters);
@@ -226,7 +239,7 @@ fn mode_select(cdb: &[u8; 16], list: &[u8]) -> Result<(), String> {
     told[3] = 0;
     let select = ModeSelect { ten: true, save: false, length: told.len() };
     match select.selection(&told, &parameters) {
-        Ok(Some(selection)) if selection.write_protect == Some(parameters.write_protect) => Ok(()),
+        Ok(Some(selection)) if selection == told_back => Ok(()),
         other => Err(format!("what MODE SENSE tells is taken as {other:?}")),
     }
 }

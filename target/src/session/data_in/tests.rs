@@ -1,5 +1,7 @@
 //! Data-In and responses: how outcomes are cut into PDUs.
 
+use std::sync::Arc;
+
 use controller::command::Outcome;
 use controller::time::Time;
 use proptest::prelude::*;
@@ -34,6 +36,16 @@ fn task(reads: bool, writes: bool, expected: u32, takes: u64) -> Task {
 
 /// The PDUs an outcome becomes, with their data.
 fn answered(task: &Task, outcome: Outcome, parameters: &Parameters) -> Vec<(TargetPdu, Vec<u8>)> {
+    answered_by(task, outcome, parameters, (None, &SenseFormats::default()))
+}
+
+/// The same to an initiator that sees these LUNs.
+fn answered_by(
+    task: &Task,
+    outcome: Outcome,
+    parameters: &Parameters,
+    (luns, sense_formats): (Option<&[u16]>, &SenseFormats),
+) -> Vec<(TargetPdu, Vec<u8>)> {
     let mut output = Output::default();
     let mut stat_sn = StatSn(100);
     let mut sender = Sender {
@@ -42,6 +54,8 @@ fn answered(task: &Task, outcome: Outcome, parameters: &Parameters) -> Vec<(Targ
         expected: CmdSn(2),
         maximum: CmdSn(9),
         parameters,
+        luns,
+        sense_formats,
     };
     answer(&mut sender, task, outcome);
     assert_eq!(stat_sn, StatSn(101), "exactly one status");
@@ -63,6 +77,30 @@ fn response(task: &Task, outcome: Outcome) -> (ScsiResponse, Vec<u8>) {
 
 fn good(length: usize) -> Outcome {
     Outcome::Good(vec![Bytes::from((0..length).map(|n| n as u8).collect::<Vec<_>>())])
+}
+
+#[test]
+fn sense_is_in_the_format_that_its_lun_says_whoever_refused_the_command() {
+    use std::sync::atomic::AtomicBool;
+    let lun = |number, descriptor| (number, Arc::new(AtomicBool::new(descriptor)));
+    let formats = SenseFormats::new(vec![lun(0, false), lun(3, true)]);
+    let sense = |lun: [u8; 8], luns: Option<&[u16]>, outcome: Outcome| {
+        let task = Task { lun, ..task(true, false, 512, 0) };
+        match answered_by(&task, outcome, &Parameters::default(), (luns, &formats)).pop() {
+            Some((TargetPdu::ScsiResponse(_), data)) => data,
+            other => panic!("no SCSI Response: {other:?}"),
+        }
+    };
+    let (three, well_known) = ([0, 3, 0, 0, 0, 0, 0, 0], [0xc1, 0x01, 0, 0, 0, 0, 0, 0]);
+    let check = || Outcome::Check(Sense::invalid_cdb_field(2));
+    let fixed = [0, 18, 0x70, 0, 5, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x24, 0, 0, 0xc0, 0, 2];
+    let descriptor = [0, 16, 0x72, 5, 0x24, 0, 0, 0, 0, 8, 2, 6, 0, 0, 0xc0, 0, 2, 0];
+    assert_eq!(sense([0; 8], None, check()), fixed);
+    assert_eq!(sense(three, None, check()), descriptor);
+    assert_eq!(sense(three, Some(&[0, 3]), check()), descriptor);
+    assert_eq!(sense(three, Some(&[0]), check()), fixed, "a LUN that is not there for this host");
+    assert_eq!(sense(well_known, None, check()), fixed);
+    assert_eq!(sense(three, None, Outcome::Aborted), [0, 8, 0x72, 0x0b, 0, 0, 0, 0, 0, 0]);
 }
 
 #[test]

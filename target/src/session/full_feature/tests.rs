@@ -31,6 +31,7 @@ fn session_with(memory: Arc<Memory>) -> FullFeature {
         data_out_bytes: |_| u64::from(u32::MAX),
         memory,
         luns: None,
+        sense_formats: SenseFormats::default(),
     })
 }
 

@@ -171,6 +171,7 @@ impl Line {
             data_out_bytes: backend.data_out_bytes(),
             memory: self.sessions.memory.clone(),
             luns,
+            sense_formats: backend.sense_formats(),
         });
         self.link.enter(session, now);
         self.sessions.login_ends(&self.link);

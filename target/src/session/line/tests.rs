@@ -16,6 +16,7 @@ use super::*;
 use crate::device_server::Request;
 use crate::frontend::PortalGroup;
 use crate::session::output::{OUTPUT_BYTES_MAX, Output};
+use controller::unit::SenseFormats;
 
 mod departing;
 mod ending;
@@ -75,6 +76,9 @@ struct Script {
 }
 
 impl Backend for Script {
+    fn sense_formats(&self) -> SenseFormats {
+        SenseFormats::default()
+    }
     fn now(&self) -> Time {
         *self.now.borrow()
     }
