@@ -258,6 +258,17 @@ impl Appliance {
         (0..self.children.len()).map(log).collect::<Vec<_>>().join("\n")
     }
 
+    /// Kills all of its processes, starts it again, and waits until every LUN is served on both sides.
+    pub fn crash(mut self) -> io::Result<Self> {
+        for mut child in std::mem::take(&mut self.children) {
+            child.kill()?;
+            child.wait()?;
+        }
+        let mut appliance = self.spawned()?;
+        appliance.wait_until_served()?;
+        Ok(appliance)
+    }
+
     /// Ends it with SIGTERM, waits for the clean end, and gives the volumes a caller may look at.
     pub fn stop(mut self) -> io::Result<Stopped> {
         for child in &self.children {

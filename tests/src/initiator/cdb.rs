@@ -45,6 +45,18 @@ impl Cdb {
         cdb(&[0x12, u8::from(page.is_some()), page.unwrap_or(0), high, low, 0])
     }
 
+    /// MODE SENSE (6) of a page without block descriptors (SPC-4 6.13); `control` is PC.
+    #[must_use]
+    pub fn mode_sense_6(control: u8, page: u8, allocation: u8) -> Self {
+        cdb(&[0x1a, 0x08, control << 6 | page, 0, allocation, 0])
+    }
+
+    /// MODE SELECT (6) (SPC-4 6.11); with `save` the pages are saved.
+    #[must_use]
+    pub fn mode_select_6(save: bool, length: u8) -> Self {
+        cdb(&[0x15, 0x10 | u8::from(save), 0, 0, length, 0])
+    }
+
     /// REPORT LUNS (SPC-4 6.33).
     #[must_use]
     pub fn report_luns(allocation: u32) -> Self {

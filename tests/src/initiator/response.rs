@@ -20,6 +20,8 @@ pub struct Sense {
     pub code: (u8, u8),
     /// INFORMATION, if it is valid.
     pub information: Option<u64>,
+    /// It came in descriptor format.
+    pub descriptor: bool,
 }
 
 impl Sense {
@@ -36,6 +38,7 @@ impl Sense {
                     key: fixed[2] & 0x0f,
                     code,
                     information: valid.then_some(u64::from(information)),
+                    descriptor: false,
                 })
             }
             0x72 | 0x73 => {
@@ -46,7 +49,7 @@ impl Sense {
                     }
                     _ => None,
                 };
-                Some(Self { key: head[1] & 0x0f, code: (head[2], head[3]), information })
+                Some(Self { key: head[1] & 0x0f, code: (head[2], head[3]), information, descriptor: true })
             }
             _ => None,
         }
@@ -99,9 +102,9 @@ mod tests {
     fn both_formats_of_sense_data_are_read() {
         let fixed = [0xf0, 0, 0x0e, 0, 0, 1, 2, 10, 0, 0, 0, 0, 0x1d, 0, 0, 0, 0, 0];
         let descriptor = [0x72, 0x0e, 0x1d, 0, 0, 0, 0, 12, 0, 10, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2];
-        let expected = Some(Sense { key: 0x0e, code: (0x1d, 0), information: Some(258) });
-        assert_eq!(Sense::parse(&fixed), expected);
-        assert_eq!(Sense::parse(&descriptor), expected);
+        let expected = |descriptor| Sense { key: 0x0e, code: (0x1d, 0), information: Some(258), descriptor };
+        assert_eq!(Sense::parse(&fixed), Some(expected(false)));
+        assert_eq!(Sense::parse(&descriptor), Some(expected(true)));
         assert_eq!(Sense::parse(&[0x72, 5, 0x24, 0, 0, 0, 0, 0]).unwrap().information, None);
         assert_eq!(Sense::parse(&[0x70, 0, 5]), None);
     }
