@@ -19,6 +19,7 @@ pub mod lun;
 pub mod plan;
 pub mod reservation;
 pub mod route;
+pub mod said;
 pub mod shared;
 pub mod status;
 pub mod time;

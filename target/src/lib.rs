@@ -12,6 +12,5 @@ pub mod frontend;
 pub mod limits;
 pub mod portal;
 pub mod run;
-pub mod said;
 pub mod session;
 pub mod sessions;

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use controller::disk::pool::{LANE_QUEUE_JOBS_MAX, LANE_THREADS_MAX};
 use controller::limits::{compared, counted};
+use controller::said::SAID_MAX;
 use controller::status::LimitStatus;
 
 use crate::device_server::limits as commands;
 use crate::portal::CONNECTIONS_MAX;
 use crate::run::limits as run;
-use crate::said::SAID_MAX;
 use crate::session::commands::{COMMAND_WINDOW, IMMEDIATE_COMMANDS_MAX};
 use crate::session::discovery::{TEXT_KEYS_MAX, TEXT_REQUEST_BYTES_MAX};
 use crate::session::full_feature::{DATA_IN_BYTES_MAX, Usage};

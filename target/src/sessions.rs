@@ -19,12 +19,12 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use controller::command::{NexusId, Outcome, TaskTag};
 use controller::lun::COMMAND_AGE_MAX;
+use controller::said::{Said, Unsaid};
 use controller::time::Time;
 use parking_lot::{Mutex, RwLock};
 use protocol::iscsi::{AsyncEvent, Isid};
 
 use crate::run::cork::{self, Due, Flush};
-use crate::said::{Said, Unsaid};
 use crate::session::full_feature::Usage;
 use crate::session::link::Link;
 use crate::session::memory::Memory;

@@ -201,3 +201,36 @@ fn a_file_that_is_not_there_is_named() {
     let said = text(&output.stderr);
     assert!(said.contains("cannot read /nowhere/appliance.toml") && said.contains("--config"), "{said}");
 }
+
+#[test]
+fn every_command_has_help_that_explains_each_option_and_how_it_ends() {
+    let commands: [(&[&str], &[&str]); 6] = [
+        (&[], &["--version", "run", "check", "status", "interlink"]),
+        (&["run"], &["--config <FILE>", "--controller <NAME>", "SIGTERM", "RUST_LOG"]),
+        (&["check"], &["--config <FILE>", "--json"]),
+        (&["status"], &["--config <FILE>", "--json"]),
+        (&["interlink"], &["init"]),
+        (&["interlink", "init"], &["--config <FILE>", "--json", "--renew", "interlink.pem"]),
+    ];
+    for (command, told) in commands {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_twinlun")).args(command).arg("--help").output().unwrap();
+        let help = text(&output.stdout);
+        assert!(output.status.success(), "{command:?}");
+        for word in told.iter().chain(&["Usage: twinlun", "Exit status: 0 if"]) {
+            assert!(help.contains(word), "{command:?} does not tell of {word}:\n{help}");
+        }
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 120 || command.ends_with(&["init"])),
+            "{help}"
+        );
+        // What an option does stands beside or below it.
+        let lines: Vec<&str> = help.lines().map(str::trim).collect();
+        for (line, below) in lines.iter().zip(&lines[1..]).filter(|(line, _)| line.starts_with('-')) {
+            let explained = line.split_once("  ").map_or(*below, |(_, text)| text.trim());
+            assert!(explained.len() > 5 && !explained.starts_with('-'), "{command:?}: {line}");
+        }
+    }
+    let mistake = Command::new(env!("CARGO_BIN_EXE_twinlun")).arg("--nonsense").output().unwrap();
+    assert_eq!(mistake.status.code(), Some(2));
+}

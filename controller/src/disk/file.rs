@@ -22,6 +22,7 @@ use super::flush::{Completion, Flusher};
 use super::pool::Lane;
 use super::promptness::Promptness;
 use super::{DiskError, DiskIo, DiskResult};
+use crate::said::Seldom;
 use crate::volume::redo::{self, HEADER_BYTES, RECORD_OFFSET};
 use crate::volume::superblock::TAIL_BYTES;
 
@@ -46,6 +47,8 @@ pub struct VolumeFile {
     lane: Lane,
     promptness: Promptness,
     flusher: Flusher,
+    /// What was logged of its disk.
+    said: Seldom,
 }
 
 impl VolumeFile {
@@ -67,6 +70,7 @@ impl VolumeFile {
             lane,
             promptness: Promptness::default(),
             flusher: Flusher::default(),
+            said: Seldom::default(),
         }
     }
 
@@ -127,7 +131,9 @@ impl VolumeFile {
                 if writes {
                     self.promptness.write_refused();
                 }
-                tracing::error!("a volume's disk does not answer: its queue is full");
+                if let Some(unsaid) = self.said.happens("full", "") {
+                    tracing::error!("a volume's disk does not answer: its queue is full{unsaid}");
+                }
                 Some(Err(DiskError::Io))
             }
         }
@@ -157,7 +163,9 @@ impl VolumeFile {
         if sound {
             return Ok(());
         }
-        tracing::error!("disk I/O outside its volume was refused");
+        if let Some(unsaid) = self.said.happens("outside", "") {
+            tracing::error!("disk I/O outside its volume was refused{unsaid}");
+        }
         Err(DiskError::Io)
     }
 
@@ -236,9 +244,9 @@ impl VolumeFile {
         while filled < bytes {
             let space = buffer.space().get_mut(filled..bytes).ok_or(DiskError::Io)?;
             match retry_on_intr(|| rustix::io::pread(&self.file, &mut *space, offset + filled as u64)) {
-                Ok(0) => return Err(failed("read", Errno::NODATA)),
+                Ok(0) => return Err(self.failed("read", Errno::NODATA)),
                 Ok(read) => filled += read,
-                Err(errno) => return Err(failed("read", errno)),
+                Err(errno) => return Err(self.failed("read", errno)),
             }
         }
         Ok(())
@@ -253,7 +261,7 @@ impl VolumeFile {
             let bytes = pieces.iter().map(Bytes::len).sum::<usize>();
             let slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
             let written = retry_on_intr(|| rustix::io::pwritev(&self.file, &slices, offset))
-                .map_err(|errno| failed("write", errno))?;
+                .map_err(|errno| self.failed("write", errno))?;
             if written < bytes {
                 self.write_rest(offset, pieces, written)?;
             }
@@ -277,12 +285,12 @@ impl VolumeFile {
         let (mut offset, mut left) = (offset, piece);
         while left.has_remaining() {
             match retry_on_intr(|| rustix::io::pwrite(&self.file, left, offset)) {
-                Ok(0) => return Err(failed("write", Errno::IO)),
+                Ok(0) => return Err(self.failed("write", Errno::IO)),
                 Ok(written) => {
                     left.advance(written.min(left.len()));
                     offset += written as u64;
                 }
-                Err(errno) => return Err(failed("write", errno)),
+                Err(errno) => return Err(self.failed("write", errno)),
             }
         }
         Ok(())
@@ -297,7 +305,7 @@ impl VolumeFile {
         let (offset, bytes) = (range.start.byte_offset(), range.bytes());
         let room = rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, bytes);
         if let Err(errno @ (Errno::NOSPC | Errno::DQUOT)) = room {
-            return Err(failed("make room", errno));
+            return Err(self.failed("make room", errno));
         }
         let header = redo::header(range, data.iter().map(|piece| &piece[..]));
         let mut record = Vec::with_capacity(data.len() + 1);
@@ -327,7 +335,9 @@ impl VolumeFile {
         if same {
             return Ok(());
         }
-        tracing::error!(%range, "a volume's disk does not hold what was written to it");
+        if let Some(unsaid) = self.said.happens("verify", "") {
+            tracing::error!(%range, "a volume's disk does not hold what was written to it{unsaid}");
+        }
         Err(DiskError::Io)
     }
 
@@ -384,6 +394,14 @@ impl VolumeFile {
         retry_on_intr(|| rustix::fs::fallocate(&self.file, mode, offset, bytes)).is_ok()
     }
 
+    /// Logs that the disk could not do something, if it did not say so within the last minute, and gives the error.
+    fn failed(&self, what: &'static str, errno: Errno) -> DiskError {
+        if let Some(unsaid) = self.said.happens(what, &errno.raw_os_error().to_string()) {
+            tracing::error!(%errno, "a volume's disk failed to {what}{unsaid}");
+        }
+        DiskError::from(errno)
+    }
+
     fn submit_flush(self: &Arc<Self>, done: Completion) -> Option<DiskResult> {
         if self.flusher.failed() {
             return Some(Err(DiskError::FlushFailed));
@@ -397,7 +415,7 @@ impl VolumeFile {
     fn start_flush(self: &Arc<Self>) {
         let volume = Arc::clone(self);
         let flush = move || {
-            let sync = || rustix::fs::fdatasync(&volume.file).map_err(|errno| failed("flush", errno));
+            let sync = || rustix::fs::fdatasync(&volume.file).map_err(|errno| volume.failed("flush", errno));
             if volume.flusher.flush(sync) {
                 volume.start_flush();
             }
@@ -407,11 +425,6 @@ impl VolumeFile {
             tracing::debug!("a flush came after the end of the disk threads");
         }
     }
-}
-
-fn failed(what: &'static str, errno: Errno) -> DiskError {
-    tracing::error!(%errno, "a volume's disk failed to {what}");
-    DiskError::from(errno)
 }
 
 impl From<Errno> for DiskError {

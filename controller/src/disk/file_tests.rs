@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
 use proptest::prelude::*;
@@ -281,4 +282,43 @@ fn a_record_that_has_no_place_or_no_sense_is_refused() {
     let record = DiskIo::Record { range: range(0, 2), data: vec![Bytes::from(vec![0; 1024])] };
     assert_eq!(without_tail.run(record).0, Err(DiskError::Io));
     assert_eq!(without_tail.run(DiskIo::Unrecord).0, Err(DiskError::Io));
+}
+
+/// Counts what is logged on this thread.
+struct Lines(Arc<AtomicU64>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_disk_that_fails_again_and_again_is_logged_once_for_what_it_could_not_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("volume");
+    File::create(&path).unwrap().set_len(BLOCKS * 512 + TAIL_BYTES).unwrap();
+    // Whatever is written fails; then whatever is read.
+    for io in [write(0, &[&[1; 512]]), DiskIo::Read(range(0, 1))] {
+        let reads = matches!(io, DiskIo::Read(_));
+        let file = OpenOptions::new().read(!reads).write(reads).open(&path).unwrap();
+        let bench = Bench::on(file, BLOCKS);
+        let lines = Arc::new(AtomicU64::new(0));
+        tracing::subscriber::with_default(Lines(lines.clone()), || {
+            for _ in 0..1000 {
+                assert_eq!(bench.volume.perform(io.clone()), Err(DiskError::Io));
+            }
+        });
+        assert_eq!(lines.load(Ordering::Relaxed), 1, "reads: {reads}");
+    }
 }

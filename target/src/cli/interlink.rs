@@ -7,8 +7,8 @@ use controller::plan::Side;
 use miette::Diagnostic;
 use serde::Serialize;
 
-use super::OutputOptions;
 use super::table::{self, row};
+use super::{INIT_STATUS, OutputOptions};
 use crate::config::Config;
 use crate::run::tls::certificates::{MakeError, make};
 
@@ -23,6 +23,7 @@ pub(super) enum InterlinkCommand {
     /// of the other, the only one it will ever take. Run this once, on one of the two machines, and move the file of
     /// the other controller to the other machine, into that controller's state folder. Then start both. The
     /// certificates do not expire; to replace them, `--renew`, move, and start both again.
+    #[command(after_help = INIT_STATUS)]
     Init {
         #[command(flatten)]
         output: OutputOptions,

@@ -20,9 +20,22 @@ use miette::{Diagnostic, Report};
 use self::interlink::InterlinkCommand;
 use crate::config::{Config, ConfigError};
 
+/// How a command ends, as its help tells it.
+const EXIT_STATUS: &str = "Exit status: 0 if it was done; 1 if not, or if something is wrong; 2 for a mistake on the \
+     command line.";
+const RUN_STATUS: &str = "SIGTERM or Ctrl-C ends it: what is under way is finished and flushed. What happens is \
+     logged on standard error;\nRUST_LOG=debug in the environment logs more, RUST_LOG=warn less.\n\n\
+     Exit status: 0 if it ended cleanly; 1 if it could not start, or ended before everything was flushed; 2 for a \
+     mistake on the\ncommand line.";
+const CHECK_STATUS: &str =
+    "Exit status: 0 if the file is right; 1 if it is not; 2 for a mistake on the command line.";
+const STATUS_STATUS: &str = "Exit status: 0 if all is well; 1 if something is wrong, or nobody answers; 2 for a \
+     mistake on the command line.";
+const INIT_STATUS: &str = "Exit status: 0 if they were made; 1 if not; 2 for a mistake on the command line.";
+
 /// Two machines, one iSCSI appliance: each controller keeps its own copy of every LUN and serves it to its hosts.
 #[derive(Parser, Debug)]
-#[command(name = "twinlun", version, arg_required_else_help = true)]
+#[command(name = "twinlun", version, arg_required_else_help = true, after_help = EXIT_STATUS)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -31,24 +44,28 @@ struct CommandLine {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Start the appliance and serve hosts until SIGTERM or Ctrl-C
+    #[command(after_help = RUN_STATUS)]
     Run {
         #[command(flatten)]
         file: FileOption,
-        /// Start this controller alone; without it every controller of the file runs in this process
+        /// Start only the controller of this name; without it both controllers of the file run in this process
         #[arg(long, value_name = "NAME")]
         controller: Option<String>,
     },
-    /// Check appliance.toml and say what it would serve
+    /// Check appliance.toml and say what it would serve; nothing is started or changed
+    #[command(after_help = CHECK_STATUS)]
     Check {
         #[command(flatten)]
         output: OutputOptions,
     },
-    /// Say how the appliance is; exit code 0 if all is well, 1 if something is wrong
+    /// Ask the running controllers how the appliance is; a controller on another machine as it said last
+    #[command(after_help = STATUS_STATUS)]
     Status {
         #[command(flatten)]
         output: OutputOptions,
     },
-    /// What the controllers know each other by on an encrypted interlink
+    /// Make the keys and certificates of an encrypted interlink
+    #[command(after_help = EXIT_STATUS)]
     Interlink {
         #[command(subcommand)]
         command: InterlinkCommand,
@@ -57,7 +74,7 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct FileOption {
-    /// The file that describes the appliance
+    /// The file that describes the appliance, the same on both machines
     #[arg(long, value_name = "FILE", default_value = "appliance.toml")]
     config: PathBuf,
 }
@@ -66,7 +83,7 @@ struct FileOption {
 struct OutputOptions {
     #[command(flatten)]
     file: FileOption,
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 }

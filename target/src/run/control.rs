@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
 
+use super::troubles::Troubles;
 use super::world::ProductWorld;
 
 /// Bytes of one request at most.
@@ -35,11 +36,12 @@ pub(super) async fn serve(
         Err(error) => return tracing::error!("the control socket cannot be served: {error}"),
     };
     let clients = Rc::new(Cell::new(0));
+    let troubles = Troubles::of("the control socket");
     loop {
         let client = match listener.accept().await {
             Ok((client, _)) => client,
             Err(error) => {
-                tracing::warn!("the control socket cannot accept a connection: {error}");
+                troubles.tell(&error);
                 sleep(Duration::from_millis(100)).await;
                 continue;
             }

@@ -27,6 +27,7 @@ use super::frames::FrameReader;
 use super::link::LinkTable;
 use super::tls::handshake::{self, Broken, Opener, part_from_tls};
 use super::tls::pinned::Keys;
+use super::troubles::Troubles;
 use super::workers::{ThreadKind, Workers, thread_kind};
 use super::world::ProductWorld;
 use crate::portal::send_unpaced;
@@ -117,12 +118,13 @@ impl Interlink {
             Err(error) => return tracing::error!("the interlink cannot be served: {error}"),
         };
         let greetings = Rc::new(Cell::new(0));
+        let troubles = Troubles::of("the interlink");
         loop {
             let socket = match listener.accept().await {
                 Ok((socket, _)) => socket,
                 Err(error) => {
                     // For instance no file descriptor is left: it will not be better at once.
-                    tracing::warn!("the interlink cannot accept a connection: {error}");
+                    troubles.tell(&error);
                     sleep(REDIAL_AFTER_MIN).await;
                     continue;
                 }

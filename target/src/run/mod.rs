@@ -21,6 +21,7 @@ mod patience;
 mod portals;
 mod start;
 pub mod tls;
+mod troubles;
 pub mod workers;
 pub mod world;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::troubles::Troubles;
 use super::workers::Workers;
 use super::world::ProductWorld;
 use crate::frontend::Frontend;
@@ -24,12 +25,13 @@ pub(super) async fn accept(
         Ok(listener) => listener,
         Err(error) => return tracing::error!("a portal cannot be served: {error}"),
     };
+    let troubles = Troubles::of("a portal");
     loop {
         let accepted = listener.accept().await.and_then(|(socket, _)| socket.into_std());
         let socket = match accepted {
             Ok(socket) => socket,
             Err(error) => {
-                tracing::warn!("a portal cannot accept a connection: {error}");
+                troubles.tell(&error);
                 sleep(REST).await;
                 continue;
             }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use controller::command::{LunIndex, NexusId, TaskTag};
+use controller::said::Unsaid;
 use controller::time::Time;
 use protocol::iscsi::{
     Digests, LogoutRequest, LogoutResult, Lun, Opcode, StatSn, TaskManagementFunction, TaskManagementRequest,
@@ -28,7 +29,6 @@ use super::tasks::Claim;
 use crate::connection::{Closed, Transport};
 use crate::frontend::FrontendConfig;
 use crate::run::cork::{Batch, Flush};
-use crate::said::Unsaid;
 use crate::sessions::{LOGINS_MAX, Sessions};
 
 mod entrance;

@@ -20,16 +20,19 @@ const SMALL_BLOCKS: Lun = Lun { number: 2, mib: 64, main: 0, mirror: true };
 
 /// Runs libiscsi's conformance tests against an appliance of its own.
 #[derive(Parser)]
+#[command(
+    after_help = "Exit status: 0 if every test passed or has a reason; 1 if one failed or was skipped without a reason; 2 for a mistake on the command line."
+)]
 struct Arguments {
-    /// Only tests with one of these words in their name, for instance Verify or Read10.Simple.
+    /// Only tests with one of these words in their name, for instance Verify or Read10.Simple
     words: Vec<String>,
-    /// Only through: main, sub.
-    #[arg(long)]
+    /// Only through this controller: main, sub; without it both, and over both paths
+    #[arg(long, value_name = "WHICH")]
     through: Option<String>,
-    /// Print everything that a test said which is not as it should be.
+    /// Print everything that a test said which is not as it should be
     #[arg(long)]
     verbose: bool,
-    /// Not by family as well.
+    /// Each test alone, not by family as well
     #[arg(long)]
     alone: bool,
 }

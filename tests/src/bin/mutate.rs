@@ -27,17 +27,20 @@ impl Memory for Counted {
 
 /// Feeds mutated bytes to every parser and to the session.
 #[derive(Parser)]
+#[command(
+    after_help = "Exit status: 0 if nothing failed; 1 at the first failure; 2 for a mistake on the command line."
+)]
 struct Arguments {
-    /// For so many seconds, shared out among the targets.
+    /// For so many seconds, shared out among the targets
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// The same seed gives the same inputs.
+    /// What the inputs are drawn from; the same seed draws the same
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// One target alone; without it all of them.
-    #[arg(long)]
+    /// One target alone, by its name; without it all of them
+    #[arg(long, value_name = "NAME")]
     target: Option<String>,
-    /// This input alone, in hexadecimal.
+    /// This input alone, in hexadecimal
     #[arg(long, requires = "target", value_parser = bytes)]
     input: Option<Input>,
 }

@@ -7,21 +7,24 @@ use twinlun_tests::world::{self, Report, Settings, resets, scenario, scenarios};
 
 /// Runs the simulated world under seeds.
 #[derive(Parser)]
+#[command(
+    after_help = "Exit status: 0 if every run was well; 1 at the first failure; 2 for a mistake on the command line."
+)]
 struct Arguments {
-    /// One seed.
+    /// Run this seed alone
     #[arg(long, conflicts_with = "seeds")]
     seed: Option<u64>,
-    /// Many seeds, for instance 0..500.
+    /// Run these seeds: FIRST..END, without END
     #[arg(long, value_parser = range, default_value = "0..100")]
     seeds: (u64, u64),
-    /// Print every event.
+    /// Print every event
     #[arg(long)]
     trace: bool,
-    /// Go on after a failure.
+    /// Go on after a failure
     #[arg(long)]
     all: bool,
-    /// Instead of the run of the seed: a scenario by its name, for instance faults.
-    #[arg(long)]
+    /// Instead of the run of the seed: a scenario by its name, for instance faults
+    #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
 }
 

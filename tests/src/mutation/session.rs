@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use controller::command::{Initiator, LunIndex, NexusId, Outcome, TaskTag};
 use controller::time::Time;
+use controller::unit::SenseFormats;
 use parking_lot::Mutex;
 use protocol::iscsi::{BHS_BYTES, Digests, Frame, TargetPdu};
 use target::connection::Transport;
@@ -82,6 +83,9 @@ fn outcome(request: &Request) -> Outcome {
 }
 
 impl Backend for Toy {
+    fn sense_formats(&self) -> SenseFormats {
+        SenseFormats::default()
+    }
     fn now(&self) -> Time {
         *self.now.borrow()
     }

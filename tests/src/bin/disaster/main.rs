@@ -12,23 +12,26 @@ use twinlun_tests::disaster::{Disaster, Failure, MAIN, SUB, reservations};
 
 /// Lets disasters befall a pair of real processes under load.
 #[derive(Parser)]
+#[command(
+    after_help = "Exit status: 0 if nothing was violated; 1 at the first violation; 2 for a mistake on the command line."
+)]
 struct Arguments {
-    /// What the hosts do is drawn from this.
+    /// What the hosts do is drawn from this; the same seed draws the same
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How long, for each of the two parts: processes, and the interlink.
+    /// How long, in minutes, for each of the two parts: processes, and the interlink
     #[arg(long, default_value_t = 10)]
     minutes: u64,
-    /// How long a controller is stopped or the interlink cut.
+    /// How long a controller is stopped or the interlink cut, in seconds
     #[arg(long, default_value_t = 30)]
     seconds: u64,
-    /// Only this part: processes, interlink, reservations.
-    #[arg(long)]
+    /// Only this part: processes, interlink, reservations; without it all of them, the interlink only as root
+    #[arg(long, value_name = "PART")]
     only: Option<String>,
-    /// How many sequences of reservations meet a kill.
+    /// How many sequences of reservations meet a kill
     #[arg(long, default_value_t = 30)]
     sequences: usize,
-    /// Print every screen of `status`.
+    /// Print every screen of `status`
     #[arg(long)]
     screens: bool,
 }

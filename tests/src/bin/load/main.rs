@@ -38,8 +38,11 @@ enum Pattern {
 
 /// Load on an iSCSI LUN. WRITES DESTROY what is on it.
 #[derive(Parser, Debug)]
+#[command(
+    after_help = "Exit status: 0 if it was measured; 1 if a command failed; 2 for a mistake on the command line."
+)]
 struct Arguments {
-    /// iscsi://HOST:PORT/TARGET-NAME/LUN
+    /// The LUN: iscsi://HOST:PORT/TARGET-NAME/LUN
     #[arg(required_unless_present = "echo")]
     url: Option<Url>,
     /// What to do
@@ -51,13 +54,13 @@ struct Arguments {
     /// Commands under way per connection
     #[arg(long, default_value_t = 32)]
     depth: u32,
-    /// Length of one run
+    /// Length of one run in seconds
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
     /// Connections, each a session and a thread of its own
     #[arg(long, default_value_t = 1)]
     connections: usize,
-    /// Touch only the first bytes of the LUN; 0: all of it
+    /// Touch only so many bytes at the start of the LUN; 0: all of it
     #[arg(long, default_value_t = 0)]
     span: u64,
     /// Write every block of the span once, in order, instead of running for a time
@@ -66,7 +69,7 @@ struct Arguments {
     /// End after this many commands per connection instead of after a time
     #[arg(long)]
     commands: Option<u64>,
-    /// Header and data digests
+    /// Use header and data digests (CRC32C)
     #[arg(long)]
     digests: bool,
     /// Until the run ends, register so many initiator ports, this one among them, at every target port for persistent
@@ -100,7 +103,7 @@ struct Arguments {
     /// The last column of the row: what is wanted
     #[arg(long, value_name = "TEXT", default_value = "", requires = "row")]
     wanted: String,
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 }

@@ -1,11 +1,13 @@
-//! What hosts can make happen again and again is logged once, and then once a minute with how often it happened: no
-//! host can fill a disk with log lines, and none hides behind another's.
+//! What hosts, disks and the system can make happen again and again is logged once, and then once a minute with how
+//! often it happened: none of them can fill a disk with log lines, and none hides behind another's.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use controller::time::Time;
+use parking_lot::Mutex;
+
+use crate::time::Time;
 
 /// Until the same is said again.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -56,6 +58,27 @@ impl Said {
     #[must_use]
     pub fn count(&self) -> usize {
         self.entries.len()
+    }
+}
+
+/// The same for those who have no clock of their own.
+#[derive(Debug)]
+pub struct Seldom {
+    begun: Instant,
+    said: Mutex<Said>,
+}
+
+impl Default for Seldom {
+    fn default() -> Self {
+        Self { begun: Instant::now(), said: Mutex::default() }
+    }
+}
+
+impl Seldom {
+    /// `what` happened for the reason `why`. `Some` if it is to be said now.
+    pub fn happens(&self, what: &'static str, why: &str) -> Option<Unsaid> {
+        let passed = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.said.lock().happens(what, why, Time(passed))
     }
 }
 
