@@ -25,8 +25,8 @@ const EXIT_STATUS: &str = "Exit status: 0 if it was done; 1 if not, or if someth
      command line.";
 const RUN_STATUS: &str = "SIGTERM or Ctrl-C ends it: what is under way is finished and flushed. What happens is \
      logged on standard error;\nRUST_LOG=debug in the environment logs more, RUST_LOG=warn less.\n\n\
-     Exit status: 0 if it ended cleanly; 1 if it could not start, or ended before everything was flushed; 2 for a \
-     mistake on the\ncommand line.";
+     Exit status: 0 if it ended cleanly; 1 if it could not start, or ended before everything was flushed;\n\
+     2 for a mistake on the command line.";
 const CHECK_STATUS: &str =
     "Exit status: 0 if the file is right; 1 if it is not; 2 for a mistake on the command line.";
 const STATUS_STATUS: &str = "Exit status: 0 if all is well; 1 if something is wrong, or nobody answers; 2 for a \
@@ -48,7 +48,7 @@ enum Command {
     Run {
         #[command(flatten)]
         file: FileOption,
-        /// Start only the controller of this name; without it both controllers of the file run in this process
+        /// Start only the controller of this name; without it both of the file run in this process
         #[arg(long, value_name = "NAME")]
         controller: Option<String>,
     },
