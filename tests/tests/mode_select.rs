@@ -26,8 +26,10 @@ impl Host {
         host
     }
 
+    /// Once: a unit attention is told, too.
     fn execute(&mut self, cdb: Cdb, out: Vec<u8>, in_bytes: u32) -> Response {
-        self.0.execute(&Request { lun: 0, cdb, out, in_bytes }).unwrap()
+        self.0.submit(Request { lun: 0, cdb, out, in_bytes }).unwrap();
+        self.0.completion().unwrap().1
     }
 
     fn good(&mut self, cdb: Cdb, out: Vec<u8>, in_bytes: u32) -> Vec<u8> {
@@ -87,6 +89,8 @@ fn what_a_host_of_the_sub_selects_holds_on_both_and_saved_outlives_both_being_ki
     // What is not saved ends with the two.
     hosts[0].select(false, (true, false));
     assert!(!hosts[0].refusal().descriptor);
+    let told = hosts[SUB].execute(Cdb::test_unit_ready(), Vec::new(), 0);
+    assert_eq!((told.code(), told.sense.unwrap().descriptor), ((6, 0x2a, 1), false));
     drop(hosts);
     let appliance = appliance.crash().unwrap_or_else(|error| panic!("{error}"));
     let mut hosts = [0, 1].map(|controller| Host::log_in(&appliance, controller));
