@@ -2,6 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use controller::disk::crc32c::{crc32c, crc32c_of};
+use protocol::iscsi::frame::DIGEST_BYTES;
 use protocol::iscsi::{BHS_BYTES, Bhs, Digests, Frame};
 
 use super::full_feature::Received;
@@ -37,6 +38,9 @@ pub fn cut(input: &mut BytesMut, digests: Digests, segment_max: u32) -> Result<C
     if frame.data_bytes() > segment_max as usize {
         return Err(CutError::TooLong(frame.data_bytes()));
     }
+    if bhs[4] == 0 && frame.data_bytes() == 0 {
+        return cut_header(input, bhs, digests.header);
+    }
     if input.len() < total {
         return Ok(Cut::Incomplete(total));
     }
@@ -48,10 +52,6 @@ pub fn cut(input: &mut BytesMut, digests: Digests, segment_max: u32) -> Result<C
     }
     let intact =
         frame.data_digest().is_none_or(|at| input[at] == crc32c(&input[frame.padded_data()]).to_le_bytes());
-    if total == BHS_BYTES {
-        input.advance(total);
-        return Ok(Cut::Pdu(Received { bhs, ahs: Bytes::new(), data: Some(Bytes::new()) }));
-    }
     let ahs = if frame.ahs().is_empty() { Bytes::new() } else { Bytes::copy_from_slice(&input[frame.ahs()]) };
     if frame.data_bytes() == 0 {
         input.advance(total);
@@ -60,6 +60,24 @@ pub fn cut(input: &mut BytesMut, digests: Digests, segment_max: u32) -> Result<C
     let pdu = input.split_to(total).freeze();
     let data = intact.then(|| pdu.slice(frame.data()));
     Ok(Cut::Pdu(Received { bhs, ahs, data }))
+}
+
+/// Takes out a PDU that is nothing but this header, as most are: every length is known, so nothing is looked up.
+#[inline]
+fn cut_header(input: &mut BytesMut, bhs: Bhs, digest: bool) -> Result<Cut, CutError> {
+    const DIGESTED_BYTES: usize = BHS_BYTES + DIGEST_BYTES;
+    let mut bytes = BHS_BYTES;
+    if digest {
+        let Some(digested) = input.first_chunk::<DIGESTED_BYTES>() else {
+            return Ok(Cut::Incomplete(DIGESTED_BYTES));
+        };
+        if digested.last_chunk() != Some(&crc32c_of(&bhs).to_le_bytes()) {
+            return Err(CutError::HeaderDigest);
+        }
+        bytes = DIGESTED_BYTES;
+    }
+    input.advance(bytes);
+    Ok(Cut::Pdu(Received { bhs, ahs: Bytes::new(), data: Some(Bytes::new()) }))
 }
 
 #[cfg(test)]
@@ -87,6 +105,20 @@ mod tests {
         bytes[53] ^= 1;
         assert!(matches!(cut(&mut bytes, BOTH, 512), Ok(Cut::Pdu(Received { data: None, .. }))));
         assert!(bytes.is_empty());
+    }
+
+    #[test]
+    fn a_header_alone_is_awaited_with_its_digest_which_must_be_right() {
+        let whole = wire(BOTH, &[]);
+        let mut part = BytesMut::from(&whole[..51]);
+        assert!(matches!(cut(&mut part, BOTH, 512), Ok(Cut::Incomplete(52))));
+        assert_eq!(part.len(), 51);
+        assert!(matches!(cut(&mut whole.clone(), BOTH, 512), Ok(Cut::Pdu(Received { data: Some(_), .. }))));
+        for at in [10, 48, 51] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            assert_eq!(cut(&mut bytes, BOTH, 512).unwrap_err(), CutError::HeaderDigest, "byte {at}");
+        }
     }
 
     #[test]

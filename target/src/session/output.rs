@@ -134,9 +134,12 @@ impl Output {
 
     /// Appends a PDU whose data segment is the next `length` bytes of `data`.
     pub fn pdu_with(&mut self, bhs: &Bhs, data: &mut Pieces, length: usize, digests: Digests) {
-        self.header(bhs, digests);
         if let Some(piece) = data.take_whole(length) {
             // What a command of a few KiB has as a rule: one piece, which needs no padding.
+            if digests.header && digests.data && length > COPIED_BYTES_MAX {
+                return self.digested(bhs, piece);
+            }
+            self.header(bhs, digests);
             let digest = digests.data.then(|| crc32c(&piece).to_le_bytes());
             self.refer(piece);
             if let Some(digest) = digest {
@@ -144,6 +147,7 @@ impl Output {
             }
             return;
         }
+        self.header(bhs, digests);
         let mut digest = digests.data.then(Crc32c::default);
         let mut left = length;
         while left > 0 {
@@ -167,6 +171,29 @@ impl Output {
             digest.update(padding);
             self.copy(&digest.finish());
         }
+    }
+
+    /// Appends a PDU with both digests, whose data is one piece that is referred to. What stands before it and what
+    /// stands behind it goes into the arena together; the next header lies behind that.
+    fn digested(&mut self, bhs: &Bhs, piece: Bytes) {
+        const HEADER: usize = BHS_BYTES + DIGEST_BYTES;
+        const ALL: usize = HEADER + DIGEST_BYTES;
+        let mut bytes = [0; ALL];
+        let (header, digests) = bytes.split_at_mut(BHS_BYTES);
+        header.copy_from_slice(bhs);
+        let (of_header, of_data) = digests.split_at_mut(DIGEST_BYTES);
+        of_header.copy_from_slice(&crc32c_of(bhs).to_le_bytes());
+        of_data.copy_from_slice(&crc32c(&piece).to_le_bytes());
+        let start = self.arena.len();
+        self.arena.extend_from_slice(&bytes);
+        self.bytes += ALL + piece.len();
+        let end = start + HEADER;
+        match self.pieces.back_mut() {
+            Some(Piece::Arena(last)) if last.end == start => last.end = end,
+            _ => self.pieces.push_back(Piece::Arena(start..end)),
+        }
+        self.pieces.push_back(Piece::Data(piece));
+        self.pieces.push_back(Piece::Arena(end..end + DIGEST_BYTES));
     }
 
     /// Writes until nothing is left (`Ok(true)`) or the transport takes no more (`Ok(false)`).
