@@ -1,7 +1,8 @@
 //! libiscsi's conformance tests (`iscsi-test-cu`) as judges: each test alone, and its families as a whole.
 //!
-//! The program counts a test that it skipped as passed. Here what it says is read: a test is passed, failed, hung,
-//! or skipped, and a skip is right only if it stands in the list of skips ([`Skips`]) with its reason.
+//! The program counts a test that it skipped as passed. Here what it says is read: a test is passed, passed but for a
+//! part that was skipped, failed, hung, or skipped. A skip, whole or in part, is right only if it stands in the list of
+//! skips ([`Skips`]) as what it is and with its reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -21,9 +22,11 @@ const COLLECTIONS: [&str; 4] = ["ALL", "SCSI", "iSCSI", "LINUX"];
 pub enum Verdict {
     /// It ran and found nothing wrong.
     Passed,
+    /// It ran, asserted and found nothing wrong, but left out a part.
+    PassedInPart,
     /// It ran and found something wrong, or did not run at all.
     Failed,
-    /// It did not do what it is for.
+    /// It did not do what it is for: it asserted nothing beside its skips.
     Skipped,
     /// It did not end.
     Hung,
@@ -63,7 +66,7 @@ pub fn run(test: &str, urls: &[String]) -> io::Result<Ended> {
 /// Runs a family as a whole: how many tests ran and how many failed.
 pub fn run_family(family: &str, urls: &[String]) -> io::Result<(Option<[u64; 2]>, String)> {
     let (said, hung) = ask(family, urls, FAMILY_SECONDS_MAX)?;
-    let counts = counts(&said).filter(|_| !hung).map(|[_, ran, _, failed]| [ran, failed]);
+    let counts = counts(&said, "tests ").filter(|_| !hung).map(|[_, ran, _, failed]| [ran, failed]);
     Ok((counts, said))
 }
 
@@ -92,23 +95,34 @@ fn judge(said: String, hung: bool, paths: usize) -> Ended {
         }
     }
     let reason = skips.last().map(|why| (*why).to_owned());
-    let verdict = match (hung, counts(own), &reason) {
-        (true, ..) => Verdict::Hung,
-        (false, Some([_, 1, 1, 0]), None) => Verdict::Passed,
-        (false, Some([_, 1, 1, 0]), Some(_)) => Verdict::Skipped,
+    let verdict = match (hung, counts(own, "tests ")) {
+        (true, _) => Verdict::Hung,
+        (false, Some([_, 1, 1, 0])) if skips.is_empty() => Verdict::Passed,
+        (false, Some([_, 1, 1, 0])) if asserted_more(own, skips.len()) => Verdict::PassedInPart,
+        (false, Some([_, 1, 1, 0])) => Verdict::Skipped,
         _ => Verdict::Failed,
     };
     Ended { verdict, reason, said }
 }
 
-/// Total, ran, passed and failed tests of the summary.
-fn counts(said: &str) -> Option<[u64; 4]> {
-    let summary = said.lines().find_map(|line| line.trim_start().strip_prefix("tests "))?;
+/// Whether CUnit counts more assertions than skips, all of which held, and a command was answered as expected: a skip
+/// is itself an assertion that holds.
+fn asserted_more(own: &str, skips: usize) -> bool {
+    let beside = |passed: u64| usize::try_from(passed).is_ok_and(|passed| passed > skips);
+    let held = counts(own, "asserts ").is_some_and(|[total, ran, passed, failed]| {
+        total == ran && ran == passed && failed == 0 && beside(passed)
+    });
+    held && own.lines().any(|line| line.trim_start().starts_with("[OK]"))
+}
+
+/// Total, ran, passed and failed of a line of the summary.
+fn counts(said: &str, of: &str) -> Option<[u64; 4]> {
+    let summary = said.lines().find_map(|line| line.trim_start().strip_prefix(of))?;
     let mut counts = summary.split_whitespace().map_while(|count| count.parse().ok());
     Some([counts.next()?, counts.next()?, counts.next()?, counts.next()?])
 }
 
-/// The list of tests that may be skipped, each with its reason.
+/// The list of tests that may be skipped, each with its reason; with `~` before its name, one of which a part may be.
 #[derive(Clone, Debug)]
 pub struct Skips(BTreeMap<String, String>);
 
@@ -135,30 +149,50 @@ impl Skips {
         self.0.get(test).map(String::as_str)
     }
 
+    /// Why a part of a test may be skipped, if it may.
+    #[must_use]
+    pub fn reason_for_part(&self, test: &str) -> Option<&str> {
+        self.0.get(&format!("~{test}")).map(String::as_str)
+    }
+
     /// What is wrong with the outcome of a test, in one line.
     #[must_use]
     pub fn objection(&self, test: &str, ended: &Ended) -> Option<String> {
-        match (ended.verdict, self.reason(test)) {
-            (Verdict::Passed, None) | (Verdict::Skipped, Some(_)) => None,
-            (Verdict::Passed, Some(_)) => {
+        let why = ended.reason.as_deref().unwrap_or("it does not say why");
+        match ended.verdict {
+            Verdict::Passed if self.reason(test).or(self.reason_for_part(test)).is_some() => {
                 Some(format!("{test} passes: it needs no place in the list of skips"))
             }
-            (Verdict::Skipped, None) => {
-                let why = ended.reason.as_deref().unwrap_or("it does not say why");
-                Some(format!("{test} was skipped, which is not in the list of skips: {why}"))
+            Verdict::Passed => None,
+            Verdict::PassedInPart if self.reason_for_part(test).is_some() => None,
+            Verdict::PassedInPart => {
+                Some(format!("{test} skipped a part, which is not in the list of skips: {why}"))
             }
-            (Verdict::Failed, _) if self.0.contains_key(&format!("!{test}")) => None,
-            (Verdict::Failed, _) => Some(format!("{test} failed")),
-            (Verdict::Hung, _) => Some(format!("{test} did not end within {TEST_SECONDS_MAX} s")),
+            Verdict::Skipped if self.reason(test).is_some() => None,
+            Verdict::Skipped => Some(format!("{test} was skipped, which is not in the list of skips: {why}")),
+            Verdict::Failed if self.0.contains_key(&format!("!{test}")) => None,
+            Verdict::Failed => Some(format!("{test} failed")),
+            Verdict::Hung => Some(format!("{test} did not end within {TEST_SECONDS_MAX} s")),
         }
     }
+}
+
+/// How often each verdict was given.
+type Counts = BTreeMap<Verdict, u32>;
+
+fn count(counts: &Counts, verdict: Verdict) -> u32 {
+    counts.get(&verdict).copied().unwrap_or(0)
+}
+
+fn failed(counts: &Counts) -> u32 {
+    count(counts, Verdict::Failed) + count(counts, Verdict::Hung)
 }
 
 /// What was found, by family.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     columns: Vec<String>,
-    cells: BTreeMap<(String, usize), BTreeMap<Verdict, u32>>,
+    cells: BTreeMap<(String, usize), Counts>,
     families: Vec<String>,
 }
 
@@ -176,29 +210,42 @@ impl Table {
         *self.cells.entry((family, at)).or_default().entry(verdict).or_default() += 1;
     }
 
-    /// `passed/failed/skipped` of every family and column, and the sums.
+    /// `passed/in part/failed/skipped` of every family and column, and a sentence with the sums of each column.
     #[must_use]
     pub fn render(&self) -> String {
-        let mut text = format!("{:<24}", "passed/failed/skipped");
+        let mut text = format!("{:<30}", "passed/in part/failed/skipped");
         self.columns.iter().for_each(|name| text += &format!("{name:>14}"));
-        let cell = |counts: &BTreeMap<Verdict, u32>| {
-            let count = |verdict| counts.get(&verdict).copied().unwrap_or(0);
-            let failed = count(Verdict::Failed) + count(Verdict::Hung);
-            format!("{:>14}", format!("{}/{failed}/{}", count(Verdict::Passed), count(Verdict::Skipped)))
+        let cell = |counts: &Counts| {
+            let of = |verdict| count(counts, verdict);
+            let [passed, part, skipped] = [Verdict::Passed, Verdict::PassedInPart, Verdict::Skipped].map(of);
+            format!("{:>14}", format!("{passed}/{part}/{}/{skipped}", failed(counts)))
         };
-        let mut sums: Vec<BTreeMap<Verdict, u32>> = vec![BTreeMap::new(); self.columns.len()];
+        let mut sums = vec![Counts::new(); self.columns.len()];
         for family in &self.families {
-            text += &format!("\n{family:<24}");
+            text += &format!("\n{family:<30}");
             for (at, sum) in sums.iter_mut().enumerate() {
                 let counts = self.cells.get(&(family.clone(), at)).cloned().unwrap_or_default();
                 counts.iter().for_each(|(verdict, count)| *sum.entry(*verdict).or_default() += count);
                 text += &cell(&counts);
             }
         }
-        text += &format!("\n{:<24}", "all");
-        sums.iter().for_each(|sum| text += &cell(sum));
+        for (name, sum) in self.columns.iter().zip(&sums) {
+            text += &format!("\nthrough {name}: {}", sentence(sum));
+        }
         text
     }
+}
+
+/// The sums in words: what ran and what did not, apart.
+fn sentence(sums: &Counts) -> String {
+    let of = |verdict| count(sums, verdict);
+    let [passed, part, skipped] = [Verdict::Passed, Verdict::PassedInPart, Verdict::Skipped].map(of);
+    format!(
+        "{} tests: {} passed ({part} of them but for a part that was skipped), {} failed, {skipped} skipped",
+        sums.values().sum::<u32>(),
+        passed + part,
+        failed(sums),
+    )
 }
 
 /// The families of these tests, in their order, without the collections.
@@ -214,9 +261,14 @@ mod tests {
     use super::*;
 
     fn said(own: &str, passed: u32, failed: u32) -> String {
+        with_asserts(own, [passed, failed], [1, 1, 1, 0])
+    }
+
+    fn with_asserts(own: &str, [passed, failed]: [u32; 2], [total, ran, held, not]: [u32; 4]) -> String {
         format!(
             "    [SKIPPED] PERSISTENT RESERVE IN is not implemented.\n     CUnit - A unit testing framework for C\n\
-             {own}\n               tests      1      1      {passed}      {failed}        0\n"
+             {own}\n               tests      1      1      {passed}      {failed}        0\n             \
+             asserts      {total}      {ran}      {held}      {not}      n/a\n"
         )
     }
 
@@ -237,15 +289,36 @@ mod tests {
     }
 
     #[test]
+    fn a_test_passed_in_part_only_if_it_asserted_more_than_its_skips_and_all_of_it_held() {
+        const PART: &str =
+            "    [OK] SANITIZE returned\n    [SKIPPED] SANITIZE CRYPTO_ERASE is not implemented";
+        const NO_ANSWER: &str = "    [SKIPPED] SANITIZE CRYPTO_ERASE is not implemented";
+        let verdict = |own: &str, tests, asserts| judge(with_asserts(own, tests, asserts), false, 1).verdict;
+        assert_eq!(verdict(PART, [1, 0], [4, 4, 4, 0]), Verdict::PassedInPart);
+        assert_eq!(verdict(PART, [1, 0], [1, 1, 1, 0]), Verdict::Skipped);
+        assert_eq!(verdict(&format!("{PART}\n{NO_ANSWER}"), [1, 0], [2, 2, 2, 0]), Verdict::Skipped);
+        assert_eq!(verdict(NO_ANSWER, [1, 0], [4, 4, 4, 0]), Verdict::Skipped);
+        assert_eq!(verdict(PART, [1, 0], [4, 4, 3, 1]), Verdict::Skipped);
+        assert_eq!(verdict(PART, [0, 1], [4, 4, 3, 1]), Verdict::Failed);
+    }
+
+    #[test]
     fn only_a_skip_with_a_reason_is_right_and_a_reason_without_a_skip_is_not() {
-        let skips = Skips::parse("# a comment\n\nNoMedia.NoMediaSBC   the medium stays where it is\n");
+        let skips = Skips::parse(
+            "# a comment\n\nNoMedia.NoMediaSBC   the medium stays where it is\n~Sanitize.Readonly no key\n",
+        );
         let ended = |verdict| Ended { verdict, reason: None, said: String::new() };
         for (test, verdict, right) in [
             ("NoMedia.NoMediaSBC", Verdict::Skipped, true),
             ("NoMedia.NoMediaSBC", Verdict::Passed, false),
             ("NoMedia.NoMediaSBC", Verdict::Failed, false),
+            ("NoMedia.NoMediaSBC", Verdict::PassedInPart, false),
+            ("Sanitize.Readonly", Verdict::PassedInPart, true),
+            ("Sanitize.Readonly", Verdict::Passed, false),
+            ("Sanitize.Readonly", Verdict::Skipped, false),
             ("Read10.Simple", Verdict::Passed, true),
             ("Read10.Simple", Verdict::Skipped, false),
+            ("Read10.Simple", Verdict::PassedInPart, false),
             ("Read10.Simple", Verdict::Hung, false),
         ] {
             assert_eq!(skips.objection(test, &ended(verdict)).is_none(), right, "{test} {verdict:?}");
@@ -259,15 +332,25 @@ mod tests {
         table.add("main", "Read10.Simple", Verdict::Passed);
         table.add("main", "Read10.Async", Verdict::Hung);
         table.add("sub", "NoMedia.NoMediaSBC", Verdict::Skipped);
+        table.add("sub", "Sanitize.Readonly", Verdict::PassedInPart);
         let rendered = table.render();
-        let rows: Vec<Vec<&str>> = rendered.lines().map(|line| line.split_whitespace().collect()).collect();
+        let lines: Vec<&str> = rendered.lines().collect();
+        let (rows, sums) = lines.split_at(4);
+        let cells = |row: &str| row.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let rows: Vec<Vec<String>> = rows.iter().skip(1).map(|row| cells(row)).collect();
         assert_eq!(
             rows,
             [
-                vec!["passed/failed/skipped", "main", "sub"],
-                vec!["Read10", "1/1/0", "0/0/0"],
-                vec!["NoMedia", "0/0/0", "0/0/1"],
-                vec!["all", "1/1/0", "0/0/1"],
+                ["Read10", "1/0/1/0", "0/0/0/0"],
+                ["NoMedia", "0/0/0/0", "0/0/0/1"],
+                ["Sanitize", "0/0/0/0", "0/1/0/0"],
+            ]
+        );
+        assert_eq!(
+            sums,
+            [
+                "through main: 2 tests: 1 passed (0 of them but for a part that was skipped), 1 failed, 0 skipped",
+                "through sub: 2 tests: 1 passed (1 of them but for a part that was skipped), 0 failed, 1 skipped",
             ]
         );
     }
