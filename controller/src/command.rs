@@ -204,13 +204,15 @@ pub enum Admission {
     RequestSense,
     /// Reports unit attentions, but is answered while the LUN cannot serve: REPORT TARGET PORT GROUPS.
     Attention,
-    /// Reports unit attentions, and is refused while the LUN cannot serve: READ CAPACITY, MODE SENSE.
+    /// Reports unit attentions, and is refused while the LUN cannot serve: READ CAPACITY.
     Ready,
     /// The same, and refused while the unit is stopped: TEST UNIT READY.
     Medium,
-    /// Reports unit attentions, is refused while the LUN cannot serve, and conflicts with reservations as a change
-    /// does: EXTENDED COPY, RECEIVE COPY RESULTS.
-    ThirdPartyCopy,
+    /// As [`Admission::Ready`], and conflicts with reservations as a read does: MODE SENSE, READ DEFECT DATA.
+    Reading,
+    /// As [`Admission::Ready`], and conflicts with reservations as a change does: EXTENDED COPY, RECEIVE COPY RESULTS,
+    /// PREVENT ALLOW MEDIUM REMOVAL that prevents.
+    Changing,
 }
 
 /// What a command asks leave for, as reservations see it: the classes of the rows of SPC-4 tables 62 and 63 and SBC-3
@@ -219,9 +221,9 @@ pub enum Admission {
 pub enum Access {
     /// Passes every reservation: INQUIRY, REPORT LUNS, REQUEST SENSE.
     Always,
-    /// Passes persistent reservations, not RESERVE: TEST UNIT READY, READ CAPACITY, MODE SENSE.
+    /// Passes persistent reservations, not RESERVE: TEST UNIT READY, READ CAPACITY, LOG SENSE.
     Describe,
-    /// Conflicts with the exclusive access types: READ and its like.
+    /// Conflicts with the exclusive access types: READ and its like, MODE SENSE.
     Read,
     /// Conflicts with every type: WRITE and its like, SYNCHRONIZE CACHE, MODE SELECT.
     Write,
@@ -293,7 +295,8 @@ impl Admission {
         match self {
             Self::Always | Self::RequestSense => Access::Always,
             Self::Attention | Self::Ready | Self::Medium => Access::Describe,
-            Self::ThirdPartyCopy => Access::Write,
+            Self::Reading => Access::Read,
+            Self::Changing => Access::Write,
         }
     }
 }

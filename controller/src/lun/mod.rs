@@ -502,7 +502,7 @@ impl Lun {
                 self.attention(nexus)?;
                 self.sanitize_sense().map_or(Ok(()), |sense| Err(Outcome::Check(sense)))
             }
-            Admission::Ready | Admission::ThirdPartyCopy => self.may_enter(nexus),
+            Admission::Ready | Admission::Reading | Admission::Changing => self.may_enter(nexus),
             Admission::Medium => {
                 self.may_enter(nexus)?;
                 if self.stopped { Err(Outcome::Check(Sense::STOPPED)) } else { Ok(()) }
@@ -513,7 +513,7 @@ impl Lun {
             return Err(Outcome::Status(Status::ReservationConflict));
         }
         match admission {
-            Admission::Ready | Admission::Medium | Admission::ThirdPartyCopy => {
+            Admission::Ready | Admission::Medium | Admission::Reading | Admission::Changing => {
                 self.sanitize_sense().map_or(Ok(()), |sense| Err(Outcome::Check(sense)))
             }
             Admission::Always | Admission::RequestSense | Admission::Attention => Ok(()),

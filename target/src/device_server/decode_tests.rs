@@ -23,10 +23,10 @@ use super::{absent, checked_row, data_out_bytes, well_known};
 const CAPACITY: u64 = 1 << 20;
 
 /// The same LUN for commands that touch blocks.
-const BOUNDS: Bounds = Bounds { blocks: CAPACITY, read_only: false, physical_block_exponent: 0 };
+pub(super) const BOUNDS: Bounds = Bounds { blocks: CAPACITY, read_only: false, physical_block_exponent: 0 };
 
 /// The LUN of these tests, asked through its main, which is the first controller.
-fn view() -> LunView {
+pub(super) fn view() -> LunView {
     LunView {
         number: 0,
         blocks: CAPACITY,
@@ -44,7 +44,7 @@ fn view() -> LunView {
     }
 }
 
-fn who() -> Who {
+pub(super) fn who() -> Who {
     let name = NexusName { initiator: "iqn.1994-05.org:host".into(), isid: [0; 6], port: 1 };
     Who { handle: NexusHandle { side: 0, incarnation: 1, nexus: 1 }, name }
 }
@@ -91,6 +91,7 @@ fn decode(cdb: &Cdb, data: Data) -> Decoded {
 fn describe(view: &LunView, cdb: &Cdb) -> Result<Vec<u8>, Sense> {
     match checked_row(cdb)?.run {
         Run::Describe(_, answer) => answer(cdb, view),
+        Run::PreventAllow => super::state::prevent_allow(cdb),
         _ => panic!("{:02x} does not describe the LUN", cdb[0]),
     }
 }
@@ -493,6 +494,7 @@ proptest! {
                 Ok(Some(Op::SynchronizeCache | Op::Event(_) | Op::StartStop { .. } | Op::Report { .. }) | None) | Err(_) => {}
             },
             Ok(Run::Describe(_, answer)) => drop(answer(&cdb, &view())),
+            Ok(Run::PreventAllow) => drop(super::state::prevent_allow(&cdb)),
             Ok(Run::Tell(told)) => drop(told(&cdb)),
             Ok(Run::RequestSense | Run::ReportLuns | Run::ExtendedCopy | Run::CopyResults) | Err(_) => drop(absent(&[0, 1], &cdb)),
         }

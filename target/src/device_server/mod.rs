@@ -14,6 +14,8 @@ mod describe;
 mod execute_tests;
 pub mod limits;
 mod medium;
+#[cfg(test)]
+mod reservation_tests;
 mod sanitize;
 mod shared;
 mod state;
@@ -176,6 +178,10 @@ fn run<W: World>(
             }),
             Err(sense) => Some(refuse(controller, lun, nexus, Admission::Ready, sense)),
         },
+        Run::PreventAllow => Some(match controller.admit(lun, nexus, state::prevent_allow_admission(&cdb)) {
+            Ok(_) => outcome(state::prevent_allow(&cdb)),
+            Err(refused) => refused,
+        }),
         Run::ExtendedCopy => third_party::extended_copy(controller, lun, &request),
         Run::CopyResults => Some(third_party::copy_results(controller, lun, &request)),
         Run::RequestSense => Some(match controller.admit(lun, nexus, Admission::RequestSense) {

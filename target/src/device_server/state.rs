@@ -1,7 +1,6 @@
 //! Commands about the state of the unit: START STOP UNIT, PREVENT ALLOW MEDIUM REMOVAL, LOG SENSE.
 
-use controller::command::Op;
-use controller::unit::LunView;
+use controller::command::{Admission, Op};
 use protocol::interlink::Report;
 use protocol::scsi::cdb::{Cdb, StartStopUnit};
 use protocol::scsi::log::{self, LogSense};
@@ -22,9 +21,14 @@ pub(super) fn start_stop_unit(cdb: &Cdb, _: Bounds) -> Decoded {
 
 /// PREVENT ALLOW MEDIUM REMOVAL (SPC-4 6.18): the medium cannot be removed, so to prevent it is done and to allow it
 /// changes nothing.
-pub(super) fn prevent_allow(cdb: &Cdb, _: &LunView) -> Answer {
+pub(super) fn prevent_allow(cdb: &Cdb) -> Answer {
     const OBSOLETE: u8 = 0x02;
     if cdb[4] & OBSOLETE != 0 { Err(Sense::invalid_cdb_field(4)) } else { Ok(Vec::new()) }
+}
+
+/// To prevent asks for more than to allow (SBC-3 4.17).
+pub(super) const fn prevent_allow_admission(cdb: &Cdb) -> Admission {
+    if cdb[4] & 0x03 == 0 { Admission::Ready } else { Admission::Changing }
 }
 
 /// LOG SENSE (SPC-4 6.8): the lists of pages here, what changes by main.

@@ -1,6 +1,6 @@
 //! Every command there is, one row each, and nothing about a command stands anywhere else.
 
-use controller::command::Admission::{self, Always, Attention, Ready};
+use controller::command::Admission::{self, Always, Attention, Reading, Ready};
 use controller::unit::LunView;
 use protocol::interlink::shared::Who;
 use protocol::scsi::cdb::{Cdb, Transfer, opcode, service_action};
@@ -17,7 +17,9 @@ use super::shared::{self, Asked};
 use super::state::{self, Told};
 use super::thin;
 use super::third_party;
-use Run::{CopyResults, Describe, ExtendedCopy, Medium, ReportLuns, RequestSense, Shared, Tell};
+use Run::{
+    CopyResults, Describe, ExtendedCopy, Medium, PreventAllow, ReportLuns, RequestSense, Shared, Tell,
+};
 
 /// One command.
 pub(super) struct Row {
@@ -51,6 +53,8 @@ pub(super) enum Run {
     ExtendedCopy,
     /// Answered by the copy manager.
     CopyResults,
+    /// Answered by the device server; what it asks leave for depends on the CDB.
+    PreventAllow,
     /// Answered with the sense that admission gives.
     RequestSense,
     /// Answered for all LUNs alike.
@@ -128,11 +132,11 @@ pub(super) const TABLE: &[Row] = &[
     row("RESERVE (6)", &[opcode::RESERVE_6, 0x1f, 0, 0, 0, 0x04], no_data, Shared(shared::reserve)),
     row("RELEASE (6)", &[opcode::RELEASE_6, 0x1f, 0, 0, 0, 0x04], no_data, Shared(shared::release)),
     row("MODE SENSE (6)", &[opcode::MODE_SENSE_6, 0x08, 0xff, 0xff, 0xff, 0x04],
-        no_data, Describe(Ready, describe::mode_sense_6)),
+        no_data, Describe(Reading, describe::mode_sense_6)),
     row("START STOP UNIT", &[opcode::START_STOP_UNIT, 0x01, 0, 0, 0xf3, 0x04],
         no_data, Medium(|cdb, lun, _| state::start_stop_unit(cdb, lun))),
     row("PREVENT ALLOW MEDIUM REMOVAL", &[opcode::PREVENT_ALLOW_MEDIUM_REMOVAL, 0, 0, 0, 0x03, 0x04],
-        no_data, Describe(Ready, state::prevent_allow)),
+        no_data, PreventAllow),
     row("READ CAPACITY (10)", &[opcode::READ_CAPACITY_10, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, 0x04],
         no_data, Describe(Ready, describe::read_capacity_10)),
     row("READ (10)", &[opcode::READ_10, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
@@ -152,7 +156,7 @@ pub(super) const TABLE: &[Row] = &[
         0x04],
         no_data, Medium(|cdb, lun, _| medium::synchronize_cache(Transfer::of_10(cdb), lun))),
     row("READ DEFECT DATA (10)", &[opcode::READ_DEFECT_DATA_10, 0, 0x1f, 0, 0, 0, 0, 0xff, 0xff, 0x04],
-        no_data, Describe(Ready, describe::read_defect_data_10)),
+        no_data, Describe(Reading, describe::read_defect_data_10)),
     row("WRITE SAME (10)", &[opcode::WRITE_SAME_10, 0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
         |cdb| thin::write_same_data(WriteSame::of_10(cdb)),
         Medium(|cdb, lun, data| thin::write_same(WriteSame::of_10(cdb), lun, data))),
@@ -173,7 +177,7 @@ pub(super) const TABLE: &[Row] = &[
     row("RELEASE (10)", &[opcode::RELEASE_10, 0x1f, 0, 0, 0, 0, 0, 0, 0, 0x04],
         no_data, Shared(shared::release)),
     row("MODE SENSE (10)", &[opcode::MODE_SENSE_10, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0x04],
-        no_data, Describe(Ready, describe::mode_sense_10)),
+        no_data, Describe(Reading, describe::mode_sense_10)),
     action(row("PERSISTENT RESERVE IN, READ KEYS", &[opcode::PERSISTENT_RESERVE_IN, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04],
         no_data, Shared(shared::reserve_in))),
     action(row("PERSISTENT RESERVE IN, READ RESERVATION", &[opcode::PERSISTENT_RESERVE_IN, 1, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04],
@@ -287,5 +291,5 @@ pub(super) const TABLE: &[Row] = &[
         Medium(|cdb, lun, data| checked::verify(cdb, Transfer::of_12(cdb), lun, data))),
     row("READ DEFECT DATA (12)", &[opcode::READ_DEFECT_DATA_12, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff, 0, 0x04],
-        no_data, Describe(Ready, describe::read_defect_data_12)),
+        no_data, Describe(Reading, describe::read_defect_data_12)),
 ];

@@ -32,7 +32,7 @@ pub(super) fn extended_copy<W: World>(
     request: &Request,
 ) -> Option<Outcome> {
     let nexus = request.nexus;
-    if let Err(refused) = controller.admit(lun, nexus, Admission::ThirdPartyCopy) {
+    if let Err(refused) = controller.admit(lun, nexus, Admission::Changing) {
         return Some(refused);
     }
     let list = match parameter_list(request) {
@@ -177,7 +177,7 @@ pub(super) fn copy_results<W: World>(
     lun: LunIndex,
     request: &Request,
 ) -> Outcome {
-    if let Err(refused) = controller.admit(lun, request.nexus, Admission::ThirdPartyCopy) {
+    if let Err(refused) = controller.admit(lun, request.nexus, Admission::Changing) {
         return refused;
     }
     let (nexus, cdb) = (request.nexus, &request.cdb);
