@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use twinlun_tests::world::scenario::Scenario;
-use twinlun_tests::world::{self, resets, scenarios};
+use twinlun_tests::world::{self, long_work, resets, scenarios};
 
 /// Seeds of each scenario.
 const SEEDS: u64 = 12;
@@ -178,4 +178,34 @@ fn a_reset_through_main_waits_for_a_write_that_the_subs_copy_still_takes() {
 #[test]
 fn a_reset_through_the_sub_waits_for_a_write_that_mains_copy_still_takes() {
     holds(resets::reset_of_what_main_writes);
+}
+
+#[test]
+fn a_sanitize_operation_whose_main_loses_power_before_a_block_is_written_is_done_on_both_copies() {
+    holds(long_work::sanitize_before_a_block);
+}
+
+#[test]
+fn a_sanitize_operation_whose_main_loses_power_in_the_middle_is_done_on_both_copies() {
+    holds(long_work::sanitize_main_lost);
+}
+
+#[test]
+fn a_sanitize_operation_outlives_a_loss_of_power_of_both_controllers() {
+    holds(long_work::sanitize_both_lost);
+}
+
+#[test]
+fn an_extended_copy_through_the_sub_is_on_both_copies_when_it_is_answered() {
+    holds(long_work::copy);
+}
+
+#[test]
+fn an_extended_copy_whose_destination_loses_its_main_is_no_success_and_leaves_both_copies_alike() {
+    holds(long_work::copy_main_lost);
+}
+
+#[test]
+fn an_extended_copy_whose_copy_manager_dies_leaves_both_copies_alike() {
+    holds(long_work::copy_manager_lost);
 }

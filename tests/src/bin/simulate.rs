@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use twinlun_tests::world::{self, Report, Settings, resets, scenario, scenarios};
+use twinlun_tests::world::{self, Report, Settings, long_work, resets, scenario, scenarios};
 
 /// Runs the simulated world under seeds.
 #[derive(Parser)]
@@ -35,7 +35,7 @@ fn range(text: &str) -> Result<(u64, u64), String> {
 }
 
 fn all() -> impl Iterator<Item = &'static (&'static str, scenario::Scenario)> {
-    scenario::ALL.iter().chain(&scenarios::ALL).chain(&resets::ALL)
+    scenario::ALL.iter().chain(&scenarios::ALL).chain(&resets::ALL).chain(&long_work::ALL)
 }
 
 fn settings(seed: u64, arguments: &Arguments) -> Option<Settings> {

@@ -150,6 +150,13 @@ impl Cdb {
         sixteen(0x83, 0x00, 0, bytes)
     }
 
+    /// SANITIZE, OVERWRITE (SBC-4 5.30) with a parameter list of so many bytes; see [`overwrite_list`]. With `immed` it is
+    /// answered when it has begun.
+    #[must_use]
+    pub fn sanitize_overwrite(bytes: u16, immed: bool) -> Self {
+        ten(0x48, u8::from(immed) << 7 | 0x01, 0, bytes)
+    }
+
     /// RECEIVE COPY RESULTS, by its service action and the list identifier.
     #[must_use]
     pub fn receive_copy_results(action: u8, list: u8, allocation: u32) -> Self {
@@ -196,6 +203,13 @@ pub fn copy_segment(ends: (u16, u16), blocks: u16, lbas: (u64, u64)) -> [u8; 28]
     descriptor[12..20].copy_from_slice(&lbas.0.to_be_bytes());
     descriptor[20..28].copy_from_slice(&lbas.1.to_be_bytes());
     descriptor
+}
+
+/// The parameter list of SANITIZE, OVERWRITE: one pass with this pattern.
+#[must_use]
+pub fn overwrite_list(pattern: &[u8]) -> Vec<u8> {
+    let [high, low] = (pattern.len() as u16).to_be_bytes();
+    [&[0x01, 0, high, low], pattern].concat()
 }
 
 /// The parameter list of EXTENDED COPY (LID1), its results held under this list identifier.

@@ -239,6 +239,30 @@ impl Workload {
         ended
     }
 
+    /// SANITIZE, OVERWRITE with zeros of a LUN of so many blocks, with IMMED: its answer says only that it has begun, so
+    /// blocks may become zeros at any time, also after a loss of power that took back what was there before.
+    pub fn sanitize_of(&mut self, history: &mut History, blocks: u64) -> Request {
+        let id = self.begin(history, Kind::Zero, vec![Extent { start: 0, blocks }]);
+        history.end(id, Outcome::Unknown);
+        let list = cdb::overwrite_list(&[0; 4]);
+        self.known.clear();
+        self.request(Cdb::sanitize_overwrite(list.len() as u16, true), list)
+    }
+
+    /// EXTENDED COPY between two LUNs, of which the first holds zeros there, and the second is this workload's.
+    pub fn copy_of_zeros(
+        &mut self,
+        history: &mut History,
+        extent: Extent,
+        naas: [u64; 2],
+    ) -> (Request, OpId) {
+        let id = self.begin(history, Kind::Zero, vec![extent]);
+        let segment = cdb::copy_segment((0, 1), extent.blocks as u16, (extent.start, extent.start));
+        let list = cdb::copy_list(1, &naas.map(cdb::copy_end), &[segment]);
+        self.known.clear();
+        (self.request(Cdb::extended_copy(list.len() as u32), list), id)
+    }
+
     fn learn(&mut self, data: &[u8], start: u64) {
         // A few blocks are enough to compare with.
         for (block, lba) in data.chunks(BLOCK_BYTES).zip(start..).take(8) {

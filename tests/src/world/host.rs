@@ -10,7 +10,7 @@ use target::connection::Connection;
 use super::hub::{Event as Happening, Hub};
 use super::reserving::Reserving;
 use super::script::{Ask, Function};
-use super::settings::{Delay, HostSettings, IQN};
+use super::settings::{Delay, HostSettings, IQN, LUN_BLOCKS};
 use super::side::SimWorld;
 use crate::initiator::pdu::Digests;
 use crate::initiator::reservation::host_name;
@@ -26,6 +26,9 @@ const RETRY: Delay = Delay::micros(20_000, 60_000);
 
 /// A sense key: the command was not executed, and the next one is not met by the same.
 const UNIT_ATTENTION: u8 = 0x06;
+
+/// The sense key of a copy that ended early.
+const COPY_ABORTED: u8 = 0x0a;
 
 /// No command has this tag.
 const NO_TAG: Tag = 0;
@@ -98,6 +101,10 @@ pub(super) struct Host {
     pub(super) last: Option<(Tag, Option<OpId>)>,
     pub(super) last_end: Option<Ended>,
     last_ask: Option<Ask>,
+    /// The sense key and code of the last answer to a script's command.
+    pub(super) last_code: Option<(u8, u8, u8)>,
+    /// Between which LUNs a script's EXTENDED COPY copies.
+    pub(super) naas: [u64; 2],
     pub(super) reserving: Reserving,
     /// The last write of a script.
     pub(super) last_write: Option<(OpId, Extent)>,
@@ -128,6 +135,8 @@ impl Host {
             last: None,
             last_end: None,
             last_ask: None,
+            last_code: None,
+            naas: [0; 2],
             reserving: Reserving::default(),
             last_write: None,
             settings,
@@ -262,21 +271,26 @@ impl Host {
             return Err(format!("host {} is not ready for {ask:?}", self.number));
         }
         let workload = &mut self.workloads[0];
+        let some = |(request, id)| (request, Some(id));
         let (request, id) = match ask {
             Ask::Synchronize => return self.synchronize(hub, history),
-            Ask::Read(extent) => workload.read_of(history, extent),
-            Ask::Write(extent) => workload.write_through(history, extent, false),
-            Ask::CompareAndWrite(lba) => workload.compare_and_write_of(history, lba, Mark::Zeros),
+            Ask::Sanitize => (workload.sanitize_of(history, LUN_BLOCKS), None),
+            Ask::Read(extent) => some(workload.read_of(history, extent)),
+            Ask::Write(extent) => some(workload.write_through(history, extent, false)),
+            Ask::CompareAndWrite(lba) => some(workload.compare_and_write_of(history, lba, Mark::Zeros)),
+            Ask::CopyZeros(extent) => some(workload.copy_of_zeros(history, extent, self.naas)),
         };
-        match ask {
-            Ask::Write(extent) => self.last_write = Some((id, extent)),
-            Ask::CompareAndWrite(start) => self.last_write = Some((id, Extent { start, blocks: 1 })),
-            Ask::Read(_) | Ask::Synchronize => {}
-        }
+        let write = match ask {
+            Ask::Write(extent) => Some(extent),
+            Ask::CompareAndWrite(start) => Some(Extent { start, blocks: 1 }),
+            Ask::Read(_) | Ask::Synchronize | Ask::Sanitize | Ask::CopyZeros(_) => None,
+        };
+        self.last_write = id.zip(write).or(self.last_write);
         self.last_end = None;
+        self.last_code = None;
         self.last_ask = Some(ask);
-        let tag = self.send(hub, request, 0, Some(id), None);
-        self.last = Some((tag, Some(id)));
+        let tag = self.send(hub, request, 0, id, None);
+        self.last = Some((tag, id));
         self.flush(hub);
         Ok(())
     }
@@ -372,10 +386,16 @@ impl Host {
         {
             history.ask_durable(id);
         }
-        let ended = self.workloads[pending.workload].ended(history, pending.id, response);
+        let mut ended = self.workloads[pending.workload].ended(history, pending.id, response);
+        let is_last = self.last.is_some_and(|(last, _)| last == tag);
+        if is_last && matches!(self.last_ask, Some(Ask::CopyZeros(_))) && response.code().0 == COPY_ABORTED {
+            // Some of it is copied.
+            ended = Ended::Unknown;
+        }
         self.had_leave(hub, lun, pending.asked, pending.id, &ended);
-        if self.last.is_some_and(|(last, _)| last == tag) {
+        if is_last {
             self.last_end = Some(ended.clone());
+            self.last_code = Some(response.code());
             let again = response.code().0 == UNIT_ATTENTION && self.phase == Phase::Working;
             if let Some(ask) = self.last_ask.filter(|_| again) {
                 self.ask_for(hub, history, ask)?;

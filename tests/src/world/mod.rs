@@ -15,6 +15,7 @@ mod giving_up;
 mod host;
 mod hub;
 mod interlink;
+pub mod long_work;
 mod portal;
 mod report;
 mod reserving;

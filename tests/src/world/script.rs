@@ -51,6 +51,12 @@ pub enum Moment {
     Manages(usize),
     /// A host's last command ended like this.
     Ended(usize, Ended),
+    /// A host's last command has been answered with this sense key and code.
+    Heard(usize, (u8, u8, u8)),
+    /// A controller says that a sanitize operation is under way.
+    Sanitizing(Side),
+    /// A controller's copy holds zeros there.
+    Zeros(Side, Extent),
     /// A controller's copy holds what a host wrote last.
     Holds(Side, usize),
     /// It does not.
@@ -150,6 +156,10 @@ pub enum Ask {
     CompareAndWrite(u64),
     /// SYNCHRONIZE CACHE.
     Synchronize,
+    /// SANITIZE, OVERWRITE with zeros, answered when it has begun.
+    Sanitize,
+    /// EXTENDED COPY from the second LUN, of which nobody writes anything, to the same blocks of the first.
+    CopyZeros(Extent),
 }
 
 /// A task management function (RFC 7143 11.5.1).
@@ -251,6 +261,14 @@ impl Simulation {
             Moment::Ended(host, ended) => {
                 self.hosts[*host].outstanding() == 0 && self.hosts[*host].last_end.as_ref() == Some(ended)
             }
+            Moment::Heard(host, code) => {
+                self.hosts[*host].outstanding() == 0 && self.hosts[*host].last_code == Some(*code)
+            }
+            Moment::Sanitizing(side) => {
+                let status = self.units[side.index()].controller.status();
+                status.luns.first().is_some_and(|lun| lun.sanitize.is_some())
+            }
+            Moment::Zeros(side, extent) => hub().disks[side.index()].volumes[0].holds(*extent, None),
             Moment::Holds(side, host) => self.holds(*side, *host),
             Moment::Lacks(side, host) => !self.holds(*side, *host),
             Moment::InFlight(side, io) => hub().disks[side.index()].has_in_flight(*io),
@@ -280,9 +298,22 @@ impl Simulation {
         self.hosts[host].last_write.is_some_and(|(id, extent)| volumes[0].holds(extent, Some(id)))
     }
 
+    /// The NAA identifiers of the second LUN and the first.
+    fn naas(&self) -> Result<[u64; 2], String> {
+        let luns = self.units[0].controller.status().luns;
+        let naa = |at: usize| {
+            let text = luns.get(at)?.naa.as_deref()?;
+            u64::from_str_radix(text, 16).ok()
+        };
+        Option::zip(naa(1), naa(0)).map(|(from, to)| [from, to]).ok_or_else(|| "a LUN has no identity".into())
+    }
+
     fn act(&mut self, act: &Act, now: Time) -> Result<(), String> {
         match *act {
             Act::Ask(host, ask) => {
+                if let Ask::CopyZeros(_) = ask {
+                    self.hosts[host].naas = self.naas()?;
+                }
                 let hub = &mut *self.hub.lock();
                 self.hosts[host].ask_for(hub, &mut self.history, ask)?;
             }

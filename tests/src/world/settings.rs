@@ -112,7 +112,7 @@ pub struct Settings {
 /// Blocks of every simulated LUN: 4 MiB.
 pub const LUN_BLOCKS: u64 = 8192;
 
-fn lun(number: u16, main: Side, mirror: bool, write_cache: bool) -> LunPlan {
+pub(super) fn lun(number: u16, main: Side, mirror: bool, write_cache: bool) -> LunPlan {
     LunPlan {
         number,
         name: format!("lun{number}"),
