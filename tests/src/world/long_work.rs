@@ -11,7 +11,7 @@ use super::scenarios::{A, ALPHA, B, BETA, GOOD, HERE, act, must, scripted, when}
 use super::script::Act::{Ask as Asks, Hold as Holds, Kill, PowerLoss, Release, Start};
 use super::script::Ask::{CopyZeros, Read, Sanitize, Synchronize, Write};
 use super::script::Moment::{self, Ended, Heard, Idle, InFlight, Not, Sanitizing, Settled, Waits, Zeros};
-use super::script::{Hold, Io, Step};
+use super::script::{Act, Hold, Io, Step};
 use super::settings::{LUN_BLOCKS, Settings, lun};
 use crate::judge::Extent;
 
@@ -88,13 +88,12 @@ pub fn sanitize_before_a_block(seed: u64) -> Settings {
     scripted("sanitize-before-a-block", seed, steps)
 }
 
-/// These controllers lose power when beta's copy has a piece and alpha's is not durable.
+/// These controllers lose power when beta's copy has a piece, and alpha's flush of what it has is not over.
 fn sanitize_lost(name: &'static str, seed: u64, lost: &[Side]) -> Settings {
     let slow = Hold::Disk(ALPHA, Io::Flush);
     let middle = vec![when(Zeros(BETA, SECOND)), act(Holds(slow))];
     let mut ends = vec![must(Sanitizing(ALPHA)), must(Sanitizing(BETA))];
     ends.extend(lost.iter().map(|side| act(PowerLoss(*side))));
-    ends.extend(lost.iter().map(|side| must(Moment::Holds(*side, A))));
     ends.push(act(Release(slow)));
     scripted(name, seed, [durably_written(), begins(), middle, refuses(), ends, starts(lost), sanitized()])
 }
@@ -112,11 +111,11 @@ pub fn sanitize_both_lost(seed: u64) -> Settings {
 }
 
 /// A writes everything, and B copies zeros over it from a LUN whose main is beta.
-fn copied(name: &'static str, seed: u64, then: Vec<Step>) -> Settings {
+fn copied(name: &'static str, seed: u64, before: Vec<Step>, after: Vec<Step>) -> Settings {
     let pieces = (0..LUN_BLOCKS / 1024).map(|at| Extent { start: at * 1024, blocks: 1024 });
     let write = |extent| [act(Asks(A, Write(extent))), when(Ended(A, GOOD))];
     let written = pieces.flat_map(write).collect();
-    let mut settings = scripted(name, seed, [written, vec![act(Asks(B, CopyZeros(WHOLE)))], then]);
+    let mut settings = scripted(name, seed, [written, before, vec![act(Asks(B, CopyZeros(WHOLE)))], after]);
     settings.luns.push(lun(1, BETA, true, true));
     settings
 }
@@ -125,33 +124,32 @@ fn copied(name: &'static str, seed: u64, then: Vec<Step>) -> Settings {
 #[must_use]
 pub fn copy(seed: u64) -> Settings {
     let all = vec![when(Ended(B, GOOD)), must(Zeros(ALPHA, WHOLE)), must(Zeros(BETA, WHOLE))];
-    copied("copy", seed, all)
+    copied("copy", seed, Vec::new(), all)
 }
 
-/// alpha, which orders what is written, loses power in the middle: that is no success.
-#[must_use]
-pub fn copy_main_lost(seed: u64) -> Settings {
-    let lost = vec![
-        when(Zeros(BETA, FIRST)),
+/// One copy has pieces that the other does not say to have. That one's controller ends: whatever B hears is no success.
+fn copy_lost(name: &'static str, seed: u64, has: Side, lost: Side, ends: Act) -> Settings {
+    let slow = Hold::Disk(lost, Io::Change);
+    let after = vec![
+        when(Zeros(has, FIRST)),
         must(Waits(B)),
-        act(PowerLoss(ALPHA)),
+        act(ends),
+        act(Release(slow)),
         when(Idle(B)),
         must(not(Ended(B, GOOD))),
-        act(Start(ALPHA)),
+        act(Start(lost)),
     ];
-    copied("copy-main-lost", seed, lost)
+    copied(name, seed, vec![act(Holds(slow))], after)
 }
 
-/// beta, which was asked, ends in the middle.
+/// alpha, which orders what is written, loses power.
+#[must_use]
+pub fn copy_main_lost(seed: u64) -> Settings {
+    copy_lost("copy-main-lost", seed, BETA, ALPHA, PowerLoss(ALPHA))
+}
+
+/// beta, which was asked, ends.
 #[must_use]
 pub fn copy_manager_lost(seed: u64) -> Settings {
-    let lost = vec![
-        when(Zeros(ALPHA, FIRST)),
-        must(Waits(B)),
-        act(Kill(BETA)),
-        must(not(Zeros(ALPHA, WHOLE))),
-        when(Idle(B)),
-        act(Start(BETA)),
-    ];
-    copied("copy-manager-lost", seed, lost)
+    copy_lost("copy-manager-lost", seed, ALPHA, BETA, Kill(BETA))
 }
