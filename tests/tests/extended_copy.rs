@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use std::time::Duration;
+
 use twinlun_tests::appliance::{Appliance, IQN, Lun, Processes};
 use twinlun_tests::initiator::tcp::Session;
 use twinlun_tests::initiator::{Cdb, Request, Response, Settings, cdb};
@@ -31,7 +33,12 @@ struct Host {
 
 impl Host {
     fn log_in(appliance: &Appliance, controller: usize, name: &str) -> Self {
-        let settings = Settings::linux(name, IQN, controller as u16);
+        Self::log_in_as(appliance, controller, name, controller as u16)
+    }
+
+    /// In a session of this number.
+    fn log_in_as(appliance: &Appliance, controller: usize, name: &str, session: u16) -> Self {
+        let settings = Settings::linux(name, IQN, session);
         Self { session: Session::connect(appliance.portals[controller], settings).unwrap() }
     }
 
@@ -206,4 +213,49 @@ fn a_host_copies_neither_from_nor_to_what_it_may_not_see_nor_past_the_end_nor_ag
     assert!(wide.execute(0, status.clone(), Vec::new(), 12).is_good());
     assert_eq!(wide.execute(1, status, Vec::new(), 12).code(), (0x05, 0x24, 0x00));
     appliance.stop().unwrap();
+}
+
+/// Its last segment goes where nothing else goes: if nothing is there in the end, the copy was given up before. The
+/// others change the same blocks again and again.
+#[test]
+fn no_block_changes_after_the_abort_of_a_copy_is_answered() {
+    const PIECE: u64 = 20 * MIB_BLOCKS;
+    let appliance = Appliance::start_with("extended-copy-aborted", &LUNS, Processes::Two, ACCESS, &[])
+        .unwrap_or_else(|error| panic!("{error}"));
+    let mut writer = Host::log_in(&appliance, 0, WIDE);
+    let ends = [0, 1].map(|lun| cdb::copy_end(writer.naa(lun)));
+    writer.write(0, 0, &content(11, 20));
+    writer.write(0, PIECE, &content(12, 20));
+    for controller in 0..2 {
+        let mut host = Host::log_in_as(&appliance, controller, WIDE, 10);
+        let zeros = vec![0; 40 << 20];
+        writer.write(1, 0, &zeros);
+        let segment = |at: u64| {
+            let (from, to) = (at % 2 * PIECE, if at == 7 { PIECE } else { 0 });
+            cdb::copy_segment((0, 1), PIECE as u16, (from, to))
+        };
+        let segments: Vec<_> = (0..8).map(segment).collect();
+        let list = cdb::copy_list(controller as u8, &ends, &segments);
+        let cdb = Cdb::extended_copy(list.len() as u32);
+        // No unit attention is in its way.
+        host.good(0, Cdb::test_unit_ready(), Vec::new(), 0);
+        let tag = host.session.submit(Request { lun: 0, cdb, out: list, in_bytes: 0 }).unwrap();
+        // It has begun when the first block is there.
+        while writer.read(1, 0, 1)[..512] == zeros[..512] {
+            let ended = host.session.completion_within(Duration::from_millis(1)).unwrap();
+            assert!(ended.is_none(), "{ended:?}");
+        }
+        let (response, ended) = host.session.abort_task(0, tag).unwrap();
+        assert_eq!((response, ended), (0, None), "FUNCTION COMPLETE, and the copy is not answered");
+        let after = writer.read(1, 0, 40);
+        assert!(after[20 << 20..] == zeros[20 << 20..], "it was given up before its end");
+        // The time of many pieces, and a look through the other controller.
+        assert!(Host::log_in(&appliance, 1, NARROW).read(0, 0, 40).len() == 40 << 20);
+        let mut other = Host::log_in_as(&appliance, 1 - controller, WIDE, 11);
+        assert!(other.read(1, 0, 40) == after, "a block changed");
+    }
+    drop(writer);
+    let stopped = appliance.stop().unwrap();
+    let [a, b] = [0, 1].map(|controller| stopped.volume(controller, 1).unwrap());
+    assert_eq!(judge::copies::first_difference(a, b, MIB << 20).unwrap(), None);
 }

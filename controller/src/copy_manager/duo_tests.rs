@@ -1,8 +1,11 @@
 //! EXTENDED COPY across two controllers, in the toy world: two LUNs, each with another main.
 
+use bytes::Bytes;
 use protocol::block::BLOCK_BYTES;
 use protocol::interlink::event::{Event, ModeSelection};
+use protocol::interlink::sanitize::Order;
 use protocol::scsi::persistent_reservation::{Kind, OutAction, ReserveOut};
+use protocol::scsi::sanitize::Method;
 use protocol::scsi::sense::{CopyEnd, Forwarded, Sense, Status};
 
 use super::{CopyOrder, ListName, Segment};
@@ -289,4 +292,62 @@ fn a_copy_whose_controllers_lose_each_other_ends_and_both_copies_become_the_same
         let volumes = all(&duo);
         assert!(volumes[0] == volumes[1], "seed {seed}: the copies differ");
     }
+}
+
+/// What SANITIZE leaves: no byte of what is copied.
+const WIPED: u8 = 0;
+
+/// Which blocks of a LUN hold something of what is copied, on each copy.
+fn with_content(duo: &Duo, lun: usize) -> [Vec<bool>; 2] {
+    all(duo).map(|volumes| volumes[lun].chunks(BLOCK_BYTES as usize).map(|block| block[0] != WIPED).collect())
+}
+
+#[test]
+fn nothing_of_a_copy_lands_after_a_sanitize_operation_of_one_of_its_luns_has_begun() {
+    let (mut failed, mut cut_short) = (0, 0);
+    for seed in 0..16 {
+        let (side, through, lun) = ((seed % 2) as usize, (seed / 2 % 2) as usize, (seed / 4 % 2) as u16);
+        let mut duo = met(seed);
+        duo.controllers[side].extended_copy(order());
+        (0..seed % 29).for_each(|_| assert!(duo.step()));
+        let who = duo.controllers[through].who(LunIndex(lun), NexusId(2)).unwrap();
+        let pattern = Bytes::from_static(&[WIPED]);
+        let method = Method::Overwrite { pattern, invert: false, passes: 1 };
+        let order = Some(Box::new(Order { method, ause: true }));
+        event(&mut duo, (through, 2, lun), Event::Sanitize { who, order, immed: true });
+        let mut ended = until(&mut duo, through, END);
+        assert!(ended[through].contains(&(END, GOOD)), "seed {seed}: {ended:?}");
+        // Of the sanitized LUN ever fewer blocks hold anything, from the moment on at which it is known.
+        let mut before = with_content(&duo, usize::from(lun));
+        for _ in 0..20 {
+            if !(0..8).any(|_| duo.step()) {
+                duo.settle(1);
+            }
+            (0..2).for_each(|at| ended[at].extend(duo.answers(at)));
+            let now = with_content(&duo, usize::from(lun));
+            for (now, before) in now.iter().flatten().zip(before.iter().flatten()) {
+                assert!(*before || !now, "seed {seed}: a piece landed");
+            }
+            before = now;
+        }
+        duo.settle(20);
+        (0..2).for_each(|at| ended[at].extend(duo.answers(at)));
+        let outcome = ended[side].iter().find(|(tag, _)| *tag == COPY).map(|(_, outcome)| outcome);
+        let good = outcome == Some(&GOOD);
+        failed += usize::from(!good);
+        assert!(good || matches!(outcome, Some(Outcome::Check(_))), "seed {seed}: {outcome:?}");
+        let [first, second] = all(&duo);
+        assert!(first == second, "seed {seed}: the copies differ");
+        assert!(first[usize::from(lun)] == vec![WIPED; bytes(BLOCKS)], "seed {seed}: not wiped");
+        if lun == 0 {
+            // Each block of the destination was copied before its source was wiped, or not at all.
+            let copied = &first[1][bytes(7)..bytes(6007)];
+            let wanted = &content()[bytes(3)..bytes(6003)];
+            let whole = |(now, then): (&[u8], &[u8])| now == then || now == [0; 512];
+            assert!(copied.chunks(512).zip(wanted.chunks(512)).all(whole), "seed {seed}");
+            assert!(!good || copied == wanted, "seed {seed}: GOOD, but not copied");
+            cut_short += usize::from(copied != wanted);
+        }
+    }
+    assert!(failed > 6 && cut_short > 2, "{failed} {cut_short}");
 }

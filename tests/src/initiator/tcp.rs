@@ -103,6 +103,22 @@ impl Session {
         }
     }
 
+    /// Gives up a command by ABORT TASK: the response to that function, and the command's own if it ended first.
+    pub fn abort_task(&mut self, lun: u16, referenced: Tag) -> io::Result<(u8, Option<Response>)> {
+        let function = self.initiator.abort_task(lun, referenced);
+        let mut ended = None;
+        loop {
+            match self.event()? {
+                Event::Completed { tag, response } if tag == referenced => ended = Some(response),
+                Event::TaskManagement { tag, response } if tag == function => {
+                    self.initiator.forget(referenced);
+                    return Ok((response, ended));
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// The targets and their addresses, from a discovery session.
     pub fn send_targets(&mut self) -> io::Result<String> {
         self.initiator.send_targets();
