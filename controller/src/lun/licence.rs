@@ -82,14 +82,9 @@ impl Lun {
         };
         let driven: Vec<&Attention> = attentions.iter().filter(drives_out).collect();
         for (key, valid) in &mut self.licences.held {
-            let out = driven.iter().any(|attention| {
-                let handle = protocol::interlink::shared::NexusHandle {
-                    side: self.setup.side.index() as u8,
-                    incarnation: self.setup.incarnation,
-                    nexus: key.0.0,
-                };
-                self.attentions.is_meant(attention, key.0, handle)
-            });
+            let out = driven
+                .iter()
+                .any(|attention| self.attentions.is_meant(attention, key.0, self.setup.handle(key.0)));
             if *valid && (reset || out) {
                 *valid = false;
                 actions.push(Action::Revoked { nexus: key.0, task: key.1 });

@@ -213,13 +213,7 @@ pub struct Lun {
     apply_credit: Budget,
     awaiting_credit: VecDeque<u32>,
     copying: Option<Copying>,
-    /// A segment of a sanitize operation; how many there were; who waits for the operation's end; what may still be
-    /// overwritten, in thousandths of a piece, and as of when.
-    sanitizing: Option<Sanitizing>,
-    sanitize_runs: u32,
-    awaits_sanitize: Option<Origin>,
-    sanitize_allowance: u64,
-    sanitize_paced: Time,
+    sanitizing: Sanitizing,
     /// The last copy is complete: from now on the peer may take its own for whole.
     copy_complete: bool,
     // At the sub.
@@ -266,11 +260,7 @@ impl Lun {
             apply_credit: Budget::share_of(setup.luns),
             awaiting_credit: VecDeque::new(),
             copying: None,
-            sanitizing: None,
-            sanitize_runs: 0,
-            awaits_sanitize: None,
-            sanitize_allowance: 0,
-            sanitize_paced: Time(0),
+            sanitizing: Sanitizing::new(),
             copy_complete: false,
             communication: CommunicationVolume::default(),
             forward_credit: Budget::share_of(setup.luns),
@@ -352,7 +342,7 @@ impl Lun {
         self.closing = true;
         self.peer_in_place = false;
         self.copy_complete = false;
-        self.sanitizing = None;
+        self.sanitizing.forget();
         // What still waits for a range, and what comes now, goes on when the peer has its place as well.
         self.held.get_or_insert_default();
         self.stopped = false;
@@ -387,7 +377,7 @@ impl Lun {
         self.keep_the_door();
         self.held.get_or_insert_default();
         self.copying = None;
-        self.sanitizing = None;
+        self.sanitizing.forget();
         // A host of the sub that waits for the end would keep both from being quiet.
         let aborted = Outcome::Check(Sense::ABORTED_COMMAND);
         self.end_sanitize_wait(&aborted, actions, |origin| matches!(origin, Origin::Peer { .. }));
@@ -435,7 +425,7 @@ impl Lun {
     pub fn close(&mut self, actions: &mut Vec<Action>) {
         self.closing = true;
         self.copying = None;
-        self.sanitizing = None;
+        self.sanitizing.forget();
         self.end_sanitize_wait(&Outcome::Check(Sense::ABORTED_COMMAND), actions, |_| true);
     }
 
@@ -445,7 +435,7 @@ impl Lun {
         let before = self.standing.service;
         self.standing = Standing::suspended(self.standing.role);
         self.copying = None;
-        self.sanitizing = None;
+        self.sanitizing.forget();
         self.awaiting_credit.clear();
         self.keep_the_door();
         for command in self.held.take().unwrap_or_default() {

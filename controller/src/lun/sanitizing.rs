@@ -62,9 +62,23 @@ const BURST: u64 = 16;
 const SEGMENT_BLOCKS: u64 = 524_288;
 const SEGMENTS: u64 = 32;
 
-/// One segment under way at main.
+/// What this controller does for the operation that the state names.
 #[derive(Debug)]
 pub(super) struct Sanitizing {
+    /// What is under way, at main.
+    segment: Option<Segment>,
+    /// Segments begun so far.
+    runs: u32,
+    /// Who waits for the operation's end.
+    waiting: Option<Origin>,
+    /// What may still be overwritten, in thousandths of a piece, and as of when.
+    allowance: u64,
+    paced: Time,
+}
+
+/// One segment under way at main.
+#[derive(Debug)]
+struct Segment {
     /// Which of this controller's runs it is: a piece of another counts for nothing.
     run: u32,
     from: Position,
@@ -82,6 +96,22 @@ pub(super) struct Sanitizing {
 }
 
 impl Sanitizing {
+    pub(super) const fn new() -> Self {
+        Self { segment: None, runs: 0, waiting: None, allowance: 0, paced: Time(0) }
+    }
+
+    /// What is under way counts no more; whoever is main begins the segment again.
+    pub(super) fn forget(&mut self) {
+        self.segment = None;
+    }
+
+    /// Pieces under way.
+    pub(super) fn running(&self) -> u32 {
+        self.segment.as_ref().map_or(0, |segment| segment.running)
+    }
+}
+
+impl Segment {
     fn new(run: u32, from: Position, blocks: u64) -> Self {
         let end = from.next.saturating_add(SEGMENT_BLOCKS.max(blocks / SEGMENTS)).min(blocks);
         let (next, recorded) = (from.next, from.next > 0);
@@ -143,11 +173,6 @@ impl Sanitizing {
             Step::Done
         }
     }
-
-    /// Pieces under way.
-    pub(super) const fn running(&self) -> u32 {
-        self.running
-    }
 }
 
 impl Lun {
@@ -171,13 +196,13 @@ impl Lun {
         let (order, at, blocks) = (order.clone(), *at, self.setup.blocks);
         loop {
             // What was told has come to nothing, else the state would be another.
-            let over = |run: &mut Sanitizing| run.told || (run.again && run.running == 0);
-            self.sanitizing.take_if(over);
-            let run = self.sanitizing.get_or_insert_with(|| {
-                self.sanitize_runs = self.sanitize_runs.wrapping_add(1);
-                Sanitizing::new(self.sanitize_runs, at, blocks)
+            let over = |run: &mut Segment| run.told || (run.again && run.running == 0);
+            self.sanitizing.segment.take_if(over);
+            let run = self.sanitizing.segment.get_or_insert_with(|| {
+                self.sanitizing.runs = self.sanitizing.runs.wrapping_add(1);
+                Segment::new(self.sanitizing.runs, at, blocks)
             });
-            let slow = self.sanitize_allowance < 1000;
+            let slow = self.sanitizing.allowance < 1000;
             if self.tasks.len() >= LUN_COMMANDS_MAX {
                 return;
             }
@@ -185,7 +210,7 @@ impl Lun {
                 return;
             };
             if matches!(op, Op::WriteSame { .. }) {
-                self.sanitize_allowance -= 1000;
+                self.sanitizing.allowance -= 1000;
             }
             let origin = Origin::Sanitize(run.run);
             self.enter(origin, op, false, Time(0), actions);
@@ -195,9 +220,9 @@ impl Lun {
     /// Time has passed: so much more may be overwritten.
     pub(super) fn tick_sanitize(&mut self, now: Time, actions: &mut Vec<Action>) {
         if matches!(self.shared.sanitize, Sanitize::UnderWay { .. }) {
-            let passed = now.since(self.sanitize_paced).as_millis().min(1000) as u64;
-            self.sanitize_paced = now;
-            self.sanitize_allowance = (self.sanitize_allowance + passed * PACE).min(BURST * 1000);
+            let passed = now.since(self.sanitizing.paced).as_millis().min(1000) as u64;
+            self.sanitizing.paced = now;
+            self.sanitizing.allowance = (self.sanitizing.allowance + passed * PACE).min(BURST * 1000);
             self.pump_sanitize(actions);
         }
     }
@@ -210,7 +235,7 @@ impl Lun {
         outcome: &Outcome,
         actions: &mut Vec<Action>,
     ) {
-        let Some(current) = self.sanitizing.as_mut().filter(|current| current.run == run) else {
+        let Some(current) = self.sanitizing.segment.as_mut().filter(|current| current.run == run) else {
             return;
         };
         current.running = current.running.saturating_sub(1);
@@ -240,7 +265,7 @@ impl Lun {
     /// The state has changed: what is under way belongs to another position.
     pub(super) fn on_sanitize_state(&mut self, before: &Sanitize) {
         if *before != self.shared.sanitize {
-            self.sanitizing = None;
+            self.sanitizing.forget();
         }
     }
 
@@ -248,7 +273,7 @@ impl Lun {
     pub(super) fn await_sanitize(&mut self, origin: Origin, actions: &mut Vec<Action>) {
         let aborted = Outcome::Check(Sense::ABORTED_COMMAND);
         self.end_sanitize_wait(&aborted, actions, |_| true);
-        self.awaits_sanitize = Some(origin);
+        self.sanitizing.waiting = Some(origin);
     }
 
     /// Answers who waits for the end, if it has come.
@@ -268,7 +293,7 @@ impl Lun {
         actions: &mut Vec<Action>,
         chosen: impl Fn(Origin) -> bool,
     ) {
-        if let Some(origin) = self.awaits_sanitize.take_if(|origin| chosen(*origin)) {
+        if let Some(origin) = self.sanitizing.waiting.take_if(|origin| chosen(*origin)) {
             self.end(origin, outcome.clone(), actions);
         }
     }
@@ -309,7 +334,7 @@ impl Lun {
         let Sanitize::UnderWay { order, at } = &self.shared.sanitize else {
             return 0;
         };
-        let done = self.sanitizing.as_ref().map_or(0, |run| run.done);
+        let done = self.sanitizing.segment.as_ref().map_or(0, |run| run.done);
         let blocks = u128::from(self.setup.blocks.max(1));
         let all = blocks * u128::from(order.method.passes());
         let so_far = blocks * u128::from(at.pass) + u128::from(at.next) + u128::from(done);

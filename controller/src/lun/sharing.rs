@@ -11,14 +11,21 @@ use protocol::interlink::shared::{
 };
 use protocol::scsi::sense::Sense;
 
-use super::Lun;
 use super::events::Taking;
 use super::guard::Guard;
 use super::task::{Action, Breakage, Origin, Stage};
+use super::{Lun, LunSetup};
 use crate::command::{Data, NexusId, Op, Outcome};
 use crate::status::Role;
 use crate::time::Time;
 use crate::world::{LinkId, Ticket, Via};
+
+impl LunSetup {
+    /// The name of a session of this controller, which tells it from every other there ever was.
+    pub(super) const fn handle(&self, nexus: NexusId) -> NexusHandle {
+        NexusHandle { side: self.side.index() as u8, incarnation: self.incarnation, nexus: nexus.0 }
+    }
+}
 
 impl Lun {
     /// The state that both controllers share, as it is here.
@@ -35,8 +42,7 @@ impl Lun {
     }
 
     pub(super) const fn handle(&self, nexus: NexusId) -> NexusHandle {
-        let side = self.setup.side.index() as u8;
-        NexusHandle { side, incarnation: self.setup.incarnation, nexus: nexus.0 }
+        self.setup.handle(nexus)
     }
 
     /// At the sub: main wants to know which state is here.
@@ -148,9 +154,8 @@ impl Lun {
     }
 
     pub(super) fn raise(&mut self, attention: &Attention) {
-        let side = self.setup.side.index() as u8;
-        let incarnation = self.setup.incarnation;
-        self.attentions.raise(attention, |nexus| NexusHandle { side, incarnation, nexus: nexus.0 });
+        let setup = &self.setup;
+        self.attentions.raise(attention, |nexus| setup.handle(nexus));
     }
 
     /// Events that this controller did not take part in have changed the state: its nexuses hear what they would

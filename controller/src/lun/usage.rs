@@ -100,7 +100,7 @@ impl Lun {
             forward_bytes: Used { now, peak },
             class_bytes,
             nexuses: self.attentions.count() as u64,
-            sanitize_pieces: self.sanitizing.as_ref().map_or(0, |run| u64::from(run.running())),
+            sanitize_pieces: u64::from(self.sanitizing.running()),
             copy_pieces: self.copying.as_ref().map_or(0, |copying| u64::from(copying.running())),
         }
     }

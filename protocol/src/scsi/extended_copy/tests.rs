@@ -1,3 +1,5 @@
+//! The parameter list of EXTENDED COPY and what RECEIVE COPY RESULTS tells, byte by byte.
+
 use proptest::prelude::*;
 
 use super::*;
