@@ -26,6 +26,8 @@ pub enum Verdict {
     PassedInPart,
     /// It ran and found something wrong, or did not run at all.
     Failed,
+    /// It failed, as the list says it does by itself on any target: the run of its family judges it.
+    Faulty,
     /// It did not do what it is for: it asserted nothing beside its skips.
     Skipped,
     /// It did not end.
@@ -155,6 +157,13 @@ impl Skips {
         self.0.get(&format!("~{test}")).map(String::as_str)
     }
 
+    /// A verdict in the light of the list: who fails by itself anywhere is faulty.
+    #[must_use]
+    pub fn weigh(&self, test: &str, verdict: Verdict) -> Verdict {
+        let faulty = verdict == Verdict::Failed && self.0.contains_key(&format!("!{test}"));
+        if faulty { Verdict::Faulty } else { verdict }
+    }
+
     /// What is wrong with the outcome of a test, in one line.
     #[must_use]
     pub fn objection(&self, test: &str, ended: &Ended) -> Option<String> {
@@ -170,7 +179,7 @@ impl Skips {
             }
             Verdict::Skipped if self.reason(test).is_some() => None,
             Verdict::Skipped => Some(format!("{test} was skipped, which is not in the list of skips: {why}")),
-            Verdict::Failed if self.0.contains_key(&format!("!{test}")) => None,
+            Verdict::Faulty => None,
             Verdict::Failed => Some(format!("{test} failed")),
             Verdict::Hung => Some(format!("{test} did not end within {TEST_SECONDS_MAX} s")),
         }
@@ -185,7 +194,7 @@ fn count(counts: &Counts, verdict: Verdict) -> u32 {
 }
 
 fn failed(counts: &Counts) -> u32 {
-    count(counts, Verdict::Failed) + count(counts, Verdict::Hung)
+    [Verdict::Failed, Verdict::Hung, Verdict::Faulty].map(|verdict| count(counts, verdict)).iter().sum()
 }
 
 /// What was found, by family.
@@ -241,10 +250,12 @@ fn sentence(sums: &Counts) -> String {
     let of = |verdict| count(sums, verdict);
     let [passed, part, skipped] = [Verdict::Passed, Verdict::PassedInPart, Verdict::Skipped].map(of);
     format!(
-        "{} tests: {} passed ({part} of them but for a part that was skipped), {} failed, {skipped} skipped",
+        "{} tests: {} passed ({part} of them but for a part that was skipped), {} failed ({} of them by a fault of \
+         the test), {skipped} skipped",
         sums.values().sum::<u32>(),
         passed + part,
         failed(sums),
+        of(Verdict::Faulty),
     )
 }
 
@@ -305,7 +316,7 @@ mod tests {
     #[test]
     fn only_a_skip_with_a_reason_is_right_and_a_reason_without_a_skip_is_not() {
         let skips = Skips::parse(
-            "# a comment\n\nNoMedia.NoMediaSBC   the medium stays where it is\n~Sanitize.Readonly no key\n",
+            "# a comment\n\nNoMedia.NoMediaSBC   the medium stays where it is\n~Sanitize.Readonly no key\n!Late.Simple it looks too early\n",
         );
         let ended = |verdict| Ended { verdict, reason: None, said: String::new() };
         for (test, verdict, right) in [
@@ -320,6 +331,9 @@ mod tests {
             ("Read10.Simple", Verdict::Skipped, false),
             ("Read10.Simple", Verdict::PassedInPart, false),
             ("Read10.Simple", Verdict::Hung, false),
+            ("Read10.Simple", Verdict::Failed, false),
+            ("Late.Simple", skips.weigh("Late.Simple", Verdict::Failed), true),
+            ("Late.Simple", skips.weigh("Late.Simple", Verdict::Hung), false),
         ] {
             assert_eq!(skips.objection(test, &ended(verdict)).is_none(), right, "{test} {verdict:?}");
         }
@@ -331,6 +345,8 @@ mod tests {
         let mut table = Table::default();
         table.add("main", "Read10.Simple", Verdict::Passed);
         table.add("main", "Read10.Async", Verdict::Hung);
+        let skips = Skips::parse("!Read10.Late a fault\n");
+        table.add("main", "Read10.Late", skips.weigh("Read10.Late", Verdict::Failed));
         table.add("sub", "NoMedia.NoMediaSBC", Verdict::Skipped);
         table.add("sub", "Sanitize.Readonly", Verdict::PassedInPart);
         let rendered = table.render();
@@ -341,7 +357,7 @@ mod tests {
         assert_eq!(
             rows,
             [
-                ["Read10", "1/0/1/0", "0/0/0/0"],
+                ["Read10", "1/0/2/0", "0/0/0/0"],
                 ["NoMedia", "0/0/0/0", "0/0/0/1"],
                 ["Sanitize", "0/0/0/0", "0/1/0/0"],
             ]
@@ -349,8 +365,10 @@ mod tests {
         assert_eq!(
             sums,
             [
-                "through main: 2 tests: 1 passed (0 of them but for a part that was skipped), 1 failed, 0 skipped",
-                "through sub: 2 tests: 1 passed (1 of them but for a part that was skipped), 0 failed, 1 skipped",
+                "through main: 3 tests: 1 passed (0 of them but for a part that was skipped), 2 failed (1 of them by a fault of \
+                 the test), 0 skipped",
+                "through sub: 2 tests: 1 passed (1 of them but for a part that was skipped), 0 failed (0 of them by a fault of \
+                 the test), 1 skipped",
             ]
         );
     }
