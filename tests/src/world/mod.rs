@@ -307,6 +307,8 @@ impl Simulation {
             }
             Event::LinkDown(connection, side) => {
                 let link = self.hub.lock().link_down(connection, side);
+                // Long after its cause, if nobody noticed before.
+                self.doubt_memory();
                 if let Some(link) = link {
                     self.units[side.index()].controller.on_link_down(link);
                 }
