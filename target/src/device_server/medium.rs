@@ -5,9 +5,9 @@
 //! we do not have, write protection, the address range, the limits, and the data last.
 
 use bytes::{Bytes, BytesMut};
-use controller::command::{Data, Op};
+use controller::command::{Admission, Data, Op};
 use protocol::block::{BLOCK_BYTES, BlockRange};
-use protocol::scsi::cdb::{Cdb, Transfer};
+use protocol::scsi::cdb::{Cdb, Transfer, opcode};
 use protocol::scsi::sense::Sense;
 
 use super::limits::{COMPARE_AND_WRITE_BLOCKS_MAX, TRANSFER_BLOCKS_MAX};
@@ -175,4 +175,20 @@ pub(super) fn join(mut data: Data) -> Bytes {
         joined.extend_from_slice(piece);
     }
     joined.freeze()
+}
+
+/// What a command for no blocks asks leave for: the same as one for some.
+pub(super) const fn idle_admission(cdb: &Cdb) -> Admission {
+    match cdb[0] {
+        opcode::READ_10
+        | opcode::READ_12
+        | opcode::READ_16
+        | opcode::VERIFY_10
+        | opcode::VERIFY_12
+        | opcode::VERIFY_16
+        | opcode::PRE_FETCH_10
+        | opcode::PRE_FETCH_16
+        | opcode::SERVICE_ACTION_IN_16 => Admission::Reading,
+        _ => Admission::Changing,
+    }
 }

@@ -139,11 +139,9 @@ fn run<W: World>(
                     controller.command(Command { lun, nexus, tag, op, received });
                     None
                 }
-                // Nothing to do, which a LUN that is not ready or owes a unit attention must not call GOOD.
-                Ok(None) => Some(match controller.admit(lun, nexus, Admission::Medium) {
-                    Ok(_) => Outcome::Good(Vec::new()),
-                    Err(refused) => refused,
-                }),
+                Ok(None) => {
+                    Some(idle(controller, lun, nexus, &[medium::idle_admission(&cdb), Admission::Medium]))
+                }
                 Err(sense) => Some(refuse(controller, lun, nexus, Admission::Ready, sense)),
             }
         }
@@ -160,10 +158,7 @@ fn run<W: World>(
                     controller.command(Command { lun, nexus, tag, op, received });
                     None
                 }
-                Ok(None) => Some(match controller.admit(lun, nexus, Admission::Ready) {
-                    Ok(_) => Outcome::Good(Vec::new()),
-                    Err(refused) => refused,
-                }),
+                Ok(None) => Some(idle(controller, lun, nexus, &[shared::IDLE_ADMISSION])),
                 Err(sense) => Some(refuse(controller, lun, nexus, Admission::Ready, sense)),
             }
         }
@@ -191,6 +186,17 @@ fn run<W: World>(
         }),
         Run::ReportLuns => Some(outcome(report_luns(&visible(controller, &request), &cdb))),
     }
+}
+
+/// A command with nothing to do: GOOD, unless one that has would be refused.
+fn idle<W: World>(
+    controller: &Controller<W>,
+    lun: LunIndex,
+    nexus: NexusId,
+    admissions: &[Admission],
+) -> Outcome {
+    let refused = admissions.iter().find_map(|admission| controller.admit(lun, nexus, *admission).err());
+    refused.unwrap_or(Outcome::Good(Vec::new()))
 }
 
 /// Ends a command with `sense`, unless a unit attention or the LUN's state comes first (SAM-5 5.14).

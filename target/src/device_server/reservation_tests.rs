@@ -11,10 +11,10 @@ use protocol::scsi::persistent_reservation::{InitiatorPort, Kind, Move, OutActio
 use protocol::scsi::sense::Status;
 
 use super::decode_tests::{BOUNDS, view, who};
-use super::medium::DataOut;
-use super::state;
+use super::medium::{self, DataOut};
 use super::state::Told;
 use super::table::{Run, TABLE, find};
+use super::{shared, state};
 
 const LIST: &str = include_str!("../../../tests/conformance/reservations");
 
@@ -85,12 +85,14 @@ fn asks(line: &Line) -> Asks {
         Run::Medium(decode) => {
             let data =
                 DataOut { pieces: vec![Bytes::from(line.data.clone())], announced: line.data.len() as u64 };
-            decode(cdb, BOUNDS, data).unwrap().unwrap().access()
+            let op = decode(cdb, BOUNDS, data).unwrap();
+            op.map_or(medium::idle_admission(cdb).access(), |op| op.access())
         }
         Run::Shared(_) if cdb[0] == 0x5f => return Asks::Out,
-        Run::Shared(decode) => match decode(cdb, &view(), who(), &line.data).unwrap().unwrap() {
-            Event::Reserve(_) | Event::Release(_) => return Asks::Legacy,
-            event => controller::command::Op::Event(Box::new(event)).access(),
+        Run::Shared(decode) => match decode(cdb, &view(), who(), &line.data).unwrap() {
+            None => shared::IDLE_ADMISSION.access(),
+            Some(Event::Reserve(_) | Event::Release(_)) => return Asks::Legacy,
+            Some(event) => controller::command::Op::Event(Box::new(event)).access(),
         },
         Run::Tell(told) => match told(cdb).unwrap() {
             Told::ByMain(op) => op.access(),

@@ -1,6 +1,7 @@
 //! Commands that change what both controllers share of a LUN: MODE SELECT, RESERVE and RELEASE, PERSISTENT RESERVE IN
 //! and OUT. Decoded here, done by the controller as events.
 
+use controller::command::Admission;
 use controller::unit::LunView;
 use protocol::interlink::event::Event;
 use protocol::interlink::shared::Who;
@@ -12,6 +13,9 @@ use protocol::scsi::persistent_reservation::{
 use protocol::scsi::sense::Sense;
 
 use super::describe::mode_parameters;
+
+/// What one that asks for nothing, an empty MODE SELECT, asks leave for.
+pub(super) const IDLE_ADMISSION: Admission = Admission::Changing;
 
 /// The event that a command asks for, `None` if it asks for nothing, or why there is none.
 pub(super) type Asked = Result<Option<Event>, Sense>;
