@@ -446,7 +446,7 @@ impl Simulation {
 }
 
 /// Whose copies of a LUN are whole by the newest generation that is durable.
-fn members(hub: &Hub, lun: &str) -> [bool; 2] {
+pub(super) fn members(hub: &Hub, lun: &str) -> [bool; 2] {
     let mut newest = (0, 0b11);
     for records in &hub.records {
         let record = records.get(CONTROL_KEY).and_then(|record| ControlRecord::decode(record));

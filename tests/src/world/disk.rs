@@ -14,6 +14,7 @@ use controller::world::{Ticket, VolumeIndex};
 use parking_lot::Mutex;
 use protocol::block::{BlockRange, Lba};
 
+use super::director::members;
 use super::hub::{Event, Hub};
 use super::script::Io;
 use super::volume::{RECORD, Recovered, Volume};
@@ -288,15 +289,22 @@ impl Hub {
         }
     }
 
-    /// Tells the judge of a LUN what gets to a copy.
+    /// Tells the judge of a LUN what gets to a copy. One that has left the pair does not count: its disk may carry out
+    /// late what it was asked before, and nobody reads it until it is refilled.
     fn lands(&mut self, side: Side, volume: VolumeIndex, start: u64, data: &[u8]) {
-        let Some(judge) = self.judges.get_mut(usize::from(volume.0)) else { return };
+        let at = usize::from(volume.0);
+        if self.judges.len() <= at {
+            return;
+        }
+        let plan = &self.settings.luns[at];
+        let counts = !plan.mirror || members(self, &plan.name)[side.index()];
+        let judge = &mut self.judges[at];
         let marks = data.chunks(BLOCK_BYTES).zip(start..).filter_map(|(block, lba)| Mark::of(block, lba));
         let landed = marks.zip(start..).try_for_each(|(mark, lba)| match mark {
-            Mark::Written(op, _) => judge.lands(op, lba, side.index()),
+            Mark::Written(op, _) if counts => judge.lands(op, lba, side.index()),
             _ => Ok(()),
         });
-        let lun = self.settings.luns[usize::from(volume.0)].number;
+        let lun = self.settings.luns[at].number;
         self.found(lun, landed);
     }
 
