@@ -227,6 +227,22 @@ fn a_reservation_ends_with_its_session_through_either_controller() {
 }
 
 #[test]
+fn whoever_comes_after_a_session_is_not_kept_out_by_what_it_reserved() {
+    for side in 0..2 {
+        for asked in [write(0, 1, 3), Op::Read { range: range(0, 1) }] {
+            let mut duo = met(side as u64);
+            duo.event(side, 1, 5, Event::Reserve);
+            assert_eq!(settled(&mut duo, side), [(5, GOOD)]);
+            duo.controllers[side].nexus_lost(NexusId(1));
+            duo.ask_of(side, NexusId(2), 6, asked);
+            let answers = settled(&mut duo, side);
+            let (_, outcome) = answers.iter().find(|(tag, _)| *tag == 6).unwrap();
+            assert!(matches!(outcome, Outcome::Good(_)), "{outcome:?}");
+        }
+    }
+}
+
+#[test]
 fn a_reservation_through_a_controller_that_is_gone_ends_when_main_goes_on() {
     let mut duo = met(1);
     duo.event(1, 1, 5, Event::Reserve);

@@ -532,9 +532,8 @@ impl Lun {
         let Some(reserver) = self.shared.reserver else {
             return;
         };
-        let own = reserver.side == self.setup.side.index() as u8;
         let told = |at: Time| now.since(at) < RELEASE_AGAIN;
-        if !own || self.own_name(reserver).is_some() || self.events.release_told.is_some_and(told) {
+        if !self.is_of_lost_session(reserver) || self.events.release_told.is_some_and(told) {
             return;
         }
         self.events.release_told = Some(now);

@@ -27,28 +27,29 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// What a state means for these nexuses.
+    /// What a state means for these nexuses, if RESERVE is in force for `reserver`.
     pub(super) fn of<'a>(
         state: &SharedState,
+        reserver: Option<NexusHandle>,
         nexuses: impl Iterator<Item = (NexusId, &'a NexusName)>,
         handle: impl Fn(NexusId) -> NexusHandle,
     ) -> Guarded {
         let held = state.reservations.reservation.is_some();
         let idle = state.sanitize == Sanitize::Idle;
-        if !held && state.reserver.is_none() && !state.current.write_protect && idle {
+        if !held && reserver.is_none() && !state.current.write_protect && idle {
             return None;
         }
         let nobody = NexusName { initiator: String::new(), isid: [0; 6], port: 0 };
         let keeps_out = |access| held && !passes(&state.reservations, &nobody, access);
         let mut guard = Self {
-            reserved: state.reserver.map(|_| None),
+            reserved: reserver.map(|_| None),
             writes: keeps_out(Access::Write),
             reads: keeps_out(Access::Read),
             pass: BTreeSet::new(),
             write_protected: state.current.write_protect,
         };
         for (nexus, name) in nexuses {
-            if state.reserver == Some(handle(nexus)) {
+            if reserver == Some(handle(nexus)) {
                 guard.reserved = Some(Some(nexus));
             }
             if held && passes(&state.reservations, name, Access::Write) {

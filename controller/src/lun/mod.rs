@@ -527,6 +527,7 @@ impl Lun {
     pub fn nexus_lost(&mut self, nexus: NexusId, now: Time, actions: &mut Vec<Action>) {
         self.attentions.nexus_lost(nexus);
         self.licences.nexus_lost(nexus);
+        self.stand_guard();
         self.give_up(now, actions, |owner, _| owner == nexus);
         self.end_lost_reservation(now, actions);
     }

@@ -150,7 +150,8 @@ impl Lun {
     /// Works out anew whom the state keeps out.
     pub(super) fn stand_guard(&mut self) {
         let handle = |nexus| self.handle(nexus);
-        self.guard = Guard::of(&self.shared, self.attentions.nexuses(), handle);
+        let reserver = self.shared.reserver.filter(|reserver| !self.is_of_lost_session(*reserver));
+        self.guard = Guard::of(&self.shared, reserver, self.attentions.nexuses(), handle);
     }
 
     pub(super) fn raise(&mut self, attention: &Attention) {
@@ -196,6 +197,12 @@ impl Lun {
         for attention in told {
             self.raise(&attention);
         }
+    }
+
+    /// Whether a handle means a session of this controller that has ended. What it reserved keeps nobody of this
+    /// controller out, though the event that ends it may still be on its way.
+    pub(super) fn is_of_lost_session(&self, handle: NexusHandle) -> bool {
+        handle.side == self.setup.side.index() as u8 && self.own_name(handle).is_none()
     }
 
     /// The name of a nexus of this controller that a handle means, if it is alive.
