@@ -33,7 +33,7 @@ use protocol::interlink::shared::{Attention, NexusHandle, SharedState, Stamp, Wh
 use protocol::interlink::{Ending, Message};
 use protocol::scsi::sense::{Sense, Status};
 
-use super::task::{Action, Breakage, Origin, Stage as TaskStage};
+use super::task::{Action, Breakage, Origin};
 use super::{COMMAND_AGE_MAX, HELD_COMMANDS_MAX, Lun};
 use crate::command::{Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::route::{Kind, Route, Service, route};
@@ -287,13 +287,9 @@ impl Lun {
 
     /// A reset: what hosts asked for and was not admitted never is.
     pub(super) fn give_up_waiting(&mut self, actions: &mut Vec<Action>) {
-        let waiting = |stage| matches!(stage, TaskStage::Range | TaskStage::Credit);
-        let of_hosts = |origin| matches!(origin, Origin::Host { .. } | Origin::Peer { .. });
-        let tasks = self.tasks.iter().filter(|(_, task)| waiting(task.stage) && of_hosts(task.origin));
-        let slots: Vec<u32> = tasks.map(|(slot, _)| slot as u32).collect();
-        for slot in slots {
-            self.withdraw(slot, Outcome::Aborted, actions);
-        }
+        self.withdraw_those(&Outcome::Aborted, actions, |task| {
+            matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
+        });
         self.end_sanitize_wait(&Outcome::Aborted, actions, |_| true);
     }
 

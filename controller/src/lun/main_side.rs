@@ -372,6 +372,24 @@ impl Lun {
         }
     }
 
+    /// Takes back those of the tasks which have begun nothing that `chosen` picks. The end of one may let another have
+    /// its slot: whoever is in it then is looked at anew.
+    pub(super) fn withdraw_those(
+        &mut self,
+        outcome: &Outcome,
+        actions: &mut Vec<Action>,
+        chosen: impl Fn(&Task) -> bool,
+    ) {
+        let chosen = |task: &Task| matches!(task.stage, Stage::Range | Stage::Credit) && chosen(task);
+        let found = self.tasks.iter().filter(|(_, task)| chosen(task));
+        let slots: Vec<u32> = found.map(|(slot, _)| slot as u32).collect();
+        for slot in slots {
+            if self.tasks.get(slot as usize).is_some_and(&chosen) {
+                self.withdraw(slot, outcome.clone(), actions);
+            }
+        }
+    }
+
     /// Those who waited for ranges go on.
     pub(super) fn granted(&mut self, holders: Vec<Holder>, actions: &mut Vec<Action>) {
         for holder in holders {
@@ -403,19 +421,10 @@ impl Lun {
 
     /// What waited too long is never executed.
     pub(super) fn expire_tasks(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let old: Vec<u32> = self
-            .tasks
-            .iter()
-            .filter(|(_, task)| {
-                matches!(task.stage, Stage::Range | Stage::Credit)
-                    && matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
-                    && now.since(task.received) >= COMMAND_AGE_MAX
-            })
-            .map(|(slot, _)| slot as u32)
-            .collect();
-        for slot in old {
-            self.withdraw(slot, Outcome::Status(Status::Busy), actions);
-        }
+        self.withdraw_those(&Outcome::Status(Status::Busy), actions, |task| {
+            matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
+                && now.since(task.received) >= COMMAND_AGE_MAX
+        });
     }
 
     /// Below this sequence everything is on both copies.

@@ -386,6 +386,7 @@ impl Lun {
     /// The peer is out of reach, and this main will go on: alone when the peer's lease has run out, or with it if
     /// it comes back before. Until then nothing is admitted and no write is answered.
     pub fn lose_peer(&mut self, actions: &mut Vec<Action>) {
+        self.stop_events();
         self.hold(actions);
         self.standing.service = Service::Refused;
         self.standing.status = PairStatus::Suspended;
@@ -400,15 +401,7 @@ impl Lun {
     /// executed; own hosts go on.
     pub fn peer_gone(&mut self, actions: &mut Vec<Action>) {
         self.standing.links.clear();
-        let forwarded: Vec<u32> = self
-            .tasks
-            .iter()
-            .filter(|(_, task)| matches!(task.origin, Origin::Peer { .. }))
-            .map(|(slot, _)| slot as u32)
-            .collect();
-        for slot in forwarded {
-            self.withdraw(slot, Outcome::Aborted, actions);
-        }
+        self.withdraw_those(&Outcome::Aborted, actions, |task| matches!(task.origin, Origin::Peer { .. }));
         self.events_without_peer(actions);
     }
 
@@ -432,6 +425,7 @@ impl Lun {
     /// The pair is broken, the peer out of reach: what was not admitted is refused, what was is given up with
     /// ABORTED COMMAND as soon as the own copy has it (the host cannot know, and will ask again).
     pub fn suspend(&mut self, actions: &mut Vec<Action>) {
+        self.stop_events();
         let before = self.standing.service;
         self.standing = Standing::suspended(self.standing.role);
         self.copying = None;
@@ -663,24 +657,11 @@ impl Lun {
             }
         });
         self.give_up_sanitize_wait(actions, &chosen);
-        let tasks: Vec<u32> = self
-            .tasks
-            .iter()
-            .filter(|(_, task)| match task.origin {
-                Origin::Host { nexus, tag } => {
-                    chosen(nexus, tag) && matches!(task.stage, Stage::Range | Stage::Credit)
-                }
-                Origin::Peer { .. }
-                | Origin::Copy
-                | Origin::Sanitize(_)
-                | Origin::Event(_)
-                | Origin::Nobody => false,
-            })
-            .map(|(slot, _)| slot as u32)
-            .collect();
-        for slot in tasks {
-            self.withdraw(slot, Outcome::Aborted, actions);
-        }
+        self.withdraw_those(
+            &Outcome::Aborted,
+            actions,
+            |task| matches!(task.origin, Origin::Host { nexus, tag } if chosen(nexus, tag)),
+        );
         let kept = self
             .communication
             .slots(|request| request.sent == Sent::Kept && chosen(request.nexus, request.tag));

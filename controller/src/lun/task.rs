@@ -115,8 +115,8 @@ impl Task {
         }
     }
 
-    /// A piece of a copy or of a sanitize operation, or an event's flush, that is given up: it must not count for the next one. What was
-    /// only for the peer has no leg left to wait for.
+    /// A piece of a copy or of a sanitize operation, or an event's flush, that is given up: it must not count for the
+    /// next one. What was only for the peer has no leg left to wait for.
     pub(super) fn forget_copy(&mut self) {
         match self.origin {
             Origin::Copy => {

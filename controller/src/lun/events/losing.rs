@@ -9,6 +9,11 @@ use crate::lun::task::{Action, Origin};
 use crate::status::Role;
 
 impl Lun {
+    /// The pair is about to change: until it has, no event has its turn, and nobody who waits behind one.
+    pub(in crate::lun) const fn stop_events(&mut self) {
+        self.events.open = false;
+    }
+
     /// The peer is out of reach, and this main will go on: what is on its legs is completed then, what has begun
     /// nothing goes back to the door.
     pub(in crate::lun) fn hold_events(&mut self, actions: &mut Vec<Action>) {
