@@ -468,3 +468,35 @@ fn a_main_whose_disk_failed_does_not_go_on_alone() {
         );
     }
 }
+
+#[test]
+fn nobody_reads_what_the_failed_disk_of_main_could_not_take_before_that_copy_has_left_the_pair() {
+    let mut waited = 0;
+    for seed in 0..200 {
+        let mut duo = met(seed);
+        duo.break_disk(0, [DiskError::Io, DiskError::Full][(seed % 2) as usize]);
+        duo.hold_control(true);
+        duo.ask(1, 1, write(0, 4, 7));
+        for tag in 2..40 {
+            if tag == 30 {
+                duo.hold_control(false);
+            }
+            duo.ask(1, tag, Op::Read { range: range(2, 1) });
+            (0..4).for_each(|_| drop(duo.step()));
+            let left = duo.durable(1).is_some_and(|record| record.generation.members == 0b10);
+            for (tag, outcome) in duo.answers(1) {
+                let new = outcome == Outcome::Good(blocks_of(7, 1));
+                assert!(
+                    !new || left,
+                    "seed {seed}: read {tag} shows what one copy has that may be the one to go"
+                );
+                waited += u32::from(tag == 1 && !left);
+            }
+        }
+        duo.settle(30);
+        duo.ask(1, 40, Op::Read { range: range(2, 1) });
+        duo.settle(1);
+        assert_eq!(duo.answers(1).pop(), Some((40, Outcome::Good(blocks_of(7, 1)))), "seed {seed}");
+    }
+    assert!(waited > 100, "the write's host hears at once that it failed: {waited}");
+}

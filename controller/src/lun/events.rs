@@ -208,6 +208,11 @@ impl Lun {
         if version == self.shared.stamp.version {
             return self.enter(origin, op, durable, received, actions);
         }
+        self.send_back(link, id, actions);
+    }
+
+    /// A forwarded command that was not admitted goes back to the door it came in by.
+    pub(super) fn send_back(&self, link: LinkId, id: u64, actions: &mut Vec<Action>) {
         let (message, payload) = (Message::Ended { id, ending: Ending::Stale }, Data::new());
         let generation = self.standing.generation;
         actions.push(Action::Send { via: Via::Link(link), message, payload, generation });

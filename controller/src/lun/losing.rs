@@ -122,6 +122,37 @@ impl Lun {
         }
     }
 
+    /// A turn waits for what is in flight. What waits for the range of a change that in turn waits for the decision about
+    /// the pair would be in flight for ever: when nothing else is left it goes back to the door it came in by.
+    pub(super) fn make_way(&mut self, actions: &mut Vec<Action>) {
+        let waits = |task: &Task| {
+            task.stage == Stage::Range && matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
+        };
+        let stuck = self.held.is_some()
+            && self.is_mirrored()
+            && self.tasks.iter().any(|(_, task)| task.awaits_decision())
+            && self.tasks.iter().all(|(_, task)| task.awaits_decision() || waits(task));
+        if !stuck {
+            return;
+        }
+        let waiting = self.tasks.iter().filter(|(_, task)| waits(task));
+        let mut back: Vec<(Time, u32)> = waiting.map(|(slot, task)| (task.received, slot as u32)).collect();
+        back.sort_unstable();
+        for (_, slot) in back {
+            // The going of another may have let it in.
+            let Some(task) = self.tasks.get_mut(slot as usize).filter(|task| waits(task)) else {
+                continue;
+            };
+            let Origin::Peer { link, id } = task.origin else {
+                self.put_back(slot, actions);
+                continue;
+            };
+            task.origin = Origin::Nobody;
+            self.withdraw(slot, Outcome::Aborted, actions);
+            self.send_back(link, id, actions);
+        }
+    }
+
     /// While there is no other copy, what is in memory goes to the disk every second.
     pub(super) fn flush_alone(&mut self, now: Time, actions: &mut Vec<Action>) {
         let alone = self.standing.service == Service::Alone && self.standing.status == PairStatus::Suspended;

@@ -574,6 +574,7 @@ impl Lun {
         let busy = Outcome::Status(Status::Busy);
         self.end_held(&busy, actions, |command| now.since(command.received) >= COMMAND_AGE_MAX);
         self.give_up_silent_disk(now, actions);
+        self.make_way(actions);
         self.expire_tasks(now, actions);
         self.answer_leased(now, actions);
         self.flush_alone(now, actions);

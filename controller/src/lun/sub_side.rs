@@ -299,18 +299,21 @@ impl Lun {
         self.answer_if_both(slot, now, actions);
     }
 
-    /// GOOD, once both copies have it; then its range is free here too.
+    /// GOOD, once both copies have it; then its range is free here too. It is not where main's copy could not take it:
+    /// it may yet be this copy that leaves the pair, so nobody reads what it alone has before that is decided.
     fn answer_if_both(&mut self, slot: u32, now: Time, actions: &mut Vec<Action>) {
         let Some(request) = self.communication.get(slot) else {
             return;
         };
+        let sequence = request.sequence;
         let outcome = match (request.applied, request.done, request.failed) {
-            (true, true, _) => Outcome::Good(Data::new()),
+            (true, true, _) => {
+                self.release_apply(sequence, actions);
+                Outcome::Good(Data::new())
+            }
             (true, false, true) => Outcome::Check(Sense::ABORTED_COMMAND),
             _ => return,
         };
-        let sequence = request.sequence;
-        self.release_apply(sequence, actions);
         self.end_forward(slot, outcome, now, actions);
     }
 

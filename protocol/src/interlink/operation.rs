@@ -84,7 +84,8 @@ pub enum Ending {
     Status(Status),
     /// Cancelled before it was admitted.
     Aborted,
-    /// It was not admitted, for the shared state it was checked against is not main's any more: check it again.
+    /// It was not admitted: the shared state it was checked against is not main's any more, or what it waits for is
+    /// decided with the pair. It goes back to the door it came in by.
     Stale,
 }
 
