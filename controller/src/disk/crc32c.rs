@@ -2,11 +2,11 @@
 //! way of every command.
 //!
 //! It takes one instruction for every eight bytes, and next to nothing beside them: which way a processor goes is
-//! found out once, and a header, whose length is known, has no loop. Blocks of 4 KiB are done in three lanes side by
-//! side, because the processor begins a `crc32` each cycle but ends it three cycles later; what the lanes have is put
-//! together once for each block, by a multiplication. Folding by multiplications of 256 bits would take as many: two
-//! products and two sums for 32 bytes. Processors with AVX-512 do runs of some length with fewer instructions still,
-//! and those without `crc32` in their own way: both as crc-fast does it.
+//! found out once, a header and a block, whose lengths are known, have no loop, and one call does both. Blocks of 4 KiB
+//! are done in three lanes side by side, because the processor begins a `crc32` each cycle but ends it three cycles
+//! later; what the lanes have is put together once for each block, by a multiplication. Folding by multiplications of
+//! 256 bits would take as many: two products and two sums for 32 bytes. Processors with AVX-512 do runs of some length
+//! with fewer instructions still, and those without `crc32` in their own way: both as crc-fast does it.
 
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u64};
@@ -27,17 +27,7 @@ const WIDE_BYTES_MIN: usize = 256;
 #[inline]
 #[must_use]
 pub fn crc32c(bytes: &[u8]) -> u32 {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let way = way();
-        if way == BY_INSTRUCTION || (way == WIDE && bytes.len() < WIDE_BYTES_MIN) {
-            // SAFETY: `way` says so only of a processor with the instructions of these features, which is all that
-            // the call asks for; the function itself is safe code.
-            #[expect(unsafe_code, reason = "a function for one kind of processor")]
-            return unsafe { by_instruction(bytes) };
-        }
-    }
-    crc_fast::crc32_iscsi(bytes)
+    crc32c_of_both(&[], bytes).1
 }
 
 /// As [`crc32c`], for what is short and always as long: a header.
@@ -45,64 +35,108 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
 #[must_use]
 pub fn crc32c_of<const BYTES: usize>(bytes: &[u8; BYTES]) -> u32 {
     #[cfg(target_arch = "x86_64")]
-    if way() != OTHERWISE {
-        // SAFETY: as in `crc32c`.
+    if WAY.load(Ordering::Relaxed) >= WIDE {
+        // SAFETY: `WAY` says so only of a processor with the instructions of these features, which is all that the
+        // call asks for; the function itself is safe code.
         #[expect(unsafe_code, reason = "a function for one kind of processor")]
         return unsafe { in_line(bytes) };
+    }
+    otherwise(bytes)
+}
+
+/// Those of a header and of the data behind it, each as [`crc32c`], by one call.
+#[inline]
+#[must_use]
+pub fn crc32c_of_both<const BYTES: usize>(header: &[u8; BYTES], data: &[u8]) -> (u32, u32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let way = WAY.load(Ordering::Relaxed);
+        if way == BY_INSTRUCTION || (way == WIDE && data.len() < WIDE_BYTES_MIN) {
+            // SAFETY: as in `crc32c_of`.
+            #[expect(unsafe_code, reason = "a function for one kind of processor")]
+            return unsafe { by_instruction(header, data) };
+        }
+    }
+    both_otherwise(header, data)
+}
+
+/// What `crc32c_of` does where the processor is not known yet or has no such instruction. Not inlined: whoever takes
+/// the short way would set aside registers for it.
+#[cold]
+#[inline(never)]
+fn otherwise(bytes: &[u8]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if WAY.load(Ordering::Relaxed) == UNKNOWN {
+        find_out();
     }
     crc_fast::crc32_iscsi(bytes)
 }
 
-/// Ways to go: not found out yet, by the instructions `crc32` and `pclmulqdq`, the same and AVX-512 for long runs,
-/// and neither.
+/// What `crc32c_of_both` does where the processor has something better for the data, or is not known yet.
+#[inline(never)]
+fn both_otherwise<const BYTES: usize>(header: &[u8; BYTES], data: &[u8]) -> (u32, u32) {
+    (crc32c_of(header), crc_fast::crc32_iscsi(data))
+}
+
+/// The way of this processor: not found out yet, without the instructions `crc32` and `pclmulqdq`, with them and with
+/// AVX-512 for long runs, and with them alone. Those with them come last.
+#[cfg(target_arch = "x86_64")]
+static WAY: AtomicU8 = AtomicU8::new(UNKNOWN);
 #[cfg(target_arch = "x86_64")]
 const UNKNOWN: u8 = 0;
 #[cfg(target_arch = "x86_64")]
-const BY_INSTRUCTION: u8 = 1;
+const OTHERWISE: u8 = 1;
 #[cfg(target_arch = "x86_64")]
 const WIDE: u8 = 2;
 #[cfg(target_arch = "x86_64")]
-const OTHERWISE: u8 = 3;
-
-/// The way of this processor.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn way() -> u8 {
-    static WAY: AtomicU8 = AtomicU8::new(UNKNOWN);
-    let way = WAY.load(Ordering::Relaxed);
-    if way == UNKNOWN { find_out(&WAY) } else { way }
-}
+const BY_INSTRUCTION: u8 = 3;
 
 #[cfg(target_arch = "x86_64")]
 #[cold]
-fn find_out(way: &AtomicU8) -> u8 {
+fn find_out() {
     use std::arch::is_x86_feature_detected as has;
     let found = match has!("sse4.2") && has!("pclmulqdq") {
         false => OTHERWISE,
         true if has!("vpclmulqdq") && has!("avx512vl") => WIDE,
         true => BY_INSTRUCTION,
     };
-    way.store(found, Ordering::Relaxed);
-    found
+    WAY.store(found, Ordering::Relaxed);
 }
 
-/// As [`crc32c`], with the instructions `crc32` and `pclmulqdq`.
+/// As [`crc32c_of_both`], with the instructions `crc32` and `pclmulqdq`.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "sse4.2,pclmulqdq")]
-fn by_instruction(bytes: &[u8]) -> u32 {
-    let (mut crc, mut rest) = (u64::from(u32::MAX), bytes);
+fn by_instruction<const BYTES: usize>(header: &[u8; BYTES], data: &[u8]) -> (u32, u32) {
+    // What a command of a few KiB has as a rule.
+    if let Ok(block) = data.try_into() {
+        let (of_header, crc) = of_block(header, START, block);
+        return (of_header, !crc);
+    }
+    (one_by_one(START, header), of_any(data))
+}
+
+/// What every CRC begins with.
+#[cfg(target_arch = "x86_64")]
+const START: u64 = u32::MAX as u64;
+
+/// The CRC of a run that is not one block.
+#[cfg(target_arch = "x86_64")]
+#[inline(never)]
+#[target_feature(enable = "sse4.2,pclmulqdq")]
+fn of_any(bytes: &[u8]) -> u32 {
+    let (mut crc, mut rest) = (START, bytes);
     while let Some((block, more)) = rest.split_first_chunk::<BLOCK_BYTES>() {
-        crc = of_block(crc, block);
+        crc = u64::from(of_block(&[], crc, block).1);
         rest = more;
     }
-    if rest.is_empty() { !(crc as u32) } else { one_by_one(crc, rest) }
+    one_by_one(crc, rest)
 }
 
 /// As [`crc32c`], of so few bytes that no loop is worth it.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "sse4.2")]
 fn in_line<const BYTES: usize>(bytes: &[u8; BYTES]) -> u32 {
-    one_by_one(u64::from(u32::MAX), bytes)
+    one_by_one(START, bytes)
 }
 
 /// Goes on from `crc` with `bytes`, and inverts the end.
@@ -122,45 +156,56 @@ fn one_by_one(mut crc: u64, bytes: &[u8]) -> u32 {
     !crc
 }
 
-/// Words of a lane that are taken without looking whether it ends. The compiler makes one run of instructions of them.
-#[cfg(target_arch = "x86_64")]
-const STEP_WORDS: usize = 34;
-
-/// Goes on from `crc` with a block, in three lanes.
+/// Goes on from `crc` with a block, in three lanes, and does its header on the way. The last word of the third lane
+/// waits for what the others have: all of it goes through one instruction.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "sse4.2,pclmulqdq")]
-fn of_block(mut crc: u64, block: &[u8; BLOCK_BYTES]) -> u64 {
-    const SHORT: usize = LANE_WORDS - 1;
-    const { assert!(3 * LANE_WORDS - 1 == BLOCK_BYTES / 8 && SHORT.is_multiple_of(STEP_WORDS)) };
+fn of_block<const BYTES: usize>(header: &[u8; BYTES], mut crc: u64, block: &[u8; BLOCK_BYTES]) -> (u32, u32) {
+    /// Words of the first two lanes that are done before: with them all three end side by side.
+    const BEFORE: usize = 2;
+    const { assert!(3 * LANE_WORDS - 1 == BLOCK_BYTES / 8) };
     let words = block.as_chunks::<8>().0;
+    let word = |at: usize| u64::from_le_bytes(words[at]);
     let (mut second, mut third) = (0, 0);
-    let (mut at, mut left) = (0, SHORT / STEP_WORDS);
-    while left > 0
-        && let Some(step) = words[at..].first_chunk::<{ 2 * LANE_WORDS + STEP_WORDS }>()
-    {
-        for word in 0..STEP_WORDS {
-            crc = _mm_crc32_u64(crc, u64::from_le_bytes(step[word]));
-            second = _mm_crc32_u64(second, u64::from_le_bytes(step[LANE_WORDS + word]));
-            third = _mm_crc32_u64(third, u64::from_le_bytes(step[2 * LANE_WORDS + word]));
-        }
-        at += STEP_WORDS;
-        left -= 1;
+    for at in 0..BEFORE {
+        crc = _mm_crc32_u64(crc, word(at));
+        second = _mm_crc32_u64(second, word(LANE_WORDS + at));
     }
-    crc = _mm_crc32_u64(crc, u64::from_le_bytes(words[SHORT]));
-    second = _mm_crc32_u64(second, u64::from_le_bytes(words[LANE_WORDS + SHORT]));
-    let shifted = multiply(crc, SHIFT_BY_TWO_LANES) ^ multiply(second, SHIFT_BY_LANE);
-    third ^ _mm_crc32_u64(0, shifted)
+    macro_rules! run {
+        ($words:expr) => {
+            for at in $words {
+                crc = _mm_crc32_u64(crc, word(BEFORE + at));
+                second = _mm_crc32_u64(second, word(LANE_WORDS + BEFORE + at));
+                third = _mm_crc32_u64(third, word(2 * LANE_WORDS + at));
+            }
+        };
+    }
+    // One run of instructions: a loop of more words would stay a loop.
+    run!(0..34);
+    run!(34..68);
+    run!(68..102);
+    run!(102..136);
+    run!(136..LANE_WORDS - BEFORE);
+    let shifted = passed_over(crc, SHIFT_BY_TWO_LANES, second, SHIFT_BY_LANE);
+    let crc = _mm_crc32_u64(third, shifted ^ word(3 * LANE_WORDS - 2));
+    (one_by_one(START, header), crc as u32)
 }
 
-/// The product of two polynomials of 32 bits, bit-reflected.
+/// The sum of what the first two lanes have, each multiplied by what lets it pass over the lanes behind it.
 #[cfg(target_arch = "x86_64")]
+#[inline]
 #[target_feature(enable = "sse2,pclmulqdq")]
-fn multiply(crc: u64, by: u64) -> u64 {
-    use core::arch::x86_64::{_mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64};
-    let product =
-        _mm_clmulepi64_si128::<0>(_mm_cvtsi64_si128(crc.cast_signed()), _mm_cvtsi64_si128(by.cast_signed()));
-    _mm_cvtsi128_si64(product).cast_unsigned()
+fn passed_over(first: u64, by: u64, second: u64, second_by: u64) -> u64 {
+    use core::arch::x86_64::{
+        _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_set_epi64x, _mm_xor_si128,
+    };
+    // By the upper half of a constant, which then lies ready in memory.
+    let multiply = |crc: u64, by: u64| {
+        let by = _mm_set_epi64x(by.cast_signed(), by.cast_signed());
+        _mm_clmulepi64_si128::<0x10>(_mm_cvtsi64_si128(crc.cast_signed()), by)
+    };
+    _mm_cvtsi128_si64(_mm_xor_si128(multiply(first, by), multiply(second, second_by))).cast_unsigned()
 }
 
 /// What a CRC is multiplied by to pass over the third lane, and the second and third.
@@ -209,7 +254,7 @@ mod tests {
         if std::arch::is_x86_feature_detected!("sse4.2") && std::arch::is_x86_feature_detected!("pclmulqdq") {
             // SAFETY: asked for just now.
             #[expect(unsafe_code, reason = "a function for one kind of processor")]
-            let by_instruction = unsafe { by_instruction(bytes) };
+            let by_instruction = unsafe { by_instruction(&[], bytes).1 };
             assert_eq!(by_instruction, expected, "{} bytes, by instruction", bytes.len());
         }
     }
@@ -251,6 +296,24 @@ mod tests {
         fn a_header_has_the_digest_of_its_bytes(header: [u8; 48], odd: [u8; 13]) {
             prop_assert_eq!(crc32c_of(&header), plain(&header));
             prop_assert_eq!(crc32c_of(&odd), plain(&odd));
+        }
+
+        #[test]
+        fn a_header_and_its_data_have_each_their_own(
+            header: [u8; 48], data in prop::collection::vec(any::<u8>(), 0..9000), block in prop::bool::ANY,
+        ) {
+            let mut data = data;
+            if block {
+                data.resize(BLOCK_BYTES, 0x5a);
+            }
+            prop_assert_eq!(crc32c_of_both(&header, &data), (plain(&header), plain(&data)));
+            #[cfg(target_arch = "x86_64")]
+            if std::arch::is_x86_feature_detected!("sse4.2") && std::arch::is_x86_feature_detected!("pclmulqdq") {
+                // SAFETY: asked for just now.
+                #[expect(unsafe_code, reason = "a function for one kind of processor")]
+                let both = unsafe { by_instruction(&header, &data) };
+                prop_assert_eq!(both, (plain(&header), plain(&data)));
+            }
         }
     }
 }

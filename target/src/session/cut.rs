@@ -1,7 +1,9 @@
 //! Cutting the bytes of a connection into PDUs, digests checked (RFC 7143 11.2).
 
+use core::hint::cold_path;
+
 use bytes::{Buf, Bytes, BytesMut};
-use controller::disk::crc32c::{crc32c, crc32c_of};
+use controller::disk::crc32c::{crc32c, crc32c_of, crc32c_of_both};
 use protocol::iscsi::frame::DIGEST_BYTES;
 use protocol::iscsi::{BHS_BYTES, Bhs, Digests, Frame};
 
@@ -36,6 +38,7 @@ pub fn cut(input: &mut BytesMut, digests: Digests, segment_max: u32) -> Result<C
     let frame = Frame::of(&bhs, digests);
     let total = frame.total_bytes();
     if frame.data_bytes() > segment_max as usize {
+        cold_path();
         return Err(CutError::TooLong(frame.data_bytes()));
     }
     if bhs[4] == 0 && frame.data_bytes() == 0 {
@@ -44,14 +47,11 @@ pub fn cut(input: &mut BytesMut, digests: Digests, segment_max: u32) -> Result<C
     if input.len() < total {
         return Ok(Cut::Incomplete(total));
     }
-    if let Some(at) = frame.header_digest() {
-        let expected = if frame.ahs().is_empty() { crc32c_of(&bhs) } else { crc32c(&input[..at.start]) };
-        if input[at] != expected.to_le_bytes() {
-            return Err(CutError::HeaderDigest);
-        }
-    }
-    let intact =
-        frame.data_digest().is_none_or(|at| input[at] == crc32c(&input[frame.padded_data()]).to_le_bytes());
+    let intact = if digests == BOTH && bhs[4] == 0 {
+        is_intact(&bhs, &input[BHS_BYTES..total])?
+    } else {
+        is_intact_anyhow(input, &frame)?
+    };
     let ahs = if frame.ahs().is_empty() { Bytes::new() } else { Bytes::copy_from_slice(&input[frame.ahs()]) };
     if frame.data_bytes() == 0 {
         input.advance(total);
@@ -62,22 +62,51 @@ pub fn cut(input: &mut BytesMut, digests: Digests, segment_max: u32) -> Result<C
     Ok(Cut::Pdu(Received { bhs, ahs, data }))
 }
 
-/// Takes out a PDU that is nothing but this header, as most are: every length is known, so nothing is looked up.
+/// Both digests.
+const BOTH: Digests = Digests { header: true, data: true };
+
+/// Takes out a PDU that is nothing but this header, as most are: every length is known, so nothing is looked up. The
+/// compiler is told what hardly happens, or it takes what is left of a header with a digest for that.
 #[inline]
 fn cut_header(input: &mut BytesMut, bhs: Bhs, digest: bool) -> Result<Cut, CutError> {
     const DIGESTED_BYTES: usize = BHS_BYTES + DIGEST_BYTES;
     let mut bytes = BHS_BYTES;
     if digest {
         let Some(digested) = input.first_chunk::<DIGESTED_BYTES>() else {
+            cold_path();
             return Ok(Cut::Incomplete(DIGESTED_BYTES));
         };
         if digested.last_chunk() != Some(&crc32c_of(&bhs).to_le_bytes()) {
+            cold_path();
             return Err(CutError::HeaderDigest);
         }
         bytes = DIGESTED_BYTES;
     }
     input.advance(bytes);
     Ok(Cut::Pdu(Received { bhs, ahs: Bytes::new(), data: Some(Bytes::new()) }))
+}
+
+/// True if the data is what its digest says, for a PDU without additional header segments that has both digests:
+/// `behind` is all of it behind its header.
+#[inline]
+fn is_intact(bhs: &Bhs, behind: &[u8]) -> Result<bool, CutError> {
+    let (of_header, padded) = behind.split_first_chunk::<DIGEST_BYTES>().ok_or(CutError::HeaderDigest)?;
+    let (padded, of_data) = padded.split_last_chunk::<DIGEST_BYTES>().ok_or(CutError::HeaderDigest)?;
+    let (header, data) = crc32c_of_both(bhs, padded);
+    if *of_header != header.to_le_bytes() {
+        return Err(CutError::HeaderDigest);
+    }
+    Ok(*of_data == data.to_le_bytes())
+}
+
+/// As [`is_intact`], for any PDU that stands whole at the front of the input.
+fn is_intact_anyhow(input: &[u8], frame: &Frame) -> Result<bool, CutError> {
+    if let Some(at) = frame.header_digest()
+        && input[at.clone()] != crc32c(&input[..at.start]).to_le_bytes()
+    {
+        return Err(CutError::HeaderDigest);
+    }
+    Ok(frame.data_digest().is_none_or(|at| input[at] == crc32c(&input[frame.padded_data()]).to_le_bytes()))
 }
 
 #[cfg(test)]
@@ -93,8 +122,6 @@ mod tests {
         output.pdu(&bhs, data, digests);
         output.to_bytes()
     }
-
-    const BOTH: Digests = Digests { header: true, data: true };
 
     #[test]
     fn a_wrong_header_digest_ends_the_connection_and_a_wrong_data_digest_loses_the_data() {

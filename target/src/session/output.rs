@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use bytes::Bytes;
-use controller::disk::crc32c::{crc32c, crc32c_of};
+use controller::disk::crc32c::{crc32c, crc32c_of, crc32c_of_both};
 use protocol::iscsi::digest::{self, Crc32c};
 use protocol::iscsi::frame::{DIGEST_BYTES, padding_bytes};
 use protocol::iscsi::{BHS_BYTES, Bhs, Digests};
@@ -41,11 +41,14 @@ impl Piece {
     }
 }
 
-/// PDUs in the order they are to be sent. Always: `bytes` is what the pieces hold beyond `written`.
+/// PDUs in the order they are to be sent. Always: `bytes` is what the pieces hold beyond `written`, and what the arena
+/// holds from `open` on.
 #[derive(Debug, Default)]
 pub struct Output {
     arena: Vec<u8>,
     pieces: VecDeque<Piece>,
+    /// Where the part of the arena begins that comes behind all pieces and is none yet: it may grow.
+    open: usize,
     /// Bytes of the first piece that were written already.
     written: usize,
     bytes: usize,
@@ -67,6 +70,7 @@ impl Output {
     /// Forgets everything that waits and keeps the memory.
     pub fn clear(&mut self) {
         self.pieces.clear();
+        self.open = 0;
         self.written = 0;
         self.bytes = 0;
         if self.arena.capacity() > ARENA_KEPT_BYTES_MAX {
@@ -86,23 +90,28 @@ impl Output {
     /// Inlined, because what is copied has a known length as a rule.
     #[inline]
     fn copy(&mut self, bytes: &[u8]) {
-        let start = self.arena.len();
         self.arena.extend_from_slice(bytes);
-        let end = self.arena.len();
         self.bytes += bytes.len();
-        match self.pieces.back_mut() {
-            Some(Piece::Arena(last)) if last.end == start => last.end = end,
-            _ => self.pieces.push_back(Piece::Arena(start..end)),
-        }
     }
 
-    /// Appends data, by reference unless it is short.
-    fn refer(&mut self, piece: Bytes) {
+    /// Appends data, by reference unless it is short. Of what is referred to, the last `behind` bytes of the arena come
+    /// after it.
+    fn refer(&mut self, piece: Bytes, behind: usize) {
         if piece.len() <= COPIED_BYTES_MAX {
             self.copy(&piece);
         } else {
+            self.close(self.arena.len() - behind);
             self.bytes += piece.len();
             self.pieces.push_back(Piece::Data(piece));
+        }
+    }
+
+    /// What the arena holds before `end` and is no piece yet becomes one.
+    #[inline]
+    fn close(&mut self, end: usize) {
+        if self.open < end {
+            self.pieces.push_back(Piece::Arena(self.open..end));
+            self.open = end;
         }
     }
 
@@ -141,7 +150,7 @@ impl Output {
             }
             self.header(bhs, digests);
             let digest = digests.data.then(|| crc32c(&piece).to_le_bytes());
-            self.refer(piece);
+            self.refer(piece, 0);
             if let Some(digest) = digest {
                 self.copy(&digest);
             }
@@ -159,7 +168,7 @@ impl Output {
             if let Some(digest) = &mut digest {
                 digest.update(&piece);
             }
-            self.refer(piece);
+            self.refer(piece, 0);
         }
         let padding = &[0; 4][..padding_bytes(length)];
         if !padding.is_empty() {
@@ -182,22 +191,17 @@ impl Output {
         let (header, digests) = bytes.split_at_mut(BHS_BYTES);
         header.copy_from_slice(bhs);
         let (of_header, of_data) = digests.split_at_mut(DIGEST_BYTES);
-        of_header.copy_from_slice(&crc32c_of(bhs).to_le_bytes());
-        of_data.copy_from_slice(&crc32c(&piece).to_le_bytes());
-        let start = self.arena.len();
+        let (header_crc, data_crc) = crc32c_of_both(bhs, &piece);
+        of_header.copy_from_slice(&header_crc.to_le_bytes());
+        of_data.copy_from_slice(&data_crc.to_le_bytes());
         self.arena.extend_from_slice(&bytes);
-        self.bytes += ALL + piece.len();
-        let end = start + HEADER;
-        match self.pieces.back_mut() {
-            Some(Piece::Arena(last)) if last.end == start => last.end = end,
-            _ => self.pieces.push_back(Piece::Arena(start..end)),
-        }
-        self.pieces.push_back(Piece::Data(piece));
-        self.pieces.push_back(Piece::Arena(end..end + DIGEST_BYTES));
+        self.bytes += ALL;
+        self.refer(piece, DIGEST_BYTES);
     }
 
     /// Writes until nothing is left (`Ok(true)`) or the transport takes no more (`Ok(false)`).
     pub fn write_to(&mut self, transport: &dyn Transport) -> io::Result<bool> {
+        self.close(self.arena.len());
         while self.bytes > 0 {
             let mut slices = [IoSlice::new(&[]); PIECES_MAX];
             let mut count = 0;
@@ -233,6 +237,7 @@ impl Output {
                 Piece::Data(data) => all.extend_from_slice(data),
             }
         }
+        all.extend_from_slice(&self.arena[self.open..]);
         all.split_off(self.written)
     }
 
