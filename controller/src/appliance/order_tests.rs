@@ -482,7 +482,9 @@ fn nobody_reads_what_the_failed_disk_of_main_could_not_take_before_that_copy_has
                 duo.hold_control(false);
             }
             duo.ask(1, tag, Op::Read { range: range(2, 1) });
-            (0..4).for_each(|_| drop(duo.step()));
+            for _ in 0..4 {
+                duo.step();
+            }
             let left = duo.durable(1).is_some_and(|record| record.generation.members == 0b10);
             for (tag, outcome) in duo.answers(1) {
                 let new = outcome == Outcome::Good(blocks_of(7, 1));

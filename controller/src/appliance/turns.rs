@@ -24,7 +24,9 @@
 //! still whole, or the failed one, which the new generation does not name.
 //!
 //! A disk that fails in the middle of a turn to the preferred main ends the meeting: at the next one its copy is known
-//! to have failed. Until then the range of what it could not take belongs to nobody ([`Quiet::Undecided`]).
+//! to have failed. Until then the range of what it could not take belongs to nobody ([`Quiet::Undecided`]), on neither
+//! side: the other copy may be the one that leaves. Commands that wait for such a range go back to the door, for they
+//! would be in flight until the turn is over, and the turn would wait for them.
 
 use core::time::Duration;
 
