@@ -200,6 +200,7 @@ impl Simulation {
             }
             self.direct();
         }
+        self.await_settled()?;
         self.units.iter().for_each(|unit| unit.controller.stop());
         while !self.units.iter().all(|unit| unit.controller.stopped()) || self.hub.lock().disk_busy() {
             self.step()?;
@@ -225,6 +226,21 @@ impl Simulation {
         Ok(Run { report, hash: hub.trace.hash() })
     }
 
+    /// A connection that a cut has spoiled may be noticed long after the cut, and part the two again: what they then have
+    /// to copy they do before they end. Else the copies are not expected to be the same.
+    fn await_settled(&mut self) -> Result<(), String> {
+        let done = self.now();
+        while self.settings.has_trouble() && !self.is_settled() {
+            self.step()?;
+            let now = self.now();
+            self.conduct(now)?;
+            if now.since(done) > director::MENDING_MAX {
+                return Err(format!("in the end not every pair is DUPLEX again: {}", self.stuck()));
+            }
+        }
+        Ok(())
+    }
+
     /// Begins rounds and ends the work.
     fn direct(&mut self) {
         let busy = |host: &Host| matches!(host.phase, Phase::Away | Phase::Asking | Phase::LoggingOut);
@@ -247,6 +263,9 @@ impl Simulation {
             let idle = self.hosts.iter().all(|host| host.outstanding() == 0);
             if all_work && idle {
                 self.end_work();
+            } else if all_work {
+                let hub = &mut *self.hub.lock();
+                self.hosts.iter_mut().for_each(|host| host.give_up_old(hub));
             }
         } else {
             let round = 1 + (worked.as_nanos() / self.settings.round.as_nanos().max(1)) as u64;
