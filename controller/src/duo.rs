@@ -161,6 +161,8 @@ pub(crate) struct Duo {
     blocks: u64,
     /// What is sent over the control connection does not arrive.
     control_held: bool,
+    /// The side whose records of the shared state wait.
+    shared_held: Option<usize>,
     cut: bool,
     stalled: [bool; 2],
 }
@@ -282,6 +284,7 @@ impl Duo {
             mirror,
             blocks,
             control_held: false,
+            shared_held: None,
             cut: true,
             stalled: [false; 2],
         };
@@ -407,6 +410,11 @@ impl Duo {
         self.control_held = held;
     }
 
+    /// The disk takes no record of a shared state of this side, or of neither.
+    pub(crate) fn hold_shared(&mut self, side: Option<usize>) {
+        self.shared_held = side;
+    }
+
     /// One step of the outside. False if nothing is left to do.
     pub(crate) fn step(&mut self) -> bool {
         let mut choices = Vec::new();
@@ -416,8 +424,12 @@ impl Duo {
             if self.cut {
                 outside.sent.clear();
             }
-            let stalled = self.stalled[side];
-            let may_run = |job: &Job| !(stalled && matches!(job, Job::Disk(..)));
+            let (stalled, shared_held) = (self.stalled[side], self.shared_held == Some(side));
+            let may_run = |job: &Job| match job {
+                Job::Disk(..) => !stalled,
+                Job::Persisted(_, key, ..) => !(shared_held && key.starts_with("shared.")),
+                Job::Volume(..) => true,
+            };
             let jobs = outside.jobs.iter().enumerate().filter(|(_, job)| may_run(job));
             choices.extend(jobs.map(|(at, _)| (side, Ok(at))));
             choices.extend(
