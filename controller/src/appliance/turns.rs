@@ -79,13 +79,21 @@ impl Appliance {
             let name = self.peer_name();
             return self.lose(Apart::Failed(name), effects);
         }
-        match self.groups[lun].status {
-            PairStatus::Duplex => self.propose(lun, self.plan.side.peer().index(), Pairing::Out, effects),
+        self.leave_if_broken(lun, effects);
+    }
+
+    /// A copy whose disk has failed leaves the pair. Looked at again every tick: the disk may fail while the two are
+    /// about to meet, or while another turn is under way, and then this one has to wait for its time.
+    pub(super) fn leave_if_broken(&mut self, lun: usize, effects: &mut Vec<Effect>) {
+        let group = &self.groups[lun];
+        let leaves = match group.status {
+            PairStatus::Duplex => true,
             // While it is being copied the target's is not whole: only a target can leave.
-            PairStatus::Copy if self.role(lun) == Role::Sub => {
-                self.propose(lun, self.plan.side.peer().index(), Pairing::Out, effects);
-            }
-            _ => {}
+            PairStatus::Copy => self.role(lun) == Role::Sub,
+            _ => false,
+        };
+        if leaves && matches!(group.breakage, Some(Breakage::OwnDisk(_))) {
+            self.propose(lun, self.plan.side.peer().index(), Pairing::Out, effects);
         }
     }
 
