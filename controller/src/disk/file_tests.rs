@@ -75,9 +75,13 @@ fn a_cached_read_and_a_prompt_write_are_done_at_once() {
 fn a_read_that_would_block_comes_by_the_callback() {
     let bench = Bench::new();
     bench.run(write(0, &[&[9; 65536]])).0.unwrap();
-    bench.forget_page_cache();
-    let (result, at_once) = bench.run(DiskIo::Read(range(0, 128)));
-    assert_eq!(result.unwrap().concat(), vec![9; 65536]);
+    // What somebody else looks at just now the system does not forget.
+    let at_once = (0..20).all(|_| {
+        bench.forget_page_cache();
+        let (result, at_once) = bench.run(DiskIo::Read(range(0, 128)));
+        assert_eq!(result.unwrap().concat(), vec![9; 65536]);
+        at_once
+    });
     assert_eq!(at_once, bench.volume.memory, "only a file system in memory reads this without blocking");
 }
 
