@@ -492,6 +492,10 @@ impl<W: World> Controller<W> {
                 self.luns.get(index)?.lock().hold(&mut told);
                 index
             }
+            Effect::LastCopy(index) => {
+                self.luns.get(index)?.lock().stay_as_last_copy();
+                index
+            }
             Effect::Copied(index) => {
                 self.luns.get(index)?.lock().on_copied();
                 index
@@ -541,6 +545,7 @@ impl<W: World> Controller<W> {
             | Effect::PeerGone(_)
             | Effect::LosePeer(_)
             | Effect::Hold(_)
+            | Effect::LastCopy(_)
             | Effect::Copied(_)
             | Effect::CloseLun(_)
             | Effect::Persist(..) => {}

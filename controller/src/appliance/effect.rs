@@ -50,6 +50,8 @@ pub enum Effect {
     LosePeer(usize),
     /// Hosts' new commands wait.
     Hold(usize),
+    /// The peer's copy of a LUN is about to leave the pair.
+    LastCopy(usize),
     /// The copy of a LUN is whole.
     Copied(usize),
     /// Refuse hosts' new commands on a LUN.

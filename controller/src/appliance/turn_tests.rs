@@ -1,5 +1,9 @@
 //! Turns beside commands on their way, in a toy world.
 
+use protocol::interlink::event::Event;
+use protocol::interlink::shared::Who;
+use protocol::scsi::persistent_reservation::{Kind, OutAction, ReserveOut};
+
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
 use crate::duo::{Duo, range, write};
@@ -36,5 +40,97 @@ fn no_range_stays_held_by_a_change_whose_copy_left_the_pair_before_main_heard_wh
         duo.settle(1);
         let answers = duo.answers(0);
         assert!(matches!(answers[..], [(100, Outcome::Good(_))]), "seed {seed}: {answers:?}");
+    }
+}
+
+const GOOD: Outcome = Outcome::Good(Vec::new());
+
+fn reserve_out(action: OutAction, key: u64, action_key: u64) -> impl FnOnce(Who) -> Event {
+    move |who| {
+        let out = ReserveOut {
+            action,
+            kind: Kind::ExclusiveAccess.code(),
+            key,
+            action_key,
+            aptpl: false,
+            all_target_ports: false,
+            others: Vec::new(),
+            moved: None,
+        };
+        Event::ReserveOut { who, out: Box::new(out) }
+    }
+}
+
+/// A write of session 1 of a side is on its way to that side's disk, which has gone silent; session 2 is registered.
+fn write_meets_silence(seed: u64, silent: usize) -> Duo {
+    let mut duo = Duo::new(seed, true);
+    duo.connect();
+    duo.settle(1);
+    for side in 0..2 {
+        duo.log_in(side, 1, &format!("host{side}1"));
+        duo.log_in(side, 2, &format!("host{side}2"));
+    }
+    duo.event(silent, 2, 1, reserve_out(OutAction::Register, 0, 2));
+    duo.settle(1);
+    assert_eq!(duo.answers(silent), [(1, GOOD)]);
+    duo.stall_disk(silent);
+    duo.ask(silent, 2, write(0, 2, 7));
+    while duo.step() {}
+    duo
+}
+
+/// Session 2 of the silent side reserves the LUN for itself alone, and after a while the disk goes on. Whether that was
+/// answered GOOD; whether it was not, as long as the write was not there; whether the write is there at the end.
+fn reserves_while_silent(duo: &mut Duo, silent: usize) -> (bool, bool, bool) {
+    duo.told(silent, 2);
+    duo.event(silent, 2, 3, reserve_out(OutAction::Reserve, 2, 0));
+    duo.settle(20);
+    let early = duo.answers(silent).contains(&(3, GOOD));
+    let then = duo.volume(silent)[0] == 7;
+    duo.resume_disk(silent);
+    duo.settle(20);
+    let good = early || duo.answers(silent).contains(&(3, GOOD));
+    let end = duo.volume(silent)[0] == 7;
+    (good, !early || then, end)
+}
+
+#[test]
+fn the_disk_of_the_copy_that_stays_is_waited_for_before_a_reservation_that_forbids_what_it_was_asked() {
+    for seed in 0..40 {
+        for silent in 0..2 {
+            let mut duo = write_meets_silence(seed, silent);
+            duo.settle(20);
+            duo.break_disk(1 - silent, DiskError::Full);
+            duo.ask(1 - silent, 9, write(8, 1, 1));
+            // The disk is silent for three seconds, and then the turn is late.
+            duo.settle(65);
+            duo.cut();
+            duo.settle(1);
+            duo.connect();
+            duo.settle(4);
+            let (good, there, end) = reserves_while_silent(&mut duo, silent);
+            assert!(good && there && end, "seed {seed} silent {silent}: {good} {there} {end}");
+        }
+    }
+}
+
+#[test]
+fn a_copy_whose_disk_was_given_up_does_not_become_the_last_one() {
+    for seed in 0..40 {
+        let mut duo = write_meets_silence(seed, 1);
+        duo.settle(56);
+        duo.hold_control(true);
+        duo.settle(8);
+        // Both say that their copy leaves; the leader's word stands.
+        duo.break_disk(0, DiskError::Full);
+        duo.ask(0, 9, write(8, 1, 1));
+        duo.settle(1);
+        duo.hold_control(false);
+        duo.settle(6);
+        let (good, there, _) = reserves_while_silent(&mut duo, 1);
+        assert!(
+            !good || there,
+            "seed {seed}: what was given up is written after a reservation that forbids it"
+        );
     }
 }

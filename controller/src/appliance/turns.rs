@@ -27,6 +27,11 @@
 //! to have failed. Until then the range of what it could not take belongs to nobody ([`Quiet::Undecided`]), on neither
 //! side: the other copy may be the one that leaves. Commands that wait for such a range go back to the door, for they
 //! would be in flight until the turn is over, and the turn would wait for them.
+//!
+//! A disk that says nothing is given up only while another copy stays: what it was asked it may still write, at any
+//! time. From the peer's word that its copy leaves, the own disk is waited for; the turn, which waits for what is in
+//! flight, may then end in another meeting. A copy whose disk was given up before that word never becomes the last one:
+//! no turn makes it so, and at the next meeting it has failed.
 
 use core::time::Duration;
 
@@ -34,6 +39,7 @@ use protocol::interlink::Message;
 use protocol::interlink::standing::{Generation, Pairing};
 
 use super::{Apart, Appliance, Effect, Pending, Phase};
+use crate::disk::DiskError;
 use crate::group;
 use crate::lun::{Breakage, Quiet};
 use crate::status::{PairStatus, Role};
@@ -44,6 +50,9 @@ pub(super) const TURN_MAX: Duration = Duration::from_secs(3);
 
 /// How often a turn looks whether nothing is in flight any more.
 pub(super) const TURN_POLL: Duration = Duration::from_millis(5);
+
+/// The own disk may still write what nobody waits for any more.
+const GIVEN_UP: Breakage = Breakage::OwnDisk(DiskError::Silent);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Turn {
@@ -71,11 +80,16 @@ impl Appliance {
             let name = self.peer_name();
             return self.lose(Apart::Nonsense(name), effects);
         }
-        if matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(_))) {
-            return;
+        let given_up = breakage == GIVEN_UP;
+        match self.groups[lun].breakage {
+            Some(GIVEN_UP) => return,
+            Some(Breakage::OwnDisk(_)) if !given_up => return,
+            _ => {}
         }
         self.groups[lun].breakage = Some(breakage);
-        if self.groups[lun].turn.is_some_and(|turn| turn.pairing == Pairing::Whole) {
+        // What was given up at the moment when the peer said that its copy leaves may not stay the last one either.
+        let stays = |turn: Turn| turn.pairing == Pairing::Whole || (given_up && !turn.proposer);
+        if self.groups[lun].turn.is_some_and(stays) {
             let name = self.peer_name();
             return self.lose(Apart::Failed(name), effects);
         }
@@ -138,7 +152,12 @@ impl Appliance {
             return;
         }
         if pairing == Pairing::Out {
+            if group.breakage == Some(GIVEN_UP) {
+                let name = self.peer_name();
+                return self.lose(Apart::Failed(name), effects);
+            }
             group.breakage.get_or_insert(Breakage::PeerDisk);
+            effects.push(Effect::LastCopy(lun));
         }
         group.newest = generation;
         group.turn = Some(Turn::new(generation, pairing, false));

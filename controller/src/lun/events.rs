@@ -298,9 +298,11 @@ impl Lun {
         self.end_sanitize_wait(&Outcome::Aborted, actions, |_| true);
     }
 
-    /// No host's command is under way here, and none will be carried out by the next start.
+    /// No host's command is under way here, not even one that this copy was asked for as the sub's, and none will be
+    /// carried out by the next start.
     fn is_drained(&self) -> bool {
         !self.must_blot()
+            && self.applies.is_empty()
             && !self
                 .tasks
                 .iter()

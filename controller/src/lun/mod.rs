@@ -201,6 +201,8 @@ pub struct Lun {
     redo: Redo,
     /// The disk was given up: what it is asked until its copy has left the pair is too.
     disk_silent: bool,
+    /// The peer's copy is about to leave the pair.
+    last_copy: bool,
     /// START STOP UNIT has stopped the unit: what needs the medium is refused. It starts again with every new
     /// standing of the pair, so both controllers always agree.
     stopped: bool,
@@ -253,6 +255,7 @@ impl Lun {
             outstanding: Outstanding::default(),
             redo: Redo::default(),
             disk_silent: false,
+            last_copy: false,
             stopped: false,
             next_sequence: 1,
             in_flight: BTreeMap::new(),
@@ -342,6 +345,7 @@ impl Lun {
         self.closing = true;
         self.peer_in_place = false;
         self.copy_complete = false;
+        self.last_copy = false;
         self.sanitizing.forget();
         // What still waits for a range, and what comes now, goes on when the peer has its place as well.
         self.held.get_or_insert_default();
@@ -552,6 +556,12 @@ impl Lun {
         actions.push(Action::Disk { io, ticket });
     }
 
+    /// The peer's copy is about to leave the pair: from now on the own disk is waited for. What is given up it may still
+    /// write, over what comes later, in a copy that everyone reads.
+    pub const fn stay_as_last_copy(&mut self) {
+        self.last_copy = true;
+    }
+
     /// A disk that says nothing has failed, as long as there is another copy: its work is given up, and what it
     /// still writes is never read, for this copy leaves the pair.
     fn give_up_silent_disk(&mut self, now: Time, actions: &mut Vec<Action>) {
@@ -560,6 +570,7 @@ impl Lun {
             (Role::Sub, Service::Mirrored | Service::Forwarded, status) => status != PairStatus::Simplex,
             _ => false,
         };
+        let other_copy = other_copy && !self.last_copy;
         self.disk_silent |= other_copy && self.outstanding.is_silent();
         if other_copy && self.disk_silent {
             for whose in self.outstanding.give_up() {
