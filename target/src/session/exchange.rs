@@ -361,6 +361,8 @@ impl FullFeature {
                 Fate::OwedData => {}
                 Fate::Gone => {
                     self.forget(task, output);
+                    // One before this may wait for its data.
+                    self.after_unheard(task, output);
                     managed.claims.extend(self.take_claims(task));
                 }
             }
@@ -415,7 +417,12 @@ impl FullFeature {
                 self.claims.push((tag, claim));
                 managed.aborts.push((lun, tag));
             } else if let Some(task) = self.forget(tag, output) {
-                super::data_in::answer(&mut self.sender(output), &task, Outcome::Aborted);
+                // A function of its own may have given it up before, and waits for data that it owes no more.
+                if task.ending == Ending::Unheard {
+                    self.after_unheard(tag, output);
+                } else {
+                    super::data_in::answer(&mut self.sender(output), &task, Outcome::Aborted);
+                }
                 managed.claims.extend(self.take_claims(tag));
             }
         }

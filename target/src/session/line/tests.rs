@@ -258,11 +258,15 @@ impl Host {
     }
 
     fn manage(&mut self, function: TaskManagementFunction, lun: u8, referenced: u32) -> u32 {
+        self.manage_as(9000, function, lun, referenced)
+    }
+
+    fn manage_as(&mut self, tag: u32, function: TaskManagementFunction, lun: u8, referenced: u32) -> u32 {
         let request = TaskManagementRequest {
             immediate: true,
             function,
             lun: [0, lun, 0, 0, 0, 0, 0, 0],
-            initiator_task_tag: 9000,
+            initiator_task_tag: tag,
             referenced_task_tag: referenced,
             cmd_sn: CmdSn(self.cmd_sn),
             exp_stat_sn: StatSn(0),
@@ -270,7 +274,7 @@ impl Host {
             exp_data_sn: 0,
         };
         self.queue(&request.encode(), &[]);
-        9000
+        tag
     }
 }
 
@@ -480,6 +484,44 @@ fn a_reset_waits_for_the_tasks_of_other_sessions_too() {
     let answers = b.answers();
     let [(TargetPdu::ScsiResponse(response), _)] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!(response.status, 0x40, "TASK ABORTED");
+}
+
+#[test]
+fn a_function_that_waits_for_data_is_answered_when_a_reset_of_another_session_takes_the_task() {
+    let script = script(true);
+    let mut a = Host::logged_in(&script, "iqn.a", "");
+    let mut b = Host::logged_in(&script, "iqn.b", "");
+    b.command(0x2a, 8, true, &[], true);
+    b.exchange(&script).unwrap();
+    assert!(matches!(b.answers()[..], [(TargetPdu::ReadyToTransfer(_), _)]));
+    b.manage(TaskManagementFunction::AbortTaskSet, 0, RESERVED_TAG);
+    b.exchange(&script).unwrap();
+    assert!(b.answers().is_empty(), "the data it asked for may still come (11.5.1)");
+    a.manage(TaskManagementFunction::LogicalUnitReset, 0, RESERVED_TAG);
+    a.exchange(&script).unwrap();
+    assert_eq!(functions_answered(&a.answers()), [TaskManagementResult::Complete]);
+    let answers = b.answers();
+    assert_eq!(functions_answered(&answers), [TaskManagementResult::Complete]);
+    assert_eq!(answers.len(), 1, "the task itself is not answered: {answers:?}");
+}
+
+#[test]
+fn a_function_that_waits_for_data_is_answered_when_a_later_one_takes_the_task() {
+    use TaskManagementFunction as F;
+    for later in [F::AbortTask, F::LogicalUnitReset, F::TargetWarmReset] {
+        let script = script(true);
+        let mut host = Host::logged_in(&script, "iqn.a", "");
+        let tag = host.command(0x2a, 8, true, &[], true);
+        host.exchange(&script).unwrap();
+        assert!(matches!(host.answers()[..], [(TargetPdu::ReadyToTransfer(_), _)]));
+        host.manage(F::AbortTaskSet, 0, RESERVED_TAG);
+        host.exchange(&script).unwrap();
+        assert!(host.answers().is_empty());
+        host.manage_as(9001, later, 0, if later == F::AbortTask { tag } else { RESERVED_TAG });
+        host.exchange(&script).unwrap();
+        let complete = TaskManagementResult::Complete;
+        assert_eq!(functions_answered(&host.answers()), [complete, complete], "{later:?}");
+    }
 }
 
 #[test]
