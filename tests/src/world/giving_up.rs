@@ -48,16 +48,6 @@ impl Host {
         }
     }
 
-    /// What another host's reset took along is never answered: in the end, too, somebody has to ask for it.
-    pub(super) fn give_up_old(&mut self, hub: &mut Hub) {
-        if self.settings.gives_up_percent > 0
-            && self.functions.len() < 2
-            && let Some(old) = self.too_old(hub.now())
-        {
-            self.manage(hub, Function::AbortTask, old);
-        }
-    }
-
     /// Sends a Logout Request; it sends nothing more in this session.
     pub(super) fn log_out(&mut self, hub: &mut Hub) {
         self.initiator.logout();

@@ -263,9 +263,6 @@ impl Simulation {
             let idle = self.hosts.iter().all(|host| host.outstanding() == 0);
             if all_work && idle {
                 self.end_work();
-            } else if all_work {
-                let hub = &mut *self.hub.lock();
-                self.hosts.iter_mut().for_each(|host| host.give_up_old(hub));
             }
         } else {
             let round = 1 + (worked.as_nanos() / self.settings.round.as_nanos().max(1)) as u64;
