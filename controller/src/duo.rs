@@ -369,10 +369,20 @@ impl Duo {
     }
 
     pub(crate) fn connect(&mut self) {
+        self.connect_control();
+        self.connect_bridges();
+    }
+
+    pub(crate) fn connect_control(&mut self) {
         self.cut = false;
         let [alpha, beta] = &self.controllers;
         alpha.on_link_up(LinkId(2), Some(LinkKind::Control));
         beta.on_link_up(LinkId(2), None);
+    }
+
+    pub(crate) fn connect_bridges(&mut self) {
+        self.cut = false;
+        let [alpha, beta] = &self.controllers;
         alpha.on_link_up(LinkId(0), Some(LinkKind::Bridge(0)));
         beta.on_link_up(LinkId(0), None);
         beta.on_link_up(LinkId(1), Some(LinkKind::Bridge(0)));

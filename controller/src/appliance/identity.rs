@@ -6,7 +6,7 @@ use protocol::block::BLOCK_BYTES;
 use protocol::interlink::Message;
 use protocol::interlink::hello::{Identity, LunIdentity};
 
-use super::{Appliance, Effect, Pending, Phase};
+use super::{Apart, Appliance, Effect, Pending, Phase};
 use crate::group::Refusal;
 use crate::plan::LunPlan;
 
@@ -118,6 +118,10 @@ impl Appliance {
     pub(super) fn on_identity(&mut self, identity: Identity, effects: &mut Vec<Effect>) {
         if self.leads() || self.phase != Phase::Apart || self.alone_pending {
             return;
+        }
+        if !self.has_what_the_leader_counts() {
+            let name = self.peer_name();
+            return self.lose(Apart::Lost(name), effects);
         }
         self.phase = Phase::Settling { own: false, peer: true };
         self.keep_identity(identity, effects);

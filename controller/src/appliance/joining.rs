@@ -5,7 +5,7 @@ use protocol::interlink::hello::Purpose;
 use protocol::interlink::message::Agreement;
 use protocol::interlink::standing::{Pairing, Standing};
 
-use super::{Appliance, Effect, Pending, Phase, Step};
+use super::{Appliance, Effect, Link, Pending, Phase, Step};
 use crate::group::{Question, Refusal, agree};
 use crate::lun::Breakage;
 use crate::plan::Side;
@@ -15,27 +15,36 @@ use crate::status::{PairStatus, Role};
 impl Appliance {
     /// The leader goes on when the control connection and all bridges of both sides are greeted.
     pub(super) fn join_if_complete(&mut self, effects: &mut Vec<Effect>) {
-        let Some(peer) = &self.peer else {
-            return;
-        };
-        let greeted = |dialed: bool| {
-            self.links
-                .values()
-                .filter(|link| {
-                    link.greeted && link.dialed == dialed && matches!(link.purpose, Some(Purpose::Bridge(_)))
-                })
-                .count()
-        };
-        let complete =
-            greeted(true) == usize::from(self.plan.bridges) && greeted(false) == usize::from(peer.bridges);
         if self.leads()
             && self.phase == Phase::Apart
-            && complete
+            && self.has_bridges(|link| link.greeted)
             && !self.ending.begun()
             && !self.alone_pending
         {
             self.settle(effects);
         }
+    }
+
+    /// Whether this side has every bridge that the leader has counted. It may not: one that both had greeted can have
+    /// ended here alone before the two met, and the leader would send into it for ever. What the leader has greeted was
+    /// greeted here first if the leader dialed it; if not, its answer may still be on the way.
+    pub(super) fn has_what_the_leader_counts(&self) -> bool {
+        self.has_bridges(|link| link.greeted || link.dialed)
+    }
+
+    fn has_bridges(&self, counts: impl Fn(&Link) -> bool) -> bool {
+        let Some(peer) = &self.peer else {
+            return false;
+        };
+        let bridges = |dialed: bool| {
+            self.links
+                .values()
+                .filter(|link| {
+                    counts(link) && link.dialed == dialed && matches!(link.purpose, Some(Purpose::Bridge(_)))
+                })
+                .count()
+        };
+        bridges(true) == usize::from(self.plan.bridges) && bridges(false) == usize::from(peer.bridges)
     }
 
     /// Both keep the same identity: both tell what they have of each LUN.

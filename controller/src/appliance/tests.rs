@@ -647,6 +647,22 @@ fn a_bridge_that_the_peer_has_made_anew_unnoticed_makes_both_start_over() {
 }
 
 #[test]
+fn a_bridge_that_one_has_lost_before_the_two_met_makes_both_start_over() {
+    let mut duo = Duo::new(20, true);
+    duo.connect_bridges();
+    while duo.step() {}
+    // Both have greeted it; only beta learns that it is gone.
+    duo.controllers[1].on_link_down(LinkId(0));
+    duo.connect_control();
+    while duo.step() {}
+    assert!(duo.has_closed_control(1), "alpha would send into it for ever");
+    duo.cut();
+    duo.connect();
+    duo.settle(2);
+    assert_eq!(statuses(&duo), DUPLEX);
+}
+
+#[test]
 fn a_copy_whose_target_could_not_take_everything_is_never_called_whole() {
     let (mut whole, mut out) = (0, 0);
     for seed in 0..300 {
