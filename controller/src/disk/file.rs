@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,6 +39,8 @@ const WRITE_SAME_INLINE_BYTES_MAX: u64 = 64 << 10;
 /// One open volume.
 pub struct VolumeFile {
     file: File,
+    /// What people know it by.
+    path: Box<Path>,
     lun_bytes: u64,
     /// Where the redo record lies; `None` if there is no tail.
     record: Option<u64>,
@@ -52,9 +55,10 @@ pub struct VolumeFile {
 }
 
 impl VolumeFile {
-    /// The volume of `blocks` logical blocks at the start of `file`, which is open for reading and writing.
+    /// The volume of `blocks` logical blocks at the start of `file`, which is open for reading and writing; the log
+    /// names it by `path`.
     #[must_use]
-    pub fn new(file: File, blocks: u64, buffers: BufferPool, lane: Lane) -> Self {
+    pub fn new(file: File, path: &Path, blocks: u64, buffers: BufferPool, lane: Lane) -> Self {
         let device = file.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device());
         let memory = rustix::fs::fstatfs(&file).is_ok_and(|fs| fs.f_type == libc::TMPFS_MAGIC) && !device;
         let lun_bytes = blocks.saturating_mul(u64::from(BLOCK_BYTES));
@@ -62,6 +66,7 @@ impl VolumeFile {
         let tail = end.and_then(|end| end.checked_sub(TAIL_BYTES)).filter(|tail| *tail >= lun_bytes);
         Self {
             file,
+            path: path.into(),
             lun_bytes,
             record: tail.map(|tail| tail + RECORD_OFFSET),
             device,
@@ -132,7 +137,10 @@ impl VolumeFile {
                     self.promptness.write_refused();
                 }
                 if let Some(unsaid) = self.said.happens("full", "") {
-                    tracing::error!("a volume's disk does not answer: its queue is full{unsaid}");
+                    tracing::error!(
+                        "{}: the disk does not answer, its queue is full{unsaid}",
+                        self.path.display()
+                    );
                 }
                 Some(Err(DiskError::Io))
             }
@@ -164,7 +172,7 @@ impl VolumeFile {
             return Ok(());
         }
         if let Some(unsaid) = self.said.happens("outside", "") {
-            tracing::error!("disk I/O outside its volume was refused{unsaid}");
+            tracing::error!("{}: disk I/O outside the volume was refused{unsaid}", self.path.display());
         }
         Err(DiskError::Io)
     }
@@ -336,7 +344,8 @@ impl VolumeFile {
             return Ok(());
         }
         if let Some(unsaid) = self.said.happens("verify", "") {
-            tracing::error!(%range, "a volume's disk does not hold what was written to it{unsaid}");
+            let path = self.path.display();
+            tracing::error!(%range, "{path}: the disk does not hold what was written to it{unsaid}");
         }
         Err(DiskError::Io)
     }
@@ -345,7 +354,7 @@ impl VolumeFile {
     fn advise(&self, range: BlockRange, advice: Advice) {
         let length = core::num::NonZeroU64::new(range.bytes());
         if let Err(errno) = rustix::fs::fadvise(&self.file, range.start.byte_offset(), length, advice) {
-            tracing::debug!(%errno, "the kernel takes no advice about a volume");
+            tracing::debug!("{}: the kernel takes no advice: {errno}", self.path.display());
         }
     }
 
@@ -397,7 +406,7 @@ impl VolumeFile {
     /// Logs that the disk could not do something, if it did not say so within the last minute, and gives the error.
     fn failed(&self, what: &'static str, errno: Errno) -> DiskError {
         if let Some(unsaid) = self.said.happens(what, &errno.raw_os_error().to_string()) {
-            tracing::error!(%errno, "a volume's disk failed to {what}{unsaid}");
+            tracing::error!("{}: the disk failed to {what}: {errno}{unsaid}", self.path.display());
         }
         DiskError::from(errno)
     }

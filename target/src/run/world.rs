@@ -187,8 +187,10 @@ impl World for ProductWorld {
 impl ProductWorld {
     /// From now on the volume can be read and written.
     pub(super) fn opened(&self, volume: VolumeIndex, file: std::fs::File, blocks: u64) {
-        if let Some(slot) = self.slot(volume) {
-            let open = VolumeFile::new(file, blocks, self.buffers.clone(), slot.lane.clone());
+        if let Some(slot) = self.slot(volume)
+            && let Some(place) = &slot.place
+        {
+            let open = VolumeFile::new(file, place.path(), blocks, self.buffers.clone(), slot.lane.clone());
             // Open already: it was asked for twice, and both mean the same volume.
             let _twice = slot.open.set(Arc::new(open));
         }
