@@ -65,6 +65,7 @@ step taken
 [ "$HOST" = A ] || check "preempt" pr_out --preempt --param-rk=$mine --param-sark=$theirs --prout-type=5
 step preempted
 check "one key is left" test "$(keys)" = "0xb1 "
+step counted # the other's next preemption would be seen instead of the keys
 if [ "$HOST" = A ]; then
     refused "the preempted one writes" write
     check "register again" pr_out --register --param-sark=$mine

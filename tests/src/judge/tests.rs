@@ -202,6 +202,37 @@ fn a_miscompare_without_a_difference_is_found() {
     story.fails("not linearizable");
 }
 
+/// Each of the two miscompares needs a write of its own, for zeros were written in between.
+#[test]
+fn an_unanswered_write_explains_one_miscompare() {
+    for (unknown, enough) in [(1, false), (2, true), (24, true)] {
+        let mut story = Story::new();
+        (0..unknown).for_each(|_| {
+            story.begin(WRITE, 0, 1);
+        });
+        for _ in 0..2 {
+            let zero = story.begin(Kind::Zero, 0, 1);
+            story.done(zero);
+            let caw = story.caw(0);
+            story.0.end(caw, Outcome::Miscompare);
+        }
+        if enough { story.passes() } else { story.fails("not linearizable") }
+    }
+}
+
+#[test]
+fn many_unanswered_writes_hide_no_contradiction() {
+    let mut story = Story::new();
+    (0..24).for_each(|_| {
+        story.begin(WRITE, 0, 1);
+    });
+    let caw = story.caw(0);
+    story.0.end(caw, Outcome::Miscompare);
+    story.write(0, 1);
+    story.read(0, &[(1, 0)]);
+    story.fails("not linearizable");
+}
+
 #[test]
 fn a_miscompare_may_be_the_only_trace_of_an_unanswered_write() {
     let mut story = Story::new();
