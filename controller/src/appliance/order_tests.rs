@@ -502,3 +502,19 @@ fn nobody_reads_what_the_failed_disk_of_main_could_not_take_before_that_copy_has
     }
     assert!(waited > 100, "the write's host hears at once that it failed: {waited}");
 }
+
+/// The sub's copy is no longer whole when its disk answers: main has to be asked, and may not have its place yet.
+#[test]
+fn a_read_that_outlives_a_meeting_is_answered() {
+    for seed in 0..400 {
+        let mut duo = met(seed);
+        (1..7).for_each(|tag| duo.ask(1, tag, Op::Read { range: range(u64::from(tag), 1) }));
+        duo.cut();
+        duo.connect();
+        duo.settle(6);
+        let mut answered: Vec<u32> = duo.answers(1).into_iter().map(|(tag, _)| tag).collect();
+        answered.sort_unstable();
+        assert_eq!(answered, [1, 2, 3, 4, 5, 6], "seed {seed}");
+        assert_eq!(status(&duo, 1).0, PairStatus::Duplex, "seed {seed}");
+    }
+}

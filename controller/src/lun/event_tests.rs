@@ -7,6 +7,7 @@ use protocol::scsi::sense::{Sense, Status};
 
 use crate::command::{LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::duo::{Duo, range, write};
+use crate::status::PairStatus;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const CONFLICT: Outcome = Outcome::Status(Status::ReservationConflict);
@@ -254,6 +255,26 @@ fn a_reservation_through_a_controller_that_is_gone_ends_when_main_goes_on() {
     duo.settle(90);
     assert_eq!(state(&duo, 1).reserver, None);
     assert_eq!(duo.told(1, 1).first(), Some(&Sense::NEXUS_LOSS), "its session lives and must know");
+}
+
+/// Main is told of it when it has its place in the pair, and not before: it would not know the message.
+#[test]
+fn a_session_that_ends_in_a_meeting_leaves_neither_its_reservation_nor_a_message() {
+    for seed in 0..200 {
+        let mut duo = met(seed);
+        duo.event(1, 1, 5, Event::Reserve);
+        duo.settle(1);
+        duo.cut();
+        duo.connect();
+        (0..seed % 70).for_each(|_| {
+            duo.step();
+        });
+        duo.controllers[1].nexus_lost(NexusId(1));
+        duo.settle(30);
+        assert_eq!(state(&duo, 0).reserver, None, "seed {seed}");
+        let status = duo.controllers[1].status().luns.remove(0);
+        assert_eq!((status.status, status.commands), (PairStatus::Duplex, 0), "seed {seed}");
+    }
 }
 
 #[test]

@@ -539,9 +539,13 @@ impl Lun {
         if !self.is_of_lost_session(reserver) || self.events.release_told.is_some_and(told) {
             return;
         }
+        let way = route(self.standing.role, self.standing.service, Kind::Change);
+        if matches!(way, Route::ToMain) && !self.peer_in_place {
+            return;
+        }
         self.events.release_told = Some(now);
         let op = Op::Event(Box::new(Event::ReserverLost(reserver)));
-        match route(self.standing.role, self.standing.service, Kind::Change) {
+        match way {
             Route::Here => self.take_turn(Origin::Nobody, op, false, now, actions),
             Route::ToMain => self.forward(NexusId(reserver.nexus), NOBODYS_TAG, op, now, now, actions),
             Route::Refuse => {}

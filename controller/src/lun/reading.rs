@@ -128,15 +128,17 @@ impl Lun {
         }
     }
 
-    /// A read of the own copy that main has to do after all.
+    /// A read of the own copy that main has to do after all: later, if main may not have its place yet and would not
+    /// know the message.
     fn forward_instead(&mut self, slot: u32, now: Time, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get(slot as usize) else {
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
             return;
         };
-        let (origin, op, received) = (task.origin, task.op.clone(), task.received);
-        if let Some(task) = self.tasks.get_mut(slot as usize) {
-            task.origin = Origin::Nobody;
+        if !self.peer_in_place && matches!(task.origin, Origin::Host { .. }) {
+            return self.put_back(slot, actions);
         }
+        let (op, received) = (task.op.clone(), task.received);
+        let origin = core::mem::replace(&mut task.origin, Origin::Nobody);
         self.finish(slot, Outcome::Aborted, actions);
         if let Origin::Host { nexus, tag } = origin {
             self.forward(nexus, tag, op, received, now, actions);
