@@ -7,14 +7,14 @@ disk=$(disk 0)
 [ "$HOST" = A ] && mine=0xa1 theirs=0xb1 || { mine=0xb1 theirs=0xa1; }
 pr_out() { sg_persist --no-inquiry --out "$@" "$disk" >/dev/null; }
 keys() { sg_persist --no-inquiry --in --read-keys "$disk" | grep -oE '^ *0x[0-9a-f]+$' | tr -d ' ' | sort | tr '\n' ' '; }
-sg_turs "$disk" >/dev/null 2>&1
+ready "$disk"
 meet begin
 check "register" pr_out --register-ignore --param-sark=$mine
 meet registered
-sg_turs "$disk" >/dev/null 2>&1
+ready "$disk"
 [ "$HOST" = B ] || check "reserve for registrants" pr_out --reserve --param-rk=$mine --prout-type=5
 meet reserved
-sg_turs "$disk" >/dev/null 2>&1
+ready "$disk"
 if [ "$HOST" = B ]; then
     # Every write carries its number, until one is refused.
     number=1

@@ -14,8 +14,8 @@ read_() { dd if="$disk" of=/dev/null bs=4096 count=1 iflag=direct status=none 2>
 # Both are here; what the other one did may have left a unit attention, which the next command would get.
 step() {
     meet "$1"
-    sg_turs "$disk" >/dev/null 2>&1
-    sg_turs "$disk" >/dev/null 2>&1
+    ready "$disk"
+    ready "$disk"
     meet "$1.calm"
 }
 
@@ -88,7 +88,7 @@ if [ "$HOST" = A ]; then
     outside healthy
 fi
 meet restarted
-until_true 120 sg_turs "$disk" >/dev/null 2>&1 || fail "the session did not come back"
+until_true 120 ready "$disk" || fail "the session did not come back"
 step logged-in-again
 check "both keys are still there" test "$(keys)" = "0xa1 0xb1 "
 check "and the reservation" holds 'registrants only'

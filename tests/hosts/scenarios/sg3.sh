@@ -8,9 +8,9 @@ until_true 60 test "$(disks 0 | wc -l)" = 2 || fail "not two paths to LUN 0"
 paths() { disks "$1"; }
 first=$(paths 0 | sed -n 1p) second=$(paths 0 | sed -n 2p)
 for disk in $(paths 0) $(paths 1); do
-    sg_turs "$disk" >/dev/null 2>&1
-    sg_turs "$disk" >/dev/null 2>&1
-    check "ready: $disk" sg_turs "$disk"
+    ready "$disk"
+    ready "$disk"
+    check "ready: $disk" ready "$disk"
 done
 
 # same WHAT COMMAND...: says the same through both paths; what is said of the path itself is left out.
@@ -120,34 +120,34 @@ refused "FORMAT UNIT" sg_format --format --quick "$second"
 
 # A saved mode page, seen through both.
 check "write cache off, saved" sg_wr_mode --page=8 --contents=08,12,00 --mask=00,00,04 --save "$first"
-sg_turs "$second" >/dev/null 2>&1
+ready "$second"
 same "caching page" sg_modes --page=8
 write_cache() { sg_raw -b -r 24 "$1" 1a 08 08 00 18 00 2>/dev/null | od -An -tu1 -j6 -N1; }
 check "through the other one, too" test $(($(write_cache "$second") & 4)) = 0
 check "write cache on again" sg_wr_mode --page=8 --contents=08,12,04 --mask=00,00,04 --save "$second"
-sg_turs "$first" >/dev/null 2>&1
+ready "$first"
 check "through the other one, too" test $(($(write_cache "$first") & 4)) = 4
 
 # Legacy reservations, across controllers: this host's two sessions are two initiators.
 check "RESERVE(6)" sg_raw "$first" 16 00 00 00 00 00
 refused "the other session is kept out" sg_raw -r 4096 "$second" 28 00 00 00 00 00 00 00 $(printf '%02x' $each) 00
 check "RELEASE(6)" sg_raw "$first" 17 00 00 00 00 00
-sg_turs "$second" >/dev/null 2>&1
+ready "$second"
 check "not any more" sg_raw -b -o /dev/null -r 4096 "$second" 28 00 00 00 00 00 00 00 $(printf '%02x' $each) 00
 
 # A reset through one is told through both.
 check "LOGICAL UNIT RESET" sg_reset --device "$first"
 # It is told once through each.
-sg_turs "$first" >/dev/null 2>&1
-sg_turs "$second" >/dev/null 2>&1
-check "ready again" sg_turs "$first"
-check "ready again" sg_turs "$second"
+ready "$first"
+ready "$second"
+check "ready again" ready "$first"
+check "ready again" ready "$second"
 
 # SANITIZE: nothing of the content is left on either controller.
 pattern 4
 dd if=/tmp/pattern of="$other_first" bs=4096 seek=8 oflag=direct status=none
 check "SANITIZE, block erase" sg_sanitize --block --quick --wait "$other_first"
-sg_turs "$other_second" >/dev/null 2>&1
+ready "$other_second"
 zeros 4
 check "zeros through one" sees "$other_first" 8 4
 check "zeros through the other" sees "$other_second" 8 4
