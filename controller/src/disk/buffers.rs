@@ -143,7 +143,8 @@ mod tests {
     fn every_buffer_begins_at_a_cache_line_and_has_its_size() {
         let pool = BufferPool::default();
         let sizes = (0..CLASSES).map(|class| SMALLEST_BYTES << class).chain([BUFFER_BYTES_MAX + 4096]);
-        let mut buffers: Vec<Buffer> = sizes.clone().flat_map(|bytes| [pool.take(bytes), pool.take(bytes)]).collect();
+        let mut buffers: Vec<Buffer> =
+            sizes.clone().flat_map(|bytes| [pool.take(bytes), pool.take(bytes)]).collect();
         for (buffer, bytes) in buffers.iter_mut().zip(sizes.flat_map(|bytes| [bytes, bytes])) {
             assert_eq!(buffer.space().len(), bytes);
             assert_eq!(buffer.space().as_ptr().align_offset(ALIGNMENT), 0, "{bytes} bytes");

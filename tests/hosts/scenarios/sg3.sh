@@ -13,8 +13,9 @@ for disk in $(paths 0) $(paths 1); do
     check "ready: $disk" ready "$disk"
 done
 
-# same WHAT COMMAND...: says the same through both paths; what is said of the path itself is left out.
-told() { "$@" 2>&1 | grep -viE 'available lba mapping threshold|relative (target )?port|/dev/sd|port group:|target port id|session|0x[0-9a-f]*,t,0x|,t,0x'; return "${PIPESTATUS[0]}"; }
+# same WHAT COMMAND...: says the same through both paths; what is said of the path itself is left out, and what is free
+# on the disk of the LUN's volume: whatever else writes to that disk changes it from one question to the next.
+told() { "$@" 2>&1 | grep -viE 'available lba mapping|relative (target )?port|/dev/sd|port group:|target port id|session|0x[0-9a-f]*,t,0x|,t,0x'; return "${PIPESTATUS[0]}"; }
 same() {
     local what=$1 one two
     shift
