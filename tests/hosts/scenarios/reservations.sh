@@ -73,6 +73,7 @@ if [ "$HOST" = A ]; then
 fi
 step back
 check "one key is left" test "$(keys)" = "0xa1 "
+step counted-again # the other's next registration would be seen too
 [ "$HOST" = A ] || refused "the other one writes" write
 check "register with APTPL" pr_out --register-ignore --param-sark=$mine --param-aptpl
 pr_in --read-full-status
