@@ -15,6 +15,12 @@ const CONTROL_PAGE: [u8; 12] = [0x0a, 10, 0x22, 0x10, 0, 0, 0, 0, 0xff, 0xff, 0,
 /// SWP in byte 4 of the control mode page.
 const SWP: u8 = 0x08;
 
+/// The caching mode page (SBC-3 6.5.5) of Twinlun with WCE off.
+const CACHING_PAGE: [u8; 20] = [0x08, 18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// WCE in byte 2 of the caching mode page.
+const WCE: u8 = 0x04;
+
 /// The iSCSI name of a numbered host.
 #[must_use]
 pub fn host_name(host: u32) -> String {
@@ -52,13 +58,23 @@ pub fn request(command: &Command) -> Option<(Cdb, Vec<u8>, u32)> {
         Command::Reserve => (cdb(&[0x16, 0, 0, 0, 0, 0]), Vec::new(), 0),
         Command::Release => (cdb(&[0x17, 0, 0, 0, 0, 0]), Vec::new(), 0),
         Command::ModeSelect { protect, save } => {
-            let mut list = vec![0; 4];
-            list.extend_from_slice(&CONTROL_PAGE);
-            list[8] = if *protect { SWP } else { 0 };
-            (cdb(&[0x15, 0x10 | u8::from(*save), 0, 0, list.len() as u8, 0]), list, 0)
+            let mut page = CONTROL_PAGE;
+            page[4] = if *protect { SWP } else { 0 };
+            mode_select(&page, *save)
+        }
+        Command::WriteCache { on, save } => {
+            let mut page = CACHING_PAGE;
+            page[2] = if *on { WCE } else { 0 };
+            mode_select(&page, *save)
         }
         Command::Reset | Command::SessionLost => return None,
     })
+}
+
+/// MODE SELECT (6) of one page (SPC-4 6.11).
+fn mode_select(page: &[u8], save: bool) -> (Cdb, Vec<u8>, u32) {
+    let list = [&[0; 4], page].concat();
+    (cdb(&[0x15, 0x10 | u8::from(save), 0, 0, list.len() as u8, 0]), list, 0)
 }
 
 /// SPC-4 6.16.3 and, for REGISTER AND MOVE, 6.16.4.

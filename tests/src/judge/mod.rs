@@ -9,6 +9,7 @@
 //! write the same mark; only zeros can be anyone's.
 
 mod atomic;
+pub mod caching;
 pub mod copies;
 pub mod history;
 mod lost;

@@ -25,9 +25,10 @@ const WEIGHTS: [u64; ACTIONS.len()] = [20, 24, 10, 6, 8, 12, 10, 10];
 pub fn draw(random: &mut Random, events: Events, state: &State, who: Session, hosts: u32) -> Command {
     match random.below(100) {
         0..6 => Command::ReadKeys,
-        6..12 => Command::ReadReservation,
-        12..18 => Command::ReadFullStatus,
-        18..24 if events.modes => {
+        6..11 => Command::ReadReservation,
+        11..16 => Command::ReadFullStatus,
+        16..20 if events.modes => Command::WriteCache { on: random.percent(50), save: random.percent(70) },
+        20..24 if events.modes => {
             // It has to be possible to write most of the time.
             let protect = !state.protect.0 && random.percent(60);
             Command::ModeSelect { protect, save: random.percent(50) }

@@ -15,6 +15,7 @@ use super::side::SimWorld;
 use crate::initiator::pdu::Digests;
 use crate::initiator::reservation::host_name;
 use crate::initiator::{Cdb, Event, Fault, Initiator, Request, Response, Settings as Offers, Tag};
+use crate::judge::caching::Moment;
 use crate::judge::reservations::AskId;
 use crate::judge::{Extent, History, OpId};
 use crate::random::Random;
@@ -65,8 +66,10 @@ pub(super) struct Pending {
     pub(super) begun: Time,
     /// Under which name it asked leave.
     pub(super) asked: Option<AskId>,
-    /// For SYNCHRONIZE CACHE: its tick in the history.
-    flush: Option<u64>,
+    /// For SYNCHRONIZE CACHE, and a MODE SELECT that ends the write cache: its tick in the history.
+    pub(super) flush: Option<u64>,
+    /// The write cache when it began.
+    pub(super) caching: Option<Moment>,
 }
 
 pub(super) struct Host {
@@ -211,16 +214,34 @@ impl Host {
     ) -> Tag {
         let asked = self.ask_leave(hub, &request, id);
         let tag = self.initiator.command(request);
-        self.pending.insert(tag, Pending { workload, id, begun: hub.now(), asked, flush });
+        self.insert_pending(hub, tag, workload, id, asked, flush);
         tag
     }
 
     /// Sends what changes or tells the state of a LUN: leave is part of what it asks.
-    pub(super) fn send_event(&mut self, hub: &Hub, request: Request, workload: usize) -> Tag {
+    pub(super) fn send_event(
+        &mut self,
+        hub: &mut Hub,
+        request: Request,
+        workload: usize,
+        flush: Option<u64>,
+    ) -> Tag {
         let tag = self.initiator.command(request);
-        let pending = Pending { workload, id: None, begun: hub.now(), asked: None, flush: None };
-        self.pending.insert(tag, pending);
+        self.insert_pending(hub, tag, workload, None, None, flush);
         tag
+    }
+
+    fn insert_pending(
+        &mut self,
+        hub: &mut Hub,
+        tag: Tag,
+        workload: usize,
+        id: Option<OpId>,
+        asked: Option<AskId>,
+        flush: Option<u64>,
+    ) {
+        let caching = hub.caching(self.settings.shapes[workload].lun).map(|caching| caching.moment());
+        self.pending.insert(tag, Pending { workload, id, begun: hub.now(), asked, flush, caching });
     }
 
     /// Begins what may begin now.
@@ -232,7 +253,7 @@ impl Host {
                 self.work(hub, history);
                 self.change_its_mind(hub);
             }
-            Phase::Inspecting | Phase::Sweeping => self.sweep(hub),
+            Phase::Inspecting | Phase::Sweeping => self.sweep(hub, history),
             Phase::LookingBack => self.look_back(hub, history),
         }
         self.flush(hub);
@@ -253,7 +274,8 @@ impl Host {
     fn work(&mut self, hub: &mut Hub, history: &mut History) {
         while self.quota > 0 && (self.pending.len() as u64) < self.settings.depth {
             self.quota -= 1;
-            if self.begin_some_event(hub) || self.settings.events.is_some_and(|events| events.percent == 100)
+            if self.begin_some_event(hub, history)
+                || self.settings.events.is_some_and(|events| events.percent == 100)
             {
                 continue;
             }
@@ -377,12 +399,12 @@ impl Host {
         response: &Response,
     ) -> Result<(), String> {
         let Some(pending) = self.pending.remove(&tag) else { return Err(format!("tag {tag} twice")) };
-        if self.end_event(hub, tag, response)? {
+        let lun = self.settings.shapes[pending.workload].lun;
+        if self.end_event(hub, history, &pending, tag, response)? {
             return Ok(());
         }
-        let lun = self.settings.shapes[pending.workload].lun;
-        if let Some(id) = pending.id
-            && hub.settings.luns.iter().any(|plan| plan.number == lun && !plan.write_cache)
+        if let (Some(id), Some(begun), Some(caching)) = (pending.id, pending.caching, hub.caching(lun))
+            && caching.off_since(begun)
         {
             history.ask_durable(id);
         }

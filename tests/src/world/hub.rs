@@ -19,6 +19,7 @@ use super::report::Report;
 use super::script::Hold;
 use super::settings::Settings;
 use super::trace::Trace;
+use crate::judge::caching::Caching;
 use crate::judge::reservations::Judge;
 use crate::random::Random;
 
@@ -144,6 +145,8 @@ pub(super) struct Hub {
     pub(super) cut: [bool; 2],
     /// By LUN: the judges of what changes it other than its blocks, where hosts do that.
     pub(super) judges: Vec<Judge>,
+    /// By LUN: what hosts may believe of its write cache.
+    pub(super) caching: Vec<Caching>,
     /// What one of them found.
     pub(super) violation: Option<String>,
     /// What takes no effect until it is let go.
@@ -187,6 +190,7 @@ impl Hub {
             cut: [false; 2],
             faults: 0,
             judges: settings.judges(),
+            caching: settings.luns.iter().map(|lun| Caching::new(lun.write_cache)).collect(),
             violation: None,
             held: Vec::new(),
             durable_at: BTreeMap::new(),

@@ -1,14 +1,15 @@
 //! How simulated hosts reserve a LUN, reset it and select its mode pages; and what the judges of the LUNs hear of it
 //! and of every command that asks leave.
 
-use super::host::{Host, Phase};
+use super::host::{Host, Pending, Phase};
 use super::hub::Hub;
 use super::script::Function;
 use crate::initiator::reservation::{self, Heard};
 use crate::initiator::{Request, Response, Tag};
-use crate::judge::OpId;
+use crate::judge::caching::Caching;
 use crate::judge::reservations::state::{Access, Action, Answer, Command, Leave, Nexus, Out, Session};
 use crate::judge::reservations::{AskId, EventId, Judge, UNDER_WAY_MAX};
+use crate::judge::{History, OpId};
 use crate::workload::Ended;
 use crate::workload::events;
 
@@ -31,6 +32,12 @@ impl Hub {
     pub(super) fn judge(&mut self, lun: u16) -> Option<&mut Judge> {
         let at = self.settings.luns.iter().position(|plan| plan.number == lun)?;
         self.judges.get_mut(at)
+    }
+
+    /// What hosts may believe of a LUN's write cache.
+    pub(super) fn caching(&mut self, lun: u16) -> Option<&mut Caching> {
+        let at = self.settings.luns.iter().position(|plan| plan.number == lun)?;
+        self.caching.get_mut(at)
     }
 
     /// What a judge found is told by the next step.
@@ -137,7 +144,7 @@ impl Host {
     }
 
     /// Perhaps an event; false if it is a data command's turn.
-    pub(super) fn begin_some_event(&mut self, hub: &mut Hub) -> bool {
+    pub(super) fn begin_some_event(&mut self, hub: &mut Hub, history: &mut History) -> bool {
         let Some(events) = self.settings.events else { return false };
         if self.reserving.event.is_some() || !self.random.percent(events.percent) {
             return false;
@@ -149,17 +156,22 @@ impl Host {
             return false;
         }
         let command = events::draw(&mut self.random, events, judge.a_state(), who, hosts);
-        self.begin_event(hub, workload, command);
+        self.begin_event(hub, history, workload, command);
         true
     }
 
-    fn begin_event(&mut self, hub: &mut Hub, workload: usize, command: Command) {
+    fn begin_event(&mut self, hub: &mut Hub, history: &mut History, workload: usize, command: Command) {
         let lun = self.settings.shapes[workload].lun;
         let Some((cdb, out, in_bytes)) = reservation::request(&command) else { return };
         let who = self.session(hub);
         let Some(id) = hub.judge(lun).map(|judge| judge.begin(who, command.clone())) else { return };
         hub.trace_word(format_args!("host {} asks LUN {lun}: {command:?}", self.number));
-        let tag = self.send_event(hub, Request { lun, cdb, out, in_bytes }, workload);
+        let flushes = matches!(command, Command::WriteCache { on: false, .. });
+        let flush = flushes.then(|| history.begin_flush());
+        let tag = self.send_event(hub, Request { lun, cdb, out, in_bytes }, workload, flush);
+        if let (Command::WriteCache { on: true, .. }, Some(caching)) = (&command, hub.caching(lun)) {
+            caching.ask_on();
+        }
         self.reserving.event = Some((tag, lun, id, command));
     }
 
@@ -191,7 +203,14 @@ impl Host {
     }
 
     /// Whether an answer is that of the event under way; then it is dealt with.
-    pub(super) fn end_event(&mut self, hub: &mut Hub, tag: Tag, response: &Response) -> Result<bool, String> {
+    pub(super) fn end_event(
+        &mut self,
+        hub: &mut Hub,
+        history: &mut History,
+        pending: &Pending,
+        tag: Tag,
+        response: &Response,
+    ) -> Result<bool, String> {
         let Some((_, lun, id, command)) = self.reserving.event.take_if(|(event, ..)| *event == tag) else {
             return Ok(false);
         };
@@ -199,6 +218,16 @@ impl Host {
         let heard = reservation::heard(&command, response, hosts)?;
         hub.trace_word(format_args!("host {} hears {heard:?} to {command:?}", self.number));
         hub.report.commands += 1;
+        if let (Command::WriteCache { on, save }, Some(caching)) = (&command, hub.caching(lun)) {
+            match (on, &heard, pending.caching) {
+                (true, Heard::Answer(_) | Heard::NotDone, _) => caching.answered_on(),
+                (false, Heard::Answer(Answer::Good), Some(begun)) if *save => caching.saved_off(begun),
+                _ => {}
+            }
+        }
+        if let (Some(invoked), Heard::Answer(Answer::Good)) = (pending.flush, &heard) {
+            history.end_flush(lun, invoked);
+        }
         let Some(judge) = hub.judge(lun) else { return Ok(true) };
         let (answer, result) = match heard {
             Heard::Answer(answer) => {
@@ -274,7 +303,7 @@ impl Host {
     }
 
     /// The next of what is left to do when the work is over.
-    pub(super) fn sweep(&mut self, hub: &mut Hub) {
+    pub(super) fn sweep(&mut self, hub: &mut Hub, history: &mut History) {
         if !self.pending.is_empty() || !self.reserving.resets.is_empty() {
             return;
         }
@@ -283,7 +312,7 @@ impl Host {
                 let lun = self.settings.shapes[workload].lun;
                 self.manage_lun(hub, Function::LogicalUnitReset, lun);
             }
-            Some((workload, command)) => self.begin_event(hub, workload, command),
+            Some((workload, command)) => self.begin_event(hub, history, workload, command),
             None => {}
         }
     }

@@ -96,6 +96,13 @@ pub enum Command {
         /// SP.
         save: bool,
     },
+    /// MODE SELECT of the caching mode page: WCE, and the SP bit of the CDB.
+    WriteCache {
+        /// The write cache.
+        on: bool,
+        /// SP.
+        save: bool,
+    },
     /// LOGICAL UNIT RESET.
     Reset,
     /// A session is over.
@@ -261,7 +268,10 @@ impl State {
             Command::Release => Answer::Either,
             _ if self.reserver.is_some_and(|reserver| reserver != who) => Answer::Conflict,
             Command::Reserve => next.reserve_legacy(who),
-            Command::ModeSelect { .. } if !self.may(who.nexus, true) => Answer::Conflict,
+            Command::ModeSelect { .. } | Command::WriteCache { .. } if !self.may(who.nexus, true) => {
+                Answer::Conflict
+            }
+            Command::WriteCache { .. } => Answer::Good,
             Command::ModeSelect { protect, save } => {
                 next.protect = (*protect, if *save { *protect } else { self.protect.1 });
                 Answer::Good
