@@ -2,11 +2,12 @@
 
 use protocol::interlink::event::Event;
 use protocol::interlink::shared::Who;
-use protocol::scsi::persistent_reservation::{Kind, OutAction, ReserveOut};
+use protocol::scsi::persistent_reservation::{Kind, OutAction};
 
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
 use crate::duo::{Duo, range, write};
+use crate::reservation::asked;
 
 /// Commands of the sub's hosts that the turn meets.
 const WRITES: u32 = 6;
@@ -46,19 +47,7 @@ fn no_range_stays_held_by_a_change_whose_copy_left_the_pair_before_main_heard_wh
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
 fn reserve_out(action: OutAction, key: u64, action_key: u64) -> impl FnOnce(Who) -> Event {
-    move |who| {
-        let out = ReserveOut {
-            action,
-            kind: Kind::ExclusiveAccess.code(),
-            key,
-            action_key,
-            aptpl: false,
-            all_target_ports: false,
-            others: Vec::new(),
-            moved: None,
-        };
-        Event::ReserveOut { who, out: Box::new(out) }
-    }
+    asked::event(asked::out(action, (key, action_key), Kind::ExclusiveAccess))
 }
 
 /// A write of session 1 of a side is on its way to that side's disk, which has gone silent; session 2 is registered.

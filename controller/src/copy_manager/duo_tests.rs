@@ -4,13 +4,14 @@ use bytes::Bytes;
 use protocol::block::BLOCK_BYTES;
 use protocol::interlink::event::{Event, ModeSelection};
 use protocol::interlink::sanitize::Order;
-use protocol::scsi::persistent_reservation::{Kind, OutAction, ReserveOut};
+use protocol::scsi::persistent_reservation::{Kind, OutAction};
 use protocol::scsi::sanitize::Method;
 use protocol::scsi::sense::{CopyEnd, Forwarded, Sense, Status};
 
 use super::{CopyOrder, ListName, Segment};
 use crate::command::{Admission, Command, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::duo::{Duo, write};
+use crate::reservation::asked;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const BLOCKS: u64 = 8192;
@@ -157,17 +158,8 @@ fn a_reset_of_any_lun_of_a_copy_through_either_controller_ends_it_first() {
 /// PERSISTENT RESERVE OUT of a session, on a LUN.
 fn reserve_out(duo: &mut Duo, (side, nexus, lun): (usize, u64, u16), action: OutAction, keys: (u64, u64)) {
     let who = duo.controllers[side].who(LunIndex(lun), NexusId(nexus)).unwrap();
-    let out = ReserveOut {
-        action,
-        kind: Kind::WriteExclusiveRegistrantsOnly.code(),
-        key: keys.0,
-        action_key: keys.1,
-        aptpl: false,
-        all_target_ports: false,
-        others: Vec::new(),
-        moved: None,
-    };
-    event(duo, (side, nexus, lun), Event::ReserveOut { who, out: Box::new(out) });
+    let out = asked::out(action, keys, Kind::WriteExclusiveRegistrantsOnly);
+    event(duo, (side, nexus, lun), asked::event(out)(who));
 }
 
 fn event(duo: &mut Duo, (side, nexus, lun): (usize, u64, u16), event: Event) {

@@ -2,11 +2,12 @@
 
 use protocol::interlink::event::Event;
 use protocol::interlink::shared::Who;
-use protocol::scsi::persistent_reservation::{Kind, OutAction, ReserveOut};
+use protocol::scsi::persistent_reservation::{Kind, OutAction};
 use protocol::scsi::sense::Status;
 
 use crate::command::{NexusId, Op, Outcome};
 use crate::duo::{Duo, range, write};
+use crate::reservation::asked;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const CONFLICT: Outcome = Outcome::Status(Status::ReservationConflict);
@@ -16,19 +17,7 @@ const HOLDER: (usize, u64) = (0, 1);
 const STRANGER: (usize, u64) = (1, 1);
 
 fn out(action: OutAction, key: u64) -> impl Fn(Who) -> Event {
-    move |who| {
-        let out = ReserveOut {
-            action,
-            kind: Kind::ExclusiveAccess.code(),
-            key,
-            action_key: 7 - key,
-            aptpl: false,
-            all_target_ports: false,
-            others: Vec::new(),
-            moved: None,
-        };
-        Event::ReserveOut { who, out: Box::new(out) }
-    }
+    asked::event(asked::out(action, (key, 7 - key), Kind::ExclusiveAccess))
 }
 
 fn asked(duo: &mut Duo, action: OutAction, key: u64) {

@@ -8,7 +8,7 @@ use protocol::scsi::sense::{Sense, Status};
 use crate::command::{Admission, LunIndex, NexusId, Op, Outcome};
 use crate::disk::DiskError;
 use crate::duo::{Duo, range, write};
-use crate::reservation::perform;
+use crate::reservation::{asked, perform};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const CONFLICT: Outcome = Outcome::Status(Status::ReservationConflict);
@@ -40,19 +40,8 @@ fn out(
     action_key: u64,
     kind: Kind,
 ) -> impl Fn(protocol::interlink::shared::Who) -> Event {
-    move |who| {
-        let out = ReserveOut {
-            action,
-            kind: kind.code(),
-            key,
-            action_key,
-            aptpl: kind == Kind::ExclusiveAccess && action == OutAction::Register,
-            all_target_ports: false,
-            others: Vec::new(),
-            moved: None,
-        };
-        Event::ReserveOut { who, out: Box::new(out) }
-    }
+    let aptpl = kind == Kind::ExclusiveAccess && action == OutAction::Register;
+    asked::event(ReserveOut { aptpl, ..asked::out(action, (key, action_key), kind) })
 }
 
 fn reserve_out(duo: &mut Duo, at: (usize, u64), action: OutAction, keys: (u64, u64), kind: Kind) -> Outcome {

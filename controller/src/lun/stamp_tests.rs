@@ -2,10 +2,11 @@
 
 use protocol::interlink::event::{Event, ModeSelection};
 use protocol::interlink::shared::{SharedState, Who};
-use protocol::scsi::persistent_reservation::{Kind, OutAction, ReserveOut};
+use protocol::scsi::persistent_reservation::{Kind, OutAction};
 
 use crate::command::{LunIndex, Outcome};
 use crate::duo::Duo;
+use crate::reservation::asked;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const SHARED: &str = "shared.data0";
@@ -20,17 +21,7 @@ fn met(seed: u64) -> Duo {
 
 /// A registration that no loss of power outlives.
 fn register(who: Who) -> Event {
-    let out = ReserveOut {
-        action: OutAction::RegisterAndIgnoreExistingKey,
-        kind: Kind::ALL[0].code(),
-        key: 0,
-        action_key: 7,
-        aptpl: false,
-        all_target_ports: false,
-        others: Vec::new(),
-        moved: None,
-    };
-    Event::ReserveOut { who, out: Box::new(out) }
+    asked::event(asked::out(OutAction::RegisterAndIgnoreExistingKey, (0, 7), Kind::ALL[0]))(who)
 }
 
 fn protect(save: bool, on: bool) -> impl Fn(Who) -> Event + Copy {

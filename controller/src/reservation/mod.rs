@@ -5,6 +5,8 @@
 //! and go without it.
 
 #[cfg(test)]
+pub(crate) mod asked;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod tests;

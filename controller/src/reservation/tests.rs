@@ -15,16 +15,7 @@ fn nexus(name: &str) -> NexusName {
 }
 
 fn out(action: OutAction, key: u64, action_key: u64, kind: Kind) -> ReserveOut {
-    ReserveOut {
-        action,
-        kind: kind.code(),
-        key,
-        action_key,
-        aptpl: false,
-        all_target_ports: false,
-        others: Vec::new(),
-        moved: None,
-    }
+    asked::out(action, (key, action_key), kind)
 }
 
 const WE: Kind = Kind::WriteExclusive;
