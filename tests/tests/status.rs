@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use std::fs::File;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use twinlun_tests::appliance::{Appliance, IQN, Lun, Processes};
+use twinlun_tests::appliance::{Appliance, IQN, Lun, Processes, binary};
 use twinlun_tests::initiator::Settings;
 use twinlun_tests::initiator::tcp::Session;
 
@@ -80,6 +82,27 @@ fn every_limit_is_told_with_its_use() {
         let (max, used) = (limit["max"].as_u64().unwrap(), limit["used"].as_u64());
         assert!(used.is_none_or(|used| used <= max), "{limit}");
         assert!(limit["unit"].as_str().is_some_and(|unit| !unit.is_empty()), "{limit}");
+    }
+    appliance.stop().unwrap();
+}
+
+#[test]
+fn who_stops_reading_ends_nothing_and_a_full_disk_is_told() {
+    let lun = Lun { number: 0, mib: 16, main: 0, mirror: true };
+    let appliance = Appliance::start("unread", &[lun], Processes::Two).unwrap();
+    let config = appliance.folder().join("appliance.toml");
+    for arguments in [&["status"][..], &["status", "--json"], &["check"]] {
+        let say = |to: Stdio| {
+            let mut command = Command::new(binary().unwrap());
+            let said = command.args(arguments).arg("--config").arg(&config).stdout(to).output().unwrap();
+            assert!(said.status.success(), "{arguments:?}: {said:?}");
+            String::from_utf8(said.stderr).unwrap()
+        };
+        let (unread, pipe) = std::io::pipe().unwrap();
+        drop(unread);
+        assert_eq!(say(pipe.into()), "");
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        assert!(say(full.into()).starts_with("this cannot be written to standard output: "));
     }
     appliance.stop().unwrap();
 }

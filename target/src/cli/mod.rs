@@ -10,6 +10,7 @@ mod run;
 mod status;
 mod table;
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -108,7 +109,7 @@ enum CliError {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     execute(CommandLine::parse().command).unwrap_or_else(|error| {
-        eprintln!("{:?}", Report::new(error));
+        complain(&format!("{:?}\n", Report::new(error)));
         ExitCode::FAILURE
     })
 }
@@ -148,10 +149,27 @@ fn code(ok: bool) -> ExitCode {
 fn print<T: serde::Serialize>(json: bool, what: &T, render: impl Fn(&T) -> String) {
     if json {
         // Plain data: it always has a JSON form.
-        println!("{}", serde_json::to_string_pretty(what).unwrap_or_default());
+        say(&(serde_json::to_string_pretty(what).unwrap_or_default() + "\n"));
     } else {
-        print!("{}", render(what));
+        say(&render(what));
     }
+}
+
+/// Says something on standard output. It changes nothing of what was done if nobody hears it: whoever has stopped
+/// reading, as in `twinlun status | head`, has read what he wanted; what else is wrong is told on standard error.
+fn say(text: &str) {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!("this cannot be written to standard output: {error}\n"));
+        }
+        _ => {}
+    }
+}
+
+/// The same on standard error, the last place there is.
+fn complain(text: &str) {
+    io::stderr().lock().write_all(text.as_bytes()).ok();
 }
 
 /// The controllers to start: the one that was named, or both.

@@ -46,7 +46,7 @@ pub(super) fn run(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
         .with_writer(io::stderr)
         .init();
     let appliance = Appliance::start(config, sides).map_err(RunError::Start)?;
-    print!("{}", greeting(config, sides));
+    super::say(&greeting(config, sides));
     for warning in check::warnings(config) {
         tracing::warn!("{warning}");
     }
