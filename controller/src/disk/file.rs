@@ -22,6 +22,7 @@ use super::extents;
 use super::flush::{Completion, Flusher};
 use super::pool::Lane;
 use super::promptness::Promptness;
+use super::warmth::Warmth;
 use super::{DiskError, DiskIo, DiskResult};
 use crate::said::Seldom;
 use crate::volume::redo::{self, HEADER_BYTES, RECORD_OFFSET};
@@ -49,6 +50,7 @@ pub struct VolumeFile {
     buffers: BufferPool,
     lane: Lane,
     promptness: Promptness,
+    warmth: Warmth,
     flusher: Flusher,
     /// What was logged of its disk.
     said: Seldom,
@@ -74,6 +76,7 @@ impl VolumeFile {
             buffers,
             lane,
             promptness: Promptness::default(),
+            warmth: Warmth::default(),
             flusher: Flusher::default(),
             said: Seldom::default(),
         }
@@ -91,10 +94,12 @@ impl VolumeFile {
         if matches!(io, DiskIo::Flush) {
             return self.submit_flush(Box::new(done));
         }
-        if let Some(result) = self.do_now(&io) {
+        let cold =
+            matches!(&io, DiskIo::Read(range) if range.bytes() <= INLINE_BYTES_MAX) && self.warmth.is_cold();
+        if !cold && let Some(result) = self.do_now(&io) {
             return Some(result);
         }
-        self.submit_to_pool(io, done)
+        self.submit_to_pool(io, cold, done)
     }
 
     /// Submits disk I/O for a thread that must not wait for a disk: nothing is done at once.
@@ -109,12 +114,14 @@ impl VolumeFile {
         if matches!(io, DiskIo::Flush) {
             return self.submit_flush(Box::new(done));
         }
-        self.submit_to_pool(io, done)
+        self.submit_to_pool(io, false, done)
     }
 
+    /// `cold`: a read that was not tried at once.
     fn submit_to_pool(
         self: &Arc<Self>,
         io: DiskIo,
+        cold: bool,
         done: impl FnOnce(DiskResult) + Send + 'static,
     ) -> Option<DiskResult> {
         let writes = matches!(io, DiskIo::Write { .. });
@@ -124,7 +131,10 @@ impl VolumeFile {
         let volume = Arc::clone(self);
         let job = move || {
             let begun = Instant::now();
-            let result = volume.perform(io);
+            let result = match io {
+                DiskIo::Read(range) if cold => volume.read_thought_cold(range),
+                io => volume.perform(io),
+            };
             if writes {
                 volume.promptness.pooled_write_ended(begun.elapsed());
             }
@@ -180,7 +190,11 @@ impl VolumeFile {
     /// Does what will not block.
     fn do_now(&self, io: &DiskIo) -> Option<DiskResult> {
         match io {
-            DiskIo::Read(range) if range.bytes() <= INLINE_BYTES_MAX => self.read_now(*range),
+            DiskIo::Read(range) if range.bytes() <= INLINE_BYTES_MAX => {
+                let result = self.read_now(*range);
+                self.warmth.tried(result.is_some());
+                result
+            }
             DiskIo::Write { range, data }
                 if range.bytes() <= INLINE_BYTES_MAX && self.promptness.prompt() =>
             {
@@ -231,6 +245,13 @@ impl VolumeFile {
         let mut space = [IoSliceMut::new(buffer.space().get_mut(..bytes)?)];
         let read = rustix::io::preadv2(&self.file, &mut space, range.start.byte_offset(), flags);
         (read == Ok(bytes)).then(|| Ok(vec![buffer.freeze(bytes)]))
+    }
+
+    /// A read of the pool that was not tried at once: perhaps its data is in memory after all.
+    fn read_thought_cold(&self, range: BlockRange) -> DiskResult {
+        let Some(result) = self.read_now(range) else { return self.read(range) };
+        self.warmth.found_by_the_pool();
+        result
     }
 
     fn read(&self, range: BlockRange) -> DiskResult {

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use proptest::prelude::*;
 
 use super::super::pool::DiskPool;
+use super::super::warmth::COLD_MISSES;
 use super::*;
 use crate::volume::superblock::TAIL_BYTES;
 
@@ -324,5 +325,17 @@ fn a_disk_that_fails_again_and_again_is_logged_once_for_what_it_could_not_do() {
             }
         });
         assert_eq!(lines.load(Ordering::Relaxed), 1, "reads: {reads}");
+    }
+}
+
+#[test]
+fn where_reads_find_nothing_the_next_begin_on_the_pool_until_one_finds_its_data_in_memory() {
+    let bench = Bench::new();
+    assert!(bench.run(write(0, &[&[7; 4096]])).0.is_ok());
+    assert!(bench.run(DiskIo::Read(range(0, 8))).1);
+    (0..COLD_MISSES).for_each(|_| bench.volume.warmth.tried(false));
+    for at_once in [false, true] {
+        let (result, done) = bench.run(DiskIo::Read(range(0, 8)));
+        assert_eq!((result.unwrap().concat(), done), (vec![7; 4096], at_once));
     }
 }

@@ -7,6 +7,7 @@ pub mod file;
 pub mod flush;
 pub mod pool;
 pub mod promptness;
+pub mod warmth;
 
 use bytes::Bytes;
 use protocol::block::BlockRange;

@@ -4,7 +4,7 @@
 //! [`LANE_THREADS_MAX`] of them, so that a disk that hangs takes no other disk with it. Submitting never
 //! blocks: a lane that is full hands the job back.
 //!
-//! The threads stand [`DISK_NICENESS`] behind the rest of the process: where all share one processor, hosts that
+//! The threads stand back behind the rest of the process ([`stand_back`]): where all share one processor, hosts that
 //! are served from memory do not wait for it behind the requests of those that wait for a disk.
 
 use std::collections::VecDeque;
@@ -98,8 +98,7 @@ impl DiskPool {
             let shared = Arc::clone(&shared);
             let builder = thread::Builder::new().name(format!("disk-{number}"));
             let work = move || {
-                // On Linux each thread has a niceness of its own. Where it cannot be had, nothing is lost but order.
-                rustix::process::nice(DISK_NICENESS).ok();
+                stand_back();
                 shared.work();
             };
             threads.push(builder.spawn(work)?);
@@ -113,6 +112,21 @@ impl DiskPool {
         let mut state = self.shared.state.lock();
         state.lanes.push(LaneState::default());
         Lane { index: state.lanes.len() - 1, shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// Lets the calling thread weigh [`DISK_NICENESS`] less with the scheduler, and not take the processor at once from a
+/// worker that wakes it in the middle of a batch (SCHED_BATCH, sched(7)). Both are a thread's own on Linux. Where they
+/// cannot be had nothing is lost but order; a process that was given another policy keeps it.
+fn stand_back() {
+    rustix::process::nice(DISK_NICENESS).ok();
+    #[expect(unsafe_code, reason = "scheduling policies have no safe binding")]
+    // SAFETY: 0 is the calling thread, and the parameters outlive the call that reads them.
+    unsafe {
+        if libc::sched_getscheduler(0) == libc::SCHED_OTHER {
+            let parameters = libc::sched_param { sched_priority: 0 };
+            libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters);
+        }
     }
 }
 
@@ -194,10 +208,17 @@ mod tests {
     fn disk_threads_stand_behind_the_rest_of_the_process() {
         let pool = DiskPool::start().unwrap();
         let (say, said) = mpsc::channel();
-        let asks = move || say.send(rustix::process::nice(0).unwrap()).unwrap();
-        assert!(pool.lane().submit(Box::new(asks)).is_ok());
-        let own = rustix::process::nice(0).unwrap();
-        assert_eq!(said.recv(), Ok((own + DISK_NICENESS).min(19)));
+        // proc_pid_stat(5): the policy is field 41; the second, in brackets, may hold blanks.
+        let standing = || {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            let policy =
+                stat.rsplit(')').next().unwrap().split_whitespace().nth(41 - 3).unwrap().parse().unwrap();
+            (rustix::process::nice(0).unwrap(), policy)
+        };
+        assert!(pool.lane().submit(Box::new(move || say.send(standing()).unwrap())).is_ok());
+        let (niceness, policy): (i32, i32) = standing();
+        let behind = if policy == libc::SCHED_OTHER { libc::SCHED_BATCH } else { policy };
+        assert_eq!(said.recv(), Ok(((niceness + DISK_NICENESS).min(19), behind)));
     }
 
     #[test]
