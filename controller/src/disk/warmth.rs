@@ -2,16 +2,17 @@
 //!
 //! A read that must not wait (`RWF_NOWAIT`) and finds nothing sends its request to the disk before it says so, on the
 //! thread that serves everybody's sessions: in a virtual machine that alone takes longer than many a read from memory.
-//! So where one read after another finds nothing, the next ones are not tried there. The pool finds out, at its own
-//! cost, when data is in memory again.
+//! So where many reads in a row find nothing, the next ones are not tried there. The first that the pool finds in
+//! memory ends that: somebody reads warm data of the same volume, and shall not take the long way for others' sake.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// So many reads in a row that find nothing mean that the next ones will not either.
-pub const COLD_MISSES: u32 = 2;
+/// So many reads in a row that find nothing mean that the next ones will not either: more than come between two reads
+/// of one who finds everything, where others read cold data of the same volume.
+pub const COLD_MISSES: u32 = 32;
 
-/// So many reads then begin on the pool, unless one of them finds its data in memory.
-pub const COLD_READS: u32 = 32;
+/// So many reads then begin on the pool, unless one of them finds its data in memory; after them one is tried.
+pub const COLD_READS: u32 = 64;
 
 /// What is known of one volume's data. Threads may disagree for a moment: that costs a detour, nothing else.
 #[derive(Default)]
@@ -50,6 +51,7 @@ impl Warmth {
 
     /// A read that began on the pool has found its data in memory.
     pub(super) fn found_by_the_pool(&self) {
+        self.misses.store(0, Ordering::Relaxed);
         self.left.store(0, Ordering::Relaxed);
     }
 }
@@ -59,12 +61,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_single_miss_means_nothing_but_a_row_of_them_sends_reads_to_the_pool() {
+    fn misses_between_hits_mean_nothing_but_a_row_of_them_sends_reads_to_the_pool() {
         let warmth = Warmth::default();
-        for found in [false, true, false, true] {
-            warmth.tried(found);
+        for read in 0..COLD_MISSES * 10 {
+            warmth.tried(read % COLD_MISSES == 0);
             assert!(!warmth.is_cold());
         }
+        warmth.tried(true);
         (0..COLD_MISSES).for_each(|_| warmth.tried(false));
         let pooled = (0..).take_while(|_| warmth.is_cold()).count();
         assert_eq!(pooled as u32, COLD_READS);
@@ -80,7 +83,6 @@ mod tests {
         assert!(warmth.is_cold());
         warmth.found_by_the_pool();
         assert!(!warmth.is_cold());
-        warmth.tried(true);
         warmth.tried(false);
         assert!(!warmth.is_cold(), "the row was broken");
     }
