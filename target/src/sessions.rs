@@ -288,7 +288,7 @@ impl Sessions {
             return self.settle(nexus);
         };
         let output: Arc<dyn Flush> = link;
-        if !cork::flush_at_end(&output, Due::AtEnd) {
+        if !cork::flush_at_end(&output, Due::AfterDisk) {
             output.flush();
         }
         self.release(&claims);

@@ -4,8 +4,10 @@
 //! that would write at once ask [`flush_at_end`] to be flushed when it ends, and own disk writes may be put
 //! behind the frames that carry the same data to the peer ([`after_bridges`]), so that both copies are written
 //! at the same time. At the end of the batch: first the bridges are flushed that carry data, then the disk writes
-//! are done, over again while there are any; then the other bridges are flushed, so that what the peer is told of a
-//! forwarded write before and after the own disk took it travels together; last everything else that became due.
+//! are done, over again while there are any; then the hosts get their answers; last the other bridges are flushed, so
+//! that what the peer is told of a forwarded write before and after the own disk took it travels together. Hosts come
+//! before them because a peer on the same processor that is woken first runs first: the host would wait while the
+//! peer takes note of a write's end. Nothing depends on that order, as nothing can on that of two sockets.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -23,9 +25,9 @@ pub trait Flush: Send + Sync {
 pub enum Due {
     /// Before own disk writes: data for the peer.
     BeforeDisk,
-    /// After own disk writes that are done at once: anything else for the peer.
+    /// After own disk writes that are done at once: what goes to hosts.
     AfterDisk,
-    /// At the very end: what goes to hosts.
+    /// At the very end: anything else for the peer.
     AtEnd,
 }
 
@@ -87,8 +89,8 @@ pub fn flush_at_end(output: &Arc<dyn Flush>, due: Due) -> bool {
         }
         let list = match due {
             Due::BeforeDisk => &mut gathered.bridges,
-            Due::AfterDisk => &mut gathered.quiet_bridges,
-            Due::AtEnd => &mut gathered.hosts,
+            Due::AfterDisk => &mut gathered.hosts,
+            Due::AtEnd => &mut gathered.quiet_bridges,
         };
         if !list.iter().any(|known| Arc::ptr_eq(known, output)) {
             list.push(Arc::clone(output));
@@ -126,13 +128,13 @@ fn finish() {
             (std::mem::take(&mut gathered.bridges), std::mem::take(&mut gathered.work))
         });
         if bridges.is_empty() && work.is_empty() {
-            let (quiet, hosts) = GATHERED.with_borrow_mut(|gathered| {
-                (std::mem::take(&mut gathered.quiet_bridges), std::mem::take(&mut gathered.hosts))
+            let (hosts, quiet) = GATHERED.with_borrow_mut(|gathered| {
+                (std::mem::take(&mut gathered.hosts), std::mem::take(&mut gathered.quiet_bridges))
             });
-            if quiet.is_empty() && hosts.is_empty() {
+            if hosts.is_empty() && quiet.is_empty() {
                 return;
             }
-            quiet.iter().chain(&hosts).for_each(|output| output.flush());
+            hosts.iter().chain(&quiet).for_each(|output| output.flush());
             continue;
         }
         bridges.iter().for_each(|bridge| bridge.flush());
@@ -170,13 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn the_peer_is_sent_to_before_the_own_disk_and_hosts_last_and_each_once() {
+    fn the_peer_is_sent_to_before_the_own_disk_and_hosts_after_it_and_each_once() {
         let log = Log::default();
         let (bridge, host) = (log.output("bridge"), log.output("host"));
         {
             let _outer = Batch::begin();
             let _inner = Batch::begin();
-            assert!(flush_at_end(&host, Due::AtEnd));
+            assert!(flush_at_end(&host, Due::AfterDisk));
             assert!(!bridges_wait());
             for _ in 0..3 {
                 assert!(flush_at_end(&bridge, Due::BeforeDisk));
@@ -184,7 +186,7 @@ mod tests {
                 let (log, host) = (log.clone(), Arc::clone(&host));
                 after_bridges(move || {
                     log.0.lock().push("disk");
-                    assert!(flush_at_end(&host, Due::AtEnd));
+                    assert!(flush_at_end(&host, Due::AfterDisk));
                 });
             }
             drop(_inner);
@@ -194,22 +196,22 @@ mod tests {
     }
 
     #[test]
-    fn what_carries_no_data_to_the_peer_goes_with_what_the_own_disk_answered() {
+    fn what_carries_no_data_to_the_peer_goes_with_what_the_own_disk_answered_behind_the_hosts() {
         let log = Log::default();
         let (order, data, host) = (log.output("order"), log.output("data"), log.output("host"));
         {
             let _batch = Batch::begin();
-            assert!(flush_at_end(&host, Due::AtEnd));
-            assert!(flush_at_end(&order, Due::AfterDisk));
+            assert!(flush_at_end(&host, Due::AfterDisk));
+            assert!(flush_at_end(&order, Due::AtEnd));
             assert!(!bridges_wait(), "the disk need not wait for it");
             assert!(flush_at_end(&data, Due::BeforeDisk));
             let (log, order) = (log.clone(), Arc::clone(&order));
             after_bridges(move || {
                 log.0.lock().push("disk");
-                assert!(flush_at_end(&order, Due::AfterDisk));
+                assert!(flush_at_end(&order, Due::AtEnd));
             });
         }
-        assert_eq!(log.take(), ["data", "disk", "order", "host"]);
+        assert_eq!(log.take(), ["data", "disk", "host", "order"]);
     }
 
     #[test]
@@ -220,7 +222,7 @@ mod tests {
             let _batch = Batch::begin();
             after_bridges(move || {
                 assert!(flush_at_end(&bridge, Due::BeforeDisk));
-                after_bridges(move || assert!(flush_at_end(&host, Due::AtEnd)));
+                after_bridges(move || assert!(flush_at_end(&host, Due::AfterDisk)));
             });
         }
         assert_eq!(log.take(), ["bridge", "host"]);
@@ -230,7 +232,7 @@ mod tests {
     fn without_a_batch_nothing_waits() {
         let log = Log::default();
         let output = log.output("host");
-        assert!(!flush_at_end(&output, Due::AtEnd));
+        assert!(!flush_at_end(&output, Due::AfterDisk));
         assert!(!bridges_wait());
         let at_once = log.clone();
         after_bridges(move || at_once.0.lock().push("disk"));

@@ -301,7 +301,7 @@ impl LinkTable {
 }
 
 fn send(link: Arc<Link>, frame: Frame) {
-    let due = if frame.payload.is_empty() { Due::AfterDisk } else { Due::BeforeDisk };
+    let due = if frame.payload.is_empty() { Due::AtEnd } else { Due::BeforeDisk };
     if !link.append(frame) {
         return;
     }

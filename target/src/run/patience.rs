@@ -16,8 +16,16 @@ const LOOK_MAX: Duration = Duration::from_micros(100);
 /// The first time it looks for this long.
 const LOOK_MIN: Duration = Duration::from_micros(25);
 
-/// When yielding to the system takes longer than this, others of this processor ran meanwhile.
-const YIELD_TAKES_MAX: Duration = Duration::from_micros(3);
+/// Work that ends a sleep seems to have come later than it did, by at most this: waking the processor takes it.
+const WAKING_TAKES_MAX: Duration = Duration::from_micros(100);
+
+/// After looking in vain for work that might have been there in time but for the waking, at most so many times in a
+/// row it is not looked for.
+const DOUBTS_MAX: u32 = 64;
+
+/// When yielding to the system takes longer than this, others of this processor did some work meanwhile. One that only
+/// looks for work, too, takes less.
+const YIELD_TAKES_MAX: Duration = Duration::from_micros(10);
 
 /// When it takes longer than this, they did not only make work for this worker.
 const YIELD_TO_NEIGHBOUR_MAX: Duration = Duration::from_micros(100);
@@ -31,53 +39,78 @@ const NEIGHBOUR_CROWDS: u32 = 4;
 /// What work from elsewhere counts against it.
 const ELSEWHERE_RELIEVES: u32 = 2;
 
-/// For how long a worker whose processor others want sleeps at once.
+/// For how long a worker whose processor others want sleeps at once; each time twice as long as the last, so that of two
+/// workers on one processor the one whose work comes from elsewhere is rarely disturbed by the other's attempts.
 const CONTENDED_FOR: Duration = Duration::from_millis(20);
+
+/// The longest such time.
+const CONTENDED_FOR_MAX: Duration = Duration::from_millis(320);
+
+/// By what part work from elsewhere shortens the next such time.
+const ELSEWHERE_SHORTENS: u32 = 16;
 
 /// Decides how long to look.
 #[derive(Debug, Default)]
 struct Patience {
     /// For how long to look; zero: sleep at once.
     window: Duration,
-    /// Others ran the last time this worker yielded.
+    /// How many more times not to look for work that waking may have made late.
+    doubts: u32,
+    /// How many times that was when it was last looked for in vain; zero since looking has found work.
+    doubted: u32,
+    /// Others worked the last time this worker yielded.
     yielded: bool,
     /// Grows with work that was made on this processor, whose maker would wake this worker cheaply, and with long
     /// runs of others; shrinks with work from elsewhere.
     crowding: u32,
+    /// For how long it slept at once the last time, less what work from elsewhere took off.
+    contended_for: Duration,
 }
 
 impl Patience {
     /// Work came to the sleeping worker, `idle` after the end of the last.
     fn on_woken(&mut self, idle: Duration) {
+        let longer = (self.window * 2).clamp(LOOK_MIN, LOOK_MAX);
+        let shorter = if self.window > LOOK_MIN { self.window / 2 } else { Duration::ZERO };
         self.window = if idle <= LOOK_MAX {
-            (self.window * 2).clamp(LOOK_MIN, LOOK_MAX)
-        } else if self.window > LOOK_MIN {
-            self.window / 2
+            longer
+        } else if idle > LOOK_MAX + WAKING_TAKES_MAX {
+            shorter
+        } else if self.doubts > 0 {
+            self.doubts -= 1;
+            shorter
+        } else if self.window < LOOK_MAX {
+            longer
         } else {
+            self.doubted = (self.doubted * 2).clamp(1, DOUBTS_MAX);
+            self.doubts = self.doubted;
             Duration::ZERO
         };
     }
 
     /// Looking has found work.
     fn on_found(&mut self) {
+        (self.doubts, self.doubted) = (0, 0);
         if self.yielded {
             self.crowding += 1;
         } else {
             self.crowding = self.crowding.saturating_sub(ELSEWHERE_RELIEVES);
+            self.contended_for -= self.contended_for / ELSEWHERE_SHORTENS;
         }
     }
 
-    /// Yielding to the system took `time`. True if this processor is to be left to others.
-    fn on_yielded(&mut self, time: Duration) -> bool {
+    /// Yielding to the system took `time`. For how long this processor is to be left to others, if it is.
+    fn on_yielded(&mut self, time: Duration) -> Option<Duration> {
         self.yielded = time > YIELD_TAKES_MAX;
         if time > YIELD_TO_NEIGHBOUR_MAX {
             self.crowding += NEIGHBOUR_CROWDS;
         }
-        let crowded = self.crowding >= CROWDING_MAX;
-        if crowded {
-            *self = Self::default();
+        if self.crowding < CROWDING_MAX {
+            return None;
         }
-        crowded
+        let contended_for = (self.contended_for * 2).clamp(CONTENDED_FOR, CONTENDED_FOR_MAX);
+        *self = Self { contended_for, ..Self::default() };
+        Some(contended_for)
     }
 
     /// True if it pays to look on, `idle` after the end of the last work.
@@ -136,8 +169,8 @@ pub(super) async fn look_for_work() {
         while patience.looks_on(now.saturating_duration_since(since)) {
             std::thread::yield_now();
             let back = Instant::now();
-            if patience.on_yielded(back.saturating_duration_since(now)) {
-                tokio::time::sleep(CONTENDED_FOR).await;
+            if let Some(contended_for) = patience.on_yielded(back.saturating_duration_since(now)) {
+                tokio::time::sleep(contended_for).await;
             }
             tokio::task::yield_now().await;
             now = Instant::now();
@@ -175,18 +208,53 @@ mod tests {
         assert!(!after(&[SHORT; 50]).looks_on(LOOK_MAX));
     }
 
+    /// Longer than a worker looks, but perhaps only because it had to be waked.
+    const LATE: Duration = Duration::from_micros(150);
+    const LONG: Duration = Duration::from_micros(250);
+
     #[test]
     fn looking_in_vain_ends_soon() {
         let mut intervals = vec![SHORT; 50];
-        intervals.extend([LOOK_MAX * 2; 3]);
+        intervals.extend([LONG; 3]);
         assert!(!after(&intervals).looks_on(Duration::ZERO));
+    }
+
+    #[test]
+    fn work_that_seems_late_because_of_the_waking_is_looked_for() {
+        let mut patience = after(&[LATE; 3]);
+        assert!(patience.looks_on(LOOK_MAX - Duration::from_nanos(1)));
+        for _ in 0..100 {
+            patience.on_found();
+            assert!(patience.looks_on(SHORT));
+        }
+    }
+
+    /// How many times a worker looks at all when work comes to it `times` times, each after `idle`.
+    fn looks(patience: &mut Patience, idle: Duration, times: usize) -> usize {
+        (0..times)
+            .filter(|_| {
+                patience.on_woken(idle);
+                patience.looks_on(Duration::ZERO)
+            })
+            .count()
+    }
+
+    #[test]
+    fn work_that_comes_late_every_time_is_hardly_looked_for() {
+        let mut patience = Patience::default();
+        assert_eq!(looks(&mut patience, LATE, 8), 6);
+        looks(&mut patience, LATE, 1_000);
+        assert!(looks(&mut patience, LATE, 10_000) <= 500);
+        looks(&mut patience, SHORT, 2);
+        patience.on_found();
+        assert!(looks(&mut patience, LATE, 8) >= 4, "looking has found work since");
     }
 
     /// How many of `turns` pass before the processor is left to others.
     fn turns_until_crowded(turns: &[(Duration, bool)]) -> Option<usize> {
         let mut patience = after(&[SHORT; 5]);
         turns.iter().position(|(yielded, found)| {
-            let crowded = patience.on_yielded(*yielded);
+            let crowded = patience.on_yielded(*yielded).is_some();
             assert_eq!(crowded, !patience.looks_on(Duration::ZERO));
             if *found {
                 patience.on_found();
@@ -196,7 +264,8 @@ mod tests {
     }
 
     const ALONE: Duration = Duration::from_nanos(500);
-    const WITH_MAKER: Duration = Duration::from_micros(8);
+    const WITH_ONE_THAT_LOOKS: Duration = Duration::from_micros(6);
+    const WITH_MAKER: Duration = Duration::from_micros(30);
     const WITH_NEIGHBOUR: Duration = Duration::from_millis(3);
 
     #[test]
@@ -209,6 +278,34 @@ mod tests {
     fn work_that_is_made_on_the_same_processor_is_waited_for_asleep_unless_others_bring_more() {
         assert!(turns_until_crowded(&[(WITH_MAKER, true); 100]).is_some());
         assert!(turns_until_crowded(&[(WITH_MAKER, true), (ALONE, true)].repeat(100)).is_none());
+        let others_look_too = [(WITH_MAKER, true), (WITH_ONE_THAT_LOOKS, true)];
+        assert!(turns_until_crowded(&others_look_too.repeat(100)).is_none(), "they give up first");
+    }
+
+    #[test]
+    fn who_tries_again_in_vain_leaves_the_processor_for_longer_each_time() {
+        fn left_for(patience: &mut Patience) -> Duration {
+            patience.on_woken(SHORT);
+            for _ in 0..=CROWDING_MAX {
+                if let Some(contended_for) = patience.on_yielded(WITH_MAKER) {
+                    return contended_for;
+                }
+                patience.on_found();
+            }
+            panic!("others work whenever it yields, and it goes on looking");
+        }
+        let mut patience = Patience::default();
+        assert_eq!(left_for(&mut patience), CONTENDED_FOR);
+        assert_eq!(left_for(&mut patience), CONTENDED_FOR * 2);
+        for _ in 0..20 {
+            assert!(left_for(&mut patience) <= CONTENDED_FOR_MAX);
+        }
+        assert_eq!(left_for(&mut patience), CONTENDED_FOR_MAX);
+        for _ in 0..100 {
+            assert_eq!(patience.on_yielded(ALONE), None);
+            patience.on_found();
+        }
+        assert_eq!(left_for(&mut patience), CONTENDED_FOR, "work has come from elsewhere for a while");
     }
 
     #[test]
