@@ -439,7 +439,7 @@ impl<W: World> Controller<W> {
 
     /// Locks the appliance, lets it handle an event; what it decides about LUNs takes effect before the lock is
     /// given up, so that decisions reach them in their order. Then performs the rest.
-    fn with_appliance(&self, handle: impl FnOnce(&mut Appliance, &mut Vec<Effect>)) {
+    pub(crate) fn with_appliance(&self, handle: impl FnOnce(&mut Appliance, &mut Vec<Effect>)) {
         let mut effects = Vec::new();
         let mut actions: Vec<(usize, Vec<Action>)> = Vec::new();
         let mut outside = Vec::new();

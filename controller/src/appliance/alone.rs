@@ -6,6 +6,10 @@
 //! 3. A generation that names the own copy alone is durable.
 //! 4. What waited goes on. From here on the peer's copy is no source for anyone.
 //!
+//! A disk that was given up in the moment the peer was lost never becomes the last one: what it was asked for may
+//! still land, over what would be written there since. Hosts hear that the LUN is not available, and when the peer
+//! comes back its copy serves.
+//!
 //! If the peer comes back before step 3, they meet instead, and what waited goes on then. A crash before step 3
 //! leaves the old generation with both copies; no write was answered that only one of them has.
 
@@ -44,6 +48,13 @@ impl Appliance {
         if alone && self.plan.luns[lun].mirror {
             self.groups[lun].alone_at = Some(lease::run_out(now));
             effects.push(Effect::LosePeer(lun));
+        }
+    }
+
+    /// The LUN gave its disk up and said so while the peer was being lost.
+    pub(super) fn refuse_instead_of_going_alone(&mut self, lun: usize, effects: &mut Vec<Effect>) {
+        if self.groups[lun].alone_at.take().is_some() {
+            effects.push(Effect::Suspend(lun));
         }
     }
 

@@ -3,11 +3,14 @@
 use protocol::interlink::event::Event;
 use protocol::interlink::shared::Who;
 use protocol::scsi::persistent_reservation::{Kind, OutAction};
+use protocol::scsi::sense::Sense;
 
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
 use crate::duo::{Duo, range, write};
+use crate::lun::Breakage;
 use crate::reservation::asked;
+use crate::status::Role;
 
 /// Commands of the sub's hosts that the turn meets.
 const WRITES: u32 = 6;
@@ -121,5 +124,30 @@ fn a_copy_whose_disk_was_given_up_does_not_become_the_last_one() {
             !good || there,
             "seed {seed}: what was given up is written after a reservation that forbids it"
         );
+    }
+}
+
+#[test]
+fn a_main_that_hears_of_a_disk_given_up_just_after_it_lost_its_peer_does_not_become_the_last_one() {
+    for seed in 0..40 {
+        let mut duo = write_meets_silence(seed, 0);
+        duo.settle(56);
+        duo.cut();
+        duo.settle(1);
+        duo.ask(0, 8, write(16, 1, 1));
+        // The LUN gave it up before, and said so while the appliance was losing its peer.
+        let given_up = Breakage::OwnDisk(DiskError::Silent);
+        duo.controllers[0].with_appliance(|appliance, effects| appliance.on_broken(0, given_up, effects));
+        duo.settle(70);
+        let unavailable = Outcome::Check(Sense::UNAVAILABLE);
+        assert!(duo.answers(0).contains(&(8, unavailable)), "seed {seed}: hosts use the other path");
+        let lun = duo.controllers[0].status().luns.remove(0);
+        assert!(!lun.serving, "seed {seed}: {lun:?}");
+        assert!(lun.reason.is_some_and(|reason| reason.contains("on alpha")), "seed {seed}");
+        duo.resume_disk(0);
+        duo.connect();
+        duo.settle(20);
+        let lun = duo.controllers[1].status().luns.remove(0);
+        assert!(lun.serving && lun.role == Role::Main, "seed {seed}: {lun:?}");
     }
 }

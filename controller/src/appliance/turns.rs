@@ -93,6 +93,9 @@ impl Appliance {
             let name = self.peer_name();
             return self.lose(Apart::Failed(name), effects);
         }
+        if given_up {
+            self.refuse_instead_of_going_alone(lun, effects);
+        }
         self.leave_if_broken(lun, effects);
     }
 
