@@ -14,7 +14,7 @@ use super::settings::{Delay, HostSettings, IQN, LUN_BLOCKS};
 use super::side::SimWorld;
 use crate::initiator::pdu::Digests;
 use crate::initiator::reservation::host_name;
-use crate::initiator::{Cdb, Event, Fault, Initiator, Request, Response, Settings as Offers, Tag};
+use crate::initiator::{Cdb, Event, Fault, Initiator, Request, Settings as Offers, Tag};
 use crate::judge::caching::Moment;
 use crate::judge::reservations::AskId;
 use crate::judge::{Extent, History, OpId};
@@ -24,12 +24,6 @@ use crate::workload::{Ended, Workload};
 
 /// Until a host that was refused tries again.
 const RETRY: Delay = Delay::micros(20_000, 60_000);
-
-/// A sense key: the command was not executed, and the next one is not met by the same.
-const UNIT_ATTENTION: u8 = 0x06;
-
-/// The sense key of a copy that ended early.
-const COPY_ABORTED: u8 = 0x0a;
 
 /// No command has this tag.
 const NO_TAG: Tag = 0;
@@ -81,29 +75,29 @@ pub(super) struct Host {
     pub(super) input: BytesMut,
     pub(super) initiator: Initiator,
     pub(super) random: Random,
-    workloads: Vec<Workload>,
+    pub(super) workloads: Vec<Workload>,
     pub(super) pending: BTreeMap<Tag, Pending>,
     /// What had no answer when a connection was lost, with the controller it went to and which of its runs that was.
     pub(super) unsettled: Vec<(OpId, Side, u32)>,
     /// Task management functions in flight, and the commands each gives up.
     pub(super) functions: BTreeMap<Tag, (Function, Vec<Tag>)>,
     /// LUNs not known to be ready.
-    asking: usize,
+    pub(super) asking: usize,
     /// The round the quota belongs to, and what is left of it.
     round: u64,
     quota: u64,
     /// What is left to look at, by workload.
-    to_look_at: Vec<(usize, Extent)>,
+    pub(super) to_look_at: Vec<(usize, Extent)>,
     /// It was refused and asks again only after a while.
     pub(super) waits: bool,
     /// It has a path to the other controller too.
-    may_move: bool,
+    pub(super) may_move: bool,
     /// This path refuses: it will take the other one.
     pub(super) takes_other_path: bool,
     /// The last command of a script that was sent, and how it ended.
     pub(super) last: Option<(Tag, Option<OpId>)>,
     pub(super) last_end: Option<Ended>,
-    last_ask: Option<Ask>,
+    pub(super) last_ask: Option<Ask>,
     /// The sense key and code of the last answer to a script's command.
     pub(super) last_code: Option<(u8, u8, u8)>,
     /// Between which LUNs a script's EXTENDED COPY copies.
@@ -194,7 +188,7 @@ impl Host {
         self.later(hub);
     }
 
-    fn later(&mut self, hub: &mut Hub) {
+    pub(super) fn later(&mut self, hub: &mut Hub) {
         let delay = RETRY.draw(&mut self.random);
         hub.after(delay, Happening::Host(self.number));
     }
@@ -388,107 +382,6 @@ impl Host {
             }
         }
         self.proceed(hub, history);
-        Ok(())
-    }
-
-    fn completed(
-        &mut self,
-        hub: &mut Hub,
-        history: &mut History,
-        tag: Tag,
-        response: &Response,
-    ) -> Result<(), String> {
-        let Some(pending) = self.pending.remove(&tag) else { return Err(format!("tag {tag} twice")) };
-        let lun = self.settings.shapes[pending.workload].lun;
-        if self.end_event(hub, history, &pending, tag, response)? {
-            return Ok(());
-        }
-        if let (Some(id), Some(begun), Some(caching)) = (pending.id, pending.caching, hub.caching(lun))
-            && caching.off_since(begun)
-        {
-            history.ask_durable(id);
-        }
-        let mut ended = self.workloads[pending.workload].ended(history, pending.id, response);
-        let is_last = self.last.is_some_and(|(last, _)| last == tag);
-        if is_last && matches!(self.last_ask, Some(Ask::CopyZeros(_))) && response.code().0 == COPY_ABORTED {
-            // Some of it is copied.
-            ended = Ended::Unknown;
-        }
-        self.had_leave(hub, lun, pending.asked, pending.id, &ended);
-        if is_last {
-            self.last_end = Some(ended.clone());
-            self.last_code = Some(response.code());
-            let again = response.code().0 == UNIT_ATTENTION && self.phase == Phase::Working;
-            if let Some(ask) = self.last_ask.filter(|_| again) {
-                self.ask_for(hub, history, ask)?;
-            }
-        }
-        if let (Some(invoked), Ended::Good) = (pending.flush, &ended) {
-            history.end_flush(lun, invoked);
-        }
-        match self.phase {
-            // Whoever may not yet reserve must be able to reset.
-            Phase::Asking if matches!(ended, Ended::Good | Ended::Conflict) => {
-                self.asking -= 1;
-                if self.asking == 0 {
-                    self.phase = Phase::Working;
-                }
-            }
-            Phase::Asking => {
-                // Asked again by the next Host event, not at once; perhaps by the other path.
-                self.takes_other_path = self.may_move && self.random.percent(15);
-                self.waits = true;
-                self.later(hub);
-            }
-            Phase::LookingBack if pending.id.is_some() && ended == Ended::Good => {
-                let looked_at = pending.id.map(|id| history.operation(id).extents[0]);
-                self.to_look_at
-                    .pop_if(|(workload, extent)| *workload == pending.workload && Some(*extent) == looked_at);
-            }
-            _ => {}
-        }
-        if let Some(operation) = pending.id.map(|id| history.operation(id))
-            && let Some((block, side)) = hub.missing_on_a_copy(operation)
-        {
-            return Err(format!(
-                "block {block} was never on the copy of {side:?}, but a host has heard: {operation}"
-            ));
-        }
-        let age = hub.now().since(pending.begun).as_millis() as u64;
-        let faulty = hub.settings.has_trouble();
-        let mirrored = hub.settings.luns.iter().any(|plan| plan.number == lun && plan.mirror);
-        let report = &mut hub.report;
-        report.longest_ms = report.longest_ms.max(age);
-        report.commands += 1;
-        match ended {
-            Ended::Good => report.good += 1,
-            Ended::Miscompare => report.miscompares += 1,
-            Ended::Refused if faulty => {
-                // NOT READY: the other path may serve.
-                self.takes_other_path = self.may_move && self.random.percent(10);
-                report.refused += 1;
-            }
-            Ended::Failed if faulty && (hub.faults > 1 || !mirrored) => report.unknown += 1,
-            // A unit attention tells of another host's reset.
-            Ended::Refused if response.code().0 == UNIT_ATTENTION => report.refused += 1,
-            Ended::Refused if self.phase != Phase::Asking => {
-                let code = response.code();
-                return Err(format!("host {}: refused with {code:02x?} though nothing failed", self.number));
-            }
-            Ended::Refused => report.refused += 1,
-            Ended::Busy => report.busy += 1,
-            Ended::Conflict | Ended::Protected if !hub.judges.is_empty() => report.kept_out += 1,
-            Ended::Aborted => report.given_up += 1,
-            Ended::Unknown => report.unknown += 1,
-            Ended::Failed | Ended::Conflict | Ended::Protected => {
-                let code = response.code();
-                return Err(format!("host {}: {code:02x?} though another copy could serve", self.number));
-            }
-            Ended::Unexpected(what) => {
-                let operation = pending.id.map_or(String::new(), |id| history.operation(id).to_string());
-                return Err(format!("host {}: {what} for {operation}", self.number));
-            }
-        }
         Ok(())
     }
 }

@@ -6,6 +6,7 @@
 //! by chance: actions of different events, frames on different connections, pieces of disk I/O, pieces of TCP
 //! streams. All chance comes from the seed, so the same seed gives the same trace.
 
+mod answers;
 mod breaks;
 mod director;
 mod disk;
