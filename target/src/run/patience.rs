@@ -4,6 +4,10 @@
 //! processor time. So a worker whose work comes in short intervals goes on looking for it for a while: at most
 //! [`LOOK_MAX`], and only as long as that pays. It sleeps at once where work comes in longer intervals, and where
 //! somebody else wants its processor. A worker without work sleeps.
+//!
+//! Two workers may share a processor (both controllers on a small machine, or in a measurement). Then the one that
+//! hears from hosts shall look, and the one whose work the first makes shall sleep: it is waked cheaply. Each counts
+//! where its work came from ([`Patience::on_found`]), and who gives way does so for longer each time it tries in vain.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
