@@ -20,13 +20,6 @@ const LOOK_MAX: Duration = Duration::from_micros(100);
 /// The first time it looks for this long.
 const LOOK_MIN: Duration = Duration::from_micros(25);
 
-/// Work that ends a sleep seems to have come later than it did, by at most this: waking the processor takes it.
-const WAKING_TAKES_MAX: Duration = Duration::from_micros(100);
-
-/// After looking in vain for work that might have been there in time but for the waking, at most so many times in a
-/// row it is not looked for.
-const DOUBTS_MAX: u32 = 64;
-
 /// When yielding to the system takes longer than this, others of this processor did some work meanwhile. One that only
 /// looks for work, too, takes less.
 const YIELD_TAKES_MAX: Duration = Duration::from_micros(10);
@@ -58,10 +51,6 @@ const ELSEWHERE_SHORTENS: u32 = 16;
 struct Patience {
     /// For how long to look; zero: sleep at once.
     window: Duration,
-    /// How many more times not to look for work that waking may have made late.
-    doubts: u32,
-    /// How many times that was when it was last looked for in vain; zero since looking has found work.
-    doubted: u32,
     /// Others worked the last time this worker yielded.
     yielded: bool,
     /// Grows with work that was made on this processor, whose maker would wake this worker cheaply, and with long
@@ -74,27 +63,17 @@ struct Patience {
 impl Patience {
     /// Work came to the sleeping worker, `idle` after the end of the last.
     fn on_woken(&mut self, idle: Duration) {
-        let longer = (self.window * 2).clamp(LOOK_MIN, LOOK_MAX);
-        let shorter = if self.window > LOOK_MIN { self.window / 2 } else { Duration::ZERO };
         self.window = if idle <= LOOK_MAX {
-            longer
-        } else if idle > LOOK_MAX + WAKING_TAKES_MAX {
-            shorter
-        } else if self.doubts > 0 {
-            self.doubts -= 1;
-            shorter
-        } else if self.window < LOOK_MAX {
-            longer
+            (self.window * 2).clamp(LOOK_MIN, LOOK_MAX)
+        } else if self.window > LOOK_MIN {
+            self.window / 2
         } else {
-            self.doubted = (self.doubted * 2).clamp(1, DOUBTS_MAX);
-            self.doubts = self.doubted;
             Duration::ZERO
         };
     }
 
     /// Looking has found work.
     fn on_found(&mut self) {
-        (self.doubts, self.doubted) = (0, 0);
         if self.yielded {
             self.crowding += 1;
         } else {
@@ -212,46 +191,11 @@ mod tests {
         assert!(!after(&[SHORT; 50]).looks_on(LOOK_MAX));
     }
 
-    /// Longer than a worker looks, but perhaps only because it had to be waked.
-    const LATE: Duration = Duration::from_micros(150);
-    const LONG: Duration = Duration::from_micros(250);
-
     #[test]
     fn looking_in_vain_ends_soon() {
         let mut intervals = vec![SHORT; 50];
-        intervals.extend([LONG; 3]);
+        intervals.extend([LOOK_MAX * 2; 3]);
         assert!(!after(&intervals).looks_on(Duration::ZERO));
-    }
-
-    #[test]
-    fn work_that_seems_late_because_of_the_waking_is_looked_for() {
-        let mut patience = after(&[LATE; 3]);
-        assert!(patience.looks_on(LOOK_MAX - Duration::from_nanos(1)));
-        for _ in 0..100 {
-            patience.on_found();
-            assert!(patience.looks_on(SHORT));
-        }
-    }
-
-    /// How many times a worker looks at all when work comes to it `times` times, each after `idle`.
-    fn looks(patience: &mut Patience, idle: Duration, times: usize) -> usize {
-        (0..times)
-            .filter(|_| {
-                patience.on_woken(idle);
-                patience.looks_on(Duration::ZERO)
-            })
-            .count()
-    }
-
-    #[test]
-    fn work_that_comes_late_every_time_is_hardly_looked_for() {
-        let mut patience = Patience::default();
-        assert_eq!(looks(&mut patience, LATE, 8), 6);
-        looks(&mut patience, LATE, 1_000);
-        assert!(looks(&mut patience, LATE, 10_000) <= 500);
-        looks(&mut patience, SHORT, 2);
-        patience.on_found();
-        assert!(looks(&mut patience, LATE, 8) >= 4, "looking has found work since");
     }
 
     /// How many of `turns` pass before the processor is left to others.
