@@ -135,6 +135,16 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             "open = true: every machine that reaches the portals can read and overwrite the LUNs.".to_owned(),
         );
     }
+    for controller in &config.controllers {
+        let named = |address: &&String| address.parse::<core::net::SocketAddr>().is_err();
+        if let Some(address) = controller.advertise.iter().find(named) {
+            warnings.push(format!(
+                "advertise of {}: {address} is a name. A host that cannot resolve it may find no portal at all, \
+                 open-iscsi 2.1.8 if it stands first: write IP addresses, or put them before names.",
+                controller.name
+            ));
+        }
+    }
     // A secret that cannot be used ends the next start.
     warnings.extend(crate::run::access::load(config).err().map(|error| error.to_string()));
     if config.access.plain_interlink == Some(true) {

@@ -14,6 +14,7 @@ use super::sections::{Draft, LunDraft, controller_names};
 pub(super) fn across(reader: &mut Reader<'_>, draft: &Draft) {
     controllers(reader, draft);
     addresses(reader, draft);
+    advertised(reader, draft);
     access(reader, draft);
     luns(reader, draft);
 }
@@ -76,11 +77,46 @@ fn addresses(reader: &mut Reader<'_>, draft: &Draft) {
     }
 }
 
-/// Whether two listeners cannot both be. A wildcard takes the port of the whole machine, but the two controllers
-/// may live on two machines.
+/// Whether two listeners cannot both be. A wildcard takes the port of the whole machine, but of its own family of
+/// addresses only, and the two controllers may live on two machines.
 fn clash(a: SocketAddr, b: SocketAddr, same_machine: bool) -> bool {
     let wild = |address: SocketAddr| address.ip().is_unspecified();
-    a.port() == b.port() && (a.ip() == b.ip() && !wild(a) || same_machine && (wild(a) || wild(b)))
+    let family = a.is_ipv4() == b.is_ipv4();
+    a.port() == b.port() && (a.ip() == b.ip() && !wild(a) || same_machine && family && (wild(a) || wild(b)))
+}
+
+/// Every address that hosts are told is of one controller only.
+fn advertised(reader: &mut Reader<'_>, draft: &Draft) {
+    let told = |index: usize| {
+        let controller = draft.controllers.get(index);
+        controller.map(|controller| controller.advertise.as_slice()).unwrap_or_default()
+    };
+    let portals = |index: usize| {
+        // Where hosts are told something else, the portals are this machine's own affair.
+        let controller = draft.controllers.get(index).filter(|_| told(index).is_empty());
+        let portals = controller.map(|controller| controller.portals.as_slice()).unwrap_or_default();
+        portals.iter().map(|portal| portal.get_ref().to_string())
+    };
+    for (index, other) in [(0, 1), (1, 0)] {
+        for advertised in told(index) {
+            let text = advertised.get_ref();
+            let is = |other: &str| match (other.parse::<SocketAddr>(), text.parse::<SocketAddr>()) {
+                (Ok(other), Ok(own)) => other == own,
+                _ => other.eq_ignore_ascii_case(text),
+            };
+            let first = if index > other && told(other).iter().any(|other| is(other.get_ref())) {
+                "advertise"
+            } else if portals(other).any(|portal| is(&portal)) {
+                "portals"
+            } else {
+                continue;
+            };
+            let (key, first) =
+                (format!("controller[{index}].advertise"), format!("controller[{other}].{first}"));
+            let problem = Problem::AdvertisedTwice { address: text.clone(), first };
+            reader.mistake(key, advertised.span(), problem);
+        }
+    }
 }
 
 fn access(reader: &mut Reader<'_>, draft: &Draft) {

@@ -195,6 +195,24 @@ pub enum Problem {
         "name a port: hosts and the other controller must find it again; 3260 is iSCSI's own"
     ))]
     PortZero(String),
+    /// A link-local address is of one link only.
+    #[error("{0} is a link-local address: it does not tell on which of this machine's networks")]
+    #[diagnostic(help(
+        "write the number of the network interface behind it, for instance \"[fe80::1%2]:3260\"; `ip link` tells it"
+    ))]
+    NoZone(String),
+    /// One address for both controllers.
+    #[error("hosts are told {address} for the other controller too, by {first}")]
+    #[diagnostic(help(
+        "they would take one controller for both, and lose both ways at once: tell them of each controller where it \
+         alone is"
+    ))]
+    AdvertisedTwice {
+        /// The address.
+        address: String,
+        /// The key that has it.
+        first: String,
+    },
     /// A list without elements.
     #[error("is an empty list")]
     #[diagnostic(help("write, for instance, {example}"))]

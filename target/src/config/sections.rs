@@ -15,6 +15,7 @@ use super::mistake::Problem;
 use super::reader::{Key, Reader, Section, list};
 use super::size::{SizeProblem, check_size, parse_size};
 use super::{Access, Appliance, Config, Controller, Lun, SecretPlace};
+use crate::session::discovery::is_link_local;
 
 /// The highest LUN number: what the simple peripheral addressing of SAM-5 section 4.7.7.2 can tell.
 pub(super) const LUN_NUMBER_MAX: u16 = 255;
@@ -81,7 +82,7 @@ pub(super) struct Draft {
 pub(super) struct ControllerDraft {
     pub(super) name: Option<Spanned<String>>,
     pub(super) portals: Vec<Spanned<SocketAddr>>,
-    pub(super) advertise: Vec<String>,
+    pub(super) advertise: Vec<Spanned<String>>,
     pub(super) interlink: Vec<Spanned<SocketAddr>>,
 }
 
@@ -117,7 +118,7 @@ impl Draft {
             Some(Controller {
                 name: draft.name?.into_inner(),
                 portals: draft.portals.into_iter().map(Spanned::into_inner).collect(),
-                advertise: draft.advertise,
+                advertise: draft.advertise.into_iter().map(Spanned::into_inner).collect(),
                 interlink: draft.interlink.into_iter().map(Spanned::into_inner).collect(),
             })
         });
@@ -293,6 +294,10 @@ fn addresses<'t>(
             Ok(address) if address.port() == 0 => {
                 reader.mistake(section.key(key), text.span(), Problem::PortZero(address.to_string()));
             }
+            Ok(address) if is_link_local(address.ip()) && zone(address) == 0 => {
+                let problem = Problem::NoZone(address.to_string());
+                reader.mistake(section.key(key), text.span(), problem);
+            }
             Ok(address) => addresses.push(Spanned::new(text.span(), address)),
             Err(_) => {
                 let problem = Problem::NotAnAddress(text.get_ref().clone());
@@ -308,9 +313,10 @@ fn advertised<'t>(
     reader: &mut Reader<'t>,
     section: &Section<'_, 't>,
     value: &Spanned<DeValue<'t>>,
-) -> Vec<String> {
+) -> Vec<Spanned<String>> {
     let good = |text: &str| match text.parse::<SocketAddr>() {
-        Ok(address) => address.port() != 0 && !address.ip().is_unspecified(),
+        // A zone's number is this machine's own: no host could make use of it.
+        Ok(address) => address.port() != 0 && !address.ip().is_unspecified() && zone(address) == 0,
         Err(_) => text.rsplit_once(':').is_some_and(|(host, port)| {
             port.parse::<u16>().is_ok_and(|port| port != 0)
                 && !host.is_empty()
@@ -322,7 +328,15 @@ fn advertised<'t>(
         let problem = Problem::NotAnAdvertisement(text.get_ref().clone());
         reader.mistake(section.key("advertise"), text.span(), problem);
     }
-    texts.into_iter().map(Spanned::into_inner).collect()
+    texts
+}
+
+/// The zone that an address names, zero for none.
+const fn zone(address: SocketAddr) -> u32 {
+    match address {
+        SocketAddr::V4(_) => 0,
+        SocketAddr::V6(address) => address.scope_id(),
+    }
 }
 
 fn lun<'t>(reader: &mut Reader<'t>, section: &Section<'_, 't>) -> LunDraft {

@@ -363,11 +363,70 @@ fn the_interlink_is_encrypted_off_loopback_and_wherever_the_file_says_so() {
 
 #[test]
 fn both_controllers_may_listen_everywhere_on_machines_of_their_own() {
-    let wild = |port: &str| format!("portals = [\"0.0.0.0:{port}\"]\nadvertise = [\"192.0.2.10:{port}\"]");
+    let wild = |host: &str| format!("portals = [\"0.0.0.0:3260\"]\nadvertise = [\"{host}:3260\"]");
     let text = GOOD
-        .replace("portals = [\"127.0.0.1:3260\"]", &wild("3260"))
-        .replace("portals = [\"127.0.0.1:3261\"]", &wild("3260"));
+        .replace("portals = [\"127.0.0.1:3260\"]", &wild("192.0.2.10"))
+        .replace("portals = [\"127.0.0.1:3261\"]", &wild("192.0.2.11"));
     assert_eq!(lines(&format!("{text}[access]\nopen = true\n")), Vec::<String>::new());
+}
+
+#[test]
+fn a_controller_may_listen_everywhere_in_both_families_of_addresses() {
+    let both = "portals = [\"0.0.0.0:3260\", \"[::]:3260\"]\nadvertise = \"192.0.2.10:3260\"";
+    let text = GOOD.replace("portals = [\"127.0.0.1:3260\"]", both);
+    assert_eq!(lines(&format!("{text}[access]\nopen = true\n")), Vec::<String>::new());
+    let twice = text.replace("[::]:3260", "192.0.2.10:3260") + "[access]\nopen = true\n";
+    assert!(lines(&twice)[0].contains("is already used by controller[0].portals"), "{:?}", lines(&twice));
+}
+
+#[test]
+fn no_address_is_told_hosts_for_both_controllers() {
+    let tell = |first: &str, second: &str| {
+        let told = |list: &str| if list.is_empty() { String::new() } else { format!("advertise = {list}\n") };
+        let text = GOOD
+            .replace("name = \"alpha\"\n", &format!("name = \"alpha\"\n{}", told(first)))
+            .replace("name = \"beta\"\n", &format!("name = \"beta\"\n{}", told(second)));
+        lines(&text)
+    };
+    let one = r#""192.0.2.10:3260""#;
+    let twice = tell(one, r#"["192.0.2.11:3260", "192.0.2.10:3260"]"#);
+    assert_eq!(twice.len(), 1, "{twice:?}");
+    assert!(
+        twice[0].contains("controller[1].advertise: hosts are told 192.0.2.10:3260 for the other"),
+        "{twice:?}"
+    );
+    assert!(twice[0].contains("by controller[0].advertise"), "{twice:?}");
+    assert_eq!(tell(r#""Nas:3260""#, r#""nas:3260""#).len(), 1);
+    let portal = tell("", r#""127.0.0.1:3260""#);
+    assert!(portal[0].contains("by controller[0].portals"), "{portal:?}");
+    assert_eq!(tell(one, r#""192.0.2.10:3261""#), Vec::<String>::new());
+    // What alpha listens on is not what hosts are told of it.
+    assert_eq!(tell(one, r#""127.0.0.1:3260""#), Vec::<String>::new());
+}
+
+#[test]
+fn a_link_local_address_has_its_zone_where_it_is_listened_on_and_none_where_hosts_are_told_it() {
+    let portal = |address: &str| GOOD.replace("127.0.0.1:3260", address) + "[access]\nopen = true\n";
+    assert_eq!(lines(&portal("[fe80::1%2]:3260")), Vec::<String>::new());
+    let missing = lines(&portal("[fe80::1]:3260"));
+    assert!(
+        missing[0].contains("controller[0].portals: [fe80::1]:3260 is a link-local address"),
+        "{missing:?}"
+    );
+    let interlink = lines(&GOOD.replace("127.0.0.1:3270", "[fe80::1]:3270"));
+    assert!(
+        interlink[0].contains("controller[0].interlink: [fe80::1]:3270 is a link-local"),
+        "{interlink:?}"
+    );
+    for advertised in ["[fe80::1%2]:3260", "[2001:db8::1]", "2001:db8::1", "nas"] {
+        let text =
+            GOOD.replace("name = \"alpha\"\n", &format!("name = \"alpha\"\nadvertise = \"{advertised}\"\n"));
+        assert!(
+            lines(&text)[0].contains("is not an address with a port"),
+            "{advertised}: {:?}",
+            lines(&text)
+        );
+    }
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! Text Requests in full feature phase (RFC 7143 11.10, appendix C): SendTargets, and what little else may be
 //! said there.
 
+use core::net::{IpAddr, SocketAddr};
+
 use protocol::iscsi::keys::{Key, Stage};
 use protocol::iscsi::negotiation::{self, Answer};
 use protocol::iscsi::parameters::Parameters as Agreed;
 use protocol::iscsi::{RESERVED_TAG, RejectReason, TextRequest, text};
 
 use super::parameters::{Parameters, WISHES};
-use crate::frontend::FrontendConfig;
+use crate::frontend::{FrontendConfig, PortalGroup};
 
 /// Text of one exchange, over all requests joined by the C bit, at most, in bytes.
 pub const TEXT_REQUEST_BYTES_MAX: usize = 16 * 1024;
@@ -76,7 +78,7 @@ impl TextExchange {
         &mut self,
         request: &TextRequest,
         data: &[u8],
-        directory: &FrontendConfig,
+        directory: Directory<'_>,
         parameters: &Parameters,
         fresh_tag: u32,
     ) -> Result<Part, TextError> {
@@ -91,7 +93,7 @@ impl TextExchange {
         &mut self,
         request: &TextRequest,
         data: &[u8],
-        directory: &FrontendConfig,
+        directory: Directory<'_>,
         parameters: &Parameters,
         fresh_tag: u32,
     ) -> Result<Part, TextError> {
@@ -141,7 +143,7 @@ impl TextExchange {
     fn answer(
         &mut self,
         asked: &[u8],
-        directory: &FrontendConfig,
+        directory: Directory<'_>,
         parameters: &Parameters,
     ) -> Result<Vec<u8>, TextError> {
         let mut reply = Vec::new();
@@ -187,7 +189,8 @@ impl TextExchange {
 }
 
 /// SendTargets (appendix C). `All` belongs to discovery sessions, the empty value to normal ones.
-fn send_targets(value: &str, directory: &FrontendConfig, discovery: bool, reply: &mut Vec<u8>) {
+fn send_targets(value: &str, directory: Directory<'_>, discovery: bool, reply: &mut Vec<u8>) {
+    let iqn = &directory.config.iqn;
     let listed = match value {
         "All" if discovery => true,
         "" if !discovery => true,
@@ -195,26 +198,73 @@ fn send_targets(value: &str, directory: &FrontendConfig, discovery: bool, reply:
             text::push_pair(reply, "SendTargets", "Reject");
             false
         }
-        name => name.eq_ignore_ascii_case(&directory.iqn),
+        name => name.eq_ignore_ascii_case(iqn),
     };
     if !listed {
         return;
     }
-    text::push_pair(reply, "TargetName", &directory.iqn);
-    for group in &directory.portal_groups {
-        for address in &group.addresses {
+    text::push_pair(reply, "TargetName", iqn);
+    for group in &directory.config.portal_groups {
+        for address in directory.told(group) {
             text::push_pair(reply, "TargetAddress", &format!("{address},{}", group.tag));
         }
     }
 }
 
+/// What SendTargets lists, and to whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Directory<'a> {
+    /// The target and its portals.
+    pub config: &'a FrontendConfig,
+    /// The host's address and that of the portal it came to, if they are known.
+    pub ends: Option<(SocketAddr, SocketAddr)>,
+}
+
+impl Directory<'_> {
+    /// The addresses of a group that mean something to the host. The group it came to has at least one: that where it is.
+    fn told(&self, group: &PortalGroup) -> Vec<String> {
+        let means = |address: &String| self.as_told(address);
+        let mut told: Vec<String> = group.addresses.iter().filter_map(means).collect();
+        if let Some((_, portal)) = self.ends
+            && told.is_empty()
+            && group.tag == self.config.own_group
+        {
+            told.push(without_zone(portal).to_string());
+        }
+        told
+    }
+
+    /// A loopback address means another machine to a host on another machine, and a link-local one nothing to a host
+    /// that is not on that link (RFC 4291 2.5.3, 2.5.6).
+    fn as_told(&self, address: &str) -> Option<String> {
+        let Ok(address) = address.parse::<SocketAddr>() else {
+            return Some(address.to_owned());
+        };
+        let elsewhere = |is: fn(IpAddr) -> bool| {
+            self.ends
+                .is_some_and(|(host, _)| is(address.ip().to_canonical()) && !is(host.ip().to_canonical()))
+        };
+        let means_nothing = elsewhere(|ip| ip.is_loopback()) || elsewhere(is_link_local);
+        (!means_nothing).then(|| without_zone(address).to_string())
+    }
+}
+
+/// Whether an address is of use on its link only, and with a zone that each node numbers for itself.
+pub(crate) const fn is_link_local(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
+}
+
+/// A zone index is of the node that has it alone (RFC 4007 6).
+const fn without_zone(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frontend::PortalGroup;
     use protocol::iscsi::{CmdSn, StatSn};
 
-    fn directory() -> FrontendConfig {
+    fn config() -> FrontendConfig {
         let group = |tag, addresses: &[&str]| PortalGroup {
             tag,
             addresses: addresses.iter().map(|a| (*a).to_owned()).collect(),
@@ -225,6 +275,10 @@ mod tests {
             own_group: 1,
             access: Default::default(),
         }
+    }
+
+    fn directory(config: &FrontendConfig) -> Directory<'_> {
+        Directory { config, ends: None }
     }
 
     fn request(transfer_tag: u32, text: &[u8]) -> TextRequest {
@@ -242,9 +296,13 @@ mod tests {
     }
 
     fn ask(discovery: bool, text: &[u8]) -> Result<String, TextError> {
+        ask_in(directory(&config()), discovery, text)
+    }
+
+    fn ask_in(directory: Directory<'_>, discovery: bool, text: &[u8]) -> Result<String, TextError> {
         let parameters = Parameters { discovery, ..Parameters::default() };
         let mut exchange = TextExchange::default();
-        let part = exchange.on_request(&request(RESERVED_TAG, text), text, &directory(), &parameters, 5)?;
+        let part = exchange.on_request(&request(RESERVED_TAG, text), text, directory, &parameters, 5)?;
         assert!(part.last && !part.continues && part.transfer_tag == RESERVED_TAG);
         Ok(String::from_utf8(part.text).unwrap().replace('\0', "|"))
     }
@@ -269,6 +327,42 @@ mod tests {
         }
     }
 
+    /// What SendTargets tells a host that has come from there to there, of these portals of the first controller.
+    fn told(host: &str, portal: &str, addresses: &[&str]) -> Vec<String> {
+        let mut config = config();
+        config.portal_groups[0].addresses = addresses.iter().map(|a| (*a).to_owned()).collect();
+        config.portal_groups[1].addresses = vec!["203.0.113.2:3260".to_owned(), "nas-b:3261".to_owned()];
+        let ends = Some((host.parse().unwrap(), portal.parse().unwrap()));
+        let text = ask_in(Directory { config: &config, ends }, true, b"SendTargets=All\0").unwrap();
+        let pairs = text.split('|').filter_map(|pair| pair.strip_prefix("TargetAddress="));
+        pairs.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn no_host_is_told_an_address_that_means_nothing_to_it() {
+        const OTHER: [&str; 2] = ["203.0.113.2:3260,2", "nas-b:3261,2"];
+        let all =
+            ["127.0.0.1:3260", "[::1]:3260", "[fe80::1%7]:3260", "192.0.2.1:3260", "[2001:db8::1]:3260"];
+        let whole = |own: &[&str]| [own, &OTHER].concat().iter().map(|a| (*a).to_owned()).collect::<Vec<_>>();
+        let far = ["192.0.2.1:3260,1", "[2001:db8::1]:3260,1"];
+        for (host, portal, wanted) in [
+            ("192.0.2.9:999", "192.0.2.1:3260", whole(&far)),
+            ("[2001:db8::9]:999", "[2001:db8::1]:3260", whole(&far)),
+            ("[::ffff:192.0.2.9]:999", "192.0.2.1:3260", whole(&far)),
+            ("[fe80::9%3]:999", "[fe80::1%7]:3260", whole(&["[fe80::1]:3260,1", far[0], far[1]])),
+            ("127.0.0.1:999", "127.0.0.1:3260", whole(&["127.0.0.1:3260,1", "[::1]:3260,1", far[0], far[1]])),
+        ] {
+            assert_eq!(told(host, portal, &all), wanted, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_told_at_least_where_it_is() {
+        let own = |host, portal| told(host, portal, &["127.0.0.1:3260"]).remove(0);
+        assert_eq!(own("192.0.2.9:999", "192.0.2.1:3260"), "192.0.2.1:3260,1");
+        assert_eq!(own("[fe80::9%3]:999", "[fe80::1%7]:3260"), "[fe80::1]:3260,1");
+    }
+
     #[test]
     fn login_keys_are_refused_in_full_feature_phase() {
         for text in [&b"MaxBurstLength=512\0"[..], b"AuthMethod=None\0", b"nonsense\0"] {
@@ -285,7 +379,7 @@ mod tests {
         let mut text = &b"SendTargets=All\0"[..];
         let mut whole = Vec::new();
         for tag in 1.. {
-            let part = exchange.on_request(&asked, text, &directory(), &parameters, tag).unwrap();
+            let part = exchange.on_request(&asked, text, directory(&config()), &parameters, tag).unwrap();
             assert!(part.text.len() <= 50);
             whole.extend(part.text);
             if part.last {
@@ -302,7 +396,7 @@ mod tests {
     fn a_tag_of_no_exchange_is_refused() {
         let mut exchange = TextExchange::default();
         let asked = request(77, b"");
-        let answer = exchange.on_request(&asked, b"", &directory(), &Parameters::default(), 1);
+        let answer = exchange.on_request(&asked, b"", directory(&config()), &Parameters::default(), 1);
         assert_eq!(answer, Err(TextError::NoExchange));
     }
 
@@ -312,14 +406,15 @@ mod tests {
         let mut exchange = TextExchange::default();
         let text = &b"MaxRecvDataSegmentLength=4096\0"[..];
         let open = TextRequest { final_bit: false, ..request(RESERVED_TAG, text) };
-        let part = exchange.on_request(&open, text, &directory(), &parameters, 5).unwrap();
+        let part = exchange.on_request(&open, text, directory(&config()), &parameters, 5).unwrap();
         assert!(!part.last && part.transfer_tag == 5);
         assert_eq!(parameters.send_segment(), 8192);
-        let again = exchange.on_request(&request(5, text), text, &directory(), &parameters, 6);
+        let again = exchange.on_request(&request(5, text), text, directory(&config()), &parameters, 6);
         assert_eq!(again, Err(TextError::Malformed), "declared twice");
         exchange.settle(&mut parameters);
         assert_eq!(parameters.send_segment(), 8192);
-        let part = exchange.on_request(&request(RESERVED_TAG, text), text, &directory(), &parameters, 7);
+        let part =
+            exchange.on_request(&request(RESERVED_TAG, text), text, directory(&config()), &parameters, 7);
         assert!(part.unwrap().last);
         exchange.settle(&mut parameters);
         assert_eq!(parameters.send_segment(), 4096);
@@ -331,19 +426,29 @@ mod tests {
         let mut exchange = TextExchange::default();
         let partial =
             |tag, text: &[u8]| TextRequest { final_bit: false, continue_bit: true, ..request(tag, text) };
-        let first =
-            exchange.on_request(&partial(RESERVED_TAG, b"SendTar"), b"SendTar", &directory(), &parameters, 1);
+        let first = exchange.on_request(
+            &partial(RESERVED_TAG, b"SendTar"),
+            b"SendTar",
+            directory(&config()),
+            &parameters,
+            1,
+        );
         assert_eq!(first, Ok(Part { text: vec![], last: false, continues: false, transfer_tag: 1 }));
-        let second =
-            exchange.on_request(&request(1, b"gets=All\0"), b"gets=All\0", &directory(), &parameters, 2);
+        let second = exchange.on_request(
+            &request(1, b"gets=All\0"),
+            b"gets=All\0",
+            directory(&config()),
+            &parameters,
+            2,
+        );
         assert_eq!(String::from_utf8(second.unwrap().text).unwrap().replace('\0', "|"), LIST);
         let long = vec![b'a'; 8192];
         for (n, fine) in [(1, true), (2, true), (3, false)] {
             let tag = if n == 1 { RESERVED_TAG } else { n - 1 };
-            let part = exchange.on_request(&partial(tag, &long), &long, &directory(), &parameters, n);
+            let part = exchange.on_request(&partial(tag, &long), &long, directory(&config()), &parameters, n);
             assert_eq!(part.is_ok(), fine, "{n}");
         }
-        let late = exchange.on_request(&request(2, b""), b"", &directory(), &parameters, 9);
+        let late = exchange.on_request(&request(2, b""), b"", directory(&config()), &parameters, 9);
         assert_eq!(late, Err(TextError::NoExchange));
     }
 
@@ -363,8 +468,13 @@ mod tests {
         let many = (0..65).map(|n| format!("X-{n}=1\0")).collect::<String>();
         assert_eq!(ask(false, many.as_bytes()), Err(TextError::TooLong));
         let reserved = TextRequest { initiator_task_tag: RESERVED_TAG, ..request(RESERVED_TAG, b"") };
-        let refused =
-            TextExchange::default().on_request(&reserved, b"", &directory(), &Parameters::default(), 1);
+        let refused = TextExchange::default().on_request(
+            &reserved,
+            b"",
+            directory(&config()),
+            &Parameters::default(),
+            1,
+        );
         assert_eq!(refused, Err(TextError::NoExchange));
     }
 
@@ -372,7 +482,7 @@ mod tests {
     fn an_open_exchange_can_be_aborted() {
         let mut exchange = TextExchange::default();
         let open = TextRequest { final_bit: false, ..request(RESERVED_TAG, b"") };
-        exchange.on_request(&open, b"", &directory(), &Parameters::default(), 1).unwrap();
+        exchange.on_request(&open, b"", directory(&config()), &Parameters::default(), 1).unwrap();
         assert!(!exchange.abort(8));
         assert!(exchange.abort(9) && !exchange.abort(9));
     }

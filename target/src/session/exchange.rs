@@ -8,7 +8,7 @@ use protocol::iscsi::{
 };
 
 use super::commands::Arrival;
-use super::discovery::{Part, TextError};
+use super::discovery::{Directory, Part, TextError};
 use super::full_feature::{Deferred, FullFeature, Received, Work};
 use super::output::Output;
 use super::task_management::{self, Reach};
@@ -101,8 +101,9 @@ impl FullFeature {
             InitiatorPdu::TextRequest(request) => {
                 let data = pdu.data.as_deref().unwrap_or_default();
                 let fresh_tag = self.fresh_transfer_tag();
-                let directory = self.directory.clone();
-                let part = self.text.on_request(request, data, &directory, &self.parameters, fresh_tag);
+                let config = self.directory.clone();
+                let directory = Directory { config: &config, ends: self.ends };
+                let part = self.text.on_request(request, data, directory, &self.parameters, fresh_tag);
                 part.map(|part| Prepared::Text(request.initiator_task_tag, part)).map_err(TextError::reason)
             }
             InitiatorPdu::LogoutRequest(request) => Ok(Prepared::Work(Work::LogOut(*request))),

@@ -11,6 +11,7 @@
 //! The machine never calls out: whoever holds it locks, hands an event in, takes the next [`Work`], unlocks and
 //! performs it. Answers may come from any thread, even while the same thread performs [`Work::Execute`].
 
+use core::net::SocketAddr;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -108,6 +109,8 @@ pub struct Opening {
     pub stat_sn: StatSn,
     /// What SendTargets lists.
     pub directory: Arc<FrontendConfig>,
+    /// The host's address and that of the portal it came to.
+    pub ends: Option<(SocketAddr, SocketAddr)>,
     /// How many bytes of data-out a CDB takes.
     pub data_out_bytes: fn(&[u8; 16]) -> u64,
     /// What all sessions of the controller share.
@@ -125,6 +128,7 @@ pub struct FullFeature {
     pub(super) parameters: Parameters,
     pub(super) cid: u16,
     pub(super) directory: Arc<FrontendConfig>,
+    pub(super) ends: Option<(SocketAddr, SocketAddr)>,
     data_out_bytes: fn(&[u8; 16]) -> u64,
     pub(super) luns: Option<Arc<[u16]>>,
     sense_formats: SenseFormats,
@@ -171,6 +175,7 @@ impl FullFeature {
             parameters: terms.parameters,
             cid: terms.cid,
             directory: terms.directory,
+            ends: terms.ends,
             data_out_bytes: terms.data_out_bytes,
             luns: terms.luns,
             sense_formats: terms.sense_formats,

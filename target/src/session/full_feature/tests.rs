@@ -28,6 +28,7 @@ fn session_with(memory: Arc<Memory>) -> FullFeature {
             own_group: 1,
             access: Default::default(),
         }),
+        ends: None,
         data_out_bytes: |_| u64::from(u32::MAX),
         memory,
         luns: None,

@@ -168,6 +168,7 @@ impl Line {
             cmd_sn: response.exp_cmd_sn,
             stat_sn: self.stat_sn,
             directory: self.directory.clone(),
+            ends: self.link.ends(),
             data_out_bytes: backend.data_out_bytes(),
             memory: self.sessions.memory.clone(),
             luns,
