@@ -97,7 +97,7 @@ pub struct ReservationStatus {
 pub struct SanitizeStatus {
     /// It has failed; hosts reach nothing until another one ends well or EXIT FAILURE MODE.
     pub failed: bool,
-    /// While it is under way: `"overwrite"` or `"block erase"`.
+    /// While it is under way: `"overwrite"`, `"block erase"` or `"format"`; the last also if it has failed.
     pub method: Option<String>,
     /// While it is under way: how much is done, in percent. Main knows it best.
     pub percent: Option<u8>,
@@ -170,6 +170,8 @@ pub struct LunStatus {
     pub communication_bytes: u64,
     /// The LUN's NAA identifier in hexadecimal.
     pub naa: Option<String>,
+    /// The name hosts give it: `/dev/disk/by-id/scsi-` before it on Linux, the WWID of multipath-tools.
+    pub wwid: Option<String>,
     /// Its unit serial number.
     pub serial: Option<String>,
 }

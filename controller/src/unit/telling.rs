@@ -6,6 +6,7 @@ use core::time::Duration;
 use protocol::block::BLOCK_BYTES;
 use protocol::interlink::Message;
 use protocol::interlink::word::{Copied, HostWord, LunWord, WORD_HOSTS_MAX, WORD_REASONS_MAX, Word};
+use protocol::scsi::vpd::wwid;
 
 use super::Controller;
 use crate::appliance::Appliance;
@@ -76,6 +77,7 @@ impl<W: World> Controller<W> {
             commands,
             communication_bytes,
             naa: identity.map(|identity| format!("{:016x}", identity.naa)),
+            wwid: identity.map(|identity| wwid(identity.naa)),
             serial: identity.map(|identity| format!("{:016x}", identity.serial)),
         }
     }

@@ -3,7 +3,6 @@
 //! Both controllers answer the same bytes but for the port in page 83h.
 
 use super::extended_copy::{CopyLimits, third_party_copy_page};
-use super::inquiry::{PRODUCT, VENDOR};
 
 /// Supported VPD Pages.
 pub const SUPPORTED_PAGES: u8 = 0x00;
@@ -95,11 +94,20 @@ pub fn page(code: u8, identity: &Identity<'_>, limits: &BlockLimits) -> Option<V
     Some(page)
 }
 
-/// Designation descriptors (SPC-4 7.8.6): NAA and T10 vendor ID of the LUN, number and group of the port.
+/// The name that hosts give a LUN of that NAA designator: `/dev/disk/by-id/scsi-` before it on Linux, the WWID of
+/// multipath-tools.
+#[must_use]
+pub fn wwid(naa: u64) -> String {
+    format!("3{naa:016x}")
+}
+
+/// Designation descriptors (SPC-4 7.8.6): NAA of the LUN, number and group of the port.
+///
+/// A second designator of the LUN would be a second name: Linux, multipath-tools and the rules of sg3_utils prefer all
+/// others to an NAA that is locally assigned, and udev's scsi_id an NAA of any kind. `tests/names_of_a_lun.rs` has
+/// their rules.
 fn device_identification(identity: &Identity<'_>) -> Vec<u8> {
     const BINARY: u8 = 0x01;
-    const ASCII: u8 = 0x02;
-    const T10_VENDOR: u8 = 0x01;
     const NAA: u8 = 0x03;
     // Association with the target port, PIV, PROTOCOL IDENTIFIER iSCSI.
     const ISCSI_BINARY: u8 = 0x50 | BINARY;
@@ -107,14 +115,8 @@ fn device_identification(identity: &Identity<'_>) -> Vec<u8> {
     const TARGET_PORT_GROUP: u8 = 0x80 | 0x10 | 0x05;
 
     let [high, low] = identity.port.to_be_bytes();
-    let mut vendor = VENDOR.to_vec();
-    vendor.extend_from_slice(PRODUCT.trim_ascii_end());
-    vendor.push(b' ');
-    vendor.extend_from_slice(identity.serial.as_bytes());
-
     let mut body = Vec::new();
     designator(&mut body, BINARY, NAA, &identity.naa.to_be_bytes());
-    designator(&mut body, ASCII, T10_VENDOR, &vendor);
     designator(&mut body, ISCSI_BINARY, RELATIVE_TARGET_PORT, &[0, 0, high, low]);
     designator(&mut body, ISCSI_BINARY, TARGET_PORT_GROUP, &[0, 0, high, low]);
     body
@@ -218,9 +220,8 @@ mod tests {
 
     #[test]
     fn device_identification_names_the_unit_and_the_port() {
-        let mut wanted = vec![0x00, 0x83, 0x00, 12 + 4 + 37 + 8 + 8];
+        let mut wanted = vec![0x00, 0x83, 0x00, 12 + 8 + 8];
         wanted.extend_from_slice(&[0x01, 0x03, 0, 8, 0x31, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]);
-        wanted.extend_from_slice(b"\x02\x01\x00\x25TWINLUN VIRTUAL-DISK 0123456789abcdef");
         wanted.extend_from_slice(&[0x51, 0x94, 0, 4, 0, 0, 0, 2]);
         wanted.extend_from_slice(&[0x51, 0x95, 0, 4, 0, 0, 0, 2]);
         assert_eq!(get(DEVICE_IDENTIFICATION), wanted);

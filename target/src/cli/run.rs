@@ -16,6 +16,8 @@ use super::status::{interlink, word};
 use crate::config::Config;
 use crate::run::{Appliance, StartError, Stopped};
 
+/// What multipath-tools needs to join the two ways to a LUN, take the better one, and wait for main.
+const MULTIPATH_CONF: &str = include_str!("multipath.conf");
 /// How often changes are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The controllers are given this long to meet before their state is told for the first time.
@@ -99,6 +101,8 @@ fn greeting(config: &Config, sides: &[Side]) -> String {
     for portal in portals {
         text.push_str(&format!("  iscsiadm -m node -T {iqn} -p {portal} --login\n"));
     }
+    text.push_str("With multipath-tools, its whole /etc/multipath.conf, before the logins:\n");
+    MULTIPATH_CONF.lines().for_each(|line| text.push_str(&format!("  {line}\n")));
     text.push_str("How it is: `twinlun status`. Ctrl-C or SIGTERM ends it cleanly.\n");
     text
 }
@@ -174,12 +178,33 @@ To use the LUNs from a Linux host (package open-iscsi; multipath-tools joins the
   iscsiadm -m discovery -t sendtargets -p 127.0.0.1:3260
   iscsiadm -m node -T iqn.2026-11.com.example:demo -p 127.0.0.1:3260 --login
   iscsiadm -m node -T iqn.2026-11.com.example:demo -p 127.0.0.1:3261 --login
+With multipath-tools, its whole /etc/multipath.conf, before the logins:
+  defaults {{
+      find_multipaths yes
+      user_friendly_names yes
+  }}
+  devices {{
+      device {{
+          vendor \"TWINLUN\"
+          product \"VIRTUAL-DISK\"
+          path_grouping_policy group_by_prio
+          prio alua
+          failback immediate
+          no_path_retry 60
+      }}
+  }}
 How it is: `twinlun status`. Ctrl-C or SIGTERM ends it cleanly.
 ",
             env!("CARGO_PKG_VERSION")
         );
         assert_eq!(greeting(&config, &[Side::First, Side::Second]), expected);
         assert!(greeting(&config, &[Side::Second]).contains("sendtargets -p 127.0.0.1:3261\n"));
+    }
+
+    #[test]
+    fn the_readme_has_the_same_multipath_conf_as_the_greeting() {
+        let readme = include_str!("../../../README.md");
+        assert!(readme.contains(&format!("\n```\n{MULTIPATH_CONF}```\n")));
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(in super::super) fn healthy() -> [ControllerStatus; 2] {
             commands: 0,
             communication_bytes: 0,
             naa: None,
+            wwid: None,
             serial: None,
         }],
         hosts: Vec::new(),
@@ -370,6 +371,18 @@ fn who_has_reserved_a_lun_is_shown_where_anybody_has() {
     let (_, screen) = screen([Ok(alpha), Ok(beta)]);
     assert!(screen.contains("ON BETA  RESERVED\n"), "{screen}");
     assert!(screen.contains("serving  reserve(6): iqn.a, iqn.a and 1 more\n"), "{screen}");
+}
+
+#[test]
+fn the_name_that_hosts_give_a_lun_is_shown_once_it_has_one() {
+    let [mut alpha, beta] = healthy();
+    alpha.luns[0].wwid = Some("33123456789abcdef".to_owned());
+    let expected = "\
+LUN  NAME   SIZE   MAIN   PAIR    ON ALPHA  ON BETA  WWID
+0    data0  1 GiB  alpha  duplex  serving   serving  33123456789abcdef
+";
+    let (_, screen) = screen([Ok(alpha), Ok(beta)]);
+    assert!(screen.contains(expected), "{screen}");
 }
 
 #[test]

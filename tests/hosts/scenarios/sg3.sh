@@ -117,7 +117,7 @@ check "and allow" sg_prevent --allow "$first"
 check "START STOP UNIT, start" sg_start --start "$first"
 check "PRE-FETCH(16)" sg_raw "$first" 90 00 00 00 00 00 00 00 00 00 00 00 00 08 00 00
 refused "SET TARGET PORT GROUPS" sg_raw "$first" a4 0a 00 00 00 00 00 00 00 00 00 00
-refused "FORMAT UNIT" sg_format --format --quick "$second"
+
 
 # A saved mode page, seen through both. (sg_wr_mode of Debian 13 refuses all contents: "bad argument".)
 caching_page() { sg_raw -b -r 24 "$1" 1a 08 08 00 18 00 2>/dev/null; }
@@ -162,3 +162,16 @@ ready "$other_second"
 zeros 4
 check "zeros through one" sees "$other_first" 8 4
 check "zeros through the other" sees "$other_second" 8 4
+
+# FORMAT UNIT: the same, with words of its own; and the default self-test.
+pattern 4
+dd if=/tmp/pattern of="$other_second" bs=4096 seek=8 oflag=direct status=none
+check "FORMAT UNIT" sg_format --format --wait "$other_second"
+ready "$other_first"
+zeros 4
+check "zeros through one" sees "$other_first" 8 4
+check "zeros through the other" sees "$other_second" 8 4
+refused "FORMAT UNIT with protection information" sg_raw "$other_first" 04 40 00 00 00 00
+for disk in "$first" "$second"; do
+    check "SEND DIAGNOSTIC, default self-test" sg_senddiag --test "$disk"
+done

@@ -65,6 +65,11 @@ impl Overview {
         if any_reserved {
             rows[0].push("RESERVED".to_owned());
         }
+        let wwid = |lun: &Lun| self.controllers.iter().find_map(|view| view.find(lun)?.lun.wwid.clone());
+        let any_wwid = config.luns.iter().any(|lun| wwid(lun).is_some());
+        if any_wwid {
+            rows[0].push("WWID".to_owned());
+        }
         let mut luns: Vec<&Lun> = config.luns.iter().collect();
         let hidden = luns.len().saturating_sub(LUNS_SHOWN_MAX);
         if hidden > 0 {
@@ -75,6 +80,9 @@ impl Overview {
             let mut cells = self.lun_row(lun);
             if any_reserved {
                 cells.push(reservation(lun).unwrap_or_else(|| "-".to_owned()));
+            }
+            if any_wwid {
+                cells.push(wwid(lun).unwrap_or_else(|| "-".to_owned()));
             }
             rows.push(cells);
         }
@@ -210,11 +218,14 @@ fn sanitized(current: &[&LunStatus]) -> String {
         current.iter().filter_map(|lun| lun.sanitize.as_ref()).max_by_key(|one| (one.pass, one.percent));
     match farthest {
         None => String::new(),
-        Some(one) if one.failed => ", sanitize failed".to_owned(),
         Some(one) => {
-            let method = one.method.as_deref().unwrap_or("sanitize");
+            let what = match one.method.as_deref() {
+                Some("format") => "format".to_owned(),
+                Some(method) if !one.failed => format!("sanitize ({method})"),
+                _ => "sanitize".to_owned(),
+            };
             let percent = one.percent.map_or_else(String::new, |percent| format!(" {percent} %"));
-            format!(", sanitize ({method}){percent}")
+            format!(", {what}{}", if one.failed { " failed" } else { &percent })
         }
     }
 }
