@@ -204,11 +204,15 @@ pub enum Admission {
     RequestSense,
     /// Reports unit attentions, but is answered while the LUN cannot serve: REPORT TARGET PORT GROUPS.
     Attention,
-    /// Reports unit attentions, and is refused while the LUN cannot serve: READ CAPACITY.
+    /// Reports unit attentions, and is answered as soon as the LUN's identity is known, served or not: READ CAPACITY.
+    Known,
+    /// The same, and conflicts with reservations as a read does: MODE SENSE.
+    KnownReading,
+    /// Reports unit attentions, and is refused while the LUN cannot serve: LOG SENSE.
     Ready,
     /// The same, and refused while the unit is stopped: TEST UNIT READY.
     Medium,
-    /// As [`Admission::Ready`], and conflicts with reservations as a read does: MODE SENSE, READ DEFECT DATA.
+    /// As [`Admission::Ready`], and conflicts with reservations as a read does: READ DEFECT DATA.
     Reading,
     /// As [`Admission::Ready`], and conflicts with reservations as a change does: EXTENDED COPY, RECEIVE COPY RESULTS,
     /// PREVENT ALLOW MEDIUM REMOVAL that prevents.
@@ -294,8 +298,8 @@ impl Admission {
     pub const fn access(self) -> Access {
         match self {
             Self::Always | Self::RequestSense => Access::Always,
-            Self::Attention | Self::Ready | Self::Medium => Access::Describe,
-            Self::Reading => Access::Read,
+            Self::Attention | Self::Known | Self::Ready | Self::Medium => Access::Describe,
+            Self::KnownReading | Self::Reading => Access::Read,
             Self::Changing => Access::Write,
         }
     }

@@ -175,6 +175,14 @@ fn plans(mirror: bool, blocks: u64) -> [Plan; 2] {
     })
 }
 
+fn plans_of_two(blocks: u64) -> [Plan; 2] {
+    plans(true, blocks).map(|mut plan| {
+        let second = LunPlan { number: 1, name: "data1".into(), main: Side::Second, ..plan.luns[0].clone() };
+        plan.luns.push(second);
+        plan
+    })
+}
+
 fn plan(side: Side, mirror: bool) -> Plan {
     plan_with(side, mirror, &[])
 }
@@ -246,13 +254,13 @@ impl Duo {
 
     /// Two with two mirrored LUNs of so many blocks, each of which has another main.
     pub(crate) fn two_luns(seed: u64, blocks: u64) -> Self {
-        let plans = plans(true, blocks).map(|mut plan| {
-            let second =
-                LunPlan { number: 1, name: "data1".into(), main: Side::Second, ..plan.luns[0].clone() };
-            plan.luns.push(second);
-            plan
-        });
-        Self::planned(seed, plans, [Restored::default(), Restored::default()])
+        Self::planned(seed, plans_of_two(blocks), [Restored::default(), Restored::default()])
+    }
+
+    /// As [`Duo::crash`], and started again with a second LUN in their files.
+    pub(crate) fn crash_and_add_a_lun(self, seed: u64) -> Self {
+        let plans = plans_of_two(self.blocks);
+        self.crash_planned(seed, plans, |_, restored| restored.volumes.push(VolumeFound::Missing))
     }
 
     fn restored(seed: u64, mirror: bool, restored: [Restored; 2]) -> Self {

@@ -5,6 +5,7 @@ use protocol::interlink::event::{Event, ModeSelection};
 use protocol::interlink::sanitize::{Order, Position, Sanitize, Step};
 use protocol::interlink::shared::{Attention, Modes, NexusHandle, SharedState, Stamp, Who, Whom};
 use protocol::scsi::persistent_reservation::parameter_data;
+use protocol::scsi::sanitize::Method;
 use protocol::scsi::sense::{Sense, Status};
 
 use crate::command::{Access, Data, Outcome};
@@ -36,11 +37,8 @@ impl Applied {
 /// Applies an event to the state of a LUN whose write cache is configured so. An `Err` is how it ends without having
 /// done anything. The stamp is the caller's to set.
 pub fn apply(state: &SharedState, event: &Event, write_cache: bool) -> Result<Applied, Outcome> {
-    if !passes_sanitize(&state.sanitize, event) {
-        return Err(Outcome::Check(match state.sanitize {
-            Sanitize::Failed { .. } => Sense::SANITIZE_FAILED,
-            Sanitize::Idle | Sanitize::UnderWay { .. } => Sense::sanitize_in_progress(0),
-        }));
+    if let Some(sense) = state.sanitize.sense(0).filter(|_| !passes_sanitize(&state.sanitize, event)) {
+        return Err(Outcome::Check(sense));
     }
     match event {
         Event::Reset => Ok(reset(state)),
@@ -80,12 +78,17 @@ pub fn apply(state: &SharedState, event: &Event, write_cache: bool) -> Result<Ap
     }
 }
 
-/// Whether an event may happen while a sanitize operation is under way, or after it has failed (SBC-4 4.11).
+/// Whether an event may happen while a sanitize operation is under way, or after it has failed (SBC-4 4.11): what a
+/// sanitize operation was to overwrite no format makes away with.
 #[must_use]
-pub const fn passes_sanitize(sanitize: &Sanitize, event: &Event) -> bool {
+pub fn passes_sanitize(sanitize: &Sanitize, event: &Event) -> bool {
     match event {
         Event::Reset | Event::ReserverLost(_) | Event::ReserveIn { .. } | Event::Sanitized { .. } => true,
-        Event::Sanitize { .. } => !matches!(sanitize, Sanitize::UnderWay { .. }),
+        Event::Sanitize { order, .. } => match sanitize {
+            Sanitize::Idle | Sanitize::FormatFailed => true,
+            Sanitize::UnderWay { .. } => false,
+            Sanitize::Failed { .. } => order.as_ref().is_none_or(|order| order.method != Method::Format),
+        },
         Event::Reserve(_) | Event::Release(_) | Event::ModeSelect { .. } | Event::ReserveOut { .. } => {
             matches!(sanitize, Sanitize::Idle)
         }
@@ -101,7 +104,7 @@ fn sanitize(state: &SharedState, who: &Who, order: Option<&Order>) -> Result<App
     let restricted = state.sanitize == Sanitize::Failed { ause: false };
     let sanitize = match order {
         None if restricted => return Err(Outcome::Check(Sense::invalid_cdb_field(1))),
-        None if state.sanitize == Sanitize::Idle => return Ok(Applied::NOTHING),
+        None if !matches!(state.sanitize, Sanitize::Failed { .. }) => return Ok(Applied::NOTHING),
         None => Sanitize::Idle,
         Some(_) if state.current.write_protect => return Err(Outcome::Check(Sense::WRITE_PROTECTED)),
         Some(order) if restricted && order.ause => {
@@ -123,6 +126,7 @@ fn sanitized(state: &SharedState, from: Position, step: Step) -> Applied {
     let sanitize = match step {
         Step::To(at) => Sanitize::UnderWay { order: order.clone(), at },
         Step::Done => Sanitize::Idle,
+        Step::Failed if order.method == Method::Format => Sanitize::FormatFailed,
         Step::Failed => Sanitize::Failed { ause: order.ause },
     };
     Applied::change(SharedState { sanitize, ..state.clone() }, Vec::new())

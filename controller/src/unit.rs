@@ -58,6 +58,15 @@ pub enum LinkKind {
     Bridge(u16),
 }
 
+/// What names a LUN to hosts, the same on both controllers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LunName {
+    /// NAA identifier, type 3 (locally assigned).
+    pub naa: u64,
+    /// Unit serial number.
+    pub serial: String,
+}
+
 /// What the device server must know of a LUN to describe it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LunView {
@@ -65,10 +74,8 @@ pub struct LunView {
     pub number: u16,
     /// Capacity in logical blocks.
     pub blocks: u64,
-    /// NAA identifier, type 3 (locally assigned), the same on both controllers.
-    pub naa: u64,
-    /// Unit serial number, the same on both controllers.
-    pub serial: String,
+    /// What names it; none before it is made.
+    pub identity: Option<LunName>,
     /// This controller's role.
     pub role: Role,
     /// The pair.
@@ -131,7 +138,13 @@ impl<W: World> Controller<W> {
             .collect();
         let formats = plan.luns.iter().zip(&luns).map(|(plan, lun)| (plan.number, lun.lock().sense_format()));
         let sense_formats = SenseFormats::new(formats.collect());
-        let appliance = Mutex::new(Appliance::new(plan.clone(), &restored, random, lease));
+        let appliance = Appliance::new(plan.clone(), &restored, random, lease);
+        for (index, lun) in luns.iter().enumerate() {
+            if let Some(identity) = appliance.lun_identity(index) {
+                lun.lock().learn(identity.blocks);
+            }
+        }
+        let appliance = Mutex::new(appliance);
         Self { world, plan, numbers, appliance, luns, sense_formats, copies: Mutex::default() }
     }
 
@@ -214,9 +227,17 @@ impl<W: World> Controller<W> {
         self.numbers.get(at).map(|(_, index)| *index)
     }
 
-    /// The numbers of all LUNs, ascending (REPORT LUNS).
+    /// The numbers of all LUNs, ascending.
     pub fn lun_numbers(&self) -> Vec<u16> {
         self.numbers.iter().map(|(number, _)| *number).collect()
+    }
+
+    /// The numbers of those that have an identity, ascending (REPORT LUNS).
+    pub fn known_lun_numbers(&self) -> Vec<u16> {
+        let appliance = self.appliance.lock();
+        let known =
+            self.numbers.iter().filter(|(_, lun)| appliance.lun_identity(usize::from(lun.0)).is_some());
+        known.map(|(number, _)| *number).collect()
     }
 
     /// Asks for leave to answer a command that only describes the LUN, and for what to say. An `Err` is the
@@ -225,20 +246,19 @@ impl<W: World> Controller<W> {
         let index = usize::from(lun.0);
         let not_there = || Outcome::Check(protocol::scsi::sense::Sense::LUN_NOT_SUPPORTED);
         let (core, plan) = self.luns.get(index).zip(self.plan.luns.get(index)).ok_or_else(not_there)?;
-        let (naa, serial, report, peer_serving) = {
+        let (identity, report, peer_serving) = {
             let appliance = self.appliance.lock();
-            let identity = appliance.lun_identity(index);
-            let naa = identity.map_or(0, |identity| identity.naa);
-            let serial = identity.map_or_else(String::new, |identity| format!("{:016x}", identity.serial));
-            (naa, serial, appliance.lun_report(index), appliance.peer_serves(index))
+            let identity = appliance
+                .lun_identity(index)
+                .map(|identity| LunName { naa: identity.naa, serial: format!("{:016x}", identity.serial) });
+            (identity, appliance.lun_report(index), appliance.peer_serves(index))
         };
         let mut core = core.lock();
         core.admit(nexus, admission)?;
         Ok(LunView {
             number: plan.number,
             blocks: core.blocks(),
-            naa,
-            serial,
+            identity,
             role: report.role,
             status: core.standing().status,
             serving: core.serving(),
@@ -496,6 +516,14 @@ impl<W: World> Controller<W> {
                 self.luns.get(index)?.lock().stay_as_last_copy();
                 index
             }
+            Effect::Identified(index, blocks) => {
+                self.luns.get(index)?.lock().learn(blocks);
+                index
+            }
+            Effect::LunsChanged => {
+                self.luns.iter().for_each(|lun| lun.lock().luns_changed());
+                return None;
+            }
             Effect::Copied(index) => {
                 self.luns.get(index)?.lock().on_copied();
                 index
@@ -548,6 +576,8 @@ impl<W: World> Controller<W> {
             | Effect::LastCopy(_)
             | Effect::Copied(_)
             | Effect::CloseLun(_)
+            | Effect::Identified(..)
+            | Effect::LunsChanged
             | Effect::Persist(..) => {}
         }
     }

@@ -25,6 +25,10 @@ pub enum Effect {
     Wake(Time),
     /// Make a record durable.
     Persist(&'static str, Vec<u8>, Ticket),
+    /// A LUN has an identity: its capacity in blocks is this.
+    Identified(usize, u64),
+    /// LUNs have been added to those that hosts see.
+    LunsChanged,
     /// Make a volume.
     Create(usize, Superblock, Ticket),
     /// Flush a volume.

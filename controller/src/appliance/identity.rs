@@ -135,7 +135,18 @@ impl Appliance {
             let peer_had = self.peer.as_ref().is_some_and(|peer| has(&peer.identity, &plan.name));
             group.known |= has(&identity, &plan.name) && !has(&self.identity, &plan.name) && !peer_had;
         }
-        self.identity = identity;
+        let before = core::mem::replace(&mut self.identity, identity);
+        let mut added = false;
+        for lun in 0..self.plan.luns.len() {
+            if let Some(identity) = self.lun_identity(lun).filter(|lun| !has(&before, &lun.name)) {
+                effects.push(Effect::Identified(lun, identity.blocks));
+                added = true;
+            }
+        }
+        // Before there was an appliance there was no host.
+        if added && before.appliance != 0 {
+            effects.push(Effect::LunsChanged);
+        }
         self.persist(Pending::Identity, effects);
     }
 

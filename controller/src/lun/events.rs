@@ -567,8 +567,9 @@ impl Lun {
         let serving = self.standing.service != Service::Refused;
         let peer = !self.standing.links.is_empty();
         let access = Access { role: self.standing.role, serving, peer };
-        let before = self.events.access.replace(access);
-        if before.is_some_and(|before| before != access) {
+        // A controller begins by serving nobody: hosts may have been told so already.
+        let before = self.events.access.replace(access).unwrap_or(Access { serving: false, ..access });
+        if before != access {
             let code = Sense::ASYMMETRIC_ACCESS_STATE_CHANGED.code;
             self.raise(&Attention { whom: Whom::All, code });
         }

@@ -24,8 +24,12 @@ mod checked_tests;
 mod communication;
 mod copying;
 #[cfg(test)]
+mod description_tests;
+#[cfg(test)]
 mod event_tests;
 mod events;
+#[cfg(test)]
+mod format_tests;
 mod guard;
 mod licence;
 mod losing;
@@ -59,7 +63,7 @@ use std::sync::atomic::AtomicBool;
 
 use core::time::Duration;
 
-use protocol::interlink::shared::{NexusName, SharedState};
+use protocol::interlink::shared::{Attention, NexusName, SharedState, Whom};
 use protocol::interlink::{GenerationTag, Report};
 use protocol::scsi::sense::{Sense, Status};
 use slab::Slab;
@@ -170,6 +174,8 @@ pub struct LunCounters {
 #[derive(Debug)]
 pub struct Lun {
     setup: LunSetup,
+    /// The LUN has an identity, and so a capacity that stays.
+    known: bool,
     standing: Standing,
     /// Ending: hosts' new commands are refused, those in flight finish.
     closing: bool,
@@ -236,6 +242,7 @@ impl Lun {
     pub fn new(setup: LunSetup, restored: SharedState, lease: Arc<Lease>) -> Self {
         let mut lun = Self {
             setup,
+            known: false,
             standing: Standing::suspended(Role::Sub),
             closing: false,
             peer_in_place: false,
@@ -353,7 +360,7 @@ impl Lun {
         self.next_sequence = 1;
         self.released_told = 1;
         self.flushed = Time(0);
-        self.setup.blocks = blocks;
+        self.learn(blocks);
         self.standing = standing;
         self.begin_events(actions);
     }
@@ -490,6 +497,10 @@ impl Lun {
                 self.attention(nexus)?;
                 self.sanitize_sense().map_or(Ok(()), |sense| Err(Outcome::Check(sense)))
             }
+            Admission::Known | Admission::KnownReading => {
+                self.attention(nexus)?;
+                if self.known { Ok(()) } else { Err(Outcome::Check(Sense::UNAVAILABLE)) }
+            }
             Admission::Ready | Admission::Reading | Admission::Changing => self.may_enter(nexus),
             Admission::Medium => {
                 self.may_enter(nexus)?;
@@ -501,11 +512,29 @@ impl Lun {
             return Err(Outcome::Status(Status::ReservationConflict));
         }
         match admission {
-            Admission::Ready | Admission::Medium | Admission::Reading | Admission::Changing => {
-                self.sanitize_sense().map_or(Ok(()), |sense| Err(Outcome::Check(sense)))
-            }
+            Admission::Known
+            | Admission::KnownReading
+            | Admission::Ready
+            | Admission::Medium
+            | Admission::Reading
+            | Admission::Changing => self.sanitize_sense().map_or(Ok(()), |sense| Err(Outcome::Check(sense))),
             Admission::Always | Admission::RequestSense | Admission::Attention => Ok(()),
         }
+    }
+
+    /// What the LUN is, as its identity says: from now on hosts are told it, served or not.
+    pub fn learn(&mut self, blocks: u64) {
+        if self.known && self.setup.blocks != blocks {
+            let code = Sense::CAPACITY_CHANGED.code;
+            self.raise(&Attention { whom: Whom::All, code });
+        }
+        self.known = true;
+        self.setup.blocks = blocks;
+    }
+
+    /// LUNs have been added to those that hosts see.
+    pub fn luns_changed(&mut self) {
+        self.raise(&Attention { whom: Whom::All, code: Sense::REPORTED_LUNS_CHANGED.code });
     }
 
     /// How a command ends that the shared state keeps out.

@@ -17,23 +17,23 @@ const GOOD: Outcome = Outcome::Good(Vec::new());
 const LUN: LunIndex = LunIndex(0);
 const PATTERN: [u8; 3] = [0xa5, 0x5a, 0x77];
 
-fn overwrite(passes: u8) -> Method {
+pub(super) fn overwrite(passes: u8) -> Method {
     Method::Overwrite { pattern: Bytes::from_static(&PATTERN), invert: true, passes }
 }
 
-fn sanitize(method: Method, immed: bool, ause: bool) -> impl Fn(Who) -> Event {
+pub(super) fn sanitize(method: Method, immed: bool, ause: bool) -> impl Fn(Who) -> Event {
     move |who| {
         let order = Some(Box::new(Order { method: method.clone(), ause }));
         Event::Sanitize { who, order, immed }
     }
 }
 
-fn exit(who: Who) -> Event {
+pub(super) fn exit(who: Who) -> Event {
     Event::Sanitize { who, order: None, immed: false }
 }
 
 /// Two that have met, with a session each, and whose LUN is full of what shall go.
-fn met(seed: u64) -> Duo {
+pub(super) fn met(seed: u64) -> Duo {
     let mut duo = Duo::new(seed, true);
     duo.connect();
     duo.settle(1);
@@ -50,28 +50,28 @@ fn log_in_again(duo: &Duo) {
     (0..2).for_each(|side| duo.log_in(side, 7, &format!("later{side}")));
 }
 
-fn state(duo: &Duo, side: usize) -> SharedState {
+pub(super) fn state(duo: &Duo, side: usize) -> SharedState {
     duo.controllers[side].shared(LUN).unwrap()
 }
 
-fn kept(duo: &Duo, side: usize) -> Sanitize {
+pub(super) fn kept(duo: &Duo, side: usize) -> Sanitize {
     duo.records(side)
         .get("shared.data0")
         .map(|record| SharedState::decode(record).unwrap().sanitize)
         .unwrap_or_default()
 }
 
-fn is_under_way(sanitize: &Sanitize) -> bool {
+pub(super) fn is_under_way(sanitize: &Sanitize) -> bool {
     matches!(sanitize, Sanitize::UnderWay { .. })
 }
 
-fn wholly(duo: &Duo, side: usize, method: &Method) -> bool {
+pub(super) fn wholly(duo: &Duo, side: usize, method: &Method) -> bool {
     let wanted = method.block(method.passes() - 1);
     duo.volume(side).chunks(512).all(|block| *block == wanted[..])
 }
 
 /// Steps and lets time pass until it holds; false if it does not in `most` ticks.
-fn until(duo: &mut Duo, most: u32, holds: impl Fn(&Duo) -> bool) -> bool {
+pub(super) fn until(duo: &mut Duo, most: u32, holds: impl Fn(&Duo) -> bool) -> bool {
     for _ in 0..most {
         loop {
             if holds(duo) {
@@ -87,7 +87,7 @@ fn until(duo: &mut Duo, most: u32, holds: impl Fn(&Duo) -> bool) -> bool {
     holds(duo)
 }
 
-fn code(outcome: &Outcome) -> Option<(SenseKey, Asc)> {
+pub(super) fn code(outcome: &Outcome) -> Option<(SenseKey, Asc)> {
     match outcome {
         Outcome::Check(sense) => Some((sense.key, sense.code)),
         _ => None,

@@ -1,4 +1,4 @@
-//! SANITIZE (SBC-4 4.11) in the LUN core: every block of both copies is overwritten or made a hole, and no crash, reset
+//! SANITIZE (SBC-4 4.11), and FORMAT UNIT, which is one that makes holes, in the LUN core: every block of both copies is overwritten or made a hole, and no crash, reset
 //! or loss of the peer ends that before it is done.
 //!
 //! ```text
@@ -134,7 +134,8 @@ impl Segment {
         if self.again || self.told || self.flushing || self.running >= SANITIZE_PIECES_MAX {
             return None;
         }
-        let piece = if order.method == Method::BlockErase { ERASE_BLOCKS } else { OVERWRITE_BLOCKS };
+        let overwrites = matches!(order.method, Method::Overwrite { .. });
+        let piece = if overwrites { OVERWRITE_BLOCKS } else { ERASE_BLOCKS };
         let block = || order.method.block(self.from.pass);
         let op = if !self.recorded {
             self.recorded = true;
@@ -144,12 +145,12 @@ impl Segment {
             Op::WriteAtomic { range, data: vec![data], fua: false }
         } else if self.next < self.end {
             let range = BlockRange::new(self.next, piece.min(self.end - self.next))?;
-            if slow && order.method != Method::BlockErase {
+            if slow && overwrites {
                 return None;
             }
             self.next += range.blocks;
             match order.method {
-                Method::BlockErase => Op::Unmap { ranges: vec![range] },
+                Method::BlockErase | Method::Format => Op::Unmap { ranges: vec![range] },
                 Method::Overwrite { .. } => Op::WriteSame { range, block: block(), unmap: false },
             }
         } else if self.running == 0 {
@@ -278,11 +279,10 @@ impl Lun {
 
     /// Answers who waits for the end, if it has come.
     pub(super) fn answer_sanitize(&mut self, actions: &mut Vec<Action>) {
-        let outcome = match self.shared.sanitize {
-            Sanitize::UnderWay { .. } => return,
-            Sanitize::Idle => Outcome::Good(Data::new()),
-            Sanitize::Failed { .. } => Outcome::Check(Sense::SANITIZE_FAILED),
-        };
+        if matches!(self.shared.sanitize, Sanitize::UnderWay { .. }) {
+            return;
+        }
+        let outcome = self.shared.sanitize.sense(0).map_or(Outcome::Good(Data::new()), Outcome::Check);
         self.end_sanitize_wait(&outcome, actions, |_| true);
     }
 
@@ -312,11 +312,7 @@ impl Lun {
 
     /// How a command ends that comes while an operation is under way or after it has failed.
     pub(super) fn sanitize_sense(&self) -> Option<Sense> {
-        match &self.shared.sanitize {
-            Sanitize::Idle => None,
-            Sanitize::UnderWay { .. } => Some(Sense::sanitize_in_progress(self.sanitize_progress())),
-            Sanitize::Failed { .. } => Some(Sense::SANITIZE_FAILED),
-        }
+        self.shared.sanitize.sense(self.sanitize_progress())
     }
 
     /// The same for a command that goes through the door.
@@ -351,6 +347,7 @@ impl Lun {
                 let method = match order.method {
                     Method::Overwrite { .. } => "overwrite",
                     Method::BlockErase => "block erase",
+                    Method::Format => "format",
                 };
                 let (pass, passes) = (at.pass.saturating_add(1), order.method.passes());
                 let method = method.to_owned();
@@ -362,8 +359,10 @@ impl Lun {
                     passes,
                 })
             }
-            Sanitize::Failed { .. } => {
-                Some(SanitizeStatus { failed: true, method: None, percent: None, pass: 0, passes: 0 })
+            Sanitize::Failed { .. } | Sanitize::FormatFailed => {
+                let format = self.shared.sanitize == Sanitize::FormatFailed;
+                let method = format.then(|| "format".to_owned());
+                Some(SanitizeStatus { failed: true, method, percent: None, pass: 0, passes: 0 })
             }
         }
     }

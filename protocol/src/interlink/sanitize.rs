@@ -6,6 +6,7 @@ use super::frame::FrameError;
 use super::wire::{Reader, put_list};
 use crate::block::BLOCK_BYTES;
 use crate::scsi::sanitize::Method;
+use crate::scsi::sense::Sense;
 
 /// A sanitize operation.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,6 +44,8 @@ pub enum Sanitize {
         /// Its AUSE: EXIT FAILURE MODE ends this.
         ause: bool,
     },
+    /// The last was a format, and has failed: another one, or a sanitize operation, ends this.
+    FormatFailed,
 }
 
 /// What has become of an operation since its last [`Position`].
@@ -56,11 +59,15 @@ pub enum Step {
     Failed,
 }
 
+/// In place of a number of passes, of which there are 31 at most, and of AUSE.
+const FORMAT: u8 = 32;
+
 impl Order {
     pub(super) fn put(&self, body: &mut BytesMut) {
         body.put_u8(u8::from(self.ause));
         match &self.method {
             Method::BlockErase => body.put_u8(0),
+            Method::Format => body.put_u8(FORMAT),
             Method::Overwrite { pattern, invert, passes } => {
                 body.put_slice(&[*passes, u8::from(*invert)]);
                 put_list(body, pattern, |body, byte| body.put_u8(*byte));
@@ -80,6 +87,7 @@ impl Order {
                 }
                 Method::Overwrite { pattern, invert, passes }
             }
+            FORMAT => Method::Format,
             _ => return Err(FrameError::Content),
         };
         Ok(Self { method, ause })
@@ -98,6 +106,18 @@ impl Position {
 }
 
 impl Sanitize {
+    /// How a command ends that is not let pass while an operation is under way, so many 65536ths done, or after it has
+    /// failed.
+    #[must_use]
+    pub const fn sense(&self, progress: u16) -> Option<Sense> {
+        match self {
+            Self::Idle => None,
+            Self::UnderWay { order, .. } => Some(order.method.in_progress(progress)),
+            Self::Failed { .. } => Some(Sense::SANITIZE_FAILED),
+            Self::FormatFailed => Some(Sense::FORMAT_FAILED),
+        }
+    }
+
     /// Nothing at all while idle: what a release without SANITIZE wrote is read, and it reads this.
     pub(super) fn put(&self, body: &mut BytesMut) {
         match self {
@@ -108,6 +128,7 @@ impl Sanitize {
                 at.put(body);
             }
             Self::Failed { ause } => body.put_slice(&[2, u8::from(*ause)]),
+            Self::FormatFailed => body.put_slice(&[2, FORMAT]),
         }
     }
 
@@ -117,7 +138,11 @@ impl Sanitize {
         }
         Ok(match reader.u8()? {
             1 => Self::UnderWay { order: Order::read(reader)?, at: Position::read(reader)? },
-            2 => Self::Failed { ause: reader.bool()? },
+            2 => match reader.u8()? {
+                FORMAT => Self::FormatFailed,
+                ause @ 0..=1 => Self::Failed { ause: ause == 1 },
+                _ => return Err(FrameError::Content),
+            },
             _ => return Err(FrameError::Content),
         })
     }

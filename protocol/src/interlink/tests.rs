@@ -101,6 +101,11 @@ fn a_sanitize_operation_is_a_part_of_the_state_and_none_adds_no_byte_to_it() {
     for sanitize in [
         Sanitize::UnderWay { order: order(), at },
         Sanitize::UnderWay { order: erase, at },
+        Sanitize::UnderWay {
+            order: Order { method: Method::Format, ause: true },
+            at: Position { pass: 0, next: 1 },
+        },
+        Sanitize::FormatFailed,
         Sanitize::Failed { ause: true },
         Sanitize::Failed { ause: false },
     ] {

@@ -13,6 +13,8 @@ pub mod opcode {
     pub const TEST_UNIT_READY: u8 = 0x00;
     /// REQUEST SENSE
     pub const REQUEST_SENSE: u8 = 0x03;
+    /// FORMAT UNIT
+    pub const FORMAT_UNIT: u8 = 0x04;
     /// READ (6)
     pub const READ_6: u8 = 0x08;
     /// WRITE (6)
@@ -29,6 +31,8 @@ pub mod opcode {
     pub const MODE_SENSE_6: u8 = 0x1a;
     /// START STOP UNIT
     pub const START_STOP_UNIT: u8 = 0x1b;
+    /// SEND DIAGNOSTIC
+    pub const SEND_DIAGNOSTIC: u8 = 0x1d;
     /// PREVENT ALLOW MEDIUM REMOVAL
     pub const PREVENT_ALLOW_MEDIUM_REMOVAL: u8 = 0x1e;
     /// READ CAPACITY (10)
@@ -264,6 +268,25 @@ impl StartStopUnit {
     #[must_use]
     pub const fn of(cdb: &Cdb) -> Self {
         Self { power_condition: cdb[4] >> 4, load_eject: cdb[4] & 0x02 != 0, start: cdb[4] & 0x01 != 0 }
+    }
+}
+
+/// SEND DIAGNOSTIC (SPC-4 6.42).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SendDiagnostic {
+    /// SELF-TEST CODE; zero for none but the default self-test.
+    pub code: u8,
+    /// SELFTEST: the default self-test.
+    pub self_test: bool,
+    /// PARAMETER LIST LENGTH in bytes.
+    pub list_bytes: u16,
+}
+
+impl SendDiagnostic {
+    /// Decodes the CDB.
+    #[must_use]
+    pub const fn of(cdb: &Cdb) -> Self {
+        Self { code: cdb[1] >> 5, self_test: cdb[1] & 0x04 != 0, list_bytes: be16(cdb, 3) }
     }
 }
 

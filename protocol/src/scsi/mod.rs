@@ -2,11 +2,12 @@
 //!
 //! A CDB is decoded beside what it asks for: [`inquiry`], [`vpd`], [`mode`], [`log`], [`defects`], [`report_luns`],
 //! [`read_capacity`], [`operation_codes`], [`task_management`] and [`target_port_groups`] describe a logical unit;
-//! [`cdb`], [`provisioning`] and [`extended_copy`] reach its blocks.
+//! [`cdb`], [`provisioning`], [`extended_copy`], [`sanitize`] and [`format`](mod@format) reach its blocks.
 
 pub mod cdb;
 pub mod defects;
 pub mod extended_copy;
+pub mod format;
 pub mod inquiry;
 pub mod log;
 pub mod lun;

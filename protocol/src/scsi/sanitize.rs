@@ -68,6 +68,8 @@ pub enum Method {
     },
     /// Every block becomes a hole.
     BlockErase,
+    /// The same for FORMAT UNIT, which hosts are told of in its own words.
+    Format,
 }
 
 impl Method {
@@ -94,12 +96,21 @@ impl Method {
         Ok(Self::Overwrite { pattern, invert: header[0] & 0x80 != 0, passes })
     }
 
+    /// How a host's command ends while it is under way, so many 65536ths done.
+    #[must_use]
+    pub const fn in_progress(&self, progress: u16) -> Sense {
+        match self {
+            Self::Overwrite { .. } | Self::BlockErase => Sense::sanitize_in_progress(progress),
+            Self::Format => Sense::format_in_progress(progress),
+        }
+    }
+
     /// How often every block is gone over.
     #[must_use]
     pub const fn passes(&self) -> u8 {
         match self {
             Self::Overwrite { passes, .. } => *passes,
-            Self::BlockErase => 1,
+            Self::BlockErase | Self::Format => 1,
         }
     }
 
@@ -112,7 +123,7 @@ impl Method {
                 let mask = if *invert && odd { 0xff } else { 0 };
                 pattern.iter().cycle().take(BLOCK_BYTES as usize).map(|byte| byte ^ mask).collect()
             }
-            Self::BlockErase => Bytes::from_static(&[0; BLOCK_BYTES as usize]),
+            Self::BlockErase | Self::Format => Bytes::from_static(&[0; BLOCK_BYTES as usize]),
         }
     }
 }
@@ -189,6 +200,8 @@ mod tests {
                 assert_eq!(inverted, (passes - 1 - pass) % 2 == 1, "{pass} of {passes}");
             }
         }
-        assert_eq!(Method::BlockErase.block(0), [0; 512][..]);
+        for method in [Method::BlockErase, Method::Format] {
+            assert_eq!((method.block(0), method.passes()), (Bytes::from_static(&[0; 512]), 1));
+        }
     }
 }

@@ -123,6 +123,8 @@ impl Sense {
     pub const UNAVAILABLE: Self = Self::new(SenseKey::NotReady, 0x04, 0x0c);
     /// MEDIUM ERROR, SANITIZE COMMAND FAILED (SBC-4 4.11.4).
     pub const SANITIZE_FAILED: Self = Self::new(SenseKey::MediumError, 0x31, 0x03);
+    /// MEDIUM ERROR, FORMAT COMMAND FAILED (SBC-3 4.19).
+    pub const FORMAT_FAILED: Self = Self::new(SenseKey::MediumError, 0x31, 0x01);
     /// ILLEGAL REQUEST, INVALID FIELD IN COMMAND INFORMATION UNIT: the PDU does not fit its CDB.
     pub const INVALID_FIELD_IN_INFORMATION_UNIT: Self = Self::new(SenseKey::IllegalRequest, 0x0e, 0x03);
     /// ILLEGAL REQUEST, PARAMETER LIST LENGTH ERROR.
@@ -187,6 +189,10 @@ impl Sense {
     pub const REGISTRATIONS_PREEMPTED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x05);
     /// UNIT ATTENTION, ASYMMETRIC ACCESS STATE CHANGED.
     pub const ASYMMETRIC_ACCESS_STATE_CHANGED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x06);
+    /// UNIT ATTENTION, CAPACITY DATA HAS CHANGED.
+    pub const CAPACITY_CHANGED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x09);
+    /// UNIT ATTENTION, REPORTED LUNS DATA HAS CHANGED.
+    pub const REPORTED_LUNS_CHANGED: Self = Self::new(SenseKey::UnitAttention, 0x3f, 0x0e);
     /// MEDIUM ERROR, UNRECOVERED READ ERROR.
     pub const UNRECOVERED_READ: Self = Self::new(SenseKey::MediumError, 0x11, 0x00);
     /// MEDIUM ERROR, WRITE ERROR.
@@ -206,6 +212,12 @@ impl Sense {
     #[must_use]
     pub const fn sanitize_in_progress(progress: u16) -> Self {
         Self { progress: Some(progress), ..Self::new(SenseKey::NotReady, 0x04, 0x1b) }
+    }
+
+    /// NOT READY, LOGICAL UNIT NOT READY, FORMAT IN PROGRESS, and how far it is in 65536ths (SBC-3 5.4.1).
+    #[must_use]
+    pub const fn format_in_progress(progress: u16) -> Self {
+        Self { progress: Some(progress), ..Self::new(SenseKey::NotReady, 0x04, 0x04) }
     }
 
     /// INVALID FIELD IN CDB, naming the byte where the field begins.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use controller::command::{Data, Op, Outcome};
 use controller::status::{PairStatus, Role};
-use controller::unit::LunView;
+use controller::unit::{LunName, LunView};
 use proptest::prelude::*;
 use protocol::block::{BlockRange, Lba};
 use protocol::interlink::Report;
@@ -30,8 +30,7 @@ pub(super) fn view() -> LunView {
     LunView {
         number: 0,
         blocks: CAPACITY,
-        naa: 0x3000_0000_0000_0001,
-        serial: "serial".into(),
+        identity: Some(LunName { naa: 0x3000_0000_0000_0001, serial: "serial".into() }),
         role: Role::Main,
         status: PairStatus::Duplex,
         serving: true,

@@ -12,9 +12,9 @@ use protocol::scsi::read_capacity;
 use protocol::scsi::sense::Sense;
 use protocol::scsi::target_port_groups::{self, AccessState, Group, ReportTargetPortGroups};
 use protocol::scsi::task_management::{self, ReportTaskManagementFunctions};
-use protocol::scsi::vpd::{self, BlockLimits, Identity};
+use protocol::scsi::vpd::{self, Identity};
 
-use super::limits::{BLOCK_LIMITS, atomic_granularity};
+use super::limits::block_limits;
 use super::table;
 
 /// Parameter data or why there is none.
@@ -41,13 +41,16 @@ pub(super) fn inquiry(cdb: &Cdb, view: &LunView) -> Answer {
         return Err(Sense::invalid_cdb_field(2));
     }
     let data = if asked.evpd {
+        let Some(name) = &view.identity else {
+            return Err(Sense::LUN_NOT_SUPPORTED);
+        };
         let identity =
-            Identity { serial: &view.serial, naa: view.naa, port: group_id(view.controller_index) };
-        let atomic_granularity = atomic_granularity(view.physical_block_exponent);
-        let limits = BlockLimits { atomic_granularity, ..BLOCK_LIMITS };
+            Identity { serial: &name.serial, naa: name.naa, port: group_id(view.controller_index) };
+        let limits = block_limits(view.physical_block_exponent);
         vpd::page(asked.page, &identity, &limits).ok_or(Sense::invalid_cdb_field(2))?
     } else {
-        inquiry::standard(Peripheral::Disk).to_vec()
+        let peripheral = if view.identity.is_some() { Peripheral::Disk } else { Peripheral::Absent };
+        inquiry::standard(peripheral).to_vec()
     };
     Ok(cut(data, asked.allocation))
 }

@@ -1,9 +1,11 @@
 //! The device server before a real controller that has not met its peer: what is answered all the same, what is
 //! refused with which sense, and that a unit attention comes first.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use bytes::Bytes;
+use controller::appliance::{CONTROL_KEY, ControlRecord};
 use controller::command::{Initiator, NexusId, Outcome, TaskTag};
 use controller::disk::{DiskIo, DiskResult};
 use controller::plan::{LunPlan, Plan, Side};
@@ -11,6 +13,7 @@ use controller::time::Time;
 use controller::unit::{Controller, Restored};
 use controller::volume::superblock::{Superblock, VolumeFound};
 use controller::world::{Frame, LinkId, Ticket, Via, VolumeIndex, World};
+use protocol::interlink::hello::{Identity, LunIdentity};
 use protocol::scsi::sense::Sense;
 
 use super::{Request, execute};
@@ -44,13 +47,20 @@ impl World for Still {
     }
 }
 
-/// The second controller of an appliance with LUN 3 of 1 MiB; its peer was never met. The nexus is new, so the
-/// LUN owes it POWER ON.
+/// The second controller of an appliance with LUN 3 of 1 MiB, which it has not met its peer in this run to serve. The
+/// nexus is new, so the LUN owes it POWER ON.
 fn alone() -> Controller<Still> {
+    let lun = LunIdentity { name: "data".into(), volume: 2, naa: 3 << 60 | 4, serial: 5, blocks: 2048 };
+    let identity = Identity { appliance: 1, luns: vec![lun] };
+    let record = ControlRecord { identity, groups: Vec::new() };
+    started(BTreeMap::from([(CONTROL_KEY.to_owned(), record.encode())]))
+}
+
+fn started(records: BTreeMap<String, Vec<u8>>) -> Controller<Still> {
     let lun = LunPlan {
         number: 3,
         name: "data".into(),
-        blocks: 2048,
+        blocks: 4096,
         main: Side::First,
         mirror: true,
         write_cache: true,
@@ -61,7 +71,7 @@ fn alone() -> Controller<Still> {
     };
     let names = ["alpha".into(), "beta".into()];
     let plan = Plan { side: Side::Second, names, luns: vec![lun], shared: vec![], bridges: 1 };
-    let restored = Restored { volumes: vec![VolumeFound::Missing], ..Restored::default() };
+    let restored = Restored { records, volumes: vec![VolumeFound::Missing] };
     let controller = Controller::new(Still::default(), plan, restored);
     controller.start();
     controller.nexus_added(NEXUS, &Initiator { name: "iqn.1994-05.org:host".into(), isid: [0; 6] });
@@ -155,6 +165,37 @@ fn a_lun_that_cannot_serve_tells_its_target_port_groups_and_operation_codes() {
     assert_eq!((groups[4] & 0x0f, groups[16] & 0x0f), (0x03, 0x03));
     let codes = answer(&controller, 3, &[0xa3, 0x0c, 0x01, 0x28, 0, 0, 0, 0, 1, 0, 0, 0]);
     assert_eq!(codes[1], 0x03);
+}
+
+#[test]
+fn a_lun_that_cannot_serve_tells_what_it_is_from_its_record() {
+    let controller = alone();
+    assert_eq!(send(&controller, 3, &TEST_UNIT_READY), Some(Outcome::Check(Sense::POWER_ON)));
+    let last_block_and_length = [0, 0, 7, 0xff, 0, 0, 2, 0];
+    assert_eq!(answer(&controller, 3, &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0]), last_block_and_length);
+    let long = answer(&controller, 3, &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32]);
+    assert_eq!(long[4..12], last_block_and_length);
+    // MODE SENSE (6) and (10) of the Caching page, with its block descriptor.
+    assert_eq!(answer(&controller, 3, &[0x1a, 0, 0x08, 0, 255, 0])[5..8], [0, 8, 0]);
+    assert_eq!(answer(&controller, 3, &[0x5a, 0, 0x08, 0, 0, 0, 0, 0, 255, 0])[9..12], [0, 8, 0]);
+    let named = answer(&controller, 3, &[0x12, 1, 0x83, 0, 255, 0]);
+    assert_eq!(named[4..16], [1, 3, 0, 8, 0x30, 0, 0, 0, 0, 0, 0, 4]);
+    assert_eq!(answer(&controller, 3, &[0x12, 1, 0x80, 0, 255, 0])[4..], *b"0000000000000005");
+    assert_eq!(send(&controller, 3, &TEST_UNIT_READY), Some(Outcome::Check(Sense::UNAVAILABLE)));
+}
+
+#[test]
+fn a_lun_that_was_never_made_has_no_name_and_is_not_listed() {
+    let controller = started(BTreeMap::new());
+    assert_eq!(answer(&controller, 3, &INQUIRY)[0], 0x7f);
+    assert_eq!(
+        send(&controller, 3, &[0x12, 1, 0x83, 0, 255, 0]),
+        Some(Outcome::Check(Sense::LUN_NOT_SUPPORTED))
+    );
+    assert_eq!(answer(&controller, 3, &REPORT_LUNS).len(), 8);
+    assert_eq!(send(&controller, 3, &TEST_UNIT_READY), Some(Outcome::Check(Sense::POWER_ON)));
+    let capacity = send(&controller, 3, &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(capacity, Some(Outcome::Check(Sense::UNAVAILABLE)));
 }
 
 #[test]

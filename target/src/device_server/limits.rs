@@ -55,7 +55,7 @@ pub(super) const COPY_LIMITS: CopyLimits = CopyLimits {
 };
 
 /// Blocks in a page of the file systems below, the smallest hole there is: 4 KiB.
-const PAGE_BLOCKS: u16 = 8;
+const PAGE_BLOCKS: u32 = 8;
 
 /// Bytes one READ or WRITE moves at most.
 pub const TRANSFER_BYTES_MAX: u64 = TRANSFER_BLOCKS_MAX as u64 * BLOCK_BYTES as u64;
@@ -63,21 +63,29 @@ pub const TRANSFER_BYTES_MAX: u64 = TRANSFER_BLOCKS_MAX as u64 * BLOCK_BYTES as 
 /// Bytes of data-out one command takes at most.
 pub const DATA_OUT_BYTES_MAX: u64 = TRANSFER_BYTES_MAX;
 
-/// The limits as VPD page B0h tells them.
-pub(super) const BLOCK_LIMITS: BlockLimits = BlockLimits {
+/// The limits of a LUN whose physical blocks are logical ones.
+const BLOCK_LIMITS: BlockLimits = BlockLimits {
     compare_and_write_max: COMPARE_AND_WRITE_BLOCKS_MAX,
-    transfer_granularity: PAGE_BLOCKS,
+    transfer_granularity: 1,
     transfer_max: TRANSFER_BLOCKS_MAX,
     transfer_optimal: TRANSFER_BLOCKS_OPTIMAL,
     prefetch_max: PREFETCH_BLOCKS_MAX,
     unmap_max: UNMAP_BLOCKS_MAX,
     unmap_descriptors_max: UNMAP_DESCRIPTORS_MAX as u32,
-    unmap_granularity: PAGE_BLOCKS as u32,
+    unmap_granularity: PAGE_BLOCKS,
     write_same_max: WRITE_SAME_BLOCKS_MAX as u64,
     atomic_max: ATOMIC_BLOCKS_MAX,
     copy: COPY_LIMITS,
     atomic_granularity: 0,
 };
+
+/// The limits as VPD page B0h tells them.
+///
+/// OPTIMAL TRANSFER LENGTH GRANULARITY is a physical block: what is larger, file systems take for the stripe of a RAID.
+pub(super) const fn block_limits(physical_block_exponent: u8) -> BlockLimits {
+    let atomic_granularity = atomic_granularity(physical_block_exponent);
+    BlockLimits { atomic_granularity, transfer_granularity: 1 << physical_block_exponent, ..BLOCK_LIMITS }
+}
 
 /// Blocks at whose multiples a WRITE ATOMIC begins and ends: a physical block, where that is larger than a logical one.
 /// Zero: anywhere.

@@ -12,6 +12,9 @@ mod decode_tests;
 mod describe;
 #[cfg(test)]
 mod execute_tests;
+mod format;
+#[cfg(test)]
+mod format_tests;
 pub mod limits;
 mod medium;
 #[cfg(test)]
@@ -98,7 +101,7 @@ pub fn execute<W: World>(controller: &Controller<W>, request: Request) -> Option
 
 /// The numbers of the LUNs that are there for a nexus, ascending.
 fn visible<W: World>(controller: &Controller<W>, request: &Request) -> Vec<u16> {
-    let mut numbers = controller.lun_numbers();
+    let mut numbers = controller.known_lun_numbers();
     if let Some(luns) = &request.luns {
         numbers.retain(|number| luns.contains(number));
     }

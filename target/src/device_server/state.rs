@@ -1,8 +1,8 @@
-//! Commands about the state of the unit: START STOP UNIT, PREVENT ALLOW MEDIUM REMOVAL, LOG SENSE.
+//! Commands about the state of the unit: START STOP UNIT, SEND DIAGNOSTIC, PREVENT ALLOW MEDIUM REMOVAL, LOG SENSE.
 
 use controller::command::{Admission, Op};
 use protocol::interlink::Report;
-use protocol::scsi::cdb::{Cdb, StartStopUnit};
+use protocol::scsi::cdb::{Cdb, SendDiagnostic, StartStopUnit};
 use protocol::scsi::log::{self, LogSense};
 use protocol::scsi::sense::Sense;
 
@@ -17,6 +17,19 @@ pub(super) fn start_stop_unit(cdb: &Cdb, _: Bounds) -> Decoded {
         return Err(Sense::invalid_cdb_field(4));
     }
     Ok(Some(Op::StartStop { start: asked.start }))
+}
+
+/// SEND DIAGNOSTIC (SPC-4 6.42): the default self-test is that both copies take a flush. No diagnostic pages, and no other
+/// self-test.
+pub(super) fn send_diagnostic(cdb: &Cdb, _: Bounds) -> Decoded {
+    let asked = SendDiagnostic::of(cdb);
+    if asked.code != 0 {
+        return Err(Sense::invalid_cdb_field(1));
+    }
+    if asked.list_bytes != 0 {
+        return Err(Sense::invalid_cdb_field(3));
+    }
+    Ok(asked.self_test.then_some(Op::SynchronizeCache))
 }
 
 /// PREVENT ALLOW MEDIUM REMOVAL (SPC-4 6.18): the medium cannot be removed, so to prevent it is done and to allow it

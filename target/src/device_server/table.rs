@@ -1,6 +1,6 @@
 //! Every command there is, one row each, and nothing about a command stands anywhere else.
 
-use controller::command::Admission::{self, Always, Attention, Reading, Ready};
+use controller::command::Admission::{self, Always, Attention, Known, KnownReading, Reading};
 use controller::unit::LunView;
 use protocol::interlink::shared::Who;
 use protocol::scsi::cdb::{Cdb, Transfer, opcode, service_action};
@@ -11,6 +11,7 @@ use protocol::scsi::sense::Sense;
 
 use super::checked;
 use super::describe::{self, Answer};
+use super::format;
 use super::medium::{self, Bounds, DataOut, Decoded, no_data};
 use super::sanitize;
 use super::shared::{self, Asked};
@@ -120,6 +121,8 @@ pub(super) const TABLE: &[Row] = &[
     row("TEST UNIT READY", &[opcode::TEST_UNIT_READY, 0, 0, 0, 0, 0x04],
         no_data, Describe(Admission::Medium, describe::test_unit_ready)),
     row("REQUEST SENSE", &[opcode::REQUEST_SENSE, 0x01, 0, 0, 0xff, 0x04], no_data, RequestSense),
+    row("FORMAT UNIT", &[opcode::FORMAT_UNIT, 0xff, 0, 0, 0x03, 0x04],
+        format::format_unit_data, Shared(format::format_unit)),
     row("READ (6)", &[opcode::READ_6, 0x1f, 0xff, 0xff, 0xff, 0x04],
         no_data, Medium(|cdb, lun, _| medium::read(Transfer::of_6(cdb), lun))),
     row("WRITE (6)", &[opcode::WRITE_6, 0x1f, 0xff, 0xff, 0xff, 0x04],
@@ -132,13 +135,15 @@ pub(super) const TABLE: &[Row] = &[
     row("RESERVE (6)", &[opcode::RESERVE_6, 0x1f, 0, 0, 0, 0x04], no_data, Shared(shared::reserve)),
     row("RELEASE (6)", &[opcode::RELEASE_6, 0x1f, 0, 0, 0, 0x04], no_data, Shared(shared::release)),
     row("MODE SENSE (6)", &[opcode::MODE_SENSE_6, 0x08, 0xff, 0xff, 0xff, 0x04],
-        no_data, Describe(Reading, describe::mode_sense_6)),
+        no_data, Describe(KnownReading, describe::mode_sense_6)),
     row("START STOP UNIT", &[opcode::START_STOP_UNIT, 0x01, 0, 0, 0xf3, 0x04],
         no_data, Medium(|cdb, lun, _| state::start_stop_unit(cdb, lun))),
+    row("SEND DIAGNOSTIC", &[opcode::SEND_DIAGNOSTIC, 0xf7, 0, 0xff, 0xff, 0x04],
+        no_data, Medium(|cdb, lun, _| state::send_diagnostic(cdb, lun))),
     row("PREVENT ALLOW MEDIUM REMOVAL", &[opcode::PREVENT_ALLOW_MEDIUM_REMOVAL, 0, 0, 0, 0x03, 0x04],
         no_data, PreventAllow),
     row("READ CAPACITY (10)", &[opcode::READ_CAPACITY_10, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, 0x04],
-        no_data, Describe(Ready, describe::read_capacity_10)),
+        no_data, Describe(Known, describe::read_capacity_10)),
     row("READ (10)", &[opcode::READ_10, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
         no_data, Medium(|cdb, lun, _| medium::read(Transfer::of_10(cdb), lun))),
     row("WRITE (10)", &[opcode::WRITE_10, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0x04],
@@ -177,7 +182,7 @@ pub(super) const TABLE: &[Row] = &[
     row("RELEASE (10)", &[opcode::RELEASE_10, 0x1f, 0, 0, 0, 0, 0, 0, 0, 0x04],
         no_data, Shared(shared::release)),
     row("MODE SENSE (10)", &[opcode::MODE_SENSE_10, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0x04],
-        no_data, Describe(Reading, describe::mode_sense_10)),
+        no_data, Describe(KnownReading, describe::mode_sense_10)),
     action(row("PERSISTENT RESERVE IN, READ KEYS", &[opcode::PERSISTENT_RESERVE_IN, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04],
         no_data, Shared(shared::reserve_in))),
     action(row("PERSISTENT RESERVE IN, READ RESERVATION", &[opcode::PERSISTENT_RESERVE_IN, 1, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04],
@@ -262,7 +267,7 @@ pub(super) const TABLE: &[Row] = &[
         |cdb| checked::atomic_data(Transfer::of_write_atomic(cdb)), Medium(checked::write_atomic)),
     action(row("READ CAPACITY (16)", &[opcode::SERVICE_ACTION_IN_16, service_action::READ_CAPACITY_16,
         0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
-        no_data, Describe(Ready, describe::read_capacity_16))),
+        no_data, Describe(Known, describe::read_capacity_16))),
     action(row("GET LBA STATUS", &[opcode::SERVICE_ACTION_IN_16, service_action::GET_LBA_STATUS,
         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x04],
         no_data, Medium(|cdb, lun, _| thin::get_lba_status(cdb, lun)))),
