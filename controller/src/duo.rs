@@ -49,6 +49,8 @@ struct Outside {
     /// Changes that are not flushed.
     unflushed: bool,
     broken_disk: Option<DiskError>,
+    /// It still reads and flushes.
+    only_changes_fail: bool,
     /// Writes are said to be done and are not.
     forgetful: bool,
 }
@@ -91,6 +93,9 @@ impl World for Toy {
     fn create_volume(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
         self.outside.lock().jobs.push(Job::Volume(volume, superblock, ticket));
     }
+    fn has_room(&self, _volume: VolumeIndex) -> bool {
+        self.outside.lock().broken_disk.is_none()
+    }
     fn answer(&self, _nexus: NexusId, tag: TaskTag, outcome: Outcome) {
         self.outside.lock().answers.push((tag, outcome));
     }
@@ -117,7 +122,8 @@ fn extents(bytes: &[u8], start: u64, count: usize) -> Vec<u8> {
 
 fn carry_out(outside: &mut Outside, volume: VolumeIndex, io: &DiskIo) -> DiskResult {
     // A full disk still reads and flushes.
-    if let Some(error) = outside.broken_disk.filter(|error| *error != DiskError::Full || is_change(io)) {
+    let reads = |error: &DiskError| *error == DiskError::Full || outside.only_changes_fail;
+    if let Some(error) = outside.broken_disk.filter(|error| is_change(io) || !reads(error)) {
         return Err(error);
     }
     outside.unflushed = is_change(io) || (outside.unflushed && *io != DiskIo::Flush);
@@ -658,6 +664,12 @@ impl Duo {
 
     pub(crate) fn break_disk(&self, side: usize, error: DiskError) {
         self.controllers[side].world().outside.lock().broken_disk = Some(error);
+    }
+
+    /// From now on a disk reads and flushes, and every change fails.
+    pub(crate) fn break_writes(&self, side: usize) {
+        let mut outside = self.controllers[side].world().outside.lock();
+        (outside.broken_disk, outside.only_changes_fail) = (Some(DiskError::Io), true);
     }
 
     /// From now on a disk takes writes and keeps none.

@@ -47,8 +47,33 @@ pub struct ControllerStatus {
     pub hosts: Vec<HostStatus>,
     /// What the peer said of itself last, and when.
     pub peer_said: Option<PeerWord>,
+    /// The file systems that hold its volumes and its state.
+    #[serde(default)]
+    pub file_systems: Vec<FileSystemStatus>,
+    /// What is wrong with what surrounds it, in sentences: descriptors used up, records that cannot be written.
+    #[serde(default)]
+    pub troubles: Vec<String>,
     /// Every limit with its present use.
     pub limits: Vec<LimitStatus>,
+}
+
+/// A file system that holds volumes or the state of a controller.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FileSystemStatus {
+    /// Where it is mounted, or a folder on it.
+    pub path: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// What this controller can still use of it, in bytes.
+    pub free_bytes: u64,
+    /// What the volumes on it may grow by until every block of their LUNs has its place, in bytes.
+    pub promised_bytes: u64,
+    /// What is missing for that, in bytes.
+    pub missing_bytes: u64,
+    /// The LUNs whose volumes lie on it.
+    pub luns: Vec<String>,
+    /// Those of them whose volume found no room when it wanted some, and there is none since.
+    pub full_for: Vec<String>,
 }
 
 /// A session of a host.

@@ -398,6 +398,11 @@ impl<W: World> Controller<W> {
         self.with_appliance(|appliance, effects| {
             let quiet = |index: usize| self.luns.get(index).map_or(Quiet::No, |lun| lun.lock().quiet());
             appliance.on_tick(now, quiet, effects);
+            for index in 0..self.luns.len() {
+                if appliance.wants_room(index) && self.world.has_room(VolumeIndex(index as u16)) {
+                    appliance.on_room(index, now, effects);
+                }
+            }
         });
     }
 

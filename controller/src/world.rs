@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::command::{NexusId, Outcome, TaskTag};
 use crate::disk::{DiskIo, DiskResult};
-use crate::status::{HostStatus, LimitStatus};
+use crate::status::{FileSystemStatus, HostStatus, LimitStatus};
 use crate::time::Time;
 use crate::volume::superblock::Superblock;
 
@@ -72,6 +72,27 @@ pub trait World: Send + Sync + 'static {
 
     /// Gives a command's outcome to its nexus. Vanishes if the nexus is gone.
     fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome);
+
+    /// Whether there is room on the disk of a volume for more than it has, as far as is known: nothing is looked at that
+    /// could make the caller wait.
+    fn has_room(&self, _volume: VolumeIndex) -> bool {
+        false
+    }
+
+    /// What people should know of the room for a volume: a sentence, if its disk is full.
+    fn want_of_room(&self, _volume: VolumeIndex) -> Option<String> {
+        None
+    }
+
+    /// The file systems that this controller keeps something on: for people.
+    fn file_systems(&self) -> Vec<FileSystemStatus> {
+        Vec::new()
+    }
+
+    /// What is wrong with what surrounds the controller, in sentences: for people.
+    fn troubles(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Whether connections of the interlink are encrypted: for people.
     fn encrypts(&self) -> bool {

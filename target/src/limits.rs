@@ -14,7 +14,6 @@ use controller::said::SAID_MAX;
 use controller::status::LimitStatus;
 
 use crate::device_server::limits as commands;
-use crate::portal::CONNECTIONS_MAX;
 use crate::run::limits as run;
 use crate::session::commands::{COMMAND_WINDOW, IMMEDIATE_COMMANDS_MAX};
 use crate::session::discovery::{TEXT_KEYS_MAX, TEXT_REQUEST_BYTES_MAX};
@@ -62,7 +61,13 @@ fn connections(table: &Sessions, sessions: &[SessionView]) -> Vec<LimitStatus> {
         (table.connections.load(Ordering::Relaxed), table.connections_peak.load(Ordering::Relaxed));
     let (logins, discoveries) = table.visitors();
     vec![
-        counted("CONNECTIONS_MAX", "connections", CONNECTIONS_MAX as u64, open as u64, Some(peak as u64)),
+        counted(
+            "CONNECTIONS_MAX",
+            "connections",
+            table.connections_most() as u64,
+            open as u64,
+            Some(peak as u64),
+        ),
         counted(
             "SAID_MAX",
             "things said of hosts, remembered",

@@ -115,8 +115,10 @@ impl Transport for TcpTransport {
 pub async fn serve_connection<W: World>(frontend: Arc<Frontend<W>>, socket: TcpStream) {
     let Some(_place) = Place::take(&frontend.sessions) else {
         let now = frontend.controller.world().now();
+        frontend.sessions.connection_refused(now);
         if let Some(unsaid) = frontend.sessions.said("connections", "", now) {
-            tracing::warn!("a connection is refused: {CONNECTIONS_MAX} are open already{unsaid}");
+            let most = frontend.sessions.connections_most();
+            tracing::warn!("a connection is refused: {most} are open already{unsaid}");
         }
         return;
     };
@@ -139,8 +141,9 @@ impl<'a> Place<'a> {
     fn take(sessions: &'a Sessions) -> Option<Self> {
         let open = sessions.connections.fetch_add(1, Ordering::Relaxed);
         let place = Self(sessions);
-        sessions.connections_peak.fetch_max((open + 1).min(CONNECTIONS_MAX), Ordering::Relaxed);
-        (open < CONNECTIONS_MAX).then_some(place)
+        let most = sessions.connections_most();
+        sessions.connections_peak.fetch_max((open + 1).min(most), Ordering::Relaxed);
+        (open < most).then_some(place)
     }
 }
 

@@ -15,7 +15,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use controller::command::{NexusId, Outcome, TaskTag};
 use controller::lun::COMMAND_AGE_MAX;
@@ -24,6 +24,7 @@ use controller::time::Time;
 use parking_lot::{Mutex, RwLock};
 use protocol::iscsi::{AsyncEvent, Isid};
 
+use crate::portal::CONNECTIONS_MAX;
 use crate::run::cork::{self, Due, Flush};
 use crate::session::full_feature::Usage;
 use crate::session::link::Link;
@@ -263,11 +264,36 @@ pub struct Sessions {
     pub(crate) connections: AtomicUsize,
     /// The most there ever were.
     pub(crate) connections_peak: AtomicUsize,
+    /// For so many of [`CONNECTIONS_MAX`] there are no file descriptors.
+    connections_without: usize,
+    /// When one was last refused for its number, in nanoseconds; zero: never.
+    connection_refused: AtomicU64,
     /// What was logged of hosts.
     said: Mutex<Said>,
 }
 
 impl Sessions {
+    /// A table for as many connections as there are file descriptors for.
+    #[must_use]
+    pub fn for_at_most(connections: usize) -> Self {
+        Self { connections_without: CONNECTIONS_MAX.saturating_sub(connections), ..Self::default() }
+    }
+
+    /// Connections at most.
+    pub(crate) const fn connections_most(&self) -> usize {
+        CONNECTIONS_MAX - self.connections_without
+    }
+
+    /// A connection was refused because there are too many.
+    pub(crate) fn connection_refused(&self, now: Time) {
+        self.connection_refused.store(now.0.max(1), Ordering::Relaxed);
+    }
+
+    /// When one was last refused for that.
+    pub(crate) fn last_refused(&self) -> Option<Time> {
+        Some(self.connection_refused.load(Ordering::Relaxed)).filter(|at| *at > 0).map(Time)
+    }
+
     /// `what` happened with `whom`, a host. `Some` if it is to be logged now.
     pub(crate) fn said(&self, what: &'static str, whom: &str, now: Time) -> Option<Unsaid> {
         self.said.lock().happens(what, whom, now)

@@ -49,6 +49,8 @@ pub struct Appliance {
     luns: Vec<Lun>,
     processes: Processes,
     children: Vec<Child>,
+    /// How many files each process may have open, if that is less than the system gives.
+    files: Option<u32>,
     /// The portal of each controller.
     pub portals: [SocketAddr; 2],
 }
@@ -93,6 +95,28 @@ impl Appliance {
         Self::prepare(name, luns, processes, "", &[], keys)?.spawned()
     }
 
+    /// Two processes whose folder is made ready by `prepare` before they start.
+    pub fn start_prepared(
+        name: &str,
+        luns: &[Lun],
+        prepare: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let appliance = Self::prepare(name, luns, Processes::Two, "", &[], |_| "")?;
+        prepare(&appliance.folder)?;
+        let mut appliance = appliance.spawned()?;
+        appliance.wait_until_served()?;
+        Ok(appliance)
+    }
+
+    /// Two processes that may have so many files open each.
+    pub fn start_with_files(name: &str, luns: &[Lun], files: u32) -> io::Result<Self> {
+        let mut appliance = Self::prepare(name, luns, Processes::Two, "", &[], |_| "")?;
+        appliance.files = Some(files);
+        let mut appliance = appliance.spawned()?;
+        appliance.wait_until_served()?;
+        Ok(appliance)
+    }
+
     fn start_all(
         name: &str,
         luns: &[Lun],
@@ -124,7 +148,7 @@ impl Appliance {
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600))?;
         }
         let luns = luns.to_vec();
-        Ok(Self { folder, binary: binary()?, luns, processes, children: Vec::new(), portals })
+        Ok(Self { folder, binary: binary()?, luns, processes, children: Vec::new(), files: None, portals })
     }
 
     fn spawned(mut self) -> io::Result<Self> {
@@ -141,7 +165,15 @@ impl Appliance {
 
     fn spawn(&mut self, arguments: &[&str]) -> io::Result<()> {
         let log = File::create(self.log(self.children.len()))?;
-        let child = Command::new(&self.binary)
+        let mut command = match self.files {
+            None => Command::new(&self.binary),
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]).arg(&self.binary);
+                shell
+            }
+        };
+        let child = command
             .arg("run")
             .args(arguments)
             .arg("--config")
@@ -256,6 +288,24 @@ impl Appliance {
     pub fn logs(&self) -> String {
         let log = |process| fs::read_to_string(self.log(process)).unwrap_or_default();
         (0..self.children.len()).map(log).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Kills one of its processes.
+    pub fn kill(&mut self, process: usize) -> io::Result<()> {
+        self.children[process].kill()?;
+        self.children[process].wait().map(|_| ())
+    }
+
+    /// Starts a process that was killed again.
+    pub fn start_again(&mut self, process: usize) -> io::Result<()> {
+        let children = std::mem::take(&mut self.children);
+        let arguments =
+            if self.processes == Processes::One { vec![] } else { vec!["--controller", NAMES[process]] };
+        let spawned = self.spawn(&arguments);
+        let started = std::mem::replace(&mut self.children, children);
+        spawned?;
+        self.children.splice(process..=process, started);
+        Ok(())
     }
 
     /// Kills all of its processes, starts it again, and waits until every LUN is served on both sides.

@@ -4,6 +4,7 @@
 //! * [`conformance`]: libiscsi's conformance tests, each alone, and which of them may be skipped.
 //! * [`disaster`]: two processes of which one is killed, stopped or cut off, again and again.
 //! * [`initiator`]: iSCSI from the host's side, written from RFC 7143 without the encoding under test.
+//! * [`small`]: a small file system, full when a test wants it to be.
 //! * [`workload`]: what hosts do, drawn from a seed, and block contents that tell who wrote them.
 //! * [`judge`]: decides from what hosts saw, and from the bytes of both copies, whether the appliance told the
 //!   truth. It shares nothing with the code under test.
@@ -19,5 +20,6 @@ pub mod initiator;
 pub mod judge;
 pub mod mutation;
 pub mod random;
+pub mod small;
 pub mod workload;
 pub mod world;

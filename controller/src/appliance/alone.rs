@@ -34,7 +34,7 @@ impl Appliance {
             && group.turn.is_none_or(Turn::leaves_the_right_here)
             && self.role(lun) == Role::Main
             && matches!(group.status, PairStatus::Duplex | PairStatus::Copy)
-            && !matches!(group.breakage, Some(Breakage::OwnDisk(_)))
+            && !matches!(group.breakage, Some(Breakage::OwnDisk(error)) if !error.wants_room())
     }
 
     /// A LUN whose only whole copy is here, by a generation on this disk, goes on without its peer.

@@ -70,7 +70,7 @@ fn a_copy_whose_source_could_not_take_a_change_starts_over_and_the_source_leaves
         for _ in 0..seed % 12 {
             duo.step();
         }
-        duo.break_disk(0, DiskError::Full);
+        duo.break_writes(0);
         duo.ask(0, 2, write(seed % BLOCKS, 1, 7));
         for _ in 0..4 + seed % 5 {
             duo.step();
@@ -150,7 +150,7 @@ fn what_the_source_could_not_take_behind_the_copy_is_copied_again() {
             assert!(duo.step(), "seed {seed}");
         }
         // Of one piece at least the sub has the copy: main's disk does not take what is written there, the sub's does.
-        duo.break_disk(0, DiskError::Full);
+        duo.break_writes(0);
         for piece in 0..PIECES {
             duo.ask(0, 10 + piece as u32, write(piece * PIECE + 8, 1, 7));
         }

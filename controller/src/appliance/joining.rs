@@ -5,7 +5,7 @@ use protocol::interlink::hello::Purpose;
 use protocol::interlink::message::Agreement;
 use protocol::interlink::standing::{Pairing, Standing};
 
-use super::{Appliance, Effect, Link, Pending, Phase, Step};
+use super::{Appliance, Effect, Link, Pending, Phase, Refilling, Step};
 use crate::group::{Question, Refusal, agree};
 use crate::lun::Breakage;
 use crate::plan::Side;
@@ -299,6 +299,7 @@ impl Appliance {
         if self.groups[lun].status == PairStatus::Copy {
             self.groups[lun].status = PairStatus::Duplex;
             self.groups[lun].service = Service::Mirrored;
+            self.groups[lun].refilling = Refilling::default();
             effects.push(Effect::Copied(lun));
         }
     }

@@ -33,9 +33,12 @@ mod memory_tests;
 mod order_tests;
 mod places;
 mod record;
+mod refilling;
 #[cfg(test)]
 mod refusal_tests;
 mod report;
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -70,6 +73,7 @@ pub use effect::{Apart, Effect};
 use ending::Ending;
 pub use greeting::LinkRefusal;
 pub use record::{CONTROL_KEY, ControlRecord};
+use refilling::Refilling;
 use turns::Turn;
 
 /// A peer that says nothing for this long on the control connection is taken for lost.
@@ -152,6 +156,7 @@ struct Group {
     /// When this main may name its copy alone.
     alone_at: Option<Time>,
     turn: Option<Turn>,
+    refilling: Refilling,
 }
 
 /// What a ticket of this core stands for.
@@ -242,6 +247,7 @@ impl Appliance {
                     newest: record.map(|record| record.generation).unwrap_or_default(),
                     alone_at: None,
                     turn: None,
+                    refilling: Refilling::default(),
                 }
             })
             .collect();

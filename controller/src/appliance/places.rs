@@ -40,10 +40,12 @@ impl Appliance {
         for (lun, goes_on) in goes_on.into_iter().enumerate() {
             let group = &mut self.groups[lun];
             group.agreed = None;
-            group.turn = None;
-            if self.serves_alone(lun) {
+            // In a turn that would have let the peer's copy be refilled nothing is known of the generation it has.
+            let turning = group.turn.take().is_some();
+            let alone = self.serves_alone(lun);
+            if alone && !turning {
                 effects.push(Effect::PeerGone(lun));
-            } else if goes_on {
+            } else if goes_on || alone {
                 self.groups[lun].status = PairStatus::Suspended;
                 self.groups[lun].service = Service::Refused;
                 self.groups[lun].alone_at = Some(lease::run_out(self.granted));
@@ -100,6 +102,11 @@ impl Appliance {
         group.alone_at = None;
         // The peer's copy is back.
         group.breakage.take_if(|breakage| *breakage == Breakage::PeerDisk && pairing != Pairing::Out);
+        // The only whole copy and one that is refilled try again: a disk that found no room may have some.
+        let tries = pairing == Pairing::Copy || (pairing == Pairing::Out && role == Role::Main);
+        group
+            .breakage
+            .take_if(|breakage| tries && matches!(breakage, Breakage::OwnDisk(error) if error.wants_room()));
         // Connections of a peer that was not met yet are nothing to this LUN.
         let met = self.phase != Phase::Apart;
         let links = self
@@ -138,7 +145,8 @@ impl Appliance {
     }
 
     pub(super) fn copy_found(&self, lun: usize) -> CopyFound {
-        if matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(_))) {
+        // One that found no room has all that was acknowledged while it was in the pair, and can be refilled.
+        if matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(error)) if !error.wants_room()) {
             return CopyFound::Failed;
         }
         // A device that is gone, or cannot hold the LUN, is not made by us.

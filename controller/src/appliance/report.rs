@@ -124,7 +124,8 @@ impl Appliance {
         if self.phase == Phase::Joined && group.service == Service::Forwarded {
             return format!(
                 "the copy of {own} is out of the pair, its disk failed or is full: {peer} serves the hosts of both \
-                 from the only current copy. Repair the disk of {own}, then start {own} again: it is refilled"
+                 from the only current copy. Repair the disk of {own} or make room on it, then start {own} again: it is \
+                 refilled"
             );
         }
         if group.service == Service::Alone {
@@ -170,10 +171,15 @@ impl Appliance {
         match breakage {
             Breakage::OwnDisk(DiskError::Full) => {
                 format!(
-                    "the disk of {own} is full. Nothing acknowledged is lost: {peer} has the only current copy. Make \
-                     room, then start {own} again: it is refilled"
+                    "the file system of {own} is full. Nothing acknowledged is lost: {peer} has the only current copy, \
+                     keep it running. Make room on {own}: that is noticed, and the copy of {own} is refilled by itself"
                 )
             }
+            Breakage::OwnDisk(DiskError::SizeLimit) => format!(
+                "on {own} a file size limit keeps the volume from growing (`ulimit -f`, LimitFSIZE= of its service, or \
+                 the largest file its file system can hold). Nothing acknowledged is lost: {peer} has the only current \
+                 copy, keep it running. Raise the limit, then start {own} again: it is refilled"
+            ),
             Breakage::OwnDisk(error) => format!(
                 "on {own}: {error}. Nothing acknowledged is lost: {peer} has the only current copy, keep it running. \
                  Repair or replace the disk, then start {own} again: it is refilled"

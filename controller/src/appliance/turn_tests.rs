@@ -92,7 +92,7 @@ fn the_disk_of_the_copy_that_stays_is_waited_for_before_a_reservation_that_forbi
         for silent in 0..2 {
             let mut duo = write_meets_silence(seed, silent);
             duo.settle(20);
-            duo.break_disk(1 - silent, DiskError::Full);
+            duo.break_disk(1 - silent, DiskError::Io);
             duo.ask(1 - silent, 9, write(8, 1, 1));
             // The disk is silent for three seconds, and then the turn is late.
             duo.settle(65);

@@ -257,9 +257,11 @@ impl Appliance {
 
 impl Turn {
     /// Whether a main may go on without the other in the middle of it: the old one while it has not written the
-    /// new generation; the new one if the other's copy has left for good (who proposed that never goes on).
+    /// new generation; the new one if the other's copy has left for good. Who proposed that never goes on: the other
+    /// may have it already.
     pub(super) const fn leaves_the_right_here(self) -> bool {
-        if self.proposer { !self.written } else { self.durable && matches!(self.pairing, Pairing::Out) }
+        let out = matches!(self.pairing, Pairing::Out);
+        if self.proposer { !self.written && !out } else { !self.written || (self.durable && out) }
     }
 
     const fn new(generation: Generation, pairing: Pairing, proposer: bool) -> Self {

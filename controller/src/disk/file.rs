@@ -10,6 +10,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
@@ -52,8 +53,19 @@ pub struct VolumeFile {
     promptness: Promptness,
     warmth: Warmth,
     flusher: Flusher,
+    /// It wanted to grow, found no room, and none was seen since: why, as [`Room`] numbers it.
+    no_room: AtomicU8,
     /// What was logged of its disk.
     said: Seldom,
+}
+
+/// [`VolumeFile::no_room`] as a number.
+struct Room;
+
+impl Room {
+    const SEEN: u8 = 0;
+    const FULL: u8 = 1;
+    const SIZE_LIMIT: u8 = 2;
 }
 
 impl VolumeFile {
@@ -78,6 +90,7 @@ impl VolumeFile {
             promptness: Promptness::default(),
             warmth: Warmth::default(),
             flusher: Flusher::default(),
+            no_room: AtomicU8::new(Room::SEEN),
             said: Seldom::default(),
         }
     }
@@ -155,6 +168,23 @@ impl VolumeFile {
                 Some(Err(DiskError::Io))
             }
         }
+    }
+
+    /// Why the volume could not grow, if that is the last that is known of its room.
+    #[must_use]
+    pub fn no_room(&self) -> Option<DiskError> {
+        match self.no_room.load(Ordering::Relaxed) {
+            Room::SEEN => None,
+            Room::SIZE_LIMIT => Some(DiskError::SizeLimit),
+            _ => Some(DiskError::Full),
+        }
+    }
+
+    /// Somebody has seen that its file system has room. A limit of the process stays as long as the process.
+    pub fn found_room(&self) {
+        let (full, seen) = (Room::FULL, Room::SEEN);
+        // Anything else is to stay.
+        let _other = self.no_room.compare_exchange(full, seen, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// True once a flush has failed: nothing on this volume can be called durable again.
@@ -333,7 +363,7 @@ impl VolumeFile {
         let place = place.ok_or(DiskError::Io)?;
         let (offset, bytes) = (range.start.byte_offset(), range.bytes());
         let room = rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, bytes);
-        if let Err(errno @ (Errno::NOSPC | Errno::DQUOT)) = room {
+        if let Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) = room {
             return Err(self.failed("make room", errno));
         }
         let header = redo::header(range, data.iter().map(|piece| &piece[..]));
@@ -429,7 +459,13 @@ impl VolumeFile {
         if let Some(unsaid) = self.said.happens(what, &errno.raw_os_error().to_string()) {
             tracing::error!("{}: the disk failed to {what}: {errno}{unsaid}", self.path.display());
         }
-        DiskError::from(errno)
+        let error = DiskError::from(errno);
+        match error {
+            DiskError::Full => self.no_room.store(Room::FULL, Ordering::Relaxed),
+            DiskError::SizeLimit => self.no_room.store(Room::SIZE_LIMIT, Ordering::Relaxed),
+            _ => {}
+        }
+        error
     }
 
     fn submit_flush(self: &Arc<Self>, done: Completion) -> Option<DiskResult> {
@@ -445,7 +481,13 @@ impl VolumeFile {
     fn start_flush(self: &Arc<Self>) {
         let volume = Arc::clone(self);
         let flush = move || {
-            let sync = || rustix::fs::fdatasync(&volume.file).map_err(|errno| volume.failed("flush", errno));
+            // Whatever the reason: what was written before may be lost, and room does not bring it back.
+            let sync = || {
+                rustix::fs::fdatasync(&volume.file).map_err(|errno| match volume.failed("flush", errno) {
+                    error if error.wants_room() => DiskError::FlushFailed,
+                    error => error,
+                })
+            };
             if volume.flusher.flush(sync) {
                 volume.start_flush();
             }
@@ -461,6 +503,7 @@ impl From<Errno> for DiskError {
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::NOSPC | Errno::DQUOT => Self::Full,
+            Errno::FBIG => Self::SizeLimit,
             _ => Self::Io,
         }
     }

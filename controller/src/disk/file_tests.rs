@@ -8,9 +8,11 @@ use std::sync::mpsc;
 use proptest::prelude::*;
 
 use super::super::pool::DiskPool;
+use super::super::small::Small;
 use super::super::warmth::COLD_MISSES;
 use super::*;
-use crate::volume::superblock::TAIL_BYTES;
+use crate::volume::files::VolumePlace;
+use crate::volume::superblock::{Superblock, TAIL_BYTES};
 
 const BLOCKS: u64 = 512;
 
@@ -112,6 +114,37 @@ fn the_rest_of_a_short_write_lands_where_it_belongs() {
     bench.volume.write_rest(512, &pieces, 400).unwrap();
     let expected = [vec![0; 400], vec![2; 200], vec![3; 424]].concat();
     assert_eq!(bench.read(1, 2), expected);
+}
+
+#[test]
+fn a_write_of_several_pieces_that_a_full_disk_takes_in_part_is_an_error() {
+    let Some(small) = Small::mount(32 << 10) else { return };
+    let file = small.file("lun.img");
+    file.set_len(BLOCKS * 512 + TAIL_BYTES).unwrap();
+    let bench = Bench::on(file, BLOCKS);
+    let half = [7; 32 << 10];
+    assert_eq!(bench.run(write(0, &[&half, &half])).0, Err(DiskError::Full));
+    // What there is room for can still be written.
+    bench.run(write(0, &[&[8; 512], &[9; 512]])).0.unwrap();
+    assert_eq!(bench.read(0, 2), [[8; 512], [9; 512]].concat());
+}
+
+#[test]
+fn a_write_that_is_all_or_nothing_needs_no_room_where_its_blocks_have_their_place() {
+    let Some(small) = Small::mount(1 << 20) else { return };
+    let place = VolumePlace::file(small.path(), "data0");
+    let file = place.create(&Superblock { appliance: 1, volume: 2, blocks: BLOCKS }).unwrap();
+    let bench = Bench::on(file, BLOCKS);
+    bench.run(write(0, &[&[1; 64 * 512]])).0.unwrap();
+    small.fill();
+    let record =
+        |start| DiskIo::Record { range: range(start, 64), data: vec![Bytes::from(vec![2; 64 * 512])] };
+    assert_eq!(bench.run(record(256)).0, Err(DiskError::Full));
+    assert_eq!(bench.volume.no_room(), Some(DiskError::Full));
+    bench.run(record(0)).0.unwrap();
+    bench.run(DiskIo::Unrecord).0.unwrap();
+    bench.run(write(0, &[&[2; 64 * 512]])).0.unwrap();
+    assert_eq!(bench.read(0, 64), [2; 64 * 512]);
 }
 
 #[test]

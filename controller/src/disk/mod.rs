@@ -7,6 +7,9 @@ pub mod file;
 pub mod flush;
 pub mod pool;
 pub mod promptness;
+pub mod signals;
+#[cfg(test)]
+pub(crate) mod small;
 pub mod warmth;
 
 use bytes::Bytes;
@@ -76,6 +79,9 @@ pub enum DiskError {
     /// The disk is full (ENOSPC, EDQUOT).
     #[error("the disk is full")]
     Full,
+    /// The file may not grow (EFBIG): RLIMIT_FSIZE, or the largest file that the file system can hold.
+    #[error("a file size limit keeps the volume from growing")]
+    SizeLimit,
     /// An earlier flush failed, so nothing on this volume can be called durable again.
     #[error("an earlier flush of this volume failed")]
     FlushFailed,
@@ -85,6 +91,18 @@ pub enum DiskError {
     /// The volume is not open.
     #[error("the volume is not open")]
     Absent,
+}
+
+impl DiskError {
+    /// There is no room for more, and nothing else is wrong: what is on the disk stays as it is, and more can be
+    /// written as soon as there is room.
+    #[must_use]
+    pub const fn wants_room(self) -> bool {
+        match self {
+            Self::Full | Self::SizeLimit => true,
+            Self::Io | Self::FlushFailed | Self::Silent | Self::Absent => false,
+        }
+    }
 }
 
 /// A completion: the data of a read (exactly the bytes of its range) or what was asked about; empty otherwise.

@@ -116,7 +116,7 @@ mod tests {
             received: Time(0),
             sent: Sent::Kept,
             done: false,
-            failed: false,
+            failed: None,
             given_up: false,
             applied: false,
             sequence: 0,

@@ -266,11 +266,19 @@ impl Lun {
                 task.own = Leg::Lost;
                 if task.peer != Leg::None {
                     self.spoil_copy();
-                    actions.push(Action::Broken(Breakage::OwnDisk(error)));
+                    self.report_own_disk(error, actions);
                 }
                 self.finish_if_whole(slot, actions);
             }
             (Stage::Range | Stage::Credit | Stage::Lease, _) => {}
+        }
+    }
+
+    /// The own copy could not take a change. The only whole one stays when all it lacks is room: its hosts hear so, and
+    /// can go on when there is some.
+    pub(super) fn report_own_disk(&self, error: DiskError, actions: &mut Vec<Action>) {
+        if !(error.wants_room() && matches!(self.fate(), Fate::Good)) {
+            actions.push(Action::Broken(Breakage::OwnDisk(error)));
         }
     }
 
@@ -301,6 +309,10 @@ impl Lun {
             (Some(error), Leg::None) => Outcome::Check(sense_of(error, true)),
             (Some(_), _) if matches!(self.fate(), Fate::Undecided) => {
                 return self.end_undecided(slot, actions);
+            }
+            // No other copy could have taken it: what the target of a copy has of it is copied over.
+            (Some(error), _) if error.wants_room() && matches!(self.fate(), Fate::Good) => {
+                Outcome::Check(sense_of(error, true))
             }
             (Some(_), _) => Outcome::Check(Sense::ABORTED_COMMAND),
             (None, Leg::Lost) if task.origin == Origin::Copy => Outcome::Aborted,
@@ -473,7 +485,7 @@ impl Lun {
 /// What a host hears of a disk that failed, when no other copy could serve it.
 pub(super) fn sense_of(error: DiskError, write: bool) -> Sense {
     match error {
-        DiskError::Full => Sense::SPACE_ALLOCATION_FAILED,
+        DiskError::Full | DiskError::SizeLimit => Sense::SPACE_ALLOCATION_FAILED,
         DiskError::Absent => Sense::UNAVAILABLE,
         DiskError::Io | DiskError::Silent | DiskError::FlushFailed if write => Sense::WRITE_ERROR,
         DiskError::Io | DiskError::Silent | DiskError::FlushFailed => Sense::UNRECOVERED_READ,

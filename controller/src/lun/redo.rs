@@ -42,7 +42,7 @@ use std::collections::VecDeque;
 
 use protocol::block::BlockRange;
 
-use super::task::{Action, Breakage, Slot};
+use super::task::{Action, Slot};
 use super::{Lun, Whose};
 use crate::command::Data;
 use crate::disk::{DiskError, DiskIo, DiskResult};
@@ -279,7 +279,7 @@ impl Lun {
                         (Role::Main, Service::Mirrored) | (Role::Sub, Service::Mirrored | Service::Forwarded)
                     );
                     if other_copy {
-                        actions.push(Action::Broken(Breakage::OwnDisk(error)));
+                        self.report_own_disk(error, actions);
                     }
                 }
             }

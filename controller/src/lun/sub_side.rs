@@ -109,7 +109,7 @@ impl Lun {
             received,
             sent: Sent::Kept,
             done: false,
-            failed: false,
+            failed: None,
             given_up: false,
             applied: false,
             sequence: 0,
@@ -311,7 +311,7 @@ impl Lun {
                 self.release_apply(sequence, actions);
                 Outcome::Good(Data::new())
             }
-            (true, false, true) => Outcome::Check(Sense::ABORTED_COMMAND),
+            (true, false, Some(sense)) => Outcome::Check(sense),
             _ => return,
         };
         self.end_forward(slot, outcome, now, actions);
@@ -349,7 +349,10 @@ impl Lun {
         if request.sent == Sent::Ordered {
             // Ordered, then main's own copy could not take it and leaves the pair. The host hears of it when the
             // copy here is done with it.
-            request.failed = true;
+            request.failed = Some(match outcome {
+                Outcome::Check(sense) => sense,
+                _ => Sense::ABORTED_COMMAND,
+            });
             return self.answer_if_both(slot, now, actions);
         }
         self.end_forward(slot, outcome, now, actions);

@@ -165,7 +165,7 @@ pub(super) struct Forward {
     /// Main's DONE has come.
     pub(super) done: bool,
     /// Main's copy could not take it after it was ordered.
-    pub(super) failed: bool,
+    pub(super) failed: Option<protocol::scsi::sense::Sense>,
     /// A reset has come: if main has not admitted it, it never does.
     pub(super) given_up: bool,
     /// The own copy has taken it.

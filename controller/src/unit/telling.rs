@@ -13,7 +13,7 @@ use crate::appliance::Appliance;
 use crate::limits;
 use crate::status::{ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PairStatus, PeerWord, Role};
 use crate::time::Time;
-use crate::world::{Frame, LinkId, Via, World};
+use crate::world::{Frame, LinkId, Via, VolumeIndex, World};
 
 /// The pair status as a word names it.
 const STATUSES: [PairStatus; 5] =
@@ -43,6 +43,8 @@ impl<W: World> Controller<W> {
             luns,
             hosts: Vec::new(),
             peer_said,
+            file_systems: self.world.file_systems(),
+            troubles: self.world.troubles(),
             limits: Vec::new(),
         };
         drop(appliance);
@@ -73,7 +75,7 @@ impl<W: World> Controller<W> {
             sanitize: core.sanitize_status(),
             reservation: core
                 .reservation(self.plan.side as u8, &self.plan.names[self.plan.side.peer().index()]),
-            reason: report.reason,
+            reason: with_want_of_room(report.reason, self.world.want_of_room(VolumeIndex(index as u16))),
             commands,
             communication_bytes,
             naa: identity.map(|identity| format!("{:016x}", identity.naa)),
@@ -129,6 +131,14 @@ impl<W: World> Controller<W> {
         let message = Message::Word(Box::new(word(&luns, &self.world.hosts())));
         let head = message.encode(u16::MAX, Default::default(), &[]);
         self.world.send(Via::Link(link), Frame { head, payload: Vec::new() });
+    }
+}
+
+/// A disk that is full is told beside whatever else there is to tell.
+fn with_want_of_room(reason: Option<String>, want: Option<String>) -> Option<String> {
+    match (reason, want) {
+        (Some(reason), Some(want)) => Some(format!("{}. {want}", reason.trim_end_matches('.'))),
+        (reason, want) => reason.or(want),
     }
 }
 

@@ -12,6 +12,7 @@ use protocol::block::{BLOCK_BYTES, BlockRange};
 use rustix::fs::Advice;
 
 use super::redo::{self, Found};
+use super::room;
 use super::signature;
 use super::superblock::{
     COPY_OFFSETS, SUPERBLOCK_BYTES, Superblock, SuperblockError, TAIL_BYTES, VolumeFound,
@@ -115,6 +116,9 @@ impl VolumePlace {
         rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?;
         let size = { file }.seek(SeekFrom::End(0))?;
         let tail = size.checked_sub(TAIL_BYTES).ok_or(io::ErrorKind::UnexpectedEof)?;
+        if matches!(self, Self::File(_)) {
+            room::take_for_redo_record(file, tail);
+        }
         let found = redo::replay(&mut FoundFile { file, tail }, superblock.blocks)?;
         if let Some(range) = found {
             tracing::info!(%range, "{}: a write that a crash interrupted is complete", self.path().display());
@@ -188,6 +192,7 @@ impl VolumePlace {
         tracing::error!("cannot {what} {}: {error}", self.path().display());
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::Full,
+            io::ErrorKind::FileTooLarge => DiskError::SizeLimit,
             _ => DiskError::Io,
         }
     }
@@ -240,6 +245,7 @@ fn create_file(path: &Path, superblock: &Superblock) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     file.set_len(tail.checked_add(TAIL_BYTES).ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?)?;
+    room::take_for_redo_record(&file, tail);
     write_superblock(&file, tail, superblock)?;
     fs::rename(&unfinished, path)?;
     sync_folder_of(path)?;
@@ -295,6 +301,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
+    use crate::volume::redo::RECORD_BYTES;
 
     const SUPERBLOCK: Superblock = Superblock { appliance: 1, volume: 2, blocks: 4096 };
 
@@ -311,7 +318,10 @@ mod tests {
         assert_eq!(found(&place), VolumeFound::Open(SUPERBLOCK));
         let metadata = file.metadata().unwrap();
         assert_eq!(metadata.len(), 4096 * 512 + TAIL_BYTES);
-        assert!(metadata.blocks() * 512 <= 2 * SUPERBLOCK_BYTES as u64 + 4096, "the file is not sparse");
+        assert!(
+            metadata.blocks() * 512 <= 2 * SUPERBLOCK_BYTES as u64 + RECORD_BYTES + 4096,
+            "the file is not sparse"
+        );
         let names: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["data0.volume"]);

@@ -3,6 +3,7 @@
 pub mod files;
 pub mod lock;
 pub mod redo;
+pub mod room;
 pub mod signature;
 pub mod store;
 pub mod superblock;

@@ -37,6 +37,9 @@ pub const RECORD_OFFSET: u64 = SUPERBLOCK_BYTES as u64;
 pub const HEADER_BYTES: usize = 4096;
 
 const MAGIC: [u8; 8] = *b"TWINREDO";
+/// Bytes from the start of a record to the end of the longest.
+pub const RECORD_BYTES: u64 = HEADER_BYTES as u64 + DATA_BYTES;
+
 const DATA_BYTES: u64 = ATOMIC_BLOCKS_MAX as u64 * BLOCK_BYTES as u64;
 const _: () = assert!(RECORD_OFFSET + HEADER_BYTES as u64 + DATA_BYTES <= COPY_OFFSETS[1]);
 

@@ -153,6 +153,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    warnings.extend(super::promises::of_file(config));
     warnings
 }
 

@@ -6,6 +6,7 @@
 mod check;
 mod control;
 mod interlink;
+mod promises;
 mod run;
 mod status;
 mod table;

@@ -9,6 +9,7 @@ use controller::status::{ControllerStatus, HostStatus, LunStatus, PeerWord};
 use serde::Serialize;
 
 use super::control::{self, AskError};
+use super::promises;
 use crate::config::{Config, Lun};
 
 pub(super) use screen::{interlink, word};
@@ -23,6 +24,8 @@ pub(super) struct Overview {
     appliance: Option<String>,
     /// What is wrong, in plain words.
     problems: Vec<String>,
+    /// What is well and may not stay so.
+    warnings: Vec<String>,
     controllers: [View; 2],
 }
 
@@ -98,7 +101,9 @@ impl Overview {
         let appliance =
             controllers.iter().flat_map(|view| &view.status).find_map(|status| status.appliance.clone());
         let problems = problems::problems(config, &controllers);
-        Self { ok: problems.is_empty(), iqn: config.appliance.iqn.clone(), appliance, problems, controllers }
+        let warnings = promises::of_status(controllers.iter().filter_map(|view| view.status.as_ref()));
+        let (ok, iqn) = (problems.is_empty(), config.appliance.iqn.clone());
+        Self { ok, iqn, appliance, problems, warnings, controllers }
     }
 }
 

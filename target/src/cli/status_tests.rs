@@ -37,6 +37,8 @@ pub(in super::super) fn healthy() -> [ControllerStatus; 2] {
         }],
         hosts: Vec::new(),
         peer_said: None,
+        file_systems: Vec::new(),
+        troubles: Vec::new(),
         limits: Vec::new(),
     })
 }

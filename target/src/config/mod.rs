@@ -20,7 +20,7 @@ use controller::plan::Side;
 
 pub use mistake::{ConfigError, Mistake, Mistakes, Problem};
 pub use plan::to_plan;
-pub use size::{LUN_BYTES_MAX, SizeProblem, in_units, parse_size};
+pub use size::{LUN_BYTES_MAX, SizeProblem, in_units, parse_size, rounded};
 
 /// The appliance as its file describes it: complete, checked, paths resolved.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -87,11 +87,29 @@ pub fn in_units(bytes: u64) -> String {
     format!("{} {name}", bytes / unit)
 }
 
+/// About how much it is, in the largest unit of which it is at least one: `9.9 TiB`, `512 B`.
+#[must_use]
+pub fn rounded(bytes: u64) -> String {
+    let (name, unit) = UNITS.into_iter().find(|(_, unit)| bytes >= *unit).unwrap_or(("B", 1));
+    let tenths = u128::from(bytes) * 10 / u128::from(unit);
+    match (unit, tenths % 10) {
+        (1, _) | (_, 0) => format!("{} {name}", tenths / 10),
+        (_, tenth) => format!("{}.{tenth} {name}", tenths / 10),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_rounded_size_never_claims_more_than_there_is() {
+        let sizes = [0, 512, 1536, 1 << 20, (10 << 40) - 1, u64::MAX];
+        let told = ["0 B", "512 B", "1.5 KiB", "1 MiB", "9.9 TiB", "16777215.9 TiB"];
+        assert_eq!(sizes.map(rounded), told);
+    }
 
     #[test]
     fn sizes_are_read_as_people_write_them() {

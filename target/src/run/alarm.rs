@@ -79,6 +79,7 @@ pub(super) async fn call(controller: Arc<Controller<ProductWorld>>, alarm: Arc<A
             let _batch = Batch::begin();
             controller.on_tick();
         }
+        controller.world().look_for_room();
         // Others of this thread have their turn even if the controller asks for the present.
         tokio::task::yield_now().await;
     }

@@ -3,6 +3,7 @@
 //! `status` answers with the controller's status. Anything else answers `{"error": ...}`.
 
 use std::cell::Cell;
+use std::fs::File;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,6 +27,12 @@ pub(crate) const CLIENTS_MAX: usize = 32;
 /// A connection that asks nothing for this long is closed.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
+/// The rest after a connection could not be accepted.
+const REST: Duration = Duration::from_millis(100);
+
+/// Where there is one descriptor for all who ask, each has it for this long at most.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
 /// Answers on the control socket, for ever.
 pub(super) async fn serve(
     listener: std::os::unix::net::UnixListener,
@@ -37,12 +44,22 @@ pub(super) async fn serve(
     };
     let clients = Rc::new(Cell::new(0));
     let troubles = Troubles::of("the control socket");
+    // A descriptor to give up when there is no other.
+    let mut spare = File::open("/dev/null").ok();
     loop {
         let client = match listener.accept().await {
             Ok((client, _)) => client,
             Err(error) => {
-                troubles.tell(&error);
-                sleep(Duration::from_millis(100)).await;
+                troubles.tell(&error, &controller.world().troubles);
+                // Who asks how it is shall hear that there are none left.
+                if spare.take().is_some()
+                    && let Ok(Ok((client, _))) = timeout(REST, listener.accept()).await
+                {
+                    let _gone_or_answered = timeout(ANSWER_WITHIN, talk(client, &controller)).await;
+                } else {
+                    sleep(REST).await;
+                }
+                spare = File::open("/dev/null").ok();
                 continue;
             }
         };

@@ -124,7 +124,7 @@ impl Interlink {
                 Ok((socket, _)) => socket,
                 Err(error) => {
                     // For instance no file descriptor is left: it will not be better at once.
-                    troubles.tell(&error);
+                    troubles.tell(&error, &self.controller.world().troubles);
                     sleep(REDIAL_AFTER_MIN).await;
                     continue;
                 }

@@ -14,11 +14,13 @@ pub mod access;
 mod alarm;
 mod control;
 pub mod cork;
+mod descriptors;
 mod frames;
 mod interlink;
 mod link;
 mod patience;
 mod portals;
+mod rooms;
 mod start;
 pub mod tls;
 mod troubles;
@@ -42,12 +44,12 @@ use std::time::{Duration, Instant};
 
 use controller::disk::buffers::BufferPool;
 use controller::disk::pool::DiskPool;
+use controller::disk::signals::outlive_file_size_limits;
 use controller::plan::{BRIDGES_MAX, Side};
 use controller::status::ControllerStatus;
 use controller::unit::Controller;
 use controller::volume::lock::{LockError, StateLock};
 use controller::volume::store::StoreError;
-use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::workers::Workers;
@@ -140,6 +142,8 @@ struct Shared<'a> {
     workers: Arc<Workers>,
     buffers: BufferPool,
     pool: &'a DiskPool,
+    /// Connections of hosts that one controller has file descriptors for.
+    host_connections: usize,
 }
 
 impl Appliance {
@@ -151,12 +155,13 @@ impl Appliance {
 
     /// Starts these controllers with that many workers, at least one and at most [`BRIDGES_MAX`].
     pub fn start_with_workers(config: &Config, sides: &[Side], workers: usize) -> Result<Self, StartError> {
-        raise_file_limit();
+        outlive_file_size_limits();
         let count = workers.clamp(1, usize::from(BRIDGES_MAX));
         let workers = Arc::new(Workers::start(count).map_err(StartError::Threads)?);
         let pool = DiskPool::start().map_err(StartError::Threads)?;
         let buffers = BufferPool::default();
-        let shared = Shared { config, workers: Arc::clone(&workers), buffers, pool: &pool };
+        let host_connections = descriptors::for_hosts(config, sides, count);
+        let shared = Shared { config, workers: Arc::clone(&workers), buffers, pool: &pool, host_connections };
         let controllers = sides.iter().map(|side| shared.start(*side)).collect::<Result<_, _>>()?;
         Ok(Self { workers, controllers, _pool: pool })
     }
@@ -236,15 +241,6 @@ impl Appliance {
     #[must_use]
     pub fn workers(&self) -> usize {
         self.workers.count()
-    }
-}
-
-/// Every connection is a file descriptor; what a service is given at first is often enough for a thousand only.
-fn raise_file_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files cannot be raised: fewer hosts may be able to connect");
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) async fn accept(
         let socket = match accepted {
             Ok(socket) => socket,
             Err(error) => {
-                troubles.tell(&error);
+                troubles.tell(&error, &frontend.controller.world().troubles);
                 sleep(REST).await;
                 continue;
             }

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 
 use controller::plan::{Plan, Side};
@@ -21,8 +22,10 @@ use super::alarm::{self, Alarm};
 use super::cork::Batch;
 use super::interlink::Interlink;
 use super::link::LinkTable;
+use super::rooms::{self, Looked, Seen};
 use super::tls::certificates::Certificates;
 use super::tls::pinned::Keys;
+use super::troubles::TroubleBook;
 use super::workers::Workers;
 use super::world::{ProductWorld, VolumeSlot};
 use super::{Running, Shared, StartError, control, portals};
@@ -45,6 +48,7 @@ struct Surroundings {
     alarm: Arc<Alarm>,
     sessions: Arc<Sessions>,
     keys: Option<Keys>,
+    name: String,
 }
 
 /// One volume as it was found.
@@ -73,8 +77,9 @@ impl Shared<'_> {
         let surroundings = Surroundings {
             links: Arc::new(LinkTable::new(self.workers.count())),
             alarm: Arc::default(),
-            sessions: Arc::default(),
+            sessions: Arc::new(Sessions::for_at_most(self.host_connections)),
             keys,
+            name: config.controller(side).name.clone(),
         };
         let controller = Arc::new_cyclic(|controller| {
             let world = self.world(controller.clone(), &surroundings, store, scanned);
@@ -99,26 +104,36 @@ impl Shared<'_> {
         store: Store,
         scanned: Vec<Scanned>,
     ) -> ProductWorld {
-        let slot = |volume: &Scanned| VolumeSlot {
-            place: volume.place.clone(),
-            lane: self.pool.lane(),
-            open: OnceLock::new(),
+        let slot = |(volume, lun): (&Scanned, &Lun)| {
+            Arc::new(VolumeSlot {
+                place: volume.place.clone(),
+                lane: self.pool.lane(),
+                open: OnceLock::new(),
+                lun: lun.name.clone(),
+                bytes: AtomicU64::new(lun.bytes.unwrap_or_default()),
+                seen: Seen::default(),
+            })
         };
         let world = ProductWorld {
             controller,
-            volumes: scanned.iter().map(slot).collect(),
+            volumes: scanned.iter().zip(&self.config.luns).map(slot).collect(),
             buffers: self.buffers.clone(),
             store,
             links: Arc::clone(&surroundings.links),
             sessions: Arc::clone(&surroundings.sessions),
             alarm: Arc::clone(&surroundings.alarm),
             encrypts: surroundings.keys.is_some(),
+            name: surroundings.name.clone(),
+            looked: Looked::default(),
+            troubles: TroubleBook::default(),
         };
         for (index, volume) in (0..).zip(scanned) {
             if let (Some(file), VolumeFound::Open(superblock)) = (volume.file, volume.found) {
                 world.opened(VolumeIndex(index), file, superblock.blocks);
             }
         }
+        // Who asks first is told as well.
+        world.volumes.iter().for_each(|slot| rooms::look(slot));
         world
     }
 
@@ -147,7 +162,7 @@ impl Shared<'_> {
         surroundings: Surroundings,
         access: Access,
     ) {
-        let Surroundings { links, alarm, sessions, keys } = surroundings;
+        let Surroundings { links, alarm, sessions, keys, name: _ } = surroundings;
         let interlink = Arc::new(Interlink {
             controller: Arc::clone(controller),
             links,

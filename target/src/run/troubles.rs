@@ -1,9 +1,55 @@
 //! A listener that cannot accept, for instance because no file descriptor is left, tries again and again. It says so
 //! once, and then once a minute with how often it happened.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::time::{Duration, Instant};
 
 use controller::said::Seldom;
+use parking_lot::Mutex;
+
+/// What has happened lately is told for so long.
+pub(super) const LATELY: Duration = Duration::from_secs(60);
+
+/// What went wrong around a controller lately, for people who ask.
+#[derive(Debug, Default)]
+pub(super) struct TroubleBook(Mutex<BTreeMap<&'static str, Trouble>>);
+
+#[derive(Debug)]
+struct Trouble {
+    last: Instant,
+    times: u64,
+    error: String,
+}
+
+impl TroubleBook {
+    /// A listener of this name could not accept a connection.
+    pub(super) fn note(&self, who: &'static str, error: String) {
+        let mut book = self.0.lock();
+        let trouble =
+            book.entry(who).or_insert(Trouble { last: Instant::now(), times: 0, error: String::new() });
+        if trouble.last.elapsed() >= LATELY {
+            trouble.times = 0;
+        }
+        (trouble.last, trouble.error) = (Instant::now(), error);
+        trouble.times += 1;
+    }
+
+    /// What went wrong lately at the controller of this name, in sentences.
+    pub(super) fn tell(&self, name: &str) -> Vec<String> {
+        let book = self.0.lock();
+        let lately = book.iter().filter(|(_, trouble)| trouble.last.elapsed() < LATELY);
+        lately
+            .map(|(who, Trouble { last, times, error })| {
+                let (ago, often) = (last.elapsed().as_secs(), if *times == 1 { "once" } else { "again and again" });
+                format!(
+                    "{who} of {name} could not take a connection {often}, the last time {ago} s ago: {error}. The \
+                     connections that are open go on"
+                )
+            })
+            .collect()
+    }
+}
 
 /// What one listener had to say.
 #[derive(Debug, Default)]
@@ -19,7 +65,8 @@ impl Troubles {
     }
 
     /// It cannot accept a connection.
-    pub(super) fn tell(&self, error: &io::Error) {
+    pub(super) fn tell(&self, error: &io::Error, book: &TroubleBook) {
+        book.note(self.who, error.to_string());
         if let Some(unsaid) = self.said.happens("accept", &error.kind().to_string()) {
             tracing::warn!("{} cannot accept a connection: {error}{unsaid}", self.who);
         }
@@ -38,12 +85,20 @@ mod tests {
         let log = Arc::new(tempfile::tempfile().unwrap());
         let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
         tracing::subscriber::with_default(lines, || {
+            let book = TroubleBook::default();
             let (interlink, portal) = (Troubles::of("the interlink"), Troubles::of("a portal"));
             for _ in 0..1000 {
-                interlink.tell(&io::Error::from_raw_os_error(24));
-                portal.tell(&io::Error::from_raw_os_error(24));
+                interlink.tell(&io::Error::from_raw_os_error(24), &book);
+                portal.tell(&io::Error::from_raw_os_error(24), &book);
             }
-            interlink.tell(&io::Error::from_raw_os_error(103));
+            interlink.tell(&io::Error::from_raw_os_error(103), &book);
+            let told = book.tell("alpha");
+            assert!(
+                told[0].starts_with("a portal of alpha could not take a connection again and again"),
+                "{told:?}"
+            );
+            assert!(told[1].contains("(os error 103)"), "{told:?}");
+            assert_eq!(told.len(), 2);
         });
         (&*log).rewind().unwrap();
         let log = io::read_to_string(&*log).unwrap();

@@ -1,6 +1,7 @@
 //! The product's world: the system's clock, files and devices, sockets.
 
 use core::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use controller::command::{NexusId, Outcome, TaskTag};
@@ -8,20 +9,24 @@ use controller::disk::buffers::BufferPool;
 use controller::disk::file::VolumeFile;
 use controller::disk::pool::Lane;
 use controller::disk::{DiskError, DiskIo, DiskResult};
-use controller::status::{HostStatus, LimitStatus};
+use controller::status::{FileSystemStatus, HostStatus, LimitStatus};
 use controller::time::Time;
 use controller::unit::Controller;
 use controller::volume::files::VolumePlace;
 use controller::volume::store::Store;
 use controller::volume::superblock::Superblock;
 use controller::world::{Frame, LinkId, Ticket, Via, VolumeIndex, World};
+use protocol::block::BLOCK_BYTES;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::alarm::Alarm;
 use super::cork::{self, Batch};
 use super::link::LinkTable;
+use super::rooms::{Looked, Seen};
+use super::troubles::{LATELY, TroubleBook};
 use super::workers::{ThreadKind, thread_kind};
 use crate::limits::{self, Use};
+use crate::portal::CONNECTIONS_MAX;
 use crate::sessions::{SessionView, Sessions};
 
 /// The world of one controller.
@@ -29,7 +34,7 @@ pub struct ProductWorld {
     /// The controller that lives in it.
     pub(super) controller: Weak<Controller<Self>>,
     /// One for every LUN of the plan.
-    pub(super) volumes: Vec<VolumeSlot>,
+    pub(super) volumes: Vec<Arc<VolumeSlot>>,
     pub(super) buffers: BufferPool,
     pub(super) store: Store,
     pub(super) links: Arc<LinkTable>,
@@ -37,6 +42,12 @@ pub struct ProductWorld {
     pub(super) alarm: Arc<Alarm>,
     /// The interlink is encrypted.
     pub(super) encrypts: bool,
+    /// The controller's name.
+    pub(super) name: String,
+    /// When the file systems were looked at.
+    pub(super) looked: Looked,
+    /// What went wrong around it.
+    pub(super) troubles: TroubleBook,
 }
 
 /// Where one volume is, or will be.
@@ -45,6 +56,11 @@ pub(super) struct VolumeSlot {
     pub(super) place: Option<VolumePlace>,
     pub(super) lane: Lane,
     pub(super) open: OnceLock<Arc<VolumeFile>>,
+    /// The LUN's name.
+    pub(super) lun: String,
+    /// Its size in bytes, as far as it is known.
+    pub(super) bytes: AtomicU64,
+    pub(super) seen: Seen,
 }
 
 /// CLOCK_BOOTTIME.
@@ -56,7 +72,7 @@ pub(super) fn now() -> Time {
 
 impl ProductWorld {
     fn slot(&self, volume: VolumeIndex) -> Option<&VolumeSlot> {
-        self.volumes.get(usize::from(volume.0))
+        self.volumes.get(usize::from(volume.0)).map(Arc::as_ref)
     }
 }
 
@@ -153,6 +169,37 @@ impl World for ProductWorld {
         self.sessions.answer(nexus, tag, outcome);
     }
 
+    fn has_room(&self, volume: VolumeIndex) -> bool {
+        self.sees_room(volume)
+    }
+
+    fn want_of_room(&self, volume: VolumeIndex) -> Option<String> {
+        self.tell_want_of_room(volume)
+    }
+
+    fn file_systems(&self) -> Vec<FileSystemStatus> {
+        self.all_file_systems()
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        let mut troubles = self.troubles.tell(&self.name);
+        let lately = |at: &Time| self.now().since(*at) < LATELY;
+        if let Some(at) = self.sessions.last_refused().filter(lately) {
+            let (most, ago) = (self.sessions.connections_most(), self.now().since(at).as_secs());
+            let why = if most < CONNECTIONS_MAX {
+                "its process may open no more files (`ulimit -n`, LimitNOFILE= of its service)"
+            } else {
+                "that is the limit"
+            };
+            troubles.push(format!(
+                "{} has refused a connection of a host, the last time {ago} s ago: {most} are open at a time at most, \
+                 {why}. Those that are open go on",
+                self.name
+            ));
+        }
+        troubles
+    }
+
     fn encrypts(&self) -> bool {
         self.encrypts
     }
@@ -190,6 +237,7 @@ impl ProductWorld {
         if let Some(slot) = self.slot(volume)
             && let Some(place) = &slot.place
         {
+            slot.bytes.store(blocks.saturating_mul(u64::from(BLOCK_BYTES)), Ordering::Relaxed);
             let open = VolumeFile::new(file, place.path(), blocks, self.buffers.clone(), slot.lane.clone());
             // Open already: it was asked for twice, and both mean the same volume.
             let _twice = slot.open.set(Arc::new(open));

@@ -80,6 +80,11 @@ impl World for SimWorld {
         self.perform(Event::VolumeMade(self.side, volume, superblock, ticket));
     }
 
+    fn has_room(&self, _volume: VolumeIndex) -> bool {
+        let hub = &mut *self.hub.lock();
+        !self.is_gone(hub) && hub.disks[self.side.index()].trouble.is_none()
+    }
+
     fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome) {
         self.perform(Event::Answer(self.side, nexus, tag, outcome));
     }

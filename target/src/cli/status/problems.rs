@@ -19,8 +19,11 @@ pub(super) fn problems(config: &Config, controllers: &[View; 2]) -> Vec<String> 
     }
     let mut problems = interlink_problems(config, controllers);
     problems.extend(findings.lines());
+    let troubles = controllers.iter().flat_map(|view| &view.status).flat_map(|status| &status.troubles);
+    problems.extend(troubles.map(|trouble| format!("{}.", trouble.trim_end_matches('.'))));
     problems
 }
+
 /// What is wrong with LUNs: each text once, with every LUN it is true of, so that a hundred LUNs still fit a screen.
 #[derive(Default)]
 struct Findings(Vec<(String, Vec<String>)>);

@@ -139,11 +139,11 @@ impl Overview {
     }
 
     fn explained(&self) -> String {
+        let mut text: String = self.warnings.iter().map(|warning| wrapped("-", warning)).collect();
         if self.problems.is_empty() {
-            return "All is well.\n".to_owned();
+            return text + "All is well.\n";
         }
-        let mut text: String =
-            self.problems.iter().take(PROBLEMS_SHOWN_MAX).map(|problem| wrapped(problem)).collect();
+        text.extend(self.problems.iter().take(PROBLEMS_SHOWN_MAX).map(|problem| wrapped("!", problem)));
         let hidden = self.problems.len().saturating_sub(PROBLEMS_SHOWN_MAX);
         if hidden > 0 {
             text.push_str(&format!("and {hidden} more; {ALL}\n"));
@@ -161,9 +161,9 @@ fn all_of(named: &[HostStatus], count: usize) -> String {
     }
 }
 
-/// A problem after its exclamation mark, in lines of [`COLUMNS_MAX`] columns.
-fn wrapped(problem: &str) -> String {
-    let (mut text, mut columns) = ("!".to_owned(), 1);
+/// A problem after its exclamation mark, a warning after its dash, in lines of [`COLUMNS_MAX`] columns.
+fn wrapped(mark: &str, problem: &str) -> String {
+    let (mut text, mut columns) = (mark.to_owned(), 1);
     for word in problem.split(' ') {
         let length = word.chars().count();
         if columns + 1 + length > COLUMNS_MAX && columns > 1 {
