@@ -169,6 +169,8 @@ pub(crate) struct Duo {
     control_held: bool,
     /// The side whose records of the shared state wait.
     shared_held: Option<usize>,
+    /// No volume is finished.
+    volumes_held: bool,
     cut: bool,
     stalled: [bool; 2],
 }
@@ -299,6 +301,7 @@ impl Duo {
             blocks,
             control_held: false,
             shared_held: None,
+            volumes_held: false,
             cut: true,
             stalled: [false; 2],
         };
@@ -357,6 +360,16 @@ impl Duo {
             outside.volumes = volumes;
         }
         duo
+    }
+
+    /// One ends as a crash would, and finds an empty state folder when it starts again; the other notices.
+    pub(crate) fn crash_one_losing_state(self, seed: u64, side: usize) -> Self {
+        {
+            let mut outside = self.controllers[side].world().outside.lock();
+            outside.records.clear();
+            outside.volumes.clear();
+        }
+        self.crash_one(seed, side)
     }
 
     /// One ends as a crash would, and starts again from its volume and records; the other notices.
@@ -439,6 +452,17 @@ impl Duo {
         self.shared_held = side;
     }
 
+    /// No volume that is being made is finished, or they go on.
+    pub(crate) fn hold_volumes(&mut self, held: bool) {
+        self.volumes_held = held;
+    }
+
+    /// How many volumes of the LUN a side makes at once.
+    pub(crate) fn volumes_being_made(&self, side: usize) -> usize {
+        let outside = self.controllers[side].world().outside.lock();
+        outside.jobs.iter().filter(|job| matches!(job, Job::Volume(..))).count()
+    }
+
     /// One step of the outside. False if nothing is left to do.
     pub(crate) fn step(&mut self) -> bool {
         let mut choices = Vec::new();
@@ -452,7 +476,7 @@ impl Duo {
             let may_run = |job: &Job| match job {
                 Job::Disk(..) => !stalled,
                 Job::Persisted(_, key, ..) => !(shared_held && key.starts_with("shared.")),
-                Job::Volume(..) => true,
+                Job::Volume(..) => !self.volumes_held,
             };
             let jobs = outside.jobs.iter().enumerate().filter(|(_, job)| may_run(job));
             choices.extend(jobs.map(|(at, _)| (side, Ok(at))));

@@ -10,16 +10,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use protocol::interlink::Message;
 use protocol::interlink::event::Event;
 use protocol::interlink::shared::{Modes, SharedState, Who};
+use protocol::interlink::{GenerationTag, Message};
 
 use crate::appliance::{Appliance, Effect, LinkRefusal};
 use crate::command::{Admission, Command, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::copy_manager::CopyManager;
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::lease::Lease;
-use crate::lun::{Action, Lun, LunCounters, LunSetup, Quiet};
+use crate::lun::{Action, Breakage, Lun, LunCounters, LunSetup, Quiet};
 use crate::plan::Plan;
 use crate::route::Service;
 use crate::status::{PairStatus, Role};
@@ -445,8 +445,10 @@ impl<W: World> Controller<W> {
                 Action::Persist { record, ticket } => {
                     self.world.persist(&shared_key(&self.plan.luns[index].name), record, ticket);
                 }
-                Action::Broken(breakage) => {
-                    self.with_appliance(|appliance, effects| appliance.on_broken(index, breakage, effects));
+                Action::Broken(breakage, as_of) => {
+                    self.with_appliance(|appliance, effects| {
+                        appliance.on_broken(index, breakage, as_of, effects);
+                    });
                 }
                 Action::Revoked { nexus, task } => {
                     let now = self.world.now();
@@ -455,8 +457,10 @@ impl<W: World> Controller<W> {
                 Action::WasReset => {
                     self.with_copies(|copies| copies.was_reset(LunIndex(index as u16)));
                 }
-                Action::CopyComplete => {
-                    self.with_appliance(|appliance, effects| appliance.on_copy_complete(index, effects));
+                Action::CopyComplete(as_of) => {
+                    self.with_appliance(|appliance, effects| {
+                        appliance.on_copy_complete(index, as_of, effects);
+                    });
                 }
             }
         }
@@ -471,9 +475,18 @@ impl<W: World> Controller<W> {
         {
             let mut appliance = self.appliance.lock();
             handle(&mut appliance, &mut effects);
-            for effect in effects {
+            let mut queue = VecDeque::from(effects);
+            while let Some(effect) = queue.pop_front() {
+                let loses = if let Effect::LosePeer(lun) = effect { Some(lun) } else { None };
                 if let Some(effect) = self.tell_lun(effect, &mut actions) {
                     outside.push(effect);
+                }
+                // Whether it gave its disk up before is known in the same step, or it might become the last copy.
+                if let Some((lun, generation)) = loses.and_then(|lun| self.gave_disk_up(lun)) {
+                    let silent = Breakage::OwnDisk(DiskError::Silent);
+                    let mut more = Vec::new();
+                    appliance.on_broken(lun, silent, generation, &mut more);
+                    queue.extend(more);
                 }
             }
         }
@@ -483,6 +496,20 @@ impl<W: World> Controller<W> {
         for (index, actions) in actions {
             self.perform(index, actions);
         }
+    }
+
+    /// A LUN that has given its disk up, and its generation.
+    fn gave_disk_up(&self, index: usize) -> Option<(usize, GenerationTag)> {
+        let lun = self.luns.get(index)?.lock();
+        lun.gave_disk_up().then(|| (index, lun.standing().generation))
+    }
+
+    /// A tick of one LUN whose actions are not performed yet; whether it has given its disk up.
+    #[cfg(test)]
+    pub(crate) fn gives_up_and_says_so_later(&self, index: usize) -> bool {
+        let mut lun = self.luns[index].lock();
+        lun.on_tick(self.world.now(), &mut Vec::new());
+        lun.gave_disk_up()
     }
 
     /// Performs an effect that is about a LUN core or must keep its place; gives back any other.

@@ -7,34 +7,29 @@
 //! 4. What waited goes on. From here on the peer's copy is no source for anyone.
 //!
 //! A disk that was given up in the moment the peer was lost never becomes the last one: what it was asked for may
-//! still land, over what would be written there since. Hosts hear that the LUN is not available, and when the peer
-//! comes back its copy serves.
+//! still land, over what would be written there since. The LUN says so in the same step in which it is told of the loss.
+//! Hosts hear that the LUN is not available, and when the peer comes back its copy serves.
 //!
-//! If the peer comes back before step 3, they meet instead, and what waited goes on then. A crash before step 3
-//! leaves the old generation with both copies; no write was answered that only one of them has.
+//! If the peer comes back before step 3 and the two agree, they go on together, and so does what waited. If they do not
+//! agree, the wait goes on, and so does this main afterwards: a peer that is refused has no part in the LUN. Only if what
+//! that peer has may be newer, or is another history, nobody is served. A crash before step 3 leaves the old
+//! generation with both copies; no write was answered that only one of them has.
 
-use super::turns::Turn;
-use super::{Appliance, Effect, Pending, Phase, Step};
+use super::lifecycle::{Event, Order};
+use super::{Appliance, Effect, Pending, Phase};
 use crate::group;
 use crate::lease;
 use crate::lun::Breakage;
-use crate::status::{PairStatus, Role};
+use crate::status::Role;
 use crate::time::Time;
 use protocol::interlink::standing::CopyFound;
 
 impl Appliance {
-    /// Whether this controller goes on alone with a mirrored LUN when it loses its peer now: as the main of a
-    /// generation that is durable here. In a turn the right stays with the old main until the new generation is
-    /// on its disk, and comes to the new one with the word to begin; in between nobody has it.
+    /// Whether this controller goes on alone with a mirrored LUN when it loses its peer now.
     pub(super) fn may_go_on(&self, lun: usize) -> bool {
         let group = &self.groups[lun];
-        let placed = matches!(self.phase, Phase::Joined | Phase::Agreeing { step: Step::Placed, .. });
-        self.plan.luns[lun].mirror
-            && placed
-            && group.turn.is_none_or(Turn::leaves_the_right_here)
-            && self.role(lun) == Role::Main
-            && matches!(group.status, PairStatus::Duplex | PairStatus::Copy)
-            && !matches!(group.breakage, Some(Breakage::OwnDisk(error)) if !error.wants_room())
+        let failed = matches!(group.breakage, Some(Breakage::OwnDisk(error)) if !error.wants_room());
+        group.stage.has_right(self.facts(lun)) && !failed
     }
 
     /// A LUN whose only whole copy is here, by a generation on this disk, goes on without its peer.
@@ -46,50 +41,64 @@ impl Appliance {
             && self.role(lun) == Role::Main
             && self.copy_found(lun) == CopyFound::Whole;
         if alone && self.plan.luns[lun].mirror {
-            self.groups[lun].alone_at = Some(lease::run_out(now));
-            effects.push(Effect::LosePeer(lun));
+            self.on_group(lun, Event::StartsAlone { until: lease::run_out(now) }, effects);
         }
     }
 
-    /// The LUN gave its disk up and said so while the peer was being lost.
-    pub(super) fn refuse_instead_of_going_alone(&mut self, lun: usize, effects: &mut Vec<Effect>) {
-        if self.groups[lun].alone_at.take().is_some() {
-            effects.push(Effect::Suspend(lun));
-        }
-    }
-
-    /// The leases that were granted have run out: name the own copy alone.
+    /// The leases that were granted have run out: name the own copy alone. Not while the two are about to agree: what
+    /// this controller has is being looked at. A peer that was met and refused has no part in it.
     pub(super) fn tick_alone(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        if self.phase != Phase::Apart || self.ending.begun() {
+        if !matches!(self.phase, Phase::Apart | Phase::Joined) {
             return;
         }
-        let mut due = Vec::new();
-        for lun in 0..self.groups.len() {
-            if self.groups[lun].alone_at.is_some_and(|at| now >= at) {
-                due.push(lun);
-            }
-        }
+        let due: Vec<usize> =
+            (0..self.groups.len()).filter(|lun| self.waits_until(*lun).is_some_and(|at| now >= at)).collect();
         if due.is_empty() {
             return;
         }
         let own = self.plan.side.index();
-        for lun in &due {
-            let id = self.make_id();
-            let group = &mut self.groups[*lun];
-            group.newest = group::next(group.newest, id, own, 1 << own);
-            group.take_on(group.newest);
-            group.alone_at = None;
+        let ticket = self.ticket(Pending::Alone);
+        let mut write = false;
+        for lun in due {
+            let facts = self.facts(lun);
+            let (stage, order) = self.groups[lun].stage.on(Event::LeaseOut(ticket.0), facts);
+            if order == Order::WriteAlone {
+                let id = self.make_id();
+                let group = &mut self.groups[lun];
+                group.stage = stage;
+                group.newest = group::next(group.newest, id, own, 1 << own);
+                group.take_on(group.newest);
+                write = true;
+            }
         }
-        self.alone_pending = true;
-        self.persist(Pending::Alone, effects);
-        self.going_alone = due;
+        if write {
+            self.persist_as(ticket, effects);
+        }
     }
 
-    pub(super) fn on_alone_durable(&mut self, effects: &mut Vec<Effect>) {
-        self.alone_pending = false;
-        for lun in core::mem::take(&mut self.going_alone) {
-            self.begin(lun, protocol::interlink::standing::Pairing::Out, true, effects);
+    /// When the last lease has run out that this main waits for.
+    pub(super) fn waits_until(&self, lun: usize) -> Option<Time> {
+        match self.groups[lun].stage {
+            super::lifecycle::Stage::WaitingOut { until } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Whether a generation that names a copy alone is being written: no meeting begins before it is.
+    pub(super) fn is_going_alone(&self) -> bool {
+        self.groups.iter().any(|group| matches!(group.stage, super::lifecycle::Stage::GoingAlone { .. }))
+    }
+
+    pub(super) fn on_alone_durable(&mut self, ticket: u64, effects: &mut Vec<Effect>) {
+        for lun in 0..self.groups.len() {
+            self.on_group(lun, Event::AloneDurable(ticket), effects);
+        }
+        if self.is_going_alone() {
+            return;
         }
         self.join_if_complete(effects);
+        if let Some(identity) = self.early_identity.take() {
+            self.on_identity(identity, effects);
+        }
     }
 }

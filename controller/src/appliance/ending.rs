@@ -6,6 +6,7 @@ use core::time::Duration;
 use protocol::interlink::Message;
 use protocol::interlink::standing::CopyFound;
 
+use super::lifecycle::{Ends, Event};
 use super::{Apart, Appliance, Effect, Pending, Phase};
 use crate::lun::Breakage;
 use crate::route::Service;
@@ -39,7 +40,16 @@ pub(super) struct Ending {
 
 impl Ending {
     pub(super) const fn begun(&self) -> bool {
-        self.since.is_some()
+        self.since.is_some() || self.own
+    }
+
+    /// Whose end it is.
+    pub(super) const fn whose(&self) -> Option<Ends> {
+        match (self.own, self.since) {
+            (true, _) => Some(Ends::Own),
+            (false, Some(_)) => Some(Ends::Peer),
+            (false, None) => None,
+        }
     }
 
     /// The two have met (again): an earlier end of the peer is history.
@@ -67,6 +77,10 @@ impl Appliance {
         }
         self.ending.own = true;
         self.apart = Apart::Stopping;
+        if !matches!(self.phase, Phase::Apart | Phase::Joined) {
+            // Nothing is to begin any more: what the two are about to agree on comes to nothing.
+            self.lose(Apart::Stopping, effects);
+        }
         if let (Some(peer), Phase::Joined) = (&self.peer, self.phase) {
             effects.push(Effect::Send(peer.control, Message::Goodbye));
         }
@@ -82,7 +96,7 @@ impl Appliance {
     /// Whether a LUN has to fall quiet before the end goes on.
     #[must_use]
     pub fn is_closing(&self, lun: usize) -> bool {
-        self.ending.begun() && (self.ending.own || !self.serves_alone(lun))
+        self.ending.begun() && self.groups[lun].stage.closes()
     }
 
     pub(super) fn on_goodbye(&mut self, now: Time, effects: &mut Vec<Effect>) {
@@ -94,14 +108,8 @@ impl Appliance {
     fn begin_ending(&mut self, now: Time, own: bool, effects: &mut Vec<Effect>) {
         self.ending.since.get_or_insert(now);
         for lun in 0..self.groups.len() {
-            if own {
-                effects.push(Effect::CloseLun(lun));
-            } else if self.may_go_on(lun) {
-                // This main goes on when the other is gone: its hosts wait for that.
-                effects.push(Effect::Hold(lun));
-            } else if !self.serves_alone(lun) {
-                effects.push(Effect::CloseLun(lun));
-            }
+            let event = if own { Event::OwnEnd } else { Event::PeerEnds { right: self.may_go_on(lun) } };
+            self.on_group(lun, event, effects);
         }
     }
 
@@ -122,9 +130,10 @@ impl Appliance {
         let Some(since) = self.ending.since else {
             return;
         };
-        if quiet && !self.ending.drained {
-            self.ending.drained = true;
-            if let (Some(peer), Phase::Joined) = (&self.peer, self.phase) {
+        if quiet && !self.is_any_turning() {
+            if !core::mem::replace(&mut self.ending.drained, true)
+                && let (Some(peer), Phase::Joined) = (&self.peer, self.phase)
+            {
                 effects.push(Effect::Send(peer.control, Message::Drained));
             }
             self.flush_if_drained(effects);
@@ -140,15 +149,21 @@ impl Appliance {
         }
     }
 
+    fn is_any_turning(&self) -> bool {
+        (0..self.groups.len()).any(|lun| self.is_turning(lun))
+    }
+
     /// Both sides are quiet (or there is no other side): flush, so that the mark may be made.
     fn flush_if_drained(&mut self, effects: &mut Vec<Effect>) {
         let alone = self.phase != Phase::Joined;
-        if !self.ending.drained || !(self.ending.peer_drained || alone) || self.ending.flushing {
+        // A turn may come upon who has said already that nothing is in flight.
+        let drained = self.ending.drained && (self.ending.peer_drained || alone) && !self.is_any_turning();
+        if !drained || self.ending.flushing {
             return;
         }
         self.ending.flushing = true;
         for lun in 0..self.groups.len() {
-            if self.groups[lun].service != Service::Refused && self.copy_found(lun) == CopyFound::Whole {
+            if self.service(lun) != Service::Refused && self.copy_found(lun) == CopyFound::Whole {
                 self.ending.flushes += 1;
                 let ticket = self.ticket(Pending::Flush(lun));
                 effects.push(Effect::Flush(lun, ticket));
@@ -171,14 +186,12 @@ impl Appliance {
             self.ending.over = true;
             return;
         }
-        for group in &mut self.groups {
+        for lun in 0..self.groups.len() {
             // A copy that is not complete is not clean: it starts again.
-            if group.service != Service::Refused
-                && !matches!(group.breakage, Some(Breakage::OwnDisk(_)))
-                && matches!(group.status, PairStatus::Duplex | PairStatus::Simplex)
-            {
-                group.clean = true;
-            }
+            let (status, service) = (self.status(lun), self.service(lun));
+            let failed = matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(_)));
+            let whole = matches!(status, PairStatus::Duplex | PairStatus::Simplex);
+            self.groups[lun].clean |= service != Service::Refused && !failed && whole;
         }
         self.persist(Pending::Clean, effects);
     }

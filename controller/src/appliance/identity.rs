@@ -116,7 +116,12 @@ impl Appliance {
     }
 
     pub(super) fn on_identity(&mut self, identity: Identity, effects: &mut Vec<Effect>) {
-        if self.leads() || self.phase != Phase::Apart || self.alone_pending {
+        if self.leads() || self.phase != Phase::Apart || self.ending.begun() {
+            return;
+        }
+        if self.is_going_alone() {
+            // What is being written comes first.
+            self.early_identity = Some(identity);
             return;
         }
         if !self.has_what_the_leader_counts() {

@@ -1,16 +1,18 @@
 //! Meeting the peer: from the last greeting to the LUNs being served. See the states in the module above.
 
-use protocol::interlink::Message;
 use protocol::interlink::hello::Purpose;
 use protocol::interlink::message::Agreement;
-use protocol::interlink::standing::{Pairing, Standing};
+use protocol::interlink::standing::{CopyFound, Pairing, Standing};
+use protocol::interlink::{GenerationTag, Message};
 
-use super::{Appliance, Effect, Link, Pending, Phase, Refilling, Step};
+use super::lifecycle::Event;
+use super::{Apart, Appliance, Effect, Link, Pending, Phase, Step};
+use crate::disk::DiskError;
 use crate::group::{Question, Refusal, agree};
 use crate::lun::Breakage;
 use crate::plan::Side;
-use crate::route::Service;
 use crate::status::{PairStatus, Role};
+use crate::volume::superblock::VolumeFound;
 
 impl Appliance {
     /// The leader goes on when the control connection and all bridges of both sides are greeted.
@@ -19,7 +21,7 @@ impl Appliance {
             && self.phase == Phase::Apart
             && self.has_bridges(|link| link.greeted)
             && !self.ending.begun()
-            && !self.alone_pending
+            && !self.is_going_alone()
         {
             self.settle(effects);
         }
@@ -87,7 +89,7 @@ impl Appliance {
                     self.groups[lun].refusal = None;
                     agreements.push(agreement);
                 }
-                Err(refusal) => self.refuse(lun, refusal, effects),
+                Err(refusal) => self.refuse(lun, refusal, &theirs, effects),
             }
         }
         if self.leads() {
@@ -101,12 +103,20 @@ impl Appliance {
         }
     }
 
-    fn refuse(&mut self, lun: usize, refusal: Refusal, effects: &mut Vec<Effect>) {
-        if matches!(refusal, Refusal::SplitBrain(..)) && self.serves_alone(lun) {
-            // Whatever is written from now on a person may have to throw away.
-            self.groups[lun].service = Service::Refused;
-            effects.push(Effect::Suspend(lun));
-        }
+    /// The two do not agree. A main that serves alone, or is about to, goes on with that; but not if what the peer has
+    /// may be newer, or is another history: whatever would be written from now on a person may have to throw away.
+    fn refuse(
+        &mut self,
+        lun: usize,
+        refusal: Refusal,
+        theirs: &[(String, Standing)],
+        effects: &mut Vec<Effect>,
+    ) {
+        let name = &self.plan.luns[lun].name;
+        let newest = self.groups[lun].newest.number;
+        let newer = |(other, their): &(String, Standing)| other == name && their.generation.number > newest;
+        let for_good = matches!(refusal, Refusal::SplitBrain(..)) || theirs.iter().any(newer);
+        self.on_group(lun, Event::Refused { for_good }, effects);
         self.groups[lun].refusal = Some(refusal);
     }
 
@@ -158,30 +168,69 @@ impl Appliance {
             let Some(lun) = self.plan.luns.iter().position(|lun| lun.name == agreement.lun) else {
                 continue;
             };
-            let group = &mut self.groups[lun];
-            group.take_on(agreement.generation);
-            group.known = true;
-            group.agreed = Some(agreement.pairing);
-            group.newest = agreement.generation;
+            self.on_group(lun, Event::Agreed(agreement.pairing), effects);
+            self.groups[lun].newest = agreement.generation;
+            self.groups[lun].agreed = Some(agreement.generation);
             let create = agreement.create & (1 << self.plan.side.index()) != 0;
-            if let (true, Some(superblock)) = (create, self.superblock(lun)) {
-                waits += 1;
-                let ticket = self.ticket(Pending::Volume(lun));
-                effects.push(Effect::Create(lun, superblock, ticket));
-            }
+            waits += u32::from(create && self.create(lun, effects));
         }
         self.phase = Phase::Agreeing { waits, step };
         if waits == 0 {
-            self.persist(Pending::Agreements, effects);
+            self.write_agreements(effects);
         }
     }
 
-    pub(super) fn on_own_volume(&mut self, effects: &mut Vec<Effect>) {
-        if let Phase::Agreeing { waits, .. } = &mut self.phase {
-            *waits -= 1;
-            if *waits == 0 {
-                self.persist(Pending::Agreements, effects);
+    /// All volumes are there: the generations come next, and only now are this controller's. A meeting that ends before
+    /// leaves it with what it had.
+    fn write_agreements(&mut self, effects: &mut Vec<Effect>) {
+        for group in &mut self.groups {
+            if let Some(generation) = group.agreed.take() {
+                group.take_on(generation);
+                group.known = true;
             }
+        }
+        self.persist(Pending::Agreements, effects);
+    }
+
+    /// Has a LUN's volume made, once at a time: one that an earlier meeting asked for and that is still being made is
+    /// waited for. Whether there is anything to wait for.
+    fn create(&mut self, lun: usize, effects: &mut Vec<Effect>) -> bool {
+        let Some(superblock) = self.superblock(lun).filter(|_| self.copy_found(lun) != CopyFound::Whole)
+        else {
+            return false;
+        };
+        let asked = self.groups[lun].creation.replace(self.meeting).is_some();
+        if !asked {
+            let ticket = self.ticket(Pending::Volume(lun));
+            effects.push(Effect::Create(lun, superblock, ticket));
+        }
+        true
+    }
+
+    /// A volume was made, or could not be.
+    pub(super) fn on_own_volume(
+        &mut self,
+        lun: usize,
+        result: Result<(), DiskError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let awaited = self.groups[lun].creation.take() == Some(self.meeting);
+        match result {
+            Ok(()) => {
+                let found = self.superblock(lun).map_or(VolumeFound::Missing, VolumeFound::Open);
+                self.groups[lun].volume = found;
+                if let (Phase::Agreeing { waits, .. }, true) = (&mut self.phase, awaited) {
+                    *waits -= 1;
+                    if *waits == 0 {
+                        self.write_agreements(effects);
+                    }
+                }
+            }
+            Err(error) if awaited => {
+                let name = self.plan.names[self.plan.side.index()].clone();
+                self.lose(Apart::NoVolume(name, error), effects);
+            }
+            Err(_) => {}
         }
     }
 
@@ -230,11 +279,7 @@ impl Appliance {
             return;
         }
         self.joined();
-        for lun in 0..self.groups.len() {
-            if self.groups[lun].agreed.take().is_some() {
-                effects.push(Effect::Open(lun));
-            }
-        }
+        (0..self.groups.len()).for_each(|lun| self.on_group(lun, Event::Begins, effects));
     }
 
     fn joined(&mut self) {
@@ -243,28 +288,22 @@ impl Appliance {
     }
 
     fn begin_agreed(&mut self, open: bool, effects: &mut Vec<Effect>) {
-        for lun in 0..self.groups.len() {
-            let agreed = self.groups[lun].agreed;
-            if let Some(pairing) = agreed {
-                self.begin(lun, pairing, open, effects);
-                if open {
-                    self.groups[lun].agreed = None;
-                }
-            }
-        }
+        (0..self.groups.len()).for_each(|lun| self.on_group(lun, Event::TakesPlace { open }, effects));
     }
 
-    /// Main's copy of a LUN is complete on both sides and flushed: the sub makes that durable first.
-    pub fn on_copy_complete(&mut self, lun: usize, effects: &mut Vec<Effect>) {
+    /// Main's copy of a LUN is complete on both sides and flushed, as of a generation: the sub makes that durable first.
+    /// Said late, under another generation, it means nothing: another copy may be under way.
+    pub fn on_copy_complete(&mut self, lun: usize, as_of: GenerationTag, effects: &mut Vec<Effect>) {
         let generation = self.groups[lun].generation;
-        if let (Some(peer), Phase::Joined) = (&self.peer, self.phase) {
+        let current = generation.tag() == as_of && self.status(lun) == PairStatus::Copy;
+        if let (Some(peer), Phase::Joined, true) = (&self.peer, self.phase, current) {
             effects.push(Effect::SendAbout(peer.control, lun, generation, Message::Copied));
         }
     }
 
     pub(super) fn on_copied(&mut self, lun: usize, effects: &mut Vec<Effect>) {
         let whole = !matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(_)));
-        if self.role(lun) == Role::Sub && self.groups[lun].status == PairStatus::Copy && whole {
+        if self.role(lun) == Role::Sub && self.status(lun) == PairStatus::Copy && whole {
             self.groups[lun].generation.members = 0b11;
             self.persist(Pending::CopiedAtSub(lun), effects);
         }
@@ -272,35 +311,26 @@ impl Appliance {
 
     pub(super) fn on_copied_at_sub(&mut self, lun: usize, effects: &mut Vec<Effect>) {
         let generation = self.groups[lun].generation;
-        self.become_duplex(lun, effects);
+        self.on_group(lun, Event::CopyWhole, effects);
         if let Some(peer) = &self.peer {
             effects.push(Effect::SendAbout(peer.control, lun, generation, Message::CopiedDurable));
         }
     }
 
     pub(super) fn on_copied_durable(&mut self, lun: usize, effects: &mut Vec<Effect>) {
-        if self.role(lun) == Role::Main && self.groups[lun].status == PairStatus::Copy {
+        if self.role(lun) == Role::Main && self.status(lun) == PairStatus::Copy {
             self.groups[lun].generation.members = 0b11;
             self.persist(Pending::CopiedAtMain(lun), effects);
         }
     }
 
     pub(super) fn on_copied_at_main(&mut self, lun: usize, effects: &mut Vec<Effect>) {
-        self.become_duplex(lun, effects);
+        self.on_group(lun, Event::CopyWhole, effects);
         if matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(_))) {
             // The disk it was copied from has failed meanwhile: there is another copy now.
             self.propose(lun, self.plan.side.peer().index(), Pairing::Out, effects);
         } else {
             self.prefer(lun, effects);
-        }
-    }
-
-    fn become_duplex(&mut self, lun: usize, effects: &mut Vec<Effect>) {
-        if self.groups[lun].status == PairStatus::Copy {
-            self.groups[lun].status = PairStatus::Duplex;
-            self.groups[lun].service = Service::Mirrored;
-            self.groups[lun].refilling = Refilling::default();
-            effects.push(Effect::Copied(lun));
         }
     }
 }

@@ -24,9 +24,14 @@ mod copy_tests;
 mod device_tests;
 mod effect;
 mod ending;
+#[cfg(test)]
+mod ending_tests;
 mod greeting;
 mod identity;
 mod joining;
+#[cfg(test)]
+mod late_tests;
+mod lifecycle;
 #[cfg(test)]
 mod memory_tests;
 #[cfg(test)]
@@ -51,19 +56,17 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use protocol::interlink::Message;
 use protocol::interlink::hello::{Identity, LunIdentity, Purpose};
 use protocol::interlink::message::Agreement;
-use protocol::interlink::standing::{CopyFound, Generation, GroupRecord, Pairing, Standing};
+use protocol::interlink::standing::{CopyFound, Generation, GroupRecord, Standing};
 use protocol::interlink::word::Word;
+use protocol::interlink::{GenerationTag, Message};
 
 use crate::disk::DiskError;
 use crate::group::Refusal;
 use crate::lease::{self, Lease};
 use crate::lun::{Breakage, Quiet};
 use crate::plan::{Plan, Side};
-use crate::route::Service;
-use crate::status::PairStatus;
 use crate::time::Time;
 use crate::unit::Restored;
 use crate::volume::superblock::VolumeFound;
@@ -72,9 +75,9 @@ use crate::world::{LinkId, Ticket};
 pub use effect::{Apart, Effect};
 use ending::Ending;
 pub use greeting::LinkRefusal;
+use lifecycle::{Event, Stage};
 pub use record::{CONTROL_KEY, ControlRecord};
 use refilling::Refilling;
-use turns::Turn;
 
 /// A peer that says nothing for this long on the control connection is taken for lost.
 pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(2);
@@ -147,16 +150,15 @@ struct Group {
     volume: VolumeFound,
     refusal: Option<Refusal>,
     breakage: Option<Breakage>,
-    status: PairStatus,
-    service: Service,
-    /// Agreed on, not yet begun: how the pair goes on.
-    agreed: Option<Pairing>,
+    /// Where it is in its life; status and service follow from it.
+    stage: Stage,
     /// The newest generation this controller ever proposed or was told of.
     newest: Generation,
-    /// When this main may name its copy alone.
-    alone_at: Option<Time>,
-    turn: Option<Turn>,
     refilling: Refilling,
+    /// Agreed on in this meeting, to be written down when the volumes are there.
+    agreed: Option<Generation>,
+    /// Its volume is being made, for this meeting.
+    creation: Option<u64>,
 }
 
 /// What a ticket of this core stands for.
@@ -170,7 +172,7 @@ enum Pending {
     Flush(usize),
     Clean,
     /// The flush after the peer was lost.
-    FlushApart(usize),
+    FlushApart(usize, GenerationTag),
     /// A record on which nothing waits.
     Noted,
     Alone,
@@ -204,15 +206,14 @@ pub struct Appliance {
     /// When the meeting under way began.
     meeting_since: Option<Time>,
     lease: Arc<Lease>,
-    /// LUNs whose generation of going alone is being written; no meeting starts before it is.
-    going_alone: Vec<usize>,
-    alone_pending: bool,
     /// The leader's, until the other has them.
     agreements: Vec<Agreement>,
     /// What the peer has was looked at in this meeting.
     compared: bool,
     /// The leader's, come before what it has.
     early: Option<Vec<Agreement>>,
+    /// The leader's, come while this controller was writing down that it goes alone.
+    early_identity: Option<Identity>,
     /// When the peer was last told what this controller says of itself; none since they met.
     told: Option<Time>,
     /// What the peer said of itself last. Shown, with its age; nothing is decided by it.
@@ -241,13 +242,11 @@ impl Appliance {
                     volume: restored.volumes.get(index).copied().unwrap_or(VolumeFound::Missing),
                     refusal: None,
                     breakage: None,
-                    status: PairStatus::Suspended,
-                    service: Service::Refused,
-                    agreed: None,
+                    stage: Stage::Apart,
                     newest: record.map(|record| record.generation).unwrap_or_default(),
-                    alone_at: None,
-                    turn: None,
                     refilling: Refilling::default(),
+                    agreed: None,
+                    creation: None,
                 }
             })
             .collect();
@@ -271,11 +270,10 @@ impl Appliance {
             granted: Time(0),
             meeting_since: None,
             lease,
-            going_alone: Vec::new(),
-            alone_pending: false,
             agreements: Vec::new(),
             compared: false,
             early: None,
+            early_identity: None,
             told: None,
             word: None,
         }
@@ -288,7 +286,7 @@ impl Appliance {
             let own = usize::from(group.generation.main) == self.plan.side.index();
             let whole = self.copy_found(lun) == CopyFound::Whole;
             if !self.plan.luns[lun].mirror && group.generation.number > 0 && own && whole {
-                self.begin(lun, Pairing::Whole, true, effects);
+                self.on_group(lun, Event::StartsSimplex, effects);
             }
             self.start_alone(lun, now, effects);
         }
@@ -361,7 +359,7 @@ impl Appliance {
             Message::Turn { generation, pairing } if current => {
                 self.on_turn(lun, generation, pairing, effects);
             }
-            Message::TurnDurable(number) => self.on_turn_durable(lun, number),
+            Message::TurnDurable(number) => self.on_turn_durable(lun, number, effects),
             Message::TurnBegin(number) => self.on_turn_begin(lun, number, effects),
             Message::TurnBegun(number) => self.on_turn_begun(lun, number, effects),
             Message::Copied if current => self.on_copied(lun, effects),
@@ -375,32 +373,25 @@ impl Appliance {
         let Some((meeting, pending)) = self.pending.remove(&ticket.0) else {
             return;
         };
-        if let (Pending::Volume(lun), Ok(())) = (pending, result) {
-            self.groups[lun].volume = self.superblock(lun).map_or(VolumeFound::Missing, VolumeFound::Open);
-        }
-        if pending == Pending::Alone {
-            return self.on_alone_durable(effects);
-        }
-        if meeting != self.meeting {
-            return;
+        match pending {
+            // These are what they are, whatever became of the meeting in which they were asked for.
+            Pending::Volume(lun) => return self.on_own_volume(lun, result, effects),
+            Pending::Alone => return self.on_alone_durable(ticket.0, effects),
+            Pending::FlushApart(lun, as_of) => {
+                return self.on_flushed_apart(lun, as_of, result.is_ok(), effects);
+            }
+            _ if meeting != self.meeting => return,
+            _ => {}
         }
         match pending {
             Pending::Identity => self.on_own_identity_durable(effects),
-            Pending::Volume(_) => match result {
-                Ok(()) => self.on_own_volume(effects),
-                Err(error) => {
-                    let name = self.plan.names[self.plan.side.index()].clone();
-                    self.lose(Apart::NoVolume(name, error), effects);
-                }
-            },
             Pending::Agreements => self.on_own_agreements_durable(effects),
             Pending::CopiedAtSub(lun) => self.on_copied_at_sub(lun, effects),
             Pending::CopiedAtMain(lun) => self.on_copied_at_main(lun, effects),
             Pending::Flush(lun) => self.on_flushed(lun, result.is_ok(), effects),
             Pending::Clean => self.on_clean(effects),
             Pending::Turn(lun) => self.on_own_turn_durable(lun, effects),
-            Pending::FlushApart(lun) => self.on_flushed_apart(lun, result.is_ok(), effects),
-            Pending::Noted | Pending::Alone => {}
+            Pending::Noted | Pending::Volume(_) | Pending::Alone | Pending::FlushApart(..) => {}
         }
     }
 
@@ -428,8 +419,9 @@ impl Appliance {
         self.tick_turns(now, &quiet, effects);
         self.tick_alone(now, effects);
         // Hosts wait for these: they shall not wait for the next tick as well.
-        let turning = self.groups.iter().any(|group| group.turn.is_some()).then_some(now + turns::TURN_POLL);
-        let alone_at = self.groups.iter().filter_map(|group| group.alone_at).filter(|at| *at > now).min();
+        let lun_count = self.groups.len();
+        let turning = (0..lun_count).any(|lun| self.is_turning(lun)).then_some(now + turns::TURN_POLL);
+        let alone_at = (0..lun_count).filter_map(|lun| self.waits_until(lun)).filter(|at| *at > now).min();
         effects.extend(turning.into_iter().chain(alone_at).min().map(Effect::Wake));
         let all_quiet = (0..self.groups.len()).all(|lun| !self.is_closing(lun) || quiet(lun) == Quiet::Yes);
         self.tick_ending(now, all_quiet, effects);
@@ -461,6 +453,11 @@ impl Appliance {
 
     /// Keeps the identity and all generations as they are now.
     fn persist(&mut self, pending: Pending, effects: &mut Vec<Effect>) {
+        let ticket = self.ticket(pending);
+        self.persist_as(ticket, effects);
+    }
+
+    fn persist_as(&self, ticket: Ticket, effects: &mut Vec<Effect>) {
         let groups: Vec<GroupRecord> = self
             .plan
             .luns
@@ -473,7 +470,6 @@ impl Appliance {
                 flushed: group.flushed,
             })
             .collect();
-        let ticket = self.ticket(pending);
         let mut identity = self.identity.clone();
         identity.luns.retain(|known| {
             let mut planned = self.plan.luns.iter().zip(&self.groups);

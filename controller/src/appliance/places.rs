@@ -1,8 +1,11 @@
 //! Each LUN's place in the pair: taken when the two agree, given up when they lose each other.
 
+use protocol::interlink::GenerationTag;
 use protocol::interlink::hello::Purpose;
 use protocol::interlink::standing::{CopyFound, Generation, Pairing, Standing};
 
+use super::lifecycle::{Event, Facts, Order, Stage};
+use super::refilling::Refilling;
 use super::{Apart, Appliance, Effect, Group, Pending, Phase};
 use crate::lease;
 use crate::lun::{self, Breakage};
@@ -25,81 +28,108 @@ impl Appliance {
         for link in core::mem::take(&mut self.links).into_keys() {
             effects.push(Effect::Close(link));
         }
-        let goes_on: Vec<bool> = (0..self.groups.len()).map(|lun| self.may_go_on(lun)).collect();
+        let right: Vec<bool> = (0..self.groups.len()).map(|lun| self.may_go_on(lun)).collect();
         self.peer = None;
         self.phase = Phase::Apart;
         self.meeting += 1;
         self.meeting_since = None;
         self.early = None;
+        self.early_identity = None;
         let ended_cleanly = self.ending.farewell && matches!(apart, Apart::Lost(_));
         if !ended_cleanly && self.apart != Apart::Stopping {
             self.apart = apart;
         }
-        self.ending.on_lost();
+        let until = lease::run_out(self.granted);
         self.lease.end();
-        for (lun, goes_on) in goes_on.into_iter().enumerate() {
-            let group = &mut self.groups[lun];
-            group.agreed = None;
-            // In a turn that would have let the peer's copy be refilled nothing is known of the generation it has.
-            let turning = group.turn.take().is_some();
-            let alone = self.serves_alone(lun);
-            if alone && !turning {
-                effects.push(Effect::PeerGone(lun));
-            } else if goes_on || alone {
-                self.groups[lun].status = PairStatus::Suspended;
-                self.groups[lun].service = Service::Refused;
-                self.groups[lun].alone_at = Some(lease::run_out(self.granted));
-                effects.push(Effect::LosePeer(lun));
-            } else if self.groups[lun].alone_at.is_none() {
-                self.flush_apart(lun, effects);
-                self.groups[lun].status = PairStatus::Suspended;
-                self.groups[lun].service = Service::Refused;
+        for (lun, right) in right.into_iter().enumerate() {
+            self.groups[lun].agreed = None;
+            self.on_group(lun, Event::Lost { right, until }, effects);
+        }
+        self.ending.on_lost();
+    }
+
+    /// An event of a group: its stage changes, and its LUN is told.
+    pub(super) fn on_group(&mut self, lun: usize, event: Event, effects: &mut Vec<Effect>) {
+        let before = self.status(lun);
+        let (stage, order) = self.groups[lun].stage.on(event, self.facts(lun));
+        self.groups[lun].stage = stage;
+        match order {
+            // What is written down is gathered by whoever brings the event.
+            Order::Nothing | Order::WriteAlone => {}
+            Order::LosePeer => effects.push(Effect::LosePeer(lun)),
+            Order::PeerGone => effects.push(Effect::PeerGone(lun)),
+            Order::Suspend => {
+                self.flush_apart(lun, before, effects);
                 effects.push(Effect::Suspend(lun));
+            }
+            Order::Place(pairing) => self.begin(lun, pairing, false, effects),
+            Order::Begin(pairing) => self.begin(lun, pairing, true, effects),
+            Order::PlaceClosed(pairing) => {
+                self.begin(lun, pairing, false, effects);
+                effects.push(Effect::CloseLun(lun));
+            }
+            Order::Open => effects.push(Effect::Open(lun)),
+            Order::Hold => effects.push(Effect::Hold(lun)),
+            Order::Close => effects.push(Effect::CloseLun(lun)),
+            Order::Copied => {
+                self.groups[lun].refilling = Refilling::default();
+                effects.push(Effect::Copied(lun));
             }
         }
     }
 
+    /// What the stages' transitions look at.
+    pub(super) fn facts(&self, lun: usize) -> Facts {
+        Facts { role: self.role(lun), mirror: self.plan.luns[lun].mirror, ending: self.ending.whose() }
+    }
+
+    fn view(&self, lun: usize) -> (PairStatus, Service) {
+        self.groups[lun].stage.view(self.role(lun), self.plan.luns[lun].mirror)
+    }
+
+    /// The pair's status.
+    pub(super) fn status(&self, lun: usize) -> PairStatus {
+        self.view(lun).0
+    }
+
+    /// How hosts are served here.
+    pub(super) fn service(&self, lun: usize) -> Service {
+        self.view(lun).1
+    }
+
     /// A whole copy without its peer gets everything onto its disk and notes that: it stays a source although this
     /// controller be restarted before the other, which may have lost its memory, is back.
-    fn flush_apart(&mut self, lun: usize, effects: &mut Vec<Effect>) {
-        if self.groups[lun].status == PairStatus::Duplex && self.copy_found(lun) == CopyFound::Whole {
-            let ticket = self.ticket(Pending::FlushApart(lun));
+    fn flush_apart(&mut self, lun: usize, before: PairStatus, effects: &mut Vec<Effect>) {
+        if before == PairStatus::Duplex && self.copy_found(lun) == CopyFound::Whole {
+            let ticket = self.ticket(Pending::FlushApart(lun, self.groups[lun].generation.tag()));
             effects.push(Effect::Flush(lun, ticket));
         }
     }
 
-    pub(super) fn on_flushed_apart(&mut self, lun: usize, good: bool, effects: &mut Vec<Effect>) {
-        // When the two are about to meet, the next record is that of what they agree on.
-        if good && self.phase == Phase::Apart {
-            self.groups[lun].flushed = true;
+    /// The flush is over, however many connections came to nothing meanwhile. It says nothing of what is served under
+    /// another generation.
+    pub(super) fn on_flushed_apart(
+        &mut self,
+        lun: usize,
+        as_of: GenerationTag,
+        good: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let group = &mut self.groups[lun];
+        if good && group.stage == Stage::Apart && group.generation.tag() == as_of {
+            group.flushed = true;
             self.persist(Pending::Noted, effects);
         }
-    }
-
-    /// A LUN whose only whole copy is here, being served.
-    pub(super) fn serves_alone(&self, lun: usize) -> bool {
-        let group = &self.groups[lun];
-        self.role(lun) == Role::Main && group.service == Service::Alone
     }
 
     /// Takes the place in the pair that the group's generation gives.
     pub(super) fn begin(&mut self, lun: usize, pairing: Pairing, open: bool, effects: &mut Vec<Effect>) {
         let blocks = self.lun_identity(lun).map_or(0, |identity| identity.blocks);
-        let mirror = self.plan.luns[lun].mirror;
         let role = self.role(lun);
+        let (status, service) = self.view(lun);
         let group = &mut self.groups[lun];
-        (group.status, group.service) = match (mirror, pairing, role) {
-            (false, _, Role::Main) => (PairStatus::Simplex, Service::Alone),
-            (false, _, Role::Sub) => (PairStatus::Simplex, Service::Forwarded),
-            (true, Pairing::Whole, _) => (PairStatus::Duplex, Service::Mirrored),
-            (true, Pairing::Copy, Role::Main) => (PairStatus::Copy, Service::Mirrored),
-            (true, Pairing::Copy, Role::Sub) => (PairStatus::Copy, Service::Forwarded),
-            (true, Pairing::Out, Role::Main) => (PairStatus::Suspended, Service::Alone),
-            (true, Pairing::Out, Role::Sub) => (PairStatus::Suspended, Service::Forwarded),
-        };
         group.kept = true;
         group.known = true;
-        group.alone_at = None;
         // The peer's copy is back.
         group.breakage.take_if(|breakage| *breakage == Breakage::PeerDisk && pairing != Pairing::Out);
         // The only whole copy and one that is refilled try again: a disk that found no room may have some.
@@ -107,21 +137,15 @@ impl Appliance {
         group
             .breakage
             .take_if(|breakage| tries && matches!(breakage, Breakage::OwnDisk(error) if error.wants_room()));
-        // Connections of a peer that was not met yet are nothing to this LUN.
-        let met = self.phase != Phase::Apart;
+        // Connections of a peer that was not met yet, or has no part in it, are nothing to this LUN.
+        let met = self.phase != Phase::Apart && group.stage != Stage::Alone;
         let links = self
             .links
             .iter()
             .filter(|(_, link)| met && matches!(link.purpose, Some(Purpose::Bridge(_))))
             .map(|(link, _)| *link)
             .collect();
-        let standing = lun::Standing {
-            role,
-            status: group.status,
-            service: group.service,
-            generation: group.generation.tag(),
-            links,
-        };
+        let standing = lun::Standing { role, status, service, generation: group.generation.tag(), links };
         effects.push(Effect::Begin { lun, standing, blocks, open });
     }
 

@@ -52,8 +52,8 @@ impl Appliance {
         self.phase == Phase::Joined
             && group.breakage == Some(Breakage::OwnDisk(DiskError::Full))
             && self.role(lun) == Role::Sub
-            && group.service == Service::Forwarded
-            && group.turn.is_none()
+            && self.service(lun) == Service::Forwarded
+            && !self.is_turning(lun)
     }
 
     /// There is room for a copy that wants it.

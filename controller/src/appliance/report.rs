@@ -1,5 +1,6 @@
 //! What a person is told: why a LUN is not served, and what to do.
 
+use super::lifecycle::Stage;
 use super::{Apart, Appliance, Effect, Phase, WORD_INTERVAL};
 use crate::disk::DiskError;
 use crate::lun::Breakage;
@@ -76,7 +77,8 @@ impl Appliance {
     /// Whether the peer can serve a LUN, as far as this controller knows.
     #[must_use]
     pub fn peer_serves(&self, lun: usize) -> bool {
-        self.phase == Phase::Joined && self.groups[lun].service != Service::Refused
+        let paired = !matches!(self.groups[lun].stage, Stage::Alone);
+        self.phase == Phase::Joined && paired && self.service(lun) != Service::Refused
     }
 
     /// One LUN.
@@ -88,11 +90,12 @@ impl Appliance {
             Role::Main => self.plan.side,
             Role::Sub => self.plan.side.peer(),
         };
-        let reason = match (&group.refusal, group.breakage, group.status) {
+        let (status, service) = (self.status(lun), self.service(lun));
+        let reason = match (&group.refusal, group.breakage, status) {
             (Some(refusal), ..) => Some(refusal.to_string()),
             // What its failure means is true of a copy that serves, and of the one that failed.
             (None, Some(breakage), PairStatus::Suspended)
-                if group.service != Service::Refused || matches!(breakage, Breakage::OwnDisk(_)) =>
+                if service != Service::Refused || matches!(breakage, Breakage::OwnDisk(_)) =>
             {
                 Some(self.breakage_text(breakage))
             }
@@ -105,39 +108,40 @@ impl Appliance {
             )),
             _ => None,
         };
-        LunReport { role, main, status: group.status, reason }
+        LunReport { role, main, status, reason }
     }
 
     /// Why a pair is apart: who serves, why the other does not, what to do.
     fn suspended_text(&self, lun: usize, role: Role) -> String {
         let (own, peer) = (&self.plan.names[self.plan.side.index()], self.peer_name());
-        let (group, apart) = (&self.groups[lun], &self.apart);
+        let (group, apart, service) = (&self.groups[lun], &self.apart, self.service(lun));
         if self.ending.begun() {
             return apart.to_string();
         }
-        if self.phase == Phase::Joined && group.service == Service::Alone {
+        if self.phase == Phase::Joined && service == Service::Alone {
             return format!(
                 "the copy of {peer} is out of the pair, its disk failed or is full: {own} serves the hosts of both \
                  from the only current copy. Keep {own} running and its volume where it is"
             );
         }
-        if self.phase == Phase::Joined && group.service == Service::Forwarded {
+        if self.phase == Phase::Joined && service == Service::Forwarded {
             return format!(
                 "the copy of {own} is out of the pair, its disk failed or is full: {peer} serves the hosts of both \
                  from the only current copy. Repair the disk of {own} or make room on it, then start {own} again: it is \
                  refilled"
             );
         }
-        if group.service == Service::Alone {
+        if service == Service::Alone {
             return format!(
                 "{own} serves its hosts alone; what they write since is on the copy of {own} only. Keep {own} \
                  running and its volume where it is, and bring {peer} back: it is then refilled by itself"
             );
         }
-        if self.phase == Phase::Joined {
+        let goes_alone = matches!(group.stage, Stage::WaitingOut { .. } | Stage::GoingAlone { .. });
+        if self.phase == Phase::Joined && !goes_alone {
             return "the two controllers are about to agree on it; hosts wait a moment".to_owned();
         }
-        if group.alone_at.is_some() || self.going_alone.contains(&lun) {
+        if goes_alone {
             return format!("{apart}; in a moment {own} serves its hosts alone. They wait, nothing is lost");
         }
         if group.generation.number == 0 {

@@ -137,7 +137,9 @@ fn a_main_that_hears_of_a_disk_given_up_just_after_it_lost_its_peer_does_not_bec
         duo.ask(0, 8, write(16, 1, 1));
         // The LUN gave it up before, and said so while the appliance was losing its peer.
         let given_up = Breakage::OwnDisk(DiskError::Silent);
-        duo.controllers[0].with_appliance(|appliance, effects| appliance.on_broken(0, given_up, effects));
+        let as_of = duo.generation();
+        duo.controllers[0]
+            .with_appliance(|appliance, effects| appliance.on_broken(0, given_up, as_of, effects));
         duo.settle(70);
         let unavailable = Outcome::Check(Sense::UNAVAILABLE);
         assert!(duo.answers(0).contains(&(8, unavailable)), "seed {seed}: hosts use the other path");
@@ -149,5 +151,57 @@ fn a_main_that_hears_of_a_disk_given_up_just_after_it_lost_its_peer_does_not_bec
         duo.settle(20);
         let lun = duo.controllers[1].status().luns.remove(0);
         assert!(lun.serving && lun.role == Role::Main, "seed {seed}: {lun:?}");
+    }
+}
+
+#[test]
+fn a_main_whose_lun_gave_its_disk_up_and_has_not_said_so_yet_does_not_go_on_alone_with_it() {
+    for seed in 0..20 {
+        let mut duo = write_meets_silence(seed, 0);
+        duo.settle(57);
+        while !duo.controllers[0].gives_up_and_says_so_later(0) {
+            duo.advance();
+        }
+        duo.cut();
+        duo.settle(1);
+        duo.told(0, 1);
+        duo.ask(0, 8, write(16, 1, 1));
+        duo.settle(70);
+        let answers = duo.answers(0);
+        assert!(answers.contains(&(8, Outcome::Check(Sense::UNAVAILABLE))), "seed {seed}: {answers:?}");
+        assert!(!duo.controllers[0].status().luns[0].serving, "seed {seed}");
+    }
+}
+
+/// The sub's disk has failed and its copy is about to leave; after so many steps the two part.
+fn parted_while_the_subs_copy_leaves(seed: u64, steps: u32, error: DiskError) -> Duo {
+    let mut duo = Duo::new(seed, true);
+    duo.connect();
+    duo.settle(1);
+    duo.break_disk(1, error);
+    duo.ask(0, 1, write(0, 4, 1));
+    duo.ask(1, 1, write(8, 4, 1));
+    for _ in 0..steps {
+        duo.step();
+        duo.controllers.iter().for_each(crate::unit::Controller::on_tick);
+    }
+    duo.cut();
+    duo
+}
+
+#[test]
+fn a_main_that_is_main_before_and_after_a_turn_goes_on_alone_wherever_the_two_part() {
+    for seed in 0..6 {
+        for steps in 0..60 {
+            for error in [DiskError::Io, DiskError::Full, DiskError::Silent] {
+                let mut duo = parted_while_the_subs_copy_leaves(seed, steps, error);
+                duo.settle(30);
+                duo.answers(0);
+                duo.ask(0, 9, write(20, 2, 7));
+                duo.settle(2);
+                let answers = duo.answers(0);
+                assert_eq!(answers, [(9, GOOD)], "seed {seed}, {steps} steps, {error:?}");
+            }
+        }
     }
 }

@@ -35,9 +35,10 @@
 
 use core::time::Duration;
 
-use protocol::interlink::Message;
 use protocol::interlink::standing::{Generation, Pairing};
+use protocol::interlink::{GenerationTag, Message};
 
+use super::lifecycle::{Before, Event, Stage};
 use super::{Apart, Appliance, Effect, Pending, Phase};
 use crate::disk::DiskError;
 use crate::group;
@@ -54,31 +55,63 @@ pub(super) const TURN_POLL: Duration = Duration::from_millis(5);
 /// The own disk may still write what nobody waits for any more.
 const GIVEN_UP: Breakage = Breakage::OwnDisk(DiskError::Silent);
 
+/// A turn under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Turn {
-    generation: Generation,
-    pairing: Pairing,
-    proposer: bool,
-    since: Option<Time>,
-    /// The other has it durable.
-    peer: bool,
-    /// This one writes it, or has it.
-    written: bool,
-    durable: bool,
+    pub(super) generation: Generation,
+    pub(super) pairing: Pairing,
+    pub(super) since: Option<Time>,
+    pub(super) step: TurnStep,
+    /// This controller is main of the generation before, too.
+    pub(super) was_main: bool,
+}
+
+/// What a turn waits for on this controller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum TurnStep {
+    /// Proposed here: the other writes it down first.
+    Proposed,
+    /// The other has it: nothing may be in flight here.
+    Draining,
+    /// It is being written here, last.
+    WritesLast,
+    /// This controller has its new place, and waits for the other's.
+    AwaitsPeersPlace,
+    /// Asked for by the other: nothing may be in flight here.
+    Asked,
+    /// It is being written here, first.
+    WritesFirst,
+    /// It is durable here: changes of the old order may come until the word to begin.
+    AwaitsBegin,
 }
 
 impl Appliance {
     /// Whether a LUN's pair is about to go on under another generation.
     #[must_use]
     pub fn is_turning(&self, lun: usize) -> bool {
-        self.groups.get(lun).is_some_and(|group| group.turn.is_some())
+        self.turn(lun).is_some()
     }
 
-    /// A disk failed here: this copy leaves the pair, the peer's goes on as main.
-    pub fn on_broken(&mut self, lun: usize, breakage: Breakage, effects: &mut Vec<Effect>) {
+    pub(super) fn turn(&self, lun: usize) -> Option<Turn> {
+        self.groups.get(lun).and_then(|group| group.stage.turn())
+    }
+
+    /// A disk failed here: this copy leaves the pair, the peer's goes on as main. `as_of`: the generation under which the
+    /// LUN says so. What it says of its disk is true later as well; what it says of the peer is not.
+    pub fn on_broken(
+        &mut self,
+        lun: usize,
+        breakage: Breakage,
+        as_of: GenerationTag,
+        effects: &mut Vec<Effect>,
+    ) {
+        let current = self.groups[lun].generation.tag() == as_of;
         if breakage == Breakage::Nonsense {
-            let name = self.peer_name();
-            return self.lose(Apart::Nonsense(name), effects);
+            if current {
+                let name = self.peer_name();
+                self.lose(Apart::Nonsense(name), effects);
+            }
+            return;
         }
         let given_up = breakage == GIVEN_UP;
         match self.groups[lun].breakage {
@@ -86,30 +119,43 @@ impl Appliance {
             Some(Breakage::OwnDisk(_)) if !given_up => return,
             _ => {}
         }
+        if !given_up && self.goes_on_with(lun, breakage) {
+            return;
+        }
         self.groups[lun].breakage = Some(breakage);
         // What was given up at the moment when the peer said that its copy leaves may not stay the last one either.
-        let stays = |turn: Turn| turn.pairing == Pairing::Whole || (given_up && !turn.proposer);
-        if self.groups[lun].turn.is_some_and(stays) {
+        let stays = |turn: Turn| turn.pairing == Pairing::Whole || (given_up && !turn.is_proposer());
+        if self.turn(lun).is_some_and(stays) {
             let name = self.peer_name();
             return self.lose(Apart::Failed(name), effects);
         }
-        if given_up {
-            self.refuse_instead_of_going_alone(lun, effects);
-        }
+        self.on_group(lun, Event::DiskLost, effects);
         self.leave_if_broken(lun, effects);
+    }
+
+    /// A copy whose controller has lost its peer is the last one: what its disk could not take its host has heard of, and
+    /// nothing that was answered is lost by it. Only a flush that failed may have lost some of that: the peer's copy has
+    /// it, as long as that one is a member.
+    fn goes_on_with(&self, lun: usize, breakage: Breakage) -> bool {
+        match self.groups[lun].stage {
+            Stage::WaitingOut { .. } | Stage::Agreed { before: Before::WaitingOut, .. } => {
+                breakage != Breakage::OwnDisk(DiskError::FlushFailed)
+            }
+            Stage::GoingAlone { .. } | Stage::Alone | Stage::Agreed { before: Before::Alone, .. } => true,
+            _ => false,
+        }
     }
 
     /// A copy whose disk has failed leaves the pair. Looked at again every tick: the disk may fail while the two are
     /// about to meet, or while another turn is under way, and then this one has to wait for its time.
     pub(super) fn leave_if_broken(&mut self, lun: usize, effects: &mut Vec<Effect>) {
-        let group = &self.groups[lun];
-        let leaves = match group.status {
+        let leaves = match self.status(lun) {
             PairStatus::Duplex => true,
             // While it is being copied the target's is not whole: only a target can leave.
             PairStatus::Copy => self.role(lun) == Role::Sub,
             _ => false,
         };
-        if leaves && matches!(group.breakage, Some(Breakage::OwnDisk(_))) {
+        if leaves && matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(_))) {
             self.propose(lun, self.plan.side.peer().index(), Pairing::Out, effects);
         }
     }
@@ -123,18 +169,19 @@ impl Appliance {
     }
 
     pub(super) fn propose(&mut self, lun: usize, main: usize, pairing: Pairing, effects: &mut Vec<Effect>) {
-        if self.phase != Phase::Joined || self.ending.begun() || self.groups[lun].turn.is_some() {
+        if self.phase != Phase::Joined || self.ending.begun() || self.is_turning(lun) {
             return;
         }
         let id = self.make_id();
         let members = if pairing == Pairing::Whole { 0b11 } else { 1 << main };
+        let was_main = self.role(lun) == Role::Main;
         let group = &mut self.groups[lun];
         let generation = group::next(group.newest, id, main, members);
         group.newest = generation;
-        group.turn = Some(Turn::new(generation, pairing, true));
         let current = group.generation;
-        effects.push(Effect::Hold(lun));
-        if let Some(peer) = &self.peer {
+        let turn = Turn { generation, pairing, since: None, step: TurnStep::Proposed, was_main };
+        self.on_group(lun, Event::Turns(turn), effects);
+        if let (Some(peer), true) = (&self.peer, self.is_turning(lun)) {
             let message = Message::Turn { generation, pairing };
             effects.push(Effect::SendAbout(peer.control, lun, current, message));
         }
@@ -149,12 +196,14 @@ impl Appliance {
     ) {
         let leads = self.leads();
         let own = self.plan.side.index();
-        let group = &mut self.groups[lun];
         // Two proposals that cross: the leader's stands.
-        if group.turn.is_some_and(|turn| turn.proposer && leads) || usize::from(generation.main) != own {
+        if self.turn(lun).is_some_and(|turn| turn.is_proposer() && leads)
+            || usize::from(generation.main) != own
+        {
             return;
         }
         if pairing == Pairing::Out {
+            let group = &mut self.groups[lun];
             if group.breakage == Some(GIVEN_UP) {
                 let name = self.peer_name();
                 return self.lose(Apart::Failed(name), effects);
@@ -162,9 +211,10 @@ impl Appliance {
             group.breakage.get_or_insert(Breakage::PeerDisk);
             effects.push(Effect::LastCopy(lun));
         }
-        group.newest = generation;
-        group.turn = Some(Turn::new(generation, pairing, false));
-        effects.push(Effect::Hold(lun));
+        self.groups[lun].newest = generation;
+        let was_main = self.role(lun) == Role::Main;
+        let turn = Turn { generation, pairing, since: None, step: TurnStep::Asked, was_main };
+        self.on_group(lun, Event::Turns(turn), effects);
     }
 
     /// A copy that lacks a change, or has one that the other lacks, may leave by a turn, but not go on as a whole one:
@@ -176,27 +226,27 @@ impl Appliance {
         effects: &mut Vec<Effect>,
     ) {
         let mut late = false;
-        let mut written = Vec::new();
-        for (lun, group) in self.groups.iter_mut().enumerate() {
-            let Some(turn) = &mut group.turn else {
+        for lun in 0..self.groups.len() {
+            let Some(mut turn) = self.turn(lun) else {
                 continue;
             };
             late |= now.since(*turn.since.get_or_insert(now)) >= TURN_MAX;
-            let in_order = !turn.proposer || turn.peer;
             let ready = || match quiet(lun) {
                 Quiet::Yes => true,
                 Quiet::Undecided => turn.pairing == Pairing::Out,
                 Quiet::No => false,
             };
-            if in_order && !turn.written && ready() {
-                turn.written = true;
-                let generation = turn.generation;
-                group.take_on(generation);
-                written.push(lun);
+            let next = match turn.step {
+                TurnStep::Draining if ready() => Some(TurnStep::WritesLast),
+                TurnStep::Asked if ready() => Some(TurnStep::WritesFirst),
+                _ => None,
+            };
+            turn.step = next.unwrap_or(turn.step);
+            self.on_group(lun, Event::TurnSteps(turn), effects);
+            if next.is_some() {
+                self.groups[lun].take_on(turn.generation);
+                self.persist(Pending::Turn(lun), effects);
             }
-        }
-        for lun in written {
-            self.persist(Pending::Turn(lun), effects);
         }
         if late {
             let name = self.peer_name();
@@ -205,46 +255,47 @@ impl Appliance {
     }
 
     pub(super) fn on_own_turn_durable(&mut self, lun: usize, effects: &mut Vec<Effect>) {
-        let Some(turn) = &mut self.groups[lun].turn else {
+        let Some(turn) = self.turn(lun) else {
             return;
         };
-        turn.durable = true;
-        let turn = *turn;
         let number = turn.generation.number;
-        if turn.proposer {
-            self.begin(lun, turn.pairing, false, effects);
-            self.tell_turn(lun, Message::TurnBegin(number), effects);
-        } else {
-            // Its place it takes later: until nothing is in flight over there, changes of the old order may come.
-            self.tell_turn(lun, Message::TurnDurable(number), effects);
+        match turn.step {
+            TurnStep::WritesLast => {
+                let turn = Turn { step: TurnStep::AwaitsPeersPlace, ..turn };
+                self.on_group(lun, Event::TurnSteps(turn), effects);
+                self.on_group(lun, Event::TurnPlaces(turn.pairing), effects);
+                self.tell_turn(lun, Message::TurnBegin(number), effects);
+            }
+            TurnStep::WritesFirst => {
+                // Its place it takes later: until nothing is in flight over there, changes of the old order may come.
+                let turn = Turn { step: TurnStep::AwaitsBegin, ..turn };
+                self.on_group(lun, Event::TurnSteps(turn), effects);
+                self.tell_turn(lun, Message::TurnDurable(number), effects);
+            }
+            _ => {}
         }
     }
 
-    pub(super) fn on_turn_durable(&mut self, lun: usize, number: u64) {
-        if let Some(turn) = &mut self.groups[lun].turn
-            && turn.proposer
-            && turn.generation.number == number
-        {
-            turn.peer = true;
+    pub(super) fn on_turn_durable(&mut self, lun: usize, number: u64, effects: &mut Vec<Effect>) {
+        let proposed = |turn: &Turn| turn.step == TurnStep::Proposed && turn.generation.number == number;
+        if let Some(turn) = self.turn(lun).filter(proposed) {
+            let turn = Turn { step: TurnStep::Draining, ..turn };
+            self.on_group(lun, Event::TurnSteps(turn), effects);
         }
     }
 
     pub(super) fn on_turn_begin(&mut self, lun: usize, number: u64, effects: &mut Vec<Effect>) {
-        let Some(turn) = self.groups[lun].turn else {
-            return;
-        };
-        if !turn.proposer && turn.durable && turn.generation.number == number {
-            self.groups[lun].turn = None;
-            self.begin(lun, turn.pairing, true, effects);
+        let waits = |turn: &Turn| turn.step == TurnStep::AwaitsBegin && turn.generation.number == number;
+        if let Some(turn) = self.turn(lun).filter(waits) {
+            self.on_group(lun, Event::TurnOver(turn.pairing), effects);
             self.tell_turn(lun, Message::TurnBegun(number), effects);
         }
     }
 
     pub(super) fn on_turn_begun(&mut self, lun: usize, number: u64, effects: &mut Vec<Effect>) {
-        let group = &mut self.groups[lun];
-        if group.turn.is_some_and(|turn| turn.proposer && turn.durable && turn.generation.number == number) {
-            group.turn = None;
-            effects.push(Effect::Open(lun));
+        let waits = |turn: &Turn| turn.step == TurnStep::AwaitsPeersPlace && turn.generation.number == number;
+        if let Some(turn) = self.turn(lun).filter(waits) {
+            self.on_group(lun, Event::TurnOver(turn.pairing), effects);
         }
     }
 
@@ -256,15 +307,30 @@ impl Appliance {
 }
 
 impl Turn {
-    /// Whether a main may go on without the other in the middle of it: the old one while it has not written the
-    /// new generation; the new one if the other's copy has left for good. Who proposed that never goes on: the other
-    /// may have it already.
-    pub(super) const fn leaves_the_right_here(self) -> bool {
-        let out = matches!(self.pairing, Pairing::Out);
-        if self.proposer { !self.written && !out } else { !self.written || (self.durable && out) }
+    pub(super) const fn is_proposer(self) -> bool {
+        match self.step {
+            TurnStep::Proposed | TurnStep::Draining | TurnStep::WritesLast | TurnStep::AwaitsPeersPlace => {
+                true
+            }
+            TurnStep::Asked | TurnStep::WritesFirst | TurnStep::AwaitsBegin => false,
+        }
     }
 
-    const fn new(generation: Generation, pairing: Pairing, proposer: bool) -> Self {
-        Self { generation, pairing, proposer, since: None, peer: false, written: false, durable: false }
+    /// Whether this controller has its new place already.
+    pub(super) const fn has_own_place(self) -> bool {
+        matches!(self.step, TurnStep::AwaitsPeersPlace)
+    }
+
+    /// Whether a main may go on without the other in the middle of it. The old main while it has not written the new
+    /// generation, but not if its own copy leaves: the other may have that already. The new one if the other's copy
+    /// has left, as soon as that is durable here. Who is main of both at any time: nobody else could ever go on.
+    pub(super) const fn leaves_the_right_here(self) -> bool {
+        let out = matches!(self.pairing, Pairing::Out);
+        match self.step {
+            TurnStep::Proposed | TurnStep::Draining => !out,
+            TurnStep::WritesLast | TurnStep::AwaitsPeersPlace => false,
+            TurnStep::Asked | TurnStep::WritesFirst => self.was_main,
+            TurnStep::AwaitsBegin => self.was_main || out,
+        }
     }
 }

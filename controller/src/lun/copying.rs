@@ -77,7 +77,23 @@ impl Lun {
                 return;
             };
             copying.running += 1;
-            self.enter(Origin::Copy, op, false, Time(0), actions);
+            let again = op.clone();
+            if !self.enter(Origin::Copy, op, false, Time(0), actions) {
+                // It is not under way: asked for again with the next tick, or when another piece is over.
+                return self.take_back(&again);
+            }
+        }
+    }
+
+    /// A piece, or the flush, that found no place.
+    fn take_back(&mut self, op: &Op) {
+        let Some(copying) = &mut self.copying else {
+            return;
+        };
+        copying.running = copying.running.saturating_sub(1);
+        match op {
+            Op::Read { range } => copying.next = range.start.0,
+            _ => copying.flushing = false,
         }
     }
 
@@ -126,7 +142,7 @@ impl Lun {
             Op::SynchronizeCache if copying.again => *copying = Copying::new(copying.since),
             Op::SynchronizeCache => {
                 self.copy_complete = true;
-                actions.push(Action::CopyComplete);
+                actions.push(Action::CopyComplete(self.standing.generation));
             }
             Op::Unmap { ranges } => copying.done += ranges.iter().map(|range| range.blocks).sum::<u64>(),
             Op::Write { range, .. } => copying.done += range.blocks,

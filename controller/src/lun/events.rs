@@ -184,7 +184,8 @@ impl Lun {
         actions: &mut Vec<Action>,
     ) {
         if !matches!(op, Op::Event(_)) && !self.events.holds_the_door() {
-            return self.enter(origin, op, durable, received, actions);
+            self.enter(origin, op, durable, received, actions);
+            return;
         }
         let version = self.shared.stamp.version;
         self.wait_behind(Waiting { origin, op, durable, received, version }, actions);
@@ -206,7 +207,8 @@ impl Lun {
             return self.wait_behind(Waiting { origin, op, durable, received, version }, actions);
         }
         if version == self.shared.stamp.version {
-            return self.enter(origin, op, durable, received, actions);
+            self.enter(origin, op, durable, received, actions);
+            return;
         }
         self.send_back(link, id, actions);
     }
@@ -393,7 +395,7 @@ impl Lun {
             return;
         };
         let Ok(theirs) = SharedState::decode(payload) else {
-            return actions.push(Action::Broken(Breakage::Nonsense));
+            return actions.push(Action::Broken(Breakage::Nonsense, self.standing.generation));
         };
         let mut newer = if theirs.stamp > self.shared.stamp { theirs } else { self.shared.clone() };
         newer.stamp = Stamp { generation: self.standing.generation.number, whole: true, ..newer.stamp };

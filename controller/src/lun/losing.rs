@@ -128,7 +128,7 @@ impl Lun {
         let waits = |task: &Task| {
             task.stage == Stage::Range && matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
         };
-        let stuck = self.held.is_some()
+        let stuck = (self.held.is_some() || self.closing)
             && self.is_mirrored()
             && self.tasks.iter().any(|(_, task)| task.awaits_decision())
             && self.tasks.iter().all(|(_, task)| task.awaits_decision() || waits(task));
@@ -157,8 +157,9 @@ impl Lun {
     pub(super) fn flush_alone(&mut self, now: Time, actions: &mut Vec<Action>) {
         let alone = self.standing.service == Service::Alone && self.standing.status == PairStatus::Suspended;
         if alone && self.caches() && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL {
-            self.flushed = now;
-            self.enter(Origin::Nobody, Op::SynchronizeCache, true, now, actions);
+            if self.enter(Origin::Nobody, Op::SynchronizeCache, true, now, actions) {
+                self.flushed = now;
+            }
         }
     }
 

@@ -24,7 +24,8 @@ use crate::time::Time;
 use crate::world::{LinkId, Via};
 
 impl Lun {
-    /// Admits a command as soon as its ranges are free: reservation, range and order in one step.
+    /// Admits a command as soon as its ranges are free: reservation, range and order in one step. False if there is no
+    /// place for it, to wait or to go on: then it is not under way, and whoever counts it must not.
     pub(super) fn enter(
         &mut self,
         origin: Origin,
@@ -32,10 +33,10 @@ impl Lun {
         durable: bool,
         received: Time,
         actions: &mut Vec<Action>,
-    ) {
+    ) -> bool {
         if self.tasks.len() >= LUN_COMMANDS_MAX {
-            let outcome = Outcome::Status(self.full_status(origin));
-            return self.end(origin, outcome, actions);
+            self.turn_away(origin, actions);
+            return false;
         }
         let (ranges, mode) = ranges(&op);
         let durable = durable || !self.caches() || asks_durable(&op);
@@ -62,9 +63,19 @@ impl Lun {
             Request::Waits => {}
             Request::Refused => {
                 self.tasks.remove(slot as usize);
-                let outcome = Outcome::Status(self.full_status(origin));
-                self.end(origin, outcome, actions);
+                self.turn_away(origin, actions);
+                return false;
             }
+        }
+        true
+    }
+
+    /// No place for a command.
+    fn turn_away(&mut self, origin: Origin, actions: &mut Vec<Action>) {
+        let outcome = Outcome::Status(self.full_status(origin));
+        match origin {
+            Origin::Event(number) => self.on_event_flushed(number, outcome, actions),
+            origin => self.end(origin, outcome, actions),
         }
     }
 
@@ -278,7 +289,7 @@ impl Lun {
     /// can go on when there is some.
     pub(super) fn report_own_disk(&self, error: DiskError, actions: &mut Vec<Action>) {
         if !(error.wants_room() && matches!(self.fate(), Fate::Good)) {
-            actions.push(Action::Broken(Breakage::OwnDisk(error)));
+            actions.push(Action::Broken(Breakage::OwnDisk(error), self.standing.generation));
         }
     }
 

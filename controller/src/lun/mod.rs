@@ -425,9 +425,11 @@ impl Lun {
         }
     }
 
-    /// Refuses new commands of hosts; those in flight finish.
+    /// Refuses new commands of hosts, and those that wait at the door; those in flight finish.
     pub fn close(&mut self, actions: &mut Vec<Action>) {
         self.closing = true;
+        self.keep_the_door();
+        self.refuse_held(actions);
         self.copying = None;
         self.sanitizing.forget();
         self.end_sanitize_wait(&Outcome::Check(Sense::ABORTED_COMMAND), actions, |_| true);
@@ -443,16 +445,20 @@ impl Lun {
         self.sanitizing.forget();
         self.awaiting_credit.clear();
         self.keep_the_door();
-        for command in self.held.take().unwrap_or_default() {
-            let Command { nexus, tag, .. } = command;
-            actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::UNAVAILABLE) });
-        }
+        self.refuse_held(actions);
         self.suspend_sub_side(before == Service::Forwarded, actions);
         self.suspend_main_side(actions);
         self.suspend_events(actions);
         if before != Service::Refused {
             // What this copy's memory holds is on its disk as soon as can be: it may be the only one for long.
             self.enter(Origin::Nobody, Op::SynchronizeCache, true, Time(0), actions);
+        }
+    }
+
+    fn refuse_held(&mut self, actions: &mut Vec<Action>) {
+        for command in self.held.take().unwrap_or_default() {
+            let Command { nexus, tag, .. } = command;
+            actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::UNAVAILABLE) });
         }
     }
 
@@ -589,6 +595,12 @@ impl Lun {
     /// write, over what comes later, in a copy that everyone reads.
     pub const fn stay_as_last_copy(&mut self) {
         self.last_copy = true;
+    }
+
+    /// Whether its disk was given up: what it was asked it may still write.
+    #[must_use]
+    pub const fn gave_disk_up(&self) -> bool {
+        self.disk_silent
     }
 
     /// A disk that says nothing has failed, as long as there is another copy: its work is given up, and what it

@@ -155,11 +155,11 @@ impl Lun {
         match (self.standing.role, self.standing.service) {
             // The other copy may be good: this one leaves the pair rather than report the medium.
             (Role::Main, Service::Mirrored) => {
-                actions.push(Action::Broken(Breakage::OwnDisk(error)));
+                actions.push(Action::Broken(Breakage::OwnDisk(error), self.standing.generation));
                 self.finish(slot, Outcome::Status(Status::Busy), actions);
             }
             (Role::Sub, Service::Mirrored | Service::Forwarded) => {
-                actions.push(Action::Broken(Breakage::OwnDisk(error)));
+                actions.push(Action::Broken(Breakage::OwnDisk(error), self.standing.generation));
                 self.forward_instead(slot, now, actions);
             }
             (Role::Main, Service::Alone) => {

@@ -35,8 +35,8 @@ use protocol::interlink::sanitize::{Order, Position, Sanitize, Step};
 use protocol::scsi::sanitize::Method;
 use protocol::scsi::sense::{Sense, SenseKey};
 
+use super::Lun;
 use super::task::{Action, Origin};
-use super::{LUN_COMMANDS_MAX, Lun};
 use crate::command::{Data, NexusId, Op, Outcome, TaskTag};
 use crate::route::Service;
 use crate::status::{Role, SanitizeStatus};
@@ -77,7 +77,7 @@ pub(super) struct Sanitizing {
 }
 
 /// One segment under way at main.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Segment {
     /// Which of this controller's runs it is: a piece of another counts for nothing.
     run: u32,
@@ -204,17 +204,20 @@ impl Lun {
                 Segment::new(self.sanitizing.runs, at, blocks)
             });
             let slow = self.sanitizing.allowance < 1000;
-            if self.tasks.len() >= LUN_COMMANDS_MAX {
-                return;
-            }
+            let before = run.clone();
             let Some(op) = run.start(&order, blocks, slow) else {
                 return;
             };
-            if matches!(op, Op::WriteSame { .. }) {
-                self.sanitizing.allowance -= 1000;
-            }
             let origin = Origin::Sanitize(run.run);
-            self.enter(origin, op, false, Time(0), actions);
+            let paced = matches!(op, Op::WriteSame { .. });
+            if !self.enter(origin, op, false, Time(0), actions) {
+                // It is not under way: it is asked for again with the next tick, or when another piece is over.
+                self.sanitizing.segment = Some(before);
+                return;
+            }
+            if paced {
+                self.sanitizing.allowance = self.sanitizing.allowance.saturating_sub(1000);
+            }
         }
     }
 

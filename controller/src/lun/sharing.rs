@@ -64,7 +64,7 @@ impl Lun {
     ) {
         let state = match SharedState::decode(payload) {
             Ok(state) if self.standing.role == Role::Sub && self.events.taking.is_none() => state,
-            _ => return actions.push(Action::Broken(Breakage::Nonsense)),
+            _ => return actions.push(Action::Broken(Breakage::Nonsense, self.standing.generation)),
         };
         let own = self.keep(&state, actions);
         self.revoke_for(reset, &attentions, actions);

@@ -70,7 +70,7 @@ impl Lun {
                 self.on_released(released, actions);
                 match self.op_from_wire(op, payload, durable) {
                     Some(op) => self.apply(link, sequence, &op, durable, None, actions),
-                    None => actions.push(Action::Broken(Breakage::Nonsense)),
+                    None => actions.push(Action::Broken(Breakage::Nonsense, self.standing.generation)),
                 }
             }
             Message::Released { released } => self.on_released(released, actions),
@@ -167,14 +167,14 @@ impl Lun {
     /// Main has admitted a forwarded change: the own copy takes what is kept for it.
     fn on_order(&mut self, link: LinkId, id: u64, sequence: u64, result: &Bytes, actions: &mut Vec<Action>) {
         let Some(slot) = self.communication.slot_of(id) else {
-            return actions.push(Action::Broken(Breakage::Nonsense));
+            return actions.push(Action::Broken(Breakage::Nonsense, self.standing.generation));
         };
         let Some(request) = self.communication.get(slot) else {
             return;
         };
         let ordered = ordered(&request.op, result);
         let (Sent::AtMain, Some(op)) = (request.sent, ordered) else {
-            return actions.push(Action::Broken(Breakage::Nonsense));
+            return actions.push(Action::Broken(Breakage::Nonsense, self.standing.generation));
         };
         request.sent = Sent::Ordered;
         request.sequence = sequence;
@@ -208,7 +208,7 @@ impl Lun {
             Request::Waits => {}
             Request::Refused => {
                 self.applies.remove(slot as usize);
-                actions.push(Action::Broken(Breakage::Nonsense));
+                actions.push(Action::Broken(Breakage::Nonsense, self.standing.generation));
             }
         }
     }
@@ -274,7 +274,7 @@ impl Lun {
         self.unreleased.insert(apply.sequence, slot);
         let forward = apply.forward;
         if let Err(error) = result {
-            actions.push(Action::Broken(Breakage::OwnDisk(error)));
+            actions.push(Action::Broken(Breakage::OwnDisk(error), self.standing.generation));
             if let Some(forward) = forward {
                 self.end_forward(forward, Outcome::Check(Sense::ABORTED_COMMAND), now, actions);
             }
@@ -344,7 +344,9 @@ impl Lun {
             (Ending::Stale, _) if request.sent == Sent::AtMain => {
                 return self.check_again(slot, now, actions);
             }
-            (Ending::Stale, _) => return actions.push(Action::Broken(Breakage::Nonsense)),
+            (Ending::Stale, _) => {
+                return actions.push(Action::Broken(Breakage::Nonsense, self.standing.generation));
+            }
         };
         if request.sent == Sent::Ordered {
             // Ordered, then main's own copy could not take it and leaves the pair. The host hears of it when the

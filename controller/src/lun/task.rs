@@ -270,10 +270,10 @@ pub enum Action {
         /// What its completion is called.
         ticket: Ticket,
     },
-    /// The pair broke here.
-    Broken(Breakage),
-    /// Both copies are whole and flushed.
-    CopyComplete,
+    /// The pair broke here, as of this generation.
+    Broken(Breakage, GenerationTag),
+    /// Both copies are whole and flushed, as of this generation.
+    CopyComplete(GenerationTag),
     /// An event ends an EXTENDED COPY that has a licence here.
     Revoked {
         /// Whose.

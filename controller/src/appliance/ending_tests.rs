@@ -1,0 +1,124 @@
+//! A clean end that begins while something else is under way: a turn, a meeting, a wait for the lease.
+
+use crate::command::{Op, Outcome};
+use crate::duo::{Duo, range, write};
+use crate::status::PairStatus;
+use crate::unit::Controller;
+
+const GOOD: Outcome = Outcome::Good(Vec::new());
+
+/// Ticks of 50 ms after which an end under load has come.
+const ENDED_TICKS: u32 = 60;
+
+fn met(seed: u64) -> Duo {
+    let mut duo = Duo::new(seed, true);
+    duo.connect();
+    duo.settle(1);
+    duo
+}
+
+/// alpha was started again; its copy is whole, and beta is about to give the LUN back to it.
+fn turning_back(seed: u64) -> Duo {
+    let mut duo = met(seed).crash_one(seed, 0);
+    duo.connect();
+    while !(0..2).any(|side| is_turning(&duo, side)) {
+        if !duo.step() {
+            duo.settle(1);
+        }
+    }
+    duo
+}
+
+fn is_turning(duo: &Duo, side: usize) -> bool {
+    duo.controllers[side].place(crate::command::LunIndex(0)).is_some_and(|(.., turning)| turning)
+}
+
+/// Steps with hosts writing on both sides.
+fn write_and_step(duo: &mut Duo, steps: u32, tag: &mut u32) {
+    for _ in 0..steps {
+        *tag += 1;
+        let side = (*tag % 2) as usize;
+        duo.ask(side, *tag, write(u64::from(*tag % 16) * 4, 2, *tag as u8));
+        duo.step();
+        duo.controllers.iter().for_each(Controller::on_tick);
+    }
+}
+
+fn good(answers: &[(u32, Outcome)]) -> bool {
+    answers.iter().any(|(_, outcome)| *outcome == GOOD)
+}
+
+#[test]
+fn a_clean_end_that_begins_in_a_turn_opens_nothing_and_its_marks_are_true() {
+    let mut both_clean = 0;
+    for seed in 0..12 {
+        for before in 0..40 {
+            for stopper in 0..2 {
+                let case = format!("seed {seed}, {before} steps, stopped {stopper}");
+                let (mut duo, mut tag) = (turning_back(seed), 0);
+                write_and_step(&mut duo, before, &mut tag);
+                duo.controllers[stopper].stop();
+                let last = tag;
+                for _ in 0..ENDED_TICKS {
+                    write_and_step(&mut duo, 6, &mut tag);
+                    duo.settle(1);
+                    let mut answers = duo.answers(stopper);
+                    answers.retain(|(asked, _)| *asked > last);
+                    assert!(!good(&answers), "{case}: served after its end has begun");
+                    if duo.controllers[stopper].stopped() {
+                        break;
+                    }
+                }
+                assert!(duo.controllers[stopper].stopped(), "{case}: the end does not come");
+                let clean = [0, 1].map(|side| duo.durable(side).is_some_and(|record| record.clean));
+                if clean == [true, true] {
+                    both_clean += 1;
+                    assert_eq!(duo.volume(0), duo.volume(1), "{case}: both marked clean and different");
+                }
+            }
+        }
+    }
+    assert!(both_clean > 100, "only {both_clean} ends were clean on both sides");
+}
+
+#[test]
+fn a_clean_end_that_begins_while_the_two_are_meeting_serves_nobody_and_comes() {
+    for seed in 0..8 {
+        for steps in 0..50 {
+            for stopper in 0..2 {
+                let case = format!("seed {seed}, {steps} steps, stopped {stopper}");
+                let mut duo = met(seed);
+                duo.cut();
+                duo.connect();
+                (0..steps).for_each(|_| {
+                    duo.step();
+                });
+                duo.controllers[stopper].stop();
+                duo.ask(stopper, 1, write(0, 1, 1));
+                duo.settle(ENDED_TICKS);
+                duo.ask(stopper, 2, write(4, 1, 1));
+                duo.settle(2);
+                assert!(!good(&duo.answers(stopper)), "{case}: served after its end has begun");
+                assert!(duo.controllers[stopper].stopped(), "{case}: the end does not come");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clean_end_while_main_waits_for_the_lease_comes_at_once_and_refuses_who_waits() {
+    for seed in 0..20 {
+        let mut duo = met(seed);
+        duo.cut();
+        duo.ask(0, 1, Op::Read { range: range(0, 1) });
+        duo.settle(2);
+        assert!(duo.answers(0).is_empty(), "seed {seed}");
+        duo.controllers[0].stop();
+        duo.settle(2);
+        assert_eq!(duo.answers(0).len(), 1, "seed {seed}: who waits hears of it");
+        assert!(duo.controllers[0].stopped(), "seed {seed}");
+        duo.settle(30);
+        assert_eq!(duo.controllers[0].status().luns[0].status, PairStatus::Suspended, "seed {seed}");
+        assert_eq!(duo.durable(0).map(|record| record.generation.members), Some(0b11), "seed {seed}");
+    }
+}

@@ -1,0 +1,237 @@
+//! What comes late, or in between: a refused peer within the lease, words of an earlier meeting, flushes that outlive a
+//! connection, records that are being written when the peer is back.
+
+use protocol::interlink::standing::Generation;
+
+use crate::appliance::{CONTROL_KEY, ControlRecord};
+use crate::command::Outcome;
+use crate::disk::DiskError;
+use crate::duo::{Duo, write};
+use crate::status::PairStatus;
+use crate::unit::{Controller, Restored};
+
+const GOOD: Outcome = Outcome::Good(Vec::new());
+
+fn met(seed: u64) -> Duo {
+    let mut duo = Duo::new(seed, true);
+    duo.connect();
+    duo.settle(1);
+    duo
+}
+
+fn statuses(duo: &Duo) -> [PairStatus; 2] {
+    duo.controllers.each_ref().map(|controller| controller.status().luns[0].status)
+}
+
+/// Whether a write of a side's host is answered GOOD at once.
+fn serves(duo: &mut Duo, side: usize) -> bool {
+    duo.answers(side);
+    duo.ask(side, 77, write(12, 2, 3));
+    duo.settle(2);
+    duo.answers(side) == [(77, GOOD)]
+}
+
+#[test]
+fn a_main_whose_peer_is_back_within_the_lease_and_is_refused_goes_on_alone() {
+    for seed in 0..40 {
+        let mut duo = met(seed).crash_one_losing_state(seed, 1);
+        duo.connect();
+        duo.settle(20);
+        assert!(serves(&mut duo, 0), "seed {seed}: {:?}", duo.controllers[0].status().luns[0]);
+        assert!(duo.controllers[0].status().interlink.up, "seed {seed}: the two are in touch");
+        duo.cut();
+        duo.settle(1);
+        assert!(serves(&mut duo, 0), "seed {seed}: and when the refused peer goes away again");
+    }
+}
+
+#[test]
+fn a_main_that_starts_alone_and_meets_a_refused_peer_within_the_lease_goes_on_alone() {
+    for seed in 0..40 {
+        let mut duo = met(seed);
+        duo.cut();
+        duo.settle(30);
+        assert!(serves(&mut duo, 0), "seed {seed}");
+        let mut duo = duo.crash_losing_state(seed, 1);
+        duo.connect();
+        duo.settle(20);
+        assert!(serves(&mut duo, 0), "seed {seed}: {:?}", duo.controllers[0].status().luns[0]);
+    }
+}
+
+/// beta's record says that it went on alone for longer.
+fn another_history(side: usize, restored: &mut Restored) {
+    let record = restored.records.get(CONTROL_KEY).and_then(|record| ControlRecord::decode(record));
+    if let (1, Some(mut record)) = (side, record) {
+        let number = record.groups[0].generation.number + 3;
+        record.groups[0].generation = Generation { number, id: 99, parent: 98, main: 1, members: 0b10 };
+        restored.records.insert(CONTROL_KEY.into(), record.encode());
+    }
+}
+
+#[test]
+fn a_main_that_waits_to_go_alone_and_finds_a_split_brain_goes_nowhere_when_the_connection_breaks() {
+    for seed in 0..40 {
+        let mut duo = met(seed);
+        duo.cut();
+        duo.settle(30);
+        let mut duo = duo.crash_and(seed, true, another_history);
+        duo.connect();
+        while duo.step() {}
+        assert!(duo.controllers[0].status().interlink.up, "seed {seed}");
+        duo.cut();
+        // It would have waited one lease.
+        (0..14).for_each(|_| duo.settle(0));
+        assert!(!serves(&mut duo, 0), "seed {seed}: two histories");
+    }
+}
+
+#[test]
+fn the_word_that_a_copy_is_complete_means_nothing_under_another_generation() {
+    for seed in 0..40 {
+        let mut duo = met(seed).crash_one(seed, 1);
+        let copying = |duo: &mut Duo| {
+            duo.stall_disk(0);
+            duo.connect();
+            while duo.step() {}
+            assert_eq!(statuses(duo), [PairStatus::Copy; 2], "seed {seed}");
+        };
+        copying(&mut duo);
+        let earlier = duo.generation();
+        duo.cut();
+        duo.resume_disk(0);
+        duo.settle(1);
+        copying(&mut duo);
+        assert_ne!(duo.generation(), earlier, "seed {seed}");
+        duo.controllers[0]
+            .with_appliance(|appliance, effects| appliance.on_copy_complete(0, earlier, effects));
+        duo.settle(1);
+        assert_eq!(statuses(&duo), [PairStatus::Copy; 2], "seed {seed}: half a copy is called whole");
+        duo.resume_disk(0);
+        duo.settle(2);
+        assert_eq!(statuses(&duo), [PairStatus::Duplex; 2], "seed {seed}");
+    }
+}
+
+#[test]
+fn the_flush_of_a_copy_that_lost_its_peer_counts_however_many_connections_come_to_nothing_meanwhile() {
+    for seed in 0..40 {
+        let mut duo = met(seed);
+        duo.ask(0, 1, write(0, 2, 1));
+        duo.settle(1);
+        duo.stall_disk(1);
+        duo.cut();
+        for _ in 0..2 {
+            duo.connect_control();
+            while duo.step() {}
+            duo.cut();
+        }
+        assert_eq!(duo.durable(1).map(|record| record.flushed), Some(false), "seed {seed}");
+        duo.resume_disk(1);
+        while duo.step() {}
+        assert_eq!(duo.durable(1).map(|record| record.flushed), Some(true), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_failed_flush_of_a_copy_that_lost_its_peer_is_not_noted() {
+    for seed in 0..20 {
+        let mut duo = met(seed);
+        duo.ask(0, 1, write(0, 2, 1));
+        duo.settle(1);
+        duo.break_disk(1, DiskError::FlushFailed);
+        duo.cut();
+        duo.settle(2);
+        assert_eq!(duo.durable(1).map(|record| record.flushed), Some(false), "seed {seed}");
+    }
+}
+
+/// A write of main is on its way to its disk when the peer is lost, and the disk says this of it.
+fn fails_while_the_peer_is_lost(seed: u64, error: DiskError) -> Duo {
+    let mut duo = met(seed);
+    duo.stall_disk(0);
+    duo.ask(0, 1, write(0, 2, 1));
+    while duo.step() {}
+    duo.cut();
+    duo.break_disk(0, error);
+    duo.resume_disk(0);
+    while duo.step() {}
+    duo.mend_disk(0);
+    duo
+}
+
+#[test]
+fn one_write_that_fails_while_main_loses_its_peer_costs_no_refill() {
+    for seed in 0..40 {
+        for error in [DiskError::Io, DiskError::Full] {
+            let mut duo = fails_while_the_peer_is_lost(seed, error);
+            duo.settle(20);
+            assert!(serves(&mut duo, 0), "seed {seed}: {:?}", duo.controllers[0].status().luns[0]);
+            duo.connect();
+            duo.settle(20);
+            assert_eq!(statuses(&duo), [PairStatus::Duplex; 2], "seed {seed}, {error:?}");
+            assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}, {error:?}");
+        }
+    }
+}
+
+#[test]
+fn a_main_whose_flush_failed_while_it_loses_its_peer_leaves_the_lun_to_the_peers_copy() {
+    for seed in 0..20 {
+        let mut duo = met(seed);
+        duo.stall_disk(0);
+        duo.ask(0, 1, crate::command::Op::SynchronizeCache);
+        while duo.step() {}
+        duo.cut();
+        duo.break_disk(0, DiskError::FlushFailed);
+        duo.resume_disk(0);
+        while duo.step() {}
+        duo.mend_disk(0);
+        duo.settle(20);
+        assert!(!serves(&mut duo, 0), "seed {seed}: what was answered may be gone from this copy");
+        duo.connect();
+        duo.settle(20);
+        assert!(serves(&mut duo, 0), "seed {seed}: {:?}", duo.controllers[0].status().luns[0]);
+    }
+}
+
+#[test]
+fn a_follower_that_writes_down_that_it_goes_alone_meets_as_soon_as_that_is_done() {
+    for seed in 0..200 {
+        let mut duo = Duo::two_luns(seed, 64);
+        duo.connect();
+        duo.settle(1);
+        duo.cut();
+        while duo.step() {}
+        for _ in 0..13 {
+            duo.advance();
+        }
+        duo.controllers.iter().for_each(Controller::on_tick);
+        duo.connect();
+        duo.settle(10);
+        let up = duo.controllers.each_ref().map(|controller| controller.status().interlink.up);
+        assert_eq!(up, [true; 2], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_volume_that_is_still_being_made_for_an_earlier_meeting_is_not_made_twice() {
+    for seed in 0..60 {
+        for steps in 0..40 {
+            let mut duo = Duo::new(seed, true);
+            duo.hold_volumes(true);
+            duo.connect();
+            (0..steps).for_each(|_| {
+                duo.step();
+            });
+            duo.cut();
+            duo.connect();
+            while duo.step() {}
+            let most = (0..2).map(|side| duo.volumes_being_made(side)).max();
+            assert!(most <= Some(1), "seed {seed}, {steps} steps: {most:?}");
+            duo.hold_volumes(false);
+            duo.settle(20);
+            assert_eq!(statuses(&duo), [PairStatus::Duplex; 2], "seed {seed}, {steps} steps");
+        }
+    }
+}
