@@ -156,10 +156,9 @@ impl Lun {
     /// While there is no other copy, what is in memory goes to the disk every second.
     pub(super) fn flush_alone(&mut self, now: Time, actions: &mut Vec<Action>) {
         let alone = self.standing.service == Service::Alone && self.standing.status == PairStatus::Suspended;
-        if alone && self.caches() && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL {
-            if self.enter(Origin::Nobody, Op::SynchronizeCache, true, now, actions) {
-                self.flushed = now;
-            }
+        let due = alone && self.caches() && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL;
+        if due && self.enter(Origin::Nobody, Op::SynchronizeCache, true, now, actions) {
+            self.flushed = now;
         }
     }
 
