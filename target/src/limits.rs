@@ -203,9 +203,9 @@ fn interlink_and_disks(used: &Use<'_>) -> Vec<LimitStatus> {
         ),
         compared("HANDSHAKE_BYTES_MAX", "bytes of one handshake", run::HANDSHAKE_BYTES_MAX as u64),
         compared(
-            "GREETINGS_MAX",
-            "connections of the interlink before their greeting",
-            run::GREETINGS_MAX as u64,
+            "UNPROVEN_MAX",
+            "connections of the interlink that have not shown who they are",
+            run::UNPROVEN_MAX as u64,
         ),
         counted("LANE_QUEUE_JOBS_MAX", "jobs per volume", LANE_QUEUE_JOBS_MAX as u64, waiting as u64, None),
         counted("LANE_THREADS_MAX", "disk threads per volume", LANE_THREADS_MAX as u64, running as u64, None),

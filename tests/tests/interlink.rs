@@ -7,6 +7,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -80,18 +83,27 @@ impl Machines {
         fs::rename(self.certificates(0, 1), self.certificates(1, 1)).unwrap();
     }
 
+    /// Both controllers on one machine: they share the folder of their state.
+    fn share_state(&self) {
+        fs::create_dir(self.machine(0).join("state")).unwrap();
+        std::os::unix::fs::symlink(self.machine(0).join("state"), self.machine(1).join("state")).unwrap();
+    }
+
     fn start(&mut self) {
         for side in [0, 1] {
-            let log = File::create(self.machine(side).join("log")).unwrap();
-            let child = self
-                .twinlun(side, &["run", "--controller", NAMES[side]])
-                .stdin(Stdio::null())
-                .stdout(log.try_clone().unwrap())
-                .stderr(log)
-                .spawn()
-                .unwrap();
+            let child = self.spawn(side);
             self.children.push(child);
         }
+    }
+
+    fn spawn(&self, side: usize) -> Child {
+        let log = File::create(self.machine(side).join("log")).unwrap();
+        self.twinlun(side, &["run", "--controller", NAMES[side]])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap()
     }
 
     fn end(&mut self) {
@@ -129,8 +141,12 @@ impl Machines {
     }
 
     fn wait_until_met(&self) {
+        self.wait_until_met_as(true);
+    }
+
+    fn wait_until_met_as(&self, encrypted: bool) {
         for side in [0, 1] {
-            self.wait_for(side, |interlink| interlink["up"] == true && interlink["encrypted"] == true);
+            self.wait_for(side, |interlink| interlink["up"] == true && interlink["encrypted"] == encrypted);
         }
     }
 }
@@ -205,6 +221,102 @@ fn a_plain_interlink_and_an_encrypted_one_say_which_is_which() {
     machines.configure(0, ENCRYPTED);
     machines.start();
     machines.wait_until_met();
+}
+
+#[test]
+fn without_encryption_two_machines_know_each_other_by_the_secret_of_init() {
+    let mut machines = Machines::new(["plain_interlink = true"; 2]);
+    // On loopback each makes its own, as two controllers on one machine make one together.
+    machines.start();
+    for side in [0, 1] {
+        machines.wait_for_refusal(side, "proves itself with another secret than the one kept here");
+    }
+    machines.end();
+    machines.make_certificates(&[]);
+    machines.start();
+    machines.wait_until_met_as(false);
+    machines.end();
+}
+
+#[test]
+fn off_loopback_nothing_starts_without_a_secret_and_check_says_so() {
+    let mut machines = Machines::new(["plain_interlink = true"; 2]);
+    // Addresses of no machine: the secret is missed before anything is listened on.
+    for port in [2, 3] {
+        machines.ports[port] = SocketAddr::from(([192, 0, 2, port as u8], 3270));
+    }
+    machines.configure(0, "plain_interlink = true");
+    for arguments in [&["check"][..], &["run", "--controller", "alpha"]] {
+        let (right, said) = machines.says(0, arguments);
+        assert!(!right && said.contains("not the proof of who is at its other end"), "{said}");
+    }
+    machines.make_certificates(&[]);
+    let (right, said) = machines.says(0, &["check"]);
+    assert!(right && said.contains("crosses the interlink unencrypted"), "{said}");
+}
+
+/// Connections to one address that say nothing. Those that are closed are made anew at once.
+struct Silence {
+    over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Silence {
+    /// Begins it, and waits until every one of them is there.
+    fn begin(address: SocketAddr, connections: usize) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let (connected, all) = mpsc::channel();
+        let silent = || {
+            let (over, connected) = (Arc::clone(&over), connected.clone());
+            thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    if let Ok(mut socket) = TcpStream::connect(address) {
+                        let _nobody_listens = connected.send(());
+                        let _closed = socket.read(&mut [0; 64]);
+                    }
+                }
+            })
+        };
+        let threads: Vec<_> = (0..connections).map(|_| silent()).collect();
+        for _ in 0..connections {
+            all.recv_timeout(PATIENCE).unwrap();
+        }
+        Self { over, threads }
+    }
+
+    /// Ends it. Every one of them has been closed by then, in its time.
+    fn end(self) {
+        self.over.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn silent_connections_do_not_keep_a_restarted_pair_apart() {
+    for encrypted in [false, true] {
+        let access = if encrypted { ENCRYPTED } else { "" };
+        let mut machines = Machines::new([access; 2]);
+        if encrypted {
+            machines.make_certificates(&[]);
+        } else {
+            machines.share_state();
+        }
+        machines.start();
+        machines.wait_until_met_as(encrypted);
+        let silence = Silence::begin(machines.ports[2], 64);
+        let mut beta = machines.children.pop().unwrap();
+        beta.kill().unwrap();
+        beta.wait().unwrap();
+        machines.wait_for(0, |interlink| interlink["up"] == false);
+        let beta = machines.spawn(1);
+        machines.children.push(beta);
+        machines.wait_until_met_as(encrypted);
+        silence.end();
+        machines.wait_until_met_as(encrypted);
+        machines.end();
+    }
 }
 
 #[test]

@@ -113,6 +113,20 @@ pub enum Apart {
          on one machine (`twinlun interlink init --renew`), bring the other its file and start both again"
     )]
     CertificateRefused(String),
+    /// It speaks the interlink as before there was a proof.
+    #[error(
+        "{0} does not prove itself on an interlink without encryption: it runs an earlier release than this controller. \
+         Nothing was exchanged. Run the same release on both"
+    )]
+    NoProof(String),
+    /// Its proof was made with another secret.
+    #[error(
+        "whoever answers for {0} on the interlink proves itself with another secret than the one kept here; nothing was \
+         exchanged. Where both controllers run on one machine, give both the same `state` folder and start both again; \
+         where they do not, make a new secret on one of them (`twinlun interlink init --renew`), bring the other its \
+         file and start both again; if neither helps, find out who it is"
+    )]
+    WrongProof(String),
     /// No common version.
     #[error("{0} speaks no version of the interlink that this one speaks. Run the same release on both")]
     Version(String),
@@ -137,6 +151,8 @@ impl Apart {
             | Self::Encryption(..)
             | Self::WrongCertificate(_)
             | Self::CertificateRefused(_)
+            | Self::NoProof(_)
+            | Self::WrongProof(_)
             | Self::Version(_)
             | Self::Differs(_)
             | Self::NoVolume(..)

@@ -20,6 +20,10 @@ pub enum LinkRefusal {
     WrongCertificate,
     /// The other end does not take this controller's certificate.
     CertificateRefused,
+    /// The other end greets as the release before does, which proves nothing.
+    NoProof,
+    /// The other end's proof was made with another secret.
+    WrongProof,
 }
 
 impl Appliance {
@@ -36,6 +40,8 @@ impl Appliance {
             // Where each refuses the other, both are heard in turns: what is known here is said, and only that.
             LinkRefusal::CertificateRefused if matches!(self.apart, Apart::WrongCertificate(_)) => return,
             LinkRefusal::CertificateRefused => Apart::CertificateRefused(name),
+            LinkRefusal::NoProof => Apart::NoProof(name),
+            LinkRefusal::WrongProof => Apart::WrongProof(name),
         };
     }
 
@@ -124,7 +130,7 @@ impl Appliance {
         let known = |known: &Link| known.greeted && (known.dialed, known.purpose) == purpose;
         if self.links.values().any(known) {
             // The peer has lost a connection and made it anew, and this side has not noticed: what it sends by the old
-            // one goes nowhere. Both start over.
+            // one goes nowhere. Both start over. Nobody else can say so: whoever greets has proven to be the peer.
             let name = self.peer_name();
             return self.lose(Apart::Lost(name), effects);
         }

@@ -15,6 +15,8 @@ fn a_refusal_is_told_with_what_to_do_and_forgotten_when_the_two_meet() {
         (LinkRefusal::OtherIsEncrypted, "beta encrypts the interlink and this controller does not encrypt"),
         (LinkRefusal::WrongCertificate, "another certificate than the one kept here for beta"),
         (LinkRefusal::CertificateRefused, "beta keeps another certificate for this controller"),
+        (LinkRefusal::NoProof, "beta does not prove itself on an interlink without encryption"),
+        (LinkRefusal::WrongProof, "proves itself with another secret than the one kept here"),
     ];
     for (refusal, said) in cases {
         let mut duo = Duo::new(1, true);

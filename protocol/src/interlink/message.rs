@@ -172,6 +172,9 @@ pub enum Message {
     },
 }
 
+/// The kind of a greeting, the first frame of a release that proves nothing before it.
+pub(super) const HELLO_KIND: u8 = kind::HELLO;
+
 mod kind {
     pub(super) const HELLO: u8 = 1;
     pub(super) const IDENTITY: u8 = 2;

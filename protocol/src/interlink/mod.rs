@@ -5,6 +5,8 @@
 //! another. Every frame names the generation it belongs to, so that a deposed controller's late message changes
 //! nothing.
 //!
+//! Where the interlink is not encrypted, each end proves first that it knows the secret of both ([`proof`]).
+//!
 //! Versions: each side offers `[VERSION_MIN, VERSION_MAX]` in its [`hello::Hello`]; the highest common one is
 //! used. A new version is a new entry in [`frame::Version`], which tells what it changed.
 
@@ -13,6 +15,7 @@ pub mod frame;
 pub mod hello;
 pub mod message;
 pub mod operation;
+pub mod proof;
 pub mod sanitize;
 pub mod shared;
 pub mod standing;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::interlink::short;
 use super::table::{self, row};
 use crate::config::{Config, Lun, in_units};
+use crate::run::secret::{Secret, SecretFileError};
 use crate::run::tls::certificates::{CertificateError, Certificates, fingerprint, path};
 
 /// What was found.
@@ -149,7 +150,9 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     warnings.extend(crate::run::access::load(config).err().map(|error| error.to_string()));
     if config.access.plain_interlink == Some(true) {
         warnings.push(
-            "plain_interlink = true: the LUNs' data crosses the interlink unencrypted and unauthenticated."
+            "plain_interlink = true: the LUNs' data crosses the interlink unencrypted. Whoever can listen on that \
+             network reads it, and who can change what crosses it changes the data; the secret of the two controllers \
+             only keeps others from connecting."
                 .to_owned(),
         );
     }
@@ -160,6 +163,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
 /// The certificates that are on this machine. One controller's are enough: the other may run elsewhere.
 fn certificates(config: &Config, problems: &mut Vec<String>) -> Vec<Certificate> {
     if !config.encrypts_interlink() {
+        secrets(config, problems);
         return Vec::new();
     }
     let sides = [Side::First, Side::Second];
@@ -207,6 +211,24 @@ fn certificates(config: &Config, problems: &mut Vec<String>) -> Vec<Certificate>
         });
     }
     found
+}
+
+/// The secrets on this machine of an interlink that is not encrypted. As with certificates, one controller's is enough;
+/// on one machine it is made when it is needed.
+fn secrets(config: &Config, problems: &mut Vec<String>) {
+    let found = [Side::First, Side::Second].map(|side| Secret::brought(config, side));
+    let missing = |found: &Result<(), SecretFileError>| matches!(found, Err(SecretFileError::Missing { .. }));
+    let nowhere = found.iter().all(missing);
+    for error in found.into_iter().filter_map(Result::err) {
+        let matters = match &error {
+            SecretFileError::Missing { .. } => nowhere && !config.interlink_is_on_loopback(),
+            SecretFileError::Older { .. } => !config.interlink_is_on_loopback(),
+            _ => true,
+        };
+        if matters {
+            problems.push(format!("{error}."));
+        }
+    }
 }
 
 fn volume(config: &Config, lun: &Lun, side: Side, path: &Path, problems: &mut Vec<String>) -> Volume {

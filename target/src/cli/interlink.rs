@@ -19,8 +19,9 @@ pub(super) const FINGERPRINT_DIGITS: usize = 16;
 pub(super) enum InterlinkCommand {
     /// Make the keys and certificates by which the controllers know each other; on one machine only
     ///
-    /// Each controller gets one file, interlink.pem in its state folder: its key, its certificate, and the certificate
-    /// of the other, the only one it will ever take. Run this once, on one of the two machines, and move the file of
+    /// Each controller gets one file, interlink.pem in its state folder: its key, its certificate, the certificate of
+    /// the other, the only one it will ever take, and a secret of both, by which they know each other where the
+    /// interlink is not encrypted. Run this once, on one of the two machines, and move the file of
     /// the other controller to the other machine, into that controller's state folder. Then start both. The
     /// certificates do not expire; to replace them, `--renew`, move, and start both again.
     #[command(after_help = INIT_STATUS)]
@@ -100,8 +101,9 @@ impl Report {
         ));
         if !self.encrypted {
             text.push_str(
-                "\nNot used so far: this file says `plain_interlink = true`, or all its interlink addresses are on \
-                 loopback.\n`plain_interlink = false` in [access] encrypts it.\n",
+                "\nNot encrypted so far: this file says `plain_interlink = true`, or all its interlink addresses are on \
+                 loopback.\nOf the files only the secret is used then, by which the two know each other.\n\
+                 `plain_interlink = false` in [access] encrypts the interlink.\n",
             );
         }
         text

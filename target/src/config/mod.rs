@@ -180,9 +180,14 @@ impl Config {
     /// Whether the interlink runs under TLS.
     #[must_use]
     pub fn encrypts_interlink(&self) -> bool {
+        !self.access.plain_interlink.unwrap_or_else(|| self.interlink_is_on_loopback())
+    }
+
+    /// Whether all addresses of the interlink are on loopback: both controllers run on one machine.
+    #[must_use]
+    pub fn interlink_is_on_loopback(&self) -> bool {
         let mut addresses = self.controllers.iter().flat_map(|controller| &controller.interlink);
-        let plain = self.access.plain_interlink;
-        !plain.unwrap_or_else(|| addresses.all(|address| check::is_loopback(address.ip())))
+        addresses.all(|address| check::is_loopback(address.ip()))
     }
 
     /// The folder of one controller's state: volumes, records, the control socket.

@@ -6,7 +6,7 @@ use controller::plan::Side;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::control::CLIENTS_MAX;
-use super::interlink::GREETINGS_MAX;
+use super::entrance::UNPROVEN_MAX;
 use crate::config::Config;
 use crate::portal::CONNECTIONS_MAX;
 
@@ -32,7 +32,7 @@ pub(super) fn for_hosts(config: &Config, sides: &[Side], workers: usize) -> usiz
     let own = |side: &Side| {
         let listeners = config.controller(*side).portals.len() + config.controller(*side).interlink.len() + 1;
         let links = 2 * (workers + 1);
-        OF_A_CONTROLLER + listeners + links + GREETINGS_MAX + CLIENTS_MAX + config.luns.len()
+        OF_A_CONTROLLER + listeners + links + UNPROVEN_MAX + CLIENTS_MAX + config.luns.len()
     };
     let needed = OTHERS + OF_A_WORKER * (workers + 1 + sides.len()) + sides.iter().map(own).sum::<usize>();
     let each = share(files, needed, sides.len());

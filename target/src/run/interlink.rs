@@ -1,30 +1,36 @@
 //! The sockets of the interlink: dialing, accepting, and carrying frames between them and the controller.
 //!
 //! Each controller dials one bridge per worker; the first controller dials the control connection too, and
-//! keeps it on its control thread. What is accepted is read up to its greeting, which tells where it belongs. Where
-//! the interlink is encrypted, the handshake comes before all of this.
+//! keeps it on its control thread. What is accepted is read up to its greeting, which tells where it belongs. Before
+//! all of this each end shows the other that it is the peer: by the handshake where the interlink is encrypted, by
+//! the proof where it is not. Until then the controller knows nothing of the connection, and its other end nothing of
+//! the controller.
 
-use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
-use std::rc::Rc;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use controller::appliance::LinkRefusal;
 use controller::disk::buffers::BufferPool;
+use controller::plan::Side;
+use controller::said::Seldom;
 use controller::unit::{Controller, LinkKind};
 use protocol::interlink::frame::PREFIX_BYTES;
 use protocol::interlink::hello::Purpose;
 use protocol::interlink::{FrameError, Message, frame_lengths};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::cork::Batch;
+use super::entrance::{Entrance, Place};
 use super::frames::FrameReader;
 use super::link::LinkTable;
+use super::proof::{self, NotProven};
+use super::secret::Secret;
 use super::tls::handshake::{self, Broken, Opener, part_from_tls};
 use super::tls::pinned::Keys;
 use super::troubles::Troubles;
@@ -41,12 +47,9 @@ const REDIAL_AFTER_MIN: Duration = Duration::from_millis(100);
 /// The longest rest after a failed connection.
 const REDIAL_AFTER_MAX: Duration = Duration::from_secs(1);
 
-/// An accepted connection greets within this time, handshake included, or is closed; a dialed one has as long for its
-/// handshake.
+/// An accepted connection greets within this time, handshake or proof included, or is closed; a dialed one has as long
+/// for its handshake or proof.
 const GREETING_WITHIN: Duration = Duration::from_secs(2);
-
-/// Accepted connections that have not greeted yet, at most; more are closed.
-pub(crate) const GREETINGS_MAX: usize = 32;
 
 /// Links of one controller at most; more are closed.
 pub(crate) const LINKS_MAX: usize = 2 * (controller::plan::BRIDGES_MAX as usize + 1);
@@ -64,10 +67,24 @@ pub(super) struct Interlink {
     pub(super) workers: Weak<Workers>,
     /// Buffers for payloads.
     pub(super) buffers: BufferPool,
-    /// None: it is plain.
-    pub(super) keys: Option<Keys>,
+    /// How the peer is known.
+    pub(super) known_by: KnownBy,
+    /// Which controller it serves.
+    pub(super) side: Side,
     /// Where the peer listens; tried in turn.
     pub(super) peer: Vec<SocketAddr>,
+    /// Where accepted connections stand until they have greeted.
+    pub(super) entrance: Entrance,
+    /// What was said of those that did not come in.
+    pub(super) strangers: Seldom,
+}
+
+/// How the two ends of a connection show each other who they are.
+pub(super) enum KnownBy {
+    /// By their certificates: the interlink is encrypted.
+    Certificate(Keys),
+    /// By a secret: it is not.
+    Secret(Secret),
 }
 
 impl Interlink {
@@ -91,23 +108,46 @@ impl Interlink {
 
     async fn dialed(&self, mut socket: TcpStream, kind: LinkKind) {
         prepare(&socket);
-        let Some(keys) = &self.keys else {
-            return self.run(Stream { socket, opener: None }, Some(kind), Bytes::new()).await;
+        let opener = match timeout(GREETING_WITHIN, self.dialed_peer(&mut socket)).await {
+            Ok(Ok(opener)) => opener,
+            Ok(Err(stranger)) => return self.refuse(&stranger),
+            Err(_) => return tracing::debug!("the peer did not show in time who it is"),
         };
-        match timeout(GREETING_WITHIN, handshake::dial(keys, &mut socket)).await {
-            Ok(Ok(opener)) => {
-                self.run(Stream { socket, opener: Some(opener) }, Some(kind), Bytes::new()).await
+        self.run(Stream { socket, opener }, Some(kind), Bytes::new()).await;
+    }
+
+    /// Shows the end that was dialed who this is, and makes sure that it is the peer.
+    async fn dialed_peer(&self, socket: &mut TcpStream) -> Result<Option<Opener>, Stranger> {
+        match &self.known_by {
+            KnownBy::Certificate(keys) => Ok(Some(handshake::dial(keys, socket).await?)),
+            KnownBy::Secret(secret) => {
+                proof::dial(secret, self.side, socket).await?;
+                Ok(None)
             }
-            Ok(Err(broken)) => self.refuse(&broken),
-            Err(_) => tracing::debug!("the peer did not shake hands in time"),
         }
     }
 
     /// Tells the controller why a connection came to nothing, if people should hear of it.
-    fn refuse(&self, broken: &Broken) {
-        tracing::debug!("a connection of the interlink came to nothing: {broken}");
-        if let Some(refusal) = broken.refusal() {
+    fn refuse(&self, stranger: &Stranger) {
+        tracing::debug!("a connection of the interlink came to nothing: {stranger}");
+        if let Some(refusal) = stranger.refusal() {
             self.controller.on_link_refused(refusal);
+        }
+    }
+
+    /// The same of a connection that was accepted. What comes from elsewhere than the peer's addresses is nobody's word
+    /// for the peer: it is only logged.
+    fn turn_away(&self, from: IpAddr, stranger: &Stranger) {
+        if self.peer.iter().any(|peer| peer.ip().to_canonical() == from) {
+            self.refuse(stranger);
+        }
+        if !stranger.is_an_end()
+            && let Some(unsaid) = self.strangers.happens("interlink", &from.to_string())
+        {
+            tracing::warn!(
+                "a connection to the interlink from {from} is not the other controller's: {stranger}; it was closed and \
+                 told nothing{unsaid}"
+            );
         }
     }
 
@@ -117,11 +157,10 @@ impl Interlink {
             Ok(listener) => listener,
             Err(error) => return tracing::error!("the interlink cannot be served: {error}"),
         };
-        let greetings = Rc::new(Cell::new(0));
         let troubles = Troubles::of("the interlink");
         loop {
-            let socket = match listener.accept().await {
-                Ok((socket, _)) => socket,
+            let (socket, from) = match listener.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // For instance no file descriptor is left: it will not be better at once.
                     troubles.tell(&error, &self.controller.world().troubles);
@@ -129,42 +168,44 @@ impl Interlink {
                     continue;
                 }
             };
-            if greetings.get() >= GREETINGS_MAX || self.links.count() >= LINKS_MAX {
+            if self.links.count() >= LINKS_MAX {
                 tracing::debug!("a connection too many was closed");
                 continue;
             }
-            greetings.set(greetings.get() + 1);
-            let (interlink, greetings) = (Arc::clone(&self), Rc::clone(&greetings));
+            let from = from.ip().to_canonical();
+            let (interlink, place) = (Arc::clone(&self), self.entrance.enter(from));
             tokio::task::spawn_local(async move {
-                let greeted = interlink.greet(socket).await;
-                greetings.set(greetings.get() - 1);
-                if let Some((stream, greeting)) = greeted {
+                if let Some((stream, greeting)) = interlink.greet(socket, from, place).await {
                     interlink.run(stream, None, greeting).await;
                 }
             });
+            // Those who stand there go on before the next one may take the place of one of them.
+            yield_now().await;
         }
     }
 
-    /// Reads the greeting. A bridge goes on to its worker; the control connection comes back.
-    async fn greet(self: &Arc<Self>, socket: TcpStream) -> Option<(Stream, Bytes)> {
+    /// Waits until a connection has shown who it is and greeted. A bridge goes on to its worker; the control
+    /// connection comes back.
+    async fn greet(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        from: IpAddr,
+        mut place: Place,
+    ) -> Option<(Stream, Bytes)> {
         prepare(&socket);
         let mut stream = Stream { socket, opener: None };
-        let (greeting, purpose) = match timeout(GREETING_WITHIN, self.greeted(&mut stream)).await {
-            Ok(Ok(greeted)) => greeted,
-            Ok(Err(NotGreeted::Broken(broken))) => {
-                self.refuse(&broken);
-                return None;
-            }
-            Ok(Err(error)) => {
-                tracing::debug!("a connection did not greet as the peer does: {error}");
-                if matches!(error, NotGreeted::Encrypted) {
-                    self.controller.on_link_refused(LinkRefusal::OtherIsEncrypted);
+        let greeted = tokio::select! {
+            greeted = timeout(GREETING_WITHIN, self.greeted(&mut stream)) => greeted,
+            () = place.lost() => Ok(Err(Stranger::Crowded)),
+        };
+        drop(place);
+        let (greeting, purpose) = match greeted.unwrap_or(Err(Stranger::Silent)) {
+            Ok(greeted) => greeted,
+            Err(stranger) => {
+                self.turn_away(from, &stranger);
+                if matches!(stranger, Stranger::NotProven(NotProven::Encrypted)) {
                     part_from_tls(&mut stream.socket).await;
                 }
-                return None;
-            }
-            Err(_) => {
-                tracing::debug!("a connection did not greet in time");
                 return None;
             }
         };
@@ -182,10 +223,13 @@ impl Interlink {
         None
     }
 
-    /// The handshake of an accepted connection, and its first frame.
-    async fn greeted(&self, stream: &mut Stream) -> Result<(Bytes, Purpose), NotGreeted> {
-        if let Some(keys) = &self.keys {
-            stream.opener = Some(handshake::accept(keys, &mut stream.socket).await?);
+    /// How an accepted connection shows who it is, and its first frame.
+    async fn greeted(&self, stream: &mut Stream) -> Result<(Bytes, Purpose), Stranger> {
+        match &self.known_by {
+            KnownBy::Certificate(keys) => {
+                stream.opener = Some(handshake::accept(keys, &mut stream.socket).await?);
+            }
+            KnownBy::Secret(secret) => proof::accept(secret, self.side, &mut stream.socket).await?,
         }
         read_greeting(stream).await
     }
@@ -205,7 +249,6 @@ impl Interlink {
             self.links.bridge_up(index, &link);
         }
         let mut reader = FrameReader::new(self.buffers.clone(), &received);
-        let mut unheard = kind.is_some();
         let why = loop {
             if let Err(error) = self.pass_on(&link.id, &mut reader) {
                 break error.to_string();
@@ -213,14 +256,10 @@ impl Interlink {
             let space = reader.space();
             match handshake::read(&mut socket, &mut opener, space).await {
                 Ok(0) => break "closed".to_owned(),
-                Ok(bytes) => {
-                    if std::mem::take(&mut unheard) && handshake::is_tls(space) {
-                        self.controller.on_link_refused(LinkRefusal::OtherIsEncrypted);
-                        break "the other end encrypts".to_owned();
-                    }
-                    reader.received(bytes);
-                }
+                Ok(bytes) => reader.received(bytes),
                 Err(broken) => {
+                    // Where the peer refuses this one's certificate, it says so after the handshake of who dialed.
+                    let broken = Stranger::Broken(broken);
                     self.refuse(&broken);
                     break broken.to_string();
                 }
@@ -283,35 +322,55 @@ fn prepare(socket: &TcpStream) {
     }
 }
 
-/// Why a connection's first frame is not a greeting.
+/// Why a connection is not one with the peer.
 #[derive(Debug, thiserror::Error)]
-enum NotGreeted {
+enum Stranger {
     #[error(transparent)]
     Broken(#[from] Broken),
-    #[error("it encrypts")]
-    Encrypted,
+    #[error(transparent)]
+    NotProven(#[from] NotProven),
     #[error(transparent)]
     Frame(#[from] FrameError),
-    #[error("its first frame is another message")]
+    #[error("its first frame is another message than a greeting")]
     Other,
+    #[error("it did not show in time who it is")]
+    Silent,
+    #[error("it did not show who it is while others came")]
+    Crowded,
+}
+
+impl Stranger {
+    /// What people should hear of it, if the other end seems to be a controller.
+    fn refusal(&self) -> Option<LinkRefusal> {
+        match self {
+            Self::Broken(broken) => broken.refusal(),
+            Self::NotProven(not_proven) => not_proven.refusal(),
+            Self::Frame(_) | Self::Other | Self::Silent | Self::Crowded => None,
+        }
+    }
+
+    /// It only ended, as connections of the peer do when it is stopped.
+    const fn is_an_end(&self) -> bool {
+        matches!(
+            self,
+            Self::Broken(Broken::Socket(_)) | Self::NotProven(NotProven::Socket(_) | NotProven::Closed)
+        )
+    }
 }
 
 /// Reads the first frame, which must be a greeting, and tells what the connection is for.
-async fn read_greeting(stream: &mut Stream) -> Result<(Bytes, Purpose), NotGreeted> {
+async fn read_greeting(stream: &mut Stream) -> Result<(Bytes, Purpose), Stranger> {
     let mut head = vec![0; PREFIX_BYTES];
     stream.read_exact(&mut head).await?;
-    if stream.opener.is_none() && handshake::is_tls(&head) {
-        return Err(NotGreeted::Encrypted);
-    }
     let prefix = head.first_chunk().ok_or(FrameError::Length)?;
     let lengths = frame_lengths(prefix)?;
     if lengths.payload != 0 {
-        return Err(NotGreeted::Other);
+        return Err(Stranger::Other);
     }
     head.resize(lengths.head, 0);
     stream.read_exact(head.get_mut(PREFIX_BYTES..).unwrap_or_default()).await?;
     match Message::decode(&head, &[])? {
         (_, Message::Hello(hello)) => Ok((head.into(), hello.purpose)),
-        _ => Err(NotGreeted::Other),
+        _ => Err(Stranger::Other),
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! * [`workers`]: threads that run connections and bridges; `patience`: when they sleep; [`cork`]: one write per
 //!   socket and batch.
-//! * `interlink`, `link`, `frames`: the connections to the peer; [`tls`]: what encrypts them.
+//! * `interlink`, `link`, `frames`: the connections to the peer; `entrance`: who waits to be one; [`tls`]: what encrypts
+//!   them; `proof`, [`secret`]: how the two know each other where nothing does.
 //! * [`world`]: what the controller asks of the outside; `alarm`: when it is called.
 //! * `control`: the socket that answers the command line.
 
@@ -15,12 +16,15 @@ mod alarm;
 mod control;
 pub mod cork;
 mod descriptors;
+mod entrance;
 mod frames;
 mod interlink;
 mod link;
 mod patience;
 mod portals;
+mod proof;
 mod rooms;
+pub mod secret;
 mod start;
 pub mod tls;
 mod troubles;
@@ -31,7 +35,8 @@ pub mod world;
 pub(crate) mod limits {
     pub(crate) use super::alarm::TIMES_MAX;
     pub(crate) use super::control::{CLIENTS_MAX, REQUEST_BYTES_MAX};
-    pub(crate) use super::interlink::{GREETINGS_MAX, LINKS_MAX};
+    pub(crate) use super::entrance::UNPROVEN_MAX;
+    pub(crate) use super::interlink::LINKS_MAX;
     pub(crate) use super::link::LINK_QUEUE_BYTES_MAX;
     pub(crate) use super::tls::handshake::HANDSHAKE_BYTES_MAX;
     pub(crate) use super::tls::records::SEALED_AT_ONCE_BYTES_MAX;
@@ -105,6 +110,9 @@ pub enum StartError {
     /// The certificates of the interlink cannot be used.
     #[error(transparent)]
     Certificates(#[from] tls::certificates::CertificateError),
+    /// The secret of the interlink cannot be used.
+    #[error(transparent)]
+    InterlinkSecret(#[from] secret::SecretFileError),
     /// Threads or their runtime cannot be started.
     #[error("no threads can be started: {0}")]
     Threads(io::Error),

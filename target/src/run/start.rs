@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 
 use controller::plan::{Plan, Side};
+use controller::said::Seldom;
 use controller::unit::{Controller, LinkKind, Restored};
 use controller::volume::files::{VolumePlace, make_state_folder};
 use controller::volume::lock::StateLock;
@@ -20,11 +21,12 @@ use controller::world::VolumeIndex;
 use super::access;
 use super::alarm::{self, Alarm};
 use super::cork::Batch;
-use super::interlink::Interlink;
+use super::entrance::Entrance;
+use super::interlink::{Interlink, KnownBy};
 use super::link::LinkTable;
 use super::rooms::{self, Looked, Seen};
+use super::secret::Secret;
 use super::tls::certificates::Certificates;
-use super::tls::pinned::Keys;
 use super::troubles::TroubleBook;
 use super::workers::Workers;
 use super::world::{ProductWorld, VolumeSlot};
@@ -47,7 +49,7 @@ struct Surroundings {
     links: Arc<LinkTable>,
     alarm: Arc<Alarm>,
     sessions: Arc<Sessions>,
-    keys: Option<Keys>,
+    known_by: KnownBy,
     name: String,
 }
 
@@ -67,8 +69,11 @@ impl Shared<'_> {
             .map_err(|source| StartError::StateFolder { path: folder.clone(), source })?;
         let lock = StateLock::take(&folder)?;
         let access = access::load(config)?;
-        let keys =
-            config.encrypts_interlink().then(|| Certificates::load(config, side)?.keys()).transpose()?;
+        let known_by = if config.encrypts_interlink() {
+            KnownBy::Certificate(Certificates::load(config, side)?.keys()?)
+        } else {
+            KnownBy::Secret(Secret::load(config, side)?)
+        };
         let sockets = Sockets::open(config, side)?;
         let (store, records) = Store::open(&folder.join("control.redb"))?;
         let scanned = config.luns.iter().map(|lun| scan(config, lun, side)).collect::<Result<Vec<_>, _>>()?;
@@ -78,7 +83,7 @@ impl Shared<'_> {
             links: Arc::new(LinkTable::new(self.workers.count())),
             alarm: Arc::default(),
             sessions: Arc::new(Sessions::for_at_most(self.host_connections)),
-            keys,
+            known_by,
             name: config.controller(side).name.clone(),
         };
         let controller = Arc::new_cyclic(|controller| {
@@ -122,7 +127,7 @@ impl Shared<'_> {
             links: Arc::clone(&surroundings.links),
             sessions: Arc::clone(&surroundings.sessions),
             alarm: Arc::clone(&surroundings.alarm),
-            encrypts: surroundings.keys.is_some(),
+            encrypts: matches!(surroundings.known_by, KnownBy::Certificate(_)),
             name: surroundings.name.clone(),
             looked: Looked::default(),
             troubles: TroubleBook::default(),
@@ -162,14 +167,17 @@ impl Shared<'_> {
         surroundings: Surroundings,
         access: Access,
     ) {
-        let Surroundings { links, alarm, sessions, keys, name: _ } = surroundings;
+        let Surroundings { links, alarm, sessions, known_by, name: _ } = surroundings;
         let interlink = Arc::new(Interlink {
             controller: Arc::clone(controller),
             links,
             workers: Arc::downgrade(&self.workers),
             buffers: self.buffers.clone(),
-            keys,
+            known_by,
+            side,
             peer: self.config.controller(side.peer()).interlink.clone(),
+            entrance: Entrance::default(),
+            strangers: Seldom::default(),
         });
         let caller = Arc::clone(controller);
         control.spawn(0, move || alarm::call(caller, alarm));

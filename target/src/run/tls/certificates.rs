@@ -17,6 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 
+use super::super::secret;
 use super::pinned::Keys;
 use crate::config::Config;
 
@@ -83,6 +84,9 @@ pub enum MakeError {
         /// Why.
         source: io::Error,
     },
+    /// The system has no randomness.
+    #[error("no secret can be made: {0}")]
+    NoSecret(io::Error),
     /// There is no certificate.
     #[error("no certificate can be made: {0}")]
     NotMade(#[from] rcgen::Error),
@@ -141,7 +145,7 @@ impl Certificates {
 }
 
 /// The file's content; `None` if it is not its owner's alone.
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(in crate::run) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut file = File::open(path)?;
     if file.metadata()?.permissions().mode() & 0o077 != 0 {
         return Ok(None);
@@ -176,7 +180,9 @@ pub fn make(config: &Config, renew: bool) -> Result<[Made; 2], MakeError> {
     }
     let names = sides.map(|side| config.controller(side).name.as_str());
     let [first, second] = [generate(names[0])?, generate(names[1])?];
-    let texts = [text(names, &first, &second), text([names[1], names[0]], &second, &first)];
+    let secret = secret::new_line().map_err(MakeError::NoSecret)?;
+    let turned = [names[1], names[0]];
+    let texts = [text(names, &first, &second, &secret), text(turned, &second, &first, &secret)];
     for ((side, path), text) in sides.into_iter().zip(&paths).zip(&texts) {
         let written = make_state_folder(&config.state_folder(side)).and_then(|()| write(path, text));
         written.map_err(|source| MakeError::NotWritten { path: path.clone(), source })?;
@@ -202,11 +208,12 @@ fn generate(controller: &str) -> Result<Pair, rcgen::Error> {
 }
 
 /// The file of the first of the two names.
-fn text(names: [&str; 2], own: &Pair, peer: &Pair) -> String {
+fn text(names: [&str; 2], own: &Pair, peer: &Pair, secret: &str) -> String {
     let [name, other] = names;
     format!(
         "The interlink of controller {name}. Whoever has this key can pass for {name}: for the machine of {name} only.\n\
-         {}Certificate of {name}:\n{}Certificate of {other}, the only one that {name} takes:\n{}",
+         {}Certificate of {name}:\n{}Certificate of {other}, the only one that {name} takes:\n{}\
+         The secret of both, by which they know each other where the interlink is not encrypted:\n{secret}",
         own.1.serialize_pem(),
         own.0.pem(),
         peer.0.pem()
