@@ -122,3 +122,24 @@ fn a_clean_end_while_main_waits_for_the_lease_comes_at_once_and_refuses_who_wait
         assert_eq!(duo.durable(0).map(|record| record.generation.members), Some(0b11), "seed {seed}");
     }
 }
+
+#[test]
+fn no_turn_begins_once_an_end_has_begun() {
+    for seed in 0..40 {
+        let mut duo = met(seed);
+        duo.ask(1, 1, write(0, 2, 1));
+        duo.ask(0, 1, write(8, 2, 1));
+        (0..seed % 8).for_each(|_| {
+            duo.step();
+        });
+        duo.break_disk(1, crate::disk::DiskError::Io);
+        duo.controllers.iter().for_each(Controller::stop);
+        for _ in 0..200 {
+            while duo.step() {
+                assert!((0..2).all(|side| !is_turning(&duo, side)), "seed {seed}");
+            }
+            duo.settle(0);
+        }
+        assert!(duo.controllers.iter().all(Controller::stopped), "seed {seed}: the end does not come");
+    }
+}

@@ -33,6 +33,8 @@ mod format_tests;
 mod guard;
 mod licence;
 mod losing;
+#[cfg(test)]
+mod losing_tests;
 mod main_side;
 #[cfg(test)]
 mod meeting_tests;

@@ -1,0 +1,127 @@
+//! What is under way when the two lose each other, when a disk hangs, and when there is no place for more.
+
+use crate::command::{Op, Outcome};
+use crate::duo::{Duo, blocks_of, range, write};
+use crate::exclusive::WAITERS_MAX;
+use crate::status::PairStatus;
+
+const GOOD: Outcome = Outcome::Good(Vec::new());
+
+fn met(seed: u64) -> Duo {
+    let mut duo = Duo::new(seed, true);
+    duo.connect();
+    duo.settle(1);
+    duo
+}
+
+fn statuses(duo: &Duo) -> [PairStatus; 2] {
+    duo.controllers.each_ref().map(|controller| controller.status().luns[0].status)
+}
+
+/// A command that reads its blocks at main before it writes them is reading them when the two are cut, and has read them
+/// while the sub's lease still runs.
+fn reads_its_blocks_in_a_cut(seed: u64, op: Op) -> Duo {
+    let mut duo = met(seed);
+    duo.stall_disk(0);
+    duo.ask(0, 1, op);
+    while duo.step() {}
+    duo.cut();
+    duo.resume_disk(0);
+    while duo.step() {}
+    duo
+}
+
+#[test]
+fn what_reads_before_it_writes_is_not_written_on_one_copy_while_the_subs_lease_runs() {
+    let compare = || Op::CompareAndWrite {
+        range: range(0, 1),
+        compare: blocks_of(0, 1),
+        write: blocks_of(7, 1),
+        fua: false,
+    };
+    let or = || Op::OrWrite { range: range(0, 1), data: blocks_of(7, 1), fua: false };
+    for seed in 0..20 {
+        for op in [compare(), or()] {
+            let mut duo = reads_its_blocks_in_a_cut(seed, op);
+            assert_eq!(duo.answers(0), [], "seed {seed}: the sub still reads the old block");
+            assert_eq!(duo.volume(0)[0], 0, "seed {seed}");
+            duo.settle(20);
+            assert_eq!(duo.answers(0), [(1, GOOD)], "seed {seed}: and when main is alone it is");
+        }
+    }
+}
+
+#[test]
+fn what_the_subs_disk_still_has_of_an_earlier_meeting_never_lands_over_the_refilled_copy() {
+    for seed in 0..40 {
+        let mut duo = met(seed);
+        duo.stall_disk(1);
+        duo.ask(0, 1, write(0, 4, 1));
+        while duo.step() {}
+        duo.cut();
+        duo.settle(16);
+        duo.ask(0, 2, write(0, 4, 2));
+        duo.settle(2);
+        duo.connect();
+        while duo.step() {}
+        duo.resume_disk(1);
+        duo.settle(20);
+        assert_eq!(statuses(&duo), [PairStatus::Duplex; 2], "seed {seed}");
+        assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
+        assert_eq!(duo.volume(1)[0], 2, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_silent_disk_of_the_source_of_a_copy_is_waited_for() {
+    for seed in 0..20 {
+        let mut duo = met(seed).crash_one(seed, 1);
+        duo.stall_disk(0);
+        duo.connect();
+        while duo.step() {}
+        assert_eq!(statuses(&duo), [PairStatus::Copy; 2], "seed {seed}");
+        duo.ask(0, 1, write(8, 2, 3));
+        duo.settle(75);
+        let early = duo.answers(0);
+        assert!(early.iter().all(|(_, outcome)| *outcome != GOOD), "seed {seed}: {early:?}");
+        assert_eq!(statuses(&duo), [PairStatus::Copy; 2], "seed {seed}: no other copy is whole");
+        duo.resume_disk(0);
+        duo.settle(20);
+        assert_eq!(statuses(&duo), [PairStatus::Duplex; 2], "seed {seed}");
+        assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_copy_whose_piece_finds_no_place_goes_on_when_there_is_one() {
+    const PIECE: u64 = 2048;
+    const PIECES: u64 = 10;
+    for seed in 0..3 {
+        let mut duo = Duo::sized(seed, PIECE * PIECES);
+        duo.connect();
+        duo.settle(1);
+        let mut duo = duo.crash_one(seed, 1);
+        duo.stall_disk(0);
+        duo.connect();
+        while duo.step() {}
+        assert_eq!(statuses(&duo), [PairStatus::Copy; 2], "seed {seed}");
+        let hot = PIECE * (PIECES - 3) + 8;
+        let mut tag = 0;
+        let mut fill = |duo: &Duo, writes: usize| {
+            for _ in 0..writes {
+                tag += 1;
+                duo.ask(0, tag, write(hot, 1, tag as u8));
+            }
+        };
+        // More than can wait for one range: what comes then finds no place.
+        fill(&duo, WAITERS_MAX + 8);
+        duo.resume_disk(0);
+        for _ in 0..600 {
+            fill(&duo, 2);
+            duo.step();
+        }
+        duo.settle(60);
+        assert_eq!(statuses(&duo), [PairStatus::Duplex; 2], "seed {seed}: a piece is waited for for ever");
+        assert!(duo.volume(0) == duo.volume(1), "seed {seed}");
+    }
+}
