@@ -37,7 +37,20 @@ pub struct BufferPool {
 }
 
 /// What lies idle in one size class.
-type Idle = Vec<Space>;
+#[derive(Default)]
+struct Idle {
+    spaces: Vec<Space>,
+    /// The fewest there were since [`BufferPool::rest`] last looked.
+    fewest: usize,
+}
+
+impl Idle {
+    fn pop(&mut self) -> Option<Space> {
+        let space = self.spaces.pop();
+        self.fewest = self.fewest.min(self.spaces.len());
+        space
+    }
+}
 
 /// Memory of which the aligned part is used.
 #[derive(Default)]
@@ -72,14 +85,26 @@ impl BufferPool {
         };
         let Some(idle) = self.classes.get(class) else { return };
         let mut idle = idle.lock();
-        if idle.len() < CLASS_IDLE_BYTES_MAX / (SMALLEST_BYTES << class) {
-            idle.push(space);
+        if idle.spaces.len() < CLASS_IDLE_BYTES_MAX / (SMALLEST_BYTES << class) {
+            idle.spaces.push(space);
+        }
+    }
+
+    /// Frees the buffers that nobody has needed since the last time.
+    pub fn rest(&self) {
+        for class in self.classes.iter() {
+            let mut idle = class.lock();
+            let fewest = idle.fewest;
+            let unneeded = idle.spaces.drain(..fewest).collect::<Vec<_>>();
+            idle.fewest = idle.spaces.len();
+            drop(idle);
+            drop(unneeded);
         }
     }
 
     #[cfg(test)]
     fn idle(&self) -> usize {
-        self.classes.iter().map(|idle| idle.lock().len()).sum()
+        self.classes.iter().map(|idle| idle.lock().spaces.len()).sum()
     }
 }
 
@@ -160,6 +185,19 @@ mod tests {
         let mut second = pool.take(512);
         second.space()[..4].copy_from_slice(b"abcd");
         assert_eq!(second.freeze(4), Bytes::from_static(b"abcd"));
+    }
+
+    #[test]
+    fn what_nobody_has_needed_for_a_while_is_freed() {
+        let pool = BufferPool::default();
+        drop([pool.take(4096), pool.take(4096), pool.take(4096)]);
+        pool.rest();
+        assert_eq!(pool.idle(), 3, "they were in use");
+        drop(pool.take(4096));
+        pool.rest();
+        assert_eq!(pool.idle(), 1, "one is needed");
+        pool.rest();
+        assert_eq!(pool.idle(), 0);
     }
 
     #[test]

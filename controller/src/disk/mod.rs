@@ -5,6 +5,7 @@ pub mod crc32c;
 mod extents;
 pub mod file;
 pub mod flush;
+pub mod heap;
 pub mod pool;
 pub mod promptness;
 pub mod signals;

@@ -9,7 +9,7 @@
 //! * `interlink`, `link`, `frames`: the connections to the peer; `entrance`: who waits to be one; [`tls`]: what encrypts
 //!   them; `proof`, [`secret`]: how the two know each other where nothing does.
 //! * [`world`]: what the controller asks of the outside; `alarm`: when it is called.
-//! * `control`: the socket that answers the command line.
+//! * `control`: the socket that answers the command line; `tidy`: memory goes back to the system.
 
 pub mod access;
 mod alarm;
@@ -26,6 +26,7 @@ mod proof;
 mod rooms;
 pub mod secret;
 mod start;
+mod tidy;
 pub mod tls;
 mod troubles;
 pub mod workers;
@@ -171,6 +172,8 @@ impl Appliance {
         let host_connections = descriptors::for_hosts(config, sides, count);
         let shared = Shared { config, workers: Arc::clone(&workers), buffers, pool: &pool, host_connections };
         let controllers = sides.iter().map(|side| shared.start(*side)).collect::<Result<_, _>>()?;
+        let lane = pool.lane();
+        workers.spawn(0, move || tidy::keep(lane, shared.buffers));
         Ok(Self { workers, controllers, _pool: pool })
     }
 
