@@ -28,7 +28,10 @@ use crate::session::parameters::{
 };
 use crate::session::task_management::FUNCTIONS_MAX;
 use crate::session::writing::{DATA_OUT_SILENCE_MAX, SILENCED_MAX, SOLICITED_BYTES_MAX};
-use crate::sessions::{DEPARTED_TIME_MAX, DISCOVERIES_MAX, LOGINS_MAX, SESSIONS_MAX, SessionView, Sessions};
+use crate::sessions::{
+    DEPARTED_TIME_MAX, DISCOVERIES_MAX, INITIATOR_SESSIONS_MAX, LOGINS_MAX, SESSIONS_MAX, SessionView,
+    Sessions,
+};
 
 /// What of the product's world is in use.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +78,7 @@ fn connections(table: &Sessions, sessions: &[SessionView]) -> Vec<LimitStatus> {
             table.things_said() as u64,
             None,
         ),
-        counted("LOGINS_MAX", "connections in login", LOGINS_MAX as u64, logins as u64, None),
+        counted("LOGINS_MAX", "connections in login or farewell", LOGINS_MAX as u64, logins as u64, None),
         counted("DISCOVERIES_MAX", "discovery sessions", DISCOVERIES_MAX as u64, discoveries as u64, None),
         counted(
             "PURSE_BYTES_MAX",
@@ -90,6 +93,13 @@ fn connections(table: &Sessions, sessions: &[SessionView]) -> Vec<LimitStatus> {
             SESSIONS_MAX as u64,
             sessions.len() as u64,
             Some(table.peak() as u64),
+        ),
+        counted(
+            "INITIATOR_SESSIONS_MAX",
+            "sessions of one initiator",
+            INITIATOR_SESSIONS_MAX as u64,
+            table.most_of_one_initiator() as u64,
+            None,
         ),
         compared("LOGIN_TIME_MAX", "ms", milliseconds(LOGIN_TIME_MAX)),
         compared("LOGIN_REQUESTS_MAX", "requests per login", u64::from(LOGIN_REQUESTS_MAX)),

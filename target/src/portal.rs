@@ -16,6 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::connection::{Closed, Connection, Transport};
@@ -187,6 +188,8 @@ async fn drive<W: World>(
                 writable?;
                 blocked = false;
                 connection.on_writable()?;
+                // Whatever it is called for, and however soon again: others of this worker come first.
+                yield_now().await;
             }
             read = read(&mut reader, &mut input), if connection.wants_input() => {
                 if read? == 0 {

@@ -11,9 +11,10 @@
 //!     └──connection lost, reinstated──► departed ──last outcome, or overdue──► free, or the waiting login's
 //! ```
 
-use core::net::SocketAddr;
+use core::cmp::Reverse;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
@@ -34,11 +35,16 @@ use crate::session::tasks::Claim;
 /// Normal sessions of one controller at most.
 pub const SESSIONS_MAX: usize = 1024;
 
-/// Discovery sessions of one controller at most; one more ends the oldest.
+/// Normal sessions of one initiator (by its InitiatorName) on one controller at most: an eighth of them, so that others
+/// find room whatever it does. A host that uses several paths has one for each, a virtual machine monitor perhaps one for
+/// each disk.
+pub const INITIATOR_SESSIONS_MAX: usize = SESSIONS_MAX / 8;
+
+/// Discovery sessions of one controller at most; one more ends the oldest of the host that has most of them.
 pub const DISCOVERIES_MAX: usize = 128;
 
-/// Connections in their login at most; one more ends the oldest, so that a flood of half-open logins does not keep
-/// others out.
+/// Connections without a session at most, in their login or saying farewell; one more ends the oldest of the host that
+/// has most of them, so that a flood of half-open logins keeps nobody out but itself.
 pub const LOGINS_MAX: usize = 256;
 
 /// How long a login waits for the commands of the session before it. What main has not admitted by then is too old
@@ -113,6 +119,8 @@ pub(crate) enum Beginning {
     Replaces(NexusId, Arc<Link>),
     /// One that has departed, with commands that have not ended: the login waits, and is woken.
     Waits,
+    /// Too many sessions of this initiator.
+    Crowded,
     /// Too many sessions.
     Full,
     /// The session it was to continue is not there any more.
@@ -237,10 +245,29 @@ impl Table {
         }
     }
 
+    /// Places that sessions of an initiator have, those that have departed among them.
+    fn places_of(&self, initiator: &str) -> usize {
+        let own = |entry: &&Entry| entry.identity.initiator.eq_ignore_ascii_case(initiator);
+        self.places.iter().flatten().filter(own).count()
+    }
+
     fn free_place(&self) -> Option<usize> {
         let free = self.places.iter().position(Option::is_none).unwrap_or(self.places.len());
         (free < SESSIONS_MAX).then_some(free)
     }
+}
+
+fn host_of(link: &Link) -> Option<IpAddr> {
+    link.host().map(|host| host.ip())
+}
+
+/// The first of the host that occurs most often, and of several such hosts of the one that comes first.
+fn oldest_of_the_most(hosts: impl Iterator<Item = Option<IpAddr>>) -> Option<usize> {
+    let mut counts: BTreeMap<Option<IpAddr>, (usize, usize)> = BTreeMap::new();
+    for (at, host) in hosts.enumerate() {
+        counts.entry(host).or_insert((0, at)).0 += 1;
+    }
+    counts.into_values().max_by_key(|(count, oldest)| (*count, Reverse(*oldest))).map(|(_, oldest)| oldest)
 }
 
 const fn place_of(nexus: NexusId) -> usize {
@@ -256,8 +283,8 @@ pub struct Sessions {
     /// In the order in which they began.
     discoveries: Mutex<VecDeque<(Discovering, Arc<Link>)>>,
     discoveries_begun: AtomicU16,
-    /// Connections in their login, in the order in which they came.
-    logins: Mutex<VecDeque<Arc<Link>>>,
+    /// Connections without a session, with their hosts, in the order in which they came.
+    logins: Mutex<VecDeque<(Option<IpAddr>, Arc<Link>)>>,
     /// The controller is ending: nobody logs in any more.
     ending: AtomicBool,
     /// Connections open, logged in or not.
@@ -349,6 +376,17 @@ impl Sessions {
         self.table.read().peak
     }
 
+    /// The most sessions that one initiator has.
+    #[must_use]
+    pub fn most_of_one_initiator(&self) -> usize {
+        let table = self.table.read();
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for entry in table.there() {
+            *counts.entry(entry.identity.initiator.to_ascii_lowercase()).or_default() += 1;
+        }
+        counts.into_values().max().unwrap_or(0)
+    }
+
     fn link(&self, nexus: NexusId) -> Option<Arc<Link>> {
         self.table.read().get(nexus).map(|entry| entry.link.clone())
     }
@@ -384,6 +422,9 @@ impl Sessions {
         let place = match (old, continues) {
             (None, Some(_)) => return Beginning::Gone,
             (Some(at), Some(_)) => at,
+            (_, None) if table.places_of(&identity.initiator) >= INITIATOR_SESSIONS_MAX => {
+                return Beginning::Crowded;
+            }
             (_, None) => match table.free_place() {
                 Some(at) => at,
                 None => return Beginning::Full,
@@ -452,7 +493,9 @@ impl Sessions {
             stays
         });
         if discoveries.len() >= DISCOVERIES_MAX {
-            ended.extend(discoveries.pop_front().map(|(_, link)| link));
+            let hosts = discoveries.iter().map(|(_, link)| host_of(link));
+            let oldest = oldest_of_the_most(hosts).and_then(|oldest| discoveries.remove(oldest));
+            ended.extend(oldest.map(|(_, link)| link));
         }
         discoveries.push_back((new, link));
         let count = self.discoveries_begun.fetch_add(1, Ordering::Relaxed);
@@ -473,17 +516,26 @@ impl Sessions {
         self.discoveries.lock().retain(|(_, known)| !Arc::ptr_eq(known, link));
     }
 
-    /// A connection begins its login. Gives the one that has to end for it, if there are too many.
+    /// A connection begins its login, or its farewell. Gives the one that has to end for it, if there are too many.
     pub(crate) fn login_begins(&self, link: Arc<Link>) -> Option<Arc<Link>> {
         let logins = &mut *self.logins.lock();
-        let oldest = if logins.len() >= LOGINS_MAX { logins.pop_front() } else { None };
-        logins.push_back(link);
-        oldest
+        let oldest = if logins.len() >= LOGINS_MAX {
+            oldest_of_the_most(logins.iter().map(|(host, _)| *host)).and_then(|oldest| logins.remove(oldest))
+        } else {
+            None
+        };
+        logins.push_back((host_of(&link), link));
+        oldest.map(|(_, link)| link)
     }
 
-    /// A connection's login is over.
+    /// A connection's login is over, or its farewell.
     pub(crate) fn login_ends(&self, link: &Arc<Link>) {
-        self.logins.lock().retain(|known| !Arc::ptr_eq(known, link));
+        self.logins.lock().retain(|(_, known)| !Arc::ptr_eq(known, link));
+        self.wants_no_place(link);
+    }
+
+    /// A login does not wait for the place of a session that has departed any more.
+    pub(crate) fn wants_no_place(&self, link: &Arc<Link>) {
         let mut table = self.table.write();
         for at in 0..table.places.len() {
             let departed = table.places[at].as_mut().and_then(|entry| entry.departed.as_mut());

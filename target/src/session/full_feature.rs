@@ -28,13 +28,14 @@ use protocol::iscsi::{
 use super::commands::{Arrival, COMMAND_WINDOW, CommandWindow, IMMEDIATE_COMMANDS_MAX};
 use super::data_in::{self, Sender};
 use super::discovery::TextExchange;
-use super::memory::{Holding, Memory};
+use super::memory::{self, Holding, Memory};
 use super::output::Output;
 use super::parameters::Parameters;
 use super::task_management::Functions;
 use super::task_set;
 use super::tasks::{Claim, Ending, State, Task, Tasks};
 use super::transfer::{Gather, Refusal, Terms};
+use super::writing::Flow;
 use crate::device_server::Request;
 use crate::frontend::FrontendConfig;
 
@@ -151,9 +152,15 @@ pub struct FullFeature {
     /// Output that waited when it was last looked at, in bytes.
     pub(super) backlog: u64,
     pub(super) holding: Holding,
-    /// Something waits for room in the purse.
-    pub(super) wants_memory: bool,
+    /// Something waits for room in the purse: what was on its way when there was none, in bytes.
+    pub(super) short: Option<u64>,
+    /// When there is room again, reads are tried before R2Ts.
+    pub(super) reads_first: bool,
+    /// Reads wait until less of this session is on its way.
     pub(super) held: bool,
+    /// When it last was told the time.
+    pub(super) clock: Time,
+    pub(super) flow: Flow,
     /// Tasks that are ORDERED or HEAD OF QUEUE.
     pub(super) special: u32,
     /// Tasks that wait for others because of their attributes were met.
@@ -195,8 +202,11 @@ impl FullFeature {
             data_in_bytes: 0,
             backlog: 0,
             holding: Holding::new(terms.memory),
-            wants_memory: false,
+            short: None,
+            reads_first: false,
             held: false,
+            clock: Time(0),
+            flow: Flow::default(),
             special: 0,
             gated: false,
             entered: 0,
@@ -251,6 +261,7 @@ impl FullFeature {
 
     /// Takes a PDU.
     pub fn on_pdu(&mut self, pdu: &Received, now: Time, output: &mut Output) {
+        self.clock = now;
         // "No other request may follow it" (4.6.3.3).
         if self.leaving.is_some() {
             return;
@@ -351,7 +362,7 @@ impl FullFeature {
             counted_out: 0,
             solicited: false,
             received: now,
-            moved: now,
+            owed: self.flow.mark(now),
             attribute: command.attribute,
             entered: 0,
             state: State::Order,
@@ -485,9 +496,17 @@ impl FullFeature {
         self.claims.extract_if(.., |(claimed, _)| *claimed == tag).map(|(_, claim)| claim).collect()
     }
 
-    /// The functions of other sessions that wait for any task: the session ends, nobody hears of its tasks.
-    pub fn take_all_claims(&mut self) -> Vec<Claim> {
-        core::mem::take(&mut self.claims).into_iter().map(|(_, claim)| claim).collect()
+    /// What is to be asked of the memory that all sessions share, if anything.
+    pub fn memory_request(&mut self) -> Option<memory::Request> {
+        self.holding.request()
+    }
+
+    /// The session ends, nobody hears of its tasks: the functions of other sessions that wait for any of them, and what
+    /// covers its output.
+    #[must_use]
+    pub fn end(mut self) -> (Vec<Claim>, Holding) {
+        self.holding.leave_queue();
+        (self.claims.into_iter().map(|(_, claim)| claim).collect(), self.holding)
     }
 }
 

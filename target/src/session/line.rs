@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use controller::command::{LunIndex, NexusId, TaskTag};
-use controller::said::Unsaid;
 use controller::time::Time;
 use protocol::iscsi::{
     Digests, LogoutRequest, LogoutResult, Lun, Opcode, StatSn, TaskManagementFunction, TaskManagementRequest,
@@ -32,11 +31,17 @@ use crate::run::cork::{Batch, Flush};
 use crate::sessions::{LOGINS_MAX, Sessions};
 
 mod entrance;
+mod pulse;
+mod watching;
 
 use entrance::Waiting;
+use pulse::Pulse;
 
 /// How long a login may take.
 pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// A host not heard from for this long has its connection's spare memory taken.
+const REST_AFTER: Duration = Duration::from_secs(3);
 
 /// A host not heard from for this long is asked whether it is there.
 pub const PING_AFTER: Duration = Duration::from_secs(10);
@@ -57,7 +62,8 @@ const RECKONED_BYTES: u64 = 4 * 1024 * 1024;
 /// How long a Logout waits for the commands of its session; then the connection ends without an answer.
 pub const LOGOUT_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// How long what a connection said last may take to leave before it is closed anyway.
+/// How long nothing of what a connection said last may leave, or how long its host may take to close it, before it is
+/// closed anyway.
 pub const FAREWELL_MAX: Duration = Duration::from_secs(5);
 
 /// Where a connection stands.
@@ -83,9 +89,10 @@ pub struct Line {
     kept: BytesMut,
     stalled: bool,
     phase_since: Time,
-    /// When the last whole PDU came.
+    /// When the last whole PDU came, or enough of one.
     heard: Time,
     pinged: Option<Time>,
+    pulse: Pulse,
     /// A Logout waits to be answered.
     leaving: Option<Time>,
     /// A login waits for the commands of the session before it.
@@ -136,15 +143,7 @@ impl Line {
         now: Time,
     ) -> Self {
         let link = Arc::new(Link::new(transport, sessions.memory.clone()));
-        if let Some(oldest) = sessions.login_begins(link.clone()) {
-            if let Some(unsaid) = sessions.said("login flood", "", now) {
-                tracing::warn!(
-                    "more than {LOGINS_MAX} connections are in their login: the oldest is closed{unsaid}"
-                );
-            }
-            oldest.end();
-        }
-        Self {
+        let line = Self {
             link,
             sessions,
             directory,
@@ -157,10 +156,28 @@ impl Line {
             phase_since: now,
             heard: now,
             pinged: None,
+            pulse: Pulse::new(now),
             leaving: None,
             waiting: None,
             thrift: Thrift::default(),
+        };
+        line.visit(now);
+        line
+    }
+
+    /// The connection is without a session: in its login, or it says farewell.
+    fn visit(&self, now: Time) {
+        let Some(oldest) = self.sessions.login_begins(self.link.clone()) else {
+            return;
+        };
+        let host = oldest.host().map_or_else(|| "the host".to_owned(), |host| host.ip().to_string());
+        if let Some(unsaid) = self.sessions.said("login flood", &host, now) {
+            tracing::warn!(
+                "more than {LOGINS_MAX} connections are in their login or at their end, most of them of {host}: its \
+                 oldest is closed{unsaid}"
+            );
         }
+        oldest.end();
     }
 
     /// False while the connection must not be read from: the host does not read what it is sent.
@@ -198,6 +215,7 @@ impl Line {
         let running = link.begin_batch();
         let batch = Batch::begin();
         self.enter_at_last(backend, now);
+        link.on_memory();
         let step = link.next_work();
         self.run_work(step, backend);
         let mut input = core::mem::take(&mut self.kept);
@@ -224,10 +242,12 @@ impl Line {
                 Ok(Cut::Pdu(mut pdu)) => {
                     self.heard = now;
                     self.pinged = None;
+                    self.pulse.on_pdu(&pdu);
                     self.thrift.keep(&mut pdu);
                     self.on_pdu(&pdu, backend, now);
                 }
                 Ok(Cut::Incomplete(bytes)) => {
+                    self.pulse.on_part(input);
                     input.reserve(bytes.saturating_sub(input.len()));
                     return Ok(());
                 }
@@ -280,10 +300,7 @@ impl Line {
             }
             Work::Manage(request) => self.manage(&request, backend),
             Work::LogOut(request) => self.log_out(&request, backend),
-            Work::Close => {
-                self.leave(backend);
-                self.link.close_when_written();
-            }
+            Work::Close => self.say_farewell(backend),
         }
     }
 
@@ -291,7 +308,7 @@ impl Line {
     fn leave(&mut self, backend: &impl Backend) {
         match core::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Ended => return,
-            Phase::Login(_) => self.sessions.login_ends(&self.link),
+            Phase::Login(_) => {}
             Phase::Full(nexus) => {
                 let claims = self.link.leave();
                 self.sessions.release(&claims);
@@ -311,79 +328,8 @@ impl Line {
     /// The socket is gone.
     pub fn closed(&mut self, backend: &impl Backend) {
         self.leave(backend);
+        self.sessions.login_ends(&self.link);
         self.link.end();
-    }
-
-    /// Time has passed.
-    pub fn on_tick(&mut self, now: Time) -> Result<(), Closed> {
-        match self.phase {
-            Phase::Login(_) if now.since(self.phase_since) > LOGIN_TIME_MAX => self.link.end(),
-            // What it waits for may be overdue.
-            Phase::Login(_) if self.waiting.is_some() => self.link.wake(),
-            Phase::Ended if now.since(self.phase_since) > FAREWELL_MAX => self.link.end(),
-            Phase::Login(_) | Phase::Ended => {}
-            Phase::Full(None) if now.since(self.heard) > DISCOVERY_SILENCE_MAX => self.link.end(),
-            Phase::Full(None) => {}
-            Phase::Full(Some(_)) => self.watch(now),
-        }
-        let over = match self.phase {
-            Phase::Ended => self.link.has_ended(),
-            // Ended from elsewhere: nothing more will be answered.
-            Phase::Login(_) | Phase::Full(_) => self.link.has_finished(),
-        };
-        if over { Err(Closed) } else { Ok(()) }
-    }
-
-    /// `what` happens to this connection: its host's address if that is to be logged now. By address, because names
-    /// cost a host nothing.
-    fn says(&self, what: &'static str, now: Time) -> Option<(String, Unsaid)> {
-        let host = self.host();
-        let unsaid = self.sessions.said(what, &host, now)?;
-        Some((host, unsaid))
-    }
-
-    fn host(&self) -> String {
-        self.link.host().map_or_else(|| "a host".to_owned(), |host| host.ip().to_string())
-    }
-
-    /// Is the host still there, and does it do what it owes?
-    fn watch(&mut self, now: Time) {
-        if let Some(since) = self.leaving {
-            if now.since(since) > LOGOUT_TIME_MAX {
-                if let Some((host, unsaid)) = self.says("slow logout", now) {
-                    tracing::warn!(
-                        "{host} logs out and has commands that do not end; its connection is closed{unsaid}"
-                    );
-                }
-                self.link.end();
-            }
-            return;
-        }
-        if self.link.with(|session, _| session.owes_data(now)) == Some(true) {
-            if let Some((host, unsaid)) = self.says("owes data", now) {
-                tracing::info!(
-                    "{host} leaves data it was asked for unsent; its connection is closed{unsaid}"
-                );
-            }
-            return self.link.end();
-        }
-        match self.pinged {
-            Some(pinged) if now.since(pinged) > PING_ANSWER_MAX => {
-                if let Some((host, unsaid)) = self.says("silent", now) {
-                    tracing::info!("{host} does not answer any more; its connection is closed{unsaid}");
-                }
-                self.link.end();
-            }
-            None if now.since(self.heard) > PING_AFTER => {
-                self.pinged = Some(now);
-                self.link.rest();
-                if self.link.with(FullFeature::ping).is_some() {
-                    self.link.flush();
-                }
-            }
-            _ => {}
-        }
-        self.link.look_again();
     }
 
     fn log_out(&mut self, request: &LogoutRequest, backend: &impl Backend) {
@@ -401,9 +347,15 @@ impl Line {
         // The answer is made while there is a session to number it, and the session ends before it is written.
         let _ = self.link.with(|session, output| session.log_out(request, result, output));
         if result == LogoutResult::Closed {
-            self.leave(backend);
-            self.link.close_when_written();
+            self.say_farewell(backend);
         }
+    }
+
+    /// The session ends, and the connection when what it had to say is written.
+    fn say_farewell(&mut self, backend: &impl Backend) {
+        self.leave(backend);
+        self.visit(backend.now());
+        self.link.close_when_written();
     }
 
     /// The session's tasks are given up first.

@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use protocol::iscsi::{Bhs, Digests};
 
 use super::full_feature::{FullFeature, Received, Usage, Work};
-use super::memory::Memory;
+use super::memory::{Holding, Memory};
 use super::output::{OUTPUT_BYTES_MAX, Output};
 use super::tasks::Claim;
 use crate::connection::Transport;
@@ -46,6 +46,10 @@ struct Shared {
     /// What is being written; empty here while somebody writes it.
     sending: Output,
     sending_bytes: usize,
+    /// Bytes that the transport has taken, ever.
+    sent: u64,
+    /// What covers the output of a session that has ended.
+    left: Option<Holding>,
     writer: Writer,
     gathering: bool,
     /// Close once everything is written.
@@ -59,6 +63,17 @@ impl Shared {
         self.queue.bytes() + self.sending_bytes
     }
 
+    /// Output is on its way out, or its end: what a session that has ended held for it is given back.
+    fn settle_what_is_left(&mut self) {
+        let backlog = self.backlog() as u64;
+        if let Some(left) = &mut self.left {
+            left.rest(backlog);
+        }
+        if backlog == 0 {
+            self.left = None;
+        }
+    }
+
     /// True once when what stopped the connection's thread is over.
     fn take_resume(&mut self) -> bool {
         let backlog = self.backlog();
@@ -69,6 +84,17 @@ impl Shared {
         }
         resume
     }
+}
+
+/// How the output of a connection stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outflow {
+    /// Bytes that the transport has taken, ever.
+    pub sent: u64,
+    /// Bytes that wait.
+    pub waiting: u64,
+    /// Its host holds memory that others could use, by what it does not take or not send.
+    pub holds_memory: bool,
 }
 
 /// What to do after an event.
@@ -102,6 +128,8 @@ impl Link {
             queue: Output::default(),
             sending: Output::default(),
             sending_bytes: 0,
+            sent: 0,
+            left: None,
             writer: Writer::Nobody,
             gathering: false,
             closing: false,
@@ -125,14 +153,16 @@ impl Link {
     /// The session ends: nothing is answered any more. Gives what other sessions' functions waited for.
     pub fn leave(&self) -> Vec<Claim> {
         let mut shared = self.shared.lock();
-        let session = shared.session.take();
-        if let Some(session) = &session {
+        let claims = shared.session.take().map(|session| {
             shared.awaited = session.executing().collect();
-        }
+            let (claims, holding) = session.end();
+            shared.left = Some(holding);
+            claims
+        });
+        shared.settle_what_is_left();
         drop(shared);
-        let claims = session.map(|mut session| session.take_all_claims()).unwrap_or_default();
         self.memory.wake();
-        claims
+        claims.unwrap_or_default()
     }
 
     /// True if there is no session, and every command of the one there was has ended.
@@ -154,6 +184,18 @@ impl Link {
     /// The host's address, for people.
     pub fn host(&self) -> Option<SocketAddr> {
         self.transport.host()
+    }
+
+    /// How its output stands.
+    pub fn outflow(&self) -> Outflow {
+        let shared = self.shared.lock();
+        let holds = |session: &FullFeature| session.holds_memory();
+        let left = shared.left.as_ref().is_some_and(|left| left.taken() > 0);
+        Outflow {
+            sent: shared.sent,
+            waiting: shared.backlog() as u64,
+            holds_memory: left || shared.session.as_ref().is_some_and(holds),
+        }
     }
 
     /// When its session began.
@@ -204,11 +246,15 @@ impl Link {
         if shared.writer == Writer::Blocked {
             shared.writer = Writer::Nobody;
         }
-        let Shared { session, queue, .. } = &mut *shared;
-        if let Some(session) = session {
-            session.on_memory(queue);
-        }
         self.write(shared);
+    }
+
+    /// There may be room in the purse again. During a batch, so that nothing comes between and what was given is used.
+    pub fn on_memory(&self) {
+        let shared = &mut *self.shared.lock();
+        if let Some(session) = &mut shared.session {
+            session.on_memory(&mut shared.queue);
+        }
     }
 
     /// True if so much output waits that no further input is to be taken; remembers to tell when that is over.
@@ -231,8 +277,10 @@ impl Link {
             shared.sending_bytes = 0;
         }
         shared.queue.clear();
+        shared.left = None;
         shared.writer = Writer::Ended;
         drop(shared);
+        self.memory.wake();
         self.transport.shutdown();
     }
 
@@ -256,12 +304,14 @@ impl Link {
 
     /// Nothing has happened for a while: memory that is not needed is given back.
     pub fn rest(&self) {
-        let shared = &mut *self.shared.lock();
+        let mut shared = self.shared.lock();
         if let Some(session) = &mut shared.session {
             session.rest();
         }
         shared.queue.rest();
         shared.sending.rest();
+        drop(shared);
+        self.memory.wake();
     }
 
     /// Hands a PDU to the session.
@@ -308,6 +358,7 @@ impl Link {
     }
 
     fn write<'a>(&'a self, mut shared: MutexGuard<'a, Shared>) {
+        let mut blocked = false;
         while shared.writer == Writer::Nobody {
             if shared.sending.is_empty() {
                 let Shared { queue, sending, .. } = &mut *shared;
@@ -322,6 +373,7 @@ impl Link {
             drop(shared);
             let written = sending.write_to(&*self.transport);
             shared = self.shared.lock();
+            shared.sent += shared.sending_bytes.saturating_sub(sending.bytes()) as u64;
             shared.sending_bytes = sending.bytes();
             shared.sending = sending;
             if shared.writer == Writer::Ended {
@@ -331,8 +383,7 @@ impl Link {
                 Ok(true) => shared.writer = Writer::Nobody,
                 Ok(false) => {
                     shared.writer = Writer::Blocked;
-                    drop(shared);
-                    return self.transport.want_writable();
+                    blocked = true;
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a connection cannot be written to");
@@ -348,16 +399,17 @@ impl Link {
         if close {
             shared.writer = Writer::Finished;
         }
+        shared.settle_what_is_left();
         let resume = !close && !shared.gathering && shared.take_resume();
-        let waits = shared.session.as_ref().is_some_and(FullFeature::wants_memory);
+        let request = shared.session.as_mut().and_then(FullFeature::memory_request);
         drop(shared);
         if close {
             self.transport.finish();
-        } else if resume {
+        } else if resume || blocked {
             self.transport.want_writable();
         }
-        if waits {
-            self.memory.enlist(Arc::clone(&self.transport));
+        if let Some(request) = request {
+            self.memory.enlist(request, &self.transport);
         }
         self.memory.wake();
     }

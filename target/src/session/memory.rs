@@ -4,11 +4,26 @@
 //! under way; counting it costs no shared word. What goes beyond comes out of one purse for all, in lumps. When the
 //! purse runs low, hosts are slowed down in this order: their command windows get narrow; R2Ts and reads are
 //! withheld; what brings its data unasked is answered TASK SET FULL, or BUSY where the host has nothing else under
-//! way. Whoever waits is woken when something was given back, and looks again by itself once a second.
+//! way.
+//!
+//! Who gets what of the purse:
+//!
+//! * A session that has something under way may take more as long as it holds only a small part of what is left for
+//!   everybody else ([`FAIR_PART`]). So the first host that does not take its data keeps a thirteenth of the purse, the
+//!   next a thirteenth of the rest, and dozens of them leave room for others. None gets more before some of what it
+//!   has is gone: it looks again when its own data moves.
+//! * A session that has nothing under way gets room for one command, in its turn: it stands in a queue while there is
+//!   none, and nobody takes anything past the queue. Room is given to the first in it before it is woken, so nobody
+//!   waits for a thread.
+//! * Should those who hold the purse stand still while somebody is first in the queue, they are given up, one after the
+//!   other ([`Memory::is_starved`]).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use controller::time::Time;
 use parking_lot::Mutex;
 
 use crate::connection::Transport;
@@ -20,7 +35,7 @@ pub const PURSE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 pub const SHARE_BYTES: u64 = 256 * 1024;
 
 /// The purse is given out in such lumps, in bytes.
-const LUMP_BYTES: u64 = 1024 * 1024;
+pub(super) const LUMP_BYTES: u64 = 1024 * 1024;
 
 /// Taken from the purse above which command windows are narrow, in bytes.
 const TIGHT_BYTES: u64 = PURSE_BYTES_MAX / 2;
@@ -28,21 +43,45 @@ const TIGHT_BYTES: u64 = PURSE_BYTES_MAX / 2;
 /// Kept in the purse for data that comes unasked, in bytes: R2Ts and reads do not use it.
 const UNASKED_BYTES: u64 = PURSE_BYTES_MAX / 8;
 
+/// What one session holds of the purse for R2Ts and reads, times this, is at most what is left of it.
+const FAIR_PART: u64 = 12;
+
+/// How long somebody is first in the queue before those who hold memory and stand still are given up.
+const STARVING_AFTER: Duration = Duration::from_secs(1);
+
 /// What a session wants memory for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
     /// Data that comes whether it is wanted or not: immediate and unsolicited.
     Unasked,
     /// Data that can be made to wait: behind an R2T, or not read yet.
-    Asked,
+    Asked {
+        /// Nothing else of the session is under way, so that nothing else will make it look again.
+        alone: bool,
+    },
+}
+
+/// What the queue gives to a session: bytes that it has not counted in yet.
+type Grant = Arc<AtomicU64>;
+
+/// A session in the queue.
+struct Waiting {
+    grant: Grant,
+    bytes: u64,
+    transport: Arc<dyn Transport>,
+    /// Since when somebody has seen it stand first.
+    first_since: Option<Time>,
 }
 
 /// The purse of a controller.
 #[derive(Default)]
 pub struct Memory {
     taken: AtomicU64,
-    given_back: AtomicBool,
-    waiting: Mutex<Vec<Arc<dyn Transport>>>,
+    /// Something was given back, or somebody has come into the queue, since it was last looked at.
+    due: AtomicBool,
+    /// Sessions in the queue: at most one place for each.
+    waiting: AtomicUsize,
+    queue: Mutex<VecDeque<Waiting>>,
 }
 
 impl Memory {
@@ -58,36 +97,78 @@ impl Memory {
         self.taken() >= TIGHT_BYTES
     }
 
-    fn take(&self, bytes: u64, purpose: Purpose) -> bool {
-        let most = match purpose {
-            Purpose::Unasked => PURSE_BYTES_MAX,
-            Purpose::Asked => PURSE_BYTES_MAX - UNASKED_BYTES,
+    /// Sessions that wait for their turn.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// Takes `bytes` if `may` says so of what is left for this purpose, all of it counted.
+    fn take(&self, bytes: u64, most: u64, may: impl Fn(u64) -> bool) -> bool {
+        let sum = |taken: u64| {
+            let left = most.checked_sub(taken).filter(|left| bytes <= *left && may(*left))?;
+            Some(most - left + bytes)
         };
-        let fits = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= most);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+        self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, sum).is_ok()
     }
 
     fn give(&self, bytes: u64) {
         if bytes > 0 {
-            self.taken.fetch_sub(bytes, Ordering::Relaxed);
-            self.given_back.store(true, Ordering::Release);
+            self.taken.fetch_sub(bytes, Ordering::SeqCst);
+            self.due.store(true, Ordering::SeqCst);
         }
     }
 
-    /// A connection whose session was refused memory will be asked to look again.
-    pub fn enlist(&self, transport: Arc<dyn Transport>) {
-        let waiting = &mut *self.waiting.lock();
-        if !waiting.iter().any(|known| Arc::ptr_eq(known, &transport)) {
-            waiting.push(transport);
+    /// A session waits for its turn to get `bytes`; in the queue already it may want more, and keeps its place.
+    pub fn enlist(&self, request: Request, transport: &Arc<dyn Transport>) {
+        let Request { grant, bytes } = request;
+        let queue = &mut *self.queue.lock();
+        if let Some(known) = queue.iter_mut().find(|known| Arc::ptr_eq(&known.grant, &grant)) {
+            known.bytes = bytes;
+        } else {
+            let transport = Arc::clone(transport);
+            queue.push_back(Waiting { grant, bytes, transport, first_since: None });
         }
+        self.waiting.store(queue.len(), Ordering::SeqCst);
+        self.due.store(true, Ordering::SeqCst);
     }
 
-    /// Wakes who waits, if something was given back since the last time. Not to be called under a session's lock.
+    /// Gives the first in the queue what they wait for, as far as it goes, and wakes them, if something has changed since
+    /// the last time. Not to be called under a session's lock.
     pub fn wake(&self) {
-        if self.given_back.load(Ordering::Acquire) && self.given_back.swap(false, Ordering::AcqRel) {
-            let waiting = core::mem::take(&mut *self.waiting.lock());
-            waiting.iter().for_each(|transport| transport.want_writable());
+        if self.waiting() == 0 || !self.due.swap(false, Ordering::SeqCst) {
+            return;
         }
+        let mut served = Vec::new();
+        let mut queue = self.queue.lock();
+        while let Some(first) = queue.front() {
+            if !self.take(first.bytes, PURSE_BYTES_MAX - UNASKED_BYTES, |_| true) {
+                break;
+            }
+            first.grant.fetch_add(first.bytes, Ordering::SeqCst);
+            served.extend(queue.pop_front());
+        }
+        self.waiting.store(queue.len(), Ordering::SeqCst);
+        drop(queue);
+        served.iter().for_each(|waiting| waiting.transport.want_writable());
+    }
+
+    fn leave(&self, grant: &Grant) {
+        let queue = &mut *self.queue.lock();
+        queue.retain(|waiting| !Arc::ptr_eq(&waiting.grant, grant));
+        self.waiting.store(queue.len(), Ordering::SeqCst);
+        self.due.store(true, Ordering::SeqCst);
+    }
+
+    /// True if somebody has been first in the queue for too long: whoever holds memory and stands still is to go.
+    pub fn is_starved(&self, now: Time) -> bool {
+        if self.waiting() == 0 {
+            return false;
+        }
+        self.queue.lock().front_mut().is_some_and(|first| {
+            let since = *first.first_since.get_or_insert(now);
+            now.since(since) >= STARVING_AFTER
+        })
     }
 }
 
@@ -97,18 +178,38 @@ impl core::fmt::Debug for Memory {
     }
 }
 
-/// What one session holds. Always: `level` is covered by the share and `taken`.
+/// What a session asks the queue for.
+#[derive(Debug)]
+pub struct Request {
+    grant: Grant,
+    bytes: u64,
+}
+
+/// How a session stands with the queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    /// It waits for nothing.
+    None,
+    /// It has to come into the queue, for so many bytes.
+    Wanted(u64),
+    /// It is in the queue, for so many bytes.
+    Queued(u64),
+}
+
+/// What one session holds. Always: what it has been given room for is covered by the share and `taken`.
 #[derive(Debug)]
 pub struct Holding {
     memory: Arc<Memory>,
     taken: u64,
+    grant: Grant,
+    place: Place,
 }
 
 impl Holding {
     /// A session that holds nothing yet.
     #[must_use]
-    pub const fn new(memory: Arc<Memory>) -> Self {
-        Self { memory, taken: 0 }
+    pub fn new(memory: Arc<Memory>) -> Self {
+        Self { memory, taken: 0, grant: Grant::default(), place: Place::None }
     }
 
     /// The purse it takes from.
@@ -117,36 +218,104 @@ impl Holding {
         &self.memory
     }
 
-    /// Makes room for `level` bytes in all; false if there is none.
-    pub fn cover(&mut self, level: u64, purpose: Purpose) -> bool {
-        let covered = SHARE_BYTES + self.taken;
-        if level <= covered {
+    /// What it has taken from the purse, in bytes.
+    #[must_use]
+    pub const fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// True if there is room for `level` bytes in all.
+    #[must_use]
+    pub const fn covers(&self, level: u64) -> bool {
+        level <= SHARE_BYTES + self.taken
+    }
+
+    /// Makes room for `level` bytes in all; false if there is none for this session now.
+    pub fn take(&mut self, level: u64, purpose: Purpose) -> bool {
+        if purpose != Purpose::Unasked {
+            self.collect();
+        }
+        if self.covers(level) {
             return true;
         }
-        let lumps = (level - covered).div_ceil(LUMP_BYTES).saturating_mul(LUMP_BYTES);
-        let fits = self.memory.take(lumps, purpose);
+        let own = self.taken;
+        let bytes = (level - SHARE_BYTES - own).div_ceil(LUMP_BYTES).saturating_mul(LUMP_BYTES);
+        let fair = |left: u64, part: u64| own.saturating_add(bytes).saturating_mul(part) <= left - bytes;
+        let queue = self.memory.waiting() > 0;
+        let fits = match purpose {
+            Purpose::Unasked => {
+                let first = own == 0 && bytes == LUMP_BYTES;
+                self.memory.take(bytes, PURSE_BYTES_MAX, |left| first || fair(left, 1))
+            }
+            Purpose::Asked { alone } => {
+                let most = PURSE_BYTES_MAX - UNASKED_BYTES;
+                !queue && self.memory.take(bytes, most, |left| alone || fair(left, FAIR_PART))
+            }
+        };
         if fits {
-            self.taken += lumps;
+            self.taken += bytes;
+        } else if purpose == (Purpose::Asked { alone: true }) {
+            self.place = match self.place {
+                Place::Queued(queued) if bytes <= queued => Place::Queued(queued),
+                Place::Wanted(wanted) => Place::Wanted(wanted.max(bytes)),
+                Place::None | Place::Queued(_) => Place::Wanted(bytes),
+            };
         }
         fits
     }
 
-    /// No more than `level` bytes are needed: gives back the rest, but for a lump that is soon taken again.
-    pub fn settle(&mut self, level: u64) {
-        if self.taken == 0 {
+    /// What is to be asked of the queue, if anything: [`Memory::enlist`] follows.
+    pub fn request(&mut self) -> Option<Request> {
+        let Place::Wanted(bytes) = self.place else {
+            return None;
+        };
+        self.place = Place::Queued(bytes);
+        Some(Request { grant: Arc::clone(&self.grant), bytes })
+    }
+
+    /// True while its turn has not come.
+    #[must_use]
+    pub fn awaits_turn(&self) -> bool {
+        self.place != Place::None && self.grant.load(Ordering::SeqCst) == 0
+    }
+
+    /// It waits for its turn no more.
+    pub fn leave_queue(&mut self) {
+        if self.place != Place::None {
+            self.memory.leave(&self.grant);
+            self.collect();
+            self.place = Place::None;
+        }
+    }
+
+    /// Counts in what the queue has given.
+    fn collect(&mut self) {
+        if self.place == Place::None {
             return;
         }
-        let needed = level.saturating_sub(SHARE_BYTES).div_ceil(LUMP_BYTES).saturating_mul(LUMP_BYTES);
-        let spare = if self.memory.is_tight() { 0 } else { LUMP_BYTES };
-        let surplus = self.taken.saturating_sub(needed.saturating_add(spare));
-        self.taken -= surplus;
-        self.memory.give(surplus);
+        let granted = self.grant.swap(0, Ordering::SeqCst);
+        if granted > 0 {
+            self.taken += granted;
+            self.place = Place::None;
+        }
+    }
+
+    /// No more than `level` bytes are needed: gives back the rest, but for a lump that is soon taken again.
+    pub fn settle(&mut self, level: u64) {
+        if self.taken > 0 {
+            let spare = if self.memory.is_tight() || self.memory.waiting() > 0 { 0 } else { LUMP_BYTES };
+            self.give_back(level, spare);
+        }
     }
 
     /// Gives back everything that `level` bytes do not need.
     pub fn rest(&mut self, level: u64) {
+        self.give_back(level, 0);
+    }
+
+    fn give_back(&mut self, level: u64, spare: u64) {
         let needed = level.saturating_sub(SHARE_BYTES).div_ceil(LUMP_BYTES).saturating_mul(LUMP_BYTES);
-        let surplus = self.taken.saturating_sub(needed);
+        let surplus = self.taken.saturating_sub(needed.saturating_add(spare));
         self.taken -= surplus;
         self.memory.give(surplus);
     }
@@ -154,74 +323,21 @@ impl Holding {
 
 impl Drop for Holding {
     fn drop(&mut self) {
+        self.leave_queue();
         self.memory.give(self.taken);
     }
 }
 
+/// Takes all but `left` bytes of the purse.
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn the_share_of_a_session_costs_the_purse_nothing() {
-        let memory = Arc::new(Memory::default());
-        let mut holding = Holding::new(memory.clone());
-        assert!(holding.cover(SHARE_BYTES, Purpose::Unasked));
-        assert_eq!(memory.taken(), 0);
-        assert!(holding.cover(SHARE_BYTES + 1, Purpose::Unasked));
-        assert_eq!(memory.taken(), LUMP_BYTES);
-        drop(holding);
-        assert_eq!(memory.taken(), 0);
-    }
-
-    #[test]
-    fn what_can_wait_is_refused_before_what_comes_unasked() {
-        let memory = Arc::new(Memory::default());
-        let mut large = Holding::new(memory.clone());
-        assert!(!memory.is_tight());
-        assert!(large.cover(PURSE_BYTES_MAX - UNASKED_BYTES, Purpose::Asked));
-        assert!(memory.is_tight());
-        let mut small = Holding::new(memory.clone());
-        assert!(!small.cover(SHARE_BYTES + 1, Purpose::Asked));
-        assert!(small.cover(UNASKED_BYTES, Purpose::Unasked));
-        assert!(!small.cover(SHARE_BYTES + UNASKED_BYTES + LUMP_BYTES, Purpose::Unasked));
-        assert!(small.cover(SHARE_BYTES, Purpose::Asked), "its own share is always there");
-    }
-
-    #[test]
-    fn a_session_at_rest_keeps_nothing() {
-        let memory = Arc::new(Memory::default());
-        let mut holding = Holding::new(memory.clone());
-        assert!(holding.cover(5 * LUMP_BYTES, Purpose::Asked));
-        holding.settle(0);
-        assert_eq!(memory.taken(), LUMP_BYTES);
-        holding.rest(0);
-        assert_eq!(memory.taken(), 0);
-    }
-
-    proptest! {
-        #[test]
-        fn the_purse_is_never_overdrawn_and_every_byte_comes_back(
-            steps in prop::collection::vec((0_usize..4, 0_u64..400 << 20, any::<bool>(), any::<bool>()), 0..100),
-        ) {
-            let memory = Arc::new(Memory::default());
-            let mut holdings = (0..4).map(|_| (Holding::new(memory.clone()), 0)).collect::<Vec<_>>();
-            for (who, level, asked, down) in steps {
-                let (holding, held) = &mut holdings[who];
-                if down {
-                    holding.settle(level.min(*held));
-                    *held = level.min(*held);
-                } else if holding.cover(level, if asked { Purpose::Asked } else { Purpose::Unasked }) {
-                    *held = (*held).max(level);
-                }
-                prop_assert!(memory.taken() <= PURSE_BYTES_MAX);
-                for (holding, held) in &holdings {
-                    prop_assert!(*held <= SHARE_BYTES + holding.taken);
-                }
-            }
-            drop(holdings);
-            prop_assert_eq!(memory.taken(), 0);
-        }
-    }
+pub(super) fn hog(memory: &Arc<Memory>, left: u64) -> Holding {
+    let bytes = PURSE_BYTES_MAX - memory.taken() - left;
+    assert!(memory.take(bytes, PURSE_BYTES_MAX, |_| true));
+    let mut hog = Holding::new(memory.clone());
+    hog.taken = bytes;
+    hog
 }
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;

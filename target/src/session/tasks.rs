@@ -5,6 +5,7 @@ use controller::time::Time;
 use protocol::iscsi::{CmdSn, Lun, TaskAttribute};
 
 use super::transfer::Gather;
+use super::writing::Mark;
 use crate::device_server::limits::TRANSFER_BYTES_MAX;
 
 /// Where a task stands; each waiting state is named by what it waits for.
@@ -54,10 +55,10 @@ pub struct Task {
     pub counted_out: u32,
     /// R2Ts may be sent for it: all of its data-out is counted.
     pub solicited: bool,
-    /// When the command PDU arrived.
+    /// When the last of it arrived, its data-out included: its age begins there.
     pub received: Time,
-    /// When data of it last arrived.
-    pub moved: Time,
+    /// When its host last sent data of it, or was last asked for some.
+    pub owed: Mark,
     /// ATTR.
     pub attribute: TaskAttribute,
     /// Its place in the order in which tasks entered their task sets.

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 
 use controller::command::TaskTag;
+use protocol::scsi::cdb::opcode;
 
 use super::full_feature::{DATA_IN_BYTES_MAX, FullFeature, Work};
-use super::memory::Purpose;
+use super::memory::{LUMP_BYTES, Purpose};
 use super::output::Output;
 use super::task_set;
-use super::tasks::{State, Tasks};
+use super::tasks::{State, Task, Tasks};
 use crate::device_server::Request;
 
 impl FullFeature {
@@ -26,25 +27,16 @@ impl FullFeature {
         if self.may_leave() {
             return (self.leaving.take().map(Work::LogOut), true);
         }
-        let (Some(nexus), Some(at)) = (self.nexus, self.next_turn()) else {
+        self.backlog = backlog as u64;
+        let (Some(nexus), Some(at)) = (self.nexus, self.next_with_room()) else {
             return (None, false);
         };
-        self.backlog = backlog as u64;
-        let level = self.level();
-        let busy = self.data_in_bytes + self.backlog;
         let Some(task) = self.turn.get(at).copied().and_then(|tag| self.tasks.get_mut(tag)) else {
             return (None, false);
         };
-        let wanted = task.charged_in();
-        let covered = wanted == 0 || self.holding.cover(level + wanted, Purpose::Asked);
-        if !covered || (busy > 0 && busy + wanted > DATA_IN_BYTES_MAX) {
-            self.wants_memory |= !covered;
-            self.held = true;
-            return (None, false);
-        }
         self.turn.remove(at);
         task.state = State::Outcome;
-        self.data_in_bytes += wanted;
+        self.data_in_bytes += task.charged_in();
         let request = Request {
             nexus,
             tag: TaskTag::of(task.tag),
@@ -53,55 +45,139 @@ impl FullFeature {
             cdb: task.cdb,
             data: task.gather.take(),
             announced: if task.writes { task.expected } else { 0 },
-            received: task.received,
+            // A host may be slow to take what it reads; a read changes nothing, however late.
+            received: if only_reads(&task.cdb) { self.clock } else { task.received },
         };
         (Some(Work::Execute(request)), !self.turn.is_empty())
     }
 
-    /// Where in `turn` the next task is that may run. What is not there any more is dropped on the way.
-    fn next_turn(&mut self) -> Option<usize> {
+    /// Where in `turn` the next task is that may run now: one without data-in does not wait for the room that others
+    /// wait for.
+    fn next_with_room(&mut self) -> Option<usize> {
+        let next = self.next_turn(0)?;
+        if self.find_room(next) {
+            return Some(next);
+        }
+        let passes = |task: &Task| task.state == State::Turn && task.charged_in() == 0;
+        if !self.tasks.iter().any(passes) {
+            return None;
+        }
+        let mut at = next;
+        loop {
+            at = self.next_turn(at + 1)?;
+            if self.turn.get(at).and_then(|tag| self.tasks.get(*tag)).is_some_and(passes) {
+                return Some(at);
+            }
+        }
+    }
+
+    /// Makes room for what a task yields, if there is any now.
+    fn find_room(&mut self, at: usize) -> bool {
+        let Some(task) = self.turn.get(at).and_then(|tag| self.tasks.get(*tag)) else {
+            return false;
+        };
+        let wanted = task.charged_in();
+        if wanted == 0 {
+            return true;
+        }
+        let busy = self.data_in_bytes + self.backlog;
+        if busy > 0 && busy + wanted > DATA_IN_BYTES_MAX {
+            self.held = true;
+            return false;
+        }
+        self.take_memory(wanted)
+    }
+
+    /// Makes room for so many bytes more that can be made to wait; remembers it if there is none.
+    pub(super) fn take_memory(&mut self, more: u64) -> bool {
+        let level = self.level() + more;
+        if self.holding.covers(level) {
+            return true;
+        }
+        let moving = self.moving();
+        let taken = self.holding.take(level, Purpose::Asked { alone: moving == 0 });
+        if !taken {
+            self.short = Some(moving);
+        }
+        taken
+    }
+
+    /// Bytes of this session that are on their way, so that something will happen when they have gone: what the
+    /// controller is at, what the host is to take, and what it was asked for. What waits for room is none of it.
+    fn moving(&self) -> u64 {
+        let on_its_way =
+            |task: &&Task| task.state == State::Outcome || (task.state == State::Data && task.solicited);
+        let out = self.tasks.iter().filter(on_its_way).map(|task| u64::from(task.counted_out)).sum::<u64>();
+        self.data_in_bytes + self.backlog + out
+    }
+
+    /// Where in `turn` the next task is that may run, from a place on. What is not there any more is dropped on the way.
+    fn next_turn(&mut self, from: usize) -> Option<usize> {
         let tasks = &mut self.tasks;
-        while let Some(tag) = self.turn.front()
+        while from == 0
+            && let Some(tag) = self.turn.front()
             && tasks.get_mut(*tag).is_none_or(|task| task.state != State::Turn)
         {
             self.turn.pop_front();
         }
-        if self.special == 0 {
+        if self.special == 0 && from == 0 {
             return (!self.turn.is_empty()).then_some(0);
         }
-        let free = |tag: &u32| {
-            let task = self.tasks.get(*tag).filter(|task| task.state == State::Turn);
-            task.is_some_and(|task| {
+        let free = |at: &usize| {
+            let task = self.turn.get(*at).and_then(|tag| self.tasks.get(*tag));
+            task.filter(|task| task.state == State::Turn).is_some_and(|task| {
                 let mut others = self.tasks.iter();
-                !others.any(|other| task_set::waits_for(task, other, self.starved.contains(&other.tag)))
+                self.special == 0
+                    || !others
+                        .any(|other| task_set::waits_for(task, other, self.starved.contains(&other.tag)))
             })
         };
-        let next = self.turn.iter().position(free);
-        self.gated = next.is_none() && !self.turn.is_empty();
+        let next = (from..self.turn.len()).find(free);
+        if from == 0 {
+            self.gated = next.is_none() && !self.turn.is_empty();
+        }
         next
     }
 
-    /// True once if commands were held for want of room, or because of other tasks, and may go on now.
+    /// True once if commands were held for want of room, or because of other tasks, and may go on now. Only what has
+    /// changed since counts: whoever is told looks again, and must not be told again for having looked.
     pub fn take_room(&mut self, backlog: usize) -> bool {
         self.backlog = backlog as u64;
         self.holding.settle(self.level());
         let room = self.data_in_bytes + self.backlog <= DATA_IN_BYTES_MAX / 2;
-        let resume = self.held && room && !self.wants_memory;
+        let resume = self.held && room;
         self.held &= !resume;
-        resume || self.may_leave() || (self.gated && self.next_turn().is_some())
+        resume || self.may_take_again() || self.may_leave() || (self.gated && self.next_turn(0).is_some())
     }
 
-    /// There may be room in the purse again.
+    /// True if there may be memory for what there was none for.
+    fn may_take_again(&self) -> bool {
+        let Some(before) = self.short else {
+            return false;
+        };
+        if self.holding.awaits_turn() {
+            return false;
+        }
+        let moving = self.moving();
+        moving == 0 || moving + LUMP_BYTES <= before
+    }
+
+    /// There may be room in the purse again: what waits for it is tried once more, R2Ts and reads by turns before the
+    /// other. [`FullFeature::next_work`] follows.
     pub fn on_memory(&mut self, output: &mut Output) {
-        if core::mem::take(&mut self.wants_memory) {
-            self.solicit_starved(output);
+        if self.short.take().is_some() {
+            let reads_first = self.reads_first && !self.turn.is_empty();
+            self.reads_first = !self.reads_first;
+            if !reads_first {
+                self.solicit_starved(output);
+            }
         }
     }
 
     /// True while something waits for room in the purse.
     #[must_use]
     pub const fn wants_memory(&self) -> bool {
-        self.wants_memory
+        self.short.is_some()
     }
 
     /// Nothing has happened for a while: what is not needed is given back.
@@ -114,4 +190,9 @@ impl FullFeature {
             self.deferred.shrink_to_fit();
         }
     }
+}
+
+/// True for commands that change nothing, of those whose data a host may be slow to take.
+const fn only_reads(cdb: &[u8; 16]) -> bool {
+    matches!(cdb[0], opcode::READ_6 | opcode::READ_10 | opcode::READ_12 | opcode::READ_16)
 }

@@ -6,7 +6,7 @@ use core::time::Duration;
 use protocol::iscsi::{DataOut, RESERVED_TAG, ReadyToTransfer, RejectReason, ScsiCommand, TaskAttribute};
 
 use super::data_in;
-use super::full_feature::{FullFeature, Received};
+use super::full_feature::{DATA_IN_BYTES_MAX, FullFeature, Received};
 use super::memory::Purpose;
 use super::output::Output;
 use super::task_set;
@@ -20,6 +20,46 @@ pub const SOLICITED_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// How long a host may leave an R2T unanswered, or a burst without its end; then its connection is closed, which
 /// is what 4.2.3.3 and 10.7 leave to a target.
 pub const DATA_OUT_SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// A host that leaves an R2T unanswered while so many bytes go over its connection, in bytes, has passed it over: they are
+/// more than can have stood before it in either direction.
+const PASSED_OVER_BYTES: u64 = 2 * (SOLICITED_BYTES_MAX + DATA_IN_BYTES_MAX);
+
+/// What goes over a connection, as far as its host's R2Ts have to wait for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flow {
+    /// Data-Out, and output that waited, in bytes.
+    bytes: u64,
+    /// When some of it last moved.
+    moved: Time,
+}
+
+/// A moment, and what had gone over the connection by then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Mark {
+    time: Time,
+    bytes: u64,
+}
+
+impl Flow {
+    /// Now.
+    #[must_use]
+    pub const fn mark(&self, now: Time) -> Mark {
+        Mark { time: now, bytes: self.bytes }
+    }
+
+    fn pass(&mut self, bytes: u64, now: Time) {
+        self.bytes += bytes;
+        self.moved = now;
+    }
+
+    /// True if a host has had time enough for what it owes since then, on a line that is no faster than this: it, or
+    /// the line, has been silent, or it has passed it over.
+    fn is_overdue(&self, since: Mark, now: Time) -> bool {
+        let late = |time: Time| now.since(time) > DATA_OUT_SILENCE_MAX;
+        late(since.time) && (late(self.moved) || self.bytes - since.bytes > PASSED_OVER_BYTES)
+    }
+}
 
 /// Aborted tasks whose Data-Out is still dropped without a word, at most.
 pub const SILENCED_MAX: usize = 128;
@@ -81,21 +121,19 @@ impl FullFeature {
     /// Counts the data-out of a task in. Nobody overtakes a task that waits: the small ones behind it could hold
     /// for ever what it needs.
     fn admit_solicited(&mut self, tag: u32) -> bool {
-        let level = self.level();
-        let alone = self.out_bytes;
+        let all = self.out_bytes;
         let waiting = !self.starved.is_empty();
         let Some(task) = self.tasks.get_mut(tag) else {
             return false;
         };
         let more = u64::from(task.gather.wanted().saturating_sub(task.counted_out));
-        let others = alone - u64::from(task.counted_out);
-        if waiting || (others > 0 && alone + more > SOLICITED_BYTES_MAX) {
+        let others = all - u64::from(task.counted_out);
+        if waiting || (others > 0 && all + more > SOLICITED_BYTES_MAX) || !self.take_memory(more) {
             return false;
         }
-        if !self.holding.cover(level + more, Purpose::Asked) {
-            self.wants_memory = true;
+        let Some(task) = self.tasks.get_mut(tag) else {
             return false;
-        }
+        };
         task.solicited = true;
         task.counted_out = task.gather.wanted();
         self.out_bytes += more;
@@ -108,6 +146,7 @@ impl FullFeature {
             return;
         };
         task.gather.on_solicited(solicitation, transfer_tag);
+        task.owed = self.flow.mark(self.clock);
         let lun = task.lun;
         let sender = self.sender(output);
         let header = ReadyToTransfer {
@@ -136,14 +175,17 @@ impl FullFeature {
             offset: data.buffer_offset,
             last: data.final_bit,
         };
+        self.flow.pass(u64::from(data.data_segment_length), now);
         let taken = self.tasks.get_mut(tag).map(|task| {
             // "the LUN field MUST hold a valid value and be consistent with whatever was specified with the
             // command" (11.7.4), and is reserved without Target Transfer Tag.
             if data.target_transfer_tag != RESERVED_TAG && data.lun != task.lun {
                 return Err(());
             }
-            task.moved = now;
-            task.gather.on_data(header, data.data_segment_length, pdu.data.clone()).map_err(|_| ())
+            task.gather.on_data(header, data.data_segment_length, pdu.data.clone()).map_err(|_| ())?;
+            task.received = now;
+            task.owed = self.flow.mark(now);
+            Ok(())
         });
         match taken {
             Some(Ok(())) => self.proceed(tag, output),
@@ -191,7 +233,7 @@ impl FullFeature {
     pub(super) fn admit_unasked(&mut self, task: &mut Task, command: &ScsiCommand) {
         let terms = if command.final_bit { command.data_segment_length } else { self.first_burst() };
         let bytes = terms.min(task.gather.wanted());
-        if !self.holding.cover(self.level() + u64::from(bytes), Purpose::Unasked) {
+        if !self.holding.take(self.level() + u64::from(bytes), Purpose::Unasked) {
             use protocol::scsi::sense::Status;
             let status = if self.tasks.count() == 0 { Status::Busy } else { Status::TaskSetFull };
             return task.gather.refuse(Refusal::Status(status));
@@ -200,12 +242,29 @@ impl FullFeature {
         self.out_bytes += u64::from(bytes);
     }
 
+    /// Time has passed, in which so many bytes of output that waited, and of a Data-Out PDU that is not whole yet, went
+    /// over the connection.
+    pub fn on_tick(&mut self, bytes: u64, now: Time) {
+        self.clock = now;
+        if bytes > 0 {
+            self.flow.pass(bytes, now);
+        }
+    }
+
     /// True if the host has left something it owes unsent for too long.
     #[must_use]
-    pub fn owes_data(&mut self, now: Time) -> bool {
-        let overdue = |task: &Task| {
-            task.state == State::Data && task.gather.is_open() && now.since(task.moved) > DATA_OUT_SILENCE_MAX
-        };
-        self.tasks.iter_mut().any(|task| overdue(task))
+    pub fn owes_data(&self, now: Time) -> bool {
+        self.owed().any(|task| self.flow.is_overdue(task.owed, now))
+    }
+
+    /// True if the host holds memory by what it does not take or not send.
+    #[must_use]
+    pub fn holds_memory(&self) -> bool {
+        self.holding.taken() > 0 && (self.backlog > 0 || self.owed().next().is_some())
+    }
+
+    /// The tasks whose data-out the host has been asked for, or has begun.
+    fn owed(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.iter().filter(|task| task.state == State::Data && task.gather.is_open())
     }
 }

@@ -25,7 +25,7 @@ fn task(reads: bool, writes: bool, expected: u32, takes: u64) -> Task {
         counted_out: 0,
         solicited: false,
         received: Time(0),
-        moved: Time(0),
+        owed: Default::default(),
         attribute: protocol::iscsi::TaskAttribute::Simple,
         entered: 0,
         state: State::Outcome,

@@ -5,6 +5,7 @@ use protocol::iscsi::{Digests, TargetPdu, TaskAttribute};
 use super::super::cut::{Cut, cut};
 use super::*;
 
+mod ages;
 mod attributes;
 mod bounds;
 mod functions;

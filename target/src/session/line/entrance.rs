@@ -20,7 +20,7 @@ use crate::session::full_feature::{FullFeature, Opening, Received};
 use crate::session::link::Link;
 use crate::session::login::{Circumstances, Login, Reply, Verdict};
 use crate::session::parameters::Parameters;
-use crate::sessions::{Beginning, Begun, Discovering, Identity};
+use crate::sessions::{Beginning, Begun, Discovering, INITIATOR_SESSIONS_MAX, Identity};
 
 /// A login whose last answer waits for the commands of the session before it.
 #[derive(Debug)]
@@ -118,7 +118,7 @@ impl Line {
         let response = self.response(request, status, &reply, request.tsih);
         self.link.put(&response.encode(), &[]);
         self.link.close_when_written();
-        self.sessions.login_ends(&self.link);
+        self.sessions.wants_no_place(&self.link);
         self.phase = Phase::Ended;
         self.phase_since = now;
     }
@@ -211,9 +211,24 @@ impl Line {
                     waiting.continued = old.filter(|_| continues.is_some());
                 }
                 Beginning::Waits => return Ok(None),
+                Beginning::Crowded => {
+                    self.say_crowded(login.initiator(), backend.now());
+                    return Err(LoginStatus::OutOfResources);
+                }
                 Beginning::Full => return Err(LoginStatus::OutOfResources),
                 Beginning::Gone => return Err(LoginStatus::SessionDoesNotExist),
             }
+        }
+    }
+
+    fn say_crowded(&self, initiator: &str, now: Time) {
+        let host = self.host();
+        if let Some(unsaid) = self.sessions.said("crowded", &host, now) {
+            tracing::warn!(
+                "{initiator} at {host} has {INITIATOR_SESSIONS_MAX} sessions here already: it gets no more, so that \
+                 other hosts find room. End those that it does not need, or give each host an InitiatorName of its \
+                 own{unsaid}"
+            );
         }
     }
 

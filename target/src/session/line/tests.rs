@@ -22,6 +22,7 @@ mod departing;
 mod ending;
 mod entrance_tests;
 mod rejects;
+mod slow;
 mod threads;
 
 const IQN: &str = "iqn.2026-11.com.example:demo";
@@ -36,27 +37,39 @@ struct Socket {
 struct SocketState {
     written: BytesMut,
     full: bool,
+    /// How many bytes it takes until it is full, if that is so.
+    room: Option<usize>,
     writes: usize,
     wanted: usize,
     shut: bool,
+    host: Option<core::net::SocketAddr>,
 }
 
 impl Transport for Socket {
     fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut state = self.state.lock();
-        if state.full {
+        let room = state.room.unwrap_or(usize::MAX);
+        if state.full || room == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         state.writes += 1;
-        let before = state.written.len();
-        pieces.iter().for_each(|piece| state.written.extend_from_slice(piece));
-        Ok(state.written.len() - before)
+        let mut left = room;
+        for piece in pieces {
+            let length = left.min(piece.len());
+            state.written.extend_from_slice(&piece[..length]);
+            left -= length;
+        }
+        state.room = state.room.map(|_| left);
+        Ok(room - left)
     }
     fn want_writable(&self) {
         self.state.lock().wanted += 1;
     }
     fn shutdown(&self) {
         self.state.lock().shut = true;
+    }
+    fn host(&self) -> Option<core::net::SocketAddr> {
+        self.state.lock().host
     }
 }
 
@@ -115,7 +128,7 @@ impl Backend for Script {
         }
     }
     fn execute(&self, request: Request) -> Option<Outcome> {
-        let blocks = usize::from(request.cdb[8]);
+        let blocks = usize::from(blocks_of(&request.cdb));
         match request.cdb[0] {
             0x28 if request.cdb[1] == 1 => {
                 let data = Bytes::from(vec![request.lun[1]; blocks * 512]);
@@ -134,8 +147,12 @@ impl Backend for Script {
         }
     }
     fn data_out_bytes(&self) -> fn(&[u8; 16]) -> u64 {
-        |cdb| if cdb[0] == 0x2a { u64::from(cdb[8]) * 512 } else { 0 }
+        |cdb| if cdb[0] == 0x2a { u64::from(blocks_of(cdb)) * 512 } else { 0 }
     }
+}
+
+fn blocks_of(cdb: &[u8; 16]) -> u16 {
+    u16::from_be_bytes([cdb[7], cdb[8]])
 }
 
 /// One host's connection to the script.
@@ -161,7 +178,12 @@ fn script(serving: bool) -> Script {
 
 impl Host {
     fn connect(script: &Script) -> Self {
+        Self::connect_from(script, None)
+    }
+
+    fn connect_from(script: &Script, host: Option<&str>) -> Self {
         let socket = Arc::new(Socket::default());
+        socket.state.lock().host = host.map(|host| core::net::SocketAddr::new(host.parse().unwrap(), 40_000));
         let group = PortalGroup { tag: 1, addresses: vec!["127.0.0.1:3260".to_owned()] };
         let directory = Arc::new(FrontendConfig {
             iqn: IQN.to_owned(),
@@ -219,10 +241,11 @@ impl Host {
         pdus
     }
 
-    fn command(&mut self, opcode: u8, blocks: u8, writes: bool, immediate_data: &[u8], last: bool) -> u32 {
+    fn command(&mut self, opcode: u8, blocks: u16, writes: bool, immediate_data: &[u8], last: bool) -> u32 {
         let tag = 1000 + self.cmd_sn;
         let mut cdb = [0; 16];
-        (cdb[0], cdb[8]) = (opcode, blocks);
+        cdb[0] = opcode;
+        cdb[7..9].copy_from_slice(&blocks.to_be_bytes());
         let command = ScsiCommand {
             immediate: false,
             final_bit: last,

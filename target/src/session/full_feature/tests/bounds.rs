@@ -1,17 +1,15 @@
 //! Memory over all sessions: the command window, withheld R2Ts and reads, TASK SET FULL and BUSY.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::io::{self, IoSlice};
+
 use protocol::iscsi::ScsiResponse;
 
-use super::super::super::commands::COMMAND_WINDOW_TIGHT;
-use super::super::super::memory::{PURSE_BYTES_MAX, Purpose, SHARE_BYTES};
-use super::*;
+use crate::connection::Transport;
 
-/// Takes all but `left` bytes of the purse.
-fn hog(memory: &Arc<Memory>, left: u64) -> Holding {
-    let mut hog = Holding::new(memory.clone());
-    assert!(hog.cover(SHARE_BYTES + PURSE_BYTES_MAX - left, Purpose::Unasked));
-    hog
-}
+use super::super::super::commands::COMMAND_WINDOW_TIGHT;
+use super::super::super::memory::{PURSE_BYTES_MAX, SHARE_BYTES, hog};
+use super::*;
 
 fn write_with(number: u32, immediate: usize, expected: u32) -> Received {
     let mut pdu = command(number, true, expected);
@@ -127,4 +125,181 @@ fn the_data_of_withheld_tasks_does_not_stand_in_the_way_of_those_they_wait_for()
         session.on_pdu(&Received { bhs: header.encode(), ahs: Bytes::new(), data }, Time(0), &mut output);
     }
     assert_eq!(executed(&mut session), [1]);
+}
+
+/// Whether a connection was told to look again.
+#[derive(Default)]
+struct Told(AtomicBool);
+
+impl Transport for Told {
+    fn try_write(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+    fn want_writable(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+    fn shutdown(&self) {}
+}
+
+/// A session whose host takes what it is sent only when the test says so.
+struct Reader {
+    session: FullFeature,
+    told: Arc<Told>,
+    output: Output,
+    backlog: usize,
+    asked: u32,
+    /// Bytes that the host has taken.
+    taken: usize,
+}
+
+const READ_BYTES: usize = 4 << 20;
+
+impl Reader {
+    fn new(memory: &Arc<Memory>, reads: u32) -> Self {
+        let session = session_with(memory.clone());
+        let mut reader =
+            Self { session, told: Arc::default(), output: Output::default(), backlog: 0, asked: 0, taken: 0 };
+        for _ in 0..reads {
+            reader.asked += 1;
+            let read = command(reader.asked, false, READ_BYTES as u32);
+            reader.session.on_pdu(&read, Time(0), &mut reader.output);
+        }
+        reader
+    }
+
+    fn is_done(&self) -> bool {
+        self.taken == self.asked as usize * READ_BYTES
+    }
+
+    /// What may run runs, and its data waits for the host. How many that were.
+    fn run(&mut self) -> usize {
+        self.session.on_memory(&mut self.output);
+        let mut ran = 0;
+        while let (Some(Work::Execute(request)), _) = self.session.next_work(self.backlog) {
+            self.session.on_outcome(request.tag, Outcome::Good(Vec::new()), &mut self.output);
+            self.output.clear();
+            self.backlog += READ_BYTES;
+            ran += 1;
+        }
+        let memory = self.session.holding.memory();
+        memory.wake();
+        if let Some(request) = self.session.memory_request() {
+            let transport: Arc<dyn Transport> = self.told.clone();
+            self.session.holding.memory().enlist(request, &transport);
+        }
+        ran
+    }
+
+    /// The host takes as much; true if the connection is told to look again.
+    fn take(&mut self, bytes: usize) -> bool {
+        let bytes = bytes.min(self.backlog);
+        self.backlog -= bytes;
+        self.taken += bytes;
+        let room = self.session.take_room(self.backlog);
+        self.session.holding.memory().wake();
+        self.told.0.swap(false, Ordering::Relaxed) || room
+    }
+}
+
+#[test]
+fn hosts_that_do_not_take_their_reads_leave_the_others_room() {
+    let memory = Arc::new(Memory::default());
+    let mut stuck: Vec<Reader> = (0..20).map(|_| Reader::new(&memory, 20)).collect();
+    for host in &mut stuck {
+        assert!(host.run() > 0);
+        assert!(!host.take(0), "it is not told to look again for having looked");
+    }
+    let mut honest = Reader::new(&memory, 100);
+    while !honest.is_done() {
+        assert!(honest.run() > 0, "it waits although all it asked for is taken");
+        let told = (0..20).any(|_| honest.take(READ_BYTES));
+        assert!(told || honest.is_done(), "nobody tells it that there is room");
+    }
+    for host in &mut stuck {
+        assert_eq!(host.run(), 0, "before its host takes something");
+    }
+}
+
+#[test]
+fn honest_reads_beyond_the_purse_are_all_served_and_nobody_is_told_to_look_for_ever() {
+    for (hosts, depth) in [(24, 20), (150, 8)] {
+        let memory = Arc::new(Memory::default());
+        let mut readers: Vec<Reader> = (0..hosts).map(|_| Reader::new(&memory, depth)).collect();
+        for reader in &mut readers {
+            reader.run();
+        }
+        let (mut rounds, mut looks) = (0, 0);
+        while readers.iter().any(|reader| !reader.is_done()) {
+            rounds += 1;
+            assert!(rounds <= 4 * depth, "{:?}", readers.iter().map(|reader| reader.taken).min());
+            for reader in &mut readers {
+                if reader.take(READ_BYTES) {
+                    looks += 1;
+                    reader.run();
+                }
+            }
+        }
+        assert!(looks <= 2 * hosts * depth, "{looks} looks of {hosts} hosts");
+        assert_eq!(memory.waiting(), 0);
+    }
+}
+
+#[test]
+fn a_write_goes_past_the_reads_that_wait_for_room() {
+    let memory = Arc::new(Memory::default());
+    let _hog = hog(&memory, PURSE_BYTES_MAX / 8);
+    let mut session = session_with(memory);
+    let mut output = Output::default();
+    session.on_pdu(&command(1, false, 1 << 20), Time(0), &mut output);
+    session.on_pdu(&write_with(2, 512, 512), Time(0), &mut output);
+    session.on_pdu(&command(3, false, 1 << 20), Time(0), &mut output);
+    assert_eq!(executed(&mut session), [2]);
+}
+
+#[test]
+fn a_read_is_no_older_than_the_room_for_its_data() {
+    let memory = Arc::new(Memory::default());
+    let hog = hog(&memory, PURSE_BYTES_MAX / 8);
+    let mut session = session_with(memory);
+    let mut output = Output::default();
+    let mut read = command(1, false, 1 << 20);
+    read.bhs[32] = 0x28;
+    session.on_pdu(&read, Time(1), &mut output);
+    assert_eq!(executed(&mut session), [0_u32; 0]);
+    drop(hog);
+    session.on_tick(0, Time(30));
+    session.on_memory(&mut output);
+    let (Some(Work::Execute(request)), _) = session.next_work(0) else { panic!() };
+    assert_eq!(request.received, Time(30));
+}
+
+#[test]
+fn writes_and_reads_that_wait_for_memory_both_get_it_in_the_end() {
+    let memory = Arc::new(Memory::default());
+    let mut hog = Some(hog(&memory, PURSE_BYTES_MAX / 8));
+    let mut session = session_with(memory.clone());
+    let mut output = Output::default();
+    for number in 1..=4 {
+        session.on_pdu(&command(number, number % 2 == 1, BURST), Time(0), &mut output);
+    }
+    assert!(pdus(&mut output).is_empty());
+    assert_eq!(executed(&mut session), [0_u32; 0]);
+    hog.take();
+    let mut ended = Vec::new();
+    for _ in 0..20 {
+        session.on_memory(&mut output);
+        let mut ran = executed(&mut session);
+        for pdu in pdus(&mut output) {
+            let TargetPdu::ReadyToTransfer(r2t) = pdu else { continue };
+            session.on_pdu(&super::ages::answer(&r2t), Time(0), &mut output);
+            ran.extend(executed(&mut session));
+        }
+        for tag in ran {
+            session.on_outcome(TaskTag::of(tag), Outcome::Good(Vec::new()), &mut output);
+            ended.push(tag);
+        }
+        session.take_room(0);
+    }
+    ended.sort_unstable();
+    assert_eq!(ended, [1, 2, 3, 4]);
 }

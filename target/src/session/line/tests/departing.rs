@@ -18,7 +18,7 @@ impl Script {
 }
 
 impl Host {
-    fn ask_to_log_out(&mut self, script: &Script) {
+    pub(super) fn ask_to_log_out(&mut self, script: &Script) {
         let request = LogoutRequest {
             immediate: true,
             reason: LogoutReason::CloseSession,

@@ -3,9 +3,25 @@
 use core::net::SocketAddr;
 
 use super::*;
-use crate::sessions::{DISCOVERIES_MAX, LOGINS_MAX};
+use crate::sessions::{DISCOVERIES_MAX, INITIATOR_SESSIONS_MAX, LOGINS_MAX, SESSIONS_MAX};
 
 impl Host {
+    /// Logs in with this qualifier in its ISID.
+    fn log_in_by(&mut self, script: &Script, initiator: &str, qualifier: u16) -> LoginStatus {
+        let text = format!("InitiatorName={initiator}|TargetName={IQN}|").replace('|', "\0");
+        let [high, low] = qualifier.to_be_bytes();
+        let request = LoginRequest {
+            current_stage: LoginStage::OperationalNegotiation,
+            next_stage: Some(LoginStage::FullFeaturePhase),
+            data_segment_length: text.len() as u32,
+            isid: protocol::iscsi::Isid([0x80, 0, 0, 0, high, low]),
+            ..entrance::unreadable(&Received { bhs: [0; 48], ahs: Bytes::new(), data: None })
+        };
+        self.queue(&request.encode(), text.as_bytes());
+        self.exchange(script).unwrap();
+        response(self.answers().remove(0).0).status
+    }
+
     /// Logs in with this handle and CID.
     fn log_in_again(&mut self, script: &Script, tsih: u16, cid: u16, keys: &str) -> TargetPdu {
         let text = format!("InitiatorName=iqn.a|TargetName={IQN}|{keys}").replace('|', "\0");
@@ -153,12 +169,79 @@ fn a_flood_of_half_open_logins_ends_the_oldest_of_them_and_keeps_nobody_out() {
 #[test]
 fn a_full_table_lets_a_host_reinstate_its_session() {
     let script = script(true);
-    let hosts = (0..crate::sessions::SESSIONS_MAX)
-        .map(|n| Host::logged_in(&script, &format!("iqn.host{n}"), ""))
-        .collect::<Vec<_>>();
+    let hosts =
+        (0..SESSIONS_MAX).map(|n| Host::logged_in(&script, &format!("iqn.host{n}"), "")).collect::<Vec<_>>();
     let mut stranger = Host::connect(&script);
     let refused = stranger.log_in(&script, "iqn.stranger", "").remove(0).0;
     assert_eq!(response(refused).status, LoginStatus::OutOfResources);
     let _again = Host::logged_in(&script, "iqn.host5", "");
     assert!(hosts[5].socket.state.lock().shut);
+}
+
+#[test]
+fn one_initiator_gets_its_share_of_the_sessions_and_no_more() {
+    let script = script(true);
+    let mut greedy = Vec::new();
+    for qualifier in 0..INITIATOR_SESSIONS_MAX as u16 {
+        let mut host = Host::connect(&script);
+        assert_eq!(host.log_in_by(&script, "iqn.greedy", qualifier), LoginStatus::Success);
+        greedy.push(host);
+    }
+    let mut more = Host::connect(&script);
+    assert_eq!(more.log_in_by(&script, "IQN.Greedy", 500), LoginStatus::OutOfResources);
+    assert!(more.socket.state.lock().shut);
+    assert_eq!(script.sessions.count(), INITIATOR_SESSIONS_MAX, "nobody had to make way");
+    // Others get in, it may come again with a session that it has, and with another when one is over.
+    assert_eq!(Host::connect(&script).log_in_by(&script, "iqn.other", 500), LoginStatus::Success);
+    assert_eq!(Host::connect(&script).log_in_by(&script, "iqn.greedy", 5), LoginStatus::Success);
+    greedy[7].line.closed(&script);
+    assert_eq!(Host::connect(&script).log_in_by(&script, "iqn.greedy", 500), LoginStatus::Success);
+    assert_eq!(Host::connect(&script).log_in_by(&script, "iqn.greedy", 501), LoginStatus::OutOfResources);
+}
+
+#[test]
+fn a_flood_of_connections_without_a_session_makes_its_own_host_give_way() {
+    let script = script(true);
+    let honest = Host::connect_from(&script, Some("10.0.0.1"));
+    let mut flood = Vec::new();
+    for n in 0..2 * LOGINS_MAX {
+        let mut host = Host::connect_from(&script, Some("10.0.0.2"));
+        // Some say nothing, some are refused and stay.
+        if n % 2 == 0 {
+            host.log_in(&script, "iqn.a", "SessionType=Odd|");
+        }
+        flood.push(host);
+    }
+    assert!(!honest.socket.state.lock().shut);
+    assert_eq!(script.sessions.visitors().0, LOGINS_MAX);
+    let over = flood.iter().filter(|host| host.line.link.has_ended()).count();
+    assert_eq!(over, LOGINS_MAX + 1);
+    flood.iter_mut().for_each(|host| host.line.closed(&script));
+    assert_eq!(script.sessions.visitors().0, 1);
+}
+
+#[test]
+fn hosts_that_log_out_and_stay_are_bounded_too() {
+    let script = script(true);
+    let mut hosts = Vec::new();
+    for _ in 0..LOGINS_MAX + 5 {
+        let mut host = Host::logged_in(&script, "iqn.a", "");
+        host.ask_to_log_out(&script);
+        hosts.push(host);
+    }
+    assert_eq!(script.sessions.visitors().0, LOGINS_MAX);
+    assert!(hosts[0].line.link.has_ended() && !hosts[LOGINS_MAX].line.link.has_ended());
+}
+
+#[test]
+fn a_flood_of_discovery_sessions_makes_its_own_host_give_way() {
+    let script = script(true);
+    let discover = |host: &str, n: usize| {
+        let mut connection = Host::connect_from(&script, Some(host));
+        connection.log_in(&script, &format!("iqn.host{n}"), "SessionType=Discovery|");
+        connection
+    };
+    let honest = discover("10.0.0.1", 0);
+    let flood: Vec<Host> = (1..=DISCOVERIES_MAX).map(|n| discover("10.0.0.2", n)).collect();
+    assert!(!honest.socket.state.lock().shut && flood[0].socket.state.lock().shut);
 }

@@ -1,0 +1,252 @@
+//! Slow lines and short memory: a line that moves is alive, a limit counts silence.
+
+use super::*;
+use crate::session::memory::{Holding, PURSE_BYTES_MAX, hog};
+use crate::session::writing::DATA_OUT_SILENCE_MAX;
+
+const SECOND: u64 = 1_000_000_000;
+
+impl Script {
+    fn at(&self, second: u64) -> Time {
+        *self.now.borrow_mut() = Time(second * SECOND);
+        Time(second * SECOND)
+    }
+}
+
+impl Host {
+    /// Its socket takes so many bytes more.
+    fn takes(&mut self, script: &Script, bytes: usize) -> Result<(), Closed> {
+        self.socket.state.lock().room = Some(bytes);
+        self.line.on_writable(script)
+    }
+
+    fn takes_nothing(&self) {
+        self.socket.state.lock().room = Some(0);
+    }
+
+    fn read(&mut self, blocks: u16) -> u32 {
+        self.command(0x28, blocks, false, &[], true)
+    }
+}
+
+fn ended(host: &mut Host) -> Vec<u32> {
+    let tag = |(pdu, _)| match pdu {
+        TargetPdu::DataIn(pdu) if pdu.status.is_some() => Some(pdu.initiator_task_tag),
+        _ => None,
+    };
+    host.answers().into_iter().filter_map(tag).collect()
+}
+
+fn all_but_what_comes_unasked(script: &Script) -> Holding {
+    hog(&script.sessions.memory, PURSE_BYTES_MAX / 8)
+}
+
+#[test]
+fn a_connection_that_waits_for_memory_is_not_woken_before_there_is_some() {
+    let script = script(true);
+    let hog = all_but_what_comes_unasked(&script);
+    let mut host = Host::logged_in(&script, "iqn.a", "");
+    let (small, large) = (host.read(255), host.read(1024));
+    host.exchange(&script).unwrap();
+    assert_eq!(ended(&mut host), [small], "its own share is always there");
+    for _ in 0..10 {
+        if core::mem::take(&mut host.socket.state.lock().wanted) > 0 {
+            host.line.on_writable(&script).unwrap();
+        }
+    }
+    assert_eq!(host.socket.state.lock().wanted, 0, "woken over and over");
+    assert_eq!(ended(&mut host), [0_u32; 0]);
+    assert_eq!(script.sessions.memory.waiting(), 1);
+    drop(hog);
+    script.sessions.memory.wake();
+    assert!(core::mem::take(&mut host.socket.state.lock().wanted) > 0, "woken when there is");
+    host.line.on_writable(&script).unwrap();
+    assert_eq!(ended(&mut host), [large]);
+    assert_eq!(script.sessions.memory.waiting(), 0);
+}
+
+#[test]
+fn a_host_that_stands_still_with_memory_that_others_wait_for_is_given_up() {
+    let script = script(true);
+    let (mut stuck, mut waiting) =
+        (Host::logged_in(&script, "iqn.a", ""), Host::logged_in(&script, "iqn.b", ""));
+    stuck.takes_nothing();
+    for _ in 0..100 {
+        stuck.read(255);
+    }
+    stuck.exchange(&script).unwrap();
+    let _hog = all_but_what_comes_unasked(&script);
+    for second in 1..=8 {
+        assert_eq!(stuck.line.on_tick(script.at(second)), Ok(()), "nobody needs what it has");
+    }
+    waiting.read(1024);
+    waiting.exchange(&script).unwrap();
+    assert_eq!(script.sessions.memory.waiting(), 1);
+    assert_eq!(stuck.line.on_tick(script.at(9)), Ok(()), "it has waited for a moment only");
+    assert_eq!(waiting.line.on_tick(script.at(10)), Ok(()));
+    assert_eq!(stuck.line.on_tick(script.at(10)), Err(Closed));
+    stuck.line.closed(&script);
+    assert_eq!(script.sessions.memory.waiting(), 0, "who waited has its turn");
+    assert!(waiting.socket.state.lock().wanted > 0);
+}
+
+#[test]
+fn a_ping_behind_what_its_host_takes_slowly_does_not_end_the_connection() {
+    for (each_second, alive) in [(64 * 1024, true), (0, false)] {
+        let script = script(true);
+        let mut host = Host::logged_in(&script, "iqn.a", "");
+        host.takes_nothing();
+        for _ in 0..100 {
+            host.read(255);
+        }
+        host.exchange(&script).unwrap();
+        for second in 1..=150 {
+            let now = script.at(second);
+            let there = host.takes(&script, each_second).and_then(|()| host.line.on_tick(now)).is_ok();
+            assert_eq!(there, alive || second < 73, "{each_second} bytes a second, second {second}");
+            if !there {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_host_takes_slowly_after_its_logout_is_all_sent() {
+    let script = script(true);
+    let mut host = Host::logged_in(&script, "iqn.a", "");
+    host.takes_nothing();
+    for _ in 0..60 {
+        host.read(255);
+    }
+    host.ask_to_log_out(&script);
+    let held = script.sessions.memory.taken();
+    assert!(held > 0, "what waits for a host is counted after its session");
+    let mut seconds = 0;
+    while !host.socket.state.lock().shut {
+        seconds += 1;
+        assert_eq!(host.line.on_tick(script.at(seconds)), Ok(()), "second {seconds}");
+        let _ = host.takes(&script, 400_000);
+    }
+    assert!(seconds > 3 * FAREWELL_MAX.as_secs(), "{seconds}");
+    assert!(matches!(host.answers().last(), Some((TargetPdu::LogoutResponse(_), _))));
+    assert_eq!(script.sessions.memory.taken(), 0);
+}
+
+#[test]
+fn what_a_host_does_not_take_after_its_logout_is_given_up() {
+    let script = script(true);
+    let mut host = Host::logged_in(&script, "iqn.a", "");
+    host.takes_nothing();
+    for _ in 0..60 {
+        host.read(255);
+    }
+    host.ask_to_log_out(&script);
+    assert_eq!(host.line.on_tick(script.at(5)), Ok(()));
+    assert_eq!(host.line.on_tick(script.at(6)), Err(Closed));
+    assert_eq!(script.sessions.memory.taken(), 0);
+}
+
+fn r2ts(host: &mut Host) -> Vec<protocol::iscsi::ReadyToTransfer> {
+    let r2t = |(pdu, _)| if let TargetPdu::ReadyToTransfer(r2t) = pdu { Some(r2t) } else { None };
+    host.answers().into_iter().filter_map(r2t).collect()
+}
+
+#[test]
+fn the_time_for_which_an_r2t_was_withheld_is_not_the_hosts() {
+    let script = script(true);
+    let mut host = Host::logged_in(&script, "iqn.a", "");
+    let hog = all_but_what_comes_unasked(&script);
+    let silence = DATA_OUT_SILENCE_MAX.as_secs();
+    let mut tags: Vec<u32> = (0..5).map(|_| host.command(0x2a, 255, true, &[0; 512], true)).collect();
+    host.exchange(&script).unwrap();
+    let asked = r2ts(&mut host);
+    tags.retain(|tag| !asked.iter().any(|r2t| r2t.initiator_task_tag == *tag));
+    assert!(!asked.is_empty() && !tags.is_empty(), "some are withheld");
+    for second in 1..=silence {
+        assert_eq!(host.line.on_tick(script.at(second)), Ok(()));
+    }
+    for r2t in asked {
+        let data = vec![0; r2t.desired_data_transfer_length as usize];
+        host.data_out(r2t.initiator_task_tag, r2t.target_transfer_tag, 0, r2t.buffer_offset, &data, true);
+    }
+    host.exchange(&script).unwrap();
+    drop(hog);
+    for second in silence + 1..=2 * silence {
+        assert_eq!(host.line.on_tick(script.at(second)), Ok(()), "second {second}");
+    }
+}
+
+#[test]
+fn writes_that_a_slow_line_brings_one_after_the_other_are_waited_for() {
+    // A burst of 128 KiB each ten seconds, of eight that were asked for at once.
+    let script = script(true);
+    let mut host = Host::logged_in(&script, "iqn.a", "");
+    for _ in 0..8 {
+        host.command(0x2a, 255, true, &[], true);
+    }
+    host.exchange(&script).unwrap();
+    let asked = r2ts(&mut host);
+    assert_eq!(asked.len(), 8);
+    let mut second = 0;
+    for r2t in asked {
+        for _ in 0..10 {
+            second += 1;
+            assert_eq!(host.line.on_tick(script.at(second)), Ok(()), "second {second}");
+        }
+        let data = vec![0; r2t.desired_data_transfer_length as usize];
+        host.data_out(r2t.initiator_task_tag, r2t.target_transfer_tag, 0, r2t.buffer_offset, &data, true);
+        host.exchange(&script).unwrap();
+    }
+    assert_eq!(script.written.borrow().len(), 8);
+}
+
+#[test]
+fn a_pdu_that_comes_slowly_is_waited_for() {
+    let script = script(true);
+    let mut host = Host::logged_in(&script, "iqn.a", "");
+    host.command(0x2a, 255, true, &[], true);
+    host.exchange(&script).unwrap();
+    let r2t = r2ts(&mut host)[0];
+    let data = vec![0; r2t.desired_data_transfer_length as usize];
+    host.data_out(r2t.initiator_task_tag, r2t.target_transfer_tag, 0, 0, &data, true);
+    let mut coming = host.input.split();
+    let mut second = 0;
+    while !coming.is_empty() {
+        second += 1;
+        let now = script.at(second);
+        let piece = coming.split_to(coming.len().min(1024));
+        host.input.unsplit(piece);
+        host.exchange(&script).unwrap();
+        assert_eq!(host.line.on_tick(now), Ok(()), "second {second}");
+    }
+    assert!(second > 100);
+    assert_eq!(script.written.borrow().len(), 1);
+}
+
+#[test]
+fn an_r2t_that_is_passed_over_ends_the_connection() {
+    let script = script(true);
+    let mut host = Host::logged_in(&script, "iqn.a", "");
+    host.command(0x2a, 255, true, &[], true);
+    host.exchange(&script).unwrap();
+    assert_eq!(r2ts(&mut host).len(), 1);
+    let mut given_up = None;
+    for second in 1..=100 {
+        let now = script.at(second);
+        for _ in 0..40 {
+            let length = 255 * 512;
+            let tag = host.command(0x2a, 255, true, &[], true);
+            host.exchange(&script).unwrap();
+            let r2t = r2ts(&mut host)[0];
+            host.data_out(tag, r2t.target_transfer_tag, 0, 0, &vec![0; length], true);
+            host.exchange(&script).unwrap();
+        }
+        host.answers();
+        if host.line.on_tick(now).is_err() {
+            given_up = Some(second);
+            break;
+        }
+    }
+    assert_eq!(given_up, Some(31), "others are answered, at 5 MiB a second");
+}
