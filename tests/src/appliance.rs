@@ -319,6 +319,22 @@ impl Appliance {
         Ok(appliance)
     }
 
+    /// As after a power cut: all of its processes are killed, and one of its controllers is started again.
+    pub fn crash_and_start_one(mut self, controller: usize) -> io::Result<Self> {
+        for mut child in std::mem::take(&mut self.children) {
+            child.kill()?;
+            child.wait()?;
+        }
+        self.spawn(&["--controller", NAMES[controller]])?;
+        Ok(self)
+    }
+
+    /// Starts the other one, and waits until every LUN is served on both sides.
+    pub fn start_other(&mut self, controller: usize) -> io::Result<()> {
+        self.spawn(&["--controller", NAMES[controller]])?;
+        self.wait_until_served()
+    }
+
     /// Ends it with SIGTERM, waits for the clean end, and gives the volumes a caller may look at.
     pub fn stop(mut self) -> io::Result<Stopped> {
         for child in &self.children {

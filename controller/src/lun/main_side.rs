@@ -93,7 +93,9 @@ impl Lun {
             Some(op) if self.standing.role == Role::Main => {
                 self.take_forwarded(link, id, op, (durable, version), received, actions);
             }
-            _ => {
+            // The pair changes, and nothing was done.
+            Some(_) => self.end(Origin::Peer { link, id }, Outcome::Status(Status::Busy), actions),
+            None => {
                 let origin = Origin::Peer { link, id };
                 self.end(origin, Outcome::Check(Sense::ABORTED_COMMAND), actions);
             }

@@ -17,7 +17,7 @@
 //!   anew when the pair is decided on, or its host hears that it came to nothing.
 
 use protocol::interlink::shared::SharedState;
-use protocol::scsi::sense::Sense;
+use protocol::scsi::sense::{Sense, Status};
 
 use super::{Running, Stage};
 use crate::command::{Op, Outcome};
@@ -61,9 +61,12 @@ impl Lun {
                 running.stage = Stage::Flushed;
                 self.events.running = Some(running);
             }
-            Outcome::Check(sense) => self.end(running.origin, Outcome::Check(sense), actions),
-            Outcome::Status(_) | Outcome::Aborted => {
-                self.end(running.origin, Outcome::Check(Sense::ABORTED_COMMAND), actions);
+            Outcome::Check(sense) if sense != Sense::ABORTED_COMMAND => {
+                self.end(running.origin, Outcome::Check(sense), actions);
+            }
+            // The pair changes. The event has not happened: a host may send it again whatever it is.
+            Outcome::Check(_) | Outcome::Status(_) | Outcome::Aborted => {
+                self.end(running.origin, Outcome::Status(Status::Busy), actions);
             }
         }
         self.pump_events(actions);
