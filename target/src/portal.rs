@@ -229,3 +229,16 @@ async fn read(reader: &mut OwnedReadHalf, input: &mut BytesMut) -> io::Result<us
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_portal_on_every_address_of_one_family_leaves_the_port_to_the_other() {
+        let first = listen("[::]:0".parse().unwrap()).unwrap();
+        let port = first.local_addr().unwrap().port();
+        let second = listen(SocketAddr::from(([0, 0, 0, 0], port))).unwrap();
+        assert_eq!(second.local_addr().unwrap().port(), port);
+    }
+}

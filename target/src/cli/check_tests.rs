@@ -43,6 +43,17 @@ fn folder(name: &str) -> PathBuf {
 }
 
 #[test]
+fn a_name_that_hosts_may_not_resolve_is_warned_of() {
+    let mut config = config("");
+    config.controllers[1].advertise = vec!["192.0.2.2:3260".to_owned(), "nas-b.example:3260".to_owned()];
+    let warnings = super::warnings(&config);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("advertise of beta: nas-b.example:3260 is a name."), "{warnings:?}");
+    config.controllers[1].advertise.pop();
+    assert_eq!(super::warnings(&config), Vec::<String>::new());
+}
+
+#[test]
 fn the_example_is_described_line_by_line() {
     let expected = "\
 iqn.2026-11.com.example:demo   state in /nowhere/state
