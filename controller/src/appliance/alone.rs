@@ -20,16 +20,18 @@ use super::{Appliance, Effect, Pending, Phase};
 use crate::group;
 use crate::lease;
 use crate::lun::Breakage;
-use crate::status::Role;
+use crate::status::{PairStatus, Role};
 use crate::time::Time;
 use protocol::interlink::standing::CopyFound;
 
 impl Appliance {
-    /// Whether this controller goes on alone with a mirrored LUN when it loses its peer now.
+    /// Whether this controller goes on alone with a mirrored LUN when it loses its peer now. Not with a copy whose disk
+    /// failed while another was whole; the only whole one goes on, and its hosts hear what its disk says.
     pub(super) fn may_go_on(&self, lun: usize) -> bool {
         let group = &self.groups[lun];
         let failed = matches!(group.breakage, Some(Breakage::OwnDisk(error)) if !error.wants_room());
-        group.stage.has_right(self.facts(lun)) && !failed
+        let only = self.status(lun) == PairStatus::Copy;
+        group.stage.has_right(self.facts(lun)) && (only || !failed)
     }
 
     /// A LUN whose only whole copy is here, by a generation on this disk, goes on without its peer.

@@ -176,6 +176,30 @@ fn one_write_that_fails_while_main_loses_its_peer_costs_no_refill() {
 }
 
 #[test]
+fn the_only_whole_copy_goes_on_whatever_its_disk_could_not_take_and_is_a_source_again() {
+    for seed in 0..20 {
+        let mut duo = met(seed).crash_one(seed, 1);
+        duo.stall_disk(0);
+        duo.connect();
+        while duo.step() {}
+        assert_eq!(statuses(&duo), [PairStatus::Copy; 2], "seed {seed}");
+        duo.ask(0, 1, write(0, 2, 1));
+        while duo.step() {}
+        duo.break_disk(0, DiskError::Io);
+        duo.resume_disk(0);
+        while duo.step() {}
+        duo.cut();
+        duo.mend_disk(0);
+        duo.settle(20);
+        assert!(serves(&mut duo, 0), "seed {seed}: {:?}", duo.controllers[0].status().luns[0]);
+        duo.connect();
+        duo.settle(20);
+        assert_eq!(statuses(&duo), [PairStatus::Duplex; 2], "seed {seed}");
+        assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_main_whose_flush_failed_while_it_loses_its_peer_leaves_the_lun_to_the_peers_copy() {
     for seed in 0..20 {
         let mut duo = met(seed);

@@ -7,6 +7,7 @@ use protocol::interlink::standing::{CopyFound, Generation, Pairing, Standing};
 use super::lifecycle::{Event, Facts, Order, Stage};
 use super::refilling::Refilling;
 use super::{Apart, Appliance, Effect, Group, Pending, Phase};
+use crate::disk::DiskError;
 use crate::lease;
 use crate::lun::{self, Breakage};
 use crate::route::Service;
@@ -132,11 +133,15 @@ impl Appliance {
         group.known = true;
         // The peer's copy is back.
         group.breakage.take_if(|breakage| *breakage == Breakage::PeerDisk && pairing != Pairing::Out);
-        // The only whole copy and one that is refilled try again: a disk that found no room may have some.
-        let tries = pairing == Pairing::Copy || (pairing == Pairing::Out && role == Role::Main);
-        group
-            .breakage
-            .take_if(|breakage| tries && matches!(breakage, Breakage::OwnDisk(error) if error.wants_room()));
+        // The only whole copy and one that is refilled try again: a disk that found no room may have some. Nor is the only
+        // whole copy a failed one: its hosts hear what its disk says.
+        let only = pairing == Pairing::Out && role == Role::Main;
+        let forgotten = |error: DiskError| match error {
+            DiskError::Silent => false,
+            error if error.wants_room() => only || pairing == Pairing::Copy,
+            _ => only,
+        };
+        group.breakage.take_if(|breakage| matches!(breakage, Breakage::OwnDisk(error) if forgotten(*error)));
         // Connections of a peer that was not met yet, or has no part in it, are nothing to this LUN.
         let met = self.phase != Phase::Apart && group.stage != Stage::Alone;
         let links = self

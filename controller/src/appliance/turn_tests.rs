@@ -205,3 +205,40 @@ fn a_main_that_is_main_before_and_after_a_turn_goes_on_alone_wherever_the_two_pa
         }
     }
 }
+
+/// alpha was started again and refilled, and beta is about to give the LUN back to it.
+fn turning_back(seed: u64) -> Duo {
+    let mut duo = Duo::new(seed, true);
+    duo.connect();
+    duo.settle(1);
+    let mut duo = duo.crash_one(seed, 0);
+    duo.connect();
+    let turning = |duo: &Duo| {
+        duo.controllers[1].place(crate::command::LunIndex(0)).is_some_and(|(.., turning)| turning)
+    };
+    while !turning(&duo) {
+        if !duo.step() {
+            duo.settle(1);
+        }
+    }
+    duo
+}
+
+#[test]
+fn a_main_whose_disk_failed_in_a_turn_to_two_whole_copies_does_not_go_on_alone() {
+    for seed in 0..40 {
+        let mut duo = turning_back(seed);
+        duo.controllers[1].with_appliance(|appliance, effects| {
+            appliance.on_broken(0, Breakage::OwnDisk(DiskError::Io), Default::default(), effects);
+        });
+        duo.cut();
+        duo.settle(30);
+        duo.ask(1, 5, write(0, 1, 1));
+        duo.settle(2);
+        assert!(!duo.answers(1).contains(&(5, GOOD)), "seed {seed}: the other copy is whole");
+        duo.connect();
+        duo.settle(20);
+        let lun = duo.controllers[0].status().luns.remove(0);
+        assert!(lun.serving && lun.role == Role::Main, "seed {seed}: {lun:?}");
+    }
+}
