@@ -122,7 +122,7 @@ fn a_full_disk_of_main_takes_its_copy_out_and_its_hosts_are_served_by_the_other(
 
 #[test]
 fn a_disk_that_fails_in_a_turn_leaves_the_pair_before_anybody_reads_what_it_lacks() {
-    holds(scenarios::full_in_a_turn);
+    holds(scenarios::failing_in_a_turn);
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub const ALL: [(&str, Scenario); 27] = [
     ("flush-second-time", flush_second_time),
     ("sub-full", sub_full),
     ("main-full", main_full),
-    ("full-in-a-turn", full_in_a_turn),
+    ("failing-in-a-turn", failing_in_a_turn),
     ("lost-answer", lost_answer),
     ("lost-answer-of-a-restart", lost_answer_of_a_restart),
     ("abort-task", abort_task),
@@ -541,10 +541,10 @@ pub fn main_full(seed: u64) -> Settings {
     scripted("main-full", seed, [written(A).into(), full])
 }
 
-/// beta was main while alpha's copy was away, and is about to give the pair back when its disk turns out to be full for
-/// a write that alpha's copy has. That write's range is nobody's until beta's copy has left the pair.
+/// beta was main while alpha's copy was away, and is about to give the pair back when its disk fails under a write
+/// that alpha's copy has. That write's range is nobody's until beta's copy has left the pair.
 #[must_use]
-pub fn full_in_a_turn(seed: u64) -> Settings {
+pub fn failing_in_a_turn(seed: u64) -> Settings {
     let away = vec![
         act(GetsInto(ALPHA, Trouble::Full)),
         act(Asks(A, Write(HERE))),
@@ -558,7 +558,7 @@ pub fn full_in_a_turn(seed: u64) -> Settings {
     ];
     let turns = vec![
         act(Holds(Hold::Disk(BETA, Io::Change))),
-        act(GetsInto(BETA, Trouble::Full)),
+        act(GetsInto(BETA, Trouble::Io)),
         act(Asks(B, Write(HERE))),
         when(InFlight(BETA, Io::Change)),
         act(Release(Hold::Records(ALPHA))),
@@ -576,7 +576,7 @@ pub fn full_in_a_turn(seed: u64) -> Settings {
         act(Kill(BETA)),
         act(Start(BETA)),
     ];
-    scripted("full-in-a-turn", seed, [written(A).into(), away, turns])
+    scripted("failing-in-a-turn", seed, [written(A).into(), away, turns])
 }
 
 /// A COMPARE AND WRITE of beta's host is carried out at alpha, and the answer is lost with the interlink. The host
