@@ -29,6 +29,7 @@ enum Job {
     /// Number, key, record: durable when this is done.
     Persisted(u64, String, Vec<u8>, Ticket),
     Volume(VolumeIndex, Superblock, Ticket),
+    Service(VolumeIndex, Superblock, Ticket),
 }
 
 #[derive(Default)]
@@ -95,6 +96,9 @@ impl World for Toy {
     }
     fn has_room(&self, _volume: VolumeIndex) -> bool {
         self.outside.lock().broken_disk.is_none()
+    }
+    fn begin_service(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
+        self.outside.lock().jobs.push(Job::Service(volume, superblock, ticket));
     }
     fn answer(&self, _nexus: NexusId, tag: TaskTag, outcome: Outcome) {
         self.outside.lock().answers.push((tag, outcome));
@@ -351,6 +355,7 @@ impl Duo {
             volumes: vec![
                 volumes.get(&0).map_or(VolumeFound::Missing, |(found, _)| VolumeFound::Open(*found)),
             ],
+            unusable: None,
         });
         restored.iter_mut().enumerate().for_each(|(side, restored)| change(side, restored));
         let duo = Self::planned(seed, plans, restored);
@@ -377,7 +382,7 @@ impl Duo {
         self.cut();
         let kept = core::mem::take(&mut *self.controllers[side].world().outside.lock());
         let found = kept.volumes.get(&0).map_or(VolumeFound::Missing, |(found, _)| VolumeFound::Open(*found));
-        let restored = Restored { records: kept.records.clone(), volumes: vec![found] };
+        let restored = Restored { records: kept.records.clone(), volumes: vec![found], unusable: None };
         let toy = Toy {
             seed: u128::from(seed) << 8 | 0x80 | side as u128,
             bridge: LinkId(side as u32),
@@ -477,6 +482,7 @@ impl Duo {
                 Job::Disk(..) => !stalled,
                 Job::Persisted(_, key, ..) => !(shared_held && key.starts_with("shared.")),
                 Job::Volume(..) => !self.volumes_held,
+                Job::Service(..) => true,
             };
             let jobs = outside.jobs.iter().enumerate().filter(|(_, job)| may_run(job));
             choices.extend(jobs.map(|(at, _)| (side, Ok(at))));
@@ -518,6 +524,13 @@ impl Duo {
                     drop(outside);
                     controller.on_volume(ticket, Ok(()));
                 }
+                Job::Service(volume, superblock, ticket) => {
+                    let failed = outside.broken_disk.filter(|error| *error != DiskError::Full);
+                    let found = outside.volumes.get_mut(&volume.0).filter(|_| failed.is_none());
+                    let result = found.map(|found| found.0 = superblock).ok_or(DiskError::Io);
+                    drop(outside);
+                    controller.on_volume(ticket, result);
+                }
             },
             Err(link) => {
                 let frame = outside.sent.get_mut(&link).and_then(VecDeque::pop_front).unwrap();
@@ -552,7 +565,8 @@ impl Duo {
     /// What a side's disk says of the LUN's generation.
     pub(crate) fn durable(&self, side: usize) -> Option<GroupRecord> {
         let outside = self.controllers[side].world().outside.lock();
-        ControlRecord::decode(outside.records.get(CONTROL_KEY)?)?.groups.into_iter().next()
+        let name = ["alpha", "beta"][side];
+        ControlRecord::read(name, outside.records.get(CONTROL_KEY)?).ok()?.groups.into_iter().next()
     }
 
     /// Whether a side's disk is being changed, and whether it has changes that are not flushed.
@@ -658,6 +672,55 @@ impl Duo {
                 bytes[..content.len()].copy_from_slice(content);
             }
         }
+    }
+
+    /// The shared state in a side's state store.
+    pub(crate) fn shared(&self, side: usize) -> Option<protocol::interlink::shared::SharedState> {
+        let restored = Restored { records: self.records(side), ..Restored::default() };
+        restored
+            .records
+            .contains_key("shared.data0")
+            .then(|| restored.shared(["alpha", "beta"][side], "data0").unwrap())
+    }
+
+    /// What a side keeps: its records, and its volumes.
+    pub(crate) fn kept(
+        &self,
+        side: usize,
+    ) -> (BTreeMap<String, Vec<u8>>, BTreeMap<u16, (Superblock, Vec<u8>)>) {
+        let outside = self.controllers[side].world().outside.lock();
+        (outside.records.clone(), outside.volumes.clone())
+    }
+
+    /// Somebody puts records or volumes of a side back, to be found at its next start.
+    pub(crate) fn put_back(
+        &self,
+        side: usize,
+        records: Option<BTreeMap<String, Vec<u8>>>,
+        volumes: Option<BTreeMap<u16, (Superblock, Vec<u8>)>>,
+    ) {
+        let mut outside = self.controllers[side].world().outside.lock();
+        outside.jobs.clear();
+        outside.records = records.unwrap_or_else(|| core::mem::take(&mut outside.records));
+        outside.volumes = volumes.unwrap_or_else(|| core::mem::take(&mut outside.volumes));
+    }
+
+    pub(crate) fn set_record(&self, side: usize, key: &str, record: Vec<u8>) {
+        self.controllers[side].world().outside.lock().records.insert(key.to_owned(), record);
+    }
+
+    pub(crate) fn change_record(&self, side: usize, key: &str, change: impl Fn(&mut Vec<u8>)) {
+        self.controllers[side].world().outside.lock().records.entry(key.to_owned()).and_modify(change);
+    }
+
+    /// Beta offers no newer version of the interlink than the first.
+    pub(crate) fn speak_version_1(&mut self) {
+        self.controllers[1].with_appliance(|appliance, _| appliance.speak_version_1());
+    }
+
+    pub(crate) fn advance_and_tick(&mut self) {
+        self.advance();
+        self.controllers.iter().for_each(Controller::on_tick);
     }
 
     /// What a controller's state store holds.

@@ -73,6 +73,38 @@ pub enum Refusal {
          right state folder of {0} back (is its disk mounted?), then start {0} again"
     )]
     StateLost(String),
+    /// A copy is older than what its controller served, and no newer one was found.
+    #[error(
+        "the copy of {0}, or its state folder, is older than what {0} has served since: was it put back from a backup? It \
+         is not served, and nothing was touched. Put the volume and the state folder of {0} back as they were last, both, \
+         or start the other controller with its whole copy: {0} is then refilled"
+    )]
+    Stale(String),
+    /// An old state folder was put back, and its controller has gone on from it.
+    #[error(
+        "the state folder of {old} was put back from a time before {old} and {new} last served together, and {old} has \
+         gone on alone from there: two histories. Neither is served, nothing was touched. Keep both volumes and both state \
+         folders; every volume is a raw image that can be read and copied while the controllers are stopped"
+    )]
+    PutBack {
+        /// Whose.
+        old: String,
+        /// The other.
+        new: String,
+    },
+    /// A record of the LUN cannot be read.
+    #[error(
+        "what {0} keeps of this LUN beside its volume (reservations, mode pages) cannot be read: it is damaged, or a newer \
+         release wrote it. The LUN is not served from there, nothing was touched. Run the release that wrote it, or put the \
+         state folder of {0} back as it was last, then start {0} again"
+    )]
+    Unreadable(String),
+    /// The volume is the other controller's.
+    #[error(
+        "the volume that lies at {0} is the copy of the other controller. Nothing was touched. Put the own volume of {0} \
+         back, or move this one away: {0} is then refilled. Then start {0} again"
+    )]
+    Others(String),
     /// No whole copy is left.
     #[error(
         "no whole copy of this LUN was found on either controller. Nothing was created. Look whether a disk is \
@@ -117,8 +149,49 @@ pub struct Question<'a> {
 /// Decides, from what both controllers have, how a LUN goes on. Pure: both sides, given the same, come to the
 /// same.
 pub fn agree(question: Question<'_>, standings: [&Standing; 2]) -> Result<Agreed, Refusal> {
-    let newest = newest(question.names, standings)?;
+    for (name, standing) in question.names.iter().zip(standings) {
+        match standing.copy {
+            CopyFound::Unreadable => return Err(Refusal::Unreadable(name.clone())),
+            CopyFound::Others => return Err(Refusal::Others(name.clone())),
+            _ => {}
+        }
+    }
+    let old = stale(question.names, standings)?;
+    // What is put back with its folder is as old as that.
+    let judged = [0, 1].map(|side: usize| match (old[side], standings[side].copy) {
+        (true, CopyFound::Whole) => Standing { copy: CopyFound::Stale, ..*standings[side] },
+        _ => *standings[side],
+    });
+    let standings = [&judged[0], &judged[1]];
+    let newest = match old {
+        [true, _] => standings[1].generation,
+        [_, true] => standings[0].generation,
+        [false, false] => newest(question.names, standings)?,
+    };
     if question.mirror { mirrored(question, standings, newest) } else { single(question, standings, newest) }
+}
+
+/// Whose state folder is older than it was: it does not know when the two last began to serve together.
+fn stale(names: &[String; 2], standings: [&Standing; 2]) -> Result<[bool; 2], Refusal> {
+    let [Some(first), Some(second)] = standings.map(|standing| standing.starts) else {
+        return Ok([false; 2]);
+    };
+    let knows = [first.knows(second.joint), second.knows(first.joint)];
+    if knows == [false; 2] && first.joint.number == second.joint.number {
+        return Err(Refusal::SplitBrain(names[0].clone(), names[1].clone()));
+    }
+    let old = [
+        !knows[0] && first.joint.number < second.joint.number,
+        !knows[1] && second.joint.number < first.joint.number,
+    ];
+    for side in (0..2).filter(|side| old[*side]) {
+        let [own, other] = [side, 1 - side].map(|side| standings[side].generation);
+        let own_history = own.id != other.id && own.id != other.parent;
+        if own_history && (own.number >= other.number || own.members == 1 << side) {
+            return Err(Refusal::PutBack { old: names[side].clone(), new: names[1 - side].clone() });
+        }
+    }
+    Ok(old)
 }
 
 fn newest(names: &[String; 2], standings: [&Standing; 2]) -> Result<Generation, Refusal> {
@@ -134,7 +207,10 @@ fn single(question: Question<'_>, standings: [&Standing; 2], newest: Generation)
     let name = || question.names[main].clone();
     let create = match standings[main].copy {
         CopyFound::Foreign => return Err(Refusal::Foreign(name())),
-        CopyFound::Whole => false,
+        CopyFound::Stale if newest.number > 0 => return Err(Refusal::Stale(name())),
+        CopyFound::Unreadable => return Err(Refusal::Unreadable(name())),
+        CopyFound::Others => return Err(Refusal::Others(name())),
+        CopyFound::Whole | CopyFound::Stale => false,
         CopyFound::Missing | CopyFound::Blank if newest.number == 0 => true,
         CopyFound::Missing | CopyFound::Blank | CopyFound::Failed => return Err(Refusal::Gone(name())),
     };
@@ -184,7 +260,7 @@ fn mirrored(
         return Ok(Agreed { generation, pairing: Pairing::Whole, create });
     }
     let source = match sources {
-        [false, false] => return Err(Refusal::NoSource),
+        [false, false] => return Err(no_source(question.names, standings)),
         [true, false] => 0,
         [false, true] => 1,
         // A copy that was marked clean has everything, too, even if the other was not.
@@ -212,6 +288,11 @@ fn sources(standings: [&Standing; 2], newest: Generation) -> [bool; 2] {
     })
 }
 
+fn no_source(names: &[String; 2], standings: [&Standing; 2]) -> Refusal {
+    let stale = standings.iter().position(|standing| standing.copy == CopyFound::Stale);
+    stale.map_or(Refusal::NoSource, |side| Refusal::Stale(names[side].clone()))
+}
+
 /// The generation after `newest`.
 #[must_use]
 pub fn next(newest: Generation, id: u128, main: usize, members: u8) -> Generation {
@@ -228,7 +309,15 @@ mod tests {
 
     fn at(number: u64, id: u128, parent: u128, main: u8, members: u8) -> Standing {
         let generation = Generation { number, id, parent, main, members };
-        Standing { generation, clean: false, kept: false, copy: CopyFound::Whole, known: true, device: false }
+        Standing {
+            generation,
+            clean: false,
+            kept: false,
+            copy: CopyFound::Whole,
+            known: true,
+            device: false,
+            starts: None,
+        }
     }
 
     fn fresh() -> Standing {

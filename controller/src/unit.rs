@@ -5,7 +5,7 @@
 //! once is handled in the same loop, so a cached read is two short locks and one system call.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,31 +23,20 @@ use crate::lun::{Action, Breakage, Lun, LunCounters, LunSetup, Quiet};
 use crate::plan::Plan;
 use crate::route::Service;
 use crate::status::{PairStatus, Role};
-use crate::volume::superblock::VolumeFound;
+use crate::volume::record::{self, Kind};
 use crate::world::{Frame, LinkId, Ticket, Via, VolumeIndex, World};
 
+mod restored;
 mod sense_formats;
 mod telling;
 mod third_party;
 
+pub use restored::Restored;
+use restored::shared_key;
 pub use sense_formats::SenseFormats;
 
 /// [`Controller::on_tick`] comes at least this often.
 pub const TICK: Duration = Duration::from_millis(50);
-
-/// What the controller finds when it starts.
-#[derive(Clone, Debug, Default)]
-pub struct Restored {
-    /// The records of the state store, by key.
-    pub records: BTreeMap<String, Vec<u8>>,
-    /// The volume of every LUN of the plan, in its order.
-    pub volumes: Vec<VolumeFound>,
-}
-
-/// Key of a LUN's shared state in the state store.
-fn shared_key(lun: &str) -> String {
-    format!("shared.{lun}")
-}
 
 /// What kind of connection of the interlink a link is, told to the one who dials and learned by the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,6 +93,8 @@ pub struct Controller<W: World> {
     numbers: Vec<(u16, LunIndex)>,
     appliance: Mutex<Appliance>,
     luns: Vec<Mutex<Lun>>,
+    /// LUNs of whose shared state the record cannot be read.
+    unreadable: Vec<bool>,
     sense_formats: SenseFormats,
     /// Never locked together with any other.
     copies: Mutex<CopyManager>,
@@ -131,11 +122,14 @@ impl<W: World> Controller<W> {
                     side: plan.side,
                     incarnation: random as u64,
                 };
-                let record = restored.records.get(&shared_key(&lun.name));
-                let state = record.and_then(|record| SharedState::decode(record).ok()).unwrap_or_default();
+                // A LUN whose state cannot be read is refused; this one is never used.
+                let own = &plan.names[plan.side.index()];
+                let state = restored.shared(own, &lun.name).unwrap_or_default();
                 Mutex::new(Lun::new(setup, state, Arc::clone(&lease)))
             })
             .collect();
+        let own = &plan.names[plan.side.index()];
+        let unreadable = plan.luns.iter().map(|lun| restored.shared(own, &lun.name).is_err()).collect();
         let formats = plan.luns.iter().zip(&luns).map(|(plan, lun)| (plan.number, lun.lock().sense_format()));
         let sense_formats = SenseFormats::new(formats.collect());
         let appliance = Appliance::new(plan.clone(), &restored, random, lease);
@@ -145,7 +139,7 @@ impl<W: World> Controller<W> {
             }
         }
         let appliance = Mutex::new(appliance);
-        Self { world, plan, numbers, appliance, luns, sense_formats, copies: Mutex::default() }
+        Self { world, plan, numbers, appliance, luns, unreadable, sense_formats, copies: Mutex::default() }
     }
 
     /// Begins: once, before anything else.
@@ -443,6 +437,11 @@ impl<W: World> Controller<W> {
                     }
                 }
                 Action::Persist { record, ticket } => {
+                    if self.unreadable.get(index) != Some(&false) {
+                        // What could not be read is never written over.
+                        continue;
+                    }
+                    let record = record::wrap(Kind::Unit, &self.plan.names[self.plan.side.index()], &record);
                     self.world.persist(&shared_key(&self.plan.luns[index].name), record, ticket);
                 }
                 Action::Broken(breakage, as_of) => {
@@ -593,6 +592,9 @@ impl<W: World> Controller<W> {
             Effect::Wake(at) => self.world.wake_at(at),
             Effect::Create(index, superblock, ticket) => {
                 self.world.create_volume(VolumeIndex(index as u16), superblock, ticket);
+            }
+            Effect::BeginService(index, superblock, ticket) => {
+                self.world.begin_service(VolumeIndex(index as u16), superblock, ticket);
             }
             Effect::Flush(index, ticket) => {
                 if let Some(result) = self.world.submit(VolumeIndex(index as u16), DiskIo::Flush, ticket) {

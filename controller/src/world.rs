@@ -70,6 +70,9 @@ pub trait World: Send + Sync + 'static {
     /// folder entry before `on_volume(ticket, ..)` is called; from then on `submit` works on it.
     fn create_volume(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket);
 
+    /// Writes the superblock of a volume that is there anew, durable before `on_volume(ticket, ..)` is called.
+    fn begin_service(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket);
+
     /// Gives a command's outcome to its nexus. Vanishes if the nexus is gone.
     fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome);
 

@@ -39,11 +39,12 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     // How the work is done; nothing that anyone sends is kept or refused by them.
     ("ARENA_KEPT_BYTES_MAX", "memory kept between answers"),
     ("BUFFER_BYTES_MAX", "the largest pooled buffer"),
-    ("CACHE_BYTES_MAX", "the state store's cache"),
+    ("DATABASE_BYTES_MAX", "the state store of the first release, read once"),
     ("CLASS_IDLE_BYTES_MAX", "idle buffers kept"),
     ("COPIED_BYTES_MAX", "data copied behind its header"),
     ("INLINE_BYTES_MAX", "I/O done without the pool"),
     ("LUN_BYTES_MAX", "the largest size the configuration takes"),
+    ("OWNER_BYTES_MAX", "format of the superblock: a controller's name"),
     ("PENDING_MAX", "unit attentions of one nexus, of which no two are alike"),
     ("CHALLENGE_BYTES_MAX", "RFC 7143 12.1.3: a CHAP challenge"),
     ("CONTENDED_FOR_MAX", "when a worker yields"),

@@ -117,6 +117,17 @@ impl Appliance {
         Ok(appliance)
     }
 
+    /// One whose configuration `more` completes with LUNs, over a state folder that `prepare` makes in the folder it is
+    /// given. `luns` tells their order, and which are mirrored.
+    pub fn start_over(name: &str, luns: &[Lun], more: &str, prepare: impl FnOnce(&Path)) -> io::Result<Self> {
+        let mut appliance = Self::prepare(name, &[], Processes::Two, more, &[], |_| "")?;
+        appliance.luns = luns.to_vec();
+        prepare(&appliance.folder);
+        let mut appliance = appliance.spawned()?;
+        appliance.wait_until_served()?;
+        Ok(appliance)
+    }
+
     fn start_all(
         name: &str,
         luns: &[Lun],
@@ -385,6 +396,17 @@ impl Stopped {
         let mut appliance = self.0.spawned()?;
         appliance.wait_until_served()?;
         Ok(appliance)
+    }
+
+    /// Starts it again, without waiting for LUNs: some will be refused.
+    pub fn start_unserved(self) -> io::Result<Appliance> {
+        self.0.spawned()
+    }
+
+    /// The state folder of one of the controllers.
+    #[must_use]
+    pub fn state(&self, controller: usize) -> PathBuf {
+        self.0.folder.join("state").join(NAMES[controller])
     }
 
     /// The volume of a LUN at one of the controllers: byte n of the LUN is byte n of the file.

@@ -74,6 +74,7 @@ impl Appliance {
             }
         }
         if write {
+            self.choose_marks_alone(ticket.0);
             self.persist_as(ticket, effects);
         }
     }
@@ -88,13 +89,22 @@ impl Appliance {
 
     /// Whether a generation that names a copy alone is being written: no meeting begins before it is.
     pub(super) fn is_going_alone(&self) -> bool {
-        self.groups.iter().any(|group| matches!(group.stage, super::lifecycle::Stage::GoingAlone { .. }))
+        !self.singles.is_empty()
+            || self
+                .groups
+                .iter()
+                .any(|group| matches!(group.stage, super::lifecycle::Stage::GoingAlone { .. }))
     }
 
     pub(super) fn on_alone_durable(&mut self, ticket: u64, effects: &mut Vec<Effect>) {
         for lun in 0..self.groups.len() {
             self.on_group(lun, Event::AloneDurable(ticket), effects);
         }
+        self.meet_now(effects);
+    }
+
+    /// What waited for going alone to be written down.
+    pub(super) fn meet_now(&mut self, effects: &mut Vec<Effect>) {
         if self.is_going_alone() {
             return;
         }

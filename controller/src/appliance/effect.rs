@@ -31,6 +31,8 @@ pub enum Effect {
     LunsChanged,
     /// Make a volume.
     Create(usize, Superblock, Ticket),
+    /// Write the superblock of a volume anew.
+    BeginService(usize, Superblock, Ticket),
     /// Flush a volume.
     Flush(usize, Ticket),
     /// Give a LUN its place in the pair; hosts are served at once only if `open`.
@@ -136,6 +138,13 @@ pub enum Apart {
     /// A volume could not be made.
     #[error("a volume could not be created on {0}: {1}. Make room or repair the disk, then start {0} again")]
     NoVolume(String, DiskError),
+    /// The control state of this controller cannot be used.
+    #[error(
+        "{0} serves nothing: {1}. Nothing was changed, and {0} neither meets the other controller nor writes anything \
+         down. Put the state folder of {0} back as it was last, or run the release that wrote it, then start {0} again; \
+         until then hosts use the other controller, which may be serving"
+    )]
+    Unusable(String, String),
     /// A message made no sense.
     #[error("{0} sent something that makes no sense; the connection was closed")]
     Nonsense(String),
@@ -156,6 +165,7 @@ impl Apart {
             | Self::Version(_)
             | Self::Differs(_)
             | Self::NoVolume(..)
+            | Self::Unusable(..)
             | Self::Nonsense(_) => true,
             Self::NeverMet(_)
             | Self::Lost(_)

@@ -77,6 +77,10 @@ impl Appliance {
         }
         self.ending.own = true;
         self.apart = Apart::Stopping;
+        if self.is_unusable() {
+            self.ending.over = true;
+            return;
+        }
         if !matches!(self.phase, Phase::Apart | Phase::Joined) {
             // Nothing is to begin any more: what the two are about to agree on comes to nothing.
             self.lose(Apart::Stopping, effects);

@@ -29,7 +29,7 @@ pub enum LinkRefusal {
 impl Appliance {
     /// A connection of the interlink came to nothing. Said while the two are apart; who is met does not care.
     pub fn on_refusal(&mut self, refusal: LinkRefusal) {
-        if self.phase != Phase::Apart || self.apart == Apart::Stopping {
+        if self.phase != Phase::Apart || self.apart == Apart::Stopping || self.is_unusable() {
             return;
         }
         let name = self.peer_name();
@@ -47,6 +47,9 @@ impl Appliance {
 
     /// A connection of the interlink is open.
     pub fn on_link_up(&mut self, link: LinkId, dialed: Option<LinkKind>, effects: &mut Vec<Effect>) {
+        if self.is_unusable() {
+            return effects.push(Effect::Close(link));
+        }
         let purpose = dialed.map(|kind| match kind {
             LinkKind::Control => Purpose::Control,
             LinkKind::Bridge(number) => Purpose::Bridge(number),
@@ -105,7 +108,7 @@ impl Appliance {
     pub(super) fn hello(&self, purpose: Purpose) -> Message {
         let control = purpose == Purpose::Control;
         Message::Hello(Box::new(Hello {
-            versions: (VERSION_MIN, VERSION_MAX),
+            versions: (VERSION_MIN, self.speaks),
             purpose,
             side: self.plan.side as u8,
             appliance: self.identity.appliance,
@@ -152,6 +155,8 @@ impl Appliance {
                 shared: hello.shared.clone(),
                 rooms: hello.rooms.clone(),
                 standings: None,
+                version: hello.versions.1.min(self.speaks),
+                starts: Vec::new(),
             });
         }
         self.join_if_complete(effects);
@@ -160,6 +165,11 @@ impl Appliance {
     pub(super) fn check_hello(&self, hello: &Hello) -> Result<(), Apart> {
         let name = self.peer_name();
         if hello.versions.0 > VERSION_MAX || hello.versions.1 < VERSION_MIN {
+            return Err(Apart::Version(name));
+        }
+        // It has no word for what it must not make this controller write over.
+        let refuses = self.groups.iter().any(|group| group.unreadable);
+        if refuses && hello.versions.1 < protocol::interlink::Version::V2 as u16 {
             return Err(Apart::Version(name));
         }
         if hello.side != self.plan.side.peer() as u8 {

@@ -2,7 +2,7 @@
 
 use protocol::interlink::hello::Purpose;
 use protocol::interlink::message::Agreement;
-use protocol::interlink::standing::{CopyFound, Pairing, Standing};
+use protocol::interlink::standing::{CopyFound, Pairing, Standing, Start};
 use protocol::interlink::{GenerationTag, Message};
 
 use super::lifecycle::Event;
@@ -59,7 +59,9 @@ impl Appliance {
         let standings = (0..self.groups.len())
             .map(|lun| (self.plan.luns[lun].name.clone(), self.own_standing(lun)))
             .collect();
+        let starts = self.peer_knows_starts().then(|| self.own_starts());
         if let Some(peer) = &self.peer {
+            effects.extend(starts.map(|starts| Effect::Send(peer.control, Message::Starts(starts))));
             effects.push(Effect::Send(peer.control, Message::Standings(standings)));
         }
         self.judge_if_compared(effects);
@@ -115,7 +117,8 @@ impl Appliance {
         let name = &self.plan.luns[lun].name;
         let newest = self.groups[lun].newest.number;
         let newer = |(other, their): &(String, Standing)| other == name && their.generation.number > newest;
-        let for_good = matches!(refusal, Refusal::SplitBrain(..)) || theirs.iter().any(newer);
+        let for_good =
+            matches!(refusal, Refusal::SplitBrain(..) | Refusal::PutBack { .. }) || theirs.iter().any(newer);
         self.on_group(lun, Event::Refused { for_good }, effects);
         self.groups[lun].refusal = Some(refusal);
     }
@@ -133,6 +136,10 @@ impl Appliance {
             return Err(self.first_blocks(lun).err().unwrap_or(Refusal::NoSource));
         }
         let own = self.own_standing(lun);
+        let starts = self.peer.as_ref().filter(|_| own.starts.is_some()).and_then(|peer| {
+            peer.starts.iter().find(|(name, _)| *name == plan.name).map(|(_, starts)| *starts)
+        });
+        let their = &Standing { starts, ..*their };
         let standings = match self.plan.side {
             Side::First => [&own, their],
             Side::Second => [their, &own],
@@ -140,6 +147,7 @@ impl Appliance {
         let id = self.make_id();
         let question = Question { names: &self.plan.names, main: plan.main, mirror: plan.mirror, id };
         let agreed = agree(question, standings)?;
+        self.groups[lun].hear(starts.unwrap_or_default());
         Ok(Agreement {
             lun: plan.name,
             generation: agreed.generation,
@@ -183,12 +191,17 @@ impl Appliance {
     /// All volumes are there: the generations come next, and only now are this controller's. A meeting that ends before
     /// leaves it with what it had.
     fn write_agreements(&mut self, effects: &mut Vec<Effect>) {
+        let knows_starts = self.peer_knows_starts();
         for group in &mut self.groups {
             if let Some(generation) = group.agreed.take() {
                 group.take_on(generation);
                 group.known = true;
+                if knows_starts {
+                    group.starts.coming = Start::of(generation);
+                }
             }
         }
+        self.choose_starts();
         self.persist(Pending::Agreements, effects);
     }
 
@@ -246,6 +259,18 @@ impl Appliance {
                 self.phase = Phase::Agreeing { waits: 0, step: Step::LeadingPeer };
                 effects.push(Effect::Send(control, Message::Agreements(self.agreements.clone())));
             }
+            Step::LeadingRest | Step::Following => self.mark_agreed(step, effects),
+            Step::LeadingPeer | Step::Placed => {}
+        }
+    }
+
+    /// Nothing that was put back later can have what both have now.
+    pub(super) fn on_own_starts_durable(&mut self, effects: &mut Vec<Effect>) {
+        let (Phase::Agreeing { step, .. }, Some(peer)) = (self.phase, &self.peer) else {
+            return;
+        };
+        let control = peer.control;
+        match step {
             Step::LeadingRest => {
                 self.joined();
                 effects.push(Effect::Send(control, Message::Begin));
@@ -258,7 +283,7 @@ impl Appliance {
                 self.begin_agreed(false, effects);
                 effects.push(Effect::Send(control, Message::AgreementsDurable));
             }
-            Step::LeadingPeer | Step::Placed => {}
+            Step::LeadingOwn | Step::LeadingPeer | Step::Placed => {}
         }
     }
 
@@ -279,7 +304,18 @@ impl Appliance {
             return;
         }
         self.joined();
+        // The leader has everything durable: of what this controller is main of, that is written down first.
+        if !self.confirm(effects) {
+            self.begin_placed(effects);
+        }
+    }
+
+    pub(super) fn begin_placed(&mut self, effects: &mut Vec<Effect>) {
         (0..self.groups.len()).for_each(|lun| self.on_group(lun, Event::Begins, effects));
+        // What the leader said of them meanwhile.
+        for (lun, generation, message) in core::mem::take(&mut self.early_words) {
+            self.on_message_about(Some(lun), generation, message, effects);
+        }
     }
 
     fn joined(&mut self) {

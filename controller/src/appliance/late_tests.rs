@@ -61,11 +61,12 @@ fn a_main_that_starts_alone_and_meets_a_refused_peer_within_the_lease_goes_on_al
 
 /// beta's record says that it went on alone for longer.
 fn another_history(side: usize, restored: &mut Restored) {
-    let record = restored.records.get(CONTROL_KEY).and_then(|record| ControlRecord::decode(record));
+    let record =
+        restored.records.get(CONTROL_KEY).and_then(|record| ControlRecord::read("beta", record).ok());
     if let (1, Some(mut record)) = (side, record) {
         let number = record.groups[0].generation.number + 3;
         record.groups[0].generation = Generation { number, id: 99, parent: 98, main: 1, members: 0b10 };
-        restored.records.insert(CONTROL_KEY.into(), record.encode());
+        restored.records.insert(CONTROL_KEY.into(), record.write("beta"));
     }
 }
 

@@ -45,6 +45,9 @@ mod report;
 #[cfg(test)]
 mod room_tests;
 #[cfg(test)]
+mod start_tests;
+mod starts;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod turn_tests;
@@ -56,9 +59,10 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use protocol::interlink::frame::VERSION_MAX;
 use protocol::interlink::hello::{Identity, LunIdentity, Purpose};
 use protocol::interlink::message::Agreement;
-use protocol::interlink::standing::{CopyFound, Generation, GroupRecord, Standing};
+use protocol::interlink::standing::{CopyFound, Generation, GroupRecord, Standing, Start, Starts};
 use protocol::interlink::word::Word;
 use protocol::interlink::{GenerationTag, Message};
 
@@ -75,9 +79,10 @@ use crate::world::{LinkId, Ticket};
 pub use effect::{Apart, Effect};
 use ending::Ending;
 pub use greeting::LinkRefusal;
-use lifecycle::{Event, Stage};
+use lifecycle::Stage;
 pub use record::{CONTROL_KEY, ControlRecord};
 use refilling::Refilling;
+use starts::Marked;
 
 /// A peer that says nothing for this long on the control connection is taken for lost.
 pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(2);
@@ -110,6 +115,9 @@ struct Peer {
     shared: Vec<(String, String)>,
     rooms: Vec<(String, u64)>,
     standings: Option<Vec<(String, Standing)>>,
+    /// The newest version that both speak.
+    version: u16,
+    starts: Vec<(String, Starts)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,6 +156,13 @@ struct Group {
     /// This controller has had a part in the LUN: what it only learnt of from its peer it does not keep.
     known: bool,
     volume: VolumeFound,
+    /// What its superblock says, and what it may say already.
+    volume_start: Start,
+    volume_coming: Start,
+    marked: Marked,
+    starts: Starts,
+    /// What is kept of the LUN beside its volume cannot be read: it is refused, and nothing is written over it.
+    unreadable: bool,
     refusal: Option<Refusal>,
     breakage: Option<Breakage>,
     /// Where it is in its life; status and service follow from it.
@@ -167,6 +182,19 @@ enum Pending {
     Identity,
     Agreements,
     Volume(usize),
+    /// The mark of a start in a volume, in a meeting.
+    Marked(usize),
+    /// The starts of a meeting.
+    Starts,
+    /// The joint ones, at main.
+    Confirmed,
+    /// The mark of a start in a volume, and all of them, without the peer.
+    MarkedAlone(usize, u64),
+    MarksAlone(u64),
+    /// The same of LUNs without a copy, at the start.
+    Singles,
+    MarkedSingle(usize),
+    MarksSingle,
     CopiedAtSub(usize),
     CopiedAtMain(usize),
     Flush(usize),
@@ -188,6 +216,10 @@ pub struct Appliance {
     plan: Plan,
     incarnation: u128,
     random: u128,
+    /// What this controller keeps on its disk cannot be used.
+    unusable: bool,
+    /// The newest version of the interlink that it offers.
+    speaks: u16,
     identity: Identity,
     groups: Vec<Group>,
     links: BTreeMap<LinkId, Link>,
@@ -206,6 +238,10 @@ pub struct Appliance {
     /// When the meeting under way began.
     meeting_since: Option<Time>,
     lease: Arc<Lease>,
+    /// LUNs without a copy that are being made ready at the start; no meeting begins before they are.
+    singles: Vec<usize>,
+    /// What the leader said of LUNs that wait for the record that both have their generation. One a LUN at most.
+    early_words: Vec<(usize, GenerationTag, Message)>,
     /// The leader's, until the other has them.
     agreements: Vec<Agreement>,
     /// What the peer has was looked at in this meeting.
@@ -225,8 +261,12 @@ impl Appliance {
     /// will make.
     #[must_use]
     pub fn new(plan: Plan, restored: &Restored, random: u128, lease: Arc<Lease>) -> Self {
-        let record = restored.records.get(CONTROL_KEY).and_then(|record| ControlRecord::decode(record));
-        let ControlRecord { identity, groups: records } = record.unwrap_or_default();
+        let own = plan.names[plan.side.index()].clone();
+        let (record, unusable) = match restored.control(&own) {
+            Ok(record) => (record, None),
+            Err(reason) => (ControlRecord::default(), Some(Apart::Unusable(own.clone(), reason))),
+        };
+        let ControlRecord { identity, groups: records } = record;
         let groups = plan
             .luns
             .iter()
@@ -240,6 +280,11 @@ impl Appliance {
                     kept: false,
                     known: identity.luns.iter().any(|known| known.name == lun.name),
                     volume: restored.volumes.get(index).copied().unwrap_or(VolumeFound::Missing),
+                    volume_start: record.map(|record| record.volume).unwrap_or_default(),
+                    volume_coming: record.map(|record| record.volume_coming).unwrap_or_default(),
+                    marked: Marked::Not,
+                    starts: record.map(|record| record.starts).unwrap_or_default(),
+                    unreadable: restored.shared(&own, &lun.name).is_err(),
                     refusal: None,
                     breakage: None,
                     stage: Stage::Apart,
@@ -250,11 +295,14 @@ impl Appliance {
                 }
             })
             .collect();
-        let apart = Apart::NeverMet(plan.names[plan.side.peer().index()].clone());
+        let is_unusable = unusable.is_some();
+        let apart = unusable.unwrap_or_else(|| Apart::NeverMet(plan.names[plan.side.peer().index()].clone()));
         Self {
             plan,
             incarnation: random,
             random,
+            unusable: is_unusable,
+            speaks: VERSION_MAX,
             identity,
             groups,
             links: BTreeMap::new(),
@@ -270,6 +318,8 @@ impl Appliance {
             granted: Time(0),
             meeting_since: None,
             lease,
+            singles: Vec::new(),
+            early_words: Vec::new(),
             agreements: Vec::new(),
             compared: false,
             early: None,
@@ -279,16 +329,28 @@ impl Appliance {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) const fn speak_version_1(&mut self) {
+        self.speaks = protocol::interlink::Version::V1 as u16;
+    }
+
     /// Begins: what may be served without the peer is.
     pub fn start(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        if self.is_unusable() {
+            return;
+        }
+        let mut single = Vec::new();
         for lun in 0..self.groups.len() {
             let group = &self.groups[lun];
             let own = usize::from(group.generation.main) == self.plan.side.index();
             let whole = self.copy_found(lun) == CopyFound::Whole;
             if !self.plan.luns[lun].mirror && group.generation.number > 0 && own && whole {
-                self.on_group(lun, Event::StartsSimplex, effects);
+                single.push(lun);
             }
             self.start_alone(lun, now, effects);
+        }
+        if !single.is_empty() {
+            self.write_singles(single, effects);
         }
     }
 
@@ -331,6 +393,11 @@ impl Appliance {
             Message::Pong(number) if number <= now.0 => self.lease.renew(Time(number)),
             Message::Identity(identity) => self.on_identity(identity, effects),
             Message::IdentityDurable => self.on_identity_durable(effects),
+            Message::Starts(starts) => {
+                if let Some(peer) = &mut self.peer {
+                    peer.starts = starts;
+                }
+            }
             Message::Standings(standings) => self.on_standings(standings, effects),
             Message::Agreements(agreements) => self.on_agreements(&agreements, effects),
             Message::AgreementsDurable => self.on_agreements_durable(effects),
@@ -354,6 +421,13 @@ impl Appliance {
         let Some(lun) = lun.filter(|_| self.phase == Phase::Joined) else {
             return;
         };
+        if matches!(self.groups[lun].stage, Stage::Placed(_)) {
+            // It waits for the record that both have its generation. Nothing but a turn can be said of it, once.
+            if self.early_words.len() < self.groups.len() {
+                self.early_words.push((lun, generation, message));
+            }
+            return;
+        }
         let current = self.groups[lun].generation.tag() == generation;
         match message {
             Message::Turn { generation, pairing } if current => {
@@ -376,7 +450,19 @@ impl Appliance {
         match pending {
             // These are what they are, whatever became of the meeting in which they were asked for.
             Pending::Volume(lun) => return self.on_own_volume(lun, result, effects),
-            Pending::Alone => return self.on_alone_durable(ticket.0, effects),
+            Pending::Alone => return self.mark_alone(ticket.0, effects),
+            Pending::MarkedAlone(lun, alone) => return self.on_marked_alone(lun, alone, result, effects),
+            Pending::MarksAlone(alone) => return self.on_alone_durable(alone, effects),
+            Pending::Singles | Pending::MarkedSingle(_) | Pending::MarksSingle => {
+                return self.on_singles(pending, result, effects);
+            }
+            Pending::Marked(lun) => {
+                let good = self.on_marked(lun, result);
+                if meeting == self.meeting {
+                    self.on_agreed_marked(good, effects);
+                }
+                return;
+            }
             Pending::FlushApart(lun, as_of) => {
                 return self.on_flushed_apart(lun, as_of, result.is_ok(), effects);
             }
@@ -386,12 +472,14 @@ impl Appliance {
         match pending {
             Pending::Identity => self.on_own_identity_durable(effects),
             Pending::Agreements => self.on_own_agreements_durable(effects),
+            Pending::Starts => self.on_own_starts_durable(effects),
+            Pending::Confirmed => self.begin_placed(effects),
             Pending::CopiedAtSub(lun) => self.on_copied_at_sub(lun, effects),
             Pending::CopiedAtMain(lun) => self.on_copied_at_main(lun, effects),
             Pending::Flush(lun) => self.on_flushed(lun, result.is_ok(), effects),
             Pending::Clean => self.on_clean(effects),
             Pending::Turn(lun) => self.on_own_turn_durable(lun, effects),
-            Pending::Noted | Pending::Volume(_) | Pending::Alone | Pending::FlushApart(..) => {}
+            _ => {}
         }
     }
 
@@ -436,6 +524,11 @@ impl Appliance {
         now.since(*self.meeting_since.get_or_insert(now)) >= MEETING_MAX
     }
 
+    /// Its own state cannot be used: it serves nothing, meets nobody, and writes nothing down.
+    const fn is_unusable(&self) -> bool {
+        self.unusable
+    }
+
     fn peer_name(&self) -> String {
         self.plan.names[self.plan.side.peer().index()].clone()
     }
@@ -458,6 +551,10 @@ impl Appliance {
     }
 
     fn persist_as(&self, ticket: Ticket, effects: &mut Vec<Effect>) {
+        if self.is_unusable() {
+            // What could not be read is never written over.
+            return;
+        }
         let groups: Vec<GroupRecord> = self
             .plan
             .luns
@@ -468,6 +565,9 @@ impl Appliance {
                 generation: group.generation,
                 clean: group.clean,
                 flushed: group.flushed,
+                volume: group.volume_start,
+                volume_coming: group.volume_coming,
+                starts: group.starts,
             })
             .collect();
         let mut identity = self.identity.clone();
@@ -475,7 +575,8 @@ impl Appliance {
             let mut planned = self.plan.luns.iter().zip(&self.groups);
             planned.all(|(lun, group)| lun.name != known.name || group.known)
         });
-        effects.push(Effect::Persist(CONTROL_KEY, ControlRecord { identity, groups }.encode(), ticket));
+        let record = ControlRecord { identity, groups }.write(&self.plan.names[self.plan.side.index()]);
+        effects.push(Effect::Persist(CONTROL_KEY, record, ticket));
     }
 
     /// A new random id: the seed this core was given, stirred (SplitMix64 on both halves).

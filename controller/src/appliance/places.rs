@@ -12,7 +12,7 @@ use crate::lease;
 use crate::lun::{self, Breakage};
 use crate::route::Service;
 use crate::status::{PairStatus, Role};
-use crate::volume::superblock::{Superblock, VolumeFound};
+use crate::volume::superblock::{Owner, Superblock, VolumeFound};
 
 impl Group {
     /// The generation to be written down next, under which something may be served then.
@@ -36,8 +36,9 @@ impl Appliance {
         self.meeting_since = None;
         self.early = None;
         self.early_identity = None;
+        self.early_words.clear();
         let ended_cleanly = self.ending.farewell && matches!(apart, Apart::Lost(_));
-        if !ended_cleanly && self.apart != Apart::Stopping {
+        if !ended_cleanly && self.apart != Apart::Stopping && !self.is_unusable() {
             self.apart = apart;
         }
         let until = lease::run_out(self.granted);
@@ -166,14 +167,14 @@ impl Appliance {
 
     pub(super) fn superblock(&self, lun: usize) -> Option<Superblock> {
         let identity = self.lun_identity(lun)?;
-        Some(Superblock {
-            appliance: self.identity.appliance,
-            volume: identity.volume,
-            blocks: identity.blocks,
-        })
+        let owner = Owner::of(&self.plan.names[self.plan.side.index()]);
+        Some(Superblock::new(self.identity.appliance, identity.volume, identity.blocks, owner))
     }
 
     pub(super) fn copy_found(&self, lun: usize) -> CopyFound {
+        if self.groups[lun].unreadable {
+            return CopyFound::Unreadable;
+        }
         // One that found no room has all that was acknowledged while it was in the pair, and can be refilled.
         if matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(error)) if !error.wants_room()) {
             return CopyFound::Failed;
@@ -185,20 +186,35 @@ impl Appliance {
             VolumeFound::Missing | VolumeFound::Blank if too_small => CopyFound::Failed,
             VolumeFound::Missing => CopyFound::Missing,
             VolumeFound::Blank => CopyFound::Blank,
-            VolumeFound::Open(found) if Some(found) == self.superblock(lun) => CopyFound::Whole,
-            VolumeFound::Open(_) | VolumeFound::Foreign => CopyFound::Foreign,
+            VolumeFound::Open(found) => self.copy_of(lun, &found),
+            VolumeFound::Foreign => CopyFound::Foreign,
         }
+    }
+
+    fn copy_of(&self, lun: usize, found: &Superblock) -> CopyFound {
+        let Some(own) = self.superblock(lun) else {
+            return CopyFound::Foreign;
+        };
+        if found.is_same_copy(&own) {
+            let current = self.groups[lun].expects(found.start);
+            return if current { CopyFound::Whole } else { CopyFound::Stale };
+        }
+        let others = Superblock { owner: own.owner, ..*found };
+        if others.is_same_copy(&own) { CopyFound::Others } else { CopyFound::Foreign }
     }
 
     pub(super) fn own_standing(&self, lun: usize) -> Standing {
         let group = &self.groups[lun];
+        let told = self.peer_knows_starts();
+        let copy = self.copy_found(lun);
         Standing {
             generation: group.generation,
             clean: group.clean,
             kept: group.kept || group.flushed,
-            copy: self.copy_found(lun),
+            copy: if told { copy } else { copy.in_version_1() },
             known: group.known,
             device: self.plan.luns[lun].device,
+            starts: told.then_some(group.starts),
         }
     }
 }

@@ -3,12 +3,14 @@
 use super::lifecycle::Stage;
 use super::{Apart, Appliance, Effect, Phase, WORD_INTERVAL};
 use crate::disk::DiskError;
+use crate::group::Refusal;
 use crate::lun::Breakage;
 use crate::plan::Side;
 use crate::route::Service;
 use crate::status::{InterlinkStatus, PairStatus, Role};
 use crate::time::Time;
 use protocol::interlink::hello::Purpose;
+use protocol::interlink::standing::CopyFound;
 use protocol::interlink::word::Word;
 
 /// One LUN as this core knows it.
@@ -115,7 +117,7 @@ impl Appliance {
     fn suspended_text(&self, lun: usize, role: Role) -> String {
         let (own, peer) = (&self.plan.names[self.plan.side.index()], self.peer_name());
         let (group, apart, service) = (&self.groups[lun], &self.apart, self.service(lun));
-        if self.ending.begun() {
+        if self.ending.begun() || self.is_unusable() {
             return apart.to_string();
         }
         if self.phase == Phase::Joined && service == Service::Alone {
@@ -140,6 +142,9 @@ impl Appliance {
         let goes_alone = matches!(group.stage, Stage::WaitingOut { .. } | Stage::GoingAlone { .. });
         if self.phase == Phase::Joined && !goes_alone {
             return "the two controllers are about to agree on it; hosts wait a moment".to_owned();
+        }
+        if let Some(refused) = self.unfit_text(lun) {
+            return format!("{apart}; {refused}");
         }
         if goes_alone {
             return format!("{apart}; in a moment {own} serves its hosts alone. They wait, nothing is lost");
@@ -166,6 +171,17 @@ impl Appliance {
                 "{apart}. {own} has been started again and cannot tell alone whether its copy is whole: it refuses \
                  its hosts. Nothing acknowledged is lost; start {peer}, and wait until the two have met"
             ),
+        }
+    }
+
+    /// What is wrong with what was found here, where the other controller has not been asked yet.
+    fn unfit_text(&self, lun: usize) -> Option<String> {
+        let own = self.plan.names[self.plan.side.index()].clone();
+        match self.copy_found(lun) {
+            CopyFound::Stale => Some(Refusal::Stale(own).to_string()),
+            CopyFound::Unreadable => Some(Refusal::Unreadable(own).to_string()),
+            CopyFound::Others => Some(Refusal::Others(own).to_string()),
+            _ => None,
         }
     }
 

@@ -407,6 +407,7 @@ fn a_lun_without_a_copy_is_served_by_main_and_forwarded_to_by_the_other() {
     duo.ask(1, 4, Op::Read { range: range(0, 2) });
     assert_eq!(duo.answers(1), [(4, Outcome::Check(Sense::UNAVAILABLE))]);
     let mut duo = duo.crash(7, false);
+    duo.settle(0);
     duo.ask(0, 5, Op::Read { range: range(0, 2) });
     duo.settle(1);
     assert_eq!(duo.answers(0), [(5, Outcome::Good(blocks_of(5, 2)))], "and serves again without its peer");

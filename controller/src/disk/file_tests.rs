@@ -12,7 +12,7 @@ use super::super::small::Small;
 use super::super::warmth::COLD_MISSES;
 use super::*;
 use crate::volume::files::VolumePlace;
-use crate::volume::superblock::{Superblock, TAIL_BYTES};
+use crate::volume::superblock::{Owner, Superblock, TAIL_BYTES};
 
 const BLOCKS: u64 = 512;
 
@@ -133,7 +133,7 @@ fn a_write_of_several_pieces_that_a_full_disk_takes_in_part_is_an_error() {
 fn a_write_that_is_all_or_nothing_needs_no_room_where_its_blocks_have_their_place() {
     let Some(small) = Small::mount(1 << 20) else { return };
     let place = VolumePlace::file(small.path(), "data0");
-    let file = place.create(&Superblock { appliance: 1, volume: 2, blocks: BLOCKS }).unwrap();
+    let file = place.create(&Superblock::new(1, 2, BLOCKS, Owner::NOBODY)).unwrap();
     let bench = Bench::on(file, BLOCKS);
     bench.run(write(0, &[&[1; 64 * 512]])).0.unwrap();
     small.fill();
@@ -281,7 +281,8 @@ proptest! {
 fn a_redo_record_lies_in_the_tail_is_replayed_when_the_volume_is_found_and_goes() {
     let folder = tempfile::tempdir().unwrap();
     let place = crate::volume::files::VolumePlace::file(folder.path(), "data0");
-    let superblock = crate::volume::superblock::Superblock { appliance: 1, volume: 2, blocks: BLOCKS };
+    let superblock =
+        crate::volume::superblock::Superblock::new(1, 2, BLOCKS, crate::volume::superblock::Owner::NOBODY);
     let bench = Bench::on(place.create(&superblock).unwrap(), BLOCKS);
     bench.run(write(0, &[&[1; 4096]])).0.unwrap();
     let data = vec![Bytes::from(vec![7; 700]), Bytes::from(vec![8; 836])];

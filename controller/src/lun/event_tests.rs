@@ -11,7 +11,6 @@ use crate::status::PairStatus;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const CONFLICT: Outcome = Outcome::Status(Status::ReservationConflict);
-const SHARED: &str = "shared.data0";
 
 /// Two that have met, each with two sessions, none of which has anything to be told.
 fn met(seed: u64) -> Duo {
@@ -44,7 +43,7 @@ fn state(duo: &Duo, side: usize) -> SharedState {
 }
 
 fn on_disk(duo: &Duo, side: usize) -> Option<SharedState> {
-    duo.records(side).get(SHARED).map(|record| SharedState::decode(record).unwrap())
+    duo.shared(side)
 }
 
 #[test]

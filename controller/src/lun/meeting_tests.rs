@@ -94,7 +94,10 @@ fn lost_with_an_event_behind_a_write(seed: u64) -> Duo {
     duo.cut();
     duo.settle(60);
     duo.connect();
-    for _ in 0..20 + seed % 40 {
+    while !duo.controllers[0].status().interlink.up {
+        assert!(duo.step(), "seed {seed}: they do not meet");
+    }
+    for _ in 0..seed % 40 {
         duo.step();
     }
     duo.told(HOLDER.0, HOLDER.1);

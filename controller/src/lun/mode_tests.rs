@@ -10,7 +10,6 @@ use crate::disk::DiskError;
 use crate::duo::{Duo, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
-const SHARED: &str = "shared.data0";
 
 /// Two that have met, each with a session that has nothing to be told.
 fn met(seed: u64) -> Duo {
@@ -89,7 +88,7 @@ fn every_selected_mode_is_the_same_on_both_and_saved_ones_outlive_both_controlle
                 "seed {seed} {at}"
             );
             assert!(duo.controllers[at].sense_formats().is_descriptor(0), "seed {seed} {at}");
-            let kept = duo.records(at).get(SHARED).map(|record| SharedState::decode(record).unwrap().saved);
+            let kept = duo.shared(at).map(|state| state.saved);
             assert_eq!(kept.unwrap_or_default(), saved, "seed {seed} {at}");
         }
         assert_eq!(duo.told(side, 1), [], "who asked for it knows");

@@ -55,10 +55,7 @@ pub(super) fn state(duo: &Duo, side: usize) -> SharedState {
 }
 
 pub(super) fn kept(duo: &Duo, side: usize) -> Sanitize {
-    duo.records(side)
-        .get("shared.data0")
-        .map(|record| SharedState::decode(record).unwrap().sanitize)
-        .unwrap_or_default()
+    duo.shared(side).map(|state| state.sanitize).unwrap_or_default()
 }
 
 pub(super) fn is_under_way(sanitize: &Sanitize) -> bool {

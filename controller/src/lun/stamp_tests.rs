@@ -9,7 +9,6 @@ use crate::duo::Duo;
 use crate::reservation::asked;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
-const SHARED: &str = "shared.data0";
 
 fn met(seed: u64) -> Duo {
     let mut duo = Duo::new(seed, true);
@@ -42,7 +41,7 @@ fn state(duo: &Duo, side: usize) -> SharedState {
 }
 
 fn on_disk(duo: &Duo, side: usize) -> Option<SharedState> {
-    duo.records(side).get(SHARED).map(|record| SharedState::decode(record).unwrap())
+    duo.shared(side)
 }
 
 #[test]

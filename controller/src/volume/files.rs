@@ -76,6 +76,17 @@ impl VolumePlace {
         name_of(&File::open(self.path()).ok()?)
     }
 
+    /// What is wrong with a volume of ours that cannot be used: for people. `None` if it is not ours, or is well.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        let file = File::open(self.path()).ok()?;
+        let size = (&file).seek(SeekFrom::End(0)).ok()?;
+        match self.read_superblock(&file, size).ok()? {
+            Ok(_) | Err(Foreign::Superblock(SuperblockError::NotOurs)) => None,
+            Err(why) => Some(why.to_string()),
+        }
+    }
+
     /// What lies there; with the open file if it is a volume of ours.
     pub fn scan(&self) -> io::Result<(VolumeFound, Option<File>)> {
         let file = match self.open() {
@@ -116,6 +127,12 @@ impl VolumePlace {
         rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?;
         let size = { file }.seek(SeekFrom::End(0))?;
         let tail = size.checked_sub(TAIL_BYTES).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut header = [0; redo::HEADER_BYTES];
+        file.read_exact_at(&mut header, tail + redo::RECORD_OFFSET)?;
+        if redo::is_newer(&header) {
+            let what = "its redo record is of a newer release, use that one";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
         if matches!(self, Self::File(_)) {
             room::take_for_redo_record(file, tail);
         }
@@ -135,18 +152,20 @@ impl VolumePlace {
             file.read_exact_at(copy, tail + offset)?;
         }
         Ok(match Superblock::newest(&copies) {
-            Ok((superblock, _)) if self.fits(superblock.blocks, tail) => Ok(superblock),
+            Ok((superblock, _)) if self.fits(&superblock, size) => Ok(superblock),
             Ok((superblock, _)) => Err(Foreign::Size(superblock.blocks)),
             Err(error) => Err(error.into()),
         })
     }
 
-    /// Whether a LUN of `blocks` is what `room` bytes before the tail can be.
-    fn fits(&self, blocks: u64, room: u64) -> bool {
-        let bytes = blocks.checked_mul(u64::from(BLOCK_BYTES));
-        match self {
-            Self::File(_) => bytes == Some(room),
-            Self::Device(_) => bytes.is_some_and(|bytes| bytes <= room),
+    /// Whether a file or device of `size` bytes is what this volume needs.
+    fn fits(&self, superblock: &Superblock, size: u64) -> bool {
+        let bytes = superblock.blocks.checked_mul(u64::from(BLOCK_BYTES));
+        let room = size.checked_sub(superblock.tail).filter(|_| superblock.tail >= TAIL_BYTES);
+        match (self, bytes, room) {
+            (Self::File(_), Some(bytes), Some(room)) => bytes == room,
+            (Self::Device(_), Some(bytes), Some(room)) => bytes <= room,
+            _ => false,
         }
     }
 
@@ -163,10 +182,10 @@ impl VolumePlace {
     }
 
     /// Makes the volume, durable with its superblock and its folder entry, and opens it. One that is there
-    /// already with the very same superblock is opened; anything else that is not blank is refused.
+    /// already is opened; anything else that is not blank is refused.
     pub fn create(&self, superblock: &Superblock) -> Result<File, DiskError> {
         match self.scan().map_err(|error| self.failed("read", &error))? {
-            (VolumeFound::Open(found), Some(file)) if found == *superblock => {
+            (VolumeFound::Open(found), Some(file)) if found.is_same_copy(superblock) => {
                 self.recover(&file, &found).map_err(|error| self.failed("recover", &error))?;
                 return Ok(file);
             }
@@ -180,9 +199,27 @@ impl VolumePlace {
         made.map_err(|error| self.failed("create", &error))
     }
 
+    /// Writes the superblock of a volume of ours anew, durable: another time of service begins.
+    pub fn begin_service(&self, superblock: &Superblock) -> Result<(), DiskError> {
+        let begun = || {
+            // A device that this controller has open already is not to be had exclusively again.
+            let file = OpenOptions::new().read(true).write(true).open(self.path())?;
+            let size = (&file).seek(SeekFrom::End(0))?;
+            match self.read_superblock(&file, size)? {
+                Ok(found) if found.is_same_copy(superblock) => {
+                    let superblock =
+                        Superblock { tail: found.tail, compatible: found.compatible, ..*superblock };
+                    write_superblock(&file, size - TAIL_BYTES, &superblock)
+                }
+                _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not the volume that was found")),
+            }
+        };
+        begun().map_err(|error| self.failed("write the superblock of", &error))
+    }
+
     fn claim_device(&self, file: File, superblock: &Superblock) -> io::Result<File> {
         let size = (&file).seek(SeekFrom::End(0))?;
-        let tail = size.checked_sub(TAIL_BYTES).filter(|room| self.fits(superblock.blocks, *room));
+        let tail = size.checked_sub(TAIL_BYTES).filter(|_| self.fits(superblock, size));
         let tail = tail.ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
         write_superblock(&file, tail, superblock)?;
         Ok(file)
@@ -252,9 +289,17 @@ fn create_file(path: &Path, superblock: &Superblock) -> io::Result<File> {
     Ok(file)
 }
 
-/// Writes both copies, one after the other: at any moment one that was valid stays valid.
+/// Writes both copies, one after the other: at any moment one that was valid stays valid, and the newer one counts.
 fn write_superblock(file: &File, tail: u64, superblock: &Superblock) -> io::Result<()> {
-    for (sequence, offset) in (1..).zip(COPY_OFFSETS) {
+    let mut places = [(0, 0); 2];
+    for (place, offset) in places.iter_mut().zip(COPY_OFFSETS) {
+        let mut copy = [0; SUPERBLOCK_BYTES];
+        file.read_exact_at(&mut copy, tail + offset)?;
+        *place = (Superblock::decode(&copy).map_or(0, |(_, sequence)| sequence), offset);
+    }
+    // The newest that is valid is the last to be touched.
+    places.sort_unstable();
+    for (sequence, (_, offset)) in (places[1].0 + 1..).zip(places) {
         file.write_all_at(&superblock.encode(sequence), tail + offset)?;
         file.sync_all()?;
     }
@@ -262,7 +307,7 @@ fn write_superblock(file: &File, tail: u64, superblock: &Superblock) -> io::Resu
 }
 
 /// Makes the entry of `path` in its folder durable.
-fn sync_folder_of(path: &Path) -> io::Result<()> {
+pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
         _ => File::open(".")?.sync_all(),
@@ -300,10 +345,13 @@ fn is_zero(file: &File, offset: u64, bytes: u64) -> io::Result<bool> {
 mod tests {
     use std::os::unix::fs::MetadataExt;
 
+    use protocol::interlink::standing::Start;
+
+    use super::super::superblock::Owner;
     use super::*;
     use crate::volume::redo::RECORD_BYTES;
 
-    const SUPERBLOCK: Superblock = Superblock { appliance: 1, volume: 2, blocks: 4096 };
+    const SUPERBLOCK: Superblock = Superblock::new(1, 2, 4096, Owner::NOBODY);
 
     fn found(place: &VolumePlace) -> VolumeFound {
         place.scan().unwrap().0
@@ -338,6 +386,34 @@ mod tests {
         let other = Superblock { volume: 3, ..SUPERBLOCK };
         assert_eq!(place.create(&other).unwrap_err(), DiskError::Absent);
         assert_eq!(found(&place), VolumeFound::Open(SUPERBLOCK));
+    }
+
+    #[test]
+    fn a_time_of_service_begins_in_both_copies_of_the_superblock_and_only_of_the_own_volume() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = VolumePlace::file(folder.path(), "data0");
+        place.create(&SUPERBLOCK).unwrap().write_all_at(b"kept", 0).unwrap();
+        let begun =
+            |number| Superblock { start: Start { number, id: 7 }, owner: Owner::of("alpha"), ..SUPERBLOCK };
+        for number in 1..4 {
+            place.begin_service(&begun(number)).unwrap();
+            assert_eq!(found(&place), VolumeFound::Open(begun(number)));
+        }
+        let file = place.open().unwrap();
+        for offset in COPY_OFFSETS {
+            let mut copy = [0; SUPERBLOCK_BYTES];
+            file.read_exact_at(&mut copy, SUPERBLOCK.blocks * 512 + offset).unwrap();
+            assert_eq!(Superblock::decode(&copy).unwrap().0, begun(3));
+        }
+        for other in
+            [Superblock { volume: 3, ..begun(9) }, Superblock { owner: Owner::of("beta"), ..begun(9) }]
+        {
+            assert_eq!(place.begin_service(&other).unwrap_err(), DiskError::Io);
+        }
+        assert_eq!(found(&place), VolumeFound::Open(begun(3)));
+        let mut start = [0; 4];
+        place.create(&SUPERBLOCK).unwrap().read_exact_at(&mut start, 0).unwrap();
+        assert_eq!(&start, b"kept");
     }
 
     #[test]

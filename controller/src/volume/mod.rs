@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod lock;
+pub mod record;
 pub mod redo;
 pub mod room;
 pub mod signature;

@@ -8,14 +8,16 @@
 //! | 4096 | `TWINREDO` |
 //! | 4104 | blocks (64 bits) |
 //! | 4112 | first block (64 bits) |
-//! | 4120 | CRC-64/NVME of the 24 bytes before and of the data (64 bits) |
-//! | 4128 | zeros |
+//! | 4120 | CRC-64/NVME of the 24 bytes before, of the 8 bytes behind, and of the data (64 bits) |
+//! | 4128 | version (32 bits) |
+//! | 4132 | zeros |
 //! | 8192 | the data: what the blocks become |
 //!
-//! It belongs to format version 1 of the superblock: whoever changes it gives the superblock another version, so it has
-//! none of its own. It names no generation and no volume: it lies in the volume that it speaks of, whose tail was blank
-//! when it became ours, and whatever the pair decides later, this copy was in the middle of this write. There is one at
-//! most, so there is no order among records either.
+//! The first release wrote no version, and its checksum did not cover the 8 bytes; one of a version that is not known is
+//! refused with its volume ([`is_newer`]). The record names no generation, no volume and no controller: it lies in the
+//! volume that it speaks of, whose superblock does, and whose tail was blank when it became ours; and whatever the pair
+//! decides later, this copy was in the middle of this write. There is one at most, so there is no order among records
+//! either.
 //!
 //! A record that is torn, cut short or blotted out fails its checksum and is none. One that holds is replayed when the
 //! volume is found, before anybody compares or serves the copy: it is made durable (the crash may have been of the
@@ -37,6 +39,10 @@ pub const RECORD_OFFSET: u64 = SUPERBLOCK_BYTES as u64;
 pub const HEADER_BYTES: usize = 4096;
 
 const MAGIC: [u8; 8] = *b"TWINREDO";
+
+/// What this release writes. It reads records without a version (zero), too.
+const VERSION: u32 = 2;
+
 /// Bytes from the start of a record to the end of the longest.
 pub const RECORD_BYTES: u64 = HEADER_BYTES as u64 + DATA_BYTES;
 
@@ -50,7 +56,8 @@ pub fn header<'a>(range: BlockRange, data: impl IntoIterator<Item = &'a [u8]>) -
     header[..8].copy_from_slice(&MAGIC);
     header[8..16].copy_from_slice(&range.blocks.to_le_bytes());
     header[16..24].copy_from_slice(&range.start.0.to_le_bytes());
-    let sum = checksum(&header[..24], data);
+    header[32..36].copy_from_slice(&VERSION.to_le_bytes());
+    let sum = checksum(&[&header[..24], &header[32..40]], data);
     header[24..32].copy_from_slice(&sum.to_le_bytes());
     header
 }
@@ -70,7 +77,21 @@ pub fn range_of(header: &[u8; HEADER_BYTES], blocks: u64) -> Option<BlockRange> 
 /// Whether the data is what the header was made for.
 #[must_use]
 pub fn holds(header: &[u8; HEADER_BYTES], data: &[u8]) -> bool {
-    checksum(&header[..24], [data]) == number(&header[24..32])
+    let expected = number(&header[24..32]);
+    match version(header) {
+        0 => checksum(&[&header[..24]], [data]) == expected,
+        _ => checksum(&[&header[..24], &header[32..40]], [data]) == expected,
+    }
+}
+
+/// Whether it is the header of a record that only a newer release can read: then its volume must not be used.
+#[must_use]
+pub fn is_newer(header: &[u8; HEADER_BYTES]) -> bool {
+    header[..8] == MAGIC && ![0, VERSION].contains(&version(header))
+}
+
+fn version(header: &[u8; HEADER_BYTES]) -> u32 {
+    number(&header[32..36]) as u32
 }
 
 /// A volume that is found, as its replay needs it.
@@ -109,9 +130,9 @@ pub fn replay<V: Found>(volume: &mut V, blocks: u64) -> Result<Option<BlockRange
     Ok(Some(range))
 }
 
-fn checksum<'a>(head: &[u8], data: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+fn checksum<'a>(head: &[&[u8]], data: impl IntoIterator<Item = &'a [u8]>) -> u64 {
     let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
-    digest.update(head);
+    head.iter().for_each(|piece| digest.update(piece));
     data.into_iter().for_each(|piece| digest.update(piece));
     digest.finalize()
 }
@@ -137,12 +158,24 @@ mod tests {
         let hex: String = made[..32].iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             hex,
-            concat!("5457494e5245444f", "0200000000000000", "0201000000000000", "5ae4f383f005aad2")
+            concat!("5457494e5245444f", "0200000000000000", "0201000000000000", "639425ba1281fec2")
         );
-        assert!(made[32..].iter().all(|byte| *byte == 0));
+        assert_eq!(made[32..40], [2, 0, 0, 0, 0, 0, 0, 0]);
+        assert!(made[40..].iter().all(|byte| *byte == 0));
         assert_eq!(range_of(&made, 0x0104), Some(range(0x0102, 2)));
         assert!(holds(&made, &data));
-        assert_eq!(checksum(b"1234", [&b"56789"[..]]), 0xae8b_1486_0a79_9888, "the catalogue's check value");
+        assert_eq!(
+            checksum(&[b"1234"], [&b"56789"[..]]),
+            0xae8b_1486_0a79_9888,
+            "the catalogue's check value"
+        );
+        let mut first = made;
+        first[24..32].copy_from_slice(&0xd2aa_05f0_83f3_e45a_u64.to_le_bytes());
+        first[32] = 0;
+        assert!(holds(&first, &data) && !is_newer(&first), "the first release wrote it so");
+        let mut newer = made;
+        newer[32] = 3;
+        assert!(is_newer(&newer) && !is_newer(&made) && !holds(&newer, &data));
     }
 
     #[test]
@@ -173,10 +206,10 @@ mod tests {
         }
 
         #[test]
-        fn a_flipped_bit_is_noticed(bit in 64..(32 + 1024) * 8_usize) {
+        fn a_flipped_bit_is_noticed(bit in 64..(40 + 1024) * 8_usize) {
             let mut data = vec![0x5a; 1024];
             let mut made = header(range(3, 2), [&data[..]]);
-            match bit.checked_sub(32 * 8) {
+            match bit.checked_sub(40 * 8) {
                 None => made[bit / 8] ^= 1 << (bit % 8),
                 Some(bit) => data[bit / 8] ^= 1 << (bit % 8),
             }

@@ -34,12 +34,16 @@ pub const MAGIC: [u8; 4] = *b"TWLI";
 pub enum Version {
     /// The first: forwarding, mirrored writes, identity, generations, copying back.
     V1 = 1,
+    /// The times of service that both know of ([`super::standing::Starts`]), before the standings, and with them copies
+    /// that are stale, unreadable or the other's. A peer of version 1 is spoken to: it is told of such a copy as of a
+    /// failed or foreign one, and what it has is judged by its generations alone, as it judges itself.
+    V2 = 2,
 }
 
 /// The oldest version spoken.
 pub const VERSION_MIN: u16 = Version::V1 as u16;
 /// The newest version spoken.
-pub const VERSION_MAX: u16 = Version::V1 as u16;
+pub const VERSION_MAX: u16 = Version::V2 as u16;
 
 /// Which generation a message belongs to: enough of it to tell any two apart.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, PartialOrd, Ord)]

@@ -21,7 +21,7 @@ use super::frame::{self, FrameError, GenerationTag, Prefix};
 use super::hello::{Hello, Identity, LUNS_MAX, identity, put_identity};
 use super::operation::{Ending, WireOp, ending, op, put_ending, put_op};
 use super::shared::{ATTENTIONS_MAX, Attention};
-use super::standing::{Generation, Pairing, Standing};
+use super::standing::{Generation, Pairing, Standing, Starts};
 use super::wire::{Reader, put_list, put_string};
 use super::word::Word;
 
@@ -49,6 +49,8 @@ pub enum Message {
     IdentityDurable,
     /// Both ways: what the sender knows of each LUN.
     Standings(Vec<(String, Standing)>),
+    /// The times of service that the sender knows of, of each LUN. Since version 2, before the standings.
+    Starts(Vec<(String, Starts)>),
     /// From the first controller: the generations of all LUNs that can be paired.
     Agreements(Vec<Agreement>),
     /// From the second: they are durable there, and the volumes exist.
@@ -194,6 +196,7 @@ mod kind {
     pub(super) const TURN_DURABLE: u8 = 16;
     pub(super) const TURN_BEGIN: u8 = 17;
     pub(super) const TURN_BEGUN: u8 = 18;
+    pub(super) const STARTS: u8 = 19;
     pub(super) const WORD: u8 = 30;
     pub(super) const FORWARD: u8 = 32;
     pub(super) const ORDER: u8 = 33;
@@ -216,6 +219,7 @@ impl Message {
             Self::Identity(_) => kind::IDENTITY,
             Self::IdentityDurable => kind::IDENTITY_DURABLE,
             Self::Standings(_) => kind::STANDINGS,
+            Self::Starts(_) => kind::STARTS,
             Self::Agreements(_) => kind::AGREEMENTS,
             Self::AgreementsDurable => kind::AGREEMENTS_DURABLE,
             Self::Begin => kind::BEGIN,
@@ -257,7 +261,11 @@ impl Message {
     pub fn encode(&self, lun: u16, generation: GenerationTag, payload: &[Bytes]) -> Bytes {
         let mut body = BytesMut::with_capacity(64);
         self.put(&mut body);
-        let prefix = Prefix { version: frame::VERSION_MAX, kind: self.kind(), lun, generation };
+        let version = match self {
+            Self::Starts(_) => frame::Version::V2,
+            _ => frame::Version::V1,
+        };
+        let prefix = Prefix { version: version as u16, kind: self.kind(), lun, generation };
         frame::encode(prefix, &body, payload)
     }
 
@@ -265,6 +273,10 @@ impl Message {
         match self {
             Self::Hello(hello) => hello.put(body),
             Self::Identity(identity) => put_identity(body, identity),
+            Self::Starts(list) => put_list(body, list, |body, (name, starts)| {
+                put_string(body, name);
+                starts.put(body);
+            }),
             Self::Standings(list) => put_list(body, list, |body, (name, standing)| {
                 put_string(body, name);
                 standing.put(body);
@@ -350,6 +362,9 @@ impl Message {
             kind::STANDINGS => Self::Standings(
                 reader.list(LUNS_MAX, |reader| Ok((reader.string()?, Standing::read(reader)?)))?,
             ),
+            kind::STARTS => {
+                Self::Starts(reader.list(LUNS_MAX, |reader| Ok((reader.string()?, Starts::read(reader)?)))?)
+            }
             kind::AGREEMENTS => Self::Agreements(reader.list(LUNS_MAX, |reader| {
                 Ok(Agreement {
                     lun: reader.string()?,

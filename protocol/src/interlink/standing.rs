@@ -58,6 +58,59 @@ impl Generation {
     }
 }
 
+/// The beginning of a time of service: when two controllers, or one alone, began to serve a LUN. Made durable before the
+/// first byte, so nothing that is older can have it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Start {
+    /// The number of the generation it began with; zero for none.
+    pub number: u64,
+    /// Random.
+    pub id: u128,
+}
+
+impl Start {
+    /// The one with which a generation begins.
+    #[must_use]
+    pub const fn of(generation: Generation) -> Self {
+        Self { number: generation.number, id: generation.id }
+    }
+
+    fn put(self, body: &mut BytesMut) {
+        body.put_u64(self.number);
+        body.put_u128(self.id);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        Ok(Self { number: reader.u64()?, id: reader.u128()? })
+    }
+}
+
+/// What a controller knows of the times in which both served a LUN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Starts {
+    /// The last of which it knew, before it served, that the other has its generation durable too.
+    pub joint: Start,
+    /// The last whose generation it made durable: the other may know it as joint.
+    pub coming: Start,
+}
+
+impl Starts {
+    /// Whether this controller was there when `start` began.
+    #[must_use]
+    pub fn knows(&self, start: Start) -> bool {
+        start.number == 0 || start == self.joint || start == self.coming
+    }
+
+    pub(super) fn put(self, body: &mut BytesMut) {
+        self.joint.put(body);
+        self.coming.put(body);
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        Ok(Self { joint: Start::read(reader)?, coming: Start::read(reader)? })
+    }
+}
+
 /// What was found where a controller's volume should be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CopyFound {
@@ -71,6 +124,24 @@ pub enum CopyFound {
     Foreign,
     /// Its disk failed during this run: neither a source nor worth refilling.
     Failed,
+    /// The LUN's own volume as it was at an earlier time, or with a record of an earlier time: never a source. Version 2.
+    Stale,
+    /// What this controller keeps of the LUN beside its volume cannot be read. Version 2.
+    Unreadable,
+    /// The copy of the other controller. Version 2.
+    Others,
+}
+
+impl CopyFound {
+    /// What a peer of version 1 is told: what it knows no word for it must neither copy from nor to.
+    #[must_use]
+    pub const fn in_version_1(self) -> Self {
+        match self {
+            Self::Stale | Self::Unreadable => Self::Failed,
+            Self::Others => Self::Foreign,
+            other => other,
+        }
+    }
 }
 
 /// How a pair goes on under a generation.
@@ -119,6 +190,8 @@ pub struct Standing {
     pub known: bool,
     /// Its volume is a block device, whose old content must not be taken for a copy.
     pub device: bool,
+    /// Travels by itself, and not to a peer of version 1: nothing is known of that one's.
+    pub starts: Option<Starts>,
 }
 
 impl Standing {
@@ -132,6 +205,9 @@ impl Standing {
             CopyFound::Whole => 2,
             CopyFound::Foreign => 3,
             CopyFound::Failed => 4,
+            CopyFound::Stale => 5,
+            CopyFound::Unreadable => 6,
+            CopyFound::Others => 7,
         });
         body.put_u8(u8::from(self.known));
         body.put_u8(u8::from(self.device));
@@ -148,10 +224,14 @@ impl Standing {
                 2 => CopyFound::Whole,
                 3 => CopyFound::Foreign,
                 4 => CopyFound::Failed,
+                5 => CopyFound::Stale,
+                6 => CopyFound::Unreadable,
+                7 => CopyFound::Others,
                 _ => return Err(FrameError::Content),
             },
             known: reader.bool()?,
             device: reader.bool()?,
+            starts: None,
         })
     }
 }
@@ -168,6 +248,12 @@ pub struct GroupRecord {
     /// This copy was flushed after the other was lost: it has everything that was acknowledged. The two may differ in
     /// what was not.
     pub flushed: bool,
+    /// What the superblock of the volume says.
+    pub volume: Start,
+    /// What it may say already: it is written when this is durable.
+    pub volume_coming: Start,
+    /// The times in which both served.
+    pub starts: Starts,
 }
 
 impl GroupRecord {
@@ -180,20 +266,37 @@ impl GroupRecord {
             group.generation.put(body);
             body.put_u8(u8::from(group.clean));
             body.put_u8(u8::from(group.flushed));
+            group.volume.put(body);
+            group.volume_coming.put(body);
+            group.starts.put(body);
         });
         body.to_vec()
     }
 
     /// Reads a record of the state store.
     pub fn decode_all(record: &[u8]) -> Result<Vec<Self>, FrameError> {
+        Self::decode(record, |reader| {
+            let [volume, volume_coming] = [Start::read(reader)?, Start::read(reader)?];
+            Ok((volume, volume_coming, Starts::read(reader)?))
+        })
+    }
+
+    /// Reads a record of the first release, which knew nothing of starts.
+    pub fn decode_all_of_first(record: &[u8]) -> Result<Vec<Self>, FrameError> {
+        Self::decode(record, |_| Ok(Default::default()))
+    }
+
+    fn decode(
+        record: &[u8],
+        starts: impl Fn(&mut Reader<'_>) -> Result<(Start, Start, Starts), FrameError>,
+    ) -> Result<Vec<Self>, FrameError> {
         let mut reader = Reader(record);
         let groups = reader.list(LUNS_MAX, |reader| {
-            Ok(Self {
-                lun: reader.string()?,
-                generation: Generation::read(reader)?,
-                clean: reader.bool()?,
-                flushed: reader.bool()?,
-            })
+            let lun = reader.string()?;
+            let generation = Generation::read(reader)?;
+            let [clean, flushed] = [reader.bool()?, reader.bool()?];
+            let (volume, volume_coming, starts) = starts(reader)?;
+            Ok(Self { lun, generation, clean, flushed, volume, volume_coming, starts })
         })?;
         reader.end()?;
         Ok(groups)

@@ -13,7 +13,7 @@ use super::shared::{
     Attention, Modes, NexusHandle, NexusName, Registrant, Reservation, Reservations, SharedState, Stamp, Who,
     Whom,
 };
-use super::standing::{CopyFound, Generation, GroupRecord, Pairing, Standing};
+use super::standing::{CopyFound, Generation, GroupRecord, Pairing, Standing, Start, Starts};
 use super::word::{Copied, HostWord, LunWord, Word};
 use crate::block::{BlockRange, Lba};
 use crate::scsi::persistent_reservation::{InAction, InitiatorPort, Move, OutAction, ReserveOut};
@@ -189,6 +189,7 @@ fn every_message() -> Vec<Message> {
         copy: CopyFound::Whole,
         known: true,
         device: false,
+        starts: None,
     };
     let agreement =
         Agreement { lun: "data0".into(), generation: GENERATION, pairing: Pairing::Whole, create: 0b01 };
@@ -275,10 +276,25 @@ fn version_1_on_the_wire_is_what_it_was() {
     assert_eq!(now, golden);
 }
 
+/// What version 2 added.
+fn every_later_message() -> Vec<Message> {
+    let start = |number| Start { number, id: 0xbeef };
+    let starts = Starts { joint: start(3), coming: start(4) };
+    vec![Message::Starts(vec![("data0".into(), starts)])]
+}
+
+#[test]
+fn version_2_on_the_wire_is_what_it_was() {
+    let later = every_later_message();
+    let now: String =
+        later.iter().map(|message| hex(&message.encode(7, GENERATION.tag(), &[])) + "\n").collect();
+    assert_eq!(now, include_str!("version_2.hex"));
+}
+
 #[test]
 fn every_message_comes_back_as_it_was_sent() {
     let payload = Bytes::from_static(b"data");
-    for message in every_message() {
+    for message in every_message().into_iter().chain(every_later_message()) {
         let head = message.encode(7, GENERATION.tag(), core::slice::from_ref(&payload));
         let (prefix, read) = Message::decode(&head, &payload).unwrap();
         assert_eq!(read, message);
@@ -288,11 +304,20 @@ fn every_message_comes_back_as_it_was_sent() {
 
 #[test]
 fn records_come_back_as_they_were_written_and_a_damaged_one_is_no_record() {
-    let groups =
-        vec![GroupRecord { lun: "data0".into(), generation: GENERATION, clean: true, flushed: true }];
+    let start = |number| Start { number, id: 7 };
+    let groups = vec![GroupRecord {
+        lun: "data0".into(),
+        generation: GENERATION,
+        clean: true,
+        flushed: true,
+        volume: start(1),
+        volume_coming: start(2),
+        starts: Starts { joint: start(3), coming: start(4) },
+    }];
     let record = GroupRecord::encode_all(&groups);
     assert_eq!(GroupRecord::decode_all(&record), Ok(groups));
     assert!(GroupRecord::decode_all(&record[..record.len() - 1]).is_err());
+    assert!(GroupRecord::decode_all_of_first(&record).is_err());
     assert_eq!(Identity::from_record(&identity().to_record()), Ok(identity()));
     let shared = shared_state().encode();
     assert_eq!(SharedState::decode(&shared), Ok(shared_state()));

@@ -299,6 +299,14 @@ fn device(lun: &Lun, path: &Path, problems: &mut Vec<String>) -> (String, Option
 
 /// Names foreign content, and says what to do about it.
 fn foreign(place: &VolumePlace, problems: &mut Vec<String>) -> String {
+    if let Some(why) = place.problem() {
+        let path = place.path().display();
+        problems.push(format!(
+            "{path} holds a volume of Twinlun that cannot be used: {why}. It is left alone and the LUN is not served from \
+             it. Keep it: it may be the only whole copy."
+        ));
+        return format!("a volume of Twinlun that cannot be used: {why}");
+    }
     let what = place.foreign_name().unwrap_or("something else").to_owned();
     let path = place.path().display();
     let empty = match place {

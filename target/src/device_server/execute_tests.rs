@@ -41,6 +41,7 @@ impl World for Still {
     }
     fn persist(&self, _: &str, _: Vec<u8>, _: Ticket) {}
     fn create_volume(&self, _: VolumeIndex, _: Superblock, _: Ticket) {}
+    fn begin_service(&self, _: VolumeIndex, _: Superblock, _: Ticket) {}
     fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome) {
         assert_eq!((nexus, tag), (NEXUS, TaskTag(7)));
         self.outcomes.lock().unwrap().push(outcome);
@@ -53,7 +54,7 @@ fn alone() -> Controller<Still> {
     let lun = LunIdentity { name: "data".into(), volume: 2, naa: 3 << 60 | 4, serial: 5, blocks: 2048 };
     let identity = Identity { appliance: 1, luns: vec![lun] };
     let record = ControlRecord { identity, groups: Vec::new() };
-    started(BTreeMap::from([(CONTROL_KEY.to_owned(), record.encode())]))
+    started(BTreeMap::from([(CONTROL_KEY.to_owned(), record.write("beta"))]))
 }
 
 fn started(records: BTreeMap<String, Vec<u8>>) -> Controller<Still> {
@@ -71,7 +72,7 @@ fn started(records: BTreeMap<String, Vec<u8>>) -> Controller<Still> {
     };
     let names = ["alpha".into(), "beta".into()];
     let plan = Plan { side: Side::Second, names, luns: vec![lun], shared: vec![], bridges: 1 };
-    let restored = Restored { records, volumes: vec![VolumeFound::Missing] };
+    let restored = Restored { records, unusable: None, volumes: vec![VolumeFound::Missing] };
     let controller = Controller::new(Still::default(), plan, restored);
     controller.start();
     controller.nexus_added(NEXUS, &Initiator { name: "iqn.1994-05.org:host".into(), isid: [0; 6] });

@@ -55,7 +55,6 @@ use controller::plan::{BRIDGES_MAX, Side};
 use controller::status::ControllerStatus;
 use controller::unit::Controller;
 use controller::volume::lock::{LockError, StateLock};
-use controller::volume::store::StoreError;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::workers::Workers;
@@ -86,9 +85,6 @@ pub enum StartError {
     /// Somebody else runs this controller.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// The control state cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
     /// A volume cannot be opened.
     #[error("the volume {} cannot be opened: {source}", path.display())]
     Volume {

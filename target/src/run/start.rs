@@ -1,5 +1,6 @@
 //! Starting one controller: lock, state, volumes, sockets, then the tasks that run it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -75,10 +76,18 @@ impl Shared<'_> {
             KnownBy::Secret(Secret::load(config, side)?)
         };
         let sockets = Sockets::open(config, side)?;
-        let (store, records) = Store::open(&folder.join("control.redb"))?;
+        let (store, records, unusable) = match Store::open(&folder) {
+            Ok((store, records)) => (Some(store), records, None),
+            // It runs to say so, and writes nothing.
+            Err(error) => {
+                tracing::error!("{error}");
+                (None, BTreeMap::new(), Some(error.to_string()))
+            }
+        };
         let scanned = config.luns.iter().map(|lun| scan(config, lun, side)).collect::<Result<Vec<_>, _>>()?;
         let plan = self.plan(side, &scanned);
-        let restored = Restored { records, volumes: scanned.iter().map(|volume| volume.found).collect() };
+        let volumes = scanned.iter().map(|volume| volume.found).collect();
+        let restored = Restored { records, unusable, volumes };
         let surroundings = Surroundings {
             links: Arc::new(LinkTable::new(self.workers.count())),
             alarm: Arc::default(),
@@ -106,7 +115,7 @@ impl Shared<'_> {
         &self,
         controller: Weak<Controller<ProductWorld>>,
         surroundings: &Surroundings,
-        store: Store,
+        store: Option<Store>,
         scanned: Vec<Scanned>,
     ) -> ProductWorld {
         let slot = |(volume, lun): (&Scanned, &Lun)| {
@@ -221,6 +230,10 @@ fn scan(config: &Config, lun: &Lun, side: Side) -> Result<Scanned, StartError> {
         Err(source) if lun.device.is_some() => {
             tracing::error!("{} cannot be used, its LUN has no copy here: {source}", place.path().display());
             (VolumeFound::Missing, None)
+        }
+        Err(source) if source.kind() == io::ErrorKind::InvalidData => {
+            tracing::error!("{} is left alone, its LUN has no copy here: {source}", place.path().display());
+            (VolumeFound::Foreign, None)
         }
         Err(source) => return Err(unusable(&place, source)),
     };

@@ -36,7 +36,8 @@ pub struct ProductWorld {
     /// One for every LUN of the plan.
     pub(super) volumes: Vec<Arc<VolumeSlot>>,
     pub(super) buffers: BufferPool,
-    pub(super) store: Store,
+    /// `None` if what it holds cannot be used: then nothing is to be written either.
+    pub(super) store: Option<Store>,
     pub(super) links: Arc<LinkTable>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) alarm: Arc<Alarm>,
@@ -142,11 +143,10 @@ impl World for ProductWorld {
     }
 
     fn persist(&self, key: &str, record: Vec<u8>, ticket: Ticket) {
-        self.store.persist(
-            key,
-            record,
-            Box::new(tell(self.controller.clone(), move |unit| unit.on_persisted(ticket))),
-        );
+        if let Some(store) = &self.store {
+            let durable = tell(self.controller.clone(), move |unit| unit.on_persisted(ticket));
+            store.persist(key, record, Box::new(durable));
+        }
     }
 
     fn create_volume(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
@@ -162,6 +162,19 @@ impl World for ProductWorld {
         };
         if slot.lane.submit_single(Box::new(job)).is_err() {
             tracing::error!("a volume cannot be made: its disk does not answer");
+        }
+    }
+
+    fn begin_service(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
+        let controller = self.controller.clone();
+        let Some(slot) = self.slot(volume) else { return };
+        let place = slot.place.clone();
+        let job = move || {
+            let begun = place.map_or(Err(DiskError::Absent), |place| place.begin_service(&superblock));
+            tell(controller, move |unit| unit.on_volume(ticket, begun))();
+        };
+        if slot.lane.submit_single(Box::new(job)).is_err() {
+            tracing::error!("a superblock cannot be written: its disk does not answer");
         }
     }
 

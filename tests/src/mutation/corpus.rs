@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use controller::volume::superblock::Superblock;
+use controller::volume::record::{self, Kind};
+use controller::volume::superblock::{Owner, Superblock};
 use protocol::interlink::sanitize::{Order, Position, Sanitize};
 use protocol::interlink::shared::{NexusName, Registrant, Reservation, Reservations, SharedState};
 use protocol::iscsi::{ahs::AdditionalHeader, sense_segment};
@@ -159,18 +160,28 @@ pub(super) fn lists() -> Vec<Vec<u8>> {
 /// Every message of the interlink.
 pub(super) fn frames() -> Vec<Vec<u8>> {
     let text = std::fs::read_to_string(root().join("protocol/src/interlink/version_1.hex")).unwrap();
-    text.lines().map(bytes).collect()
+    let later = std::fs::read_to_string(root().join("protocol/src/interlink/version_2.hex")).unwrap();
+    text.lines().chain(later.lines()).map(bytes).collect()
 }
 
 /// The records of the state store, taken from the messages that carry the same, and a superblock.
 pub(super) fn records() -> Vec<Vec<u8>> {
     use protocol::interlink::hello::{Identity, LunIdentity};
-    use protocol::interlink::standing::{Generation, GroupRecord};
+    use protocol::interlink::standing::{Generation, GroupRecord, Start, Starts};
     let lun = LunIdentity { name: "data0".into(), volume: 5, naa: 3 << 60, serial: 7, blocks: 2048 };
     let identity = Identity { appliance: 9, luns: vec![lun.clone(), lun] };
     let generation = Generation { number: 3, id: 4, parent: 2, main: 1, members: 3 };
-    let group = GroupRecord { lun: "data0".into(), generation, clean: true, flushed: true };
-    let superblock = Superblock { appliance: 9, volume: 5, blocks: 2048 };
+    let start = Start { number: 2, id: 6 };
+    let group = GroupRecord {
+        lun: "data0".into(),
+        generation,
+        clean: true,
+        flushed: true,
+        volume: start,
+        volume_coming: Start::default(),
+        starts: Starts { joint: start, coming: start },
+    };
+    let superblock = Superblock { start, ..Superblock::new(9, 5, 2048, Owner::of("alpha")) };
     let nexus = NexusName { initiator: "iqn.1993-08.org.debian:host1".into(), isid: [1; 6], port: 2 };
     let registrant = Registrant { nexus: nexus.clone(), key: 7 };
     let reservations = Reservations {
@@ -191,5 +202,6 @@ pub(super) fn records() -> Vec<Vec<u8>> {
         tagged(3, &superblock.encode(7)[..64]),
         tagged(4, &state.encode()),
         tagged(4, &sanitized.encode()),
+        tagged(5, &record::wrap(Kind::Unit, "alpha", &sanitized.encode())),
     ]
 }

@@ -1,6 +1,7 @@
 //! What reads bytes and keeps nothing: PDUs, text, CDBs, parameter lists, messages of the interlink, records.
 
 use bytes::{Bytes, BytesMut};
+use controller::volume::record::{self, Kind};
 use controller::volume::superblock::{SUPERBLOCK_BYTES, Superblock};
 use protocol::block::BLOCK_BYTES;
 use protocol::interlink::frame::{self, PREFIX_BYTES, frame_lengths};
@@ -305,7 +306,7 @@ fn read_message(head: &[u8], payload: &[u8]) -> Result<(), String> {
 /// One byte for the kind, then the record.
 pub(super) fn records(input: &[u8]) -> Result<(), String> {
     let (kind, record) = input.split_first().unwrap_or((&0, &[]));
-    match kind % 5 {
+    match kind % 6 {
         0 => {
             if let Ok(identity) = Identity::from_record(record) {
                 let again = Identity::from_record(&identity.to_record());
@@ -319,6 +320,14 @@ pub(super) fn records(input: &[u8]) -> Result<(), String> {
                 let again = GroupRecord::decode_all(&GroupRecord::encode_all(&groups));
                 if again.as_ref() != Ok(&groups) {
                     return differs("the groups", &groups, &again);
+                }
+            }
+        }
+        5 => {
+            if let Ok((2, content)) = record::unwrap(Kind::Unit, "alpha", record) {
+                let again = record::wrap(Kind::Unit, "alpha", content);
+                if again != record {
+                    return differs("a record", &record, &again);
                 }
             }
         }

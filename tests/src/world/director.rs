@@ -14,6 +14,7 @@ use super::disk::Trouble;
 use super::events::Memory;
 use super::faults::{Fault, KINDS, Kind, MET, Met, When};
 use super::hub::{Event, Hub};
+use super::settings::NAMES;
 use super::volume::Volume;
 use super::{SIDES, Simulation, TICK, unit};
 use crate::judge;
@@ -448,8 +449,8 @@ impl Simulation {
 /// Whose copies of a LUN are whole by the newest generation that is durable.
 pub(super) fn members(hub: &Hub, lun: &str) -> [bool; 2] {
     let mut newest = (0, 0b11);
-    for records in &hub.records {
-        let record = records.get(CONTROL_KEY).and_then(|record| ControlRecord::decode(record));
+    for (name, records) in NAMES.iter().zip(&hub.records) {
+        let record = records.get(CONTROL_KEY).and_then(|record| ControlRecord::read(name, record).ok());
         for record in record.unwrap_or_default().groups {
             let generation = record.generation;
             if record.lun != lun || generation.number < newest.0 {

@@ -356,7 +356,11 @@ impl Hub {
     /// A volume is made.
     pub(super) fn volume_made(&mut self, side: Side, volume: VolumeIndex, superblock: Superblock) {
         let keeps_log = self.settings.has_trouble();
-        self.disks[side.index()].volumes[usize::from(volume.0)] = Volume::made(superblock, keeps_log);
+        let place = &mut self.disks[side.index()].volumes[usize::from(volume.0)];
+        match &mut place.superblock {
+            Some(found) if found.is_same_copy(&superblock) => *found = superblock,
+            _ => *place = Volume::made(superblock, keeps_log),
+        }
     }
 
     /// What an operation that ended well wrote or saw is, or was, on every copy. The block and the controller
@@ -416,6 +420,8 @@ fn gather(data: &[Bytes], mut skip: usize, length: usize) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use controller::volume::superblock::Owner;
+
     use super::*;
     use crate::world::Settings;
 
@@ -423,7 +429,7 @@ mod tests {
     fn new_blocks_seen(seed: u64) -> usize {
         let mut hub = Hub::new(Settings { inline_percent: 0, ..Settings::of_seed(seed) });
         let volume = VolumeIndex(0);
-        hub.volume_made(Side::First, volume, Superblock { appliance: 1, volume: 1, blocks: 64 });
+        hub.volume_made(Side::First, volume, Superblock::new(1, 1, 64, Owner::NOBODY));
         let range = BlockRange::new(0, 64).unwrap();
         let data = vec![Bytes::from(vec![1; 64 * BLOCK_BYTES])];
         assert_eq!(hub.submit(Side::First, volume, DiskIo::Write { range, data }, Ticket(1)), None);

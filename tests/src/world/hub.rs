@@ -17,7 +17,7 @@ use super::interlink::Interlink;
 use super::portal::Wire;
 use super::report::Report;
 use super::script::Hold;
-use super::settings::Settings;
+use super::settings::{NAMES, Settings};
 use super::trace::Trace;
 use crate::judge::caching::Caching;
 use crate::judge::reservations::Judge;
@@ -312,7 +312,9 @@ impl Hub {
                 Event::Arrive(connection, receiver, _) | Event::LinkDown(connection, receiver),
             ) => side.peer() == *receiver && self.interlink.is_bridge_of(*connection, side),
             (Hold::Records(side), Event::Persisted(of, key, record, _)) => {
-                let groups = |record: &Vec<u8>| ControlRecord::decode(record).map(|record| record.groups);
+                let own = NAMES[side.index()];
+                let groups =
+                    |record: &Vec<u8>| ControlRecord::read(own, record).ok().map(|record| record.groups);
                 side == *of
                     && key == CONTROL_KEY
                     && groups(record) != self.records[side.index()].get(key).and_then(groups)

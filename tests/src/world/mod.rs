@@ -550,6 +550,7 @@ fn unit(settings: &Settings, hub: &Arc<Mutex<Hub>>, side: Side) -> Unit {
         let records = &hub.records[side.index()];
         let restored = Restored {
             records: records.iter().map(|(key, record)| ((*key).to_owned(), record.clone())).collect(),
+            unusable: None,
             volumes: hub.disks[side.index()].volumes.iter().map(found).collect(),
         };
         (hub.processes[side.index()].life, restored)

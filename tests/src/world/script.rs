@@ -17,6 +17,7 @@ use super::Simulation;
 use super::disk::Trouble;
 use super::host::Phase;
 use super::hub::Hub;
+use super::settings::NAMES;
 use crate::judge::{Extent, Outcome};
 use crate::workload::Ended;
 
@@ -389,6 +390,7 @@ impl Simulation {
 
 /// What stands on a controller's disk about LUN 0.
 fn record(hub: &Hub, side: Side) -> Option<GroupRecord> {
-    let record = ControlRecord::decode(hub.records[side.index()].get(CONTROL_KEY)?)?;
+    let record =
+        ControlRecord::read(NAMES[side.index()], hub.records[side.index()].get(CONTROL_KEY)?).ok()?;
     record.groups.into_iter().find(|record| record.lun == hub.settings.luns[0].name)
 }

@@ -12,6 +12,9 @@ use crate::random::Random;
 use crate::workload::events::Events;
 use crate::workload::{Mix, Shape};
 
+/// The names of the two controllers.
+pub(super) const NAMES: [&str; 2] = ["alpha", "beta"];
+
 /// Both controllers serve this target.
 pub const IQN: &str = "iqn.2026-11.com.example:simulated";
 
@@ -219,13 +222,7 @@ impl Settings {
             .iter()
             .map(|lun| (format!("lun.{}.size", lun.name), (lun.blocks * 512).to_string()))
             .collect();
-        Plan {
-            side,
-            names: ["alpha".to_owned(), "beta".to_owned()],
-            luns: self.luns.clone(),
-            shared,
-            bridges: self.bridges,
-        }
+        Plan { side, names: NAMES.map(str::to_owned), luns: self.luns.clone(), shared, bridges: self.bridges }
     }
 }
 

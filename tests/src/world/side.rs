@@ -85,6 +85,10 @@ impl World for SimWorld {
         !self.is_gone(hub) && hub.disks[self.side.index()].trouble.is_none()
     }
 
+    fn begin_service(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
+        self.perform(Event::VolumeMade(self.side, volume, superblock, ticket));
+    }
+
     fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome) {
         self.perform(Event::Answer(self.side, nexus, tag, outcome));
     }

@@ -219,6 +219,8 @@ impl Found for Volume {
 
 #[cfg(test)]
 mod tests {
+    use controller::volume::superblock::Owner;
+
     use super::*;
 
     fn block(byte: u8) -> Bytes {
@@ -231,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_was_flushed_survives_a_power_loss_and_of_the_rest_an_arbitrary_part() {
-        let superblock = Superblock { appliance: 1, volume: 1, blocks: 8 };
+        let superblock = Superblock::new(1, 1, 8, Owner::NOBODY);
         let mut seen = HashSet::new();
         for seed in 0..200 {
             let mut volume = Volume::made(superblock, true);
@@ -249,7 +251,7 @@ mod tests {
 
     #[test]
     fn what_was_not_complete_when_a_flush_was_submitted_is_not_covered_by_it() {
-        let mut volume = Volume::made(Superblock { appliance: 1, volume: 1, blocks: 8 }, true);
+        let mut volume = Volume::made(Superblock::new(1, 1, 8, Owner::NOBODY), true);
         volume.write(7, 0, block(1));
         volume.flushed(&Covers { below: volume.effects(), not: vec![7] }, true);
         let survives = |seed| {

@@ -1,7 +1,11 @@
 //! The control state of one controller: small records by key, each durable before anything builds on it.
 //!
-//! One thread writes. What gathers while a commit is in flight becomes durable with the next one. A commit that
-//! fails is tried again until it succeeds: nobody hears of a record that is not durable.
+//! All records lie in two files, each complete in itself ([`files`]). One thread writes. What gathers while a writing is
+//! in flight becomes durable with the next one. A writing that fails is tried again until it succeeds: nobody hears of a
+//! record that is not durable. What cannot be read is refused and left as it is.
+
+pub mod files;
+pub mod previous;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,14 +14,13 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("control");
+use self::files::{FileProblem, Pair};
 
-/// Bytes of the database kept in memory at most.
-const CACHE_BYTES_MAX: usize = 4 << 20;
+/// Records by key.
+type Records = BTreeMap<String, Vec<u8>>;
 
-/// How long a commit that failed rests before it is tried again.
+/// How long a writing that failed rests before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Called once the record is durable, on the store's thread.
@@ -26,13 +29,51 @@ pub type Durable = Box<dyn FnOnce() + Send>;
 /// Why the store cannot be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database cannot be used.
-    #[error("the control state in {path} cannot be used: {source}")]
-    Database {
+    /// A file or its folder cannot be opened, read or written.
+    #[error("the control state in {} cannot be used: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Neither file can be read.
+    #[error(
+        "the control state in {folder} cannot be read: of control.1 {first}, of control.2 {second}. Nothing was \
+         changed and no LUN is served from here. If this machine's disk was changed or a file is missing, put both \
+         files back as they were last; an older copy of them is told apart and refilled. Else keep the folder, and \
+         let the other controller serve", folder = folder.display()
+    )]
+    Unreadable {
+        /// The state folder.
+        folder: PathBuf,
+        /// What is wrong with the first.
+        first: FileProblem,
+        /// What is wrong with the second.
+        second: FileProblem,
+    },
+    /// A newer release wrote it.
+    #[error(
+        "the control state in {folder} is of a newer release: {problem}. Nothing was changed. Run that release again",
+        folder = folder.display()
+    )]
+    Newer {
+        /// The state folder.
+        folder: PathBuf,
+        /// Its version.
+        problem: FileProblem,
+    },
+    /// The database of the first release cannot be read.
+    #[error(
+        "the control state of the previous release in {} cannot be read: {problem}. Nothing was changed and no LUN is \
+         served from here. Put the file back as it was last, or run the previous release once more to see whether it \
+         can read it", path.display()
+    )]
+    Previous {
         /// The database's file.
         path: PathBuf,
         /// What the database says.
-        source: Box<redb::Error>,
+        problem: String,
     },
     /// The thread cannot be started.
     #[error("no thread for the control state: {0}")]
@@ -66,13 +107,23 @@ struct Batch {
 }
 
 impl Store {
-    /// Opens or makes the database at `path` and reads all its records.
-    pub fn open(path: &Path) -> Result<(Self, BTreeMap<String, Vec<u8>>), StoreError> {
-        let failed = |source| StoreError::Database { path: path.to_owned(), source: Box::new(source) };
-        let database = open(path).map_err(failed)?;
-        let records = read_all(&database).map_err(failed)?;
+    /// Opens or makes the files in the state folder and reads all records. Those of the first release are taken over.
+    pub fn open(folder: &Path) -> Result<(Self, Records), StoreError> {
+        let (pair, records) = match Pair::open(folder)? {
+            Some(found) => found,
+            None => {
+                let records = previous::read(folder)?.unwrap_or_default();
+                (Pair::create(folder, &records)?, records)
+            }
+        };
+        previous::remove(folder)?;
         let shared = Arc::new(Shared::default());
-        let writer = Writer { shared: Arc::clone(&shared), path: path.to_owned(), database: Some(database) };
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            folder: folder.to_owned(),
+            records: records.clone(),
+            pair: Box::new(pair),
+        };
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || writer.run())?;
         Ok((Self { shared, thread: Some(thread) }, records))
     }
@@ -98,22 +149,34 @@ impl Drop for Store {
     }
 }
 
+/// Where the records are written: the files, but for tests.
+trait Files: Send {
+    fn write(&mut self, records: &Records) -> std::io::Result<()>;
+}
+
+impl Files for Pair {
+    fn write(&mut self, records: &Records) -> std::io::Result<()> {
+        Self::write(self, records)
+    }
+}
+
 struct Writer {
     shared: Arc<Shared>,
-    path: PathBuf,
-    /// `None` after a commit failed: the database is opened again, which repairs it.
-    database: Option<Database>,
+    folder: PathBuf,
+    /// All of them, as they are to be.
+    records: Records,
+    pair: Box<dyn Files>,
 }
 
 impl Writer {
     fn run(mut self) {
         while let Some(batch) = self.next() {
+            self.records.extend(batch.records);
             let mut told = false;
-            while let Err(error) = self.commit(&batch.records) {
-                self.database = None;
+            while let Err(error) = self.pair.write(&self.records) {
+                let folder = self.folder.display();
                 if !told {
-                    let path = self.path.display();
-                    tracing::error!("cannot write the control state in {path}: {error}; trying on");
+                    tracing::error!("cannot write the control state in {folder}: {error}; trying on");
                     told = true;
                 }
                 if self.rest() {
@@ -121,7 +184,7 @@ impl Writer {
                 }
             }
             if told {
-                tracing::info!("the control state in {} is written again", self.path.display());
+                tracing::info!("the control state in {} is written again", self.folder.display());
             }
             for durable in batch.waiting {
                 durable();
@@ -148,40 +211,6 @@ impl Writer {
         }
         queue.closed
     }
-
-    fn commit(&mut self, records: &BTreeMap<String, Vec<u8>>) -> Result<(), redb::Error> {
-        let database = match self.database.take() {
-            Some(database) => self.database.insert(database),
-            None => self.database.insert(open(&self.path)?),
-        };
-        let transaction = database.begin_write()?;
-        {
-            let mut table = transaction.open_table(RECORDS)?;
-            for (key, record) in records {
-                table.insert(key.as_str(), record.as_slice())?;
-            }
-        }
-        transaction.commit()?;
-        Ok(())
-    }
-}
-
-fn open(path: &Path) -> Result<Database, redb::Error> {
-    Ok(Database::builder().set_cache_size(CACHE_BYTES_MAX).create(path)?)
-}
-
-fn read_all(database: &Database) -> Result<BTreeMap<String, Vec<u8>>, redb::Error> {
-    let table = match database.begin_read()?.open_table(RECORDS) {
-        Ok(table) => table,
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(BTreeMap::new()),
-        Err(error) => return Err(error.into()),
-    };
-    let mut records = BTreeMap::new();
-    for entry in table.iter()? {
-        let (key, record) = entry?;
-        records.insert(key.value().to_owned(), record.value().to_vec());
-    }
-    Ok(records)
 }
 
 #[cfg(test)]
@@ -193,8 +222,7 @@ mod tests {
     #[test]
     fn a_durable_record_is_there_after_opening_again() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("control.redb");
-        let (store, records) = Store::open(&path).unwrap();
+        let (store, records) = Store::open(folder.path()).unwrap();
         assert!(records.is_empty());
         let (done, durable) = mpsc::channel();
         for number in 0..100_u8 {
@@ -205,20 +233,29 @@ mod tests {
         let order: Vec<u8> = (0..100).map(|_| durable.recv().unwrap()).collect();
         assert!(order.is_sorted());
         drop(store);
-        let (_store, records) = Store::open(&path).unwrap();
+        let (_store, records) = Store::open(folder.path()).unwrap();
         let expected = [("generation".to_owned(), vec![99]), ("identity".to_owned(), vec![1, 2])];
         assert_eq!(records, BTreeMap::from(expected));
     }
 
+    /// Takes nothing.
+    struct Broken;
+
+    impl Files for Broken {
+        fn write(&mut self, _: &Records) -> std::io::Result<()> {
+            Err(std::io::ErrorKind::StorageFull.into())
+        }
+    }
+
     #[test]
     fn nobody_hears_of_a_record_that_could_not_be_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("control.redb");
-        let (store, _) = Store::open(&path).unwrap();
-        drop(store);
         let shared = Arc::new(Shared::default());
-        let beyond = folder.path().join("no such folder/control.redb");
-        let writer = Writer { shared: Arc::clone(&shared), path: beyond, database: None };
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            folder: PathBuf::new(),
+            records: Records::new(),
+            pair: Box::new(Broken),
+        };
         let thread = thread::spawn(move || writer.run());
         let (done, durable) = mpsc::channel::<()>();
         let store = Store { shared, thread: Some(thread) };
@@ -228,10 +265,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_database_is_refused() {
+    fn an_empty_folder_is_known_to_be_new_only_if_both_files_are_not_there() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("control.redb");
-        std::fs::write(&path, vec![7; 8192]).unwrap();
-        assert!(matches!(Store::open(&path), Err(StoreError::Database { .. })));
+        std::fs::write(folder.path().join(files::NAMES[0]), b"").unwrap();
+        assert!(matches!(Store::open(folder.path()), Err(StoreError::Unreadable { .. })));
+        assert_eq!(std::fs::read(folder.path().join(files::NAMES[0])).unwrap(), b"");
     }
 }

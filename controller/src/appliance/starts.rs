@@ -1,0 +1,280 @@
+//! The beginning of a time of service: what is made durable before the first byte, so that old state which somebody puts
+//! back is not taken for current.
+//!
+//! There are two marks of a start, each a number and a random id ([`Start`]), in the control record of every LUN and in
+//! the superblock of its volume:
+//!
+//! * **The volume's**, once in every run of a controller that serves the LUN. The record names the superblock, and
+//!   the superblock the record: one of the two that was put back alone does not fit the other, and is stale.
+//! * **The joint one**, at every meeting that serves the LUN: each has written down that the *other* has the new
+//!   generation durable. Whoever comes back without knowing of it has an older folder than it had, and is stale.
+//!
+//! ```text
+//! record: generation, and the start that is coming        (A, on both; the coming main first, as for any generation)
+//! superblock: the start                                   (once in a run)
+//! record: that is the volume's start; the joint start     (B; by main once it knows that the other has A)
+//! the first byte
+//! ```
+//!
+//! **No crash point makes a healthy copy stale**: from A to B the record takes the superblock for its own whether it says
+//! the old start or the coming one, and the peer's joint start for known if it is the coming one; what is coming is
+//! replaced only when both have compared what they know, or when nothing was written with it. A copy that was never
+//! served, made to be refilled, does not say the start that the record expects: it is no source either.
+//!
+//! A stale copy is never a source. It is refilled where a whole one is found, and refused with the reason where none is,
+//! or where the other has gone on from the old state.
+
+use protocol::interlink::standing::{CopyFound, Start, Starts};
+
+use super::lifecycle::{Event, Stage};
+use super::{Apart, Appliance, Effect, Group, Pending, Phase, Step};
+use crate::disk::DiskError;
+use crate::lun::Breakage;
+use crate::volume::superblock::{Superblock, VolumeFound};
+
+/// The mark in the superblock, in this run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Marked {
+    /// It is that of an earlier run.
+    Not,
+    /// It is chosen, and the record that says so is written or will be.
+    Coming,
+    /// It is durable.
+    Yes,
+}
+
+/// The version of the interlink since which the joint start is told.
+const TOLD_SINCE: u16 = protocol::interlink::Version::V2 as u16;
+
+impl Group {
+    /// Whether the record takes a superblock that says this for its own.
+    pub(super) fn expects(&self, start: Start) -> bool {
+        start == self.volume_start || (self.volume_coming.number > 0 && start == self.volume_coming)
+    }
+
+    /// Whether it has a part in the meeting under way, and is not served yet.
+    fn is_agreed(&self) -> bool {
+        matches!(self.stage, Stage::Agreed { .. } | Stage::Placed(_))
+    }
+
+    /// What the peer knows as joint was coming here: it has begun.
+    pub(super) fn hear(&mut self, theirs: Starts) {
+        if theirs.joint.number > 0 && theirs.joint == self.starts.coming {
+            self.starts.joint = theirs.joint;
+        }
+    }
+}
+
+impl Appliance {
+    /// Whether the peer tells of starts, and is told.
+    pub(super) fn peer_knows_starts(&self) -> bool {
+        self.peer.as_ref().is_none_or(|peer| peer.version >= TOLD_SINCE)
+    }
+
+    /// The starts of all LUNs, for the peer.
+    pub(super) fn own_starts(&self) -> Vec<(String, Starts)> {
+        self.plan.luns.iter().zip(&self.groups).map(|(lun, group)| (lun.name.clone(), group.starts)).collect()
+    }
+
+    /// Whether the volume has to be marked before anything is served.
+    fn needs_mark(&self, lun: usize) -> bool {
+        self.groups[lun].marked != Marked::Yes
+            && matches!(self.copy_found(lun), CopyFound::Whole | CopyFound::Stale)
+    }
+
+    /// Chooses the mark of a volume that needs one; it goes with the next record.
+    pub(super) fn choose_mark(&mut self, lun: usize) {
+        if !self.needs_mark(lun) || self.groups[lun].marked == Marked::Coming {
+            return;
+        }
+        let whole = self.copy_found(lun) == CopyFound::Whole;
+        let id = self.make_id();
+        let group = &mut self.groups[lun];
+        if let (true, VolumeFound::Open(found)) = (whole, group.volume) {
+            group.volume_start = found.start;
+        }
+        group.volume_coming = Start { number: group.generation.number.max(1), id };
+        group.marked = Marked::Coming;
+    }
+
+    /// The record that names it is durable: marks the volume, if it needs that.
+    fn mark(&mut self, lun: usize, pending: Pending, effects: &mut Vec<Effect>) -> bool {
+        if !self.needs_mark(lun) || self.groups[lun].marked != Marked::Coming {
+            return false;
+        }
+        let Some(superblock) = self.superblock(lun) else {
+            return false;
+        };
+        let superblock = Superblock { start: self.groups[lun].volume_coming, ..superblock };
+        let ticket = self.ticket(pending);
+        effects.push(Effect::BeginService(lun, superblock, ticket));
+        true
+    }
+
+    /// A volume has its mark. True unless its disk did not take it.
+    pub(super) fn on_marked(&mut self, lun: usize, result: Result<(), DiskError>) -> bool {
+        match result {
+            // Asked for again in another meeting, and there already.
+            Ok(()) if self.groups[lun].marked != Marked::Coming => {}
+            Ok(()) => {
+                let superblock = self.superblock(lun);
+                let group = &mut self.groups[lun];
+                group.volume_start = group.volume_coming;
+                group.volume_coming = Start::default();
+                group.marked = Marked::Yes;
+                if let Some(superblock) = superblock {
+                    group.volume = VolumeFound::Open(Superblock { start: group.volume_start, ..superblock });
+                }
+            }
+            Err(error) => {
+                self.groups[lun].breakage.get_or_insert(Breakage::OwnDisk(error));
+            }
+        }
+        result.is_ok()
+    }
+
+    /// What both agreed on is about to be written down: with it goes what is coming.
+    pub(super) fn choose_starts(&mut self) {
+        for lun in 0..self.groups.len() {
+            if self.is_agreed(lun) {
+                self.choose_mark(lun);
+            }
+        }
+    }
+
+    /// What both agreed on is durable here: the volumes are marked next.
+    pub(super) fn mark_agreed(&mut self, step: Step, effects: &mut Vec<Effect>) {
+        let mut waits = 0;
+        for lun in 0..self.groups.len() {
+            if self.is_agreed(lun) && self.mark(lun, Pending::Marked(lun), effects) {
+                waits += 1;
+            }
+        }
+        self.phase = Phase::Agreeing { waits, step };
+        if waits == 0 {
+            self.write_starts(step, effects);
+        }
+    }
+
+    /// In this meeting a volume was marked, or its disk did not take it: then the two meet again without that copy.
+    pub(super) fn on_agreed_marked(&mut self, good: bool, effects: &mut Vec<Effect>) {
+        if !good {
+            let name = self.plan.names[self.plan.side.index()].clone();
+            return self.lose(Apart::Failed(name), effects);
+        }
+        if let Phase::Agreeing { waits, step } = &mut self.phase {
+            *waits -= 1;
+            if *waits == 0 {
+                let step = *step;
+                self.write_starts(step, effects);
+            }
+        }
+    }
+
+    /// All marks are durable; so is the generation on both of every LUN whose main has told or been told.
+    fn write_starts(&mut self, step: Step, effects: &mut Vec<Effect>) {
+        let peer = self.plan.side.peer() as u8;
+        let told = |group: &Group| step == Step::LeadingRest || group.generation.main == peer;
+        self.know_as_joint(told);
+        self.persist(Pending::Starts, effects);
+    }
+
+    /// Whether this controller, as main, still has to write down that the other has the generation too.
+    pub(super) fn confirm(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let confirms = self.know_as_joint(|_| true);
+        if confirms {
+            self.persist(Pending::Confirmed, effects);
+        }
+        confirms
+    }
+
+    fn know_as_joint(&mut self, told: impl Fn(&Group) -> bool) -> bool {
+        let mut news = false;
+        if self.peer_knows_starts() {
+            for group in self.groups.iter_mut().filter(|group| group.is_agreed() && told(group)) {
+                news |= group.starts.joint != group.starts.coming;
+                group.starts.joint = group.starts.coming;
+            }
+        }
+        news
+    }
+
+    /// What names copies alone is about to be written by this ticket: with it go the marks that this run has not made.
+    pub(super) fn choose_marks_alone(&mut self, alone: u64) {
+        for lun in 0..self.groups.len() {
+            if self.groups[lun].stage == (Stage::GoingAlone { ticket: alone }) {
+                self.choose_mark(lun);
+            }
+        }
+    }
+
+    /// That is durable: the volumes that this run has not marked yet are next.
+    pub(super) fn mark_alone(&mut self, alone: u64, effects: &mut Vec<Effect>) {
+        let mut waits = false;
+        for lun in 0..self.groups.len() {
+            if self.groups[lun].stage == (Stage::GoingAlone { ticket: alone }) {
+                waits |= self.mark(lun, Pending::MarkedAlone(lun, alone), effects);
+            }
+        }
+        if !waits {
+            self.on_alone_durable(alone, effects);
+        }
+    }
+
+    pub(super) fn on_marked_alone(
+        &mut self,
+        lun: usize,
+        alone: u64,
+        result: Result<(), DiskError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.on_marked(lun, result) {
+            self.on_group(lun, Event::Refused { for_good: true }, effects);
+        }
+        let others = |pending: &Pending| matches!(pending, Pending::MarkedAlone(_, of) if *of == alone);
+        if !self.pending.values().any(|(_, pending)| others(pending)) {
+            self.persist(Pending::MarksAlone(alone), effects);
+        }
+    }
+
+    /// LUNs without a copy, at the start of their main.
+    pub(super) fn write_singles(&mut self, luns: Vec<usize>, effects: &mut Vec<Effect>) {
+        luns.iter().for_each(|lun| self.choose_mark(*lun));
+        self.singles = luns;
+        self.persist(Pending::Singles, effects);
+    }
+
+    pub(super) fn on_singles(
+        &mut self,
+        pending: Pending,
+        result: Result<(), DiskError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match pending {
+            Pending::Singles => {
+                for lun in self.singles.clone() {
+                    self.mark(lun, Pending::MarkedSingle(lun), effects);
+                }
+            }
+            Pending::MarkedSingle(lun) => {
+                if !self.on_marked(lun, result) {
+                    self.singles.retain(|single| *single != lun);
+                }
+                let others = |pending: &Pending| matches!(pending, Pending::MarkedSingle(_));
+                if !self.pending.values().any(|(_, pending)| others(pending)) {
+                    self.persist(Pending::MarksSingle, effects);
+                }
+            }
+            _ => {
+                for lun in core::mem::take(&mut self.singles) {
+                    self.on_group(lun, Event::StartsSimplex, effects);
+                }
+                self.meet_now(effects);
+            }
+        }
+    }
+
+    fn is_agreed(&self, lun: usize) -> bool {
+        self.groups[lun].is_agreed()
+    }
+}

@@ -1,0 +1,52 @@
+//! What the controller finds when it starts. What cannot be read is an error, never "there was none".
+
+use std::collections::BTreeMap;
+
+use protocol::interlink::shared::SharedState;
+
+use crate::appliance::{CONTROL_KEY, ControlRecord};
+use crate::volume::record::{self, Kind, RecordError};
+use crate::volume::superblock::VolumeFound;
+
+/// What the controller finds when it starts.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    /// The records of the state store, by key.
+    pub records: BTreeMap<String, Vec<u8>>,
+    /// Why the state store cannot be used, if it cannot.
+    pub unusable: Option<String>,
+    /// The volume of every LUN of the plan, in its order.
+    pub volumes: Vec<VolumeFound>,
+}
+
+/// Key of a LUN's shared state in the state store.
+pub(super) fn shared_key(lun: &str) -> String {
+    format!("shared.{lun}")
+}
+
+impl Restored {
+    /// The control record of this controller; in words why it cannot be used.
+    pub(crate) fn control(&self, controller: &str) -> Result<ControlRecord, String> {
+        if let Some(reason) = &self.unusable {
+            return Err(reason.clone());
+        }
+        let read = match self.records.get(CONTROL_KEY) {
+            Some(record) => ControlRecord::read(controller, record),
+            None if self.records.is_empty() => Ok(ControlRecord::default()),
+            None => Err(RecordError::Missing),
+        };
+        read.map_err(|error| match error {
+            RecordError::Other(other) => format!("its state folder is that of {other}"),
+            error => format!("its control record cannot be used, {error}"),
+        })
+    }
+
+    /// The shared state of a LUN.
+    pub(crate) fn shared(&self, controller: &str, lun: &str) -> Result<SharedState, RecordError> {
+        let Some(record) = self.records.get(&shared_key(lun)) else {
+            return Ok(SharedState::default());
+        };
+        let (_, content) = record::unwrap(Kind::Unit, controller, record)?;
+        SharedState::decode(content).map_err(|_| RecordError::Damaged)
+    }
+}
