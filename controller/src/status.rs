@@ -64,7 +64,7 @@ pub struct FileSystemStatus {
     pub path: String,
     /// Its size in bytes.
     pub bytes: u64,
-    /// What this controller can still use of it, in bytes.
+    /// What is available there, in bytes.
     pub free_bytes: u64,
     /// What the volumes on it may grow by until every block of their LUNs has its place, in bytes.
     pub promised_bytes: u64,

@@ -22,8 +22,10 @@ pub struct FileSystem {
     pub path: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
-    /// What this process can still use of it, in bytes.
+    /// What is free for everybody, in bytes: what people see as available.
     pub free: u64,
+    /// What this process can still use of it, in bytes: what the system keeps back for root is there for root.
+    pub usable: u64,
 }
 
 /// What one volume in a file has, and may still ask for.
@@ -44,13 +46,13 @@ impl FileSystem {
         let on_it = |path: &&Path| path.metadata().is_ok_and(|metadata| metadata.dev() == device);
         let top = there.ancestors().take_while(on_it).last().unwrap_or(there);
         let system = rustix::fs::statvfs(there)?;
-        // What the system keeps back for root it has for nobody else.
-        let free = if rustix::process::geteuid().is_root() { system.f_bfree } else { system.f_bavail };
+        let usable = if rustix::process::geteuid().is_root() { system.f_bfree } else { system.f_bavail };
         Ok(Self {
             device,
             path: top.to_owned(),
             bytes: system.f_blocks.saturating_mul(system.f_frsize),
-            free: free.saturating_mul(system.f_frsize),
+            free: system.f_bavail.saturating_mul(system.f_frsize),
+            usable: usable.saturating_mul(system.f_frsize),
         })
     }
 }

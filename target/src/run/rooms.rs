@@ -49,7 +49,7 @@ pub(super) fn look(slot: &VolumeSlot) {
     let Some(place) = &slot.place else { return };
     let room = VolumeRoom::of(place.path(), slot.bytes.load(Ordering::Relaxed)).ok().flatten();
     if let (Some(file), Some(room)) = (slot.open.get(), &room)
-        && room.file_system.free >= ROOM_AGAIN_BYTES.min(room.promised.max(1))
+        && room.file_system.usable >= ROOM_AGAIN_BYTES.min(room.promised.max(1))
     {
         file.found_room();
     }
