@@ -196,6 +196,13 @@ impl World for ProductWorld {
 
     fn troubles(&self) -> Vec<String> {
         let mut troubles = self.troubles.tell(&self.name);
+        if let Some(error) = self.store.as_ref().and_then(Store::trouble) {
+            let name = &self.name;
+            troubles.push(format!(
+                "{name} cannot write its records in its state folder: {error}. What depends on them waits, and LUNs may \
+                 be refused. Make room there or look at its disk; {name} tries on by itself"
+            ));
+        }
         let lately = |at: &Time| self.now().since(*at) < LATELY;
         if let Some(at) = self.sessions.last_refused().filter(lately) {
             let (most, ago) = (self.sessions.connections_most(), self.now().since(at).as_secs());

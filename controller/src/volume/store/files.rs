@@ -34,7 +34,7 @@ pub(super) const NAMES: [&str; 2] = ["control.1", "control.2"];
 const FORMAT_VERSION: u32 = 1;
 
 /// Bytes that each file has from the start, and grows by: room that a full file system cannot take away.
-pub const ROOM_BYTES: u64 = 256 << 10;
+pub const ROOM_BYTES: u64 = 1 << 20;
 
 const MAGIC: [u8; 8] = *b"TWINSTAT";
 const HEAD_BYTES: usize = 64;

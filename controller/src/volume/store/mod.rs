@@ -90,6 +90,8 @@ pub struct Store {
 struct Shared {
     queue: Mutex<Queue>,
     work: Condvar,
+    /// Why the records cannot be written, while they cannot.
+    trouble: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -138,6 +140,14 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Why the records cannot be written, while they cannot: nothing that builds on them is answered then.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.trouble.lock().clone()
+    }
+}
+
 impl Drop for Store {
     fn drop(&mut self) {
         self.shared.queue.lock().closed = true;
@@ -174,6 +184,7 @@ impl Writer {
             self.records.extend(batch.records);
             let mut told = false;
             while let Err(error) = self.pair.write(&self.records) {
+                *self.shared.trouble.lock() = Some(error.to_string());
                 let folder = self.folder.display();
                 if !told {
                     tracing::error!("cannot write the control state in {folder}: {error}; trying on");
@@ -184,6 +195,7 @@ impl Writer {
                 }
             }
             if told {
+                *self.shared.trouble.lock() = None;
                 tracing::info!("the control state in {} is written again", self.folder.display());
             }
             for durable in batch.waiting {
@@ -259,7 +271,11 @@ mod tests {
         let thread = thread::spawn(move || writer.run());
         let (done, durable) = mpsc::channel::<()>();
         let store = Store { shared, thread: Some(thread) };
+        assert_eq!(store.trouble(), None);
         store.persist("generation", vec![1], Box::new(move || done.send(()).unwrap()));
+        while store.trouble().is_none() {
+            thread::yield_now();
+        }
         drop(store);
         assert!(durable.recv().is_err());
     }
