@@ -195,7 +195,7 @@ fn the_only_whole_copy_stays_main_when_it_finds_no_room_while_the_other_is_refil
         }
         while duo.step() {}
         let ended: Vec<Outcome> = (0..2).flat_map(|side| duo.answers(side)).map(|(_, end)| end).collect();
-        met_it += usize::from(ended.iter().any(|end| *end == NO_ROOM));
+        met_it += usize::from(ended.contains(&NO_ROOM));
         duo.mend_disk(0);
         are_well_again(&mut duo, &format!("seed {seed}"));
     }
