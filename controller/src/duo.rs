@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -17,6 +17,7 @@ use crate::appliance::{CONTROL_KEY, ControlRecord};
 use crate::command::{Admission, Command, Data, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::plan::{LunPlan, Plan, Side};
+use crate::status::StuckStatus;
 use crate::time::Time;
 use crate::unit::{Controller, LinkKind, Restored};
 use crate::volume::superblock::{Superblock, VolumeFound};
@@ -58,6 +59,7 @@ struct Outside {
 
 pub(crate) struct Toy {
     seed: u128,
+    stuck: AtomicBool,
     bridge: LinkId,
     now: Arc<AtomicU64>,
     outside: Mutex<Outside>,
@@ -71,6 +73,10 @@ impl World for Toy {
         self.seed
     }
     fn wake_at(&self, _at: Time) {}
+    fn stuck(&self) -> Option<StuckStatus> {
+        let stuck = StuckStatus { what: "a worker".to_owned(), seconds: 2, ends_in_seconds: 10 };
+        self.stuck.load(Ordering::Relaxed).then_some(stuck)
+    }
     fn send(&self, via: Via, frame: Frame) {
         let link = match via {
             Via::Link(link) => link,
@@ -171,6 +177,7 @@ pub(crate) struct Duo {
     blocks: u64,
     /// What is sent over the control connection does not arrive.
     control_held: bool,
+    bridges_held: bool,
     /// The side whose records of the shared state wait.
     shared_held: Option<usize>,
     /// No volume is finished.
@@ -287,6 +294,7 @@ impl Duo {
             let outside = Mutex::new(Outside::default());
             let toy = Toy {
                 seed: u128::from(seed) << 8 | side as u128,
+                stuck: AtomicBool::new(false),
                 bridge: LinkId(side as u32),
                 now: Arc::clone(&now),
                 outside,
@@ -304,6 +312,7 @@ impl Duo {
             mirror,
             blocks,
             control_held: false,
+            bridges_held: false,
             shared_held: None,
             volumes_held: false,
             cut: true,
@@ -385,6 +394,7 @@ impl Duo {
         let restored = Restored { records: kept.records.clone(), volumes: vec![found], unusable: None };
         let toy = Toy {
             seed: u128::from(seed) << 8 | 0x80 | side as u128,
+            stuck: AtomicBool::new(false),
             bridge: LinkId(side as u32),
             now: Arc::clone(&self.now),
             outside: Mutex::new(Outside {
@@ -447,6 +457,16 @@ impl Duo {
         (self.pick % below.max(1) as u64) as usize
     }
 
+    /// The workers of a side do not get on, or do again: what comes to it on bridges is not looked at here.
+    pub(crate) fn stick(&self, side: usize, stuck: bool) {
+        self.controllers[side].world().stuck.store(stuck, Ordering::Relaxed);
+    }
+
+    /// What is sent over bridges waits, or goes on.
+    pub(crate) fn hold_bridges(&mut self, held: bool) {
+        self.bridges_held = held;
+    }
+
     /// What is sent over the control connection waits, or goes on.
     pub(crate) fn hold_control(&mut self, held: bool) {
         self.control_held = held;
@@ -471,7 +491,7 @@ impl Duo {
     /// One step of the outside. False if nothing is left to do.
     pub(crate) fn step(&mut self) -> bool {
         let mut choices = Vec::new();
-        let held = self.control_held;
+        let held = |link| if link == LinkId(2) { self.control_held } else { self.bridges_held };
         for side in 0..2 {
             let mut outside = self.controllers[side].world().outside.lock();
             if self.cut {
@@ -490,7 +510,7 @@ impl Duo {
                 outside
                     .sent
                     .iter()
-                    .filter(|(link, queue)| !(queue.is_empty() || (held && **link == LinkId(2))))
+                    .filter(|(link, queue)| !(queue.is_empty() || held(**link)))
                     .map(|(link, _)| (side, Err(*link))),
             );
         }

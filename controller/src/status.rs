@@ -39,6 +39,9 @@ pub struct ControllerStatus {
     pub appliance: Option<String>,
     /// This run of this controller.
     pub incarnation: String,
+    /// What of the controller does not get on, if something does not: it does not claim to live then.
+    #[serde(default)]
+    pub stuck: Option<StuckStatus>,
     /// The interlink.
     pub interlink: InterlinkStatus,
     /// Every configured LUN.
@@ -74,6 +77,17 @@ pub struct FileSystemStatus {
     pub luns: Vec<String>,
     /// Those of them whose volume found no room when it wanted some, and there is none since.
     pub full_for: Vec<String>,
+}
+
+/// A part of a controller that does not get on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StuckStatus {
+    /// What it is called.
+    pub what: String,
+    /// For how long, in seconds.
+    pub seconds: u64,
+    /// If nothing changes, the process ends in so many seconds.
+    pub ends_in_seconds: u64,
 }
 
 /// A session of a host.

@@ -324,6 +324,9 @@ impl<W: World> Controller<W> {
     /// A connection of the interlink is open. The one who dialed tells its kind; the one who accepted passes
     /// `None` and learns it from the first frame.
     pub fn on_link_up(&self, link: LinkId, dialed: Option<LinkKind>) {
+        if self.world.stuck().is_some() {
+            return self.world.close(link);
+        }
         self.with_appliance(|appliance, effects| appliance.on_link_up(link, dialed, effects));
     }
 
@@ -346,6 +349,9 @@ impl<W: World> Controller<W> {
                 });
             }
             return;
+        }
+        if self.world.stuck().is_some() {
+            return self.with_appliance(Appliance::on_stuck);
         }
         self.with_appliance(|appliance, effects| {
             appliance.on_message(link, lun, prefix.generation, message, now, effects);
@@ -385,10 +391,17 @@ impl<W: World> Controller<W> {
     /// Time has passed: at least every [`TICK`].
     pub fn on_tick(&self) {
         let now = self.world.now();
+        let stuck = self.world.stuck().is_some();
+        if stuck {
+            self.with_appliance(Appliance::on_stuck);
+        }
         for index in 0..self.luns.len() {
             self.with_lun(index, |lun, actions| lun.on_tick(now, actions));
         }
         self.with_copies(|copies| copies.on_tick(now));
+        if stuck {
+            return;
+        }
         self.with_appliance(|appliance, effects| {
             let quiet = |index: usize| self.luns.get(index).map_or(Quiet::No, |lun| lun.lock().quiet());
             appliance.on_tick(now, quiet, effects);

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::command::{NexusId, Outcome, TaskTag};
 use crate::disk::{DiskIo, DiskResult};
-use crate::status::{FileSystemStatus, HostStatus, LimitStatus};
+use crate::status::{FileSystemStatus, HostStatus, LimitStatus, StuckStatus};
 use crate::time::Time;
 use crate::volume::superblock::Superblock;
 
@@ -95,6 +95,12 @@ pub trait World: Send + Sync + 'static {
     /// What is wrong with what surrounds the controller, in sentences: for people.
     fn troubles(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// What of this controller does not get on, if something does not. It then grants no lease, meets no peer and does not
+    /// go on alone.
+    fn stuck(&self) -> Option<StuckStatus> {
+        None
     }
 
     /// Whether connections of the interlink are encrypted: for people.

@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use controller::disk::pool::{LANE_QUEUE_JOBS_MAX, LANE_THREADS_MAX};
+use controller::disk::pool::{DISK_THREADS_MAX, LANE_QUEUE_JOBS_MAX, LANE_THREADS_MAX, THREADS_PER_DISK_MAX};
 use controller::limits::{compared, counted};
 use controller::said::SAID_MAX;
 use controller::status::LimitStatus;
@@ -219,6 +219,15 @@ fn interlink_and_disks(used: &Use<'_>) -> Vec<LimitStatus> {
         ),
         counted("LANE_QUEUE_JOBS_MAX", "jobs per volume", LANE_QUEUE_JOBS_MAX as u64, waiting as u64, None),
         counted("LANE_THREADS_MAX", "disk threads per volume", LANE_THREADS_MAX as u64, running as u64, None),
+        compared("THREADS_PER_DISK_MAX", "disk threads per disk", THREADS_PER_DISK_MAX as u64),
+        compared("DISK_THREADS_MAX", "disk threads", DISK_THREADS_MAX as u64),
+        counted(
+            "HUNG_THREADS_MAX",
+            "threads of workers that wait for disks which do not answer",
+            run::HUNG_THREADS_MAX as u64,
+            run::hung_threads() as u64,
+            None,
+        ),
         counted(
             "TIMES_MAX",
             "times the controller wants to be called",

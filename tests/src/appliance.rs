@@ -346,6 +346,23 @@ impl Appliance {
         self.wait_until_served()
     }
 
+    /// Waits until one of its processes ends by itself, and tells how.
+    pub fn wait_for_end(
+        &mut self,
+        process: usize,
+        patience: Duration,
+    ) -> io::Result<std::process::ExitStatus> {
+        let deadline = Instant::now() + patience;
+        let child = self.children.get_mut(process).ok_or(io::ErrorKind::NotFound)?;
+        loop {
+            match child.try_wait()? {
+                Some(status) => return Ok(status),
+                None if Instant::now() > deadline => return Err(io::Error::other("it did not end")),
+                None => std::thread::sleep(POLL),
+            }
+        }
+    }
+
     /// Ends it with SIGTERM, waits for the clean end, and gives the volumes a caller may look at.
     pub fn stop(mut self) -> io::Result<Stopped> {
         for child in &self.children {
@@ -391,6 +408,12 @@ impl Drop for Appliance {
 pub struct Stopped(Appliance);
 
 impl Stopped {
+    /// Its folder, with the file that describes it and its state.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.0.folder
+    }
+
     /// Starts it again and waits until every LUN is served on both sides.
     pub fn start(self) -> io::Result<Appliance> {
         let mut appliance = self.0.spawned()?;

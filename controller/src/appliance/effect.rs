@@ -76,6 +76,12 @@ pub enum Apart {
     /// Nothing was heard.
     #[error("{0} is silent")]
     Silent(String),
+    /// This controller does not get on.
+    #[error(
+        "{0} does not get on, and has parted from the other controller. If nothing changes it ends by itself in some \
+         seconds, to be started anew: see that it is"
+    )]
+    Stuck(String),
     /// A disk failed in the middle of a turn.
     #[error(
         "a disk failed while the role of {0} was changing; the two are about to meet again without that copy"
@@ -170,6 +176,7 @@ impl Apart {
             Self::NeverMet(_)
             | Self::Lost(_)
             | Self::Silent(_)
+            | Self::Stuck(_)
             | Self::Failed(_)
             | Self::Stopped(_)
             | Self::Stopping => false,

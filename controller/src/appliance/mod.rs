@@ -47,6 +47,9 @@ mod room_tests;
 #[cfg(test)]
 mod start_tests;
 mod starts;
+mod stuck;
+#[cfg(test)]
+mod stuck_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl Appliance {
     fn suspended_text(&self, lun: usize, role: Role) -> String {
         let (own, peer) = (&self.plan.names[self.plan.side.index()], self.peer_name());
         let (group, apart, service) = (&self.groups[lun], &self.apart, self.service(lun));
-        if self.ending.begun() || self.is_unusable() {
+        if self.ending.begun() || self.is_unusable() || matches!(apart, Apart::Stuck(_)) {
             return apart.to_string();
         }
         if self.phase == Phase::Joined && service == Service::Alone {
@@ -208,7 +208,8 @@ impl Appliance {
                 "the disk of {peer} failed or is full: {own} serves the hosts of both from the only current copy. \
                  Keep {own} running and its volume where it is"
             ),
-            Breakage::Nonsense => {
+            // Neither is kept: both end the meeting.
+            Breakage::Nonsense | Breakage::Overdue => {
                 format!(
                     "{peer} sent something impossible. Run the same release on both, and start both again"
                 )

@@ -106,10 +106,14 @@ impl Appliance {
         effects: &mut Vec<Effect>,
     ) {
         let current = self.groups[lun].generation.tag() == as_of;
-        if breakage == Breakage::Nonsense {
+        let parts = match breakage {
+            Breakage::Nonsense => Some(Apart::Nonsense(self.peer_name())),
+            Breakage::Overdue => Some(Apart::Silent(self.peer_name())),
+            Breakage::OwnDisk(_) | Breakage::PeerDisk => None,
+        };
+        if let Some(apart) = parts {
             if current {
-                let name = self.peer_name();
-                self.lose(Apart::Nonsense(name), effects);
+                self.lose(apart, effects);
             }
             return;
         }

@@ -1,8 +1,9 @@
 //! The I/O of one volume on a file or block device.
 //!
-//! What can be done without blocking is done at once, on the caller's thread: reads of what the page cache
-//! holds (`RWF_NOWAIT`), and writes into the page cache while the disk answers promptly. Everything else goes
-//! to the volume's [`Lane`] of the pool and its result comes by the callback. Byte n of the LUN is byte n of
+//! What will hardly block is done at once, on the caller's thread: reads of what the page cache holds
+//! (`RWF_NOWAIT`), and writes into the page cache while the disk answers promptly. Hardly: no file system promises it
+//! for what is buffered, so the caller must be a thread that can be done without. Everything else goes to the
+//! volume's [`Lane`] of the pool and its result comes by the callback. Byte n of the LUN is byte n of
 //! the file; of the reserved tail behind the LUN nothing here can reach more than the redo record.
 
 use std::fs::File;
@@ -187,6 +188,38 @@ impl VolumeFile {
         let _other = self.no_room.compare_exchange(full, seen, Ordering::Relaxed, Ordering::Relaxed);
     }
 
+    /// What people know it by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether [`VolumeFile::submit`] would try this at once; asks no disk.
+    #[must_use]
+    pub fn may_be_done_at_once(&self, io: &DiskIo) -> bool {
+        !self.lane.hangs()
+            && match io {
+                DiskIo::Read(range) => range.bytes() <= INLINE_BYTES_MAX,
+                DiskIo::Write { range, .. } => range.bytes() <= INLINE_BYTES_MAX && self.promptness.prompt(),
+                DiskIo::WriteSame { range, .. } => {
+                    range.bytes() <= WRITE_SAME_INLINE_BYTES_MAX && self.promptness.prompt()
+                }
+                _ => false,
+            }
+    }
+
+    /// A thread that tried something at once waits for this disk. Until it has come back, nothing is tried at once on
+    /// any volume of this disk.
+    pub fn hangs(&self) {
+        self.lane.keeps_a_thread();
+    }
+
+    /// That thread has come back.
+    pub fn answers_again(&self) {
+        self.promptness.not_prompt();
+        self.lane.gives_the_thread_back();
+    }
+
     /// True once a flush has failed: nothing on this volume can be called durable again.
     #[must_use]
     pub fn flush_failed(&self) -> bool {
@@ -217,27 +250,24 @@ impl VolumeFile {
         Err(DiskError::Io)
     }
 
-    /// Does what will not block.
+    /// Does what will hardly block.
     fn do_now(&self, io: &DiskIo) -> Option<DiskResult> {
+        if !self.may_be_done_at_once(io) {
+            return None;
+        }
         match io {
-            DiskIo::Read(range) if range.bytes() <= INLINE_BYTES_MAX => {
+            DiskIo::Read(range) => {
                 let result = self.read_now(*range);
                 self.warmth.tried(result.is_some());
                 result
             }
-            DiskIo::Write { range, data }
-                if range.bytes() <= INLINE_BYTES_MAX && self.promptness.prompt() =>
-            {
+            DiskIo::Write { range, data } => {
                 let begun = Instant::now();
                 let result = self.write(range.start.byte_offset(), data);
                 self.promptness.written(begun.elapsed());
                 Some(result.map(|()| Vec::new()))
             }
-            DiskIo::WriteSame { range, .. }
-                if range.bytes() <= WRITE_SAME_INLINE_BYTES_MAX && self.promptness.prompt() =>
-            {
-                Some(self.perform(io.clone()))
-            }
+            DiskIo::WriteSame { .. } => Some(self.perform(io.clone())),
             _ => None,
         }
     }

@@ -32,7 +32,7 @@ impl Bench {
     fn on(file: File, blocks: u64) -> Self {
         let pool = DiskPool::start().unwrap();
         let own = file.try_clone().unwrap();
-        let volume = VolumeFile::new(file, "lun.img".as_ref(), blocks, BufferPool::default(), pool.lane());
+        let volume = VolumeFile::new(file, "lun.img".as_ref(), blocks, BufferPool::default(), pool.lane(0));
         Self { volume: Arc::new(volume), file: own, _pool: pool }
     }
 

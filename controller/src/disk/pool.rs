@@ -1,8 +1,10 @@
 //! The threads for disk I/O that would block.
 //!
-//! Each volume has a [`Lane`]. The threads take jobs from the lanes in turn, and one lane occupies at most
-//! [`LANE_THREADS_MAX`] of them, so that a disk that hangs takes no other disk with it. Submitting never
-//! blocks: a lane that is full hands the job back.
+//! Each volume has a [`Lane`]. The threads take jobs from the lanes in turn; one lane occupies at most
+//! [`LANE_THREADS_MAX`] of them, and all lanes of one disk [`THREADS_PER_DISK_MAX`], so that a disk that hangs takes no
+//! other disk with it. Threads that a disk has kept for [`HUNG_AFTER`] do not count any more: others are started in
+//! their place ([`DiskPool::look`]), and go when they have come back. Submitting never blocks: a lane that is full
+//! hands the job back.
 //!
 //! The threads stand back behind the rest of the process ([`stand_back`]): where all share one processor, hosts that
 //! are served from memory do not wait for it behind the requests of those that wait for a disk.
@@ -10,12 +12,17 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Threads of a pool.
+/// Threads of a pool whose disks answer.
 pub const DISK_THREADS: usize = 32;
+
+/// Threads of a pool at most, with those that wait for disks which do not answer.
+pub const DISK_THREADS_MAX: usize = 256;
 
 /// By how much less the threads weigh with the scheduler than the rest of the process: `nice`, of 19. They need the
 /// processor for moments only and wait for the disk otherwise, so this costs them little: at 5, a third of the
@@ -25,45 +32,95 @@ const DISK_NICENESS: i32 = 5;
 /// Threads that work for one volume at a time at most.
 pub const LANE_THREADS_MAX: usize = 16;
 
+/// Threads that work for the volumes of one disk at a time at most.
+pub const THREADS_PER_DISK_MAX: usize = 24;
+
 /// Jobs that wait in one lane at most: above the commands a LUN may have in flight, so that a full lane means
 /// a disk that has stopped answering.
 pub const LANE_QUEUE_JOBS_MAX: usize = 16_384;
 
+/// A disk that has finished nothing for this long, with jobs under way, hangs.
+pub const HUNG_AFTER: Duration = Duration::from_secs(1);
+
+/// How often [`DiskPool::look`] is to be called.
+pub const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How long the end of a pool waits for a disk that finishes nothing.
+const END_SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// The disk of work that asks none.
+pub const NO_DISK: u64 = u64::MAX;
+
 /// One piece of blocking work, with the delivery of its result.
 pub type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads. Dropping the pool finishes what was submitted and ends them.
+/// The threads. Dropping the pool finishes what was submitted and ends them, but for those that a disk keeps.
 pub struct DiskPool {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     work: Condvar,
+    /// Told when a thread ends.
+    ended: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     lanes: Vec<LaneState>,
+    disks: Vec<DiskState>,
     /// Lanes with a job that may start now, in turn; each at most once.
     ready: VecDeque<usize>,
     closed: bool,
+    threads: usize,
+    /// How many there should be.
+    wanted: usize,
 }
 
 #[derive(Default)]
 struct LaneState {
+    /// Its place in `disks`.
+    disk: usize,
     jobs: VecDeque<Job>,
     running: usize,
     ready: bool,
+}
+
+/// What the volumes of one disk have under way.
+#[derive(Default)]
+struct DiskState {
+    id: u64,
+    running: usize,
+    /// Threads of others that it keeps.
+    keeps: Arc<AtomicUsize>,
+    /// Jobs that have ended.
+    finished: u64,
+    /// How many there were at the last look.
+    seen: u64,
+    /// Looks since one ended.
+    still: u32,
+}
+
+impl DiskState {
+    const fn hangs(&self) -> bool {
+        self.still as u128 * LOOK_EVERY.as_millis() >= HUNG_AFTER.as_millis()
+    }
+
+    const fn look(&mut self) {
+        self.still =
+            if self.running > 0 && self.finished == self.seen { self.still.saturating_add(1) } else { 0 };
+        self.seen = self.finished;
+    }
 }
 
 impl State {
     /// Puts a lane in line if it has a job that may start and is not in line already.
     fn line_up(&mut self, index: usize) -> bool {
         let Some(lane) = self.lanes.get_mut(index) else { return false };
-        if lane.ready || lane.jobs.is_empty() || lane.running >= LANE_THREADS_MAX {
+        let disk_busy = self.disks.get(lane.disk).is_some_and(|disk| disk.running >= THREADS_PER_DISK_MAX);
+        if lane.ready || lane.jobs.is_empty() || lane.running >= LANE_THREADS_MAX || disk_busy {
             return false;
         }
         lane.ready = true;
@@ -72,46 +129,84 @@ impl State {
     }
 
     fn take(&mut self) -> Option<(usize, Job)> {
-        let index = self.ready.pop_front()?;
-        let lane = self.lanes.get_mut(index)?;
-        lane.ready = false;
-        let job = lane.jobs.pop_front()?;
-        lane.running += 1;
-        self.line_up(index);
-        Some((index, job))
+        loop {
+            let index = self.ready.pop_front()?;
+            let lane = self.lanes.get_mut(index)?;
+            lane.ready = false;
+            let disk = self.disks.get_mut(lane.disk)?;
+            if disk.running >= THREADS_PER_DISK_MAX {
+                // Other lanes of its disk were quicker: it comes in line again when one of their jobs ends.
+                continue;
+            }
+            let job = lane.jobs.pop_front()?;
+            lane.running += 1;
+            disk.running += 1;
+            self.line_up(index);
+            return Some((index, job));
+        }
     }
 
     fn finished(&mut self, index: usize) {
-        if let Some(lane) = self.lanes.get_mut(index) {
-            lane.running = lane.running.saturating_sub(1);
-        }
+        let Some(lane) = self.lanes.get_mut(index) else { return };
+        lane.running = lane.running.saturating_sub(1);
+        let of = lane.disk;
+        let Some(disk) = self.disks.get_mut(of) else { return };
+        disk.finished += 1;
+        let was_busy = disk.running >= THREADS_PER_DISK_MAX;
+        disk.running = disk.running.saturating_sub(1);
         self.line_up(index);
+        if was_busy {
+            for other in 0..self.lanes.len() {
+                if self.lanes.get(other).is_some_and(|lane| lane.disk == of) {
+                    self.line_up(other);
+                }
+            }
+        }
+    }
+
+    fn finished_jobs(&self) -> u64 {
+        self.disks.iter().map(|disk| disk.finished).sum()
+    }
+
+    /// Threads that wait for disks which hang.
+    fn hung(&self) -> usize {
+        self.disks.iter().filter(|disk| disk.hangs()).map(|disk| disk.running).sum()
     }
 }
 
 impl DiskPool {
     /// Starts [`DISK_THREADS`] threads.
     pub fn start() -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let mut threads = Vec::with_capacity(DISK_THREADS);
-        for number in 0..DISK_THREADS {
-            let shared = Arc::clone(&shared);
-            let builder = thread::Builder::new().name(format!("disk-{number}"));
-            let work = move || {
-                stand_back();
-                shared.work();
-            };
-            threads.push(builder.spawn(work)?);
-        }
-        Ok(Self { shared, threads })
+        let pool = Self { shared: Arc::default() };
+        pool.shared.state.lock().wanted = DISK_THREADS;
+        pool.shared.start_threads()?;
+        Ok(pool)
     }
 
-    /// A lane of its own for one volume.
+    /// A lane of its own for one volume on the disk of this number: volumes of one number share their fate.
     #[must_use]
-    pub fn lane(&self) -> Lane {
+    pub fn lane(&self, disk: u64) -> Lane {
         let mut state = self.shared.state.lock();
-        state.lanes.push(LaneState::default());
-        Lane { index: state.lanes.len() - 1, shared: Arc::clone(&self.shared) }
+        let known = state.disks.iter().position(|known| known.id == disk);
+        let place = known.unwrap_or_else(|| {
+            state.disks.push(DiskState { id: disk, ..DiskState::default() });
+            state.disks.len() - 1
+        });
+        state.lanes.push(LaneState { disk: place, ..LaneState::default() });
+        let keeps = state.disks.get(place).map(|disk| Arc::clone(&disk.keeps)).unwrap_or_default();
+        Lane { index: state.lanes.len() - 1, shared: Arc::clone(&self.shared), keeps }
+    }
+
+    /// Something that sees to it that a disk which hangs keeps no threads from the others: to be called every
+    /// [`LOOK_EVERY`], on any thread.
+    #[must_use]
+    pub fn look(&self) -> impl FnMut() + Send + 'static {
+        let shared = Arc::downgrade(&self.shared);
+        move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.look();
+            }
+        }
     }
 }
 
@@ -132,25 +227,58 @@ fn stand_back() {
 
 impl Drop for DiskPool {
     fn drop(&mut self) {
-        self.shared.state.lock().closed = true;
+        let mut state = self.shared.state.lock();
+        state.closed = true;
         self.shared.work.notify_all();
-        let own = thread::current().id();
-        for thread in self.threads.drain(..).filter(|thread| thread.thread().id() != own) {
-            if thread.join().is_err() {
-                tracing::error!("a disk thread had panicked");
+        while state.threads > 0 {
+            let before = state.finished_jobs();
+            let timed_out = self.shared.ended.wait_for(&mut state, END_SILENCE_MAX).timed_out();
+            if timed_out && state.finished_jobs() == before {
+                return tracing::error!("{} threads still wait for disks that do not answer", state.threads);
             }
         }
     }
 }
 
 impl Shared {
+    fn start_threads(self: &Arc<Self>) -> io::Result<()> {
+        let mut state = self.state.lock();
+        while !state.closed && state.threads < state.wanted {
+            let shared = Arc::clone(self);
+            let name = format!("disk-{}", state.threads);
+            let work = move || {
+                stand_back();
+                shared.work();
+            };
+            thread::Builder::new().name(name).spawn(work)?;
+            state.threads += 1;
+        }
+        Ok(())
+    }
+
+    fn look(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        state.disks.iter_mut().for_each(DiskState::look);
+        state.wanted = (DISK_THREADS + state.hung()).min(DISK_THREADS_MAX);
+        let (missing, many) = (state.threads < state.wanted, state.threads > state.wanted);
+        drop(state);
+        if missing && let Err(error) = self.start_threads() {
+            tracing::error!("no thread can be started in the place of those whose disks hang: {error}");
+        }
+        if many {
+            self.work.notify_one();
+        }
+    }
+
     fn work(&self) {
         let mut state = self.state.lock();
         loop {
             if let Some((lane, job)) = state.take() {
                 parking_lot::MutexGuard::unlocked(&mut state, job);
                 state.finished(lane);
-            } else if state.closed {
+            } else if state.closed || state.threads > state.wanted {
+                state.threads -= 1;
+                self.ended.notify_all();
                 return;
             } else {
                 self.work.wait(&mut state);
@@ -164,6 +292,8 @@ impl Shared {
 pub struct Lane {
     index: usize,
     shared: Arc<Shared>,
+    /// Threads that are none of the pool's and wait for the disk.
+    keeps: Arc<AtomicUsize>,
 }
 
 impl Lane {
@@ -175,6 +305,21 @@ impl Lane {
     /// Submits a job of which there is at most one per volume: it finds room even in a full lane.
     pub fn submit_single(&self, job: Job) -> Result<(), Job> {
         self.submit_bounded(job, LANE_QUEUE_JOBS_MAX + 1)
+    }
+
+    /// Whether the volume's disk keeps a thread that is none of the pool's.
+    pub(super) fn hangs(&self) -> bool {
+        self.keeps.load(Ordering::Acquire) > 0
+    }
+
+    /// The volume's disk keeps a thread that is none of the pool's.
+    pub(super) fn keeps_a_thread(&self) {
+        self.keeps.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It has come back.
+    pub(super) fn gives_the_thread_back(&self) {
+        self.keeps.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Jobs that wait, and jobs that a thread works on.
@@ -215,7 +360,7 @@ mod tests {
                 stat.rsplit(')').next().unwrap().split_whitespace().nth(41 - 3).unwrap().parse().unwrap();
             (rustix::process::nice(0).unwrap(), policy)
         };
-        assert!(pool.lane().submit(Box::new(move || say.send(standing()).unwrap())).is_ok());
+        assert!(pool.lane(0).submit(Box::new(move || say.send(standing()).unwrap())).is_ok());
         let (niceness, policy): (i32, i32) = standing();
         let behind = if policy == libc::SCHED_OTHER { libc::SCHED_BATCH } else { policy };
         assert_eq!(said.recv(), Ok(((niceness + DISK_NICENESS).min(19), behind)));
@@ -224,7 +369,7 @@ mod tests {
     #[test]
     fn a_volume_that_hangs_leaves_threads_for_the_others() {
         let pool = DiskPool::start().unwrap();
-        let (hung, healthy) = (pool.lane(), pool.lane());
+        let (hung, healthy) = (pool.lane(1), pool.lane(2));
         let (release, gate) = mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
         for _ in 0..DISK_THREADS * 2 {
@@ -238,10 +383,61 @@ mod tests {
         drop(release);
     }
 
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn look_until(look: &mut impl FnMut(), mut there: impl FnMut() -> bool) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !there() {
+            assert!(std::time::Instant::now() < deadline);
+            look();
+            thread::yield_now();
+        }
+    }
+
+    /// Fills the lanes with jobs that end when what is given back is dropped.
+    fn hang(lanes: &[Lane]) -> mpsc::Sender<()> {
+        let (release, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        for lane in lanes {
+            for _ in 0..DISK_THREADS_MAX {
+                let gate = Arc::clone(&gate);
+                assert!(lane.submit(Box::new(move || assert!(gate.lock().recv().is_err()))).is_ok());
+            }
+        }
+        release
+    }
+
+    #[test]
+    fn all_volumes_of_a_disk_that_hangs_leave_threads_for_other_disks() {
+        let pool = DiskPool::start().unwrap();
+        let release = hang(&[pool.lane(7), pool.lane(7), pool.lane(7)]);
+        let (done, finished) = mpsc::channel();
+        assert!(pool.lane(8).submit(Box::new(move || done.send(7).unwrap())).is_ok());
+        assert_eq!(finished.recv_timeout(PATIENCE), Ok(7));
+        drop(release);
+    }
+
+    #[test]
+    fn threads_that_hang_are_replaced_whichever_disks_keep_them_and_go_when_they_are_back() {
+        let pool = DiskPool::start().unwrap();
+        let mut look = pool.look();
+        let lanes: Vec<Lane> = (0..5).map(|disk| pool.lane(disk)).collect();
+        let release = hang(&lanes);
+        let (done, finished) = mpsc::channel();
+        assert!(pool.lane(9).submit(Box::new(move || done.send(7).unwrap())).is_ok());
+        let threads = || pool.shared.state.lock().threads;
+        // It is looked as often as a second has looks, until all that hang have been noticed.
+        look_until(&mut look, || finished.try_recv().is_ok());
+        look_until(&mut look, || threads() == DISK_THREADS + lanes.len() * LANE_THREADS_MAX);
+        assert!(threads() <= DISK_THREADS_MAX);
+        drop(release);
+        look_until(&mut look, || threads() == DISK_THREADS);
+    }
+
     #[test]
     fn a_full_lane_hands_the_job_back_and_still_takes_the_single_one() {
         let pool = DiskPool::start().unwrap();
-        let lane = pool.lane();
+        let lane = pool.lane(0);
         let (release, gate) = mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
         let (started, running) = mpsc::channel();

@@ -82,6 +82,11 @@ impl CommunicationVolume {
         slots.into_iter().map(|(slot, _)| slot as u32).collect()
     }
 
+    /// The name of the oldest request that `chosen` picks.
+    pub(super) fn oldest(&self, chosen: impl Fn(&Forward) -> bool) -> Option<u64> {
+        self.kept.iter().filter(|(_, request)| chosen(request)).map(|(_, request)| request.id).min()
+    }
+
     /// Requests kept.
     pub(super) fn len(&self) -> usize {
         self.kept.len()

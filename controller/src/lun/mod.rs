@@ -31,6 +31,9 @@ mod events;
 #[cfg(test)]
 mod format_tests;
 mod guard;
+mod legs;
+#[cfg(test)]
+mod legs_tests;
 mod licence;
 mod losing;
 #[cfg(test)]
@@ -101,6 +104,7 @@ pub use reading::REPORT_BYTES_MAX;
 pub use budget::{CLASS_BYTES_MAX, LUN_CLASS_BYTES_MAX, LUN_CLASS_BYTES_MIN};
 pub use communication::{COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX};
 pub use copying::COPY_PIECES_MAX;
+pub use legs::LEG_AGE_MAX;
 pub use outstanding::DISK_SILENCE_MAX;
 pub use sanitizing::SANITIZE_PIECES_MAX;
 pub use usage::{LunUsage, Used};
@@ -205,6 +209,8 @@ pub struct Lun {
     licences: Licences,
     tasks: Slab<Task>,
     outstanding: Outstanding,
+    /// What the peer is to do.
+    legs: legs::Legs,
     /// Writes of several blocks that are all or nothing.
     redo: Redo,
     /// The disk was given up: what it is asked until its copy has left the pair is too.
@@ -262,6 +268,7 @@ impl Lun {
             licences: Licences::default(),
             tasks: Slab::new(),
             outstanding: Outstanding::default(),
+            legs: legs::Legs::default(),
             redo: Redo::default(),
             disk_silent: false,
             last_copy: false,
@@ -637,6 +644,7 @@ impl Lun {
         self.tell_released(actions);
         self.pump_copy(actions);
         self.tick_sanitize(now, actions);
+        self.tick_legs(actions);
     }
 
     /// A command that waits for a decision about the pair.

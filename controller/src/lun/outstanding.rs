@@ -71,6 +71,11 @@ impl Outstanding {
         self.ticked = now;
     }
 
+    /// How long the controller has run.
+    pub(super) const fn ran(&self) -> Duration {
+        self.ran
+    }
+
     /// Whether something has been under way for too long.
     pub(super) fn is_silent(&self) -> bool {
         self.work.iter().any(|(_, work)| self.ran.saturating_sub(work.since) >= DISK_SILENCE_MAX)

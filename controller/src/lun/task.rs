@@ -231,6 +231,8 @@ pub enum Breakage {
     PeerDisk,
     /// The peer sent something that cannot be.
     Nonsense,
+    /// The peer does not end what it was asked for.
+    Overdue,
 }
 
 /// What a LUN core asks to be done. Any order, any time later.

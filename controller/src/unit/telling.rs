@@ -39,6 +39,7 @@ impl<W: World> Controller<W> {
             peer: self.plan.names[self.plan.side.peer().index()].clone(),
             appliance: appliance.id().map(|id| format!("{id:032x}")),
             incarnation: format!("{:032x}", appliance.incarnation()),
+            stuck: self.world.stuck(),
             interlink: InterlinkStatus { encrypted: self.world.encrypts(), ..appliance.interlink() },
             luns,
             hosts: Vec::new(),

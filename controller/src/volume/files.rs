@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use protocol::block::{BLOCK_BYTES, BlockRange};
@@ -53,6 +53,14 @@ impl VolumePlace {
         match self {
             Self::File(path) | Self::Device(path) => path,
         }
+    }
+
+    /// A number that is the same for places whose disks hang together: files of one file system, and one device.
+    #[must_use]
+    pub fn disk(&self) -> u64 {
+        let known = fs::metadata(self.path())
+            .or_else(|_| fs::metadata(self.path().parent().unwrap_or_else(|| Path::new("."))));
+        known.map_or(0, |found| if found.file_type().is_block_device() { found.rdev() } else { found.dev() })
     }
 
     /// A device is opened exclusively: the kernel refuses one that is mounted or otherwise in use.

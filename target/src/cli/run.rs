@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use super::check;
 use super::status::{interlink, word};
 use crate::config::Config;
-use crate::run::{Appliance, StartError, Stopped};
+use crate::run::{Appliance, StartError, Stopped, liveness};
 
 /// What multipath-tools needs to join the two ways to a LUN, take the better one, and wait for main.
 const MULTIPATH_CONF: &str = include_str!("multipath.conf");
@@ -74,6 +74,8 @@ pub(super) fn run(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
         Stopped::Clean => tracing::info!("ended cleanly: everything is on the disks"),
         Stopped::Unclean => {
             tracing::warn!("ended before everything was flushed: the next start treats this as a crash");
+            // A disk that hangs may keep this process for long.
+            liveness::shut_sockets();
         }
     }
     Ok(stopped == Stopped::Clean)

@@ -15,6 +15,7 @@ pub(in super::super) fn healthy() -> [ControllerStatus; 2] {
         peer: peer.to_owned(),
         appliance: Some("6f1c".to_owned()),
         incarnation: "17".to_owned(),
+        stuck: None,
         interlink: InterlinkStatus { up: true, encrypted: false, bridges: 4, refused: false, reason: None },
         luns: vec![LunStatus {
             number: 0,

@@ -2,11 +2,10 @@
 //!
 //! `status` answers with the controller's status. Anything else answers `{"error": ...}`.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use controller::unit::Controller;
@@ -42,7 +41,7 @@ pub(super) async fn serve(
         Ok(listener) => listener,
         Err(error) => return tracing::error!("the control socket cannot be served: {error}"),
     };
-    let clients = Rc::new(Cell::new(0));
+    let clients = Arc::new(AtomicUsize::new(0));
     let troubles = Troubles::of("the control socket");
     // A descriptor to give up when there is no other.
     let mut spare = File::open("/dev/null").ok();
@@ -63,16 +62,16 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        if clients.get() >= CLIENTS_MAX {
+        if clients.load(Ordering::Relaxed) >= CLIENTS_MAX {
             continue;
         }
-        clients.set(clients.get() + 1);
-        let (clients, controller) = (Rc::clone(&clients), Arc::clone(&controller));
-        tokio::task::spawn_local(async move {
+        clients.fetch_add(1, Ordering::Relaxed);
+        let (clients, controller) = (Arc::clone(&clients), Arc::clone(&controller));
+        tokio::spawn(async move {
             if let Err(error) = talk(client, &controller).await {
                 tracing::debug!("a connection to the control socket ended: {error}");
             }
-            clients.set(clients.get() - 1);
+            clients.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }

@@ -1,18 +1,28 @@
-//! Gathering what one batch of work sends, so that each socket gets one write.
+//! Gathering what one batch of work sends and asks of disks, so that each socket gets one write, and no disk is waited
+//! for where others would wait too.
 //!
 //! Whoever executes several PDUs or frames in a row opens a [`Batch`]. While it is open on a thread, outputs
-//! that would write at once ask [`flush_at_end`] to be flushed when it ends, and own disk writes may be put
+//! that would write at once ask [`flush_at_end`] to be flushed when it ends, and what disks are asked for is put
 //! behind the frames that carry the same data to the peer ([`after_bridges`]), so that both copies are written
-//! at the same time. At the end of the batch: first the bridges are flushed that carry data, then the disk writes
-//! are done, over again while there are any; then the hosts get their answers; last the other bridges are flushed, so
-//! that what the peer is told of a forwarded write before and after the own disk took it travels together. Hosts come
-//! before them because a peer on the same processor that is woken first runs first: the host would wait while the
-//! peer takes note of a write's end. Nothing depends on that order, as nothing can on that of two sockets.
+//! at the same time. At the end of the batch: first the bridges are flushed that carry data, then the disks are
+//! asked, over again while there is something to ask; then the hosts get their answers; last the other bridges are
+//! flushed, so that what the peer is told of a forwarded write before and after the own disk took it travels together.
+//! Hosts come before them because a peer on the same processor that is woken first runs first: the host would wait
+//! while the peer takes note of a write's end. Nothing depends on that order, as nothing can on that of two sockets.
+//!
+//! On a worker a batch that asks disks ends outside of the runtime ([`super::workers`]), with what other batches have
+//! left there. What is gathered belongs to the worker, not to its thread: if a disk keeps the thread, the next one goes
+//! on with all that is left.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
 
 use super::patience;
+use super::workers::leave_runtime;
 
 /// An output that can be flushed: a bridge, or a host's connection.
 pub trait Flush: Send + Sync {
@@ -23,30 +33,60 @@ pub trait Flush: Send + Sync {
 /// When an output of a batch is flushed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Due {
-    /// Before own disk writes: data for the peer.
+    /// Before disks are asked: data for the peer.
     BeforeDisk,
-    /// After own disk writes that are done at once: what goes to hosts.
+    /// After disks were asked that answer at once: what goes to hosts.
     AfterDisk,
     /// At the very end: anything else for the peer.
     AtEnd,
 }
 
+/// So many requests to disks are done outside of the runtime before others have their turn inside.
+const REQUESTS_AT_A_TIME: usize = 256;
+
 /// Work put behind the flush of the bridges.
-type Work = Box<dyn FnOnce()>;
+type Work = Box<dyn FnOnce() + Send>;
+
+/// What the batches of a worker, or of another thread, have gathered.
+#[derive(Default)]
+pub(super) struct Gathered {
+    lists: Mutex<Lists>,
+    /// A batch has ended that goes on outside of the runtime.
+    left: AtomicBool,
+}
 
 #[derive(Default)]
-struct Gathered {
-    /// Batches open on this thread, one inside the other; the outermost does the work.
-    depth: usize,
+struct Lists {
     bridges: Vec<Arc<dyn Flush>>,
     quiet_bridges: Vec<Arc<dyn Flush>>,
     hosts: Vec<Arc<dyn Flush>>,
-    /// Bounded by the commands in one batch.
-    work: Vec<Work>,
+    /// Bounded by the commands in flight.
+    work: VecDeque<Work>,
 }
 
 thread_local! {
-    static GATHERED: RefCell<Gathered> = RefCell::default();
+    static GATHERED: RefCell<Arc<Gathered>> = RefCell::default();
+    /// Batches open on this thread, one inside the other; the outermost does the work.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// Work has ended outside of the runtime since the thread was inside.
+    static ENDED_OUTSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Gathered {
+    /// Whether something is to be done outside of the runtime.
+    pub(super) fn is_left_for_outside(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
+
+    /// Leaves what was gathered for the worker's thread, once it is outside of the runtime. False if this thread is no
+    /// worker's.
+    fn leave(&self) -> bool {
+        self.left.store(true, Ordering::Release);
+        leave_runtime() || {
+            self.left.store(false, Ordering::Release);
+            false
+        }
+    }
 }
 
 /// A batch of work on this thread; what it gathered is sent when it is dropped.
@@ -59,11 +99,8 @@ pub struct Batch {
 impl Batch {
     /// Opens a batch. A batch inside another is part of it.
     pub fn begin() -> Self {
-        let depth = GATHERED.with_borrow_mut(|gathered| {
-            gathered.depth += 1;
-            gathered.depth
-        });
-        if depth == 1 {
+        DEPTH.set(DEPTH.get() + 1);
+        if DEPTH.get() == 1 {
             patience::on_work_begun();
         }
         Self { _thread: std::marker::PhantomData }
@@ -72,80 +109,131 @@ impl Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        if GATHERED.with_borrow(|gathered| gathered.depth) == 1 && !std::thread::panicking() {
-            finish();
-            patience::on_work_ended();
+        if DEPTH.get() == 1 && !std::thread::panicking() {
+            let gathered = GATHERED.with_borrow(Arc::clone);
+            let asks = !gathered.lists.lock().work.is_empty();
+            if !(asks && gathered.leave()) {
+                finish(&gathered, usize::MAX);
+                patience::on_work_ended();
+            }
         }
-        GATHERED.with_borrow_mut(|gathered| gathered.depth = gathered.depth.saturating_sub(1));
+        DEPTH.set(DEPTH.get().saturating_sub(1));
     }
 }
 
 /// Asks for `output` to be flushed with the batch open on this thread. False if none is open: flush it now.
 #[must_use]
 pub fn flush_at_end(output: &Arc<dyn Flush>, due: Due) -> bool {
-    GATHERED.with_borrow_mut(|gathered| {
-        if gathered.depth == 0 {
-            return false;
-        }
+    if DEPTH.get() == 0 {
+        return false;
+    }
+    GATHERED.with_borrow(|gathered| {
+        let mut lists = gathered.lists.lock();
         let list = match due {
-            Due::BeforeDisk => &mut gathered.bridges,
-            Due::AfterDisk => &mut gathered.hosts,
-            Due::AtEnd => &mut gathered.quiet_bridges,
+            Due::BeforeDisk => &mut lists.bridges,
+            Due::AfterDisk => &mut lists.hosts,
+            Due::AtEnd => &mut lists.quiet_bridges,
         };
         if !list.iter().any(|known| Arc::ptr_eq(known, output)) {
             list.push(Arc::clone(output));
         }
-        true
-    })
-}
-
-/// True if a bridge with data waits to be flushed with the batch open on this thread: then a disk write belongs behind it,
-/// by [`after_bridges`].
-#[must_use]
-pub fn bridges_wait() -> bool {
-    GATHERED.with_borrow(|gathered| gathered.depth > 0 && !gathered.bridges.is_empty())
-}
-
-/// Puts work behind the flush of the bridges, or does it now if no batch is open on this thread.
-pub fn after_bridges(work: impl FnOnce() + 'static) {
-    let mut work = Some(work);
-    GATHERED.with_borrow_mut(|gathered| {
-        if gathered.depth > 0
-            && let Some(work) = work.take()
-        {
-            gathered.work.push(Box::new(work));
-        }
     });
-    if let Some(work) = work {
-        work();
+    true
+}
+
+/// Puts work that asks a disk behind the flush of the bridges of the batch open on this thread. Where none is open a
+/// worker does it as soon as it is outside of its runtime, and any other thread now.
+pub fn after_bridges(work: impl FnOnce() + Send + 'static) {
+    GATHERED.with_borrow(|gathered| gathered.lists.lock().work.push_back(Box::new(work)));
+    if DEPTH.get() == 0 {
+        let gathered = GATHERED.with_borrow(Arc::clone);
+        if !gathered.leave() {
+            finish(&gathered, usize::MAX);
+        }
     }
 }
 
-/// Sends what was gathered. Nothing is borrowed while it does, because sending and writing gather more.
-fn finish() {
+/// From now on this thread goes on with what was gathered there.
+pub(super) fn go_on_with(gathered: Arc<Gathered>) {
+    GATHERED.set(gathered);
+    DEPTH.set(0);
+}
+
+/// Somebody else goes on with what this thread had gathered.
+pub(super) fn begin_anew() {
+    go_on_with(Arc::default());
+}
+
+/// Ends the batches that have left something for outside of the runtime; for the worker's thread, there. False if that
+/// took so long that somebody else is the worker now.
+pub(super) fn finish_outside() -> bool {
+    let gathered = GATHERED.with_borrow(Arc::clone);
+    gathered.left.store(false, Ordering::Release);
+    DEPTH.set(1);
+    match finish(&gathered, REQUESTS_AT_A_TIME) {
+        Finished::All => {}
+        Finished::Part => gathered.left.store(true, Ordering::Release),
+        Finished::ByAnother => return false,
+    }
+    DEPTH.set(0);
+    ENDED_OUTSIDE.set(true);
+    true
+}
+
+/// The worker's thread is inside its runtime again.
+pub(super) fn on_inside_again() {
+    if ENDED_OUTSIDE.take() {
+        patience::on_work_ended();
+    }
+}
+
+/// How the end of a batch went.
+enum Finished {
+    /// Nothing is left.
+    All,
+    /// There is more to ask of disks.
+    Part,
+    /// This thread goes on with something else since: what is left is somebody else's.
+    ByAnother,
+}
+
+/// Sends what was gathered, and asks disks, for at most so many requests. Nothing is locked while it does, because sending
+/// and asking gather more.
+fn finish(gathered: &Arc<Gathered>, requests: usize) -> Finished {
+    let mut requests = requests;
     loop {
-        let (bridges, work) = GATHERED.with_borrow_mut(|gathered| {
-            (std::mem::take(&mut gathered.bridges), std::mem::take(&mut gathered.work))
-        });
-        if bridges.is_empty() && work.is_empty() {
-            let (hosts, quiet) = GATHERED.with_borrow_mut(|gathered| {
-                (std::mem::take(&mut gathered.hosts), std::mem::take(&mut gathered.quiet_bridges))
-            });
+        let (bridges, asks) = {
+            let mut lists = gathered.lists.lock();
+            (std::mem::take(&mut lists.bridges), lists.work.len().min(requests))
+        };
+        if bridges.is_empty() && asks == 0 {
+            let (hosts, quiet, more) = {
+                let mut lists = gathered.lists.lock();
+                let (hosts, quiet) =
+                    (std::mem::take(&mut lists.hosts), std::mem::take(&mut lists.quiet_bridges));
+                (hosts, quiet, !lists.work.is_empty())
+            };
             if hosts.is_empty() && quiet.is_empty() {
-                return;
+                return if more { Finished::Part } else { Finished::All };
             }
             hosts.iter().chain(&quiet).for_each(|output| output.flush());
             continue;
         }
         bridges.iter().for_each(|bridge| bridge.flush());
-        work.into_iter().for_each(|work| work());
+        requests -= asks;
+        for _ in 0..asks {
+            // One by one: what comes behind one that hangs is somebody else's to do.
+            let Some(work) = gathered.lists.lock().work.pop_front() else { break };
+            work();
+            if !GATHERED.with_borrow(|current| Arc::ptr_eq(current, gathered)) {
+                return Finished::ByAnother;
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use parking_lot::Mutex;
-
     use super::*;
 
     #[derive(Clone, Default)]
@@ -179,10 +267,8 @@ mod tests {
             let _outer = Batch::begin();
             let _inner = Batch::begin();
             assert!(flush_at_end(&host, Due::AfterDisk));
-            assert!(!bridges_wait());
             for _ in 0..3 {
                 assert!(flush_at_end(&bridge, Due::BeforeDisk));
-                assert!(bridges_wait());
                 let (log, host) = (log.clone(), Arc::clone(&host));
                 after_bridges(move || {
                     log.0.lock().push("disk");
@@ -203,7 +289,6 @@ mod tests {
             let _batch = Batch::begin();
             assert!(flush_at_end(&host, Due::AfterDisk));
             assert!(flush_at_end(&order, Due::AtEnd));
-            assert!(!bridges_wait(), "the disk need not wait for it");
             assert!(flush_at_end(&data, Due::BeforeDisk));
             let (log, order) = (log.clone(), Arc::clone(&order));
             after_bridges(move || {
@@ -233,9 +318,28 @@ mod tests {
         let log = Log::default();
         let output = log.output("host");
         assert!(!flush_at_end(&output, Due::AfterDisk));
-        assert!(!bridges_wait());
         let at_once = log.clone();
         after_bridges(move || at_once.0.lock().push("disk"));
         assert_eq!(log.take(), ["disk"]);
+    }
+
+    #[test]
+    fn work_that_makes_work_leaves_others_their_turn() {
+        fn again(done: Arc<Mutex<usize>>) {
+            *done.lock() += 1;
+            if *done.lock() < 10 * REQUESTS_AT_A_TIME {
+                after_bridges(move || again(done));
+            }
+        }
+        let done = Arc::<Mutex<usize>>::default();
+        {
+            let _batch = Batch::begin();
+            let first = Arc::clone(&done);
+            after_bridges(move || again(first));
+            let gathered = GATHERED.with_borrow(Arc::clone);
+            assert!(matches!(finish(&gathered, REQUESTS_AT_A_TIME), Finished::Part));
+            assert_eq!(*done.lock(), REQUESTS_AT_A_TIME);
+        }
+        assert_eq!(*done.lock(), 10 * REQUESTS_AT_A_TIME, "who is no worker does all of it");
     }
 }

@@ -174,7 +174,7 @@ impl Interlink {
             }
             let from = from.ip().to_canonical();
             let (interlink, place) = (Arc::clone(&self), self.entrance.enter(from));
-            tokio::task::spawn_local(async move {
+            tokio::spawn(async move {
                 if let Some((stream, greeting)) = interlink.greet(socket, from, place).await {
                     interlink.run(stream, None, greeting).await;
                 }
@@ -240,7 +240,7 @@ impl Interlink {
         let Stream { socket, mut opener } = stream;
         let (mut socket, writer) = socket.into_split();
         let link = self.links.add(writer, opener.as_ref().map(Opener::tls));
-        let sender = tokio::task::spawn_local(Arc::clone(&link).keep_sending());
+        let sender = tokio::spawn(Arc::clone(&link).keep_sending());
         {
             let _batch = Batch::begin();
             self.controller.on_link_up(link.id, kind);

@@ -9,6 +9,7 @@
 //! * `interlink`, `link`, `frames`: the connections to the peer; `entrance`: who waits to be one; [`tls`]: what encrypts
 //!   them; `proof`, [`secret`]: how the two know each other where nothing does.
 //! * [`world`]: what the controller asks of the outside; `alarm`: when it is called.
+//! * [`liveness`]: whether all of this gets on, and what is done if it does not.
 //! * `control`: the socket that answers the command line; `tidy`: memory goes back to the system.
 
 pub mod access;
@@ -20,6 +21,7 @@ mod entrance;
 mod frames;
 mod interlink;
 mod link;
+pub mod liveness;
 mod patience;
 mod portals;
 mod proof;
@@ -41,6 +43,7 @@ pub(crate) mod limits {
     pub(crate) use super::link::LINK_QUEUE_BYTES_MAX;
     pub(crate) use super::tls::handshake::HANDSHAKE_BYTES_MAX;
     pub(crate) use super::tls::records::SEALED_AT_ONCE_BYTES_MAX;
+    pub(crate) use super::workers::{HUNG_THREADS_MAX, hung_threads};
 }
 
 use std::io;
@@ -49,7 +52,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use controller::disk::buffers::BufferPool;
-use controller::disk::pool::DiskPool;
+use controller::disk::pool::{DiskPool, NO_DISK};
 use controller::disk::signals::outlive_file_size_limits;
 use controller::plan::{BRIDGES_MAX, Side};
 use controller::status::ControllerStatus;
@@ -57,6 +60,7 @@ use controller::unit::Controller;
 use controller::volume::lock::{LockError, StateLock};
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::liveness::{Liveness, Watch};
 use self::workers::Workers;
 use self::world::ProductWorld;
 use crate::config::Config;
@@ -120,12 +124,13 @@ pub struct Appliance {
     // In the order in which they end: what runs tasks, the controllers, the disks.
     workers: Arc<Workers>,
     controllers: Vec<Running>,
+    watch: Watch,
     _pool: DiskPool,
 }
 
 /// One controller that runs.
 struct Running {
-    _control: Workers,
+    control: Workers,
     controller: Arc<Controller<ProductWorld>>,
     sessions: Arc<Sessions>,
     control_socket: PathBuf,
@@ -149,6 +154,7 @@ struct Shared<'a> {
     pool: &'a DiskPool,
     /// Connections of hosts that one controller has file descriptors for.
     host_connections: usize,
+    liveness: Liveness,
 }
 
 impl Appliance {
@@ -165,12 +171,31 @@ impl Appliance {
         let workers = Arc::new(Workers::start(count).map_err(StartError::Threads)?);
         let pool = DiskPool::start().map_err(StartError::Threads)?;
         let buffers = BufferPool::default();
+        let watch = Watch::start(pool.look()).map_err(StartError::Threads)?;
+        watch.over(&workers);
+        let liveness = watch.liveness();
         let host_connections = descriptors::for_hosts(config, sides, count);
-        let shared = Shared { config, workers: Arc::clone(&workers), buffers, pool: &pool, host_connections };
-        let controllers = sides.iter().map(|side| shared.start(*side)).collect::<Result<_, _>>()?;
-        let lane = pool.lane();
+        let shared = Shared {
+            config,
+            workers: Arc::clone(&workers),
+            buffers,
+            pool: &pool,
+            host_connections,
+            liveness,
+        };
+        let controllers =
+            sides.iter().map(|side| shared.start(*side)).collect::<Result<Vec<Running>, _>>()?;
+        let lane = pool.lane(NO_DISK);
         workers.spawn(0, move || tidy::keep(lane, shared.buffers));
-        Ok(Self { workers, controllers, _pool: pool })
+        controllers.iter().for_each(|running| watch.over(&running.control));
+        Ok(Self { workers, controllers, watch, _pool: pool })
+    }
+
+    /// Whether everything that serves hosts and the peer gets on. What it gives may be asked from any thread, also after
+    /// the appliance has ended.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.watch.liveness()
     }
 
     /// What the controllers of this process say of themselves.

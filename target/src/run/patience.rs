@@ -259,9 +259,8 @@ mod tests {
     #[test]
     fn a_worker_that_found_no_more_work_sleeps_until_there_is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let tasks = tokio::task::LocalSet::new();
-        let looking = tasks.spawn_local(look_for_work());
-        tasks.block_on(&runtime, async {
+        let looking = runtime.spawn(look_for_work());
+        runtime.block_on(async {
             while SLEEPER.with_borrow(Option::is_none) {
                 tokio::task::yield_now().await;
             }

@@ -107,7 +107,7 @@ impl Shared<'_> {
         let sessions = Arc::clone(&surroundings.sessions);
         self.run(side, sockets, &control, &controller, surroundings, access);
         let control_socket = config.control_socket(side);
-        Ok(Running { _control: control, controller, sessions, control_socket, _lock: lock })
+        Ok(Running { control, controller, sessions, control_socket, _lock: lock })
     }
 
     /// The world of one controller, with the volumes that are there.
@@ -121,7 +121,7 @@ impl Shared<'_> {
         let slot = |(volume, lun): (&Scanned, &Lun)| {
             Arc::new(VolumeSlot {
                 place: volume.place.clone(),
-                lane: self.pool.lane(),
+                lane: self.pool.lane(volume.place.as_ref().map_or(0, VolumePlace::disk)),
                 open: OnceLock::new(),
                 lun: lun.name.clone(),
                 bytes: AtomicU64::new(lun.bytes.unwrap_or_default()),
@@ -140,6 +140,7 @@ impl Shared<'_> {
             name: surroundings.name.clone(),
             looked: Looked::default(),
             troubles: TroubleBook::default(),
+            liveness: self.liveness.clone(),
         };
         for (index, volume) in (0..).zip(scanned) {
             if let (Some(file), VolumeFound::Open(superblock)) = (volume.file, volume.found) {
@@ -208,8 +209,9 @@ impl Shared<'_> {
             let (workers, frontend) = (Arc::downgrade(&self.workers), Arc::clone(&frontend));
             self.workers.spawn(0, move || portals::accept(listener, workers, frontend));
         }
+        // Not on a worker: one that does not get on is to be heard of.
         let answering = Arc::clone(controller);
-        self.workers.spawn(0, move || control::serve(sockets.control, answering));
+        control.spawn(0, move || control::serve(sockets.control, answering));
     }
 }
 

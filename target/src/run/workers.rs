@@ -1,22 +1,36 @@
-//! Worker threads: each runs its connections and bridges from the first byte to the last, alone.
+//! Workers: each runs its connections and bridges from the first byte to the last, alone.
 //!
-//! A worker is a thread with a runtime of its own. Waking another core costs more than executing a command, so
-//! a connection stays where it was put, and sends to the peer on the bridge of its own worker.
+//! A worker is a runtime of its own and the thread that is in it. Waking another core costs more than executing a
+//! command, so a connection stays where it was put, and sends to the peer on the bridge of its own worker.
+//!
+//! Nobody can say of a disk beforehand whether it will answer, and a thread that it does not answer cannot be had
+//! back. So no disk is ever asked inside a runtime: what a batch wants of disks is gathered ([`super::cork`]), the
+//! thread leaves the runtime and asks there ([`ask_disk`]), one request at a time. If one does not come back, a new
+//! thread goes on as the worker, with everything that was gathered ([`Worker::succeed`]). The old one delivers what it
+//! has got when its disk answers, like a thread of the disk pool, and ends.
 
-use std::cell::Cell;
-use std::future::Future;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::LocalSet;
+use controller::disk::file::VolumeFile;
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::AbortHandle;
 
-use super::patience;
+use super::liveness::say;
+use super::{cork, patience};
 
-/// Makes a task on the thread that will run it.
-type Start = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+/// How often a worker proves that it gets on, even if it has nothing to do.
+pub(super) const BEAT_EVERY: Duration = Duration::from_millis(100);
+
+/// Threads of workers that wait for disks which do not answer, at most; beyond, a worker waits with its thread.
+pub(crate) const HUNG_THREADS_MAX: usize = 64;
 
 /// What the calling thread is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +45,18 @@ pub enum ThreadKind {
 
 thread_local! {
     static KIND: Cell<ThreadKind> = const { Cell::new(ThreadKind::Other) };
+    /// The worker that this thread is.
+    static SELF: RefCell<Option<Arc<Worker>>> = const { RefCell::new(None) };
+    /// What this thread has put into [`Worker::asked`] last, which keeps it.
+    static ASKED: Cell<*const VolumeFile> = const { Cell::new(std::ptr::null()) };
+}
+
+/// Threads that were workers, and wait for disks.
+static HUNG: AtomicUsize = AtomicUsize::new(0);
+
+/// How many threads that were workers wait for disks which do not answer.
+pub(crate) fn hung_threads() -> usize {
+    HUNG.load(Ordering::Relaxed)
 }
 
 /// What the calling thread is.
@@ -39,16 +65,50 @@ pub fn thread_kind() -> ThreadKind {
     KIND.get()
 }
 
-/// Threads that run tasks. Dropping them ends all their tasks where they wait.
+/// Asks a disk, from a worker's thread outside of its runtime. If it takes long, somebody else may go on as the worker:
+/// then the caller is on a thread of the kind [`ThreadKind::Other`] afterwards.
+pub(super) fn ask_disk<R>(file: &Arc<VolumeFile>, ask: impl FnOnce() -> R) -> R {
+    let call = SELF.with_borrow(|worker| worker.as_ref().map(|worker| worker.begin_call(file)));
+    let answer = ask();
+    let Some(call) = call else { return answer };
+    let end = |worker: &Arc<Worker>| worker.moves_on_from(call);
+    if !SELF.with_borrow(|worker| worker.as_ref().is_some_and(end)) {
+        tracing::warn!("{}: its disk has answered after all", file.path().display());
+        file.answers_again();
+        HUNG.fetch_sub(1, Ordering::Relaxed);
+        KIND.set(ThreadKind::Other);
+        SELF.set(None);
+        cork::begin_anew();
+    }
+    answer
+}
+
+/// Workers, or the control thread of a controller. Dropping them ends all their tasks where they wait.
 pub struct Workers {
-    threads: Vec<Worker>,
+    workers: Vec<Arc<Worker>>,
     turn: AtomicUsize,
 }
 
-struct Worker {
-    /// Bounded by the connections that are accepted.
-    tasks: Option<UnboundedSender<Start>>,
-    thread: Option<JoinHandle<()>>,
+/// One worker: what a thread needs to be it.
+pub(super) struct Worker {
+    name: String,
+    kind: ThreadKind,
+    /// There until the end.
+    runtime: Option<Runtime>,
+    /// What its batches have gathered.
+    gathered: Arc<cork::Gathered>,
+    /// Odd while its thread asks a disk. Who moves it on to the next number, which is even, is the worker from then on.
+    call: AtomicU64,
+    /// Which disk.
+    asked: Mutex<Option<Arc<VolumeFile>>>,
+    /// Grows as long as it gets on.
+    beats: AtomicU64,
+    ending: AtomicBool,
+    /// Calls its thread out of the runtime.
+    leave: Mutex<Option<Waker>>,
+    /// Looks for work.
+    looking: Mutex<Option<AbortHandle>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Workers {
@@ -64,67 +124,218 @@ impl Workers {
     }
 
     fn start_kinds(kinds: impl Iterator<Item = (String, ThreadKind)>) -> io::Result<Self> {
-        let threads = kinds.map(|(name, kind)| Worker::start(name, kind)).collect::<io::Result<_>>()?;
-        Ok(Self { threads, turn: AtomicUsize::new(0) })
+        let workers = kinds.map(|(name, kind)| Worker::start(name, kind)).collect::<io::Result<_>>()?;
+        Ok(Self { workers, turn: AtomicUsize::new(0) })
     }
 
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.threads.len()
+        self.workers.len()
+    }
+
+    /// Each of them, to watch it.
+    pub(super) fn each(&self) -> impl Iterator<Item = &Arc<Worker>> {
+        self.workers.iter()
     }
 
     /// Each worker in turn.
     #[must_use]
     pub fn next(&self) -> usize {
-        self.turn.fetch_add(1, Ordering::Relaxed) % self.threads.len().max(1)
+        self.turn.fetch_add(1, Ordering::Relaxed) % self.workers.len().max(1)
     }
 
     /// Runs the task that `start` makes on the worker of that index, counted round.
-    pub fn spawn<F: Future<Output = ()> + 'static>(
+    pub fn spawn<F: Future<Output = ()> + Send + 'static>(
         &self,
         index: usize,
         start: impl FnOnce() -> F + Send + 'static,
     ) {
-        let worker = self.threads.get(index % self.threads.len().max(1));
-        if let Some(tasks) = worker.and_then(|worker| worker.tasks.as_ref()) {
-            // A worker that has ended runs nothing any more: the process is ending.
-            let _ended = tasks.send(Box::new(move || Box::pin(start())));
+        let worker = self.workers.get(index % self.workers.len().max(1));
+        if let Some(runtime) = worker.and_then(|worker| worker.runtime.as_ref()) {
+            // The task lives on by itself; nobody waits for it.
+            let _handle = runtime.spawn(async move { start().await });
         }
     }
 }
 
 impl Worker {
-    fn start(name: String, kind: ThreadKind) -> io::Result<Self> {
-        let (tasks, started) = unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = thread::Builder::new().name(name).spawn(move || {
-            KIND.set(kind);
-            let tasks = LocalSet::new();
-            if matches!(kind, ThreadKind::Worker(_)) {
-                let _handle = tasks.spawn_local(patience::look_for_work());
+    fn start(name: String, kind: ThreadKind) -> io::Result<Arc<Self>> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let worker = Arc::new(Self {
+            name: name.clone(),
+            kind,
+            runtime: Some(runtime),
+            gathered: Arc::default(),
+            call: AtomicU64::new(0),
+            asked: Mutex::default(),
+            beats: AtomicU64::new(0),
+            ending: AtomicBool::new(false),
+            leave: Mutex::default(),
+            looking: Mutex::default(),
+            thread: Mutex::default(),
+        });
+        let beating = Arc::downgrade(&worker);
+        let _for_ever = handle.spawn(async move {
+            while let Some(worker) = beating.upgrade() {
+                worker.beats.fetch_add(1, Ordering::Relaxed);
+                drop(worker);
+                tokio::time::sleep(BEAT_EVERY).await;
             }
-            tasks.block_on(&runtime, run(started));
-        })?;
-        Ok(Self { tasks: Some(tasks), thread: Some(thread) })
+        });
+        let works = Arc::clone(&worker);
+        *worker.thread.lock() = Some(thread::Builder::new().name(name).spawn(move || works.work())?);
+        Ok(worker)
+    }
+
+    /// What its thread is called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Grows as long as the worker gets on, at least every [`BEAT_EVERY`].
+    pub(super) fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
+    /// Its thread is about to ask a disk. Gives the request its name.
+    fn begin_call(&self, file: &Arc<VolumeFile>) -> u64 {
+        if ASKED.get() != Arc::as_ptr(file) {
+            ASKED.set(Arc::as_ptr(file));
+            *self.asked.lock() = Some(Arc::clone(file));
+        }
+        let call = self.call.load(Ordering::Relaxed) + 1;
+        self.call.store(call, Ordering::Release);
+        call
+    }
+
+    /// True for the one who moves it on from that request.
+    fn moves_on_from(&self, call: u64) -> bool {
+        self.call.compare_exchange(call, call + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Names the request to a disk that the worker waits for now.
+    pub(super) fn asks(&self) -> Option<u64> {
+        let call = self.call.load(Ordering::Acquire);
+        (call % 2 == 1).then_some(call)
+    }
+
+    /// A new thread goes on as this worker, unless that request has come back.
+    pub(super) fn succeed(self: &Arc<Self>, call: u64) {
+        let Some(file) = self.asked.lock().clone() else { return };
+        if HUNG.load(Ordering::Relaxed) >= HUNG_THREADS_MAX {
+            return;
+        }
+        let (worker, asked) = (Arc::clone(self), Arc::clone(&file));
+        // Nobody asks this disk on a worker from now on.
+        file.hangs();
+        HUNG.fetch_add(1, Ordering::Relaxed);
+        let started = thread::Builder::new().name(self.name.clone()).spawn(move || {
+            if !worker.moves_on_from(call) {
+                asked.answers_again();
+                HUNG.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
+            let said = say(move || {
+                tracing::error!(
+                    "{}: its disk does not answer; everything else goes on without waiting for it",
+                    asked.path().display()
+                );
+            });
+            drop(said);
+            worker.work();
+        });
+        match started {
+            // The one before waits for its disk: nobody waits for it.
+            Ok(thread) => *self.thread.lock() = Some(thread),
+            Err(error) => {
+                tracing::error!("no thread can be started in the place of one whose disk hangs: {error}");
+                file.answers_again();
+                HUNG.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The calling thread is this worker until it ends, or until a disk keeps it.
+    fn work(self: Arc<Self>) {
+        let Some(runtime) = &self.runtime else { return };
+        KIND.set(self.kind);
+        SELF.set(Some(Arc::clone(&self)));
+        cork::go_on_with(Arc::clone(&self.gathered));
+        if matches!(self.kind, ThreadKind::Worker(_)) {
+            let looking = runtime.spawn(patience::look_for_work()).abort_handle();
+            if let Some(before) = self.looking.lock().replace(looking) {
+                before.abort();
+            }
+        }
+        // Whoever was this worker before has perhaps left something to do.
+        while cork::finish_outside() && runtime.block_on(self.until_asked_to_leave()) {}
+        SELF.set(None);
+    }
+
+    /// True if disks are to be asked, false if the worker ends.
+    async fn until_asked_to_leave(&self) -> bool {
+        let mut entered = false;
+        poll_fn(|context| {
+            let first = !std::mem::replace(&mut entered, true);
+            if first {
+                cork::on_inside_again();
+            }
+            if self.ending.load(Ordering::Acquire) {
+                return Poll::Ready(false);
+            }
+            if self.gathered.is_left_for_outside() {
+                if !first {
+                    return Poll::Ready(true);
+                }
+                // There was too much for one time outside: others have their turn first.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let mut leave = self.leave.lock();
+            if !leave.as_ref().is_some_and(|leave| leave.will_wake(context.waker())) {
+                *leave = Some(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn call_out(&self) {
+        if let Some(leave) = &*self.leave.lock() {
+            leave.wake_by_ref();
+        }
     }
 }
 
-async fn run(mut started: UnboundedReceiver<Start>) {
-    while let Some(start) = started.recv().await {
-        // The task lives on by itself; nobody waits for it.
-        let _handle = tokio::task::spawn_local(start());
+/// What this worker's batch has gathered is to be done outside of its runtime. False if the calling thread is no worker.
+pub(super) fn leave_runtime() -> bool {
+    SELF.with_borrow(|worker| worker.as_ref().map(|worker| worker.call_out()).is_some())
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Whoever is the last to know it may be in a runtime, where the end of another must not be waited for. Its tasks
+        // end here all the same.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        for worker in &mut self.threads {
-            worker.tasks = None;
+        for worker in &self.workers {
+            worker.ending.store(true, Ordering::Release);
+            worker.call_out();
         }
         let own = thread::current().id();
-        for thread in self.threads.iter_mut().filter_map(|worker| worker.thread.take()) {
-            if thread.thread().id() != own && thread.join().is_err() {
+        for worker in &self.workers {
+            let thread = worker.thread.lock().take();
+            if let Some(thread) = thread.filter(|thread| thread.thread().id() != own)
+                && thread.join().is_err()
+            {
                 tracing::error!("a worker had panicked");
             }
         }
@@ -135,6 +346,12 @@ impl Drop for Workers {
 mod tests {
     use std::sync::mpsc;
 
+    use controller::disk::DiskIo;
+    use controller::disk::buffers::BufferPool;
+    use controller::disk::pool::DiskPool;
+    use protocol::block::BlockRange;
+
+    use super::super::cork::Batch;
     use super::*;
 
     #[test]
@@ -158,5 +375,79 @@ mod tests {
         ];
         assert_eq!(kinds, expected);
         assert_eq!(thread_kind(), ThreadKind::Other);
+    }
+
+    fn volume(pool: &DiskPool, disk: u64) -> Arc<VolumeFile> {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 20).unwrap();
+        Arc::new(VolumeFile::new(file, "lun.volume".as_ref(), 8, BufferPool::default(), pool.lane(disk)))
+    }
+
+    #[test]
+    fn a_disk_that_keeps_a_workers_thread_keeps_nothing_else_from_getting_on() {
+        let pool = DiskPool::start().unwrap();
+        let (hung, neighbour, other) = (volume(&pool, 1), volume(&pool, 1), volume(&pool, 2));
+        let read = DiskIo::Read(BlockRange::new(0, 8).unwrap());
+        let workers = Workers::start(1).unwrap();
+        let (release, gate) = mpsc::channel::<()>();
+        let ((asked, asks), (done, what)) = (mpsc::channel(), mpsc::channel());
+        let (hangs, behind, later) = (done.clone(), done.clone(), done);
+        let (first, second) = (Arc::clone(&hung), Arc::clone(&other));
+        workers.spawn(0, move || async move {
+            let _batch = Batch::begin();
+            cork::after_bridges(move || {
+                ask_disk(&first, || {
+                    asked.send(()).unwrap();
+                    assert!(gate.recv().is_err());
+                });
+                hangs.send(("hung", thread_kind())).unwrap();
+            });
+            cork::after_bridges(move || {
+                ask_disk(&second, || ());
+                behind.send(("behind it in the batch", thread_kind())).unwrap();
+            });
+        });
+        asks.recv().unwrap();
+        workers.spawn(0, move || async move { later.send(("later", thread_kind())).unwrap() });
+        let worker = workers.each().next().unwrap();
+        let call = worker.asks().unwrap();
+        assert!(what.try_recv().is_err(), "the only thread of the worker waits for the disk");
+        worker.succeed(call);
+        assert_eq!(what.recv(), Ok(("behind it in the batch", ThreadKind::Worker(0))));
+        assert_eq!(what.recv(), Ok(("later", ThreadKind::Worker(0))));
+        let at_once = [&hung, &neighbour, &other].map(|volume| volume.may_be_done_at_once(&read));
+        assert_eq!(at_once, [false, false, true], "no other thread is to wait for that disk");
+        drop(release);
+        assert_eq!(what.recv(), Ok(("hung", ThreadKind::Other)), "it is no worker any more");
+        assert!(hung.may_be_done_at_once(&read) && neighbour.may_be_done_at_once(&read));
+    }
+
+    #[test]
+    fn a_disk_that_answers_in_time_keeps_its_thread_the_worker() {
+        let pool = DiskPool::start().unwrap();
+        let volume = volume(&pool, 1);
+        let workers = Workers::start(1).unwrap();
+        let worker = workers.each().next().unwrap();
+        let (done, what) = mpsc::channel();
+        for _ in 0..100 {
+            let (volume, done) = (Arc::clone(&volume), done.clone());
+            workers.spawn(0, move || async move {
+                // No batch is open.
+                cork::after_bridges(move || {
+                    ask_disk(&volume, || ());
+                    done.send(thread_kind()).unwrap();
+                });
+            });
+            // One that has come back meanwhile.
+            let call = worker.call.load(Ordering::Acquire);
+            if call > 0 && call.is_multiple_of(2) {
+                worker.succeed(call - 1);
+            }
+            assert_eq!(what.recv(), Ok(ThreadKind::Worker(0)));
+        }
+        while !volume.may_be_done_at_once(&DiskIo::Read(BlockRange::new(0, 8).unwrap())) {
+            thread::yield_now();
+        }
+        assert_eq!(worker.asks(), None);
     }
 }

@@ -9,7 +9,7 @@ use controller::disk::buffers::BufferPool;
 use controller::disk::file::VolumeFile;
 use controller::disk::pool::Lane;
 use controller::disk::{DiskError, DiskIo, DiskResult};
-use controller::status::{FileSystemStatus, HostStatus, LimitStatus};
+use controller::status::{FileSystemStatus, HostStatus, LimitStatus, StuckStatus};
 use controller::time::Time;
 use controller::unit::Controller;
 use controller::volume::files::VolumePlace;
@@ -22,9 +22,10 @@ use rustix::time::{ClockId, clock_gettime};
 use super::alarm::Alarm;
 use super::cork::{self, Batch};
 use super::link::LinkTable;
+use super::liveness::Liveness;
 use super::rooms::{Looked, Seen};
 use super::troubles::{LATELY, TroubleBook};
-use super::workers::{ThreadKind, thread_kind};
+use super::workers::{ThreadKind, ask_disk, thread_kind};
 use crate::limits::{self, Use};
 use crate::portal::CONNECTIONS_MAX;
 use crate::sessions::{SessionView, Sessions};
@@ -49,6 +50,7 @@ pub struct ProductWorld {
     pub(super) looked: Looked,
     /// What went wrong around it.
     pub(super) troubles: TroubleBook,
+    pub(super) liveness: Liveness,
 }
 
 /// Where one volume is, or will be.
@@ -126,20 +128,17 @@ impl World for ProductWorld {
         };
         let controller = self.controller.clone();
         let done = move |result: DiskResult| tell(controller, move |unit| unit.on_disk(ticket, result))();
-        if thread_kind() == ThreadKind::Control {
+        if !matches!(thread_kind(), ThreadKind::Worker(_)) || !file.may_be_done_at_once(&io) {
             return file.submit_pooled(io, done);
         }
-        if matches!(io, DiskIo::Write { .. }) && cork::bridges_wait() {
-            let file = Arc::clone(file);
-            cork::after_bridges(move || {
-                let later = done.clone();
-                if let Some(result) = file.submit(io, later) {
-                    done(result);
-                }
-            });
-            return None;
-        }
-        file.submit(io, done)
+        let file = Arc::clone(file);
+        cork::after_bridges(move || {
+            let later = done.clone();
+            if let Some(result) = ask_disk(&file, || file.submit(io, later)) {
+                done(result);
+            }
+        });
+        None
     }
 
     fn persist(&self, key: &str, record: Vec<u8>, ticket: Ticket) {
@@ -218,6 +217,10 @@ impl World for ProductWorld {
             ));
         }
         troubles
+    }
+
+    fn stuck(&self) -> Option<StuckStatus> {
+        self.liveness.stuck()
     }
 
     fn encrypts(&self) -> bool {

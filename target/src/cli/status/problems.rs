@@ -66,7 +66,28 @@ fn unreachable(controllers: &[View; 2]) -> Vec<String> {
         .collect()
 }
 
+/// A controller that does not get on parts from the other by itself: no network is to be looked at.
+fn stuck(controllers: &[View; 2]) -> Vec<String> {
+    let stuck = |view: &View| {
+        let stuck = view.status.as_ref()?.stuck.as_ref()?;
+        Some(format!(
+            "{name} does not get on ({what} for {seconds} s): its hosts hear nothing, and it has parted from the other \
+             controller, which goes on where it is main. If nothing changes, {name} ends by itself in {ends} s: see \
+             that it is started again, they then meet by themselves. Keep both volumes where they are, and the log.",
+            name = view.name,
+            what = stuck.what,
+            seconds = stuck.seconds,
+            ends = stuck.ends_in_seconds,
+        ))
+    };
+    controllers.iter().filter_map(stuck).collect()
+}
+
 fn interlink_problems(config: &Config, controllers: &[View; 2]) -> Vec<String> {
+    let stuck = stuck(controllers);
+    if !stuck.is_empty() {
+        return stuck;
+    }
     if controllers.iter().flat_map(|view| &view.status).all(|status| status.interlink.up) {
         return Vec::new();
     }

@@ -1,0 +1,81 @@
+//! A controller whose workers do not get on claims nothing: neither its own lease nor that of its peer is renewed.
+
+use crate::command::{Op, Outcome};
+use crate::duo::{BLOCKS, Duo, range, write};
+use crate::lease::LEASE;
+use crate::status::{PairStatus, Role};
+use crate::unit::TICK;
+
+const GOOD: Outcome = Outcome::Good(Vec::new());
+
+fn met(seed: u64) -> Duo {
+    let mut duo = Duo::new(seed, true);
+    duo.connect();
+    duo.settle(1);
+    duo
+}
+
+fn places(duo: &Duo) -> [(Role, PairStatus, bool); 2] {
+    duo.controllers.each_ref().map(|controller| {
+        let status = controller.status();
+        (status.luns[0].role, status.luns[0].status, status.luns[0].serving)
+    })
+}
+
+/// Ticks until the last lease that was granted has run out, and a little more.
+const LEASE_TICKS: u32 = (LEASE.as_millis() / TICK.as_millis()) as u32 + 4;
+
+#[test]
+fn a_sub_whose_workers_are_stuck_parts_from_main_which_goes_on_alone() {
+    for seed in 0..50 {
+        let mut duo = met(seed);
+        duo.stick(1, true);
+        duo.ask(0, 1, write(0, BLOCKS, 5));
+        duo.settle(LEASE_TICKS);
+        assert_eq!(duo.answers(0), [(1, GOOD)], "seed {seed}");
+        let [main, sub] = places(&duo);
+        assert_eq!(main, (Role::Main, PairStatus::Suspended, true), "seed {seed}");
+        assert_eq!(sub, (Role::Sub, PairStatus::Suspended, false), "seed {seed}");
+        let said = duo.controllers[1].status();
+        assert!(
+            said.stuck.is_some() && said.interlink.reason.is_some_and(|why| why.contains("does not get on"))
+        );
+    }
+}
+
+#[test]
+fn a_main_whose_workers_are_stuck_grants_no_lease_and_does_not_go_on_alone() {
+    for seed in 0..50 {
+        let mut duo = met(seed);
+        let generation = duo.durable(0).unwrap().generation;
+        duo.stick(0, true);
+        duo.ask(1, 1, Op::Read { range: range(0, 1) });
+        duo.settle(LEASE_TICKS);
+        assert!(duo.answers(1).iter().all(|(_, outcome)| matches!(outcome, Outcome::Good(_))), "seed {seed}");
+        duo.ask(1, 2, Op::Read { range: range(0, 1) });
+        duo.settle(1);
+        let answers = duo.answers(1);
+        assert!(matches!(answers[..], [(2, Outcome::Check(_))]), "seed {seed}: {answers:?}");
+        assert_eq!(places(&duo).map(|(.., serving)| serving), [false; 2], "seed {seed}");
+        assert_eq!(duo.durable(0).unwrap().generation, generation, "seed {seed}: it named its copy alone");
+    }
+}
+
+#[test]
+fn one_that_is_stuck_meets_nobody_and_one_that_gets_on_again_does() {
+    for seed in 0..50 {
+        let mut duo = met(seed);
+        duo.stick(1, true);
+        duo.settle(1);
+        duo.cut();
+        duo.connect();
+        duo.settle(LEASE_TICKS);
+        assert_eq!(places(&duo)[0].1, PairStatus::Suspended, "seed {seed}");
+        assert!(!duo.controllers[1].status().interlink.up, "seed {seed}");
+        duo.cut();
+        duo.stick(1, false);
+        duo.connect();
+        duo.settle(LEASE_TICKS);
+        assert_eq!(places(&duo).map(|(_, status, _)| status), [PairStatus::Duplex; 2], "seed {seed}");
+    }
+}

@@ -1,0 +1,66 @@
+//! The deadline of what the peer is to do: a leg that is never answered ends the meeting.
+//!
+//! A peer whose workers are stuck parts by itself, and a connection that brings nothing is noticed. This is for the rest:
+//! a message that was taken and that nobody ever handles. Only what no disk can hold up is given a deadline: a disk that
+//! is silent is given up before, and what waits for the last copy's disk may wait.
+
+use core::time::Duration;
+
+use super::Lun;
+use super::task::{Action, Breakage, Leg, Sent};
+use crate::command::Op;
+use crate::route::Service;
+use crate::status::Role;
+
+/// The peer's oldest leg that does not end for this long ends the meeting: more than a command's age and a disk's
+/// silence take together.
+pub const LEG_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// The oldest of what the peer is to do, and since when it is.
+#[derive(Debug, Default)]
+pub(super) struct Legs {
+    oldest: Option<u64>,
+    /// How long the controller had run.
+    since: Duration,
+}
+
+impl Legs {
+    /// `oldest` names what is the oldest now; whether it has been for too long.
+    fn overdue(&mut self, oldest: Option<u64>, ran: Duration) -> bool {
+        if self.oldest != oldest {
+            (self.oldest, self.since) = (oldest, ran);
+        }
+        let overdue = oldest.is_some() && ran.saturating_sub(self.since) >= LEG_AGE_MAX;
+        if overdue {
+            self.oldest = None;
+        }
+        overdue
+    }
+}
+
+impl Lun {
+    /// The oldest leg that only the peer can end.
+    fn oldest_leg(&self) -> Option<u64> {
+        match (self.standing.role, self.standing.service) {
+            (Role::Main, Service::Mirrored) => {
+                let waits =
+                    |slot: u32| self.tasks.get(slot as usize).is_some_and(|task| task.peer == Leg::Writing);
+                self.in_flight.iter().find(|(_, slot)| waits(**slot)).map(|(sequence, _)| *sequence)
+            }
+            // Main gives up what it does not admit, and says at once what it admits.
+            (Role::Sub, Service::Mirrored) => self.communication.oldest(|request| {
+                request.sent == Sent::AtMain
+                    && !matches!(request.op, Op::Event(_) | Op::Read { .. } | Op::Verify { .. })
+            }),
+            _ => None,
+        }
+    }
+
+    /// Ends the meeting over a leg that the peer does not end.
+    pub(super) fn tick_legs(&mut self, actions: &mut Vec<Action>) {
+        let oldest = self.oldest_leg();
+        if self.legs.overdue(oldest, self.outstanding.ran()) {
+            actions.push(Action::Broken(Breakage::Overdue, self.standing.generation));
+        }
+    }
+}
