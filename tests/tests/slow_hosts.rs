@@ -86,6 +86,29 @@ fn large_reads(portal: SocketAddr, host: u16, depth: u64, all: u64) {
     session.logout().unwrap();
 }
 
+/// Reads of many sizes, of which many wait for their hosts at once.
+fn reads_of_many_sizes(portal: SocketAddr) {
+    let session = |host: u16| {
+        let settings = Settings::linux(&format!("iqn.1993-08.org.debian:sizes{host}"), IQN, host);
+        Session::connect(portal, settings).unwrap()
+    };
+    let mut sessions: Vec<Session> = (0..8).map(session).collect();
+    for bytes in (16..=20).map(|power| 1_u32 << power) {
+        let read = Request { lun: 0, cdb: Cdb::read_16(0, bytes / 512), out: Vec::new(), in_bytes: bytes };
+        let depth = (12 << 20) / bytes.max(128 << 10);
+        for session in &mut sessions {
+            session.execute(&read).unwrap();
+            for _ in 0..depth {
+                session.submit(read.clone()).unwrap();
+            }
+        }
+        for session in &mut sessions {
+            (0..depth).for_each(|_| assert!(session.completion().unwrap().1.is_good()));
+        }
+    }
+    sessions.into_iter().for_each(|session| session.logout().unwrap());
+}
+
 /// Waits until the appliance has given back all but 32 MiB of what it holds more than `idle`, for at most ten seconds.
 fn gives_back(appliance: &Appliance, idle: u64, after: &str) {
     let begun = Instant::now();
@@ -113,7 +136,7 @@ fn large_reads_of_many_connections_are_served_beside_hosts_that_take_nothing() {
     let stuck = take_nothing(portal, 20);
     thread::scope(|scope| {
         for host in 0..24 {
-            scope.spawn(move || large_reads(portal, host, 20, 24));
+            scope.spawn(move || large_reads(portal, host, 20, 20));
         }
     });
     let held = appliance.memory().unwrap().saturating_sub(idle) / MIB;
@@ -132,6 +155,8 @@ fn memory_goes_back_after_bursts_that_nobody_finishes() {
         start("unfinished", &[Lun { number: 0, mib: 64, main: 0, mirror: false }], Processes::One);
     let portal = appliance.portals[0];
     let idle = appliance.memory().unwrap();
+    reads_of_many_sizes(portal);
+    gives_back(&appliance, idle, "reads of many sizes");
     for round in 0..2 {
         let mut hosts = Vec::new();
         for host in 0..16 {

@@ -13,35 +13,35 @@ const IDLE_BYTES: u64 = 16 * 1024 * 1024;
 /// In so many looks, one after the other.
 const LOOKS: usize = 3;
 
-/// What was seen of the process's memory, in bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Seen {
-    resident: u64,
-    free: u64,
-}
-
 /// Looks after the memory of the process.
+///
+/// What the allocator calls free tells nothing: it counts what it has given back as well. So what is resident is
+/// compared with what is allocated.
 #[derive(Debug, Default)]
 pub struct Tidy {
     /// The least that was resident, in bytes.
     least_resident: Option<u64>,
-    /// What the allocator calls free although it is given back, in bytes.
-    given_back: u64,
-    /// What was free beyond that in the last looks, newest last.
-    idle: [u64; LOOKS],
+    /// The least by which more was resident than allocated since the last time that something was given back, in bytes;
+    /// it may be negative, for not all that is allocated is in use.
+    least_slack: Option<i64>,
+    /// By how much it was more in the last looks, newest last.
+    idle: [i64; LOOKS],
 }
 
 impl Tidy {
     /// Looks, and gives back what has lain idle for some looks. May take some milliseconds.
     pub fn look(&mut self) {
         let Some(resident) = resident_bytes() else { return };
+        if self.least_slack.is_none() {
+            self.least_slack = slack(resident);
+        }
         if !self.is_worth_asking(resident) {
             return;
         }
-        let Some(free) = free_bytes() else { return };
-        if self.has_idle(Seen { resident, free }) {
+        let Some(now) = slack(resident) else { return };
+        if self.has_idle(now) {
             give_back();
-            self.given_back = free_bytes().unwrap_or_default();
+            self.least_slack = resident_bytes().and_then(slack);
             self.idle = [0; LOOKS];
         }
     }
@@ -58,13 +58,18 @@ impl Tidy {
     }
 
     /// True if much has lain idle in all of the last looks.
-    fn has_idle(&mut self, seen: Seen) -> bool {
-        self.given_back = self.given_back.min(seen.free);
+    fn has_idle(&mut self, slack: i64) -> bool {
+        let least = self.least_slack.map_or(slack, |least| least.min(slack));
+        self.least_slack = Some(least);
         self.idle.rotate_left(1);
-        // More cannot lie idle than is resident.
-        self.idle[LOOKS - 1] = (seen.free - self.given_back).min(seen.resident);
-        self.idle.iter().all(|idle| *idle >= IDLE_BYTES)
+        self.idle[LOOKS - 1] = slack - least;
+        self.idle.iter().all(|idle| *idle >= IDLE_BYTES.cast_signed())
     }
+}
+
+/// By how much more is resident than allocated, in bytes.
+fn slack(resident: u64) -> Option<i64> {
+    Some(resident.cast_signed() - allocated_bytes()?.cast_signed())
 }
 
 /// Memory of this process that is in use, in bytes.
@@ -75,17 +80,17 @@ fn resident_bytes() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// What the allocator has free, in bytes.
+/// What is allocated, in bytes.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn free_bytes() -> Option<u64> {
+fn allocated_bytes() -> Option<u64> {
     #[expect(unsafe_code, reason = "the allocator's figures have no safe binding")]
     // SAFETY: it takes nothing and gives a plain structure; glibc locks each arena for it.
     let figures = unsafe { libc::mallinfo2() };
-    Some(figures.fordblks as u64)
+    Some(figures.uordblks as u64 + figures.hblkhd as u64)
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn free_bytes() -> Option<u64> {
+fn allocated_bytes() -> Option<u64> {
     None
 }
 
@@ -114,19 +119,18 @@ mod tests {
         assert!(!tidy.is_worth_asking(100 * MIB));
         assert!(!tidy.is_worth_asking(110 * MIB));
         assert!(tidy.is_worth_asking(300 * MIB));
-        let seen = |free: u64| Seen { resident: 300 * MIB, free: free * MIB };
         // A load that needs it every other second keeps it.
-        for free in [200, 3, 200, 200, 3, 200, 200] {
-            assert!(!tidy.has_idle(seen(free)), "{free}");
+        for slack in [0, 200, 3, 200, 200, 3, 200, 200] {
+            assert!(!tidy.has_idle(slack * MIB.cast_signed()), "{slack}");
         }
-        assert!(tidy.has_idle(seen(200)));
-        tidy.given_back = 200 * MIB;
+        assert!(tidy.has_idle(200 * MIB.cast_signed()));
+        // Not all of that could be given back.
+        tidy.least_slack = Some(150 * MIB.cast_signed());
         for _ in 0..10 {
-            assert!(!tidy.has_idle(seen(200)));
+            assert!(!tidy.has_idle(150 * MIB.cast_signed()));
         }
-        // Some of it is used again, and free again.
-        assert!(!tidy.has_idle(seen(50)) && !tidy.has_idle(seen(190)) && !tidy.has_idle(seen(190)));
-        assert!(tidy.has_idle(seen(190)));
+        assert!(!tidy.has_idle(170 * MIB.cast_signed()) && !tidy.has_idle(170 * MIB.cast_signed()));
+        assert!(tidy.has_idle(170 * MIB.cast_signed()));
     }
 
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -135,20 +139,23 @@ mod tests {
         let mut tidy = Tidy::default();
         tidy.look();
         let before = resident_bytes().unwrap();
-        let pieces: Vec<Vec<Vec<u8>>> = (0..4)
-            .map(|_| std::thread::spawn(|| (0..1000).map(|_| vec![1; 64 * 1024]).collect::<Vec<_>>()))
-            .map(|thread| thread.join().unwrap())
-            .collect();
-        // Every hundredth stays, so that no arena ends with what is free.
-        let mut kept = Vec::new();
-        for mut pieces in pieces {
-            kept.extend(
-                pieces.drain(..).enumerate().filter(|(at, _)| at % 100 == 99).map(|(_, piece)| piece),
-            );
+        // The second time what was given back is used and freed again, between two looks.
+        for _ in 0..2 {
+            let pieces: Vec<Vec<Vec<u8>>> = (0..4)
+                .map(|_| std::thread::spawn(|| (0..1000).map(|_| vec![1; 64 * 1024]).collect::<Vec<_>>()))
+                .map(|thread| thread.join().unwrap())
+                .collect();
+            // Every hundredth stays, so that no arena ends with what is free.
+            let mut kept = Vec::new();
+            for mut pieces in pieces {
+                kept.extend(pieces.drain(..).enumerate().filter(|(at, _)| at % 100 == 99));
+            }
+            let kept_back = resident_bytes().unwrap().saturating_sub(before);
+            assert!(kept_back > 64 * MIB, "the allocator keeps it: {kept_back}");
+            (0..=LOOKS).for_each(|_| tidy.look());
+            let held = resident_bytes().unwrap().saturating_sub(before);
+            assert!(held < 32 * MIB, "{held}");
+            drop(kept);
         }
-        assert!(resident_bytes().unwrap() > before + 128 * MIB, "the allocator keeps it");
-        (0..=LOOKS).for_each(|_| tidy.look());
-        assert!(resident_bytes().unwrap() < before + 32 * MIB);
-        drop(kept);
     }
 }
