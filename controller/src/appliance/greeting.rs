@@ -158,6 +158,9 @@ impl Appliance {
                 version: hello.versions.1.min(self.speaks),
                 starts: Vec::new(),
             });
+            // Before anything else: what is forwarded as soon as the two have met may be late, and its age is known then.
+            self.pinged = now;
+            effects.push(Effect::Send(link, Message::Ping(now.0)));
         }
         self.join_if_complete(effects);
     }

@@ -2,6 +2,7 @@
 //! connection, records that are being written when the peer is back.
 
 use protocol::interlink::standing::Generation;
+use protocol::scsi::sense::Status;
 
 use crate::appliance::{CONTROL_KEY, ControlRecord};
 use crate::command::Outcome;
@@ -258,5 +259,20 @@ fn a_volume_that_is_still_being_made_for_an_earlier_meeting_is_not_made_twice() 
             duo.settle(20);
             assert_eq!(statuses(&duo), [PairStatus::Duplex; 2], "seed {seed}, {steps} steps");
         }
+    }
+}
+
+#[test]
+fn the_first_command_that_is_forwarded_is_not_executed_if_it_was_too_long_on_its_way() {
+    for seed in 0..10 {
+        let mut duo = Duo::new(seed, true);
+        duo.connect();
+        // The two have met, and no time has passed since.
+        while duo.step() {}
+        duo.ask(1, 1, write(0, 1, 7));
+        (0..90).for_each(|_| duo.advance());
+        while duo.step() {}
+        assert_eq!(duo.answers(1), [(1, Outcome::Status(Status::Busy))], "seed {seed}");
+        assert_eq!((duo.volume(0)[0], duo.volume(1)[0]), (0, 0), "seed {seed}");
     }
 }

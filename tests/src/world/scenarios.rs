@@ -389,9 +389,8 @@ pub fn ghost_logout(seed: u64) -> Settings {
     ghost_of_a_session("ghost-logout", seed, LogOut(B))
 }
 
-/// The LUN has one copy, alpha's. beta loses the interlink, alpha does not notice; v1, forwarded before, arrives after
-/// its host has heard that it was aborted and v2 was written: if its host hears that before v1 is too old, which is also
-/// when alpha has noticed and drops what is still on its way.
+/// The LUN has one copy, alpha's. beta loses the interlink, alpha does not notice, not even by the time: v1, forwarded
+/// before, arrives after its host has heard that it was aborted and v2 was written.
 #[must_use]
 pub fn ghost_adrift(seed: u64) -> Settings {
     let ghost = vec![
@@ -399,15 +398,18 @@ pub fn ghost_adrift(seed: u64) -> Settings {
         act(Asks(B, Write(HERE))),
         when(OnItsWay(BETA)),
         act(Holds(Hold::Closes(BETA))),
+        act(Holds(Hold::Ticks(ALPHA))),
         act(ResetControl(BETA)),
         when(Idle(B)),
         act(Expire(B)),
         act(Asks(A, Write(HERE))),
         when(Ended(A, GOOD)),
+        must(OnItsWay(BETA)),
         act(Release(Hold::Bridges(BETA))),
         when(Not(Box::new(OnItsWay(BETA)))),
         act(Asks(A, Read(HERE))),
         when(Ended(A, GOOD)),
+        act(Release(Hold::Ticks(ALPHA))),
         act(Release(Hold::Closes(BETA))),
     ];
     let mut settings = scripted("ghost-adrift", seed, [written(A).into(), ghost]);
