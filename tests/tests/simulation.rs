@@ -79,6 +79,7 @@ fn faults(seeds: std::ops::Range<u64>) -> Report {
     assert!(sum.silent_left > 0, "no copy left the pair because its disk was silent");
     assert!(sum.functions.iter().all(|count| *count > 0) && sum.given_up > 0, "nothing was given up");
     assert!(sum.losses > 0 && sum.disk_errors > 0);
+    assert!(sum.probes > 0, "nobody looked whether what is called serving answers");
     sum
 }
 
@@ -104,6 +105,18 @@ fn nothing_durable_is_lost_and_every_pair_is_duplex_again_in_the_third_share_of_
 #[test]
 fn nothing_durable_is_lost_and_every_pair_is_duplex_again_in_the_fourth_share_of_seeds_with_faults() {
     faults(790..1000);
+}
+
+#[test]
+fn a_main_whose_peer_comes_back_refused_answers_its_hosts_all_the_time() {
+    let sum = run_all(scenario::peers_that_come_back_refused, 0..24);
+    assert!(sum.probes > 24 * 20, "only {} probes", sum.probes);
+}
+
+#[test]
+fn a_main_whose_disk_is_well_serves_on_when_the_two_part_while_the_other_copy_leaves() {
+    let sum = run_all(scenario::pairs_that_part_in_a_turn, 0..40);
+    assert!(sum.disk_errors > 0 && sum.probes > 0);
 }
 
 #[test]

@@ -13,9 +13,9 @@ use protocol::block::BlockRange;
 use super::disk::Trouble;
 use super::events::Memory;
 use super::faults::{Fault, KINDS, Kind, MET, Met, When};
+use super::files::Files;
 use super::hub::{Event, Hub};
 use super::settings::NAMES;
-use super::volume::Volume;
 use super::{SIDES, Simulation, TICK, unit};
 use crate::judge;
 use crate::workload::content;
@@ -39,6 +39,7 @@ pub(super) enum Mending {
     Resume(Side),
     Reconnect,
     Repair(Side),
+    PutRight(Side),
 }
 
 /// The state of the direction of a run.
@@ -61,6 +62,8 @@ pub(super) struct Director {
     may_lose: Vec<bool>,
     /// By LUN and controller: who has what was last answered of its events in memory.
     pub(super) memory: Vec<[Memory; 2]>,
+    /// By controller: how its files are not what they should be.
+    pub(super) files: [Files; 2],
     /// What was to be whole on a copy and was not when its controller started.
     torn: Option<String>,
 }
@@ -215,9 +218,7 @@ impl Simulation {
         match fault.kind {
             Kind::Kill | Kind::PowerLoss => {
                 self.end(side, fault.kind == Kind::PowerLoss);
-                if fault.removes_volumes {
-                    self.remove_volumes(side);
-                }
+                self.meanwhile(side, fault.meanwhile, until);
                 self.mend_at(until, Mending::Restart(side));
             }
             Kind::Both => {
@@ -259,12 +260,13 @@ impl Simulation {
     }
 
     fn trouble(&mut self, side: Side, trouble: Trouble, until: Time) {
+        self.service.doubt(side);
         self.hub.lock().disks[side.index()].trouble = Some(trouble);
         self.note_failure(side, false);
         self.mend_at(until, Mending::Repair(side));
     }
 
-    fn mend_at(&mut self, at: Time, mending: Mending) {
+    pub(super) fn mend_at(&mut self, at: Time, mending: Mending) {
         self.director.mendings.push((at, mending));
     }
 
@@ -276,11 +278,14 @@ impl Simulation {
         match mending {
             Mending::Restart(side) => self.restart(side),
             Mending::Resume(side) => {
+                self.service.excuse();
                 let process = &mut self.hub.lock().processes[side.index()];
                 (process.paused, process.stalled) = (None, None);
             }
             Mending::Reconnect => self.hub.lock().heal_interlink(),
+            Mending::PutRight(side) => self.put_right(side),
             Mending::Repair(side) => {
+                self.service.excuse();
                 let trouble = self.hub.lock().disks[side.index()].trouble.take();
                 let peer_alone = |lun| {
                     self.place(side.peer(), lun)
@@ -289,8 +294,8 @@ impl Simulation {
                 let mut luns = self.settings.luns.iter().enumerate().filter(|(_, lun)| lun.mirror);
                 let left = trouble == Some(Trouble::Silent) && luns.any(|(lun, _)| peer_alone(lun));
                 self.hub.lock().report.silent_left += u64::from(left);
-                // Whoever repairs a disk starts its controller again.
-                if !self.hub.lock().processes[side.index()].down {
+                // Room that is made is noticed; who repairs a disk starts its controller again.
+                if trouble != Some(Trouble::Full) && !self.hub.lock().processes[side.index()].down {
                     self.end(side, false);
                     self.restart(side);
                 }
@@ -330,7 +335,8 @@ impl Simulation {
         }
         self.hub.lock().processes[side.index()].down = false;
         self.director.memory.iter_mut().for_each(|memory| memory[side.index()] = Memory::Perhaps);
-        self.units[side.index()] = unit(&self.settings, &self.hub, side);
+        self.service.restarted(side);
+        self.units[side.index()] = unit(self.plan(side), &self.hub, side);
         self.note_lost(side);
         self.forget_single_events(side);
         self.look_for_torn(side);
@@ -351,18 +357,6 @@ impl Simulation {
                 let bytes = hub.disks[side.index()].volumes[at].read(blocks);
                 let judged = judge::whole::check(&self.history, lun.number, &content::pieces(&bytes, 0));
                 self.director.torn = judged.err().map(|torn| torn.to_string()).or(self.director.torn.take());
-            }
-        }
-    }
-
-    /// The mirrored volumes of a controller that is down go, where the other has a copy that is whole.
-    fn remove_volumes(&mut self, side: Side) {
-        for at in 0..self.settings.luns.len() {
-            let hub = &mut *self.hub.lock();
-            if self.settings.luns[at].mirror
-                && members(hub, &self.settings.luns[at].name)[side.peer().index()]
-            {
-                hub.disks[side.index()].volumes[at] = Volume::default();
             }
         }
     }

@@ -82,6 +82,22 @@ pub enum When {
     Event(Action),
 }
 
+/// What becomes of a controller's files while it is down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Meanwhile {
+    /// Nothing.
+    Nothing,
+    /// Its mirrored volumes are removed.
+    VolumesRemoved,
+    /// Its configuration of the mirrored LUNs is changed. After [`REFUSED`] it is restarted with the right one.
+    FileChanged,
+    /// Its records are gone. After [`REFUSED`] it is restarted with them.
+    RecordsGone,
+}
+
+/// For how long a controller runs that its peer has to refuse.
+pub const REFUSED: Duration = Duration::from_secs(8);
+
 /// One fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
@@ -95,8 +111,8 @@ pub struct Fault {
     pub after: Duration,
     /// How long it lasts.
     pub lasts: Duration,
-    /// While the controller is down its mirrored volumes are removed.
-    pub removes_volumes: bool,
+    /// What becomes of the controller's files while it is down.
+    pub meanwhile: Meanwhile,
 }
 
 /// The longest any fault lasts.
@@ -137,13 +153,14 @@ pub fn of_seed(seed: u64) -> Vec<Fault> {
         let kind = *random.pick(&[Kind::Kill, Kind::Kill, Kind::PowerLoss, Kind::PowerLoss, Kind::Both]);
         let side = side(&mut random);
         let crash = fault(&mut random, kind, side, at);
-        faults.push(Fault { after: Duration::ZERO, removes_volumes: false, ..crash });
-        faults[0].removes_volumes = false;
+        faults.push(Fault { after: Duration::ZERO, ..crash });
         return faults;
     }
     if met == Met::Duplex {
         let mut only = fault(&mut random, kind, first_side, When::Settled);
-        only.removes_volumes = matches!(kind, Kind::Kill | Kind::PowerLoss) && random.percent(40);
+        if matches!(kind, Kind::Kill | Kind::PowerLoss) && random.percent(40) {
+            only.meanwhile = Meanwhile::VolumesRemoved;
+        }
         faults.push(only);
     } else {
         // Something that brings the pair into the status, then the fault.
@@ -183,6 +200,37 @@ pub fn with_reservations(seed: u64) -> Vec<Fault> {
     faults
 }
 
+/// The faults of a seed in which a controller comes back with files for which its peer has to refuse it, most often
+/// sooner than the lease that it held has run out; meanwhile something else may happen.
+#[must_use]
+pub fn with_refusals(seed: u64) -> Vec<Fault> {
+    let mut random = Random::new(seed ^ 0x7265_6675_7365);
+    let side = *random.pick(&[Side::First, Side::Second]);
+    let kind = *random.pick(&[Kind::Kill, Kind::Kill, Kind::PowerLoss]);
+    let meanwhile = [Meanwhile::FileChanged, Meanwhile::RecordsGone][(seed % 2) as usize];
+    let lasts = Duration::from_micros(random.skewed(20_000, 1_500_000));
+    let mut faults = vec![Fault { lasts, meanwhile, ..fault(&mut random, kind, side, When::Settled) }];
+    if random.percent(60) {
+        let kind =
+            *random.pick(&[Kind::Kill, Kind::CutBothWays, Kind::CutOneWay, Kind::HalfOpen, Kind::Pause]);
+        let side = *random.pick(&[side, side.peer()]);
+        faults.push(fault(&mut random, kind, side, When::Is(Met::Alone)));
+    }
+    faults
+}
+
+/// The faults of a seed in which a copy's disk fails, and the two part while that copy leaves the pair.
+#[must_use]
+pub fn with_partings(seed: u64) -> Vec<Fault> {
+    let mut random = Random::new(seed ^ 0x7061_7274_6564);
+    let side = *random.pick(&[Side::First, Side::Second]);
+    let kind = *random.pick(&[Kind::DiskError, Kind::DiskFull, Kind::Silence]);
+    let disk = Fault { lasts: LASTS_MAX, ..fault(&mut random, kind, side, When::Settled) };
+    let kind = *random.pick(&[Kind::CutBothWays, Kind::HalfOpen, Kind::Kill]);
+    let parting = fault(&mut random, kind, side, When::Is(Met::Turn));
+    vec![disk, Fault { lasts: parting.lasts.max(PARTED_MIN), ..parting }]
+}
+
 fn fault(random: &mut Random, kind: Kind, side: Side, when: When) -> Fault {
     let longest = match kind {
         Kind::Stall => STALL_MAX,
@@ -202,7 +250,7 @@ fn fault(random: &mut Random, kind: Kind, side: Side, when: When) -> Fault {
     };
     let lasts =
         Duration::from_micros(random.between(shortest.as_micros() as u64, longest.as_micros() as u64));
-    Fault { kind, side, when, after, lasts, removes_volumes: false }
+    Fault { kind, side, when, after, lasts, meanwhile: Meanwhile::Nothing }
 }
 
 #[cfg(test)]

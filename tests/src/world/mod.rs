@@ -12,6 +12,7 @@ mod director;
 mod disk;
 mod events;
 pub mod faults;
+mod files;
 mod giving_up;
 mod host;
 mod hub;
@@ -24,6 +25,7 @@ pub mod resets;
 pub mod scenario;
 pub mod scenarios;
 pub mod script;
+mod service;
 pub mod settings;
 mod side;
 mod trace;
@@ -35,7 +37,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use controller::command::LunIndex;
-use controller::plan::Side;
+use controller::plan::{Plan, Side};
 use controller::time::Time;
 use controller::unit::{Controller, Restored, TICK};
 use controller::volume::superblock::VolumeFound;
@@ -144,13 +146,14 @@ struct Simulation {
     script: script::Script,
     /// Every pair was DUPLEX again after the last fault was mended.
     settled_once: bool,
+    service: service::Service,
 }
 
 impl Simulation {
     fn new(settings: Settings) -> Self {
         let mut random = Random::new(settings.seed ^ 0x0068_6f73_7473);
         let hub = Arc::new(Mutex::new(Hub::new(settings.clone())));
-        let units = SIDES.map(|side| unit(&settings, &hub, side));
+        let units = SIDES.map(|side| unit(settings.plan(side), &hub, side));
         for unit in &units {
             settings.credit_bytes.iter().for_each(|bytes| unit.controller.set_credit(*bytes));
             unit.controller.start();
@@ -179,6 +182,7 @@ impl Simulation {
             hosts,
             history: History::new(),
             director: Director::new(settings.luns.len()),
+            service: service::Service::new(settings.luns.len()),
             script: script::Script::default(),
             settled_once: !settings.has_trouble(),
             settings,
@@ -201,6 +205,8 @@ impl Simulation {
             }
             self.direct();
         }
+        self.await_settled()?;
+        self.prove_service()?;
         self.await_settled()?;
         self.units.iter().for_each(|unit| unit.controller.stop());
         while !self.units.iter().all(|unit| unit.controller.stopped()) || self.hub.lock().disk_busy() {
@@ -356,6 +362,7 @@ impl Simulation {
                 self.hub.lock().volume_made(side, volume, superblock);
                 self.units[side.index()].controller.on_volume(ticket, Ok(()));
             }
+            Event::Answer(side, service::PROBER, tag, outcome) => self.probed(side, tag, &outcome),
             Event::Answer(side, nexus, tag, outcome) => {
                 self.units[side.index()].sessions.answer(nexus, tag, outcome);
             }
@@ -396,6 +403,7 @@ impl Simulation {
             self.watch_pairs()?;
         }
         self.ticks[side.index()] += 1;
+        self.look_at_service(side)?;
         self.hub.lock().after(TICK, Event::Tick(side));
         if !self.ticks[side.index()].is_multiple_of(10) {
             return Ok(());
@@ -537,7 +545,7 @@ impl Simulation {
     }
 }
 
-fn unit(settings: &Settings, hub: &Arc<Mutex<Hub>>, side: Side) -> Unit {
+fn unit(plan: Plan, hub: &Arc<Mutex<Hub>>, side: Side) -> Unit {
     let (life, restored) = {
         let hub = &mut *hub.lock();
         // As the product does before anyone asks what was found.
@@ -556,7 +564,7 @@ fn unit(settings: &Settings, hub: &Arc<Mutex<Hub>>, side: Side) -> Unit {
         (hub.processes[side.index()].life, restored)
     };
     let world = SimWorld { hub: hub.clone(), side, life };
-    let controller = Arc::new(Controller::new(world, settings.plan(side), restored));
+    let controller = Arc::new(Controller::new(world, plan, restored));
     let sessions = Arc::new(Sessions::default());
     let group = |tag: u16| PortalGroup { tag, addresses: vec![format!("192.0.2.{tag}:3260")] };
     let config = FrontendConfig {

@@ -89,6 +89,12 @@ pub struct Report {
     pub caught: [[u64; CRASHES.len()]; ACTIONS.len()],
     /// Times all memory of the reservations was lost.
     pub memory_losses: u64,
+    /// Commands by which the prober looked whether a LUN that is called serving answers.
+    pub probes: u64,
+    /// Longest time without an answered write in which a LUN was called serving, in simulated milliseconds.
+    pub longest_owed_ms: u64,
+    /// Longest time for which a main that nothing was the matter with refused a LUN, in simulated milliseconds.
+    pub longest_refused_ms: u64,
     /// Steps of scripts.
     pub steps: u64,
     /// Events.
@@ -141,6 +147,9 @@ impl AddAssign for Report {
             row.iter_mut().zip(other).for_each(|(count, other)| *count += other);
         }
         self.memory_losses += other.memory_losses;
+        self.probes += other.probes;
+        self.longest_owed_ms = self.longest_owed_ms.max(other.longest_owed_ms);
+        self.longest_refused_ms = self.longest_refused_ms.max(other.longest_refused_ms);
         self.steps += other.steps;
         self.events += other.events;
         self.simulated_ms += other.simulated_ms;
@@ -182,6 +191,12 @@ impl fmt::Display for Report {
             f,
             "control silent for {} ms at most, bridges {} ms late at most; {} events in {} simulated ms",
             self.control_gap_ms, self.bridge_delay_ms, self.events, self.simulated_ms
+        )?;
+        write!(
+            f,
+            "\n{} probes of what is called serving: no write answered for {} ms at most, refused by a main that is well \
+             for {} ms at most",
+            self.probes, self.longest_owed_ms, self.longest_refused_ms
         )?;
         self.fmt_events(f)?;
         if self.met == [[0; MET.len()]; KINDS.len()] {

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use controller::plan::Side;
 
-use super::faults::{self, Fault, Kind, When};
+use super::faults::{self, Fault, Kind, Meanwhile, When};
 use super::settings::{Delay, HostSettings, LUN_BLOCKS, Settings};
 use crate::random::Random;
 use crate::workload::events::Events;
@@ -25,9 +25,11 @@ const READS_AND_WRITES: Mix = Mix { read: 50, write: 50, ..Mix::NONE };
 pub type Scenario = fn(u64) -> Settings;
 
 /// All of them by name.
-pub const ALL: [(&str, Scenario); 7] = [
+pub const ALL: [(&str, Scenario); 9] = [
     ("faults", Settings::with_faults),
     ("reservations", reservations_through_crashes),
+    ("refused", peers_that_come_back_refused),
+    ("parted", pairs_that_part_in_a_turn),
     ("torn-read", reads_beside_writes_of_one_range),
     ("compare-and-write", writes_across_compare_and_writes),
     ("credit", large_writes_forwarded_both_ways_with_tiny_credit),
@@ -99,6 +101,26 @@ pub fn reservations_through_crashes(seed: u64) -> Settings {
     settings
 }
 
+/// A controller ends and comes back, most often sooner than its lease has run out, with a changed configuration or
+/// without its records: its peer has to refuse it, and to go on serving.
+#[must_use]
+pub fn peers_that_come_back_refused(seed: u64) -> Settings {
+    of_few_hosts("refused", seed, faults::with_refusals(seed))
+}
+
+/// A disk fails, and while its copy leaves the pair the two lose each other: the main whose disk is well goes on.
+#[must_use]
+pub fn pairs_that_part_in_a_turn(seed: u64) -> Settings {
+    of_few_hosts("parted", seed, faults::with_partings(seed))
+}
+
+fn of_few_hosts(name: &'static str, seed: u64, faults: Vec<Fault>) -> Settings {
+    let mut settings = Settings { scenario: Some(name), faults, ..Settings::with_faults(seed) };
+    settings.hosts.truncate(2);
+    settings.hosts.iter_mut().for_each(|host| host.events = None);
+    settings
+}
+
 /// Hosts on both sides write the same few blocks all or nothing, and overwrite parts of them, while controllers are
 /// killed and machines lose power, together too: on no copy is one of them ever there in part. One LUN has no mirror,
 /// so that nothing else makes good what a replay does.
@@ -124,7 +146,7 @@ pub fn atomic_writes_through_crashes(seed: u64) -> Settings {
         when: When::Settled,
         after: Duration::from_micros(random.between(100_000, 700_000)),
         lasts: Duration::from_millis(random.between(20, 1_500)),
-        removes_volumes: false,
+        meanwhile: Meanwhile::Nothing,
     };
     let faults = [Kind::Both, Kind::PowerLoss, Kind::Both, Kind::Kill, Kind::Both].map(&mut fault).to_vec();
     Settings {
