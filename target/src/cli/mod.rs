@@ -5,17 +5,19 @@
 
 mod check;
 mod control;
+mod generate;
 mod interlink;
 mod promises;
 mod run;
 mod status;
+mod supervisor;
 mod table;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use controller::plan::Side;
 use miette::{Diagnostic, Report};
 
@@ -72,13 +74,33 @@ enum Command {
         #[command(subcommand)]
         command: InterlinkCommand,
     },
+    /// Write man pages and completions for shells into a folder, for a package
+    #[command(hide = true)]
+    Generate {
+        /// The folder
+        folder: PathBuf,
+    },
 }
 
 #[derive(Args, Debug)]
 struct FileOption {
-    /// The file that describes the appliance, the same on both machines
-    #[arg(long, value_name = "FILE", default_value = "appliance.toml")]
-    config: PathBuf,
+    /// The file that describes the appliance, the same on both machines [default: appliance.toml in this folder, or
+    /// else /etc/twinlun/appliance.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl FileOption {
+    /// The file that was named, or one of those that are looked for.
+    fn path(&self) -> PathBuf {
+        let here = PathBuf::from("appliance.toml");
+        let installed = PathBuf::from("/etc/twinlun/appliance.toml");
+        match &self.config {
+            Some(path) => path.clone(),
+            None if !here.exists() && installed.exists() => installed,
+            None => here,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -104,6 +126,9 @@ enum CliError {
     Init(#[from] interlink::InitError),
     #[error(transparent)]
     #[diagnostic(transparent)]
+    Generate(#[from] generate::GenerateError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
     Run(#[from] run::RunError),
 }
 
@@ -118,24 +143,29 @@ pub fn main() -> ExitCode {
 fn execute(command: Command) -> Result<ExitCode, CliError> {
     match command {
         Command::Run { file, controller } => {
-            let config = Config::read(&file.config)?;
+            let config = Config::read(&file.path())?;
             let sides = sides(&config, controller)?;
             Ok(code(run::run(&config, &sides)?))
         }
         Command::Check { output } => {
-            let config = Config::read(&output.file.config)?;
+            let config = Config::read(&output.file.path())?;
             let report = check::Report::of(&config);
             print(output.json, &report, |report| report.render(&config));
             Ok(code(report.problems.is_empty()))
         }
         Command::Status { output } => {
-            let config = Config::read(&output.file.config)?;
+            let config = Config::read(&output.file.path())?;
             let overview = status::Overview::ask(&config);
             print(output.json, &overview, |overview| overview.render(&config));
             Ok(code(overview.ok))
         }
+        Command::Generate { folder } => {
+            let written = generate::generate(&CommandLine::command(), &folder)?;
+            say(&written.iter().map(|path| format!("{}\n", path.display())).collect::<String>());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Interlink { command: InterlinkCommand::Init { output, renew } } => {
-            let config = Config::read(&output.file.config)?;
+            let config = Config::read(&output.file.path())?;
             let report = interlink::init(&config, renew)?;
             print(output.json, &report, |report| report.render(&config));
             Ok(ExitCode::SUCCESS)
@@ -185,8 +215,6 @@ fn sides(config: &Config, controller: Option<String>) -> Result<Vec<Side>, CliEr
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

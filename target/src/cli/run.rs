@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::check;
 use super::status::{interlink, word};
+use super::supervisor::Supervisor;
 use crate::config::Config;
 use crate::run::{Appliance, StartError, Stopped, liveness};
 
@@ -52,21 +53,27 @@ pub(super) fn run(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
     for warning in check::warnings(config) {
         tracing::warn!("{warning}");
     }
+    Supervisor::ready();
     let status = appliance.watch();
     // Dropping the sender ends the thread.
     let (ended, end) = mpsc::channel::<()>();
     let watcher = thread::Builder::new().name("changes".to_owned()).spawn(move || {
-        let mut changes = Changes::default();
+        let (mut changes, mut supervisor) = (Changes::default(), Supervisor::new());
         let mut wait = MEET_WITHIN;
         while end.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-            for line in changes.of(&status()) {
+            let statuses = status();
+            for line in changes.of(&statuses) {
                 tracing::info!("{line}");
             }
+            // The one place that says whether the watchdog is fed. That the cores answered is known here: each has
+            // just given its status. What else must get on belongs into this line.
+            let alive = !statuses.is_empty();
+            supervisor.look(alive, &statuses);
             wait = LOOK_EVERY;
         }
     });
     let watcher = watcher.map_err(RunError::Io)?;
-    let stopped = appliance.run_until_signal().map_err(RunError::Io)?;
+    let stopped = appliance.run_until_signal(Supervisor::stopping).map_err(RunError::Io)?;
     drop(ended);
     // It ends by itself; a panic in it was printed already.
     let _ = watcher.join();

@@ -211,8 +211,8 @@ impl Appliance {
         move || controllers.iter().filter_map(Weak::upgrade).map(|controller| controller.status()).collect()
     }
 
-    /// Runs until SIGTERM or SIGINT, then ends cleanly; a second signal ends at once.
-    pub fn run_until_signal(self) -> io::Result<Stopped> {
+    /// Runs until SIGTERM or SIGINT, then says so to `ending` and ends cleanly; a second signal ends at once.
+    pub fn run_until_signal(self, ending: impl FnOnce()) -> io::Result<Stopped> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let (mut terminate, mut interrupt) =
@@ -221,6 +221,7 @@ impl Appliance {
             tracing::info!(
                 "ending: hosts are asked to log out, commands in flight finish, then everything is flushed"
             );
+            ending();
             self.ask_hosts_to_leave();
             let again = async {
                 tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
