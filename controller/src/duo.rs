@@ -57,6 +57,10 @@ struct Outside {
     forgetful: bool,
 }
 
+/// Records by their keys, and volumes by their LUNs.
+type Records = BTreeMap<String, Vec<u8>>;
+type Volumes = BTreeMap<u16, (Superblock, Vec<u8>)>;
+
 pub(crate) struct Toy {
     seed: u128,
     stuck: AtomicBool,
@@ -704,10 +708,7 @@ impl Duo {
     }
 
     /// What a side keeps: its records, and its volumes.
-    pub(crate) fn kept(
-        &self,
-        side: usize,
-    ) -> (BTreeMap<String, Vec<u8>>, BTreeMap<u16, (Superblock, Vec<u8>)>) {
+    pub(crate) fn kept(&self, side: usize) -> (Records, Volumes) {
         let outside = self.controllers[side].world().outside.lock();
         (outside.records.clone(), outside.volumes.clone())
     }

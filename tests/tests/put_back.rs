@@ -85,7 +85,8 @@ fn is_control(name: &str) -> bool {
 #[test]
 fn a_folder_a_volume_or_both_put_back_are_refilled_with_what_was_written_since() {
     let all = |name: &str| is_volume(name) || is_control(name);
-    let kinds: [(&str, &dyn Fn(&str) -> bool); 4] = [
+    type Picks<'a> = &'a dyn Fn(&str) -> bool;
+    let kinds: [(&str, Picks<'_>); 4] = [
         ("volumes", &is_volume),
         ("one-volume", &|name| name == "lun0.volume"),
         ("records", &is_control),

@@ -199,7 +199,6 @@ impl DiskPool {
 
     /// Something that sees to it that a disk which hangs keeps no threads from the others: to be called every
     /// [`LOOK_EVERY`], on any thread.
-    #[must_use]
     pub fn look(&self) -> impl FnMut() + Send + 'static {
         let shared = Arc::downgrade(&self.shared);
         move || {

@@ -54,7 +54,7 @@ pub(super) fn run(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
         tracing::warn!("{warning}");
     }
     Supervisor::ready();
-    let status = appliance.watch();
+    let (status, liveness) = (appliance.watch(), appliance.liveness());
     // Dropping the sender ends the thread.
     let (ended, end) = mpsc::channel::<()>();
     let watcher = thread::Builder::new().name("changes".to_owned()).spawn(move || {
@@ -65,10 +65,8 @@ pub(super) fn run(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
             for line in changes.of(&statuses) {
                 tracing::info!("{line}");
             }
-            // The one place that says whether the watchdog is fed. That the cores answered is known here: each has
-            // just given its status. What else must get on belongs into this line.
-            let alive = !statuses.is_empty();
-            supervisor.look(alive, &statuses);
+            // The one place that says whether the watchdog is fed: by what serves hosts and the peer.
+            supervisor.look(liveness.alive(), &statuses);
             wait = LOOK_EVERY;
         }
     });

@@ -268,10 +268,12 @@ mod tests {
         folder
     }
 
+    type Damage = Box<dyn Fn(&mut Vec<u8>)>;
+
     /// Every kind of damage at rest, at many places of a file of `length` bytes.
-    fn damages(length: usize) -> Vec<Box<dyn Fn(&mut Vec<u8>)>> {
+    fn damages(length: usize) -> Vec<Damage> {
         let places: Vec<usize> = (0..560).step_by(3).chain((560..length).step_by(9973)).collect();
-        let mut damages: Vec<Box<dyn Fn(&mut Vec<u8>)>> = Vec::new();
+        let mut damages: Vec<Damage> = Vec::new();
         for at in places {
             damages.push(Box::new(move |bytes| bytes[at] ^= 0x10));
             damages.push(Box::new(move |bytes| bytes[at..].iter_mut().take(512).for_each(|byte| *byte = 0)));
