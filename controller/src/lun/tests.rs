@@ -109,6 +109,8 @@ fn the_sub_reads_its_own_copy_and_leaves_to_main_what_a_change_in_flight_overlap
 #[test]
 fn a_command_that_waits_too_long_is_busy_and_never_executed() {
     let mut duo = met(3);
+    // The first is not on both copies before it is resumed, whatever comes before what.
+    duo.stall_disk(1);
     duo.ask(0, 1, write(0, 1, 1));
     duo.ask(0, 2, write(0, 1, 2));
     while duo.volume(0)[0] == 0 {
@@ -119,6 +121,7 @@ fn a_command_that_waits_too_long_is_busy_and_never_executed() {
     }
     duo.controllers[0].on_tick();
     assert_eq!(duo.answers(0), [(2, Outcome::Status(Status::Busy))]);
+    duo.resume_disk(1);
     duo.settle(16);
     assert_eq!(duo.volume(0)[0], 1);
 }
