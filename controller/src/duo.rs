@@ -357,6 +357,11 @@ impl Duo {
         self.crash_planned(seed, device_plans(0, rooms), change)
     }
 
+    /// As [`Duo::crash`], and the configuration now says so many blocks.
+    pub(crate) fn crash_resized(self, seed: u64, blocks: u64) -> Self {
+        self.crash_planned(seed, plans(true, blocks), |_, _| ())
+    }
+
     fn crash_planned(self, seed: u64, plans: [Plan; 2], change: impl Fn(usize, &mut Restored)) -> Self {
         let kept = self.controllers.map(|controller| {
             let mut outside = core::mem::take(&mut *controller.world().outside.lock());

@@ -112,8 +112,17 @@ pub enum Refusal {
     )]
     NoSource,
     /// The only volume of a LUN that is not mirrored is gone.
-    #[error("the volume on {0} is gone, and this LUN has no copy. Look whether its disk is mounted")]
+    #[error(
+        "the volume on {0} is gone, and this LUN has no copy. Nothing was created in its place. Look whether its disk is \
+         mounted, bring the volume back, then start {0} again"
+    )]
     Gone(String),
+    /// The peer's configuration does not have the LUN.
+    #[error(
+        "the appliance.toml of {0} does not have this LUN, so that it is not served. Make the two files equal, then start \
+         {0} again"
+    )]
+    UnknownToPeer(String),
     /// The two configurations differ.
     #[error(
         "the two machines' appliance.toml differ in `{key}`: {first} on {first_name}, {second} on {second_name}. \

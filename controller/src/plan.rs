@@ -42,11 +42,16 @@ pub struct Plan {
     /// The LUNs, in the order of the file. At most [`LUNS_MAX`].
     pub luns: Vec<LunPlan>,
     /// The part of the configuration both machines must agree on, as (key, value) in a fixed order, for instance
-    /// `("lun.data0.size", "1073741824")`. The two controllers compare it when they meet.
+    /// `("lun.data0.size", "1073741824")`, and with [`TOLD`] before the key what may differ but shall be told. The two
+    /// controllers compare it when they meet.
     pub shared: Vec<(String, String)>,
     /// Bridges this controller opens to its peer: one per worker. At most [`BRIDGES_MAX`].
     pub bridges: u16,
 }
+
+/// What keys of [`Plan::shared`] begin with that are compared, and told where they differ, but part nobody. No LUN has
+/// such a name, so that a release that does not know them takes no notice.
+pub const TOLD: &str = "lun./";
 
 /// LUNs of one appliance at most.
 pub const LUNS_MAX: usize = 256;

@@ -23,13 +23,21 @@ pub struct Said {
 
 #[derive(Debug)]
 struct Entry {
+    /// When it was first said in this interval.
     at: Time,
+    /// How often it was said in this interval.
+    said: u32,
     unsaid: u64,
 }
 
 impl Said {
     /// `what` happened with `whom`. `Some` if it is to be said now.
     pub fn happens(&mut self, what: &'static str, whom: &str, now: Time) -> Option<Unsaid> {
+        self.happens_often(what, whom, now, 1)
+    }
+
+    /// The same of something that may well come a few times a minute: up to `often` times it is said at once.
+    pub fn happens_often(&mut self, what: &'static str, whom: &str, now: Time, often: u32) -> Option<Unsaid> {
         let mut key = (what, whom.to_owned());
         if !self.entries.contains_key(&key) && self.entries.len() >= SAID_MAX - 1 {
             self.entries.retain(|_, entry| now.since(entry.at) < INTERVAL);
@@ -39,16 +47,22 @@ impl Said {
         }
         match self.entries.get_mut(&key) {
             Some(entry) if now.since(entry.at) < INTERVAL => {
+                if entry.said < often {
+                    entry.said += 1;
+                    return Some(Unsaid(0));
+                }
                 entry.unsaid += 1;
                 None
             }
             Some(entry) => {
                 let unsaid = core::mem::take(&mut entry.unsaid);
-                entry.at = now;
+                // What was more than could be said is said once in an interval as long as it goes on.
+                let said = if unsaid > 0 { often } else { 1 };
+                (entry.at, entry.said) = (now, said);
                 Some(Unsaid(unsaid))
             }
             None => {
-                self.entries.insert(key, Entry { at: now, unsaid: 0 });
+                self.entries.insert(key, Entry { at: now, said: 1, unsaid: 0 });
                 Some(Unsaid(0))
             }
         }
@@ -114,6 +128,17 @@ mod tests {
         assert_eq!(said.happens("refused", "a", START + INTERVAL * 2), Some(Unsaid(0)));
         assert_eq!(Unsaid(0).to_string(), "");
         assert_eq!(Unsaid(1).to_string(), " (and once more since this was last said)");
+    }
+
+    #[test]
+    fn what_may_come_often_is_said_at_once_until_it_comes_too_often() {
+        let mut said = Said::default();
+        let mut often = |seconds| said.happens_often("came", "a", START + Duration::from_secs(seconds), 3);
+        let lines: Vec<_> = (0..125).filter_map(|second| Some((second, often(second)?.0))).collect();
+        assert_eq!(lines, [(0, 0), (1, 0), (2, 0), (60, 57), (120, 59)]);
+        assert_eq!(often(300), Some(Unsaid(4)));
+        assert_eq!(often(361), Some(Unsaid(0)));
+        assert_eq!(often(362), Some(Unsaid(0)));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a controller says of itself: the source of `twinlun status`, printed for people and as JSON alike.
 
+use core::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// The pair status (lower case in JSON).
@@ -42,12 +44,21 @@ pub struct ControllerStatus {
     /// What of the controller does not get on, if something does not: it does not claim to live then.
     #[serde(default)]
     pub stuck: Option<StuckStatus>,
+    /// It is ending.
+    #[serde(default)]
+    pub stopping: bool,
     /// The interlink.
     pub interlink: InterlinkStatus,
     /// Every configured LUN.
     pub luns: Vec<LunStatus>,
     /// The hosts that are logged in here, oldest first.
     pub hosts: Vec<HostStatus>,
+    /// Initiator names that two machines have, which throw each other out.
+    #[serde(default)]
+    pub contests: Vec<ContestStatus>,
+    /// What else is wrong, beyond the interlink and the LUNs, and what to do.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// What the peer said of itself last, and when.
     pub peer_said: Option<PeerWord>,
     /// The file systems that hold its volumes and its state.
@@ -107,6 +118,31 @@ pub struct HostStatus {
     pub commands: u32,
 }
 
+/// Logins of one initiator port that end each other's sessions again and again.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ContestStatus {
+    /// InitiatorName.
+    pub initiator: String,
+    /// Where the last two came from: with their ports if from one address.
+    pub addresses: [String; 2],
+    /// How often one has ended the session of the other.
+    pub times: u32,
+    /// In how many seconds.
+    pub seconds: u64,
+}
+
+impl fmt::Display for ContestStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { initiator, addresses: [one, other], times, seconds } = self;
+        write!(
+            f,
+            "{initiator} logs in from {one} and from {other}, and each login ends the session of the other ({times} times \
+             in {seconds} s): two machines have one InitiatorName, and what they do fails or waits. Give one of them a \
+             name of its own (/etc/iscsi/initiatorname.iscsi) and log in there again"
+        )
+    }
+}
+
 /// What the peer said of itself. It decides nothing, and may be old.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PeerWord {
@@ -120,6 +156,9 @@ pub struct PeerWord {
     pub hosts_count: u32,
     /// The first of them.
     pub hosts: Vec<HostStatus>,
+    /// What else it said to be wrong.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// Who has reserved a LUN: the same on both controllers.
@@ -172,6 +211,9 @@ pub struct InterlinkStatus {
     pub bridges: u32,
     /// The two reach each other, but one refuses the other; `reason` says why.
     pub refused: bool,
+    /// The peer's machine takes connections, but the peer says nothing on them.
+    #[serde(default)]
+    pub mute: bool,
     /// Why it is not up, or what the peer was refused for.
     pub reason: Option<String>,
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::command::{NexusId, Outcome, TaskTag};
 use crate::disk::{DiskIo, DiskResult};
-use crate::status::{FileSystemStatus, HostStatus, LimitStatus, StuckStatus};
+use crate::status::{ContestStatus, FileSystemStatus, HostStatus, LimitStatus, StuckStatus};
 use crate::time::Time;
 use crate::volume::superblock::Superblock;
 
@@ -110,6 +110,11 @@ pub trait World: Send + Sync + 'static {
 
     /// The hosts that are logged in, oldest first: for people.
     fn hosts(&self) -> Vec<HostStatus> {
+        Vec::new()
+    }
+
+    /// Initiator names that two machines have: for people.
+    fn contests(&self) -> Vec<ContestStatus> {
         Vec::new()
     }
 

@@ -14,3 +14,4 @@ pub mod portal;
 pub mod run;
 pub mod session;
 pub mod sessions;
+pub mod visits;

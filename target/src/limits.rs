@@ -32,6 +32,7 @@ use crate::sessions::{
     DEPARTED_TIME_MAX, DISCOVERIES_MAX, INITIATOR_SESSIONS_MAX, LOGINS_MAX, SESSIONS_MAX, SessionView,
     Sessions,
 };
+use crate::visits::CONTESTS_MAX;
 
 /// What of the product's world is in use.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +76,14 @@ fn connections(table: &Sessions, sessions: &[SessionView]) -> Vec<LimitStatus> {
             "SAID_MAX",
             "things said of hosts, remembered",
             SAID_MAX as u64,
-            table.things_said() as u64,
+            table.things_said().max(table.visits.counts().0) as u64,
+            None,
+        ),
+        counted(
+            "CONTESTS_MAX",
+            "initiator ports whose session a login of their own ended lately",
+            CONTESTS_MAX as u64,
+            table.visits.counts().1 as u64,
             None,
         ),
         counted("LOGINS_MAX", "connections in login or farewell", LOGINS_MAX as u64, logins as u64, None),

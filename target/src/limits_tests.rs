@@ -58,7 +58,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("TRANSPORT_IDS_MAX", "one PERSISTENT RESERVE OUT, refused beyond"),
     ("YIELD_TAKES_MAX", "when a worker yields"),
     ("YIELD_TO_NEIGHBOUR_MAX", "when a worker yields"),
-    ("FILE_BYTES_MAX", "the certificates of one controller"),
+    ("FILE_BYTES_MAX", "a secret, or the certificates of one controller"),
     ("PARTING_BYTES_MAX", "what is read of an end that is refused, and thrown away"),
     ("SEALED_PIECES_MAX", "pieces of one encryption"),
     ("SEALED_READ_BYTES_MAX", "one read of a socket of the interlink"),

@@ -31,6 +31,7 @@ use crate::session::full_feature::Usage;
 use crate::session::link::Link;
 use crate::session::memory::Memory;
 use crate::session::tasks::Claim;
+use crate::visits::Visits;
 
 /// Normal sessions of one controller at most.
 pub const SESSIONS_MAX: usize = 1024;
@@ -297,6 +298,8 @@ pub struct Sessions {
     connection_refused: AtomicU64,
     /// What was logged of hosts.
     said: Mutex<Said>,
+    /// Who came and went.
+    pub(crate) visits: Visits,
 }
 
 impl Sessions {

@@ -236,6 +236,13 @@ impl Appliance {
         format!("iscsi://{}/{IQN}/{lun}", self.portals[controller])
     }
 
+    /// `twinlun status` as it is here: whether all is well by its exit status, and parsed.
+    pub fn judged(&self) -> io::Result<(bool, serde_json::Value)> {
+        let output =
+            Command::new(&self.binary).args(["status", "--json", "--config"]).arg(self.config()).output()?;
+        Ok((output.status.success(), serde_json::from_slice(&output.stdout).map_err(io::Error::other)?))
+    }
+
     /// `twinlun status --json`, parsed.
     pub fn status(&self) -> io::Result<serde_json::Value> {
         let output =
@@ -459,7 +466,7 @@ fn configuration(luns: &[Lun], ports: &[SocketAddr; 4], keys: impl Fn(u16) -> &'
 }
 
 /// Four loopback addresses that were free a moment ago.
-fn free_ports() -> io::Result<[SocketAddr; 4]> {
+pub fn free_ports() -> io::Result<[SocketAddr; 4]> {
     let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let listeners = [listen()?, listen()?, listen()?, listen()?];
     let address = |listener: &TcpListener| listener.local_addr();

@@ -79,3 +79,26 @@ fn a_secret_that_others_can_read_is_refused_at_the_start() {
     let error = Appliance::start_with("chap-exposed", &[lun], Processes::One, access, &[]).unwrap_err();
     assert!(error.to_string().contains("chmod 600 /etc/passwd"), "{error}");
 }
+
+#[test]
+fn a_host_named_with_capitals_gets_in_by_its_own_name() {
+    let access = "[[access.host]]\nname = \"iqn.1993-08.org.debian:Capital-A\"\nsecret_file = \"host\"\n\
+                  own_secret_file = \"own\"\n";
+    let lun = Lun { number: 0, mib: 16, main: 0, mirror: false };
+    let appliance = Appliance::start_with("chap-capitals", &[lun], Processes::One, access, &SECRETS[..2])
+        .unwrap_or_else(|error| panic!("{error}"));
+    let portal = appliance.portals[0];
+    for (name, user, enters) in [
+        ("iqn.1993-08.org.debian:Capital-A", "iqn.1993-08.org.debian:Capital-A", true),
+        ("iqn.1993-08.org.debian:capital-a", "iqn.1993-08.org.debian:Capital-A", true),
+        ("iqn.1993-08.org.debian:Capital-A", "iqn.1993-08.org.debian:capital-a", true),
+        ("iqn.1993-08.org.debian:Capital-A", "iqn.1993-08.org.debian:Capital-B", false),
+    ] {
+        for mutual in ["", &format!("?target_user={IQN}&target_password=secret-of-target")] {
+            let url = format!("iscsi://{user}%secret-of-host@{portal}/{IQN}/0{mutual}");
+            assert_eq!(run("iscsi-inq", &["-i", name, &url]).is_some(), enters, "{name} {user} {mutual}");
+        }
+    }
+    assert!(appliance.logs().contains("its CHAP name is \"iqn.1993-08.org.debian:Capital-B\""));
+    appliance.stop().unwrap();
+}

@@ -111,14 +111,16 @@ pub enum Apart {
     /// Its certificate is not the one that is pinned for it.
     #[error(
         "whoever answers for {0} on the interlink has another certificate than the one kept here for {0}; nothing \
-         was exchanged. If `twinlun interlink init` ran on both machines, make new ones on one of them (`twinlun \
-         interlink init --renew`), bring the other its file and start both again; if not, find out who it is"
+         was exchanged. If new ones were made, one of the two still runs with the old ones or has no new file: put \
+         both files in place, then stop both and start both. If `twinlun interlink init` ran on both machines, make \
+         new ones on one of them (`twinlun interlink init --renew`) first. If neither, find out who it is"
     )]
     WrongCertificate(String),
     /// The peer refuses the own certificate.
     #[error(
-        "{0} keeps another certificate for this controller than the one it has; nothing was exchanged. Make new ones \
-         on one machine (`twinlun interlink init --renew`), bring the other its file and start both again"
+        "{0} keeps another certificate for this controller than the one it has; nothing was exchanged. If new \
+         ones were made, put both files in place, then stop both and start both; if not, make new ones on one machine \
+         (`twinlun interlink init --renew`), bring the other its file, then stop both and start both"
     )]
     CertificateRefused(String),
     /// It speaks the interlink as before there was a proof.

@@ -1,5 +1,7 @@
 //! Connections of the interlink: opened, greeted, lost.
 
+use core::time::Duration;
+
 use protocol::interlink::Message;
 use protocol::interlink::frame::{VERSION_MAX, VERSION_MIN};
 use protocol::interlink::hello::{Hello, Identity, Purpose};
@@ -24,6 +26,30 @@ pub enum LinkRefusal {
     NoProof,
     /// The other end's proof was made with another secret.
     WrongProof,
+    /// The other end takes the connection and says nothing.
+    Mute,
+}
+
+/// How long it is remembered that the peer's machine took a connection on which nobody spoke.
+const MUTE_AGE: Duration = Duration::from_secs(8);
+
+/// Whether the peer's machine is there, but the peer says nothing: it is stopped, or hangs.
+#[derive(Debug, Default)]
+pub(super) struct Mute {
+    /// It just was.
+    pub(super) seen: bool,
+    until: Time,
+    /// It is.
+    pub(super) holds: bool,
+}
+
+impl Mute {
+    fn tick(&mut self, now: Time) {
+        if core::mem::take(&mut self.seen) {
+            self.until = now + MUTE_AGE;
+        }
+        self.holds = now < self.until;
+    }
 }
 
 impl Appliance {
@@ -34,6 +60,10 @@ impl Appliance {
         }
         let name = self.peer_name();
         self.apart = match refusal {
+            LinkRefusal::Mute => {
+                self.mute.seen = true;
+                return;
+            }
             LinkRefusal::OtherIsPlain => Apart::Encryption(name, false),
             LinkRefusal::OtherIsEncrypted => Apart::Encryption(name, true),
             LinkRefusal::WrongCertificate => Apart::WrongCertificate(name),
@@ -65,10 +95,12 @@ impl Appliance {
         self.links.retain(|link, known| {
             let mute = !known.greeted && now.since(*known.since.get_or_insert(now)) >= GREETING_MAX;
             if mute {
+                self.mute.seen |= known.dialed;
                 effects.push(Effect::Close(*link));
             }
             !mute
         });
+        self.mute.tick(now);
     }
 
     /// A connection of the interlink is gone.
@@ -141,6 +173,7 @@ impl Appliance {
             return;
         };
         known.greeted = true;
+        self.mute = Mute::default();
         known.purpose = Some(hello.purpose);
         if !known.dialed {
             effects.push(Effect::Send(link, self.hello(hello.purpose)));

@@ -126,12 +126,12 @@ impl Appliance {
     fn judge(&mut self, lun: usize, theirs: &[(String, Standing)]) -> Result<Agreement, Refusal> {
         let plan = self.plan.luns[lun].clone();
         let shared = self.peer.as_ref().map(|peer| peer.shared.clone()).unwrap_or_default();
+        let Some((_, their)) = theirs.iter().find(|(name, _)| *name == plan.name) else {
+            return Err(Refusal::UnknownToPeer(self.peer_name()));
+        };
         if let Some((_, refusal)) = self.differing(&shared, &format!("lun.{}.", plan.name)) {
             return Err(refusal);
         }
-        let Some((_, their)) = theirs.iter().find(|(name, _)| *name == plan.name) else {
-            return Err(Refusal::NoSource);
-        };
         if self.lun_identity(lun).is_none() {
             return Err(self.first_blocks(lun).err().unwrap_or(Refusal::NoSource));
         }

@@ -35,6 +35,9 @@ mod lifecycle;
 #[cfg(test)]
 mod memory_tests;
 #[cfg(test)]
+mod note_tests;
+mod notes;
+#[cfg(test)]
 mod order_tests;
 mod places;
 mod record;
@@ -82,6 +85,7 @@ use crate::world::{LinkId, Ticket};
 pub use effect::{Apart, Effect};
 use ending::Ending;
 pub use greeting::LinkRefusal;
+use greeting::Mute;
 use lifecycle::Stage;
 pub use record::{CONTROL_KEY, ControlRecord};
 use refilling::Refilling;
@@ -226,6 +230,7 @@ pub struct Appliance {
     identity: Identity,
     groups: Vec<Group>,
     links: BTreeMap<LinkId, Link>,
+    mute: Mute,
     peer: Option<Peer>,
     phase: Phase,
     /// Counts meetings, so that what an earlier one waited for means nothing to a later one.
@@ -309,6 +314,7 @@ impl Appliance {
             identity,
             groups,
             links: BTreeMap::new(),
+            mute: Mute::default(),
             peer: None,
             phase: Phase::Apart,
             meeting: 0,

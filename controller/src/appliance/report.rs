@@ -9,6 +9,7 @@ use crate::plan::Side;
 use crate::route::Service;
 use crate::status::{InterlinkStatus, PairStatus, Role};
 use crate::time::Time;
+use protocol::block::BLOCK_BYTES;
 use protocol::interlink::hello::Purpose;
 use protocol::interlink::standing::CopyFound;
 use protocol::interlink::word::Word;
@@ -39,6 +40,12 @@ impl Appliance {
         self.incarnation
     }
 
+    /// Whether this controller is ending.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.apart == Apart::Stopping
+    }
+
     /// The interlink; whether it is encrypted is not this core's to know.
     #[must_use]
     pub fn interlink(&self) -> InterlinkStatus {
@@ -53,6 +60,7 @@ impl Appliance {
             encrypted: false,
             bridges: bridges as u32,
             refused: !up && self.apart.is_refusal(),
+            mute: !up && self.mute.holds,
             reason: if up { None } else { Some(self.apart.to_string()) },
         }
     }
@@ -99,7 +107,7 @@ impl Appliance {
             (None, Some(breakage), PairStatus::Suspended)
                 if service != Service::Refused || matches!(breakage, Breakage::OwnDisk(_)) =>
             {
-                Some(self.breakage_text(breakage))
+                Some(self.breakage_text(lun, breakage))
             }
             (None, _, PairStatus::Suspended) => Some(self.suspended_text(lun, role)),
             (None, _, PairStatus::Copy) => Some(format!(
@@ -108,9 +116,22 @@ impl Appliance {
                 target = self.plan.names[main.peer().index()],
                 source = self.plan.names[main.index()],
             )),
-            _ => None,
+            _ => self.other_size(lun),
         };
         LunReport { role, main, status, reason }
+    }
+
+    /// The configuration names another size than the LUN has.
+    fn other_size(&self, lun: usize) -> Option<String> {
+        let bytes = |blocks: u64| blocks.saturating_mul(u64::from(BLOCK_BYTES));
+        let wanted = bytes(self.plan.luns[lun].blocks);
+        let has = bytes(self.lun_identity(lun)?.blocks);
+        (wanted != 0 && wanted != has).then(|| {
+            format!(
+                "appliance.toml says {wanted} bytes, and it has {has}: a LUN keeps the size it was made with, and is \
+                 served with that. Write `size = {has}` into both machines' files"
+            )
+        })
     }
 
     /// Why a pair is apart: who serves, why the other does not, what to do.
@@ -152,6 +173,9 @@ impl Appliance {
         if group.generation.number == 0 {
             return format!("{apart}; the LUN is made when the two meet for the first time. Start {peer}");
         }
+        if let Some(text) = self.lost_volume_text(lun) {
+            return text;
+        }
         if !self.plan.luns[lun].mirror {
             return format!(
                 "{apart}, and {peer} has the only copy of this LUN. {own} refuses its hosts; wait for {peer}"
@@ -164,12 +188,13 @@ impl Appliance {
             ),
             Role::Sub => format!(
                 "{apart}. {peer} is main and may be serving its hosts alone, so what {own} has may be old: {own} \
-                 refuses its hosts, they use the path to {peer}. Nothing acknowledged is lost. {own} does not take \
-                 over by itself: leave both volumes where they are, bring {peer} back, and wait for {peer}"
+                 refuses its hosts, they use the path to {peer}.{} {own} does not take over by itself: leave both \
+                 volumes where they are, bring {peer} back, and wait for {peer}",
+                self.what_both_have(lun)
             ),
             Role::Main => format!(
                 "{apart}. {own} has been started again and cannot tell alone whether its copy is whole: it refuses \
-                 its hosts. Nothing acknowledged is lost; start {peer}, and wait until the two have met"
+                 its hosts. Leave both volumes where they are, start {peer}, and wait until the two have met"
             ),
         }
     }
@@ -185,25 +210,81 @@ impl Appliance {
         }
     }
 
-    fn breakage_text(&self, breakage: Breakage) -> String {
+    /// The own volume of a LUN that was made is not there.
+    fn lost_volume_text(&self, lun: usize) -> Option<String> {
+        let (own, peer, apart) = (&self.plan.names[self.plan.side.index()], self.peer_name(), &self.apart);
+        let group = &self.groups[lun];
+        let gone = matches!(self.copy_found(lun), CopyFound::Missing | CopyFound::Blank);
+        if !gone || !(self.plan.luns[lun].mirror || self.role(lun) == Role::Main) {
+            return None;
+        }
+        let other = 1 << self.plan.side.peer().index();
+        Some(if group.generation.members & other != 0 {
+            format!(
+                "the volume on {own} is gone; look whether its disk is mounted. {peer} has a copy, and {apart}. If the \
+                 volume is lost, bring {peer} back: once the two meet, it is made anew and refilled from there"
+            )
+        } else {
+            format!(
+                "the volume on {own} is gone, and it was the only current copy; look whether its disk is mounted. Nothing \
+                 is created in its place. Bring the volume back, then start {own} again"
+            )
+        })
+    }
+
+    /// What is certain of a whole copy whose main is away, and what is not.
+    fn what_both_have(&self, lun: usize) -> String {
+        if !self.groups[lun].generation.has_member(self.plan.side as u8) {
+            return String::new();
+        }
+        format!(
+            " What was acknowledged before is on both copies, what {peer} acknowledges since on that of {peer} alone.",
+            peer = self.peer_name()
+        )
+    }
+
+    /// Where what was acknowledged is when the own disk has failed, certain only while the other is heard of; and what
+    /// to do, for which `mend` is how that disk gets well, and `by_itself` whether that is noticed.
+    fn what_is_left(&self, lun: usize, mend: &str, by_itself: bool) -> String {
+        let (own, peer) = (&self.plan.names[self.plan.side.index()], self.peer_name());
+        let refill = if by_itself {
+            format!("{mend}, and the copy of {own} is refilled by itself")
+        } else {
+            format!("{mend}, then start {own} again: it is refilled")
+        };
+        match self.service(lun) {
+            Service::Forwarded if self.phase == Phase::Joined => format!(
+                "Nothing acknowledged is lost: {peer} has the only current copy, keep it running. {refill}"
+            ),
+            Service::Alone => format!(
+                "{own} has the only current copy: of what its disk does not take or give, hosts hear. {mend}; if the disk \
+                 fails, copy what can be read elsewhere first"
+            ),
+            _ => format!(
+                "Whether {peer} has all that was acknowledged shows when the two meet: leave both volumes where they \
+                 are. {refill}"
+            ),
+        }
+    }
+
+    fn breakage_text(&self, lun: usize, breakage: Breakage) -> String {
         let own = &self.plan.names[self.plan.side.index()];
         let peer = self.peer_name();
         match breakage {
             Breakage::OwnDisk(DiskError::Full) => {
                 format!(
-                    "the file system of {own} is full. Nothing acknowledged is lost: {peer} has the only current copy, \
-                     keep it running. Make room on {own}: that is noticed, and the copy of {own} is refilled by itself"
+                    "the file system of {own} is full. {}",
+                    self.what_is_left(lun, &format!("Make room on {own}: that is noticed"), true)
                 )
             }
             Breakage::OwnDisk(DiskError::SizeLimit) => format!(
                 "on {own} a file size limit keeps the volume from growing (`ulimit -f`, LimitFSIZE= of its service, or \
-                 the largest file its file system can hold). Nothing acknowledged is lost: {peer} has the only current \
-                 copy, keep it running. Raise the limit, then start {own} again: it is refilled"
+                 the largest file its file system can hold). {}",
+                self.what_is_left(lun, "Raise the limit", false)
             ),
-            Breakage::OwnDisk(error) => format!(
-                "on {own}: {error}. Nothing acknowledged is lost: {peer} has the only current copy, keep it running. \
-                 Repair or replace the disk, then start {own} again: it is refilled"
-            ),
+            Breakage::OwnDisk(error) => {
+                format!("on {own}: {error}. {}", self.what_is_left(lun, "Repair or replace the disk", false))
+            }
             Breakage::PeerDisk => format!(
                 "the disk of {peer} failed or is full: {own} serves the hosts of both from the only current copy. \
                  Keep {own} running and its volume where it is"

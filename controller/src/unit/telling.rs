@@ -26,6 +26,7 @@ impl<W: World> Controller<W> {
         let appliance = self.appliance.lock();
         let mut luns: Vec<LunStatus> =
             (0..self.plan.luns.len()).map(|index| self.lun_status(&appliance, index, now)).collect();
+        let notes = appliance.notes();
         let peer_said = appliance.peer_said().map(|said| self.peer_word(said, &luns, now));
         for (lun, peer) in luns.iter_mut().filter_map(|lun| Some((lun, peer_said.as_ref()?))) {
             // Main tells how far a copy is; while the two are in touch the sub knows by it.
@@ -40,9 +41,12 @@ impl<W: World> Controller<W> {
             appliance: appliance.id().map(|id| format!("{id:032x}")),
             incarnation: format!("{:032x}", appliance.incarnation()),
             stuck: self.world.stuck(),
+            stopping: appliance.is_stopping(),
             interlink: InterlinkStatus { encrypted: self.world.encrypts(), ..appliance.interlink() },
             luns,
             hosts: Vec::new(),
+            contests: self.world.contests(),
+            notes,
             peer_said,
             file_systems: self.world.file_systems(),
             troubles: self.world.troubles(),
@@ -119,17 +123,20 @@ impl<W: World> Controller<W> {
             luns: word.luns.iter().filter_map(lun).collect(),
             hosts_count: word.hosts,
             hosts: word.named.iter().map(host).collect(),
+            notes: word.unreferenced().map(str::to_owned).collect(),
         }
     }
 
     /// Tells the peer in short what this controller says of itself.
     pub(super) fn tell(&self, link: LinkId) {
         let now = self.world.now();
-        let luns: Vec<LunStatus> = {
+        let (luns, mut notes): (Vec<LunStatus>, _) = {
             let appliance = self.appliance.lock();
-            (0..self.plan.luns.len()).map(|index| self.lun_status(&appliance, index, now)).collect()
+            let luns = (0..self.plan.luns.len()).map(|index| self.lun_status(&appliance, index, now));
+            (luns.collect(), appliance.notes())
         };
-        let message = Message::Word(Box::new(word(&luns, &self.world.hosts())));
+        notes.extend(self.world.contests().iter().map(ToString::to_string));
+        let message = Message::Word(Box::new(word(&luns, &self.world.hosts(), notes)));
         let head = message.encode(u16::MAX, Default::default(), &[]);
         self.world.send(Via::Link(link), Frame { head, payload: Vec::new() });
     }
@@ -146,11 +153,15 @@ fn with_want_of_room(reason: Option<String>, want: Option<String>) -> Option<Str
 /// A word of a peer in touch that is older than this is shown as old: it should have come several times since.
 const STALE_AFTER: Duration = Duration::from_secs(5);
 
-fn word(luns: &[LunStatus], hosts: &[HostStatus]) -> Word {
+/// Places of a word's reasons that are kept for what is wrong with the controller as a whole, if anything is.
+const NOTES_TOLD: usize = 4;
+
+fn word(luns: &[LunStatus], hosts: &[HostStatus], notes: Vec<String>) -> Word {
     let mut reasons: Vec<String> = Vec::new();
+    let places = WORD_REASONS_MAX - notes.len().min(NOTES_TOLD);
     let mut place = |reason: &String| {
         let at = reasons.iter().position(|known| known == reason).or_else(|| {
-            (reasons.len() < WORD_REASONS_MAX).then(|| reasons.push(reason.clone()))?;
+            (reasons.len() < places).then(|| reasons.push(reason.clone()))?;
             Some(reasons.len() - 1)
         });
         at.and_then(|at| u8::try_from(at).ok())
@@ -182,5 +193,8 @@ fn word(luns: &[LunStatus], hosts: &[HostStatus]) -> Word {
         commands: host.commands,
     });
     let named = named.collect();
+    // What no LUN refers to is about the controller as a whole.
+    let room = WORD_REASONS_MAX.saturating_sub(reasons.len());
+    reasons.extend(notes.into_iter().take(room));
     Word { luns, reasons, hosts: u32::try_from(hosts.len()).unwrap_or(u32::MAX), named }
 }

@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use protocol::block::{BLOCK_BYTES, BlockRange};
 use rustix::fs::Advice;
@@ -18,9 +19,13 @@ use super::superblock::{
     COPY_OFFSETS, SUPERBLOCK_BYTES, Superblock, SuperblockError, TAIL_BYTES, VolumeFound,
 };
 use crate::disk::DiskError;
+use crate::said::Seldom;
 
 /// Bytes at the start of a device that must read as zeros before it counts as blank.
 const HEAD_BYTES: u64 = 1 << 20;
+
+/// What was logged of volumes that could not be used.
+static SAID: LazyLock<Seldom> = LazyLock::new(Seldom::default);
 
 /// Where one volume lies.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -110,7 +115,10 @@ impl VolumePlace {
             }
             Err(why) => {
                 let what = name_of(&file).unwrap_or("something else");
-                tracing::warn!("{} holds {what} and is left alone: {why}", self.path().display());
+                let path = self.path().display();
+                if let Some(unsaid) = SAID.happens("foreign", &path.to_string()) {
+                    tracing::warn!("{path} holds {what} and is left alone: {why}{unsaid}");
+                }
                 Ok((VolumeFound::Foreign, None))
             }
         }
@@ -234,7 +242,11 @@ impl VolumePlace {
     }
 
     fn failed(&self, what: &'static str, error: &io::Error) -> DiskError {
-        tracing::error!("cannot {what} {}: {error}", self.path().display());
+        let path = self.path().display();
+        // Two that cannot make a volume meet again and again.
+        if let Some(unsaid) = SAID.happens(what, &format!("{path} {:?}", error.kind())) {
+            tracing::error!("cannot {what} {path}: {error}{unsaid}");
+        }
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::Full,
             io::ErrorKind::FileTooLarge => DiskError::SizeLimit,
@@ -288,7 +300,8 @@ fn create_file(path: &Path, superblock: &Superblock) -> io::Result<File> {
     let tail = size.ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
     let unfinished = path.with_extension("volume-unfinished");
     let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    options.read(true).write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let file = options.open(&unfinished)?;
     file.set_len(tail.checked_add(TAIL_BYTES).ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?)?;
     room::take_for_redo_record(&file, tail);
     write_superblock(&file, tail, superblock)?;
@@ -322,7 +335,8 @@ pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a controller's state folder if it is not there, durable, and open to its owner alone (0700).
+/// Makes a controller's state folder if it is not there, durable, and open to its owner alone (0700). One that is there
+/// has to be this user's: whoever owns it can put anything into it, also where this user is root.
 pub fn make_state_folder(folder: &Path) -> io::Result<()> {
     let mut missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.exists()).collect();
     missing.retain(|path| !path.as_os_str().is_empty());
@@ -330,7 +344,17 @@ pub fn make_state_folder(folder: &Path) -> io::Result<()> {
         DirBuilder::new().mode(0o700).recursive(true).create(path)?;
         sync_folder_of(path)?;
     }
-    fs::set_permissions(folder, Permissions::from_mode(0o700))
+    let mut options = OpenOptions::new();
+    let opened = options.read(true).custom_flags(libc::O_DIRECTORY).open(folder)?;
+    let (owner, user) = (opened.metadata()?.uid(), rustix::process::geteuid().as_raw());
+    if owner != user {
+        let why = format!(
+            "it belongs to the user with the number {owner}, and this process runs as {user}. Run it as {owner}, or, if \
+             all in it is to be {user}'s, `chown -R {user}` it"
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    opened.set_permissions(Permissions::from_mode(0o700))
 }
 
 fn is_zero(file: &File, offset: u64, bytes: u64) -> io::Result<bool> {
@@ -351,8 +375,6 @@ fn is_zero(file: &File, offset: u64, bytes: u64) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use protocol::interlink::standing::Start;
 
     use super::super::superblock::Owner;
@@ -514,6 +536,28 @@ mod tests {
         device.create(&SUPERBLOCK).unwrap();
         assert_eq!(found(&device), VolumeFound::Open(SUPERBLOCK));
         assert_eq!(file.metadata().unwrap().len(), 5 << 20);
+    }
+
+    #[test]
+    fn a_state_folder_of_another_user_is_refused_even_as_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("alpha");
+        make_state_folder(&state).unwrap();
+        if std::os::unix::fs::chown(&state, Some(12_345), None).is_err() {
+            println!("skipped: only root can give a folder away");
+            return;
+        }
+        let refused = make_state_folder(&state).unwrap_err().to_string();
+        assert!(refused.contains("12345") && refused.contains("chown -R 0"), "{refused}");
+    }
+
+    #[test]
+    fn a_state_folder_that_is_a_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("alpha");
+        fs::write(&state, "").unwrap();
+        assert!(make_state_folder(&state).is_err());
+        assert!(make_state_folder(&state.join("beta")).is_err());
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub struct HostWord {
 pub struct Word {
     /// Every LUN.
     pub luns: Vec<LunWord>,
-    /// What is wrong, each text once.
+    /// What is wrong, each text once. Those that no LUN refers to are about the sender as a whole.
     pub reasons: Vec<String>,
     /// Sessions of hosts.
     pub hosts: u32,
@@ -76,6 +76,14 @@ pub struct Word {
 }
 
 impl Word {
+    /// What is wrong with the sender as a whole.
+    pub fn unreferenced(&self) -> impl Iterator<Item = &str> {
+        let referenced =
+            |at: usize| self.luns.iter().any(|lun| lun.reason.is_some_and(|it| usize::from(it) == at));
+        let reasons = self.reasons.iter().enumerate();
+        reasons.filter(move |(at, _)| !referenced(*at)).map(|(_, reason)| reason.as_str())
+    }
+
     pub(super) fn put(&self, body: &mut BytesMut) {
         let luns = self.luns.get(..WORD_LUNS_MAX).unwrap_or(&self.luns);
         put_list(body, luns, |body, lun| {

@@ -10,9 +10,12 @@ use controller::volume::superblock::VolumeFound;
 use protocol::block::BLOCK_BYTES;
 use serde::Serialize;
 
+mod disk;
+
 use super::interlink::short;
 use super::table::{self, row};
-use crate::config::{Config, Lun, in_units};
+use crate::config::{Chap, Config, Lun, in_units};
+use crate::run::access::DISCOVERY_USER;
 use crate::run::secret::{Secret, SecretFileError};
 use crate::run::tls::certificates::{CertificateError, Certificates, fingerprint, path};
 
@@ -26,6 +29,8 @@ pub(super) struct Report {
     iqn: String,
     portals: Vec<String>,
     volumes: Vec<Volume>,
+    /// Who may log in.
+    hosts: Vec<MayLogIn>,
     /// What the controllers know each other by; none for a plain interlink.
     certificates: Vec<Certificate>,
 }
@@ -39,6 +44,21 @@ struct Certificate {
     fingerprint: Option<String>,
     /// SHA-256 of the only one it takes.
     takes: Option<String>,
+}
+
+/// Who may log in, and what it has to prove.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct MayLogIn {
+    /// Its InitiatorName, as the file writes it; none: every other host.
+    host: Option<String>,
+    /// What kind of session this is about.
+    session: &'static str,
+    /// What it calls itself in CHAP; none: it proves nothing.
+    user: Option<String>,
+    /// What the target calls itself if it is asked to prove itself.
+    own_user: Option<String>,
+    /// The LUNs it sees; none: all.
+    luns: Option<Vec<u16>>,
 }
 
 /// One copy of one LUN.
@@ -57,7 +77,7 @@ struct Volume {
 impl Report {
     /// Looks at every volume of the file that can be seen from this machine.
     pub(super) fn of(config: &Config) -> Self {
-        let mut problems = Vec::new();
+        let mut problems = disk::state_problems(config);
         let mut volumes = Vec::new();
         for lun in &config.luns {
             for side in [Side::First, Side::Second] {
@@ -66,10 +86,17 @@ impl Report {
                 }
             }
         }
+        problems.extend(disk::shared_places(config));
+        problems.extend(disk::too_large(config));
         let portals = config.controllers.iter().flat_map(crate::config::Controller::addresses).collect();
         let iqn = config.appliance.iqn.clone();
         let certificates = certificates(config, &mut problems);
-        Self { problems, warnings: warnings(config), iqn, portals, volumes, certificates }
+        let secrets = crate::run::access::load(config).err().map_or_else(Vec::new, |wrong| wrong.0);
+        problems.extend(secrets.iter().map(|wrong| format!("{wrong}. No controller starts with that.")));
+        let mut warnings = warnings(config);
+        warnings.extend(disk::foreign_state(config));
+        let hosts = may_log_in(config);
+        Self { problems, warnings, iqn, portals, volumes, hosts, certificates }
     }
 
     /// The report for people.
@@ -77,6 +104,9 @@ impl Report {
         let mut volumes = vec![row(["VOLUME OF", "ON", "AT", "WHAT IS THERE"])];
         volumes.extend(self.volumes.iter().map(|v| row([&v.lun, &v.controller, &v.path, &v.found])));
         let mut text = format!("{}\n{}", describe(config), table::render(&volumes));
+        let mut hosts = vec![row(["WHO MAY LOG IN", "PROVES ITSELF AS", "THE TARGET AS", "SEES"])];
+        hosts.extend(self.hosts.iter().map(MayLogIn::row));
+        text.push_str(&format!("\n{}", table::render(&hosts)));
         if !self.certificates.is_empty() {
             let mut rows = vec![row(["INTERLINK OF", "CERTIFICATE", "TAKES ONLY", "KEPT IN"])];
             let shown = |print: &Option<String>| print.as_deref().map_or("-", short).to_owned();
@@ -95,6 +125,64 @@ impl Report {
         text.push_str(if self.problems.is_empty() { "\nThe file is right.\n" } else { "" });
         text
     }
+}
+
+impl MayLogIn {
+    fn row(&self) -> Vec<String> {
+        let host = match (&self.host, self.session) {
+            (Some(host), _) => host,
+            (None, DISCOVERY) => "any host, for discovery",
+            (None, _) => "every other host",
+        };
+        let luns = match (&self.luns, self.session) {
+            (_, DISCOVERY) => "the portals".to_owned(),
+            (None, _) => "all LUNs".to_owned(),
+            (Some(luns), _) if luns.is_empty() => "no LUN".to_owned(),
+            (Some(luns), _) => {
+                let numbers: Vec<String> = luns.iter().map(ToString::to_string).collect();
+                format!("LUN {}", numbers.join(", "))
+            }
+        };
+        let user = self.user.as_deref().unwrap_or("nobody: no proof is asked for");
+        row([host, user, self.own_user.as_deref().unwrap_or("-"), &luns])
+    }
+}
+
+/// The name of sessions that only ask for portals.
+const DISCOVERY: &str = "discovery";
+
+/// Who may log in, as [`crate::session::access`] decides it.
+fn may_log_in(config: &Config) -> Vec<MayLogIn> {
+    let access = &config.access;
+    let own_user = |chap: &Chap| {
+        chap.own_secret.as_ref()?;
+        Some(chap.own_user.clone().unwrap_or_else(|| config.appliance.iqn_as_written.clone()))
+    };
+    let mut all: Vec<MayLogIn> = access
+        .hosts
+        .iter()
+        .map(|host| MayLogIn {
+            host: Some(host.name_as_written.clone()),
+            session: "normal",
+            user: host
+                .chap
+                .as_ref()
+                .map(|chap| chap.user.clone().unwrap_or_else(|| host.name_as_written.clone())),
+            own_user: host.chap.as_ref().and_then(own_user),
+            luns: host.luns.clone(),
+        })
+        .collect();
+    if access.open || access.hosts.is_empty() {
+        all.push(MayLogIn { host: None, session: "normal", user: None, own_user: None, luns: None });
+    }
+    all.extend(access.discovery.as_ref().map(|chap| MayLogIn {
+        host: None,
+        session: DISCOVERY,
+        user: Some(chap.user.clone().unwrap_or_else(|| DISCOVERY_USER.to_owned())),
+        own_user: own_user(chap),
+        luns: None,
+    }));
+    all
 }
 
 /// What the file makes Twinlun serve: also the first lines of `twinlun run`.
@@ -146,8 +234,6 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             ));
         }
     }
-    // A secret that cannot be used ends the next start.
-    warnings.extend(crate::run::access::load(config).err().map(|error| error.to_string()));
     if config.access.plain_interlink == Some(true) {
         warnings.push(
             "plain_interlink = true: the LUNs' data crosses the interlink unencrypted. Whoever can listen on that \
@@ -259,7 +345,16 @@ fn file(lun: &Lun, path: &Path, problems: &mut Vec<String>) -> String {
             format!("a volume of {}", in_units(bytes))
         }
         Ok((VolumeFound::Foreign, _)) => foreign(&VolumePlace::File(path.to_path_buf()), problems),
-        Err(error) => format!("cannot be looked at: {error}"),
+        Err(error) => {
+            // Where a folder is a file instead, that was said.
+            if error.kind() != std::io::ErrorKind::NotADirectory {
+                problems.push(format!(
+                    "{} cannot be opened: {error}. No controller that keeps it starts.",
+                    path.display()
+                ));
+            }
+            format!("cannot be looked at: {error}")
+        }
     }
 }
 

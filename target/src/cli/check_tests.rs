@@ -69,6 +69,9 @@ VOLUME OF  ON     AT                                 WHAT IS THERE
 data0      alpha  /nowhere/state/alpha/data0.volume  nothing yet; made when the controllers first meet
 data0      beta   /nowhere/state/beta/data0.volume   nothing yet; made when the controllers first meet
 
+WHO MAY LOG IN    PROVES ITSELF AS              THE TARGET AS  SEES
+every other host  nobody: no proof is asked for  -              all LUNs
+
 The file is right.
 ";
     let config = config("");
@@ -82,6 +85,38 @@ fn a_lun_of_main_alone_has_one_volume() {
     let report = Report::of(&config);
     let on: Vec<&str> = report.volumes.iter().map(|volume| volume.controller.as_str()).collect();
     assert_eq!(on, ["alpha"]);
+}
+
+#[test]
+fn who_may_log_in_is_shown_and_never_where_a_secret_is() {
+    let config = config(
+        "[[access.host]]\nname = \"iqn.1993-08.org.debian:A\"\nluns = [0]\nsecret_file = \"no-a\"\nown_secret_file = \"no-t\"\n\
+         [[access.host]]\nname = \"iqn.1993-08.org.debian:b\"\nluns = []\n[access.discovery]\nsecret_env = \"NO_SUCH\"\n",
+    );
+    let report = Report::of(&config);
+    let json = serde_json::to_value(&report.hosts).unwrap();
+    assert_eq!(json[0]["user"], "iqn.1993-08.org.debian:A");
+    assert_eq!(json[1]["luns"], serde_json::json!([]));
+    let text = report.render(&config);
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .skip_while(|line| !line.starts_with("WHO MAY LOG IN"))
+        .take_while(|line| !line.is_empty())
+        .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+        .collect();
+    let no_proof = "nobody: no proof is asked for";
+    let iqn = "iqn.2026-11.com.example:demo";
+    assert_eq!(
+        rows,
+        [
+            vec!["WHO MAY LOG IN", "PROVES ITSELF AS", "THE TARGET AS", "SEES"],
+            vec!["iqn.1993-08.org.debian:A", "iqn.1993-08.org.debian:A", iqn, "LUN 0"],
+            vec!["iqn.1993-08.org.debian:b", no_proof, "-", "no LUN"],
+            vec!["any host, for discovery", "discovery", "-", "the portals"],
+        ]
+    );
+    // Every secret that is missing stands in the way of a start, and is told.
+    assert_eq!(report.problems.len(), 3, "{:?}", report.problems);
 }
 
 #[test]

@@ -23,12 +23,13 @@ pub(super) enum InterlinkCommand {
     /// the other, the only one it will ever take, and a secret of both, by which they know each other where the
     /// interlink is not encrypted. Run this once, on one of the two machines, and move the file of
     /// the other controller to the other machine, into that controller's state folder. Then start both. The
-    /// certificates do not expire; to replace them, `--renew`, move, and start both again.
+    /// certificates do not expire; to replace them, `--renew`, move, then stop both and start both.
     #[command(after_help = INIT_STATUS)]
     Init {
         #[command(flatten)]
         output: OutputOptions,
-        /// Replace certificates that are there; both controllers need their new file before they meet again
+        /// Replace certificates that are there. What runs goes on with the old ones: when both machines have their new
+        /// file, stop both controllers and start both
         #[arg(long)]
         renew: bool,
     },
@@ -39,8 +40,10 @@ pub(super) enum InterlinkCommand {
 pub(super) enum InitError {
     #[error("no certificates were made: {0}")]
     #[diagnostic(help(
-        "it may be the file in use. `--renew` replaces those of both controllers; they meet again when both have \
-         their new file and were started again, and until then only one of them serves"
+        "it may be the file in use. To replace those of both controllers: first `twinlun interlink init --renew` here, \
+         while both run on with the old ones; then bring the other machine its file; then stop both controllers and \
+         start both. Hosts wait from the stop until the two have met: started one after the other, with old and new \
+         files, they refuse each other and LUNs whose main has stopped are served by neither"
     ))]
     Exists(MakeError),
     #[error("{0}")]
@@ -53,6 +56,8 @@ pub(super) enum InitError {
 pub(super) struct Report {
     /// Whether the configuration makes use of it.
     encrypted: bool,
+    /// Older ones were replaced: what runs still has them.
+    renewed: bool,
     certificates: Vec<Certificate>,
 }
 
@@ -76,7 +81,11 @@ pub(super) fn init(config: &Config, renew: bool) -> Result<Report, InitError> {
         path: made.path.display().to_string(),
         fingerprint: made.fingerprint,
     });
-    Ok(Report { encrypted: config.encrypts_interlink(), certificates: certificates.collect() })
+    Ok(Report {
+        encrypted: config.encrypts_interlink(),
+        renewed: renew,
+        certificates: certificates.collect(),
+    })
 }
 
 impl Report {
@@ -97,7 +106,13 @@ impl Report {
             "\nEach file is for its controller's machine only: whoever has it can pass for that controller.\n\
              Where {second} runs on another machine, move its file there, into its state folder. From the machine of \
              {first}:\n  ssh OTHER mkdir -p -m 700 {folder}\n  scp -p {path} OTHER:{folder}/ && rm {path}\n\
-             Then start both controllers; `twinlun check` says on each machine whether it has what it needs.\n"
+             {}; `twinlun check` says on each machine whether it has what it needs.\n",
+            if self.renewed {
+                "Both controllers run on with the old ones meanwhile. When both files are in place, stop both and start \
+                 both: \nstarted one after the other they refuse each other until both have the new ones"
+            } else {
+                "Then start both controllers"
+            }
         ));
         if !self.encrypted {
             text.push_str(

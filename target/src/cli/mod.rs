@@ -3,6 +3,7 @@
 //! Every command reads the same appliance.toml. `run` starts controllers in this process; the others look at
 //! the file and ask running controllers at their control sockets ([`control`]).
 
+mod changes;
 mod check;
 mod control;
 mod generate;
@@ -27,8 +28,9 @@ use crate::config::{Config, ConfigError};
 /// How a command ends, as its help tells it.
 const EXIT_STATUS: &str = "Exit status: 0 if it was done; 1 if not, or if something is wrong; 2 for a mistake on the \
      command line.";
-const RUN_STATUS: &str = "SIGTERM or Ctrl-C ends it: what is under way is finished and flushed. What happens is \
-     logged on standard error;\nRUST_LOG=debug in the environment logs more, RUST_LOG=warn less.\n\n\
+const RUN_STATUS: &str = "SIGTERM, Ctrl-C or the end of its terminal (SIGHUP) ends it: what is under way is finished \
+     and flushed.\nUnder nohup it outlives its terminal. What happens is logged on standard error; RUST_LOG=debug in the\n\
+     environment logs more, RUST_LOG=warn less.\n\n\
      Exit status: 0 if it ended cleanly; 1 if it could not start, or ended before everything was flushed;\n\
      2 for a mistake on the command line.";
 const CHECK_STATUS: &str =
@@ -55,6 +57,9 @@ enum Command {
         /// Start only the controller of this name; without it both of the file run in this process
         #[arg(long, value_name = "NAME")]
         controller: Option<String>,
+        /// How the log is written to standard error
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        log: run::LogFormat,
     },
     /// Check appliance.toml and say what it would serve; nothing is started or changed
     #[command(after_help = CHECK_STATUS)]
@@ -142,10 +147,10 @@ pub fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<ExitCode, CliError> {
     match command {
-        Command::Run { file, controller } => {
+        Command::Run { file, controller, log } => {
             let config = Config::read(&file.path())?;
             let sides = sides(&config, controller)?;
-            Ok(code(run::run(&config, &sides)?))
+            Ok(code(run::run(&config, &sides, log)?))
         }
         Command::Check { output } => {
             let config = Config::read(&output.file.path())?;

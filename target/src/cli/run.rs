@@ -1,18 +1,18 @@
 //! `twinlun run`: starts controllers, says how hosts use them, then tells every change until it is asked to end.
 
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use controller::plan::Side;
-use controller::status::{ControllerStatus, LunStatus, Role};
+use controller::time::Time;
 use miette::Diagnostic;
 use tracing_subscriber::EnvFilter;
 
+use super::changes::Changes;
 use super::check;
-use super::status::{interlink, word};
 use super::supervisor::Supervisor;
 use crate::config::Config;
 use crate::run::{Appliance, StartError, Stopped, liveness};
@@ -23,32 +23,53 @@ const MULTIPATH_CONF: &str = include_str!("multipath.conf");
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The controllers are given this long to meet before their state is told for the first time.
 const MEET_WITHIN: Duration = Duration::from_secs(1);
-/// Different lines whose repetitions are counted at most; with more of them counting begins anew.
-const COUNTED_LINES_MAX: usize = 1024;
 
 /// Why the appliance did not start or did not end well.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub(super) enum RunError {
     #[error("the appliance did not start: {0}")]
-    #[diagnostic(help(
-        "no volume was changed; `twinlun status` shows whether it runs already, and an address in use may be \
-         another iSCSI target's"
-    ))]
+    #[diagnostic(help("no volume was changed; {}", _0.next_step()))]
     Start(StartError),
     #[error("the appliance cannot listen for signals or watch itself: {0}")]
     Io(io::Error),
 }
 
-/// Runs these controllers until a signal; whether they ended cleanly.
-pub(super) fn run(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
+/// How log lines are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn begin_log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
+    // Nobody hears of a line that cannot be written: the terminal may be gone, and complaining there would panic.
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
-        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
-        .init();
-    let appliance = Appliance::start(config, sides).map_err(RunError::Start)?;
+        .log_internal_errors(false);
+    match format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+}
+
+/// Runs these controllers until a signal; whether they ended cleanly.
+pub(super) fn run(config: &Config, sides: &[Side], format: LogFormat) -> Result<bool, RunError> {
+    begin_log(format);
+    let appliance = match Appliance::start(config, sides) {
+        Ok(appliance) => appliance,
+        Err(error) if format == LogFormat::Json => {
+            let next = error.next_step();
+            tracing::error!(next, "the appliance did not start: {error}");
+            return Ok(false);
+        }
+        Err(error) => return Err(RunError::Start(error)),
+    };
     super::say(&greeting(config, sides));
     for warning in check::warnings(config) {
         tracing::warn!("{warning}");
@@ -59,11 +80,12 @@ pub(super) fn run(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
     let (ended, end) = mpsc::channel::<()>();
     let watcher = thread::Builder::new().name("changes".to_owned()).spawn(move || {
         let (mut changes, mut supervisor) = (Changes::default(), Supervisor::new());
-        let mut wait = MEET_WITHIN;
+        let (begun, mut wait) = (Instant::now(), MEET_WITHIN);
         while end.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+            let now = Time(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
             let statuses = status();
-            for line in changes.of(&statuses) {
-                tracing::info!("{line}");
+            for line in changes.of(&statuses, now) {
+                line.log();
             }
             // The one place that says whether the watchdog is fed: by what serves hosts and the peer.
             supervisor.look(liveness.alive(), &statuses);
@@ -114,57 +136,8 @@ fn greeting(config: &Config, sides: &[Side]) -> String {
     text
 }
 
-/// Tells what changed between two looks, once per change, with a count of how often the same was told before.
-#[derive(Default)]
-struct Changes {
-    /// What was told last, by what it is about.
-    last: BTreeMap<String, String>,
-    told: BTreeMap<String, u32>,
-}
-
-impl Changes {
-    fn of(&mut self, statuses: &[ControllerStatus]) -> Vec<String> {
-        let mut lines = Vec::new();
-        for status in statuses {
-            let name = &status.controller;
-            self.line(name.clone(), format!("{name}: interlink {}", interlink(status)), &mut lines);
-            for lun in &status.luns {
-                self.line(format!("{name} {}", lun.number), format!("{name}: {}", describe(lun)), &mut lines);
-            }
-        }
-        lines
-    }
-
-    fn line(&mut self, about: String, text: String, lines: &mut Vec<String>) {
-        if self.last.get(&about) == Some(&text) {
-            return;
-        }
-        if self.told.len() >= COUNTED_LINES_MAX {
-            self.told.clear();
-        }
-        let count = self.told.entry(text.clone()).or_default();
-        *count += 1;
-        lines.push(if *count == 1 { text.clone() } else { format!("{text} (time {count})") });
-        self.last.insert(about, text);
-    }
-}
-
-/// One LUN in one line.
-fn describe(lun: &LunStatus) -> String {
-    let role = match lun.role {
-        Role::Main => "main",
-        Role::Sub => "sub",
-    };
-    let serving = if lun.serving { "serving" } else { "refusing" };
-    let reason = lun.reason.as_deref().map(|reason| format!("; {reason}")).unwrap_or_default();
-    format!("LUN {} {}: {}, {role}, {serving}{reason}", lun.number, lun.name, word(lun.status))
-}
-
 #[cfg(test)]
 mod tests {
-    use controller::status::PairStatus;
-
-    use super::super::status::tests::healthy;
     use super::*;
 
     #[test]
@@ -212,22 +185,5 @@ How it is: `twinlun status`. Ctrl-C or SIGTERM ends it cleanly.
     fn the_readme_has_the_same_multipath_conf_as_the_greeting() {
         let readme = include_str!("../../../README.md");
         assert!(readme.contains(&format!("\n```\n{MULTIPATH_CONF}```\n")));
-    }
-
-    #[test]
-    fn every_change_is_told_once_and_what_comes_again_is_counted() {
-        let [alpha, _] = healthy();
-        let mut broken = alpha.clone();
-        broken.luns[0].status = PairStatus::Suspended;
-        broken.luns[0].reason = Some("beta is away".to_owned());
-        let mut changes = Changes::default();
-        let up = "alpha: interlink up, 4 bridges";
-        let good = "alpha: LUN 0 data0: duplex, main, serving";
-        let bad = "alpha: LUN 0 data0: suspended, main, serving; beta is away";
-        assert_eq!(changes.of(core::slice::from_ref(&alpha)), [up, good]);
-        assert_eq!(changes.of(core::slice::from_ref(&alpha)), Vec::<String>::new());
-        assert_eq!(changes.of(core::slice::from_ref(&broken)), [bad]);
-        assert_eq!(changes.of(core::slice::from_ref(&alpha)), [format!("{good} (time 2)")]);
-        assert_eq!(changes.of(core::slice::from_ref(&broken)), [format!("{bad} (time 2)")]);
     }
 }

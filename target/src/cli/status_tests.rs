@@ -1,7 +1,8 @@
 //! Golden screens of `twinlun status`.
 
 use controller::status::{
-    ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PairStatus, PeerWord, ReservationStatus, Role,
+    ContestStatus, ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PairStatus, PeerWord,
+    ReservationStatus, Role,
 };
 
 use super::super::check::tests::config;
@@ -16,7 +17,15 @@ pub(in super::super) fn healthy() -> [ControllerStatus; 2] {
         appliance: Some("6f1c".to_owned()),
         incarnation: "17".to_owned(),
         stuck: None,
-        interlink: InterlinkStatus { up: true, encrypted: false, bridges: 4, refused: false, reason: None },
+        stopping: false,
+        interlink: InterlinkStatus {
+            up: true,
+            encrypted: false,
+            bridges: 4,
+            refused: false,
+            mute: false,
+            reason: None,
+        },
         luns: vec![LunStatus {
             number: 0,
             name: "data0".to_owned(),
@@ -37,6 +46,8 @@ pub(in super::super) fn healthy() -> [ControllerStatus; 2] {
             serial: None,
         }],
         hosts: Vec::new(),
+        contests: Vec::new(),
+        notes: Vec::new(),
         peer_said: None,
         file_systems: Vec::new(),
         troubles: Vec::new(),
@@ -58,7 +69,7 @@ fn host(name: &str, alias: &str, portal: &str, address: &str, seconds: u64, comm
 /// What a controller told its peer.
 fn said(by: &ControllerStatus, age_seconds: u64, current: bool, hosts: Vec<HostStatus>) -> PeerWord {
     let hosts_count = hosts.len() as u32;
-    PeerWord { age_seconds, current, luns: by.luns.clone(), hosts_count, hosts }
+    PeerWord { age_seconds, current, luns: by.luns.clone(), hosts_count, hosts, notes: Vec::new() }
 }
 
 fn screen(answers: [Result<ControllerStatus, AskError>; 2]) -> (bool, String) {
@@ -124,6 +135,7 @@ fn a_lost_peer_is_told_with_what_is_safe_to_do_next() {
         encrypted: false,
         bridges: 0,
         refused: false,
+        mute: false,
         reason: Some("beta does not answer".to_owned()),
     };
     alpha.luns[0].status = PairStatus::Suspended;
@@ -183,6 +195,7 @@ fn beside_a_lost(alpha: AskError, interlink: &str) -> String {
         encrypted: false,
         bridges: 0,
         refused: false,
+        mute: false,
         reason: Some("alpha is silent".to_owned()),
     };
     let mut config = config("");
@@ -209,6 +222,57 @@ fn a_peer_on_another_machine_may_run_though_it_is_out_of_reach() {
   does, check the network between their interlink addresses (192.0.2.1:3270, 192.0.2.1:3270).
 ";
     assert!(screen.contains(expected), "{screen}");
+}
+
+#[test]
+fn a_peer_that_is_stopped_on_its_machine_gets_its_own_next_step() {
+    let [_, mut beta] = healthy();
+    beta.interlink = InterlinkStatus {
+        up: false,
+        encrypted: false,
+        bridges: 0,
+        refused: false,
+        mute: true,
+        reason: Some("alpha is silent".to_owned()),
+    };
+    let mut config = config("");
+    config.controllers.iter_mut().for_each(|it| it.interlink = vec!["192.0.2.1:3270".parse().unwrap()]);
+    let screen = Overview::from_answers(&config, [Err(AskError::NotRunning), Ok(beta)]).render(&config);
+    assert!(screen.contains("kill -CONT") && !screen.contains("check the network"), "{screen}");
+}
+
+#[test]
+fn what_is_noted_beyond_the_luns_is_told_once_and_the_same_on_either_machine() {
+    let differ = "the two machines' appliance.toml differ in `access.open`: true on alpha, false on beta";
+    let contest = ContestStatus {
+        initiator: "iqn.clone".to_owned(),
+        addresses: ["192.0.2.21".to_owned(), "192.0.2.22".to_owned()],
+        times: 14,
+        seconds: 15,
+    };
+    let [mut alpha, mut beta] = healthy();
+    alpha.notes = vec![differ.to_owned()];
+    beta.notes = vec![differ.to_owned()];
+    alpha.contests = vec![contest.clone()];
+    let told = |by: &ControllerStatus| PeerWord {
+        notes: by.notes.iter().cloned().chain(by.contests.iter().map(ToString::to_string)).collect(),
+        ..said(by, 1, true, Vec::new())
+    };
+    let (of_alpha, of_beta) = (told(&alpha), told(&beta));
+    let seen = |answers: [Result<ControllerStatus, AskError>; 2]| {
+        let config = config("");
+        let overview = Overview::from_answers(&config, answers);
+        assert!(!overview.ok);
+        let mut problems = overview.problems;
+        problems.sort();
+        problems
+    };
+    let both = seen([Ok(alpha.clone()), Ok(beta.clone())]);
+    assert_eq!(both.len(), 2, "{both:?}");
+    assert!(both.iter().any(|line| line.contains("iqn.clone logs in from 192.0.2.21 and from 192.0.2.22")));
+    (alpha.peer_said, beta.peer_said) = (Some(of_beta), Some(of_alpha));
+    assert_eq!(seen([Ok(alpha), Err(AskError::NotRunning)]), both);
+    assert_eq!(seen([Err(AskError::NotRunning), Ok(beta)]), both);
 }
 
 /// The lines that begin with an exclamation mark.

@@ -38,17 +38,17 @@ fn twice<'d, T: PartialEq + 'd>(
     key: &str,
     values: impl Iterator<Item = (usize, &'d Spanned<T>, String)>,
 ) {
-    let mut seen: Vec<(usize, &T)> = Vec::new();
+    let mut seen: Vec<(usize, &Spanned<T>)> = Vec::new();
     for (index, value, found) in values {
-        if let Some((first, _)) = seen.iter().find(|(_, other)| *other == value.get_ref()) {
-            let first = format!("{section}[{first}]");
+        if let Some((first, other)) = seen.iter().find(|(_, other)| other.get_ref() == value.get_ref()) {
+            let first = format!("{section}[{first}] ({})", reader.whereabouts(&other.span()));
             reader.mistake(
                 format!("{section}[{index}].{key}"),
                 value.span(),
                 Problem::Twice { found, first },
             );
         } else {
-            seen.push((index, value.get_ref()));
+            seen.push((index, value));
         }
     }
 }
@@ -62,17 +62,18 @@ fn listeners(draft: &Draft) -> impl Iterator<Item = (usize, &'static str, &Spann
 }
 
 fn addresses(reader: &mut Reader<'_>, draft: &Draft) {
-    let mut seen: Vec<(usize, String, SocketAddr)> = Vec::new();
+    let mut seen: Vec<(usize, String, &Spanned<SocketAddr>)> = Vec::new();
     for (index, key, spanned) in listeners(draft) {
         let address = *spanned.get_ref();
         let key = format!("controller[{index}].{key}");
-        if let Some((_, first, _)) =
-            seen.iter().find(|(other, _, taken)| clash(*taken, address, *other == index))
+        if let Some((_, first, at)) =
+            seen.iter().find(|(other, _, taken)| clash(*taken.get_ref(), address, *other == index))
         {
-            let problem = Problem::AddressTwice { address: address.to_string(), first: first.clone() };
+            let first = format!("{first} ({})", reader.whereabouts(&at.span()));
+            let problem = Problem::AddressTwice { address: address.to_string(), first };
             reader.mistake(key, spanned.span(), problem);
         } else {
-            seen.push((index, key, address));
+            seen.push((index, key, spanned));
         }
     }
 }
@@ -151,6 +152,14 @@ fn luns(reader: &mut Reader<'_>, draft: &Draft) {
     twice(reader, "lun", "number", numbers.map(|(i, number)| (i, number, number.get_ref().to_string())));
     for (index, lun) in draft.luns.iter().enumerate() {
         references(reader, draft, index, lun);
+    }
+    let names = draft.controllers.iter().filter_map(|controller| controller.name.as_ref());
+    for name in names {
+        let paths = draft.luns.iter().enumerate().filter_map(|(index, lun)| {
+            let (_, path) = lun.device.as_ref()?.of(name.get_ref())?;
+            Some((index, path, format!("{:?} of {}", path.get_ref(), name.get_ref())))
+        });
+        twice(reader, "lun", "device", paths);
     }
 }
 

@@ -1,5 +1,8 @@
 //! `[access]`: the hosts that are named, what they have to prove, and which LUNs they see.
 
+use core::ops::Range;
+use std::collections::BTreeMap;
+
 use protocol::iscsi::names::IscsiName;
 use toml::Spanned;
 use toml::de::DeValue;
@@ -16,16 +19,25 @@ const ACCESS: &[Key] = &[
     key("discovery", "an [access.discovery] section with `secret_file = \"secrets/discovery\"`"),
 ];
 
-const CREDENTIALS: &[Key] = &[
-    key("user", "`user = \"host-a\"`"),
-    key("secret_file", "`secret_file = \"secrets/host-a\"`"),
-    key("secret_env", "`secret_env = \"HOST_A_SECRET\"`"),
-    key("own_user", "`own_user = \"twinlun\"`"),
-    key("own_secret_file", "`own_secret_file = \"secrets/twinlun-to-host-a\"`"),
-    key("own_secret_env", "`own_secret_env = \"TWINLUN_SECRET\"`"),
+const USER: Key = key("user", "`user = \"host-a\"`");
+const SECRET_FILE: Key = key("secret_file", "`secret_file = \"secrets/host-a\"`");
+const SECRET_ENV: Key = key("secret_env", "`secret_env = \"HOST_A_SECRET\"`");
+const OWN_USER: Key = key("own_user", "`own_user = \"twinlun\"`");
+const OWN_SECRET_FILE: Key = key("own_secret_file", "`own_secret_file = \"secrets/twinlun-to-host-a\"`");
+const OWN_SECRET_ENV: Key = key("own_secret_env", "`own_secret_env = \"TWINLUN_SECRET\"`");
+
+const HOST: &[Key] = &[
+    USER,
+    SECRET_FILE,
+    SECRET_ENV,
+    OWN_USER,
+    OWN_SECRET_FILE,
+    OWN_SECRET_ENV,
     key("name", "`name = \"iqn.1993-08.org.debian:01:abc\"`"),
     key("luns", "`luns = [0, 1]`"),
 ];
+
+const DISCOVERY: &[Key] = &[USER, SECRET_FILE, SECRET_ENV, OWN_USER, OWN_SECRET_FILE, OWN_SECRET_ENV];
 
 /// Reads `[access]`.
 pub(super) fn access<'t>(reader: &mut Reader<'t>, document: &Section<'_, 't>, luns: &[LunDraft]) -> Access {
@@ -33,15 +45,9 @@ pub(super) fn access<'t>(reader: &mut Reader<'t>, document: &Section<'_, 't>, lu
         .optional(document, "access")
         .and_then(|value| table(reader, document, "access", ACCESS, value));
     let Some(section) = section else { return Access::default() };
-    let mut hosts: Vec<Host> = Vec::new();
-    if reader.optional(&section, "host").is_some() {
-        for (path, span, table) in tables(reader, &section, "host") {
-            let entry = reader.section(format!("access.{path}"), span, CREDENTIALS, table);
-            hosts.extend(host(reader, &entry, luns));
-        }
-    }
+    let hosts = hosts(reader, &section, luns);
     let discovery = reader.optional(&section, "discovery");
-    let discovery = discovery.and_then(|value| table(reader, &section, "discovery", CREDENTIALS, value));
+    let discovery = discovery.and_then(|value| table(reader, &section, "discovery", DISCOVERY, value));
     let discovery = discovery.and_then(|section| {
         let chap = credentials(reader, &section);
         if chap.is_none() {
@@ -59,14 +65,46 @@ pub(super) fn access<'t>(reader: &mut Reader<'t>, document: &Section<'_, 't>, lu
     }
 }
 
-fn host<'t>(reader: &mut Reader<'t>, section: &Section<'_, 't>, luns: &[LunDraft]) -> Option<Host> {
+/// The hosts that are named, each once: of two sections for one host either could be the one that was meant, and
+/// one of them may let it in without proof.
+fn hosts<'t>(reader: &mut Reader<'t>, access: &Section<'_, 't>, luns: &[LunDraft]) -> Vec<Host> {
+    let mut hosts: Vec<Host> = Vec::new();
+    if reader.optional(access, "host").is_none() {
+        return hosts;
+    }
+    let mut seen: BTreeMap<String, (String, Range<usize>)> = BTreeMap::new();
+    for (path, span, table) in tables(reader, access, "host") {
+        let entry = reader.section(format!("access.{path}"), span, HOST, table);
+        let Some((host, name)) = host(reader, &entry, luns) else { continue };
+        if let Some((first, at)) = seen.get(&host.name) {
+            let first = format!("{first} ({})", reader.whereabouts(at));
+            let found = format!("{:?}", host.name_as_written);
+            reader.mistake(entry.key("name"), name, Problem::HostTwice { found, first });
+            continue;
+        }
+        seen.insert(host.name.clone(), (entry.path, name));
+        hosts.push(host);
+    }
+    hosts
+}
+
+/// A host, and where its name stands.
+fn host<'t>(
+    reader: &mut Reader<'t>,
+    section: &Section<'_, 't>,
+    luns: &[LunDraft],
+) -> Option<(Host, Range<usize>)> {
     let text = reader.text(section, "name")?;
     match IscsiName::from_initiator(text.get_ref()) {
-        Ok(name) => Some(Host {
-            name: name.as_str().to_owned(),
-            chap: credentials(reader, section),
-            luns: reader.optional(section, "luns").map(|value| visible(reader, section, value, luns)),
-        }),
+        Ok(name) => {
+            let host = Host {
+                name: name.as_str().to_owned(),
+                name_as_written: text.get_ref().clone(),
+                chap: credentials(reader, section),
+                luns: reader.optional(section, "luns").map(|value| visible(reader, section, value, luns)),
+            };
+            Some((host, text.span()))
+        }
         Err(problem) => {
             let wrong = Problem::NotAnIscsiName { found: text.get_ref().clone(), problem };
             reader.mistake(section.key("name"), text.span(), wrong);

@@ -236,7 +236,7 @@ pub enum Problem {
     AddressTwice {
         /// The address.
         address: String,
-        /// The key that has it.
+        /// The key that has it, and where.
         first: String,
     },
     /// A name or number given twice.
@@ -245,7 +245,16 @@ pub enum Problem {
     Twice {
         /// What stands there.
         found: String,
-        /// The key that has it.
+        /// The section that has it, and where.
+        first: String,
+    },
+    /// A host named twice.
+    #[error("{found} is the host that {first} names already; names that differ in case are the same")]
+    #[diagnostic(help("keep one section for each host, with everything that is true of it"))]
+    HostTwice {
+        /// What stands there.
+        found: String,
+        /// The section that has it, and where.
         first: String,
     },
     /// Not two controllers.

@@ -38,8 +38,10 @@ pub struct Config {
 /// `[appliance]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Appliance {
-    /// The iSCSI target name both controllers serve (RFC 7143 section 4.2.7).
+    /// The iSCSI target name both controllers serve (RFC 7143 section 4.2.7), in lower case.
     pub iqn: String,
+    /// The same as the file writes it: what the target proves itself as in CHAP, byte by byte.
+    pub iqn_as_written: String,
     /// The state folder; each controller has a folder of its name in it.
     pub state: PathBuf,
 }
@@ -111,6 +113,8 @@ pub struct Access {
 pub struct Host {
     /// InitiatorName, in lower case.
     pub name: String,
+    /// The same as the file writes it.
+    pub name_as_written: String,
     /// What it has to prove.
     pub chap: Option<Chap>,
     /// The numbers of the LUNs it may see; all if none.
@@ -120,11 +124,11 @@ pub struct Host {
 /// CHAP credentials: names, and where the secrets are.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Chap {
-    /// The name the initiator proves; its InitiatorName if none is given.
+    /// The name the initiator proves; its InitiatorName, in whatever case, if none is given.
     pub user: Option<String>,
     /// Where its secret is.
     pub secret: SecretPlace,
-    /// The name the target proves; its own if none is given.
+    /// The name the target proves; the iqn as the file writes it if none is given.
     pub own_user: Option<String>,
     /// Where the target's secret is, if the target can be asked to prove itself.
     pub own_secret: Option<SecretPlace>,

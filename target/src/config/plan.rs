@@ -1,9 +1,12 @@
 //! The configuration in the controller's own terms.
 
-use controller::plan::{BRIDGES_MAX, LunPlan, Plan, Side};
+use controller::plan::{BRIDGES_MAX, LunPlan, Plan, Side, TOLD};
 use protocol::block::BLOCK_BYTES;
 
-use super::{Config, Lun};
+use sha2::{Digest, Sha256};
+
+use super::{Chap, Config, Host, Lun};
+use crate::run::access::DISCOVERY_USER;
 
 /// What one controller is handed. It opens one bridge per worker; here one worker per processor is assumed.
 #[must_use]
@@ -40,7 +43,8 @@ fn physical_block_exponent(bytes: u32) -> u8 {
 }
 
 /// The part both machines must agree on: the target name, the controllers' names, the LUNs and their order, then
-/// each LUN's own keys as `lun.NAME.KEY`. Addresses, state folders and devices are each machine's own affair.
+/// each LUN's own keys as `lun.NAME.KEY`. Who may log in and where hosts are told to go is told where it differs.
+/// Interlink addresses, state folders and devices are each machine's own affair.
 fn shared(config: &Config) -> Vec<(String, String)> {
     let [first, second] = &config.controllers;
     let names: Vec<&str> = config.luns.iter().map(|lun| lun.name.as_str()).collect();
@@ -62,5 +66,80 @@ fn shared(config: &Config) -> Vec<(String, String)> {
         ];
         shared.extend(keys.map(|(key, value)| (format!("lun.{}.{key}", lun.name), value)));
     }
+    shared.extend(told(config).into_iter().map(|(key, value)| (format!("{TOLD}{key}"), value)));
     shared
+}
+
+/// Bytes of hosts' keys and values that are compared one by one; what is beyond is compared by a digest.
+const HOSTS_TOLD_BYTES: usize = 64 << 10;
+
+/// Who may log in, and where hosts are told to go. Never a secret, and not where it is kept.
+fn told(config: &Config) -> Vec<(String, String)> {
+    let mut told = Vec::new();
+    for controller in &config.controllers {
+        let portals: Vec<String> = controller.portals.iter().map(ToString::to_string).collect();
+        let key = |key: &str| format!("controller.{}.{key}", controller.name);
+        told.push((key("portals"), portals.join(" ")));
+        if !controller.advertise.is_empty() {
+            told.push((key("advertise"), controller.advertise.join(" ")));
+        }
+    }
+    told.push(("access.open".to_owned(), config.access.open.to_string()));
+    if let Some(chap) = &config.access.discovery {
+        told.push((
+            "access.discovery".to_owned(),
+            proof(chap, DISCOVERY_USER, &config.appliance.iqn_as_written),
+        ));
+    }
+    let mut room = HOSTS_TOLD_BYTES;
+    let mut rest = Sha256::new();
+    let mut left = 0;
+    let mut hosts: Vec<&Host> = config.access.hosts.iter().collect();
+    hosts.sort_by(|one, other| one.name.cmp(&other.name));
+    for host in hosts {
+        let (key, value) = (format!("access.host.{}", host.name), describe(config, host));
+        match room.checked_sub(key.len() + value.len()) {
+            Some(less) if left == 0 => {
+                room = less;
+                told.push((key, value));
+            }
+            _ => {
+                left += 1;
+                rest.update(format!("{key}={value}\n"));
+            }
+        }
+    }
+    if left > 0 {
+        let digest: String = rest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        told.push(("access.host (those after)".to_owned(), format!("{left} hosts ({digest})")));
+    }
+    told
+}
+
+/// What a host has to prove, and which LUNs it sees.
+fn describe(config: &Config, host: &Host) -> String {
+    let proof = host.chap.as_ref().map_or_else(
+        || "without a proof".to_owned(),
+        |chap| proof(chap, &host.name, &config.appliance.iqn_as_written),
+    );
+    let luns = host.luns.as_ref().map_or_else(
+        || "all LUNs".to_owned(),
+        |luns| {
+            let mut luns = luns.clone();
+            luns.sort_unstable();
+            luns.dedup();
+            let numbers: Vec<String> = luns.iter().map(ToString::to_string).collect();
+            if luns.is_empty() { "no LUN".to_owned() } else { format!("LUN {}", numbers.join(", ")) }
+        },
+    );
+    format!("{proof}, {luns}")
+}
+
+/// Who proves to be whom.
+fn proof(chap: &Chap, user: &str, own_user: &str) -> String {
+    let user = chap.user.as_deref().unwrap_or(user);
+    match &chap.own_secret {
+        None => format!("as {user:?}"),
+        Some(_) => format!("as {user:?}, the target as {:?}", chap.own_user.as_deref().unwrap_or(own_user)),
+    }
 }

@@ -65,6 +65,12 @@ impl<'t> Reader<'t> {
         self.mistakes.push(Mistake { key, span, place, problem });
     }
 
+    /// Where a span begins, for people.
+    pub(super) fn whereabouts(&self, span: &Range<usize>) -> String {
+        let (line, column) = self.place(span.start);
+        format!("line {line}, column {column}")
+    }
+
     /// Line and column of a byte of the text.
     fn place(&self, at: usize) -> (usize, usize) {
         let before = self.text.get(..at).unwrap_or(self.text);

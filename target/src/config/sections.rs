@@ -72,11 +72,17 @@ const ONE_VALUE_YET: &[(&str, &[&str], &str)] = &[
 /// What the file says, with positions, before sections are compared with each other. `None`: missing or wrong,
 /// and noted as a mistake.
 pub(super) struct Draft {
-    pub(super) iqn: Option<String>,
+    pub(super) iqn: Option<Iqn>,
     pub(super) state: String,
     pub(super) controllers: Vec<ControllerDraft>,
     pub(super) luns: Vec<LunDraft>,
     pub(super) access: Access,
+}
+
+/// The target name: in lower case, and as the file writes it.
+pub(super) struct Iqn {
+    folded: String,
+    written: String,
 }
 
 pub(super) struct ControllerDraft {
@@ -101,12 +107,12 @@ pub(super) struct LunDraft {
 /// `device = { … }`: where it stands, and each controller's name with its path.
 pub(super) struct DeviceDraft {
     pub(super) span: Range<usize>,
-    pub(super) paths: Vec<(Spanned<String>, String)>,
+    pub(super) paths: Vec<(Spanned<String>, Spanned<String>)>,
 }
 
 impl DeviceDraft {
     /// The device of the controller of that name.
-    pub(super) fn of(&self, controller: &str) -> Option<&(Spanned<String>, String)> {
+    pub(super) fn of(&self, controller: &str) -> Option<&(Spanned<String>, Spanned<String>)> {
         self.paths.iter().find(|(name, _)| name.get_ref() == controller)
     }
 }
@@ -131,7 +137,7 @@ impl Draft {
                 let second = *main.get_ref() == controllers[1].name;
                 let device = draft.device.map(|device| {
                     [0, 1].map(|side: usize| {
-                        device.of(&controllers[side].name).map(|(_, path)| folder.join(path))
+                        device.of(&controllers[side].name).map(|(_, path)| folder.join(path.get_ref()))
                     })
                 });
                 Some(Lun {
@@ -147,7 +153,8 @@ impl Draft {
                 })
             })
             .collect();
-        let appliance = Appliance { iqn: self.iqn?, state: folder.join(self.state) };
+        let Iqn { folded: iqn, written: iqn_as_written } = self.iqn?;
+        let appliance = Appliance { iqn, iqn_as_written, state: folder.join(self.state) };
         let mut access = self.access;
         let chaps = access.hosts.iter_mut().filter_map(|host| host.chap.as_mut());
         for chap in chaps.chain(access.discovery.as_mut()) {
@@ -224,14 +231,15 @@ pub(super) fn table<'a, 't>(
     }
 }
 
-fn appliance<'t>(reader: &mut Reader<'t>, document: &Section<'_, 't>) -> (Option<String>, String) {
+fn appliance<'t>(reader: &mut Reader<'t>, document: &Section<'_, 't>) -> (Option<Iqn>, String) {
     let section = reader
         .required(document, "appliance")
         .and_then(|value| table(reader, document, "appliance", APPLIANCE, value));
     let Some(section) = section else { return (None, String::new()) };
     let iqn = reader.text(&section, "iqn").and_then(|iqn| {
         let found = iqn.get_ref();
-        let name = IscsiName::parse(found).map(|name| name.as_str().to_owned());
+        let both = |name: IscsiName| Iqn { folded: name.as_str().to_owned(), written: found.clone() };
+        let name = IscsiName::parse(found).map(both);
         let wrong = |problem| Problem::NotAnIscsiName { found: found.clone(), problem };
         name.map_err(|problem| reader.mistake(section.key("iqn"), iqn.span(), wrong(problem))).ok()
     });
@@ -427,7 +435,7 @@ fn devices<'t>(
     for (name, path) in table {
         if let Some(path) = reader.as_text(section, "device", path) {
             let name = Spanned::new(name.span(), name.get_ref().to_string());
-            paths.push((name, path.into_inner()));
+            paths.push((name, path));
         }
     }
     Some(DeviceDraft { span: value.span(), paths })

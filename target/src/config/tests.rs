@@ -170,13 +170,15 @@ const WRONG: &[(&str, &str, &[&str])] = &[
         "127.0.0.1:3271",
         "127.0.0.1:3260",
         &[
-            "11:13: controller[1].interlink: 127.0.0.1:3260 is already used by controller[0].portals; give each portal and interlink an address or port of its own",
+            "11:13: controller[1].interlink: 127.0.0.1:3260 is already used by controller[0].portals (line 6, column 12); give each portal and interlink an address or port of its own",
         ],
     ),
     (
         "name = \"beta\"",
         "name = \"alpha\"",
-        &["9:8: controller[1].name: \"alpha\" is already used by controller[0]; give each its own"],
+        &[
+            "9:8: controller[1].name: \"alpha\" is already used by controller[0] (line 5, column 8); give each its own",
+        ],
     ),
     (
         "main = \"alpha\"",
@@ -278,8 +280,15 @@ const WRONG_AT_THE_END: &[(&str, &[&str])] = &[
     (
         "[[lun]]\nnumber = 0\nname = \"data0\"\nsize = \"1 MiB\"\nmain = \"beta\"",
         &[
-            "18:10: lun[1].number: 0 is already used by lun[0]; give each its own",
-            "19:8: lun[1].name: \"data0\" is already used by lun[0]; give each its own",
+            "18:10: lun[1].number: 0 is already used by lun[0] (line 13, column 10); give each its own",
+            "19:8: lun[1].name: \"data0\" is already used by lun[0] (line 14, column 8); give each its own",
+        ],
+    ),
+    (
+        "device = { alpha = \"/dev/a\", beta = \"/dev/b\" }\n[[lun]]\nnumber = 1\nname = \"d1\"\nmain = \"beta\"\n\
+         device = { alpha = \"/dev/b\", beta = \"/dev/b\" }",
+        &[
+            "22:39: lun[1].device: \"/dev/b\" of beta is already used by lun[0] (line 17, column 39); give each its own",
         ],
     ),
     (
@@ -445,6 +454,7 @@ fn everything_left_out_has_its_documented_default() {
 fn the_target_name_is_kept_as_hosts_will_send_it() {
     let config = parse(&GOOD.replace("com.example:demo", "com.Example:Demo"));
     assert_eq!(config.appliance.iqn, "iqn.2026-11.com.example:demo");
+    assert_eq!(config.appliance.iqn_as_written, "iqn.2026-11.com.Example:Demo");
 }
 
 #[test]
@@ -476,8 +486,38 @@ fn the_plan_of_both_controllers_differs_in_the_side_alone() {
             "lun.data0.write_cache=off",
             "lun.data0.read_only=false",
             "lun.data0.physical_block=512",
+            "lun./controller.alpha.portals=127.0.0.1:3260",
+            "lun./controller.beta.portals=127.0.0.1:3261",
+            "lun./access.open=false",
         ]
     );
+}
+
+#[test]
+fn who_may_log_in_is_compared_between_the_machines_without_any_secret() {
+    let access = "[[access.host]]\nname = \"iqn.b\"\nuser = \"b\"\nsecret_file = \"secret-b\"\nown_secret_env = \"SECRET_T\"\n\
+                  luns = [3, 0]\n[[access.host]]\nname = \"iqn.a\"\n[access.discovery]\nsecret_file = \"secret-d\"\n";
+    let text = format!("{GOOD}[[lun]]\nnumber = 3\nname = \"d3\"\nsize = 512\nmain = \"beta\"\n{access}");
+    let shared = to_plan(&parse(&text), Side::First).shared;
+    let told: Vec<String> = shared
+        .iter()
+        .filter_map(|(key, value)| Some(format!("{}={value}", key.strip_prefix("lun./access.")?)))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "open=false",
+            "discovery=as \"discovery\"",
+            "host.iqn.a=without a proof, all LUNs",
+            "host.iqn.b=as \"b\", the target as \"iqn.2026-11.com.example:demo\", LUN 0, 3",
+        ]
+    );
+    assert!(!format!("{shared:?}").to_lowercase().contains("secret"), "{shared:?}");
+    let many: String = (0..2000).map(|n| format!("[[access.host]]\nname = \"iqn.{n}\"\n")).collect();
+    let told = |text: &str| to_plan(&parse(&format!("{GOOD}{text}")), Side::First).shared;
+    let bytes: usize = told(&many).iter().map(|(key, value)| key.len() + value.len()).sum();
+    assert!(bytes < 80 << 10, "{bytes}");
+    assert_ne!(told(&many), told(&many.replace("iqn.999\"", "iqn.x999\"")), "what is beyond is compared too");
 }
 
 #[test]
@@ -535,5 +575,29 @@ fn mistakes_about_hosts_are_told_with_what_would_be_right() {
     ] {
         let found = lines(&format!("{GOOD}{access}"));
         assert!(found.iter().any(|line| line.contains(expected)), "{access}: {found:?}");
+    }
+}
+
+#[test]
+fn a_host_named_twice_is_refused_with_both_places_whatever_its_case() {
+    for second in ["iqn.1993-08.org.debian:a", "IQN.1993-08.org.debian:A"] {
+        let access = format!(
+            "[[access.host]]\nname = \"iqn.1993-08.org.debian:a\"\nsecret_file = \"a\"\n[[access.host]]\nname = \"{second}\"\n"
+        );
+        assert_eq!(
+            lines(&format!("{GOOD}{access}")),
+            [format!(
+                "21:8: access.host[1].name: {second:?} is the host that access.host[0] (line 18, column 8) names already; \
+                 names that differ in case are the same; keep one section for each host, with everything that is true of it"
+            )]
+        );
+    }
+}
+
+#[test]
+fn a_key_of_hosts_that_says_nothing_about_discovery_is_no_key_of_it() {
+    for key in ["name = \"iqn.a\"", "luns = [0]"] {
+        let found = lines(&format!("{GOOD}[access.discovery]\nsecret_file = \"a\"\n{key}\n"));
+        assert!(found.len() == 1 && found[0].contains("there is no such key"), "{key}: {found:?}");
     }
 }

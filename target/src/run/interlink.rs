@@ -111,7 +111,10 @@ impl Interlink {
         let opener = match timeout(GREETING_WITHIN, self.dialed_peer(&mut socket)).await {
             Ok(Ok(opener)) => opener,
             Ok(Err(stranger)) => return self.refuse(&stranger),
-            Err(_) => return tracing::debug!("the peer did not show in time who it is"),
+            Err(_) => {
+                tracing::debug!("the peer did not show in time who it is");
+                return self.controller.on_link_refused(LinkRefusal::Mute);
+            }
         };
         self.run(Stream { socket, opener }, Some(kind), Bytes::new()).await;
     }

@@ -13,6 +13,7 @@
 //! * `control`: the socket that answers the command line; `tidy`: memory goes back to the system.
 
 pub mod access;
+mod advice;
 mod alarm;
 mod control;
 pub mod cork;
@@ -23,10 +24,13 @@ mod interlink;
 mod link;
 pub mod liveness;
 mod patience;
+pub mod places;
 mod portals;
+pub mod private_file;
 mod proof;
 mod rooms;
 pub mod secret;
+mod signals;
 mod start;
 mod tidy;
 pub mod tls;
@@ -58,9 +62,9 @@ use controller::plan::{BRIDGES_MAX, Side};
 use controller::status::ControllerStatus;
 use controller::unit::Controller;
 use controller::volume::lock::{LockError, StateLock};
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::liveness::{Liveness, Watch};
+use self::signals::Signals;
 use self::workers::Workers;
 use self::world::ProductWorld;
 use crate::config::Config;
@@ -97,6 +101,12 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// Two volumes would be one.
+    #[error("two volumes would lie in one place: {what}")]
+    SharedVolume {
+        /// Which, and where.
+        what: String,
+    },
     /// An address or socket cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -105,9 +115,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// A secret of `[access]` cannot be used.
+    /// Secrets of `[access]` cannot be used.
     #[error(transparent)]
-    Secret(#[from] access::SecretError),
+    Secret(#[from] access::SecretErrors),
     /// The certificates of the interlink cannot be used.
     #[error(transparent)]
     Certificates(#[from] tls::certificates::CertificateError),
@@ -166,6 +176,10 @@ impl Appliance {
 
     /// Starts these controllers with that many workers, at least one and at most [`BRIDGES_MAX`].
     pub fn start_with_workers(config: &Config, sides: &[Side], workers: usize) -> Result<Self, StartError> {
+        let shared = places::shared(config, sides);
+        if !shared.is_empty() {
+            return Err(StartError::SharedVolume { what: shared.join("; ") });
+        }
         outlive_file_size_limits();
         let count = workers.clamp(1, usize::from(BRIDGES_MAX));
         let workers = Arc::new(Workers::start(count).map_err(StartError::Threads)?);
@@ -211,23 +225,21 @@ impl Appliance {
         move || controllers.iter().filter_map(Weak::upgrade).map(|controller| controller.status()).collect()
     }
 
-    /// Runs until SIGTERM or SIGINT, then says so to `ending` and ends cleanly; a second signal ends at once.
+    /// Runs until SIGTERM, SIGINT or SIGHUP, then says so to `ending` and ends cleanly; a second signal ends at once.
     pub fn run_until_signal(self, ending: impl FnOnce()) -> io::Result<Stopped> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let (mut terminate, mut interrupt) =
-                (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+            let mut signals = Signals::listen()?;
+            let name = signals.next().await;
             tracing::info!(
-                "ending: hosts are asked to log out, commands in flight finish, then everything is flushed"
+                "ending ({name}): hosts are asked to log out, commands in flight finish, then everything is flushed"
             );
             ending();
             self.ask_hosts_to_leave();
-            let again = async {
-                tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+            let ended = tokio::select! {
+                ended = self.stopped_in_time() => ended,
+                _ = signals.next() => Stopped::Unclean,
             };
-            let ended =
-                tokio::select! { ended = self.stopped_in_time() => ended, () = again => Stopped::Unclean };
             Ok(ended)
         })
     }

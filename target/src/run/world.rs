@@ -9,7 +9,7 @@ use controller::disk::buffers::BufferPool;
 use controller::disk::file::VolumeFile;
 use controller::disk::pool::Lane;
 use controller::disk::{DiskError, DiskIo, DiskResult};
-use controller::status::{FileSystemStatus, HostStatus, LimitStatus, StuckStatus};
+use controller::status::{ContestStatus, FileSystemStatus, HostStatus, LimitStatus, StuckStatus};
 use controller::time::Time;
 use controller::unit::Controller;
 use controller::volume::files::VolumePlace;
@@ -240,6 +240,10 @@ impl World for ProductWorld {
             alias: session.alias,
         };
         self.sessions.list().into_iter().map(host).collect()
+    }
+
+    fn contests(&self) -> Vec<ContestStatus> {
+        self.sessions.visits.contests(self.now())
     }
 
     fn limits(&self) -> Vec<LimitStatus> {

@@ -60,12 +60,12 @@ impl Access {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chap::{Credentials, Secret};
+    use super::super::chap::{Proof, Secret, User};
     use super::*;
 
     fn account(user: &str) -> Account {
         let secret = Secret::new(b"a secret of enough bytes").unwrap();
-        Account { initiator: Credentials { user: user.to_owned(), secret }, own: None }
+        Account { initiator: Proof { user: User::Named(user.to_owned()), secret }, own: None }
     }
 
     #[test]

@@ -13,6 +13,8 @@ use protocol::iscsi::{binary, text};
 use sha2::Digest;
 use subtle::ConstantTimeEq;
 
+use super::refused::Refused;
+
 /// The longest challenge, in bytes (12.1.3).
 const CHALLENGE_BYTES_MAX: usize = 1024;
 
@@ -49,11 +51,45 @@ pub struct Credentials {
     pub secret: Secret,
 }
 
+/// What an initiator has to call itself in CHAP_N.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum User {
+    /// Exactly this: a user's name is compared byte by byte.
+    Named(String),
+    /// Its InitiatorName, in whatever case it writes it: iSCSI names that differ in case are the same (4.2.7.2).
+    InitiatorName(String),
+}
+
+impl User {
+    fn is(&self, name: &str) -> bool {
+        match self {
+            Self::Named(user) => bool::from(user.as_bytes().ct_eq(name.as_bytes())),
+            Self::InitiatorName(own) => own.eq_ignore_ascii_case(name),
+        }
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Named(name) | Self::InitiatorName(name)) = self;
+        write!(f, "{name:?}")
+    }
+}
+
+/// What an initiator has to prove.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proof {
+    /// CHAP_N.
+    pub user: User,
+    /// The secret.
+    pub secret: Secret,
+}
+
 /// Who has to prove what.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Account {
     /// What the initiator proves.
-    pub initiator: Credentials,
+    pub initiator: Proof,
     /// What this target proves if it is asked to.
     pub own: Option<Credentials>,
 }
@@ -153,7 +189,7 @@ impl Chap {
         account: &Account,
         said: &Said,
         random: fn(&mut [u8]) -> bool,
-    ) -> Result<Answer, LoginStatus> {
+    ) -> Result<Answer, Refused> {
         match self {
             Self::ExpectAlgorithms if *said == Said::default() => Ok(Vec::new()),
             Self::ExpectAlgorithms => {
@@ -167,23 +203,26 @@ impl Chap {
                 Ok(answer)
             }
             Self::Proved if *said == Said::default() => Ok(Vec::new()),
-            Self::Proved => Err(LoginStatus::InitiatorError),
+            Self::Proved => Err(LoginStatus::InitiatorError.into()),
         }
     }
 }
 
-fn ask(said: &Said, random: fn(&mut [u8]) -> bool) -> Result<(Challenge, Answer), LoginStatus> {
+fn ask(said: &Said, random: fn(&mut [u8]) -> bool) -> Result<(Challenge, Answer), Refused> {
     let Said { algorithms: Some(algorithms), identifier: None, challenge: None, name: None, response: None } =
         said
     else {
         let missing = said.algorithms.is_none();
-        return Err(if missing { LoginStatus::MissingParameter } else { LoginStatus::InitiatorError });
+        let status = if missing { LoginStatus::MissingParameter } else { LoginStatus::InitiatorError };
+        return Err(status.into());
     };
-    let algorithm = Algorithm::choose(algorithms).ok_or(LoginStatus::AuthenticationFailure)?;
+    let algorithm = Algorithm::choose(algorithms).ok_or_else(|| {
+        Refused::because(LoginStatus::AuthenticationFailure, "it offers no CHAP algorithm that is known here")
+    })?;
     let mut identifier = [0];
     let mut bytes = vec![0; algorithm.bytes()];
     if !random(&mut identifier) || !random(&mut bytes) {
-        return Err(LoginStatus::TargetError);
+        return Err(LoginStatus::TargetError.into());
     }
     let answer = vec![
         ("CHAP_A", (algorithm as u8).to_string()),
@@ -194,48 +233,61 @@ fn ask(said: &Said, random: fn(&mut [u8]) -> bool) -> Result<(Challenge, Answer)
 }
 
 impl Challenge {
-    fn judge(&self, account: &Account, said: &Said) -> Result<Answer, LoginStatus> {
+    fn judge(&self, account: &Account, said: &Said) -> Result<Answer, Refused> {
         if said.algorithms.is_some() {
-            return Err(LoginStatus::InitiatorError);
+            return Err(LoginStatus::InitiatorError.into());
         }
         // A target that answered a challenge without CHAP_R would prove itself to somebody unknown (9.2).
         let (Some(name), Some(response)) = (&said.name, &said.response) else {
-            return Err(LoginStatus::MissingParameter);
+            return Err(LoginStatus::MissingParameter.into());
         };
         let response = binary::decode(response, CHALLENGE_BYTES_MAX).ok_or(LoginStatus::InitiatorError)?;
         let counter = self.counter_challenge(said)?;
         let expected = self.algorithm.response(self.identifier, &account.initiator.secret, &self.bytes);
         let right_response = bool::from(expected.ct_eq(&response));
-        let right_name = bool::from(account.initiator.user.as_bytes().ct_eq(name.as_bytes()));
+        let right_name = account.initiator.user.is(name);
         let reflected = account.own.as_ref().is_some_and(|own| {
             let mine = self.algorithm.response(self.identifier, &own.secret, &self.bytes);
             bool::from(mine.ct_eq(&response))
         });
-        if !right_response || !right_name || reflected {
-            return Err(LoginStatus::AuthenticationFailure);
+        let wrong = |why: String| Refused::because(LoginStatus::AuthenticationFailure, why);
+        if reflected {
+            return Err(wrong("it proves the secret that the target has to prove to it".to_owned()));
+        }
+        if !right_name {
+            let expected = &account.initiator.user;
+            return Err(wrong(format!("its CHAP name is {name:?}, which has to be {expected}")));
+        }
+        if !right_response {
+            return Err(wrong("its CHAP secret is not the one that is kept here for it".to_owned()));
         }
         let Some((identifier, challenge)) = counter else {
             return Ok(Vec::new());
         };
-        let own = account.own.as_ref().ok_or(LoginStatus::AuthenticationFailure)?;
+        let own = account.own.as_ref().ok_or_else(|| {
+            wrong(
+                "it wants the target to prove itself, for which it has no `own_secret_file` here".to_owned(),
+            )
+        })?;
         let response = self.algorithm.response(identifier, &own.secret, &challenge);
         Ok(vec![("CHAP_N", own.user.clone()), ("CHAP_R", binary::encode(&response))])
     }
 
     /// The initiator's own challenge, if it has one. It must not be the target's (9.2.1).
-    fn counter_challenge(&self, said: &Said) -> Result<Option<(u8, Vec<u8>)>, LoginStatus> {
+    fn counter_challenge(&self, said: &Said) -> Result<Option<(u8, Vec<u8>)>, Refused> {
         let (identifier, challenge) = match (&said.identifier, &said.challenge) {
             (None, None) => return Ok(None),
             (Some(identifier), Some(challenge)) => (identifier, challenge),
-            _ => return Err(LoginStatus::MissingParameter),
+            _ => return Err(LoginStatus::MissingParameter.into()),
         };
         let identifier = text::parse_number(identifier).and_then(|number| u8::try_from(number).ok());
         let challenge = binary::decode(challenge, CHALLENGE_BYTES_MAX);
         let (Some(identifier), Some(challenge)) = (identifier, challenge) else {
-            return Err(LoginStatus::InitiatorError);
+            return Err(LoginStatus::InitiatorError.into());
         };
         if challenge == self.bytes {
-            return Err(LoginStatus::AuthenticationFailure);
+            let why = "it sends the target's own challenge back";
+            return Err(Refused::because(LoginStatus::AuthenticationFailure, why));
         }
         Ok(Some((identifier, challenge)))
     }
@@ -250,8 +302,9 @@ mod tests {
     }
 
     fn account() -> Account {
+        let Credentials { user, secret } = credentials("host", "secret of the host");
         Account {
-            initiator: credentials("host", "secret of the host"),
+            initiator: Proof { user: User::Named(user), secret },
             own: Some(credentials("target", "secret of the target")),
         }
     }
@@ -259,6 +312,16 @@ mod tests {
     fn fixed(bytes: &mut [u8]) -> bool {
         bytes.fill(0x5a);
         true
+    }
+
+    /// A step, with the status alone of what is refused.
+    fn step(
+        chap: &mut Chap,
+        account: &Account,
+        said: &Said,
+        random: fn(&mut [u8]) -> bool,
+    ) -> Result<Answer, LoginStatus> {
+        chap.step(account, said, random).map_err(|refused| refused.status)
     }
 
     fn algorithms(offered: &str) -> Said {
@@ -314,7 +377,7 @@ mod tests {
             assert_eq!(answer, expected, "{offered}");
         }
         for offered in ["", "1", "none", "-5"] {
-            let refused = Chap::default().step(&account(), &algorithms(offered), fixed);
+            let refused = step(&mut Chap::default(), &account(), &algorithms(offered), fixed);
             assert_eq!(refused, Err(LoginStatus::AuthenticationFailure), "{offered}");
         }
     }
@@ -326,7 +389,40 @@ mod tests {
         assert_eq!(chap.step(&account(), &proof(&challenge), fixed), Ok(vec![]));
         assert!(chap.is_proved());
         assert_eq!(chap.step(&account(), &Said::default(), fixed), Ok(vec![]));
-        assert_eq!(chap.step(&account(), &algorithms("5"), fixed), Err(LoginStatus::InitiatorError));
+        assert_eq!(step(&mut chap, &account(), &algorithms("5"), fixed), Err(LoginStatus::InitiatorError));
+    }
+
+    #[test]
+    fn an_initiator_name_proves_itself_in_whatever_case_and_a_users_name_in_its_own() {
+        let by_name = User::InitiatorName("iqn.1993-08.org.debian:Host".to_owned());
+        for (user, said, enters) in [
+            (by_name.clone(), "iqn.1993-08.org.debian:Host", true),
+            (by_name.clone(), "iqn.1993-08.org.debian:host", true),
+            (by_name.clone(), "IQN.1993-08.ORG.DEBIAN:HOST", true),
+            (by_name, "iqn.1993-08.org.debian:ghost", false),
+            (User::Named("Host".to_owned()), "Host", true),
+            (User::Named("Host".to_owned()), "host", false),
+        ] {
+            let (mut chap, challenge, _) = asked("7");
+            let mut account = account();
+            account.initiator.user = user.clone();
+            let proof = Said { name: Some(said.to_owned()), ..proof(&challenge) };
+            assert_eq!(chap.step(&account, &proof, fixed).is_ok(), enters, "{user:?} {said}");
+        }
+    }
+
+    #[test]
+    fn why_a_proof_is_wrong_is_said_for_the_log() {
+        let (chap, challenge, _) = asked("7");
+        let good = proof(&challenge);
+        let ghost = Said { name: Some("gho\u{7}st".to_owned()), ..good.clone() };
+        let wrong = Said { response: Some("0x00".to_owned()), ..good };
+        for (said, why) in [
+            (ghost, "its CHAP name is \"gho\\u{7}st\", which has to be \"host\""),
+            (wrong, "its CHAP secret is not the one that is kept here for it"),
+        ] {
+            assert_eq!(chap.clone().step(&account(), &said, fixed).unwrap_err().why, why);
+        }
     }
 
     #[test]
@@ -344,7 +440,7 @@ mod tests {
             Ok(vec![("CHAP_N", "target".to_owned()), ("CHAP_R", binary::encode(&expected))])
         );
         let one_way = Account { own: None, ..account() };
-        assert_eq!(chap.step(&one_way, &counter, fixed), Err(LoginStatus::AuthenticationFailure));
+        assert_eq!(step(&mut chap, &one_way, &counter, fixed), Err(LoginStatus::AuthenticationFailure));
     }
 
     #[test]
@@ -373,18 +469,21 @@ mod tests {
             ),
         ];
         for (said, status) in cases {
-            assert_eq!(chap.clone().step(&account(), &said, fixed), Err(status), "{said:?}");
+            assert_eq!(step(&mut chap.clone(), &account(), &said, fixed), Err(status), "{said:?}");
         }
         let mut chap = Chap::default();
-        assert_eq!(chap.step(&account(), &good, fixed), Err(S::MissingParameter));
-        assert_eq!(chap.step(&account(), &algorithms("5"), |_| false), Err(S::TargetError));
+        assert_eq!(step(&mut chap, &account(), &good, fixed), Err(S::MissingParameter));
+        assert_eq!(step(&mut chap, &account(), &algorithms("5"), |_| false), Err(S::TargetError));
     }
 
     #[test]
     fn one_secret_for_both_directions_is_an_authentication_failure() {
         let same = Account { own: Some(credentials("target", "secret of the host")), ..account() };
         let (mut chap, challenge, _) = asked("5");
-        assert_eq!(chap.step(&same, &proof(&challenge), fixed), Err(LoginStatus::AuthenticationFailure));
+        assert_eq!(
+            step(&mut chap, &same, &proof(&challenge), fixed),
+            Err(LoginStatus::AuthenticationFailure)
+        );
     }
 
     #[test]

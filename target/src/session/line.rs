@@ -5,6 +5,7 @@
 //!     └──────────────refused, too late, broken──────────────────────────────▲
 //! ```
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ use crate::connection::{Closed, Transport};
 use crate::frontend::FrontendConfig;
 use crate::run::cork::{Batch, Flush};
 use crate::sessions::{LOGINS_MAX, Sessions};
+use crate::visits::{Parting, Visitor};
 
 mod entrance;
 mod pulse;
@@ -98,6 +100,10 @@ pub struct Line {
     /// A login waits for the commands of the session before it.
     waiting: Option<Box<Waiting>>,
     thrift: Thrift,
+    /// InitiatorName of the normal session, once there is one.
+    initiator: String,
+    /// Where it came from, kept for when the socket knows no more.
+    ends: Option<(SocketAddr, SocketAddr)>,
 }
 
 /// What a connection brought lately: data that stays in memory until its command is done shares that memory with
@@ -160,6 +166,8 @@ impl Line {
             leaving: None,
             waiting: None,
             thrift: Thrift::default(),
+            initiator: String::new(),
+            ends: None,
         };
         line.visit(now);
         line
@@ -257,7 +265,7 @@ impl Line {
                             "what {host} sends cannot be read, its connection is closed: {error}{unsaid}"
                         );
                     }
-                    self.leave(backend);
+                    self.leave(Parting::Lost, backend);
                     return Err(Closed);
                 }
             }
@@ -300,12 +308,16 @@ impl Line {
             }
             Work::Manage(request) => self.manage(&request, backend),
             Work::LogOut(request) => self.log_out(&request, backend),
-            Work::Close => self.say_farewell(backend),
+            Work::Close => self.say_farewell(Parting::Lost, backend),
         }
     }
 
+    fn visitor(&self) -> Visitor<'_> {
+        Visitor { initiator: &self.initiator, ends: self.ends }
+    }
+
     /// The nexus is lost and the session forgotten; the connection itself may still have something to say.
-    fn leave(&mut self, backend: &impl Backend) {
+    fn leave(&mut self, how: Parting, backend: &impl Backend) {
         match core::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Ended => return,
             Phase::Login(_) => {}
@@ -316,8 +328,9 @@ impl Line {
                     Some(nexus) if self.sessions.depart(nexus, backend.now()) => {
                         backend.nexus_lost(nexus);
                         self.sessions.settle(nexus);
+                        self.sessions.visits.went(self.visitor(), how, backend.now());
                     }
-                    Some(_) => {}
+                    Some(_) => self.sessions.visits.went(self.visitor(), Parting::Replaced, backend.now()),
                     None => self.sessions.discovery_ended(&self.link),
                 }
             }
@@ -327,7 +340,7 @@ impl Line {
 
     /// The socket is gone.
     pub fn closed(&mut self, backend: &impl Backend) {
-        self.leave(backend);
+        self.leave(Parting::Lost, backend);
         self.sessions.login_ends(&self.link);
         self.link.end();
     }
@@ -347,13 +360,13 @@ impl Line {
         // The answer is made while there is a session to number it, and the session ends before it is written.
         let _ = self.link.with(|session, output| session.log_out(request, result, output));
         if result == LogoutResult::Closed {
-            self.say_farewell(backend);
+            self.say_farewell(Parting::LoggedOut, backend);
         }
     }
 
     /// The session ends, and the connection when what it had to say is written.
-    fn say_farewell(&mut self, backend: &impl Backend) {
-        self.leave(backend);
+    fn say_farewell(&mut self, how: Parting, backend: &impl Backend) {
+        self.leave(how, backend);
         self.visit(backend.now());
         self.link.close_when_written();
     }

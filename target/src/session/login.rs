@@ -8,9 +8,11 @@
 //! Every request is answered by [`Verdict::Go`], [`Verdict::Enter`] (the last answer) or [`Verdict::Refuse`]
 //! (the connection then ends). The machine keeps no time; whoever drives it bounds the whole phase.
 
+use std::borrow::Cow;
+
 use protocol::iscsi::keys::{Key, Stage};
 use protocol::iscsi::login_request::VERSION;
-use protocol::iscsi::names::IscsiName;
+use protocol::iscsi::names::{IscsiName, NAME_BYTES_MAX};
 use protocol::iscsi::negotiation::{self, Answer};
 use protocol::iscsi::parameters::Parameters as Agreed;
 use protocol::iscsi::{CmdSn, Isid, LoginRequest, LoginStage, LoginStatus, text};
@@ -18,6 +20,7 @@ use protocol::iscsi::{CmdSn, Isid, LoginRequest, LoginStage, LoginStatus, text};
 use super::access::{Access, Demand};
 use super::chap::{Chap, Said};
 use super::parameters::{BURST_BYTES_MIN, Parameters, RECEIVE_SEGMENT_BYTES_MAX, WISHES};
+use super::refused::Refused;
 use crate::sessions::Existing;
 
 /// Login Requests of one connection at most.
@@ -77,6 +80,10 @@ pub struct Login {
     text: Vec<u8>,
     keys: Vec<String>,
     introduced: bool,
+    /// InitiatorName as it was sent, cut to what a name may have.
+    sent: String,
+    /// Why it is refused, once it is.
+    why: Cow<'static, str>,
     initiator: String,
     initiator_alias: String,
     group_announced: bool,
@@ -119,6 +126,18 @@ impl Login {
         &self.initiator
     }
 
+    /// InitiatorName as it was sent, whatever it is worth; empty before it was.
+    #[must_use]
+    pub fn sent_name(&self) -> &str {
+        &self.sent
+    }
+
+    /// Why this login is refused, for the log; empty while it is not.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
     /// InitiatorAlias, if one was declared.
     #[must_use]
     pub fn initiator_alias(&self) -> &str {
@@ -159,7 +178,10 @@ impl Login {
     pub fn on_request(&mut self, request: &LoginRequest, data: &[u8], around: &Circumstances<'_>) -> Verdict {
         match self.step(request, data, around) {
             Ok(verdict) => verdict,
-            Err(status) => Verdict::Refuse(status),
+            Err(refused) => {
+                self.why = refused.why;
+                Verdict::Refuse(refused.status)
+            }
         }
     }
 
@@ -168,15 +190,15 @@ impl Login {
         request: &LoginRequest,
         data: &[u8],
         around: &Circumstances<'_>,
-    ) -> Result<Verdict, LoginStatus> {
+    ) -> Result<Verdict, Refused> {
         self.requests += 1;
         if self.requests > LOGIN_REQUESTS_MAX {
-            return Err(LoginStatus::InitiatorError);
+            return Err(LoginStatus::InitiatorError.into());
         }
         self.check_opening(request, around)?;
         let next = self.check_stages(request)?;
         if self.text.len() + data.len() > LOGIN_TEXT_BYTES_MAX {
-            return Err(LoginStatus::InitiatorError);
+            return Err(LoginStatus::InitiatorError.into());
         }
         self.text.extend_from_slice(data);
         if request.continue_bit {
@@ -256,12 +278,12 @@ impl Login {
 
     /// What is demanded of this initiator. Whoever has something to prove cannot skip the SecurityNegotiation stage
     /// (6.3.1), nor leave it before it has.
-    fn demand<'a>(&self, stage: LoginStage, around: &Circumstances<'a>) -> Result<Demand<'a>, LoginStatus> {
+    fn demand<'a>(&self, stage: LoginStage, around: &Circumstances<'a>) -> Result<Demand<'a>, Refused> {
         let demand = around.access.demand(&self.initiator, self.parameters.discovery);
         match demand {
-            Demand::Refused => Err(LoginStatus::AuthorizationFailure),
+            Demand::Refused => Err(LoginStatus::AuthorizationFailure.into()),
             Demand::Proof(_) if stage != LoginStage::SecurityNegotiation && !self.is_proved() => {
-                Err(LoginStatus::AuthenticationFailure)
+                Err(Refused::because(LoginStatus::AuthenticationFailure, NO_PROOF))
             }
             _ => Ok(demand),
         }
@@ -278,15 +300,16 @@ impl Login {
         next: Option<LoginStage>,
         around: &Circumstances<'_>,
         reply: &mut Vec<u8>,
-    ) -> Result<bool, LoginStatus> {
+    ) -> Result<bool, Refused> {
         let said = core::mem::take(&mut self.said);
         let Demand::Proof(account) = demand else {
-            return if said == Said::default() { Ok(true) } else { Err(LoginStatus::InitiatorError) };
+            return if said == Said::default() { Ok(true) } else { Err(LoginStatus::InitiatorError.into()) };
         };
         let Some(Method::Chap(chap)) = &mut self.method else {
             // Nothing was offered yet; an initiator that wants to go on offers nothing any more.
             let hopeless = next.is_some() || said != Said::default();
-            return if hopeless { Err(LoginStatus::AuthenticationFailure) } else { Ok(false) };
+            let refused = || Refused::because(LoginStatus::AuthenticationFailure, NO_PROOF);
+            return if hopeless { Err(refused()) } else { Ok(false) };
         };
         for (key, value) in chap.step(account, &said, around.random)? {
             text::push_pair(reply, key, &value);
@@ -295,25 +318,34 @@ impl Login {
     }
 
     /// Reads the names of the first request: who it is, what kind of session, which target.
-    fn introduce(&mut self, pairs: &[(&str, &str)], around: &Circumstances<'_>) -> Result<(), LoginStatus> {
+    fn introduce(&mut self, pairs: &[(&str, &str)], around: &Circumstances<'_>) -> Result<(), Refused> {
         if self.introduced {
             return Ok(());
         }
         let value = |key: Key| pairs.iter().find(|pair| pair.0 == key.name()).map(|pair| pair.1);
-        let initiator = value(Key::InitiatorName).ok_or(LoginStatus::MissingParameter)?;
-        let initiator = IscsiName::from_initiator(initiator).map_err(|_| LoginStatus::InitiatorError)?;
+        let initiator = value(Key::InitiatorName).ok_or_else(|| {
+            Refused::because(LoginStatus::MissingParameter, "it does not say its InitiatorName")
+        })?;
+        self.sent = initiator.chars().take(NAME_BYTES_MAX).collect();
+        let initiator = IscsiName::from_initiator(initiator)
+            .map_err(|error| Refused::because(LoginStatus::InitiatorError, error.to_string()))?;
         match value(Key::SessionType) {
             None | Some("Normal") => {}
             Some("Discovery") => self.parameters.discovery = true,
-            Some(_) => return Err(LoginStatus::SessionTypeNotSupported),
+            Some(_) => return Err(LoginStatus::SessionTypeNotSupported.into()),
         }
         match value(Key::TargetName) {
-            None if !self.parameters.discovery => return Err(LoginStatus::MissingParameter),
-            Some(name) if !name.eq_ignore_ascii_case(around.target) => return Err(LoginStatus::NotFound),
+            None if !self.parameters.discovery => {
+                return Err(Refused::because(LoginStatus::MissingParameter, "it does not say which target"));
+            }
+            Some(name) if !name.eq_ignore_ascii_case(around.target) => {
+                let name: String = name.chars().take(NAME_BYTES_MAX).collect();
+                return Err(Refused::because(LoginStatus::NotFound, format!("it asks for target {name:?}")));
+            }
             _ => {}
         }
         if !around.serving {
-            return Err(LoginStatus::ServiceUnavailable);
+            return Err(LoginStatus::ServiceUnavailable.into());
         }
         self.check_existing(&initiator, around)?;
         self.named = value(Key::TargetName).is_some();
@@ -372,17 +404,17 @@ impl Login {
         demand: Demand<'_>,
         (key, value): (&str, &str),
         reply: &mut Vec<u8>,
-    ) -> Result<(), LoginStatus> {
+    ) -> Result<(), Refused> {
         // 6.3: "An attempt to renegotiate/redeclare parameters ... MUST respond with a Login reject".
         if self.keys.len() >= LOGIN_KEYS_MAX || self.keys.iter().any(|known| known == key) {
-            return Err(LoginStatus::InitiatorError);
+            return Err(LoginStatus::InitiatorError.into());
         }
         self.keys.push(key.to_owned());
         let known = Key::from_name(key);
         // The session's own keys are not said again when its connection is replaced; its type may be.
         let leading = known.is_some_and(|key| key.is_leading_only() && key != Key::SessionType);
         if leading && self.reinstates().is_some() {
-            return Err(LoginStatus::InitiatorError);
+            return Err(LoginStatus::InitiatorError.into());
         }
         let stage = match stage {
             LoginStage::SecurityNegotiation => Stage::Security,
@@ -403,12 +435,7 @@ impl Login {
     }
 
     /// The keys that are not decided by their value alone.
-    fn on_own_key(
-        &mut self,
-        key: Key,
-        value: &str,
-        demand: Demand<'_>,
-    ) -> Result<Option<String>, LoginStatus> {
+    fn on_own_key(&mut self, key: Key, value: &str, demand: Demand<'_>) -> Result<Option<String>, Refused> {
         let said = match key {
             Key::ChapAlgorithm => &mut self.said.algorithms,
             Key::ChapIdentifier => &mut self.said.identifier,
@@ -421,12 +448,7 @@ impl Login {
         Ok(None)
     }
 
-    fn on_other_key(
-        &mut self,
-        key: Key,
-        value: &str,
-        demand: Demand<'_>,
-    ) -> Result<Option<String>, LoginStatus> {
+    fn on_other_key(&mut self, key: Key, value: &str, demand: Demand<'_>) -> Result<Option<String>, Refused> {
         match key {
             Key::AuthMethod => {
                 let (method, word) = authentication(value, demand)?;
@@ -438,20 +460,27 @@ impl Login {
                 Ok(None)
             }
             Key::InitiatorName | Key::SessionType | Key::TargetName | Key::NodeArchitecture => Ok(None),
-            _ => Err(LoginStatus::InitiatorError),
+            _ => Err(LoginStatus::InitiatorError.into()),
         }
     }
 }
 
 /// AuthMethod (RFC 7143 12.1): the first that is offered and allowed for this initiator.
-fn authentication(offered: &str, demand: Demand<'_>) -> Result<(Method, &'static str), LoginStatus> {
+fn authentication(offered: &str, demand: Demand<'_>) -> Result<(Method, &'static str), Refused> {
     let (method, word) = match demand {
         Demand::Proof(_) => (Method::Chap(Chap::default()), CHAP),
         Demand::Nothing | Demand::Refused => (Method::None, text::NONE),
     };
     let chosen = negotiation::choose_from_list(offered, &[word]);
-    chosen.map(|_| (method, word)).ok_or(LoginStatus::AuthenticationFailure)
+    chosen.map(|_| (method, word)).ok_or_else(|| {
+        let why =
+            if word == CHAP { NO_PROOF } else { "it insists on proving itself, and has no secret here" };
+        Refused::because(LoginStatus::AuthenticationFailure, why)
+    })
 }
+
+/// Why a host gets no further that has to prove itself and does not.
+const NO_PROOF: &str = "it has to prove itself by CHAP and does not";
 
 /// The value of AuthMethod for CHAP.
 const CHAP: &str = "CHAP";

@@ -2,7 +2,7 @@
 //!
 //! Error recovery level 0, one connection per session (RFC 7143). From the bytes inwards: [`line`] is one
 //! connection without its socket; [`cut`] takes PDUs out of its input; [`login`] agrees on [`parameters`] with those
-//! whom [`access`] and [`chap`] let in; [`full_feature`] is the session afterwards, with its [`commands`] window, its
+//! whom [`access`] and [`chap`] let in, or tells why not ([`refused`]); [`full_feature`] is the session afterwards, with its [`commands`] window, its
 //! [`tasks`] in their [`turns`] ([`task_set`]), their data-out ([`writing`], [`transfer`]) and [`data_in`],
 //! [`task_management`] and the other exchanges ([`exchange`], [`discovery`]). [`link`] is what several threads share
 //! of it, [`output`] what waits to be written, [`memory`] what all sessions hold together.
@@ -22,6 +22,7 @@ pub mod login;
 pub mod memory;
 pub mod output;
 pub mod parameters;
+pub mod refused;
 pub mod task_management;
 pub mod task_set;
 pub mod tasks;

@@ -33,7 +33,12 @@ pub const MAIN_ALONE: Expected = Expected {
 /// Main is away; asked on the sub's machine.
 pub const SUB_ALONE: Expected = Expected {
     well: false,
-    phrases: &["refusing", "beta refuses its hosts", "Nothing acknowledged is lost", "wait for alpha"],
+    phrases: &[
+        "refusing",
+        "beta refuses its hosts",
+        "acknowledged before is on both copies",
+        "wait for alpha",
+    ],
 };
 
 /// The interlink is cut; asked on main's machine.

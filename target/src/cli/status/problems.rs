@@ -18,10 +18,31 @@ pub(super) fn problems(config: &Config, controllers: &[View; 2]) -> Vec<String> 
         lun_findings(lun, controllers, &mut findings);
     }
     let mut problems = interlink_problems(config, controllers);
+    problems.extend(notes(controllers));
     problems.extend(findings.lines());
     let troubles = controllers.iter().flat_map(|view| &view.status).flat_map(|status| &status.troubles);
     problems.extend(troubles.map(|trouble| format!("{}.", trouble.trim_end_matches('.'))));
     problems
+}
+
+/// What the controllers note beyond their LUNs, each once; of one that could not be asked, what it told the other.
+fn notes(controllers: &[View; 2]) -> Vec<String> {
+    let mut notes: Vec<String> = Vec::new();
+    for view in controllers {
+        let said = view.said.iter().filter(|said| said.current).flat_map(|said| said.notes.iter().cloned());
+        let own = view.status.iter().flat_map(|status| {
+            let contests = status.contests.iter().map(ToString::to_string);
+            status.notes.iter().cloned().chain(contests)
+        });
+        for note in own.chain(said) {
+            let note = note.trim_end_matches('.');
+            // What one tells the other may be cut.
+            if !notes.iter().any(|known| known.starts_with(note)) {
+                notes.push(format!("{note}."));
+            }
+        }
+    }
+    notes
 }
 
 /// What is wrong with LUNs: each text once, with every LUN it is true of, so that a hundred LUNs still fit a screen.
@@ -124,6 +145,14 @@ fn interlink_problems(config: &Config, controllers: &[View; 2]) -> Vec<String> {
     }
     if why != AskError::NotRunning.to_string() {
         return vec![format!("{away_name} cannot be asked: {why}.")];
+    }
+    if controllers.iter().flat_map(|view| &view.status).any(|status| status.interlink.mute) {
+        return vec![format!(
+            "The machine of {away_name} takes connections of the interlink, but {away_name} says nothing: it is stopped \
+             (SIGSTOP, a debugger), it hangs, or its machine is overloaded. Look at the process there: `kill -CONT` lets a \
+             stopped one go on, and the two meet again by themselves; if it never does, end it with `kill -9` and start \
+             it again. No network is to be looked at."
+        )];
     }
     if addresses().iter().all(|address| address.ip().is_loopback()) {
         return vec![format!("{away_name} does not run. Start it: {start}.")];

@@ -7,7 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use controller::plan::Side;
@@ -17,6 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 
+use super::super::private_file::{self, PrivateFileError};
 use super::super::secret;
 use super::pinned::Keys;
 use crate::config::Config;
@@ -43,7 +44,7 @@ pub enum CertificateError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        source: PrivateFileError,
     },
     /// Others may read or change it.
     #[error(
@@ -112,10 +113,10 @@ impl Certificates {
     /// Reads the file of one controller.
     pub fn load(config: &Config, side: Side) -> Result<Self, CertificateError> {
         let path = path(config, side);
-        let text = match read(&path) {
-            Ok(Some(text)) => text,
-            Ok(None) => return Err(CertificateError::Exposed { path }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let text = match private_file::read(&path, FILE_BYTES_MAX) {
+            Ok(text) => text,
+            Err(PrivateFileError::Exposed) => return Err(CertificateError::Exposed { path }),
+            Err(PrivateFileError::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(CertificateError::Missing { path });
             }
             Err(source) => return Err(CertificateError::Unreadable { path, source }),
@@ -146,13 +147,12 @@ impl Certificates {
 
 /// The file's content; `None` if it is not its owner's alone.
 pub(in crate::run) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut file = File::open(path)?;
-    if file.metadata()?.permissions().mode() & 0o077 != 0 {
-        return Ok(None);
+    match private_file::read(path, FILE_BYTES_MAX) {
+        Ok(text) => Ok(Some(text)),
+        Err(PrivateFileError::Exposed) => Ok(None),
+        Err(PrivateFileError::Unreadable(error)) => Err(error),
+        Err(error) => Err(io::Error::other(error)),
     }
-    let mut text = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(&mut file, FILE_BYTES_MAX), &mut text)?;
-    Ok(Some(text))
 }
 
 /// SHA-256 of a certificate, in hexadecimal digits.

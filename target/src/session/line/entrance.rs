@@ -20,6 +20,7 @@ use crate::session::full_feature::{FullFeature, Opening, Received};
 use crate::session::link::Link;
 use crate::session::login::{Circumstances, Login, Reply, Verdict};
 use crate::session::parameters::Parameters;
+use crate::session::refused::Refused;
 use crate::sessions::{Beginning, Begun, Discovering, INITIATOR_SESSIONS_MAX, Identity};
 
 /// A login whose last answer waits for the commands of the session before it.
@@ -107,12 +108,9 @@ impl Line {
 
     fn refuse(&mut self, request: &LoginRequest, status: LoginStatus, now: Time) {
         if let Phase::Login(login) = &self.phase {
-            let initiator = login.initiator();
-            // A host that keeps trying keeps being refused.
-            let host = self.host();
-            if let Some(unsaid) = self.sessions.said("login", &format!("{host} {status:?}"), now) {
-                tracing::info!(initiator, ?status, "a login from {host} is refused{unsaid}");
-            }
+            let refused = Refused::from(status);
+            let why = if login.why().is_empty() { &*refused.why } else { login.why() };
+            self.sessions.visits.refused(&self.host(), login.sent_name(), status, why, now);
         }
         let reply = Reply { current: LoginStage::SecurityNegotiation, next: None, text: Vec::new() };
         let response = self.response(request, status, &reply, request.tsih);
@@ -141,6 +139,7 @@ impl Line {
             self.enter_normal(login, &mut waiting, backend)
         };
         let luns = self.directory.access.luns(login.initiator());
+        let initiator = login.initiator().to_owned();
         let Waiting { request, reply, continued } = &waiting;
         let (nexus, tsih) = match entered {
             Ok(Some(entered)) => entered,
@@ -176,6 +175,10 @@ impl Line {
         });
         self.link.enter(session, now);
         self.sessions.login_ends(&self.link);
+        if nexus.is_some() {
+            (self.initiator, self.ends) = (initiator, self.link.ends());
+            self.sessions.visits.came(self.visitor(), now);
+        }
         self.phase = Phase::Full(nexus);
         self.phase_since = now;
     }
@@ -207,6 +210,9 @@ impl Line {
                     return Ok(Some((Some(nexus), tsih)));
                 }
                 Beginning::Replaces(old, link) => {
+                    let addresses = [link.host(), self.link.host()];
+                    let visits = &self.sessions.visits;
+                    visits.replaced(&identity.initiator, identity.isid, addresses, backend.now());
                     let old = self.end_session(old, &link, backend);
                     waiting.continued = old.filter(|_| continues.is_some());
                 }

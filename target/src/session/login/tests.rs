@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use protocol::iscsi::{CmdSn, StatSn};
 
 use super::super::access::Known;
-use super::super::chap::{Account, Credentials, Secret};
+use super::super::chap::{Account, Credentials, Proof, Secret, User};
 
 use super::*;
 use LoginStage::{FullFeaturePhase, OperationalNegotiation, SecurityNegotiation};
@@ -339,8 +339,9 @@ fn guarded() -> Access {
         user: user.to_owned(),
         secret: Secret::new(secret.as_bytes()).unwrap(),
     };
+    let Credentials { user, secret } = credentials("host", "secret of the host");
     let account = Account {
-        initiator: credentials("host", "secret of the host"),
+        initiator: Proof { user: User::Named(user), secret },
         own: Some(credentials("target", "secret of the target")),
     };
     let hosts = BTreeMap::from([("iqn.host".to_owned(), Known { account: Some(account), luns: None })]);
