@@ -31,6 +31,9 @@ fn a_sub_whose_workers_are_stuck_parts_from_main_which_goes_on_alone() {
         let mut duo = met(seed);
         duo.stick(1, true);
         duo.ask(0, 1, write(0, BLOCKS, 5));
+        duo.settle(1);
+        assert!(duo.has_closed_control(1), "seed {seed}: it claims to live");
+        duo.cut();
         duo.settle(LEASE_TICKS);
         assert_eq!(duo.answers(0), [(1, GOOD)], "seed {seed}");
         let [main, sub] = places(&duo);
@@ -50,13 +53,24 @@ fn a_main_whose_workers_are_stuck_grants_no_lease_and_does_not_go_on_alone() {
         let generation = duo.durable(0).unwrap().generation;
         duo.stick(0, true);
         duo.ask(1, 1, Op::Read { range: range(0, 1) });
+        duo.settle(1);
+        assert!(duo.has_closed_control(0), "seed {seed}: it claims to live");
+        duo.cut();
         duo.settle(LEASE_TICKS);
         assert!(duo.answers(1).iter().all(|(_, outcome)| matches!(outcome, Outcome::Good(_))), "seed {seed}");
         duo.ask(1, 2, Op::Read { range: range(0, 1) });
         duo.settle(1);
         let answers = duo.answers(1);
         assert!(matches!(answers[..], [(2, Outcome::Check(_))]), "seed {seed}: {answers:?}");
-        assert_eq!(places(&duo).map(|(.., serving)| serving), [false; 2], "seed {seed}");
+        let [main, sub] = places(&duo);
+        assert_eq!(
+            (main.1, sub.1, sub.2),
+            (PairStatus::Suspended, PairStatus::Suspended, false),
+            "seed {seed}"
+        );
+        duo.ask(0, 3, write(0, 1, 9));
+        duo.settle(2);
+        assert!(!duo.answers(0).contains(&(3, GOOD)), "seed {seed}: it goes on alone");
         assert_eq!(duo.durable(0).unwrap().generation, generation, "seed {seed}: it named its copy alone");
     }
 }

@@ -90,7 +90,9 @@ impl Report {
         problems.extend(disk::too_large(config));
         let portals = config.controllers.iter().flat_map(crate::config::Controller::addresses).collect();
         let iqn = config.appliance.iqn.clone();
-        let certificates = certificates(config, &mut problems);
+        let usable = problems.is_empty() || disk::state_problems(config).is_empty();
+        // Where no folder can be there is nothing more to be told of what it is to hold.
+        let certificates = if usable { certificates(config, &mut problems) } else { Vec::new() };
         let secrets = crate::run::access::load(config).err().map_or_else(Vec::new, |wrong| wrong.0);
         problems.extend(secrets.iter().map(|wrong| format!("{wrong}. No controller starts with that.")));
         let mut warnings = warnings(config);

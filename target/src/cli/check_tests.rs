@@ -69,7 +69,7 @@ VOLUME OF  ON     AT                                 WHAT IS THERE
 data0      alpha  /nowhere/state/alpha/data0.volume  nothing yet; made when the controllers first meet
 data0      beta   /nowhere/state/beta/data0.volume   nothing yet; made when the controllers first meet
 
-WHO MAY LOG IN    PROVES ITSELF AS              THE TARGET AS  SEES
+WHO MAY LOG IN    PROVES ITSELF AS               THE TARGET AS  SEES
 every other host  nobody: no proof is asked for  -              all LUNs
 
 The file is right.

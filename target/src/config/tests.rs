@@ -288,7 +288,7 @@ const WRONG_AT_THE_END: &[(&str, &[&str])] = &[
         "device = { alpha = \"/dev/a\", beta = \"/dev/b\" }\n[[lun]]\nnumber = 1\nname = \"d1\"\nmain = \"beta\"\n\
          device = { alpha = \"/dev/b\", beta = \"/dev/b\" }",
         &[
-            "22:39: lun[1].device: \"/dev/b\" of beta is already used by lun[0] (line 17, column 39); give each its own",
+            "22:37: lun[1].device: \"/dev/b\" of beta is already used by lun[0] (line 17, column 37); give each its own",
         ],
     ),
     (
