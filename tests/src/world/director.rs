@@ -260,7 +260,8 @@ impl Simulation {
     }
 
     fn trouble(&mut self, side: Side, trouble: Trouble, until: Time) {
-        self.service.doubt(side);
+        let life = self.hub.lock().processes[side.index()].life;
+        self.service.doubt(side, life);
         self.hub.lock().disks[side.index()].trouble = Some(trouble);
         self.note_failure(side, false);
         self.mend_at(until, Mending::Repair(side));

@@ -5,7 +5,7 @@
 //!   reserved or write-protected is an answer. Excused: while its controller stands still, and while any disk of the
 //!   pair stands still or fails. That the peer or the interlink is gone, slow, or refused excuses nobody: who cannot
 //!   serve without them has to say so.
-//! * **Refused** ([`REFUSED_MAX`]): the preferred main that has served the LUN in this run, whose disk is well and
+//! * **Refused** ([`REFUSED_MAX`]): the preferred main that has served the LUN in this run, whose disk was well in it and
 //!   whose generation is the newest on any disk, serves it, whatever becomes of its peer. (Only a failed disk or its
 //!   coming back makes such a LUN change main, and then another generation is the newest, or it was not the main.)
 //! * **In the end** every LUN is served by both, and each answers a write and a read of what was written.
@@ -70,6 +70,17 @@ struct Asked {
     id: OpId,
 }
 
+/// What a controller has been to a LUN in one of its runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Served {
+    /// Not main.
+    No,
+    /// Main that served it.
+    AsMain(u32),
+    /// Its disk was not well: its copy may be about to leave the pair, also when the disk is well again.
+    Doubted(u32),
+}
+
 /// One LUN at one controller.
 #[derive(Clone, Debug)]
 struct Watch {
@@ -77,8 +88,8 @@ struct Watch {
     owes: Option<Time>,
     /// Since when it is refused by a main that should serve it.
     refuses: Option<Time>,
-    /// The run of the controller in which it was main and served it, and its disk has been well since.
-    served: Option<u32>,
+    /// What has become of it in the last run of the controller in which it was main, or its disk was not well.
+    served: Served,
     /// What waits for an answer. That a command is answered late does not keep the next one.
     asked: Vec<Asked>,
     /// When the next one is asked.
@@ -102,7 +113,7 @@ impl Service {
         let watch = Watch {
             owes: None,
             refuses: None,
-            served: None,
+            served: Served::No,
             asked: Vec::new(),
             next: Time(0),
             proof: Proof::Nothing,
@@ -124,8 +135,9 @@ impl Service {
     }
 
     /// A controller's disk gets into trouble: in this run it need not go on as main.
-    pub(super) fn doubt(&mut self, side: Side) {
-        self.watches.iter_mut().for_each(|watches| watches[side.index()].served = None);
+    pub(super) fn doubt(&mut self, side: Side, life: u32) {
+        let doubted = Served::Doubted(life);
+        self.watches.iter_mut().for_each(|watches| watches[side.index()].served = doubted);
     }
 }
 
@@ -164,10 +176,10 @@ impl Simulation {
         let is_main = |(role, _, way, _)| role == Role::Main && way != Way::Refused;
         let serves = well && said.serving && self.place(side, at).is_some_and(is_main);
         let watch = &mut self.service.watches[at][side.index()];
-        if serves {
-            watch.served = Some(life);
+        if serves && watch.served != Served::Doubted(life) {
+            watch.served = Served::AsMain(life);
         }
-        let should = well && lun.mirror && lun.main == side && watch.served == Some(life);
+        let should = well && lun.mirror && lun.main == side && watch.served == Served::AsMain(life);
         if said.serving || !should || newest_main(&self.hub.lock(), &lun.name) != Some(side) {
             watch.refuses = None;
             return Ok(());
