@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -95,12 +96,21 @@ struct Machine {
 impl Machine {
     fn pair(folder: &Path) -> [Self; 2] {
         let ports = free_ports().unwrap();
-        ["alpha", "beta"].map(|name| {
+        let machines = ["alpha", "beta"].map(|name| {
             let folder = folder.join(name);
             fs::create_dir(&folder).unwrap();
             fs::write(folder.join("appliance.toml"), configuration(&ports)).unwrap();
             Self { name, folder, child: None }
-        })
+        });
+        // Each knows the other by what was made on the first and brought to the second.
+        let mut init = Command::new(binary().unwrap());
+        init.args(["interlink", "init", "--config"]).arg(machines[0].config());
+        assert!(init.output().unwrap().status.success());
+        let file = Path::new("state/beta/interlink.pem");
+        let private = |folder: &Path| DirBuilder::new().mode(0o700).recursive(true).create(folder).unwrap();
+        private(&machines[1].folder.join("state/beta"));
+        fs::copy(machines[0].folder.join(file), machines[1].folder.join(file)).unwrap();
+        machines
     }
 
     fn config(&self) -> PathBuf {

@@ -89,8 +89,7 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct FileOption {
-    /// The file that describes the appliance, the same on both machines [default: appliance.toml in this folder, or
-    /// else /etc/twinlun/appliance.toml]
+    /// The file that describes the appliance [default: appliance.toml here, or else /etc/twinlun/appliance.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
