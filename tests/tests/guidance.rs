@@ -211,7 +211,8 @@ fn files_that_differ_in_who_may_log_in_or_in_a_lun_are_told_on_both_machines() {
     }
     machines[0]
         .wait_for_status(false, &["LUN 1 extra is in the appliance.toml of beta and not in that of alpha"]);
-    machines[1].wait_for_status(false, &["LUN 1 extra: the appliance.toml of alpha does not have this LUN"]);
+    machines[1]
+        .wait_for_status(false, &["LUN 1 extra is in the appliance.toml of beta and not in that of alpha"]);
     machines.iter().for_each(|machine| machine.signal(Signal::TERM));
     assert!(machines.iter_mut().all(Machine::ended));
 }
