@@ -226,7 +226,8 @@ fn every_command_has_help_that_explains_each_option_and_how_it_ends() {
         );
         // What an option does stands beside or below it.
         let lines: Vec<&str> = help.lines().map(str::trim).collect();
-        for (line, below) in lines.iter().zip(&lines[1..]).filter(|(line, _)| line.starts_with('-')) {
+        let option = |line: &str| line.starts_with('-') && !line.starts_with("- ");
+        for (line, below) in lines.iter().zip(&lines[1..]).filter(|(line, _)| option(line)) {
             let explained = line.split_once("  ").map_or(*below, |(_, text)| text.trim());
             assert!(explained.len() > 5 && !explained.starts_with('-'), "{command:?}: {line}");
         }

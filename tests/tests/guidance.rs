@@ -331,7 +331,8 @@ fn a_refill_is_never_called_well() {
     wait("the end of the copy", || {
         let seen = machines.each_ref().map(Machine::status);
         for (ok, text) in &seen {
-            let copy = text.contains(" alpha copy ");
+            // In the end the word of one is a little older than what the other knows: by then both are whole.
+            let copy = text.contains(" alpha copy ") && !text.contains(" copy 100 %");
             copying += usize::from(copy);
             assert!(!copy || (!ok && text.contains("is being refilled")), "{text}");
         }

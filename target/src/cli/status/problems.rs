@@ -209,13 +209,7 @@ fn lun_findings(lun: &Lun, controllers: &[View; 2], findings: &mut Findings) {
         findings
             .note(lun, format!(": not served by {}; its hosts should use the other controller.", view.name));
     }
-    // The two call a copy complete one after the other.
-    let copying = |seen: Seen<'_>| seen.current && seen.lun.status == PairStatus::Copy;
-    if controllers.iter().filter_map(|view| view.find(lun)).any(copying) {
-        let text = ": one copy is being refilled: only the other is certain to be whole until both controllers say \
-                    duplex. Keep both running, nothing else to do.";
-        findings.note(lun, text.to_owned());
-    } else if refusing.is_empty()
+    if refusing.is_empty()
         && let Some(text) = asked.first().and_then(|(_, status)| pair_finding(status))
     {
         findings.note(lun, text);
