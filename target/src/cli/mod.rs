@@ -89,7 +89,7 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct FileOption {
-    /// The file that describes the appliance [default: appliance.toml here, or else /etc/twinlun/appliance.toml]
+    /// What describes the appliance [default: appliance.toml, else /etc/twinlun/appliance.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
