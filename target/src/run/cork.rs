@@ -82,10 +82,13 @@ impl Gathered {
     /// worker's.
     fn leave(&self) -> bool {
         self.left.store(true, Ordering::Release);
-        leave_runtime() || {
+        let leaves = leave_runtime();
+        if leaves {
+            patience::on_work_left();
+        } else {
             self.left.store(false, Ordering::Release);
-            false
         }
+        leaves
     }
 }
 

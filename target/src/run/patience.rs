@@ -107,6 +107,8 @@ thread_local! {
     static ENDED: Cell<u64> = const { Cell::new(0) };
     /// What wakes `look_for_work` on this thread; there while the worker sleeps or is about to.
     static SLEEPER: RefCell<Option<Waker>> = const { RefCell::new(None) };
+    /// A batch has begun that ends later, outside of the runtime: until then this worker works.
+    static LEFT: Cell<bool> = const { Cell::new(false) };
     /// When the batch began that ended the sleep.
     static WOKEN: Cell<Option<Instant>> = const { Cell::new(None) };
 }
@@ -118,8 +120,14 @@ pub(super) fn on_work_begun() {
     }
 }
 
+/// The batch of work on this thread goes on outside of the runtime.
+pub(super) fn on_work_left() {
+    LEFT.set(true);
+}
+
 /// A batch of work has ended on this thread.
 pub(super) fn on_work_ended() {
+    LEFT.set(false);
     ENDED.set(ENDED.get().wrapping_add(1));
     if let Some(sleeper) = SLEEPER.take() {
         sleeper.wake();
@@ -149,11 +157,14 @@ pub(super) async fn look_for_work() {
         let woken = WOKEN.take().unwrap_or(now);
         patience.on_woken(woken.saturating_duration_since(since));
         (ended, since) = (ENDED.get(), now);
-        while patience.looks_on(now.saturating_duration_since(since)) {
-            std::thread::yield_now();
-            let back = Instant::now();
-            if let Some(contended_for) = patience.on_yielded(back.saturating_duration_since(now)) {
-                tokio::time::sleep(contended_for).await;
+        while LEFT.get() || patience.looks_on(now.saturating_duration_since(since)) {
+            // Work that was found and has not ended is neither idle time nor somebody else's.
+            if !LEFT.get() {
+                std::thread::yield_now();
+                let back = Instant::now();
+                if let Some(contended_for) = patience.on_yielded(back.saturating_duration_since(now)) {
+                    tokio::time::sleep(contended_for).await;
+                }
             }
             tokio::task::yield_now().await;
             now = Instant::now();
@@ -268,6 +279,33 @@ mod tests {
             on_work_ended();
             assert!(SLEEPER.with_borrow(Option::is_none));
             while SLEEPER.with_borrow(Option::is_none) {
+                tokio::task::yield_now().await;
+            }
+        });
+        looking.abort();
+    }
+
+    #[test]
+    fn work_that_goes_on_outside_of_the_runtime_is_no_idle_time() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let looking = runtime.spawn(look_for_work());
+        let sleeps = || SLEEPER.with_borrow(Option::is_some);
+        runtime.block_on(async {
+            while !sleeps() {
+                tokio::task::yield_now().await;
+            }
+            on_work_begun();
+            on_work_left();
+            on_work_ended();
+            // While it looks for more, work comes that goes on outside.
+            on_work_left();
+            let begun = Instant::now();
+            while begun.elapsed() < LOOK_MAX * 20 {
+                tokio::task::yield_now().await;
+                assert!(!sleeps(), "it works");
+            }
+            on_work_ended();
+            while !sleeps() {
                 tokio::task::yield_now().await;
             }
         });
