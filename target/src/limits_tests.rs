@@ -19,6 +19,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("KEY_BYTES_MAX", "RFC 7143 6.1: a key name"),
     ("LENGTH_MAX", "RFC 7143 13: the largest numerical value of a length key"),
     ("NAME_BYTES_MAX", "RFC 7143 4.2.7.1: an iSCSI name"),
+    ("SOCKET_PATH_BYTES_MAX", "unix(7): the path of a local socket"),
     ("SENSE_DATA_BYTES_MAX", "SPC-4 4.5.1: sense data"),
     ("VALUE_BYTES_MAX", "RFC 7143 6.1: a value"),
     ("LUN_NUMBER_MAX", "SAM-5 4.6.4: the flat space; and what the configuration takes of it"),

@@ -26,7 +26,7 @@ pub(super) fn shared_key(lun: &str) -> String {
 
 impl Restored {
     /// The control record of this controller; in words why it cannot be used.
-    pub(crate) fn control(&self, controller: &str) -> Result<ControlRecord, String> {
+    pub fn control(&self, controller: &str) -> Result<ControlRecord, String> {
         if let Some(reason) = &self.unusable {
             return Err(reason.clone());
         }

@@ -86,8 +86,16 @@ impl Report {
                 }
             }
         }
+        problems.extend(disk::deep_state(config));
         problems.extend(disk::shared_places(config));
         problems.extend(disk::too_large(config));
+        let lost = disk::lost(config);
+        problems.extend(lost.problems);
+        for volume in
+            volumes.iter_mut().filter(|volume| lost.places.iter().any(|at| *at == Path::new(&volume.path)))
+        {
+            "gone; a copy was kept here".clone_into(&mut volume.found);
+        }
         let portals = config.controllers.iter().flat_map(crate::config::Controller::addresses).collect();
         let iqn = config.appliance.iqn.clone();
         let usable = problems.is_empty() || disk::state_problems(config).is_empty();
@@ -304,7 +312,7 @@ fn certificates(config: &Config, problems: &mut Vec<String>) -> Vec<Certificate>
 /// The secrets on this machine of an interlink that is not encrypted. As with certificates, one controller's is enough;
 /// on one machine it is made when it is needed.
 fn secrets(config: &Config, problems: &mut Vec<String>) {
-    let found = [Side::First, Side::Second].map(|side| Secret::brought(config, side));
+    let found = [Side::First, Side::Second].map(|side| Secret::look(config, side));
     let missing = |found: &Result<(), SecretFileError>| matches!(found, Err(SecretFileError::Missing { .. }));
     let nowhere = found.iter().all(missing);
     for error in found.into_iter().filter_map(Result::err) {
@@ -313,8 +321,10 @@ fn secrets(config: &Config, problems: &mut Vec<String>) {
             SecretFileError::Older { .. } => !config.interlink_is_on_loopback(),
             _ => true,
         };
-        if matters {
-            problems.push(format!("{error}."));
+        let problem = format!("{error}.");
+        // On one machine both look at the same file.
+        if matters && !problems.contains(&problem) {
+            problems.push(problem);
         }
     }
 }

@@ -3,6 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use controller::appliance::{CONTROL_KEY, ControlRecord};
+use controller::volume::store::Store;
+use controller::volume::superblock::TAIL_BYTES;
+use protocol::interlink::standing::{Generation, GroupRecord, Start, Starts};
+
 use super::{Report, describe};
 use crate::config::Config;
 use crate::run::tls::certificates;
@@ -188,4 +193,120 @@ fn foreign_content_in_the_place_of_a_volume_is_a_problem() {
     assert!(report.problems[0].contains("not a volume of Twinlun"));
     assert!(!report.render(&config).contains("The file is right"));
     fs::remove_dir_all(folder).unwrap();
+}
+
+/// A state folder of alpha whose record knows of a copy of data0 there, and of those of `members`.
+fn made_on_alpha(folder: &Path, members: u8) {
+    let state = folder.join("state/alpha");
+    fs::create_dir_all(&state).unwrap();
+    let generation = Generation { number: 3, members, ..Generation::default() };
+    let group = GroupRecord {
+        lun: "data0".to_owned(),
+        generation,
+        clean: false,
+        flushed: false,
+        volume: Start::default(),
+        volume_coming: Start::default(),
+        starts: Starts::default(),
+    };
+    let record = ControlRecord { groups: vec![group], ..ControlRecord::default() };
+    let (store, records) = Store::open(&state).unwrap();
+    assert!(records.is_empty());
+    store.persist(CONTROL_KEY, record.write("alpha"), Box::new(|| ()));
+    drop(store);
+}
+
+#[test]
+fn a_volume_that_was_made_and_is_gone_is_a_problem() {
+    for (members, next) in [(0b11, "beta has a copy: if this one is lost"), (0b01, "the only current copy")] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config_in(folder.path(), "");
+        made_on_alpha(folder.path(), members);
+        let files = || fs::read_dir(folder.path().join("state/alpha")).unwrap().count();
+        let before = files();
+        let report = Report::of(&config);
+        let path = folder.path().join("state/alpha/data0.volume");
+        assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+        let problem = &report.problems[0];
+        assert!(problem.starts_with(&format!("{} is gone or empty", path.display())), "{problem}");
+        assert!(problem.contains(next) && problem.contains("disk is mounted"), "{problem}");
+        assert_eq!(report.volumes[0].found, "gone; a copy was kept here");
+        assert_eq!(report.volumes[1].found, "nothing yet; made when the controllers first meet");
+        fs::File::create(&path).unwrap().set_len((1 << 30) + TAIL_BYTES).unwrap();
+        assert!(Report::of(&config).problems[0].contains("is gone or empty"), "it is a hole all over");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(files(), before, "nothing was made");
+    }
+}
+
+#[test]
+fn records_that_cannot_be_used_are_a_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config_in(folder.path(), "");
+    made_on_alpha(folder.path(), 0b11);
+    let state = folder.path().join("state");
+    fs::rename(state.join("alpha"), state.join("beta")).unwrap();
+    let problems = Report::of(&config).problems;
+    assert!(problems.len() == 1 && problems[0].contains("its state folder is that of alpha"), "{problems:?}");
+    for name in ["control.1", "control.2"] {
+        fs::write(state.join("beta").join(name), [0; 100]).unwrap();
+    }
+    let problems = Report::of(&config).problems;
+    assert!(problems.len() == 1 && problems[0].contains("cannot be read"), "{problems:?}");
+}
+
+/// `run` says that the secret "holds the secret of the interlink, and others may read or change it", and does not start.
+#[test]
+fn the_secret_of_two_controllers_on_one_machine_is_looked_at() {
+    use std::os::unix::fs::PermissionsExt;
+
+    use controller::plan::Side;
+
+    use crate::run::secret::Secret;
+
+    let folder = tempfile::tempdir().unwrap();
+    let config = config_in(folder.path(), "");
+    fs::create_dir(folder.path().join("state")).unwrap();
+    Secret::load(&config, Side::First).unwrap();
+    assert_eq!(Report::of(&config).problems, Vec::<String>::new());
+    let secret = folder.path().join("state/interlink.secret");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = Secret::load(&config, Side::First).unwrap_err().to_string();
+    let report = Report::of(&config);
+    assert_eq!(report.problems, [format!("{refused}.")]);
+}
+
+/// `run` says "cannot listen on ...: path must be shorter than SUN_LEN", and does not start.
+#[test]
+fn a_state_folder_in_which_no_control_socket_can_be_is_found() {
+    use std::os::unix::net::UnixListener;
+
+    use controller::plan::Side;
+
+    let folder = tempfile::tempdir().unwrap();
+    let deep = folder
+        .path()
+        .join("a-folder-with-a-name-of-forty-characters")
+        .join("and-one-in-it-of-forty-characters-or-so");
+    let config = config_in(&deep, "");
+    fs::create_dir_all(config.state_folder(Side::First)).unwrap();
+    let refused = UnixListener::bind(config.control_socket(Side::First)).unwrap_err();
+    assert_ne!(Report::of(&config).problems, Vec::<String>::new(), "{refused}");
+}
+
+/// `run` says "the control state in ... cannot be read", and refuses every LUN.
+#[test]
+fn records_that_cannot_be_read_are_found() {
+    use controller::plan::Side;
+    use controller::volume::store::Store;
+
+    let folder = tempfile::tempdir().unwrap();
+    let config = config_in(folder.path(), "");
+    let state = config.state_folder(Side::First);
+    fs::create_dir_all(&state).unwrap();
+    for name in ["control.1", "control.2"] {
+        fs::write(state.join(name), "what is left after a bad day").unwrap();
+    }
+    let refused = Store::open(&state).err().unwrap().to_string();
+    assert_ne!(Report::of(&config).problems, Vec::<String>::new(), "{refused}");
 }

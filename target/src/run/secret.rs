@@ -133,13 +133,22 @@ impl Secret {
         }
     }
 
-    /// Whether a controller would find one that was brought here, for those who only look.
-    pub fn brought(config: &Config, side: Side) -> Result<(), SecretFileError> {
+    /// Whether a controller would find one here, for those who only look: nothing is made.
+    pub fn look(config: &Config, side: Side) -> Result<(), SecretFileError> {
         let path = certificates::path(config, side);
+        let not_brought = match found(&path)? {
+            Found::Secret(_) => return Ok(()),
+            Found::NoFile => SecretFileError::Missing { path },
+            Found::NoSecret => SecretFileError::Older { path },
+        };
+        if !config.interlink_is_on_loopback() {
+            return Err(not_brought);
+        }
+        let path = config.appliance.state.join(FILE);
         match found(&path)? {
             Found::Secret(_) => Ok(()),
-            Found::NoFile => Err(SecretFileError::Missing { path }),
-            Found::NoSecret => Err(SecretFileError::Older { path }),
+            Found::NoFile => Err(not_brought),
+            Found::NoSecret => Err(SecretFileError::Damaged { path }),
         }
     }
 }

@@ -68,27 +68,14 @@ impl Pair {
     /// Opens what is in the folder; `None` if there is neither file. What was found is made durable in both before
     /// anybody builds on it: an earlier run may have ended between the two, or been told that a disk took nothing.
     pub(super) fn open(folder: &Path) -> Result<Option<(Self, Records)>, StoreError> {
-        let [first, second] = NAMES.map(|name| read(&folder.join(name)));
-        let (first, second) = (first?, second?);
-        let (sequence, records) = match (first, second) {
-            (Err(FileProblem::Missing), Err(FileProblem::Missing)) => return Ok(None),
-            // What a newer release has written is not this one's to judge by the other file.
-            (Err(newer @ FileProblem::Version(_)), _) | (_, Err(newer @ FileProblem::Version(_))) => {
-                return Err(StoreError::Newer { folder: folder.to_owned(), problem: newer });
-            }
-            (Ok(one), Ok(other)) => {
-                if other.0 > one.0 {
-                    other
-                } else {
-                    one
-                }
-            }
-            (Ok(found), Err(problem)) => told(folder, 1, problem, found),
-            (Err(problem), Ok(found)) => told(folder, 0, problem, found),
-            (Err(first), Err(second)) => {
-                return Err(StoreError::Unreadable { folder: folder.to_owned(), first, second });
-            }
-        };
+        let Some(Newest { sequence, records, other }) = newest(folder)? else { return Ok(None) };
+        if let Some((name, problem)) = other {
+            let path = folder.join(name);
+            tracing::warn!(
+                "{}: {problem}; the other file has everything, and it is written anew",
+                path.display()
+            );
+        }
         let mut pair = Self::at(folder, sequence)?;
         pair.write(&records).map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
         Ok(Some((pair, records)))
@@ -136,10 +123,31 @@ impl Pair {
     }
 }
 
-fn told(folder: &Path, which: usize, problem: FileProblem, found: (u64, Records)) -> (u64, Records) {
-    let path = folder.join(NAMES[which]);
-    tracing::warn!("{}: {problem}; the other file has everything, and it is written anew", path.display());
-    found
+/// The newest of what the two files hold.
+pub(super) struct Newest {
+    sequence: u64,
+    pub(super) records: Records,
+    /// The name of the file that holds nothing, and why.
+    other: Option<(&'static str, FileProblem)>,
+}
+
+/// Reads both files and changes nothing; `None` if there is neither.
+pub(super) fn newest(folder: &Path) -> Result<Option<Newest>, StoreError> {
+    let [first, second] = NAMES.map(|name| read(&folder.join(name)));
+    let ((sequence, records), other) = match (first?, second?) {
+        (Err(FileProblem::Missing), Err(FileProblem::Missing)) => return Ok(None),
+        // What a newer release has written is not this one's to judge by the other file.
+        (Err(newer @ FileProblem::Version(_)), _) | (_, Err(newer @ FileProblem::Version(_))) => {
+            return Err(StoreError::Newer { folder: folder.to_owned(), problem: newer });
+        }
+        (Ok(one), Ok(other)) => (if other.0 > one.0 { other } else { one }, None),
+        (Ok(found), Err(problem)) => (found, Some((NAMES[1], problem))),
+        (Err(problem), Ok(found)) => (found, Some((NAMES[0], problem))),
+        (Err(first), Err(second)) => {
+            return Err(StoreError::Unreadable { folder: folder.to_owned(), first, second });
+        }
+    };
+    Ok(Some(Newest { sequence, records, other }))
 }
 
 /// What a file holds: its sequence and the records.

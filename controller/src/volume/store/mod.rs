@@ -18,10 +18,13 @@ use parking_lot::{Condvar, Mutex};
 use self::files::{FileProblem, Pair};
 
 /// Records by key.
-type Records = BTreeMap<String, Vec<u8>>;
+pub type Records = BTreeMap<String, Vec<u8>>;
 
 /// How long a writing that failed rests before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// How often somebody who only looks reads again what cannot be read.
+const LOOKS: usize = 3;
 
 /// Called once the record is durable, on the store's thread.
 pub type Durable = Box<dyn FnOnce() + Send>;
@@ -128,6 +131,20 @@ impl Store {
         };
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || writer.run())?;
         Ok((Self { shared, thread: Some(thread) }, records))
+    }
+
+    /// The records in a state folder, for people: changes nothing, and needs no lock. `None` if there are none yet, or
+    /// only those of the first release.
+    pub fn look(folder: &Path) -> Result<Option<Records>, StoreError> {
+        let mut found = files::newest(folder);
+        // A controller that runs may have been between its two files.
+        for _ in 0..LOOKS {
+            if !matches!(found, Err(StoreError::Unreadable { .. })) {
+                break;
+            }
+            found = files::newest(folder);
+        }
+        Ok(found?.map(|newest| newest.records))
     }
 
     /// Makes `record` durable under `key`, then calls `durable`. Records of one key become durable in the order

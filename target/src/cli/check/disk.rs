@@ -3,15 +3,21 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use controller::plan::Side;
-use controller::volume::superblock::TAIL_BYTES;
+use controller::unit::Restored;
+use controller::volume::files::VolumePlace;
+use controller::volume::store::{Store, StoreError};
+use controller::volume::superblock::{TAIL_BYTES, VolumeFound};
 use rustix::fs::OFlags;
 use rustix::process::{Resource, geteuid, getrlimit};
 
 use crate::config::{Config, in_units};
 use crate::run::places;
+
+/// Bytes of the path of a local socket at most (unix(7): 108 with the zero at its end).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 const SIDES: [Side; 2] = [Side::First, Side::Second];
 
@@ -43,6 +49,21 @@ pub(super) fn state_problems(config: &Config) -> Vec<String> {
     problems
 }
 
+/// State folders in which there is no room for the name of the socket that `status` asks at.
+pub(super) fn deep_state(config: &Config) -> Vec<String> {
+    let deep = SIDES.into_iter().filter_map(|side| {
+        let socket = config.control_socket(side);
+        let over = socket.as_os_str().len().checked_sub(SOCKET_PATH_BYTES_MAX).filter(|over| *over > 0)?;
+        Some(format!(
+            "{} is {over} bytes too long for the name of a socket, so that {} does not start: name a shorter `state` in \
+             [appliance].",
+            socket.display(),
+            config.controller(side).name
+        ))
+    });
+    deep.collect()
+}
+
 /// State folders of other users: `run` refuses them, but it need not be this user that runs it.
 pub(super) fn foreign_state(config: &Config) -> Vec<String> {
     let user = geteuid().as_raw();
@@ -70,6 +91,59 @@ pub(super) fn shared_places(config: &Config) -> Vec<String> {
         SIDES.into_iter().flat_map(|side| places::shared(config, &[side])).collect()
     };
     found.into_iter().map(|what| format!("{what}: give each copy of each LUN a device of its own.")).collect()
+}
+
+/// What the records in the state folders of this machine say and is not so.
+#[derive(Default)]
+pub(super) struct Lost {
+    /// In words.
+    pub(super) problems: Vec<String>,
+    /// Where a copy was kept and is none.
+    pub(super) places: Vec<PathBuf>,
+}
+
+/// Volumes that were made and are gone, and records that cannot be used.
+pub(super) fn lost(config: &Config) -> Lost {
+    let mut lost = Lost::default();
+    SIDES.into_iter().for_each(|side| lost_by(config, side, &mut lost));
+    lost
+}
+
+fn lost_by(config: &Config, side: Side, lost: &mut Lost) {
+    let (own, peer) = (&config.controller(side).name, &config.controller(side.peer()).name);
+    let records = match Store::look(&config.state_folder(side)) {
+        Ok(Some(records)) => records,
+        // What cannot be opened is told of where the volumes are looked at.
+        Ok(None) | Err(StoreError::Io { .. }) => return,
+        Err(error) => return lost.problems.push(format!("{error}.")),
+    };
+    let record = match (Restored { records, ..Restored::default() }).control(own) {
+        Ok(record) => record,
+        Err(why) => return lost.problems.push(format!("no LUN is served by {own}: {why}.")),
+    };
+    for group in record.groups.into_iter().filter(|group| group.generation.number > 0) {
+        let Some(lun) = config.luns.iter().find(|lun| lun.name == group.lun) else { continue };
+        let Some(path) = config.volume_path(lun, side) else { continue };
+        let place = if lun.device.is_some() { VolumePlace::Device(path) } else { VolumePlace::File(path) };
+        if !matches!(place.scan(), Ok((VolumeFound::Missing | VolumeFound::Blank, _))) {
+            continue;
+        }
+        let next = if group.generation.has_member(side.peer() as u8) {
+            format!(
+                "{peer} has a copy: if this one is lost, start both, and it is made anew and refilled from there"
+            )
+        } else {
+            format!(
+                "It was the only current copy, nothing is made in its place: bring it back before {own} is started"
+            )
+        };
+        let (path, name) = (place.path(), &lun.name);
+        lost.problems.push(format!(
+            "{} is gone or empty, where {own} kept its copy of LUN {name}. Look whether its disk is mounted. {next}.",
+            path.display()
+        ));
+        lost.places.push(path.to_owned());
+    }
 }
 
 /// LUNs in files that the file system of a state folder cannot hold, however empty it is.
