@@ -3,7 +3,7 @@
 //!
 //! Whoever executes several PDUs or frames in a row opens a [`Batch`]. While it is open on a thread, outputs
 //! that would write at once ask [`flush_at_end`] to be flushed when it ends, and what disks are asked for is put
-//! behind the frames that carry the same data to the peer ([`after_bridges`]), so that both copies are written
+//! behind the frames that carry the same data to the peer ([`ask_after_bridges`]), so that both copies are written
 //! at the same time. At the end of the batch: first the bridges are flushed that carry data, then the disks are
 //! asked, over again while there is something to ask; then the hosts get their answers; last the other bridges are
 //! flushed, so that what the peer is told of a forwarded write before and after the own disk took it travels together.
@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::patience;
+use super::requests::DiskRequest;
 use super::workers::leave_runtime;
 
 /// An output that can be flushed: a bridge, or a host's connection.
@@ -44,8 +45,23 @@ pub enum Due {
 /// So many requests to disks are done outside of the runtime before others have their turn inside.
 const REQUESTS_AT_A_TIME: usize = 256;
 
-/// Work put behind the flush of the bridges.
-type Work = Box<dyn FnOnce() + Send>;
+/// Work put behind the flush of the bridges. A request needs no memory of its own: of many in flight, each would cost
+/// the allocator's long way.
+enum Work {
+    Request(DiskRequest),
+    #[cfg(test)]
+    Other(Box<dyn FnOnce() + Send>),
+}
+
+impl Work {
+    fn carry_out(self) {
+        match self {
+            Self::Request(request) => request.carry_out(),
+            #[cfg(test)]
+            Self::Other(work) => work(),
+        }
+    }
+}
 
 /// What the batches of a worker, or of another thread, have gathered.
 #[derive(Default)]
@@ -144,10 +160,20 @@ pub fn flush_at_end(output: &Arc<dyn Flush>, due: Due) -> bool {
     true
 }
 
-/// Puts work that asks a disk behind the flush of the bridges of the batch open on this thread. Where none is open a
-/// worker does it as soon as it is outside of its runtime, and any other thread now.
-pub fn after_bridges(work: impl FnOnce() + Send + 'static) {
-    GATHERED.with_borrow(|gathered| gathered.lists.lock().work.push_back(Box::new(work)));
+/// Puts a request behind the flush of the bridges of the batch open on this thread. Where none is open a worker carries
+/// it out as soon as it is outside of its runtime, and any other thread now.
+pub(super) fn ask_after_bridges(request: DiskRequest) {
+    put(Work::Request(request));
+}
+
+/// The same for anything else.
+#[cfg(test)]
+pub(super) fn after_bridges(work: impl FnOnce() + Send + 'static) {
+    put(Work::Other(Box::new(work)));
+}
+
+fn put(work: Work) {
+    GATHERED.with_borrow(|gathered| gathered.lists.lock().work.push_back(work));
     if DEPTH.get() == 0 {
         let gathered = GATHERED.with_borrow(Arc::clone);
         if !gathered.leave() {
@@ -227,7 +253,7 @@ fn finish(gathered: &Arc<Gathered>, requests: usize) -> Finished {
         for _ in 0..asks {
             // One by one: what comes behind one that hangs is somebody else's to do.
             let Some(work) = gathered.lists.lock().work.pop_front() else { break };
-            work();
+            work.carry_out();
             if !GATHERED.with_borrow(|current| Arc::ptr_eq(current, gathered)) {
                 return Finished::ByAnother;
             }

@@ -5,7 +5,7 @@
 //! connection of the interlink run there.
 //!
 //! * [`workers`]: threads that run connections and bridges; `patience`: when they sleep; [`cork`]: one write per
-//!   socket and batch.
+//!   socket and batch; `requests`: what of a batch asks disks.
 //! * `interlink`, `link`, `frames`: the connections to the peer; `entrance`: who waits to be one; [`tls`]: what encrypts
 //!   them; `proof`, [`secret`]: how the two know each other where nothing does.
 //! * [`world`]: what the controller asks of the outside; `alarm`: when it is called.
@@ -28,6 +28,7 @@ pub mod places;
 mod portals;
 pub mod private_file;
 mod proof;
+mod requests;
 mod rooms;
 pub mod secret;
 mod signals;
@@ -238,7 +239,7 @@ impl Appliance {
             self.ask_hosts_to_leave();
             let ended = tokio::select! {
                 ended = self.stopped_in_time() => ended,
-                _ = signals.next() => Stopped::Unclean,
+                () = signals.insists() => Stopped::Unclean,
             };
             Ok(ended)
         })

@@ -23,9 +23,10 @@ use super::alarm::Alarm;
 use super::cork::{self, Batch};
 use super::link::LinkTable;
 use super::liveness::Liveness;
+use super::requests::{AnswerTo, DiskRequest};
 use super::rooms::{Looked, Seen};
 use super::troubles::{LATELY, TroubleBook};
-use super::workers::{ThreadKind, ask_disk, thread_kind};
+use super::workers::{ThreadKind, thread_kind};
 use crate::limits::{self, Use};
 use crate::portal::CONNECTIONS_MAX;
 use crate::sessions::{SessionView, Sessions};
@@ -80,7 +81,7 @@ impl ProductWorld {
 }
 
 /// Tells the controller, if it is still there, of something that is complete; what it then does is one batch.
-fn tell(
+pub(super) fn tell(
     controller: Weak<Controller<ProductWorld>>,
     event: impl FnOnce(&Controller<ProductWorld>) + Send + 'static,
 ) -> impl FnOnce() + Send + 'static {
@@ -126,18 +127,11 @@ impl World for ProductWorld {
         let Some(file) = self.slot(volume).and_then(|slot| slot.open.get()) else {
             return Some(Err(DiskError::Absent));
         };
-        let controller = self.controller.clone();
-        let done = move |result: DiskResult| tell(controller, move |unit| unit.on_disk(ticket, result))();
+        let answer_to = AnswerTo { controller: self.controller.clone(), ticket };
         if !matches!(thread_kind(), ThreadKind::Worker(_)) || !file.may_be_done_at_once(&io) {
-            return file.submit_pooled(io, done);
+            return file.submit_pooled(io, move |result| answer_to.tell(result));
         }
-        let file = Arc::clone(file);
-        cork::after_bridges(move || {
-            let later = done.clone();
-            if let Some(result) = ask_disk(&file, || file.submit(io, later)) {
-                done(result);
-            }
-        });
+        cork::ask_after_bridges(DiskRequest { file: Arc::clone(file), io, answer_to });
         None
     }
 
