@@ -42,6 +42,8 @@ struct Shared {
     /// Tags of commands that the controller had when the session ended, and has still.
     awaited: Vec<u32>,
     since: Time,
+    /// When its host sent the last whole PDU of the session, or logged in.
+    heard: Time,
     queue: Output,
     /// What is being written; empty here while somebody writes it.
     sending: Output,
@@ -125,6 +127,7 @@ impl Link {
             session: None,
             awaited: Vec::new(),
             since: Time(0),
+            heard: Time(0),
             queue: Output::default(),
             sending: Output::default(),
             sending_bytes: 0,
@@ -147,7 +150,7 @@ impl Link {
     pub fn enter(&self, session: FullFeature, now: Time) {
         let mut shared = self.shared.lock();
         shared.session = Some(session);
-        shared.since = now;
+        (shared.since, shared.heard) = (now, now);
     }
 
     /// The session ends: nothing is answered any more. Gives what other sessions' functions waited for.
@@ -201,6 +204,11 @@ impl Link {
     /// When its session began.
     pub fn since(&self) -> Time {
         self.shared.lock().since
+    }
+
+    /// When its host sent the last whole PDU of the session, or logged in.
+    pub fn heard(&self) -> Time {
+        self.shared.lock().heard
     }
 
     /// The host's address and the portal's, for people.
@@ -317,6 +325,7 @@ impl Link {
     /// Hands a PDU to the session.
     pub fn on_pdu(&self, pdu: &Received, now: Time) -> Step {
         let shared = &mut *self.shared.lock();
+        shared.heard = now;
         if let Some(session) = &mut shared.session {
             session.on_pdu(pdu, now, &mut shared.queue);
         }

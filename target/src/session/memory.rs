@@ -61,12 +61,18 @@ pub enum Purpose {
     },
 }
 
-/// What the queue gives to a session: bytes that it has not counted in yet.
-type Grant = Arc<AtomicU64>;
+/// One stay of a session in the queue, from its request to the moment when it counts in what it was given, or leaves.
+#[derive(Debug, Default)]
+struct Stay {
+    /// Bytes that the queue has given and the session has not counted in yet.
+    given: AtomicU64,
+    /// It is over: a request that comes into the queue only now is not for anybody. Written under the queue's lock.
+    over: AtomicBool,
+}
 
 /// A session in the queue.
 struct Waiting {
-    grant: Grant,
+    stay: Arc<Stay>,
     bytes: u64,
     transport: Arc<dyn Transport>,
     /// Since when somebody has seen it stand first.
@@ -121,13 +127,18 @@ impl Memory {
 
     /// A session waits for its turn to get `bytes`; in the queue already it may want more, and keeps its place.
     pub fn enlist(&self, request: Request, transport: &Arc<dyn Transport>) {
-        let Request { grant, bytes } = request;
+        let Request { stay, bytes } = request;
         let queue = &mut *self.queue.lock();
-        if let Some(known) = queue.iter_mut().find(|known| Arc::ptr_eq(&known.grant, &grant)) {
+        // Between its being asked for and here, the session may have ended, or have been given what it wanted before: it
+        // asks again if that was not enough.
+        if stay.over.load(Ordering::SeqCst) || stay.given.load(Ordering::SeqCst) > 0 {
+            return;
+        }
+        if let Some(known) = queue.iter_mut().find(|known| Arc::ptr_eq(&known.stay, &stay)) {
             known.bytes = bytes;
         } else {
             let transport = Arc::clone(transport);
-            queue.push_back(Waiting { grant, bytes, transport, first_since: None });
+            queue.push_back(Waiting { stay, bytes, transport, first_since: None });
         }
         self.waiting.store(queue.len(), Ordering::SeqCst);
         self.due.store(true, Ordering::SeqCst);
@@ -145,7 +156,7 @@ impl Memory {
             if !self.take(first.bytes, PURSE_BYTES_MAX - UNASKED_BYTES, |_| true) {
                 break;
             }
-            first.grant.fetch_add(first.bytes, Ordering::SeqCst);
+            first.stay.given.fetch_add(first.bytes, Ordering::SeqCst);
             served.extend(queue.pop_front());
         }
         self.waiting.store(queue.len(), Ordering::SeqCst);
@@ -153,11 +164,14 @@ impl Memory {
         served.iter().for_each(|waiting| waiting.transport.want_writable());
     }
 
-    fn leave(&self, grant: &Grant) {
+    /// A stay is over; gives what it was given.
+    fn leave(&self, stay: &Arc<Stay>) -> u64 {
         let queue = &mut *self.queue.lock();
-        queue.retain(|waiting| !Arc::ptr_eq(&waiting.grant, grant));
+        stay.over.store(true, Ordering::SeqCst);
+        queue.retain(|waiting| !Arc::ptr_eq(&waiting.stay, stay));
         self.waiting.store(queue.len(), Ordering::SeqCst);
         self.due.store(true, Ordering::SeqCst);
+        stay.given.swap(0, Ordering::SeqCst)
     }
 
     /// True if somebody has been first in the queue for too long: whoever holds memory and stands still is to go.
@@ -181,7 +195,7 @@ impl core::fmt::Debug for Memory {
 /// What a session asks the queue for.
 #[derive(Debug)]
 pub struct Request {
-    grant: Grant,
+    stay: Arc<Stay>,
     bytes: u64,
 }
 
@@ -201,7 +215,7 @@ enum Place {
 pub struct Holding {
     memory: Arc<Memory>,
     taken: u64,
-    grant: Grant,
+    stay: Arc<Stay>,
     place: Place,
 }
 
@@ -209,7 +223,7 @@ impl Holding {
     /// A session that holds nothing yet.
     #[must_use]
     pub fn new(memory: Arc<Memory>) -> Self {
-        Self { memory, taken: 0, grant: Grant::default(), place: Place::None }
+        Self { memory, taken: 0, stay: Arc::default(), place: Place::None }
     }
 
     /// The purse it takes from.
@@ -270,33 +284,29 @@ impl Holding {
             return None;
         };
         self.place = Place::Queued(bytes);
-        Some(Request { grant: Arc::clone(&self.grant), bytes })
+        Some(Request { stay: Arc::clone(&self.stay), bytes })
     }
 
     /// True while its turn has not come.
     #[must_use]
     pub fn awaits_turn(&self) -> bool {
-        self.place != Place::None && self.grant.load(Ordering::SeqCst) == 0
+        self.place != Place::None && self.stay.given.load(Ordering::SeqCst) == 0
     }
 
-    /// It waits for its turn no more.
+    /// It waits for its turn no more; what it was given meanwhile it has.
     pub fn leave_queue(&mut self) {
         if self.place != Place::None {
-            self.memory.leave(&self.grant);
-            self.collect();
+            self.taken += self.memory.leave(&self.stay);
+            // A request of this stay may still be on its way into the queue.
+            self.stay = Arc::default();
             self.place = Place::None;
         }
     }
 
     /// Counts in what the queue has given.
     fn collect(&mut self) {
-        if self.place == Place::None {
-            return;
-        }
-        let granted = self.grant.swap(0, Ordering::SeqCst);
-        if granted > 0 {
-            self.taken += granted;
-            self.place = Place::None;
+        if self.place != Place::None && self.stay.given.load(Ordering::SeqCst) > 0 {
+            self.leave_queue();
         }
     }
 

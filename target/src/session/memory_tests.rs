@@ -179,6 +179,49 @@ fn whoever_leaves_leaves_the_queue_and_what_it_was_given() {
     assert_eq!(memory.taken(), 0);
 }
 
+/// `Link::write` takes the request under the session's lock, and hands it over when it has let go of it: a session may
+/// end in between, on another thread.
+#[test]
+fn a_session_that_ends_before_its_request_is_in_the_queue_leaves_nothing_there() {
+    let memory = Arc::new(Memory::default());
+    let full = hog(&memory, UNASKED_BYTES);
+    let transport: Arc<dyn Transport> = Arc::new(Woken::default());
+    let mut holding = Holding::new(memory.clone());
+    assert!(!holding.take(SHARE_BYTES + 8 * LUMP_BYTES, ALONE));
+    let request = holding.request().unwrap();
+    drop(holding);
+    memory.enlist(request, &transport);
+    drop(full);
+    memory.wake();
+    assert_eq!((memory.waiting(), memory.taken() / LUMP_BYTES), (0, 0), "nobody is left");
+}
+
+/// In the same moment another thread may serve the queue, in which the session stands for less.
+#[test]
+fn a_session_that_is_given_what_it_asked_for_before_while_it_asks_for_more_is_not_given_both_for_ever() {
+    let memory = Arc::new(Memory::default());
+    let mut full = hog(&memory, UNASKED_BYTES);
+    let transport: Arc<dyn Transport> = Arc::new(Woken::default());
+    let mut holding = Holding::new(memory.clone());
+    assert!(!holding.take(SHARE_BYTES + LUMP_BYTES, ALONE));
+    memory.enlist(holding.request().unwrap(), &transport);
+    // What it waited for was aborted; the next one needs more.
+    assert!(!holding.take(SHARE_BYTES + 2 * LUMP_BYTES, ALONE));
+    let request = holding.request().unwrap();
+    full.taken -= LUMP_BYTES;
+    memory.give(LUMP_BYTES);
+    memory.wake();
+    memory.enlist(request, &transport);
+    // That was aborted too: what it has been given is enough for what comes.
+    assert!(holding.take(SHARE_BYTES + LUMP_BYTES, ALONE));
+    drop(full);
+    memory.wake();
+    holding.rest(0);
+    drop(holding);
+    memory.wake();
+    assert_eq!((memory.waiting(), memory.taken() / LUMP_BYTES), (0, 0), "nobody is left");
+}
+
 #[test]
 fn somebody_starves_who_is_first_in_the_queue_for_too_long() {
     let memory = Arc::new(Memory::default());

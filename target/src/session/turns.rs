@@ -143,6 +143,10 @@ impl FullFeature {
     /// changed since counts: whoever is told looks again, and must not be told again for having looked.
     pub fn take_room(&mut self, backlog: usize) -> bool {
         self.backlog = backlog as u64;
+        if !self.wants_memory() {
+            // What stood in the queue for it may have been aborted.
+            self.holding.leave_queue();
+        }
         self.holding.settle(self.level());
         let room = self.data_in_bytes + self.backlog <= DATA_IN_BYTES_MAX / 2;
         let resume = self.held && room;
@@ -182,6 +186,9 @@ impl FullFeature {
 
     /// Nothing has happened for a while: what is not needed is given back.
     pub fn rest(&mut self) {
+        if !self.wants_memory() {
+            self.holding.leave_queue();
+        }
         self.holding.rest(self.level());
         if self.tasks.count() == 0 {
             self.tasks = Tasks::default();

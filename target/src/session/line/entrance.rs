@@ -22,6 +22,7 @@ use crate::session::login::{Circumstances, Login, Reply, Verdict};
 use crate::session::parameters::Parameters;
 use crate::session::refused::Refused;
 use crate::sessions::{Beginning, Begun, Discovering, INITIATOR_SESSIONS_MAX, Identity};
+use crate::visits::CONTENDER_HEARD_WITHIN;
 
 /// A login whose last answer waits for the commands of the session before it.
 #[derive(Debug)]
@@ -210,9 +211,11 @@ impl Line {
                     return Ok(Some((Some(nexus), tsih)));
                 }
                 Beginning::Replaces(old, link) => {
-                    let addresses = [link.host(), self.link.host()];
-                    let visits = &self.sessions.visits;
-                    visits.replaced(&identity.initiator, identity.isid, addresses, backend.now());
+                    let (addresses, now) = ([link.host(), self.link.host()], backend.now());
+                    // One that was silent before has lost its line, and is the same host's.
+                    if now.since(link.heard()) <= CONTENDER_HEARD_WITHIN {
+                        self.sessions.visits.replaced(&identity.initiator, identity.isid, addresses, now);
+                    }
                     let old = self.end_session(old, &link, backend);
                     waiting.continued = old.filter(|_| continues.is_some());
                 }
@@ -250,7 +253,11 @@ impl Line {
             named: login.is_named(),
             portal: self.link.portal(),
         };
+        // Who has proved no more than any discovery session has to is not known to be this initiator.
+        let (name, access) = (login.initiator().to_ascii_lowercase(), &self.directory.access);
+        let is_known = access.demand(&name, true) == access.demand(&name, false);
         if discovering.named
+            && is_known
             && let Some((old, link)) =
                 self.sessions.take(&discovering.initiator, discovering.isid, backend.now())
         {

@@ -245,3 +245,76 @@ fn a_flood_of_discovery_sessions_makes_its_own_host_give_way() {
     let flood: Vec<Host> = (1..=DISCOVERIES_MAX).map(|n| discover("10.0.0.2", n)).collect();
     assert!(!honest.socket.state.lock().shut && flood[0].socket.state.lock().shut);
 }
+
+/// Logs in with a proof by CHAP (SHA-256).
+fn prove(
+    script: &Script,
+    access: &crate::session::access::Access,
+    keys: &str,
+    user: &str,
+    secret: &str,
+) -> (Host, LoginStatus) {
+    use sha2::{Digest, Sha256};
+
+    let mut host = Host::connect(script);
+    let mut directory = (*host.line.directory).clone();
+    directory.access = access.clone();
+    host.line.directory = Arc::new(directory);
+    let send = |host: &mut Host, next: Option<LoginStage>, keys: &str| {
+        let text = keys.replace('|', "\0");
+        let request = LoginRequest {
+            current_stage: LoginStage::SecurityNegotiation,
+            next_stage: next,
+            data_segment_length: text.len() as u32,
+            ..entrance::unreadable(&Received { bhs: [0; 48], ahs: Bytes::new(), data: None })
+        };
+        host.queue(&request.encode(), text.as_bytes());
+        host.exchange(script).unwrap();
+        let (pdu, data) = host.answers().remove(0);
+        (response(pdu).status, String::from_utf8(data.to_vec()).unwrap())
+    };
+    send(&mut host, None, &format!("{keys}AuthMethod=CHAP|"));
+    let (_, asked) = send(&mut host, None, "CHAP_A=7|");
+    let value = |name: &str| asked.split('\0').find_map(|pair| pair.strip_prefix(name)).unwrap().to_owned();
+    let challenge = protocol::iscsi::binary::decode(&value("CHAP_C="), 1024).unwrap();
+    let identifier: u8 = value("CHAP_I=").parse().unwrap();
+    let proof = Sha256::digest([&[identifier], secret.as_bytes(), &challenge].concat());
+    let proof = protocol::iscsi::binary::encode(&proof);
+    let (status, _) =
+        send(&mut host, Some(LoginStage::FullFeaturePhase), &format!("CHAP_N={user}|CHAP_R={proof}|"));
+    (host, status)
+}
+
+#[test]
+fn who_knows_what_discovery_sessions_prove_ends_nobodys_normal_session() {
+    use crate::session::access::{Access, Known};
+    use crate::session::chap::{Account, Proof, Secret, User};
+
+    let account = |user: &str, secret: &str| Account {
+        initiator: Proof {
+            user: User::Named(user.to_owned()),
+            secret: Secret::new(secret.as_bytes()).unwrap(),
+        },
+        own: None,
+    };
+    let known = Known { account: Some(account("a", "what host a proves")), luns: None };
+    let access = Access {
+        open: false,
+        hosts: BTreeMap::from([("iqn.a".to_owned(), known)]),
+        discovery: Some(account("discovery", "what every host knows")),
+    };
+    let script = script(true);
+    let names = format!("InitiatorName=iqn.a|TargetName={IQN}|");
+    let (victim, status) = prove(&script, &access, &names, "a", "what host a proves");
+    assert_eq!(status, LoginStatus::Success);
+    assert_eq!(script.sessions.count(), 1);
+    // Any host of the network, or whoever knows no more than this: not host a.
+    let (_, status) = prove(&script, &access, &names, "discovery", "what every host knows");
+    assert_eq!(status, LoginStatus::AuthenticationFailure);
+    let named = format!("{names}SessionType=Discovery|");
+    let (_other, _) = prove(&script, &access, &named, "discovery", "what every host knows");
+    assert!(
+        !victim.socket.state.lock().shut && script.sessions.count() == 1,
+        "the session of host a was ended"
+    );
+}

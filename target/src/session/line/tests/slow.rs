@@ -266,3 +266,91 @@ fn an_r2t_that_is_passed_over_ends_the_connection() {
     }
     assert_eq!(given_up, Some(31), "others are answered, at 5 MiB a second");
 }
+
+#[test]
+fn memory_that_came_in_its_turn_when_it_was_not_wanted_any_more_is_given_back() {
+    let script = script(true);
+    let hog = all_but_what_comes_unasked(&script);
+    let mut host = Host::logged_in(&script, "iqn.a", "");
+    let large = host.read(16_384);
+    host.exchange(&script).unwrap();
+    assert_eq!(script.sessions.memory.waiting(), 1);
+    // Its host has waited long enough, as Linux does after 30 s.
+    host.manage(TaskManagementFunction::AbortTask, 0, large);
+    host.exchange(&script).unwrap();
+    assert_eq!(functions_answered(&host.answers()), [TaskManagementResult::Complete]);
+    drop(hog);
+    script.sessions.memory.wake();
+    for second in 1..=20 {
+        if core::mem::take(&mut host.socket.state.lock().wanted) > 0 {
+            host.line.on_writable(&script).unwrap();
+        }
+        // It is well, and does what its own share is enough for.
+        let small = host.read(8);
+        host.exchange(&script).unwrap();
+        assert_eq!(ended(&mut host), [small]);
+        assert_eq!(host.line.on_tick(script.at(second)), Ok(()));
+    }
+    // Nor does it come back while the host is idle.
+    for second in 21..=25 {
+        assert_eq!(host.line.on_tick(script.at(second)), Ok(()));
+    }
+    assert_eq!(script.sessions.memory.taken(), 0, "nobody uses any of it");
+}
+
+#[test]
+fn hosts_that_gave_up_their_large_reads_keep_nobody_else_from_reading() {
+    let script = script(true);
+    let hog = all_but_what_comes_unasked(&script);
+    // 8 MiB each: as much as can be made to wait for.
+    let mut gave_up = Vec::new();
+    for number in 0..56 {
+        let mut host = Host::logged_in(&script, &format!("iqn.{number}"), "");
+        let large = host.read(16_384);
+        host.exchange(&script).unwrap();
+        host.manage(TaskManagementFunction::AbortTask, 0, large);
+        host.exchange(&script).unwrap();
+        gave_up.push(host);
+    }
+    drop(hog);
+    script.sessions.memory.wake();
+    let mut other = Host::logged_in(&script, "iqn.other", "");
+    let large = other.read(1024);
+    other.exchange(&script).unwrap();
+    let mut answered = ended(&mut other);
+    for second in 1..=60 {
+        let now = script.at(second);
+        for host in gave_up.iter_mut().chain([&mut other]) {
+            if core::mem::take(&mut host.socket.state.lock().wanted) > 0 {
+                host.line.on_writable(&script).unwrap();
+            }
+            let _alive = host.stays(&script, second);
+            assert_eq!(host.line.on_tick(now), Ok(()));
+        }
+        answered.extend(ended(&mut other));
+    }
+    let memory = &script.sessions.memory;
+    assert_eq!(answered, [large], "{} MiB are taken, {} waits", memory.taken() >> 20, memory.waiting());
+}
+
+#[test]
+fn a_host_whose_line_fails_now_and_then_is_not_taken_for_two_machines() {
+    let script = script(true);
+    let mut before: Option<Host> = None;
+    for login in 0..5 {
+        // The line was down for twenty seconds: nothing of the old connection came through, not even its end.
+        let second = 1 + 30 * login;
+        script.at(second);
+        let mut host = Host::connect_from(&script, Some("192.0.2.21"));
+        host.log_in(&script, "iqn.a", "");
+        for healthy in second + 1..second + 10 {
+            assert_eq!(host.stays(&script, healthy), Ok(()));
+        }
+        if let Some(mut replaced) = before.replace(host) {
+            replaced.line.closed(&script);
+        }
+        let contests = script.sessions.visits.contests(script.at(second + 10));
+        let said: Vec<String> = contests.iter().map(ToString::to_string).collect();
+        assert_eq!(said, Vec::<String>::new());
+    }
+}
