@@ -19,6 +19,10 @@ const LINES_SOON: u32 = 4;
 /// is contested.
 const CONTEST_FROM: u32 = 3;
 
+/// A session that a login of its own initiator port ends is contested only if it was heard of so lately: open-iscsi asks
+/// every 5 s whether its target is there, and logs in anew when 5 s later it has heard nothing.
+pub(crate) const CONTENDER_HEARD_WITHIN: Duration = Duration::from_secs(5);
+
 /// A contest that was not seen for this long is over.
 const CONTEST_AGE: Duration = Duration::from_secs(60);
 

@@ -258,6 +258,46 @@ fn the_end_of_its_terminal_ends_it_cleanly_unless_that_is_ignored() {
     machines[1].ended();
 }
 
+/// A terminal that closes sends SIGHUP to its shell only. The shell sends it on to its jobs and ends, and then the kernel
+/// sends it to the job in the foreground once more.
+#[test]
+fn a_terminal_that_closes_says_so_twice_and_the_end_is_clean_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut machines = Machine::pair(folder.path());
+    machines.iter_mut().for_each(|machine| machine.start(&[]));
+    machines.iter().for_each(|machine| machine.wait_for_status(true, &["duplex"]));
+    let text = fs::read_to_string(machines[0].config()).unwrap();
+    let portal = text.split('"').find_map(|part| part.parse::<SocketAddr>().ok()).unwrap();
+    // A host that is logged in is asked to leave first.
+    let _host = Session::connect(portal, settings("host")).unwrap();
+    machines[0].signal(Signal::HUP);
+    thread::sleep(Duration::from_millis(5));
+    machines[0].signal(Signal::HUP);
+    let clean = machines[0].ended();
+    assert!(clean && machines[0].log().contains("ended cleanly"), "{}", machines[0].log());
+}
+
+/// A terminal that was stopped with Ctrl-S, a pager that is not read on, a journal whose disk hangs.
+#[test]
+fn a_log_that_nobody_reads_keeps_no_host_from_being_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut machines = Machine::pair(folder.path());
+    machines[1].start(&[]);
+    // With more lines it does not take as long until nothing fits.
+    let mut command = machines[0].command();
+    command.env("RUST_LOG", "debug").stderr(Stdio::piped());
+    machines[0].child = Some(command.spawn().unwrap());
+    machines.iter().for_each(|machine| machine.wait_for_status(true, &["duplex"]));
+    let text = fs::read_to_string(machines[0].config()).unwrap();
+    let portal = text.split('"').find_map(|part| part.parse::<SocketAddr>().ok()).unwrap();
+    let begun = Instant::now();
+    for number in 0..2000 {
+        let served = Session::connect(portal, settings(&format!("host{number}"))).and_then(Session::logout);
+        let ended = machines[0].child.as_mut().unwrap().try_wait().unwrap();
+        assert!(served.is_ok(), "host {number}: {served:?} after {:?}; ended: {ended:?}", begun.elapsed());
+    }
+}
+
 #[test]
 fn a_log_in_json_has_an_object_a_line_and_outages_are_warnings_there() {
     let folder = tempfile::tempdir().unwrap();

@@ -170,3 +170,33 @@ fn a_stranger_learns_nothing_of_the_appliance() {
     assert_eq!(pair.standing(), before);
     pair.end();
 }
+
+/// Connections that this process has open.
+fn sockets(process: u32) -> usize {
+    let entries = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let links = entries.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+}
+
+#[test]
+fn strangers_that_begin_a_handshake_at_an_interlink_without_encryption_have_no_more_than_their_share() {
+    let mut pair = Pair::start("stranger-shakes", Processes::Two);
+    let process = pair.appliance.processes()[0];
+    let before = sockets(process);
+    let mut strangers = Vec::new();
+    let mut most = 0;
+    for stranger in 0..800 {
+        let mut socket = TcpStream::connect(pair.interlink(Side::First)).unwrap();
+        // How a handshake under TLS begins.
+        socket.write_all(&[22, 3, 1, 1, 0]).unwrap();
+        strangers.push(socket);
+        if stranger % 50 == 49 {
+            most = most.max(sockets(process).saturating_sub(before));
+        }
+    }
+    // As many as there are workers at most, and 32 more (`UNPROVEN_MAX`).
+    assert!(most <= 64 + 32, "strangers have {most} connections open at once");
+    drop(strangers);
+    pair.serves("strangers");
+    pair.end();
+}

@@ -201,17 +201,21 @@ impl Interlink {
             greeted = timeout(GREETING_WITHIN, self.greeted(&mut stream)) => greeted,
             () = place.lost() => Ok(Err(Stranger::Crowded)),
         };
-        drop(place);
         let (greeting, purpose) = match greeted.unwrap_or(Err(Stranger::Silent)) {
             Ok(greeted) => greeted,
             Err(stranger) => {
                 self.turn_away(from, &stranger);
                 if matches!(stranger, Stranger::NotProven(NotProven::Encrypted)) {
-                    part_from_tls(&mut stream.socket).await;
+                    // It has its place until it is closed.
+                    tokio::select! {
+                        () = part_from_tls(&mut stream.socket) => {}
+                        () = place.lost() => {}
+                    }
                 }
                 return None;
             }
         };
+        drop(place);
         let Purpose::Bridge(number) = purpose else { return Some((stream, greeting)) };
         let workers = self.workers.upgrade()?;
         let Stream { socket, opener } = stream;

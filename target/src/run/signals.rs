@@ -26,6 +26,16 @@ impl Signals {
         })
     }
 
+    /// Waits for somebody who will not wait for the end that has begun: another SIGTERM or SIGINT. SIGHUP is not that:
+    /// when a terminal closes, the shell sends it and then the kernel does, and systemd may send it right behind SIGTERM.
+    pub(super) async fn insists(&mut self) {
+        let Self { terminate, interrupt, hangup: _ } = self;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+
     /// The next of them, by its name.
     pub(super) async fn next(&mut self) -> &'static str {
         let Self { terminate, interrupt, hangup } = self;

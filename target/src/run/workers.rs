@@ -14,6 +14,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::task::{Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -228,13 +229,10 @@ impl Worker {
             return;
         }
         let (worker, asked) = (Arc::clone(self), Arc::clone(&file));
-        // Nobody asks this disk on a worker from now on.
-        file.hangs();
-        HUNG.fetch_add(1, Ordering::Relaxed);
+        // It is there before the worker is taken from the one that has it, and is the worker only then.
+        let (go, goes) = mpsc::sync_channel::<()>(1);
         let started = thread::Builder::new().name(self.name.clone()).spawn(move || {
-            if !worker.moves_on_from(call) {
-                asked.answers_again();
-                HUNG.fetch_sub(1, Ordering::Relaxed);
+            if goes.recv().is_err() {
                 return;
             }
             let said = say(move || {
@@ -246,14 +244,26 @@ impl Worker {
             drop(said);
             worker.work();
         });
-        match started {
-            // The one before waits for its disk: nobody waits for it.
-            Ok(thread) => *self.thread.lock() = Some(thread),
+        let thread = match started {
+            Ok(thread) => thread,
             Err(error) => {
-                tracing::error!("no thread can be started in the place of one whose disk hangs: {error}");
-                file.answers_again();
-                HUNG.fetch_sub(1, Ordering::Relaxed);
+                return tracing::error!(
+                    "no thread can be started in the place of one whose disk hangs: {error}"
+                );
             }
+        };
+        // Nobody asks this disk on a worker from now on.
+        file.hangs();
+        HUNG.fetch_add(1, Ordering::Relaxed);
+        if !self.moves_on_from(call) {
+            file.answers_again();
+            HUNG.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        // The one before waits for its disk: nobody waits for it.
+        *self.thread.lock() = Some(thread);
+        if go.send(()).is_err() {
+            tracing::error!("the thread in the place of one whose disk hangs has ended");
         }
     }
 
@@ -344,8 +354,6 @@ impl Drop for Workers {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use controller::disk::DiskIo;
     use controller::disk::buffers::BufferPool;
     use controller::disk::pool::DiskPool;
@@ -420,6 +428,34 @@ mod tests {
         drop(release);
         assert_eq!(what.recv(), Ok(("hung", ThreadKind::Other)), "it is no worker any more");
         assert!(hung.may_be_done_at_once(&read) && neighbour.may_be_done_at_once(&read));
+    }
+
+    #[test]
+    fn the_thread_that_is_the_worker_is_the_one_whose_end_is_waited_for() {
+        let pool = DiskPool::start().unwrap();
+        let volume = volume(&pool, 1);
+        let workers = Workers::start(1).unwrap();
+        let worker = Arc::clone(workers.each().next().unwrap());
+        let (done, what) = mpsc::channel();
+        workers.spawn(0, move || async move {
+            cork::after_bridges(move || {
+                ask_disk(&volume, || ());
+                done.send(()).unwrap();
+            });
+        });
+        what.recv().unwrap();
+        // The watch has seen that request twice; it has come back before a thread was there to go on in its place.
+        worker.succeed(worker.call.load(Ordering::Acquire) - 1);
+        let ended = Arc::new(AtomicBool::new(false));
+        let (works, (begun, begins)) = (Arc::clone(&ended), mpsc::channel());
+        workers.spawn(0, move || async move {
+            begun.send(()).unwrap();
+            thread::sleep(Duration::from_millis(300));
+            works.store(true, Ordering::Release);
+        });
+        begins.recv().unwrap();
+        drop(workers);
+        assert!(ended.load(Ordering::Acquire), "it still works, and what it works with is taken away");
     }
 
     #[test]
