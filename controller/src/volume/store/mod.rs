@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -22,6 +22,12 @@ pub type Records = BTreeMap<String, Vec<u8>>;
 
 /// How long a writing that failed rests before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// A writing that has taken this long is told of: the disk below the state folder may not answer at all.
+const SLOW_AFTER: Duration = Duration::from_secs(2);
+
+/// How long the end of a store waits for a disk that does not answer.
+const END_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// How often somebody who only looks reads again what cannot be read.
 const LOOKS: usize = 3;
@@ -93,14 +99,19 @@ pub struct Store {
 struct Shared {
     queue: Mutex<Queue>,
     work: Condvar,
+    /// Told when the thread ends.
+    ended: Condvar,
     /// Why the records cannot be written, while they cannot.
     trouble: Mutex<Option<String>>,
+    /// When the writing under way began.
+    writing: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
 struct Queue {
     waiting: Batch,
     closed: bool,
+    ended: bool,
 }
 
 /// What becomes durable with one commit: the last record of each key, and who waits for it. Bounded by the
@@ -161,15 +172,28 @@ impl Store {
     /// Why the records cannot be written, while they cannot: nothing that builds on them is answered then.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.shared.trouble.lock().clone()
+        let silent = self.shared.writing.lock().map(|since| since.elapsed());
+        match silent.filter(|silent| *silent >= SLOW_AFTER) {
+            Some(silent) => Some(format!("its disk has not answered for {} s", silent.as_secs())),
+            None => self.shared.trouble.lock().clone(),
+        }
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.shared.queue.lock().closed = true;
-        self.shared.work.notify_one();
         let thread = self.thread.take().filter(|thread| thread.thread().id() != thread::current().id());
+        let mut queue = self.shared.queue.lock();
+        queue.closed = true;
+        self.shared.work.notify_one();
+        while !queue.ended && thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            if self.shared.ended.wait_for(&mut queue, END_SILENCE_MAX).timed_out() {
+                return tracing::error!(
+                    "the disk below the state folder does not answer: what was last decided is not kept"
+                );
+            }
+        }
+        drop(queue);
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread of the control state had panicked");
         }
@@ -197,10 +221,16 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
+        self.write_until_closed();
+        self.shared.queue.lock().ended = true;
+        self.shared.ended.notify_all();
+    }
+
+    fn write_until_closed(&mut self) {
         while let Some(batch) = self.next() {
             self.records.extend(batch.records);
             let mut told = false;
-            while let Err(error) = self.pair.write(&self.records) {
+            while let Err(error) = self.write() {
                 *self.shared.trouble.lock() = Some(error.to_string());
                 let folder = self.folder.display();
                 if !told {
@@ -219,6 +249,13 @@ impl Writer {
                 durable();
             }
         }
+    }
+
+    fn write(&mut self) -> std::io::Result<()> {
+        *self.shared.writing.lock() = Some(Instant::now());
+        let written = self.pair.write(&self.records);
+        *self.shared.writing.lock() = None;
+        written
     }
 
     fn next(&self) -> Option<Batch> {
@@ -295,6 +332,39 @@ mod tests {
         }
         drop(store);
         assert!(durable.recv().is_err());
+    }
+
+    /// Does not come back before it is released.
+    struct Silent(mpsc::Receiver<()>);
+
+    impl Files for Silent {
+        fn write(&mut self, _: &Records) -> std::io::Result<()> {
+            assert!(self.0.recv().is_err());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_disk_below_the_records_that_does_not_answer_is_told_of_and_ends_the_store_late_but_not_never() {
+        let shared = Arc::new(Shared::default());
+        let (release, gate) = mpsc::channel();
+        let (folder, records) = (PathBuf::new(), Records::new());
+        let writer = Writer { shared: Arc::clone(&shared), folder, records, pair: Box::new(Silent(gate)) };
+        let thread = thread::spawn(move || writer.run());
+        let store = Store { shared, thread: Some(thread) };
+        let (done, durable) = mpsc::channel();
+        store.persist("generation", vec![1], Box::new(move || done.send(()).unwrap()));
+        let trouble = loop {
+            match store.trouble() {
+                Some(trouble) => break trouble,
+                None => thread::yield_now(),
+            }
+        };
+        assert!(trouble.starts_with("its disk has not answered for 2 s"), "{trouble}");
+        drop(store);
+        assert!(durable.try_recv().is_err());
+        drop(release);
+        assert_eq!(durable.recv(), Ok(()), "what came late is told");
     }
 
     #[test]
