@@ -10,6 +10,7 @@ pub mod connection;
 pub mod device_server;
 pub mod frontend;
 pub mod limits;
+mod log;
 pub mod portal;
 pub mod run;
 pub mod session;

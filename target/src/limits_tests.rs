@@ -89,6 +89,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     // The command line's own.
     ("ANSWER_BYTES_MAX", "what the command line reads of an answer"),
     ("COLUMNS_MAX", "the screen"),
+    ("LOG_BYTES_MAX", "lines of the log that nobody takes"),
     ("COUNTED_LINES_MAX", "the log's memory of what it said"),
     ("HOLDERS_SHOWN_MAX", "the screen"),
     ("HOSTS_SHOWN_MAX", "the screen"),

@@ -15,6 +15,7 @@ use super::changes::Changes;
 use super::check;
 use super::supervisor::Supervisor;
 use crate::config::Config;
+use crate::log::Log;
 use crate::run::{Appliance, StartError, Stopped, liveness};
 
 /// What multipath-tools needs to join the two ways to a LUN, take the better one, and wait for main.
@@ -23,6 +24,9 @@ const MULTIPATH_CONF: &str = include_str!("multipath.conf");
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The controllers are given this long to meet before their state is told for the first time.
 const MEET_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long the end waits for somebody to take the last lines of the log.
+const LOG_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why the appliance did not start or did not end well.
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -44,23 +48,32 @@ pub(super) enum LogFormat {
     Json,
 }
 
-fn begin_log(format: LogFormat) {
+fn begin_log(format: LogFormat) -> io::Result<Log> {
+    let log = Log::begin(io::stderr())?;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // Nobody hears of a line that cannot be written: the terminal may be gone, and complaining there would panic.
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
-        .with_writer(io::stderr)
+        .with_writer(log.clone())
         .log_internal_errors(false);
     match format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
+    Ok(log)
 }
 
 /// Runs these controllers until a signal; whether they ended cleanly.
 pub(super) fn run(config: &Config, sides: &[Side], format: LogFormat) -> Result<bool, RunError> {
-    begin_log(format);
+    let log = begin_log(format).map_err(RunError::Io)?;
+    liveness::say_last_to(log.clone());
+    let ended = run_until_signal(config, sides, format);
+    log.flush(LOG_WITHIN);
+    ended
+}
+
+fn run_until_signal(config: &Config, sides: &[Side], format: LogFormat) -> Result<bool, RunError> {
     let appliance = match Appliance::start(config, sides) {
         Ok(appliance) => appliance,
         Err(error) if format == LogFormat::Json => {

@@ -13,8 +13,8 @@
 use std::fs;
 use std::io;
 use std::net::Shutdown;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Weak};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use socket2::SockRef;
 
 use super::workers::{Worker, Workers};
+use crate::log::Log;
 
 /// A worker that has not proved for this long that it gets on is stuck.
 pub const BEAT_SILENCE_MAX: Duration = Duration::from_secs(2);
@@ -153,57 +154,47 @@ impl Watched {
         let before = std::mem::replace(&mut *self.liveness.0.lock(), stuck.clone());
         match (before, stuck) {
             (None, Some(stuck)) => {
-                say(move || {
-                    tracing::error!(
-                        "{} does not get on: this process does not claim to live any more, and parts from the other \
-                         controller; if nothing changes it ends in {} s",
-                        stuck.what,
-                        stuck.ends_in_seconds
-                    );
-                });
+                tracing::error!(
+                    "{} does not get on: this process does not claim to live any more, and parts from the other \
+                     controller; if nothing changes it ends in {} s",
+                    stuck.what,
+                    stuck.ends_in_seconds
+                );
             }
-            (Some(was), None) => {
-                say(move || tracing::warn!("{} gets on again", was.what));
-            }
+            (Some(was), None) => tracing::warn!("{} gets on again", was.what),
             _ => {}
         }
         silence
     }
 }
 
-/// Logs something on a thread of its own: whoever takes the log may hang too, and the watch must not. What is given hears
-/// when it was said.
-pub(super) fn say(what: impl FnOnce() + Send + 'static) -> Receiver<()> {
-    let (said, hear) = mpsc::channel();
-    let saying = move || {
-        what();
-        // Perhaps nobody waits for it.
-        let _ = said.send(());
-    };
-    if let Err(error) = thread::Builder::new().name("says".to_owned()).spawn(saying) {
-        tracing::debug!("a line of the log was lost: {error}");
-    }
-    hear
+/// Where what this process says last is to come before it ends.
+static LAST: OnceLock<Log> = OnceLock::new();
+
+/// What this process says last is written to this log before it ends.
+pub(crate) fn say_last_to(log: Log) {
+    // One process has one log.
+    let _known = LAST.set(log);
 }
 
 /// Ends this process, which cannot get on: what is on its way is not answered, as after a crash.
 fn give_up() {
-    let said = say(|| {
-        tracing::error!(
-            "this process has not got on for {} s: it ends. The next start treats this as a crash",
-            (BEAT_SILENCE_MAX + STUCK_MAX).as_secs()
-        );
-    });
+    tracing::error!(
+        "this process has not got on for {} s: it ends. The next start treats this as a crash",
+        (BEAT_SILENCE_MAX + STUCK_MAX).as_secs()
+    );
     shut_sockets();
     // Nobody may be there to take it.
-    let _ = said.recv_timeout(LOOK_EVERY);
+    if let Some(log) = LAST.get() {
+        log.flush(LOOK_EVERY);
+    }
     std::process::exit(1);
 }
 
 /// Shuts every connection and listener of this process: a thread that a disk keeps would keep them open beyond the end of the process.
 pub(crate) fn shut_sockets() {
     if let Err(error) = try_to_shut_sockets() {
-        say(move || tracing::error!("not every socket could be shut: {error}"));
+        tracing::error!("not every socket could be shut: {error}");
     }
 }
 

@@ -24,7 +24,6 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 
-use super::liveness::say;
 use super::{cork, patience};
 
 /// How often a worker proves that it gets on, even if it has nothing to do.
@@ -235,13 +234,11 @@ impl Worker {
             if goes.recv().is_err() {
                 return;
             }
-            let said = say(move || {
-                tracing::error!(
-                    "{}: its disk does not answer; everything else goes on without waiting for it",
-                    asked.path().display()
-                );
-            });
-            drop(said);
+            tracing::error!(
+                "{}: its disk does not answer; everything else goes on without waiting for it",
+                asked.path().display()
+            );
+            drop(asked);
             worker.work();
         });
         let thread = match started {
