@@ -35,6 +35,10 @@ thread_local! {
     static INPUT: RefCell<BytesMut> = RefCell::default();
 }
 
+/// So much input of one connection is taken before the others of its worker come, in bytes: a host that sends faster than
+/// its worker reads would keep them waiting for as long as it likes.
+const INPUT_AT_A_TIME_BYTES: usize = INPUT_BYTES;
+
 /// Connections waiting to be accepted at most.
 const BACKLOG: i32 = 1024;
 
@@ -179,7 +183,12 @@ async fn drive<W: World>(
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut blocked = false;
+    let mut taken = 0;
     loop {
+        if taken >= INPUT_AT_A_TIME_BYTES {
+            taken = 0;
+            yield_now().await;
+        }
         tokio::select! {
             // Output first: a host that keeps sending must not keep its answers from leaving.
             biased;
@@ -192,9 +201,11 @@ async fn drive<W: World>(
                 yield_now().await;
             }
             read = read(&mut reader, &mut input), if connection.wants_input() => {
-                if read? == 0 {
+                let bytes = read?;
+                if bytes == 0 {
                     return Ok(());
                 }
+                taken += bytes;
                 connection.receive(&mut input)?;
                 if input.is_empty() {
                     input = BytesMut::new();

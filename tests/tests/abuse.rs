@@ -507,3 +507,41 @@ fn idle_sessions_cost_less_than_64_kib_each() {
     drop((first, sessions));
     beside.end();
 }
+
+/// NOP-Outs that answer pings nobody sent: nothing is to be done for them but to read them.
+#[test]
+fn hosts_that_send_as_fast_as_they_can_keep_no_other_host_and_not_the_peer_waiting() {
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    let lun = Lun { number: 0, mib: 16, main: 0, mirror: true };
+    let appliance = Appliance::start("fast-hosts", &[lun], Processes::Two).unwrap();
+    let settings = Settings::linux("iqn.1993-08.org.debian:beside", IQN, 1);
+    let mut session = Session::connect(appliance.portals[0], settings).unwrap();
+    let read = Request { lun: 0, cdb: Cdb::read_16(64, 8), out: Vec::new(), in_bytes: 4096 };
+    let _unit_attention = session.execute(&read).unwrap();
+    let nop = Header::new(opcode::NOP_OUT | IMMEDIATE, FINAL)
+        .with_u32(16, RESERVED_TAG)
+        .with_u32(20, RESERVED_TAG)
+        .with_u32(24, 1);
+    let nops: Arc<[u8]> = nop.0.repeat(20_000).into();
+    let log_in = |host: usize| {
+        let keys = format!("InitiatorName=iqn.fast{host}|TargetName={IQN}|");
+        Raw::log_in(appliance.portals[0], &keys, Digests::default()).unwrap()
+    };
+    for mut raw in (0..40).map(log_in).collect::<Vec<_>>() {
+        let nops = Arc::clone(&nops);
+        // Until the appliance is gone: nobody waits for it.
+        thread::spawn(move || while raw.send_bytes(&nops).is_ok() {});
+    }
+    let (begun, mut worst) = (Instant::now(), Duration::ZERO);
+    while begun.elapsed() < Duration::from_secs(15) {
+        let asked = Instant::now();
+        let answered = session.execute(&read).is_ok_and(|response| response.is_good());
+        worst = worst.max(asked.elapsed());
+        assert!(answered && worst < Duration::from_secs(1), "a read of 4 KiB took {worst:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!appliance.logs().contains("does not get on"), "{}", appliance.logs());
+}

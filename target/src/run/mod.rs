@@ -226,7 +226,8 @@ impl Appliance {
         move || controllers.iter().filter_map(Weak::upgrade).map(|controller| controller.status()).collect()
     }
 
-    /// Runs until SIGTERM, SIGINT or SIGHUP, then says so to `ending` and ends cleanly; a second signal ends at once.
+    /// Runs until SIGTERM, SIGINT or SIGHUP, then says so to `ending` and ends cleanly; a SIGTERM or SIGINT after that ends
+    /// at once.
     pub fn run_until_signal(self, ending: impl FnOnce()) -> io::Result<Stopped> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
