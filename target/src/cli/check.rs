@@ -27,12 +27,42 @@ pub(super) struct Report {
     /// What is allowed but should be meant.
     warnings: Vec<String>,
     iqn: String,
+    /// The state folder; each controller has a folder of its name in it.
+    state: String,
+    /// The portals of both controllers.
     portals: Vec<String>,
+    controllers: Vec<Addresses>,
+    luns: Vec<Served>,
     volumes: Vec<Volume>,
     /// Who may log in.
     hosts: Vec<MayLogIn>,
     /// What the controllers know each other by; none for a plain interlink.
     certificates: Vec<Certificate>,
+}
+
+/// Where one controller is found.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct Addresses {
+    name: String,
+    /// What hosts are told.
+    portals: Vec<String>,
+    interlink: Vec<String>,
+}
+
+/// One LUN as the file describes it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct Served {
+    number: u16,
+    name: String,
+    /// Its size; none: the device's.
+    bytes: Option<u64>,
+    /// The controller that is main for it, if it can be.
+    main: String,
+    /// The controllers that keep a copy.
+    copies: Vec<String>,
+    write_cache: bool,
+    /// No host may write.
+    read_only: bool,
 }
 
 /// The certificates of one controller of an encrypted interlink.
@@ -98,6 +128,7 @@ impl Report {
         }
         let portals = config.controllers.iter().flat_map(crate::config::Controller::addresses).collect();
         let iqn = config.appliance.iqn.clone();
+        let state = config.appliance.state.display().to_string();
         let usable = problems.is_empty() || disk::state_problems(config).is_empty();
         // Where no folder can be there is nothing more to be told of what it is to hold.
         let certificates = if usable { certificates(config, &mut problems) } else { Vec::new() };
@@ -106,7 +137,8 @@ impl Report {
         let mut warnings = warnings(config);
         warnings.extend(disk::foreign_state(config));
         let hosts = may_log_in(config);
-        Self { problems, warnings, iqn, portals, volumes, hosts, certificates }
+        let (controllers, luns) = (addresses(config), served(config));
+        Self { problems, warnings, iqn, state, portals, controllers, luns, volumes, hosts, certificates }
     }
 
     /// The report for people.
@@ -195,24 +227,46 @@ fn may_log_in(config: &Config) -> Vec<MayLogIn> {
     all
 }
 
+fn addresses(config: &Config) -> Vec<Addresses> {
+    let of = |controller: &crate::config::Controller| Addresses {
+        name: controller.name.clone(),
+        portals: controller.addresses(),
+        interlink: controller.interlink.iter().map(ToString::to_string).collect(),
+    };
+    config.controllers.iter().map(of).collect()
+}
+
+fn served(config: &Config) -> Vec<Served> {
+    let of = |lun: &Lun| {
+        let keeps = |side: &Side| lun.mirror || lun.main == *side;
+        let copies = [Side::First, Side::Second].into_iter().filter(keeps);
+        Served {
+            number: lun.number,
+            name: lun.name.clone(),
+            bytes: lun.bytes,
+            main: config.controller(lun.main).name.clone(),
+            copies: copies.map(|side| config.controller(side).name.clone()).collect(),
+            write_cache: lun.write_cache,
+            read_only: lun.read_only,
+        }
+    };
+    config.luns.iter().map(of).collect()
+}
+
 /// What the file makes Twinlun serve: also the first lines of `twinlun run`.
 pub(super) fn describe(config: &Config) -> String {
-    let list = |addresses: &[String]| addresses.join(" ");
     let mut controllers = vec![row(["CONTROLLER", "PORTALS", "INTERLINK"])];
-    for controller in &config.controllers {
-        let interlink: Vec<String> = controller.interlink.iter().map(ToString::to_string).collect();
-        controllers.push(row([&controller.name, &list(&controller.addresses()), &list(&interlink)]));
+    for Addresses { name, portals, interlink } in addresses(config) {
+        controllers.push(row([&name, &portals.join(" "), &interlink.join(" ")]));
     }
     let mut luns = vec![row(["LUN", "NAME", "SIZE", "MAIN", "COPIES", "WRITE CACHE", "HOSTS MAY"])];
-    for lun in &config.luns {
-        let main = &config.controller(lun.main).name;
-        let copies = if lun.mirror { "both controllers" } else { "main alone" };
+    for lun in served(config) {
         luns.push(row([
             &lun.number.to_string(),
             &lun.name,
             &lun.bytes.map_or_else(|| "the device's".to_owned(), in_units),
-            main,
-            copies,
+            &lun.main,
+            if lun.copies.len() > 1 { "both controllers" } else { "main alone" },
             if lun.write_cache { "on" } else { "off" },
             if lun.read_only { "read" } else { "read and write" },
         ]));

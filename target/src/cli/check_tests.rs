@@ -84,6 +84,31 @@ The file is right.
 }
 
 #[test]
+fn whatever_the_text_shows_programs_are_told_too() {
+    let more = "mirror = false\nread_only = true\nwrite_cache = \"off\"\n\
+                [[lun]]\nnumber = 7\nname = \"data7\"\nmain = \"beta\"\n\
+                device = { alpha = \"/nowhere/a\", beta = \"/nowhere/b\" }\n";
+    let json = serde_json::to_value(Report::of(&config(more))).unwrap();
+    assert_eq!(json["state"], "/nowhere/state");
+    assert_eq!(
+        json["controllers"],
+        serde_json::json!([
+            { "name": "alpha", "portals": ["127.0.0.1:3260"], "interlink": ["127.0.0.1:3270"] },
+            { "name": "beta", "portals": ["127.0.0.1:3261"], "interlink": ["127.0.0.1:3271", "[::1]:3271"] },
+        ])
+    );
+    assert_eq!(
+        json["luns"],
+        serde_json::json!([
+            { "number": 0, "name": "data0", "bytes": 1_u64 << 30, "main": "alpha", "copies": ["alpha"],
+              "write_cache": false, "read_only": true },
+            { "number": 7, "name": "data7", "bytes": null, "main": "beta", "copies": ["alpha", "beta"],
+              "write_cache": true, "read_only": false },
+        ])
+    );
+}
+
+#[test]
 fn a_lun_of_main_alone_has_one_volume() {
     let config = config("mirror = false\nread_only = true\nwrite_cache = \"off\"");
     assert!(describe(&config).contains("0    data0  1 GiB  alpha  main alone  off          read\n"));
