@@ -181,13 +181,53 @@ fn check_says_what_would_be_served_and_touches_nothing() {
 fn a_mistake_is_answered_with_its_place_and_starts_nothing() {
     let appliance = Appliance::new("mistake");
     appliance.write_config("4 MB");
-    for command in ["check", "run", "status"] {
+    // Starting again does not mend it: a service manager is told so by the status of `run`.
+    for (command, status) in [("check", 1), ("run", 2), ("status", 1)] {
         let output = appliance.output(&[command]);
-        assert_eq!(output.status.code(), Some(1), "{command}");
+        assert_eq!(output.status.code(), Some(status), "{command}");
         let said = text(&output.stderr);
         assert!(said.contains("appliance.toml:14:8") && said.contains("the units are"), "{command}: {said}");
     }
     assert!(!appliance.folder.join("state").exists());
+}
+
+/// What a command wrote to standard error, which is to be JSON line by line.
+fn json_lines(output: &Output) -> Vec<Value> {
+    let said = text(&output.stderr);
+    said.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {said}")))
+        .collect()
+}
+
+#[test]
+fn a_start_that_fails_for_its_file_or_a_name_is_told_in_the_log_where_that_is_json() {
+    let appliance = Appliance::new("mistake-json");
+    let json = ["run", "--log", "json"];
+    let output = appliance.output(&[&json[..], &["--controller", "gamma"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    let lines = json_lines(&output);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let told = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
+    assert_eq!(lines[0]["level"], "ERROR");
+    assert!(told(&lines[0], "message").contains("there is no controller \"gamma\""), "{lines:?}");
+    assert!(told(&lines[0], "next").contains("`alpha` and `beta`"), "{lines:?}");
+    appliance.write_config("4 MB");
+    let output = appliance.output(&json);
+    assert_eq!(output.status.code(), Some(2));
+    let lines = json_lines(&output);
+    let message = told(&lines[0], "message");
+    assert!(
+        message.contains("appliance.toml:14:8: lun[0].size") && message.contains("the units are"),
+        "{lines:?}"
+    );
+    assert!(told(&lines[1], "message").contains("a mistake in"), "{lines:?}");
+    assert!(lines.len() == 2 && told(&lines[1], "next").contains("twinlun check"), "{lines:?}");
+    fs::remove_file(appliance.config()).unwrap();
+    let output = appliance.output(&json);
+    assert_eq!(output.status.code(), Some(2));
+    let lines = json_lines(&output);
+    assert!(lines.len() == 1 && told(&lines[0], "message").contains("cannot read"), "{lines:?}");
+    assert!(told(&lines[0], "next").contains("--config"), "{lines:?}");
 }
 
 #[test]

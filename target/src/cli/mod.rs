@@ -32,12 +32,15 @@ const RUN_STATUS: &str = "SIGTERM, Ctrl-C or the end of its terminal (SIGHUP) en
      and flushed.\nUnder nohup it outlives its terminal. What happens is logged on standard error; RUST_LOG=debug in the\n\
      environment logs more, RUST_LOG=warn less.\n\n\
      Exit status: 0 if it ended cleanly; 1 if it could not start, or ended before everything was flushed;\n\
-     2 for a mistake on the command line.";
+     2 for a mistake on the command line or in appliance.toml, which starting again does not mend.";
 const CHECK_STATUS: &str =
     "Exit status: 0 if the file is right; 1 if it is not; 2 for a mistake on the command line.";
 const STATUS_STATUS: &str = "Exit status: 0 if all is well; 1 if something is wrong, or nobody answers; 2 for a \
      mistake on the command line.";
 const INIT_STATUS: &str = "Exit status: 0 if they were made; 1 if not; 2 for a mistake on the command line.";
+
+/// The status of a mistake on the command line, as clap ends with it.
+const MISTAKE: u8 = 2;
 
 /// Two machines, one iSCSI appliance: each controller keeps its own copy of every LUN and serves it to its hosts.
 #[derive(Parser, Debug)]
@@ -146,11 +149,16 @@ pub fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<ExitCode, CliError> {
     match command {
-        Command::Run { file, controller, log } => {
-            let config = Config::read(&file.path())?;
-            let sides = sides(&config, controller)?;
-            Ok(code(run::run(&config, &sides, log)?))
-        }
+        Command::Run { file, controller, log } => match to_run(&file, controller) {
+            Ok((config, sides)) => Ok(code(run::run(&config, &sides, log)?)),
+            Err(mistake) => {
+                match log {
+                    run::LogFormat::Json => run::log_mistake(&mistake)?,
+                    run::LogFormat::Text => complain(&format!("{:?}\n", Report::new(mistake))),
+                }
+                Ok(ExitCode::from(MISTAKE))
+            }
+        },
         Command::Check { output } => {
             let config = Config::read(&output.file.path())?;
             let report = check::Report::of(&config);
@@ -205,6 +213,13 @@ fn say(text: &str) {
 /// The same on standard error, the last place there is.
 fn complain(text: &str) {
     io::stderr().lock().write_all(text.as_bytes()).ok();
+}
+
+/// What `run` is to start. What is wrong here is wrong again at the next start.
+fn to_run(file: &FileOption, controller: Option<String>) -> Result<(Config, Vec<Side>), CliError> {
+    let config = Config::read(&file.path())?;
+    let sides = sides(&config, controller)?;
+    Ok((config, sides))
 }
 
 /// The controllers to start: the one that was named, or both.

@@ -12,9 +12,9 @@ use miette::Diagnostic;
 use tracing_subscriber::EnvFilter;
 
 use super::changes::Changes;
-use super::check;
 use super::supervisor::Supervisor;
-use crate::config::Config;
+use super::{CliError, check};
+use crate::config::{Config, ConfigError};
 use crate::log::Log;
 use crate::run::{Appliance, StartError, Stopped, liveness};
 
@@ -68,21 +68,40 @@ fn begin_log(format: LogFormat) -> io::Result<Log> {
 pub(super) fn run(config: &Config, sides: &[Side], format: LogFormat) -> Result<bool, RunError> {
     let log = begin_log(format).map_err(RunError::Io)?;
     liveness::say_last_to(log.clone());
-    let ended = run_until_signal(config, sides, format);
+    let ended = match run_until_signal(config, sides) {
+        Err(error) if format == LogFormat::Json => {
+            log_error(&error);
+            Ok(false)
+        }
+        ended => ended,
+    };
     log.flush(LOG_WITHIN);
     ended
 }
 
-fn run_until_signal(config: &Config, sides: &[Side], format: LogFormat) -> Result<bool, RunError> {
-    let appliance = match Appliance::start(config, sides) {
-        Ok(appliance) => appliance,
-        Err(error) if format == LogFormat::Json => {
-            let next = error.next_step();
-            tracing::error!(next, "the appliance did not start: {error}");
-            return Ok(false);
-        }
-        Err(error) => return Err(RunError::Start(error)),
-    };
+/// Why nothing was started at all, as lines of a JSON log: every mistake in the file has its own.
+pub(super) fn log_mistake(mistake: &CliError) -> Result<(), RunError> {
+    let log = begin_log(LogFormat::Json).map_err(RunError::Io)?;
+    if let CliError::Config(ConfigError::Mistakes(mistakes)) = mistake {
+        mistakes.lines().for_each(|line| tracing::error!("{line}"));
+        let next = "correct the file; `twinlun check` looks at it without starting anything";
+        tracing::error!(next, "the appliance did not start: {mistake}");
+    } else {
+        log_error(mistake);
+    }
+    log.flush(LOG_WITHIN);
+    Ok(())
+}
+
+fn log_error(error: &dyn Diagnostic) {
+    match error.help() {
+        Some(next) => tracing::error!(next = %next, "{error}"),
+        None => tracing::error!("{error}"),
+    }
+}
+
+fn run_until_signal(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
+    let appliance = Appliance::start(config, sides).map_err(RunError::Start)?;
     super::say(&greeting(config, sides));
     for warning in check::warnings(config) {
         tracing::warn!("{warning}");
