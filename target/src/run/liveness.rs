@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use socket2::SockRef;
 
+use super::kept;
 use super::workers::{Worker, Workers};
 use crate::log::Log;
 
@@ -75,6 +76,7 @@ impl Watch {
                 let now = Instant::now();
                 let silence = own.lock().look(now.saturating_duration_since(looked).min(RUNNING_MAX));
                 look();
+                kept::threads().look(now);
                 looked = now;
                 if silence >= BEAT_SILENCE_MAX + STUCK_MAX {
                     give_up();

@@ -9,7 +9,7 @@
 //! * `interlink`, `link`, `frames`: the connections to the peer; `entrance`: who waits to be one; [`tls`]: what encrypts
 //!   them; `proof`, [`secret`]: how the two know each other where nothing does.
 //! * [`world`]: what the controller asks of the outside; `alarm`: when it is called.
-//! * [`liveness`]: whether all of this gets on, and what is done if it does not.
+//! * [`liveness`]: whether all of this gets on, and what is done if it does not; `kept`: which disks keep threads.
 //! * `control`: the socket that answers the command line; `tidy`: memory goes back to the system.
 
 pub mod access;
@@ -21,6 +21,7 @@ mod descriptors;
 mod entrance;
 mod frames;
 mod interlink;
+mod kept;
 mod link;
 pub mod liveness;
 mod patience;

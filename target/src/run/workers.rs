@@ -17,14 +17,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::task::{Poll, Waker};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use controller::disk::file::VolumeFile;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 
-use super::{cork, patience};
+use super::{cork, kept, patience};
 
 /// How often a worker proves that it gets on, even if it has nothing to do.
 pub(super) const BEAT_EVERY: Duration = Duration::from_millis(100);
@@ -51,12 +51,9 @@ thread_local! {
     static ASKED: Cell<*const VolumeFile> = const { Cell::new(std::ptr::null()) };
 }
 
-/// Threads that were workers, and wait for disks.
-static HUNG: AtomicUsize = AtomicUsize::new(0);
-
 /// How many threads that were workers wait for disks which do not answer.
 pub(crate) fn hung_threads() -> usize {
-    HUNG.load(Ordering::Relaxed)
+    kept::threads().count()
 }
 
 /// What the calling thread is.
@@ -71,11 +68,10 @@ pub(super) fn ask_disk<R>(file: &Arc<VolumeFile>, ask: impl FnOnce() -> R) -> R 
     let call = SELF.with_borrow(|worker| worker.as_ref().map(|worker| worker.begin_call(file)));
     let answer = ask();
     let Some(call) = call else { return answer };
-    let end = |worker: &Arc<Worker>| worker.moves_on_from(call);
-    if !SELF.with_borrow(|worker| worker.as_ref().is_some_and(end)) {
-        tracing::warn!("{}: its disk has answered after all", file.path().display());
+    let late = |worker: &Arc<Worker>| (!worker.moves_on_from(call)).then(|| worker.request(call));
+    if let Some(request) = SELF.with_borrow(|worker| worker.as_ref().and_then(late)) {
+        kept::threads().ends(request);
         file.answers_again();
-        HUNG.fetch_sub(1, Ordering::Relaxed);
         KIND.set(ThreadKind::Other);
         SELF.set(None);
         cork::begin_anew();
@@ -215,6 +211,11 @@ impl Worker {
         self.call.compare_exchange(call, call + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
+    /// The name of that request among those of all workers.
+    fn request(self: &Arc<Self>, call: u64) -> kept::Request {
+        (Arc::as_ptr(self).addr(), call)
+    }
+
     /// Names the request to a disk that the worker waits for now.
     pub(super) fn asks(&self) -> Option<u64> {
         let call = self.call.load(Ordering::Acquire);
@@ -224,21 +225,16 @@ impl Worker {
     /// A new thread goes on as this worker, unless that request has come back.
     pub(super) fn succeed(self: &Arc<Self>, call: u64) {
         let Some(file) = self.asked.lock().clone() else { return };
-        if HUNG.load(Ordering::Relaxed) >= HUNG_THREADS_MAX {
+        if hung_threads() >= HUNG_THREADS_MAX {
             return;
         }
-        let (worker, asked) = (Arc::clone(self), Arc::clone(&file));
+        let worker = Arc::clone(self);
         // It is there before the worker is taken from the one that has it, and is the worker only then.
         let (go, goes) = mpsc::sync_channel::<()>(1);
         let started = thread::Builder::new().name(self.name.clone()).spawn(move || {
             if goes.recv().is_err() {
                 return;
             }
-            tracing::error!(
-                "{}: its disk does not answer; everything else goes on without waiting for it",
-                asked.path().display()
-            );
-            drop(asked);
             worker.work();
         });
         let thread = match started {
@@ -251,12 +247,14 @@ impl Worker {
         };
         // Nobody asks this disk on a worker from now on.
         file.hangs();
-        HUNG.fetch_add(1, Ordering::Relaxed);
+        let request = self.request(call);
+        kept::threads().begins(request, file.path(), Instant::now());
         if !self.moves_on_from(call) {
             file.answers_again();
-            HUNG.fetch_sub(1, Ordering::Relaxed);
+            kept::threads().never_was(request);
             return;
         }
+        tracing::debug!("{}: {} goes on without waiting for its disk", file.path().display(), self.name);
         // The one before waits for its disk: nobody waits for it.
         *self.thread.lock() = Some(thread);
         if go.send(()).is_err() {
@@ -425,6 +423,34 @@ mod tests {
         drop(release);
         assert_eq!(what.recv(), Ok(("hung", ThreadKind::Other)), "it is no worker any more");
         assert!(hung.may_be_done_at_once(&read) && neighbour.may_be_done_at_once(&read));
+    }
+
+    #[test]
+    fn a_disk_that_stalls_for_a_moment_is_no_news() {
+        let pool = DiskPool::start().unwrap();
+        let volume = volume(&pool, 1);
+        let workers = Workers::start(1).unwrap();
+        let worker = Arc::clone(workers.each().next().unwrap());
+        let ((release, gate), (asked, asks)) = (mpsc::channel::<()>(), mpsc::channel());
+        let (logged, lines) = mpsc::channel();
+        workers.spawn(0, move || async move {
+            cork::after_bridges(move || {
+                let log = tempfile::NamedTempFile::new().unwrap();
+                let lines = std::sync::Mutex::new(log.reopen().unwrap());
+                let subscriber = tracing_subscriber::fmt().with_writer(lines).finish();
+                tracing::subscriber::with_default(subscriber, || {
+                    ask_disk(&volume, || {
+                        asked.send(()).unwrap();
+                        assert!(gate.recv().is_err());
+                    });
+                });
+                logged.send(std::fs::read_to_string(log.path()).unwrap()).unwrap();
+            });
+        });
+        asks.recv().unwrap();
+        worker.succeed(worker.asks().unwrap());
+        drop(release);
+        assert_eq!(lines.recv(), Ok(String::new()));
     }
 
     #[test]
