@@ -29,8 +29,8 @@ use crate::session::parameters::{
 use crate::session::task_management::FUNCTIONS_MAX;
 use crate::session::writing::{DATA_OUT_SILENCE_MAX, SILENCED_MAX, SOLICITED_BYTES_MAX};
 use crate::sessions::{
-    DEPARTED_TIME_MAX, DISCOVERIES_MAX, INITIATOR_SESSIONS_MAX, LOGINS_MAX, SESSIONS_MAX, SessionView,
-    Sessions,
+    DEPARTED_TIME_MAX, DISCOVERIES_MAX, HOST_SESSIONS_MAX, INITIATOR_SESSIONS_MAX, LOGINS_MAX, SESSIONS_MAX,
+    SessionView, Sessions,
 };
 use crate::visits::CONTESTS_MAX;
 
@@ -107,6 +107,13 @@ fn connections(table: &Sessions, sessions: &[SessionView]) -> Vec<LimitStatus> {
             "sessions of one initiator",
             INITIATOR_SESSIONS_MAX as u64,
             table.most_of_one_initiator() as u64,
+            None,
+        ),
+        counted(
+            "HOST_SESSIONS_MAX",
+            "sessions of one host's address",
+            HOST_SESSIONS_MAX as u64,
+            table.most_of_one_host() as u64,
             None,
         ),
         compared("LOGIN_TIME_MAX", "ms", milliseconds(LOGIN_TIME_MAX)),

@@ -41,6 +41,10 @@ pub const SESSIONS_MAX: usize = 1024;
 /// each disk.
 pub const INITIATOR_SESSIONS_MAX: usize = SESSIONS_MAX / 8;
 
+/// Normal sessions of one address, whatever it calls itself, on one controller at most: three quarters of them, so that
+/// other hosts find room. A machine that is a gateway for many has the most of them, and loopback all.
+pub const HOST_SESSIONS_MAX: usize = SESSIONS_MAX / 4 * 3;
+
 /// Discovery sessions of one controller at most; one more ends the oldest of the host that has most of them.
 pub const DISCOVERIES_MAX: usize = 128;
 
@@ -120,12 +124,21 @@ pub(crate) enum Beginning {
     Replaces(NexusId, Arc<Link>),
     /// One that has departed, with commands that have not ended: the login waits, and is woken.
     Waits,
-    /// Too many sessions of this initiator.
-    Crowded,
+    /// Too many sessions of this initiator, or of its host.
+    Crowded(Share),
     /// Too many sessions.
     Full,
     /// The session it was to continue is not there any more.
     Gone,
+}
+
+/// Whose share of the sessions is used up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Share {
+    /// That of the initiator, by its InitiatorName: [`INITIATOR_SESSIONS_MAX`].
+    Initiator,
+    /// That of the host, by its address: [`HOST_SESSIONS_MAX`].
+    Host,
 }
 
 /// A session as status shows it.
@@ -252,6 +265,19 @@ impl Table {
         self.places.iter().flatten().filter(own).count()
     }
 
+    /// The share that one more session of this initiator on this connection would go beyond. Hosts are counted only
+    /// when so many places are taken that one of them may have all of them.
+    fn crowded(&self, initiator: &str, link: &Link) -> Option<Share> {
+        if self.places_of(initiator) >= INITIATOR_SESSIONS_MAX {
+            return Some(Share::Initiator);
+        }
+        let taken = || self.places.iter().flatten();
+        let host = host_elsewhere(link)?;
+        let of_host = || taken().filter(|entry| host_elsewhere(&entry.link) == Some(host)).count();
+        let full = taken().count() >= HOST_SESSIONS_MAX && of_host() >= HOST_SESSIONS_MAX;
+        full.then_some(Share::Host)
+    }
+
     fn free_place(&self) -> Option<usize> {
         let free = self.places.iter().position(Option::is_none).unwrap_or(self.places.len());
         (free < SESSIONS_MAX).then_some(free)
@@ -260,6 +286,11 @@ impl Table {
 
 fn host_of(link: &Link) -> Option<IpAddr> {
     link.host().map(|host| host.ip())
+}
+
+/// The same where it is another machine, in its one form (RFC 4291 2.5.5.2).
+fn host_elsewhere(link: &Link) -> Option<IpAddr> {
+    host_of(link).map(|host| host.to_canonical()).filter(|host| !host.is_loopback())
 }
 
 /// The first of the host that occurs most often, and of several such hosts of the one that comes first.
@@ -390,6 +421,17 @@ impl Sessions {
         counts.into_values().max().unwrap_or(0)
     }
 
+    /// The most sessions that one address has, loopback aside.
+    #[must_use]
+    pub fn most_of_one_host(&self) -> usize {
+        let table = self.table.read();
+        let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for host in table.there().filter_map(|entry| host_elsewhere(&entry.link)) {
+            *counts.entry(host).or_default() += 1;
+        }
+        counts.into_values().max().unwrap_or(0)
+    }
+
     fn link(&self, nexus: NexusId) -> Option<Arc<Link>> {
         self.table.read().get(nexus).map(|entry| entry.link.clone())
     }
@@ -425,12 +467,10 @@ impl Sessions {
         let place = match (old, continues) {
             (None, Some(_)) => return Beginning::Gone,
             (Some(at), Some(_)) => at,
-            (_, None) if table.places_of(&identity.initiator) >= INITIATOR_SESSIONS_MAX => {
-                return Beginning::Crowded;
-            }
-            (_, None) => match table.free_place() {
-                Some(at) => at,
-                None => return Beginning::Full,
+            (_, None) => match (table.crowded(&identity.initiator, link), table.free_place()) {
+                (Some(share), _) => return Beginning::Crowded(share),
+                (None, None) => return Beginning::Full,
+                (None, Some(at)) => at,
             },
         };
         let (identity, link) = (identity.clone(), Arc::clone(link));

@@ -21,7 +21,9 @@ use crate::session::link::Link;
 use crate::session::login::{Circumstances, Login, Reply, Verdict};
 use crate::session::parameters::Parameters;
 use crate::session::refused::Refused;
-use crate::sessions::{Beginning, Begun, Discovering, INITIATOR_SESSIONS_MAX, Identity};
+use crate::sessions::{
+    Beginning, Begun, Discovering, HOST_SESSIONS_MAX, INITIATOR_SESSIONS_MAX, Identity, Share,
+};
 use crate::visits::CONTENDER_HEARD_WITHIN;
 
 /// A login whose last answer waits for the commands of the session before it.
@@ -220,8 +222,8 @@ impl Line {
                     waiting.continued = old.filter(|_| continues.is_some());
                 }
                 Beginning::Waits => return Ok(None),
-                Beginning::Crowded => {
-                    self.say_crowded(login.initiator(), backend.now());
+                Beginning::Crowded(share) => {
+                    self.say_crowded(login.initiator(), share, backend.now());
                     return Err(LoginStatus::OutOfResources);
                 }
                 Beginning::Full => return Err(LoginStatus::OutOfResources),
@@ -230,14 +232,28 @@ impl Line {
         }
     }
 
-    fn say_crowded(&self, initiator: &str, now: Time) {
+    fn say_crowded(&self, initiator: &str, share: Share, now: Time) {
         let host = self.host();
-        if let Some(unsaid) = self.sessions.said("crowded", &host, now) {
-            tracing::warn!(
-                "{initiator} at {host} has {INITIATOR_SESSIONS_MAX} sessions here already: it gets no more, so that \
-                 other hosts find room. End those that it does not need, or give each host an InitiatorName of its \
-                 own{unsaid}"
-            );
+        match share {
+            Share::Initiator => {
+                if let Some(unsaid) = self.sessions.said("crowded", &host, now) {
+                    tracing::warn!(
+                        "{initiator} at {host} has {INITIATOR_SESSIONS_MAX} sessions here already: it gets no more, so \
+                         that other hosts find room. End those that it does not need, or give each host an \
+                         InitiatorName of its own{unsaid}"
+                    );
+                }
+            }
+            Share::Host => {
+                if let Some(unsaid) = self.sessions.said("crowded by one host", &host, now) {
+                    tracing::warn!(
+                        "{host} has {HOST_SESSIONS_MAX} sessions here already, under whatever names: it gets no more, \
+                         {initiator} among them, so that other hosts find room. What it has goes on. End the sessions \
+                         that it does not need; if it is a gateway, let hosts behind it come by the other controller \
+                         too{unsaid}"
+                    );
+                }
+            }
         }
     }
 

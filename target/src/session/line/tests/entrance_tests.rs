@@ -200,6 +200,52 @@ fn one_initiator_gets_its_share_of_the_sessions_and_no_more() {
 }
 
 #[test]
+fn one_host_gets_its_share_of_the_sessions_whatever_it_calls_itself() {
+    let script = script(true);
+    let most = SESSIONS_MAX / 4 * 3;
+    let login = |address: &str, name: String| {
+        let mut host = Host::connect_from(&script, Some(address));
+        let status = host.log_in_by(&script, &name, 0);
+        (host, status)
+    };
+    let mut greedy: Vec<Host> = (0..most)
+        .map(|n| {
+            let (host, status) = login("192.0.2.1", format!("iqn.greedy{n}"));
+            assert_eq!(status, LoginStatus::Success, "{n}");
+            host
+        })
+        .collect();
+    let (more, status) = login("192.0.2.1", "iqn.more".to_owned());
+    assert_eq!(status, LoginStatus::OutOfResources);
+    assert!(more.socket.state.lock().shut);
+    // It is one host, whichever way its address is written.
+    assert_eq!(login("::ffff:192.0.2.1", "iqn.more".to_owned()).1, LoginStatus::OutOfResources);
+    assert_eq!(script.sessions.count(), most, "nobody had to make way");
+    // Others get in, it may come again with a session that it has, and with another when one is over.
+    let (_other, status) = login("192.0.2.2", "iqn.other".to_owned());
+    assert_eq!(status, LoginStatus::Success);
+    let (_again, status) = login("192.0.2.1", "iqn.greedy5".to_owned());
+    assert_eq!(status, LoginStatus::Success);
+    greedy[7].line.closed(&script);
+    let (_late, status) = login("192.0.2.1", "iqn.more".to_owned());
+    assert_eq!(status, LoginStatus::Success);
+    assert_eq!(login("192.0.2.1", "iqn.most".to_owned()).1, LoginStatus::OutOfResources);
+}
+
+#[test]
+fn whoever_is_on_this_machine_may_have_all_sessions() {
+    let script = script(true);
+    let hosts = (0..SESSIONS_MAX)
+        .map(|n| {
+            let mut host = Host::connect_from(&script, Some(["127.0.0.1", "::1"][n % 2]));
+            assert_eq!(host.log_in_by(&script, &format!("iqn.host{n}"), 0), LoginStatus::Success, "{n}");
+            host
+        })
+        .collect::<Vec<_>>();
+    assert_eq!(script.sessions.count(), hosts.len());
+}
+
+#[test]
 fn a_flood_of_connections_without_a_session_makes_its_own_host_give_way() {
     let script = script(true);
     let honest = Host::connect_from(&script, Some("10.0.0.1"));
