@@ -125,7 +125,8 @@ fn run_until_signal(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
         }
     });
     let watcher = watcher.map_err(RunError::Io)?;
-    let stopped = appliance.run_until_signal(Supervisor::stopping).map_err(RunError::Io)?;
+    let stopped =
+        appliance.run_until_signal(Supervisor::stopping, liveness::shut_sockets).map_err(RunError::Io)?;
     drop(ended);
     // It ends by itself; a panic in it was printed already.
     let _ = watcher.join();
@@ -133,7 +134,7 @@ fn run_until_signal(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
         Stopped::Clean => tracing::info!("ended cleanly: everything is on the disks"),
         Stopped::Unclean => {
             tracing::warn!("ended before everything was flushed: the next start treats this as a crash");
-            // A disk that hangs may keep this process for long.
+            // What was opened since: a disk that hangs may keep this process for long.
             liveness::shut_sockets();
         }
     }

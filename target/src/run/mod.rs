@@ -228,8 +228,8 @@ impl Appliance {
     }
 
     /// Runs until SIGTERM, SIGINT or SIGHUP, then says so to `ending` and ends cleanly; a SIGTERM or SIGINT after that ends
-    /// at once.
-    pub fn run_until_signal(self, ending: impl FnOnce()) -> io::Result<Stopped> {
+    /// at once. If it cannot end cleanly, says so to `unclean` before it ends what may still wait for disks.
+    pub fn run_until_signal(self, ending: impl FnOnce(), unclean: impl FnOnce()) -> io::Result<Stopped> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut signals = Signals::listen()?;
@@ -239,10 +239,18 @@ impl Appliance {
             );
             ending();
             self.ask_hosts_to_leave();
-            let ended = tokio::select! {
-                ended = self.stopped_in_time() => ended,
-                () = signals.insists() => Stopped::Unclean,
+            let (ended, why) = tokio::select! {
+                ended = self.stopped_in_time() => (ended, "it takes too long"),
+                () = signals.insists() => (Stopped::Unclean, "a second signal came"),
             };
+            if ended == Stopped::Unclean {
+                tracing::warn!(
+                    "not everything is flushed, and this is not waited for ({why}): connections end now. What was not \
+                     answered may be lost here, the next start treats this as a crash. A disk that does not answer may \
+                     keep this process for a while"
+                );
+                unclean();
+            }
             Ok(ended)
         })
     }

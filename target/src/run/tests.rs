@@ -121,6 +121,27 @@ fn a_controller_that_runs_already_is_not_started_again() {
 }
 
 #[test]
+fn what_ends_without_having_flushed_is_cut_off_before_anything_that_may_wait_for_a_disk() {
+    use rustix::process::{Signal, getpid, kill_process};
+
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    let appliance = Appliance::start_with_workers(&config, &[Side::First], 1).unwrap();
+    let controller = std::sync::Arc::downgrade(&appliance.controllers[0].controller);
+    // The first ends it, the second will not wait for that.
+    let insist = || kill_process(getpid(), Signal::TERM).unwrap();
+    let first = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        insist();
+    });
+    let mut was_there = None;
+    let stopped =
+        appliance.run_until_signal(insist, || was_there = Some(controller.strong_count() > 0)).unwrap();
+    first.join().unwrap();
+    assert_eq!((stopped, was_there), (Stopped::Unclean, Some(true)));
+}
+
+#[test]
 fn an_address_in_use_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path());
