@@ -188,6 +188,7 @@ impl Appliance {
             VolumeFound::Blank => CopyFound::Blank,
             VolumeFound::Open(found) => self.copy_of(lun, &found),
             VolumeFound::Foreign => CopyFound::Foreign,
+            VolumeFound::Silent => CopyFound::Failed,
         }
     }
 

@@ -127,6 +127,8 @@ pub enum VolumeFound {
     Open(Superblock),
     /// Content that is not ours, or a superblock that does not hold together: never touched.
     Foreign,
+    /// Its disk did not answer in time: nobody knows what is there, and it is not touched.
+    Silent,
 }
 
 /// Why a copy of the superblock cannot be used.

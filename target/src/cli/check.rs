@@ -190,6 +190,9 @@ impl MayLogIn {
     }
 }
 
+/// What is told of a place whose disk tells nothing.
+const SILENT: &str = "unknown: its disk does not answer";
+
 /// The name of sessions that only ask for portals.
 const DISCOVERY: &str = "discovery";
 
@@ -280,8 +283,13 @@ pub(super) fn describe(config: &Config) -> String {
     )
 }
 
-/// What is allowed in the file but dangerous where it was not meant.
-pub(super) fn warnings(config: &Config) -> Vec<String> {
+/// What is allowed in the file but dangerous where it was not meant. May wait for disks.
+fn warnings(config: &Config) -> Vec<String> {
+    [of_file_alone(config), super::promises::of_file(config)].concat()
+}
+
+/// The same as far as the file alone tells it; asks no disk.
+pub(super) fn of_file_alone(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     if config.access.open {
         warnings.push(
@@ -306,7 +314,6 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
-    warnings.extend(super::promises::of_file(config));
     warnings
 }
 
@@ -411,6 +418,7 @@ fn file(lun: &Lun, path: &Path, problems: &mut Vec<String>) -> String {
             format!("a volume of {}", in_units(bytes))
         }
         Ok((VolumeFound::Foreign, _)) => foreign(&VolumePlace::File(path.to_path_buf()), problems),
+        Ok((VolumeFound::Silent, _)) => SILENT.to_owned(),
         Err(error) => {
             // Where a folder is a file instead, that was said.
             if error.kind() != std::io::ErrorKind::NotADirectory {
@@ -452,7 +460,8 @@ fn device(lun: &Lun, path: &Path, problems: &mut Vec<String>) -> (String, Option
             format!("a volume of {}", in_units(bytes))
         }
         Ok((VolumeFound::Foreign, _)) => foreign(&VolumePlace::Device(path.to_path_buf()), problems),
-        Ok(_) => "blank".to_owned(),
+        Ok((VolumeFound::Silent, _)) => SILENT.to_owned(),
+        Ok((VolumeFound::Missing | VolumeFound::Blank, _)) => "blank".to_owned(),
         Err(error) => format!("in use or not to be opened: {error}"),
     };
     (format!("a device, {content}; the largest size that fits is {}", in_units(largest)), Some(largest))

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::changes::Changes;
 use super::supervisor::Supervisor;
-use super::{CliError, check};
+use super::{CliError, check, promises};
 use crate::config::{Config, ConfigError};
 use crate::log::Log;
 use crate::run::{Appliance, StartError, Stopped, liveness};
@@ -24,6 +24,9 @@ const MULTIPATH_CONF: &str = include_str!("multipath.conf");
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The controllers are given this long to meet before their state is told for the first time.
 const MEET_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long the start waits for a look at the volumes' file systems.
+const WARN_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long the end waits for somebody to take the last lines of the log.
 const LOG_WITHIN: Duration = Duration::from_secs(1);
@@ -103,9 +106,7 @@ fn log_error(error: &dyn Diagnostic) {
 fn run_until_signal(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
     let appliance = Appliance::start(config, sides).map_err(RunError::Start)?;
     super::say(&greeting(config, sides));
-    for warning in check::warnings(config) {
-        tracing::warn!("{warning}");
-    }
+    warn_of(config);
     Supervisor::ready();
     let (status, liveness) = (appliance.watch(), appliance.liveness());
     // Dropping the sender ends the thread.
@@ -139,6 +140,24 @@ fn run_until_signal(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
         }
     }
     Ok(stopped == Stopped::Clean)
+}
+
+/// Warns of what should be meant. A thread of its own looks at the file systems: one that hangs keeps nobody waiting.
+fn warn_of(config: &Config) {
+    let warn = |warnings: Vec<String>| warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    warn(check::of_file_alone(config));
+    let (looked, looks) = mpsc::channel::<()>();
+    let config = config.clone();
+    let look = move || {
+        warn(promises::of_file(&config));
+        drop(looked);
+    };
+    match thread::Builder::new().name("promises".to_owned()).spawn(look) {
+        Ok(_waits_for_its_disks) => {
+            let _looked_or_not = looks.recv_timeout(WARN_WITHIN);
+        }
+        Err(error) => tracing::warn!("nobody has looked whether the volumes have room to grow: {error}"),
+    }
 }
 
 /// What is served, and the very commands that use it from a Linux host.

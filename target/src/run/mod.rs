@@ -11,6 +11,7 @@
 //! * [`world`]: what the controller asks of the outside; `alarm`: when it is called.
 //! * [`liveness`]: whether all of this gets on, and what is done if it does not; `kept`: which disks keep threads.
 //! * `control`: the socket that answers the command line; `tidy`: memory goes back to the system.
+//! * `scan`: what lies where the volumes are, without waiting for ever.
 
 pub mod access;
 mod advice;
@@ -31,6 +32,7 @@ pub mod private_file;
 mod proof;
 mod requests;
 mod rooms;
+mod scan;
 pub mod secret;
 mod signals;
 mod start;
@@ -66,6 +68,7 @@ use controller::unit::Controller;
 use controller::volume::lock::{LockError, StateLock};
 
 use self::liveness::{Liveness, Watch};
+use self::scan::Looking;
 use self::signals::Signals;
 use self::workers::Workers;
 use self::world::ProductWorld;
@@ -167,6 +170,7 @@ struct Shared<'a> {
     /// Connections of hosts that one controller has file descriptors for.
     host_connections: usize,
     liveness: Liveness,
+    looking: Looking,
 }
 
 impl Appliance {
@@ -178,7 +182,18 @@ impl Appliance {
 
     /// Starts these controllers with that many workers, at least one and at most [`BRIDGES_MAX`].
     pub fn start_with_workers(config: &Config, sides: &[Side], workers: usize) -> Result<Self, StartError> {
-        let shared = places::shared(config, sides);
+        Self::start_looking(config, sides, workers, Looking::default())
+    }
+
+    fn start_looking(
+        config: &Config,
+        sides: &[Side],
+        workers: usize,
+        mut looking: Looking,
+    ) -> Result<Self, StartError> {
+        let (shared, silent) =
+            places::shared_in_time(config, sides, looking.patience).map_err(StartError::Threads)?;
+        looking.silent.extend(silent);
         if !shared.is_empty() {
             return Err(StartError::SharedVolume { what: shared.join("; ") });
         }
@@ -198,6 +213,7 @@ impl Appliance {
             pool: &pool,
             host_connections,
             liveness,
+            looking,
         };
         let controllers =
             sides.iter().map(|side| shared.start(*side)).collect::<Result<Vec<Running>, _>>()?;

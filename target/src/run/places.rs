@@ -1,11 +1,13 @@
 //! Where volumes really are: whether two of them are one, by whatever names.
 
 use std::fs::metadata;
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use controller::plan::Side;
 
+use super::scan::{self, Patience, Question};
 use crate::config::Config;
 
 /// What tells a device or a file from every other on this machine.
@@ -29,17 +31,49 @@ impl Place {
 /// The volumes of these controllers, which run on one machine, that lie in one place: a sentence each.
 #[must_use]
 pub fn shared(config: &Config, sides: &[Side]) -> Vec<String> {
+    compare(volumes(config, sides).map(|(path, name)| (Place::of(&path), name)))
+}
+
+/// The same as far as their disks answer in time, and the paths of those that do not.
+pub(super) fn shared_in_time(
+    config: &Config,
+    sides: &[Side],
+    patience: Patience,
+) -> io::Result<(Vec<String>, Vec<PathBuf>)> {
+    let asked = volumes(config, sides).map(|(path, _)| {
+        let question: Question<Option<Place>> = Box::new({
+            let path = path.clone();
+            move |_| Place::of(&path)
+        });
+        (path, question)
+    });
+    let answers = scan::side_by_side(asked.collect(), patience)?;
+    let answered = || volumes(config, sides).zip(&answers);
+    let silent = answered().filter(|(_, answer)| answer.is_none()).map(|((path, _), _)| path);
+    let found = answered().map(|((_, name), answer)| (answer.flatten(), name));
+    Ok((compare(found), silent.collect()))
+}
+
+/// The path of each volume, and what it is called.
+fn volumes<'a>(config: &'a Config, sides: &'a [Side]) -> impl Iterator<Item = (PathBuf, String)> + 'a {
+    let of = |side: &'a Side| {
+        config.luns.iter().filter_map(|lun| {
+            let path = config.volume_path(lun, *side)?;
+            let name = format!("{} (LUN {} on {})", path.display(), lun.name, config.controller(*side).name);
+            Some((path, name))
+        })
+    };
+    sides.iter().flat_map(of)
+}
+
+fn compare(volumes: impl Iterator<Item = (Option<Place>, String)>) -> Vec<String> {
     let mut seen: Vec<(Place, String)> = Vec::new();
     let mut shared = Vec::new();
-    for side in sides {
-        for lun in &config.luns {
-            let Some(path) = config.volume_path(lun, *side) else { continue };
-            let Some(place) = Place::of(&path) else { continue };
-            let name = format!("{} (LUN {} on {})", path.display(), lun.name, config.controller(*side).name);
-            match seen.iter().find(|(known, _)| *known == place) {
-                Some((_, first)) => shared.push(format!("{first} and {name} are one and the same")),
-                None => seen.push((place, name)),
-            }
+    for (place, name) in volumes {
+        let Some(place) = place else { continue };
+        match seen.iter().find(|(known, _)| *known == place) {
+            Some((_, first)) => shared.push(format!("{first} and {name} are one and the same")),
+            None => seen.push((place, name)),
         }
     }
     shared

@@ -23,10 +23,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ROOM_AGAIN_BYTES: u64 = 1 << 20;
 
 /// What was seen last of the room for one volume.
-#[derive(Default)]
 pub(super) struct Seen {
     room: Mutex<Option<VolumeRoom>>,
     looking: AtomicBool,
+}
+
+impl Seen {
+    /// This was seen.
+    pub(super) fn of(room: Option<VolumeRoom>) -> Self {
+        Self { room: Mutex::new(room), looking: AtomicBool::new(false) }
+    }
 }
 
 /// When the file systems were last looked at.
@@ -45,7 +51,7 @@ impl Looked {
 }
 
 /// Looks at the room for a volume of `bytes` in the file of a slot. May wait for its disk.
-pub(super) fn look(slot: &VolumeSlot) {
+fn look(slot: &VolumeSlot) {
     let Some(place) = &slot.place else { return };
     let room = VolumeRoom::of(place.path(), slot.bytes.load(Ordering::Relaxed)).ok().flatten();
     if let (Some(file), Some(room)) = (slot.open.get(), &room)

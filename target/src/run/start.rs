@@ -25,7 +25,8 @@ use super::cork::Batch;
 use super::entrance::Entrance;
 use super::interlink::{Interlink, KnownBy};
 use super::link::LinkTable;
-use super::rooms::{self, Looked, Seen};
+use super::rooms::{Looked, Seen};
+use super::scan::{self, Scanned};
 use super::secret::Secret;
 use super::tls::certificates::Certificates;
 use super::troubles::TroubleBook;
@@ -54,13 +55,6 @@ struct Surroundings {
     name: String,
 }
 
-/// One volume as it was found.
-struct Scanned {
-    place: Option<VolumePlace>,
-    found: VolumeFound,
-    file: Option<fs::File>,
-}
-
 impl Shared<'_> {
     /// Starts one controller.
     pub(super) fn start(&self, side: Side) -> Result<Running, StartError> {
@@ -84,7 +78,7 @@ impl Shared<'_> {
                 (None, BTreeMap::new(), Some(error.to_string()))
             }
         };
-        let scanned = config.luns.iter().map(|lun| scan(config, lun, side)).collect::<Result<Vec<_>, _>>()?;
+        let scanned = scan::scan(config, side, &self.looking)?;
         let plan = self.plan(side, &scanned);
         let volumes = scanned.iter().map(|volume| volume.found).collect();
         let restored = Restored { records, unusable, volumes };
@@ -119,13 +113,19 @@ impl Shared<'_> {
         scanned: Vec<Scanned>,
     ) -> ProductWorld {
         let slot = |(volume, lun): (&Scanned, &Lun)| {
+            let silent = volume.found == VolumeFound::Silent;
+            // What is nowhere is neither made nor changed.
+            let (place, path) =
+                (volume.place.clone(), volume.place.as_ref().map(|place| place.path().to_owned()));
             Arc::new(VolumeSlot {
-                place: volume.place.clone(),
-                lane: self.pool.lane(volume.place.as_ref().map_or(0, VolumePlace::disk)),
+                place: place.filter(|_| !silent),
+                silent: path.filter(|_| silent),
+                lane: self.pool.lane(volume.disk),
                 open: OnceLock::new(),
                 lun: lun.name.clone(),
                 bytes: AtomicU64::new(lun.bytes.unwrap_or_default()),
-                seen: Seen::default(),
+                // Who asks first is told as well.
+                seen: Seen::of(volume.room.clone()),
             })
         };
         let world = ProductWorld {
@@ -147,8 +147,6 @@ impl Shared<'_> {
                 world.opened(VolumeIndex(index), file, superblock.blocks);
             }
         }
-        // Who asks first is told as well.
-        world.volumes.iter().for_each(|slot| rooms::look(slot));
         world
     }
 
@@ -157,11 +155,8 @@ impl Shared<'_> {
         let mut plan = to_plan(self.config, side);
         plan.bridges = u16::try_from(self.workers.count()).unwrap_or(u16::MAX);
         for (lun, volume) in plan.luns.iter_mut().zip(scanned) {
-            if let Some(place @ VolumePlace::Device(_)) = &volume.place {
-                lun.room = Some(match volume.found {
-                    VolumeFound::Missing => 0,
-                    _ => place.room_blocks().unwrap_or_default(),
-                });
+            if let Some(VolumePlace::Device(_)) = &volume.place {
+                lun.room = Some(volume.room_blocks);
             }
         }
         plan
@@ -213,37 +208,6 @@ impl Shared<'_> {
         let answering = Arc::clone(controller);
         control.spawn(0, move || control::serve(sockets.control, answering));
     }
-}
-
-fn scan(config: &Config, lun: &Lun, side: Side) -> Result<Scanned, StartError> {
-    let Some(path) = config.volume_path(lun, side) else {
-        return Ok(Scanned { place: None, found: VolumeFound::Missing, file: None });
-    };
-    let place = if lun.device.is_some() { VolumePlace::Device(path) } else { VolumePlace::File(path) };
-    let scanned = place.scan().and_then(|scanned| {
-        if let (VolumeFound::Open(superblock), Some(file)) = &scanned {
-            place.recover(file, superblock)?;
-        }
-        Ok(scanned)
-    });
-    let (found, file) = match scanned {
-        Ok(scanned) => scanned,
-        // One device that is gone, broken or taken does not keep the other LUNs from being served.
-        Err(source) if lun.device.is_some() => {
-            tracing::error!("{} cannot be used, its LUN has no copy here: {source}", place.path().display());
-            (VolumeFound::Missing, None)
-        }
-        Err(source) if source.kind() == io::ErrorKind::InvalidData => {
-            tracing::error!("{} is left alone, its LUN has no copy here: {source}", place.path().display());
-            (VolumeFound::Foreign, None)
-        }
-        Err(source) => return Err(unusable(&place, source)),
-    };
-    Ok(Scanned { place: Some(place), found, file })
-}
-
-fn unusable(place: &VolumePlace, source: io::Error) -> StartError {
-    StartError::Volume { path: place.path().to_owned(), source }
 }
 
 fn frontend_config(config: &Config, side: Side, access: Access) -> FrontendConfig {

@@ -244,6 +244,52 @@ fn a_write_of_several_blocks_that_a_crash_interrupted_is_complete_before_its_vol
     assert_eq!(there[..512], [0; 512], "the record is still there");
 }
 
+/// The disk of data1 at alpha answers nothing, whatever the controller asks of it.
+fn with_a_silent_disk(path: &Path, patience: scan::Patience) -> (scan::Looking, std::sync::mpsc::Sender<()>) {
+    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let (path, gate) = (path.to_owned(), parking_lot::Mutex::new(gate));
+    let look: scan::Look = std::sync::Arc::new(move |place| {
+        if place.path() == path {
+            let _released = gate.lock().recv_timeout(PATIENCE);
+        }
+        place.scan()
+    });
+    (scan::Looking { look, patience, ..scan::Looking::default() }, release)
+}
+
+#[test]
+fn a_disk_that_does_not_answer_at_the_start_keeps_no_other_lun_from_being_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = "[[lun]]\nnumber = 1\nname = \"data1\"\nsize = \"8 MiB\"\nmain = \"alpha\"";
+    let config = config_with(folder.path(), more);
+    let both = [Side::First, Side::Second];
+    let whole = Appliance::start_with_workers(&config, &both, 1).unwrap();
+    wait_until_joined(&[&whole]);
+    assert_eq!(whole.stop(), Stopped::Clean);
+    let path = config.volume_path(&config.luns[1], Side::First).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let short = std::time::Duration::from_secs(2);
+    let (looking, release) =
+        with_a_silent_disk(&path, scan::Patience { say_after: short / 2, within: short });
+    let appliance = Appliance::start_looking(&config, &both, 1, looking).unwrap();
+    wait_for("what answers is not served", || {
+        let status = appliance.status();
+        let served = |lun: usize| status.iter().all(|status| status.luns[lun].serving);
+        let duplex = |lun: usize| status.iter().all(|status| status.luns[lun].status == PairStatus::Duplex);
+        assert!(!duplex(1), "nobody knows what is there");
+        (served(0) && duplex(0) && served(1)).then_some(())
+    });
+    let troubles = serde_json::to_string(&appliance.status()[0]).unwrap();
+    assert!(troubles.contains("alpha runs without") && troubles.contains("data1.volume"), "{troubles}");
+    drop(release);
+    assert_eq!(appliance.stop(), Stopped::Clean);
+    assert_eq!(std::fs::read(&path).unwrap(), before, "something was written there");
+    // It answers again: what it has is a copy once more, and refilled.
+    let again = Appliance::start_with_workers(&config, &both, 1).unwrap();
+    wait_until_joined(&[&again]);
+    assert_eq!(again.stop(), Stopped::Clean);
+}
+
 #[test]
 fn controllers_that_ended_cleanly_join_again() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! The product's world: the system's clock, files and devices, sockets.
 
 use core::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -56,8 +57,10 @@ pub struct ProductWorld {
 
 /// Where one volume is, or will be.
 pub(super) struct VolumeSlot {
-    /// `None` if this controller keeps no copy of the LUN.
+    /// `None` if this controller keeps no copy of the LUN, or its disk did not answer at the start.
     pub(super) place: Option<VolumePlace>,
+    /// Where it is if its disk did not answer at the start.
+    pub(super) silent: Option<PathBuf>,
     pub(super) lane: Lane,
     pub(super) open: OnceLock<Arc<VolumeFile>>,
     /// The LUN's name.
@@ -196,6 +199,14 @@ impl World for ProductWorld {
                  be refused. Make room there or look at its disk; {name} tries on by itself"
             ));
         }
+        troubles.extend(self.volumes.iter().filter_map(|slot| slot.silent.as_ref()).map(|path| {
+            let (name, path) = (&self.name, path.display());
+            format!(
+                "{name} runs without {path}: its disk did not answer when {name} started. Nothing is created or \
+                 overwritten there, and its LUN has no copy on {name}. Look at the disk; when it answers, start {name} \
+                 again"
+            )
+        }));
         let lately = |at: &Time| self.now().since(*at) < LATELY;
         if let Some(at) = self.sessions.last_refused().filter(lately) {
             let (most, ago) = (self.sessions.connections_most(), self.now().since(at).as_secs());
