@@ -12,8 +12,8 @@
 //! | 40 | zeros |
 //! | 64 | the records: their count (32 bits), then of each its key (length in 16 bits) and the record (32 bits) |
 //!
-//! They are written in place, one after the other, each durable before the next is touched: whatever a crash tears, one
-//! of them holds together. A writing is told of when both have it. So a file that is damaged at rest takes nothing
+//! They are written in place, one after the other, each durable before the next is touched, and the one that may be torn
+//! or older always first: whatever a crash tears, one of them holds together. A writing is told of when both have it. So a file that is damaged at rest takes nothing
 //! away that anybody was told of, and no older state is ever taken for the newest: the other file has it all.
 
 use std::collections::BTreeMap;
@@ -62,21 +62,23 @@ pub enum FileProblem {
 pub(super) struct Pair {
     files: [(PathBuf, File); 2],
     sequence: u64,
+    /// Which of them may be torn or older: it is written first, so that the other holds together until it does, too.
+    suspect: usize,
 }
 
 impl Pair {
     /// Opens what is in the folder; `None` if there is neither file. What was found is made durable in both before
     /// anybody builds on it: an earlier run may have ended between the two, or been told that a disk took nothing.
     pub(super) fn open(folder: &Path) -> Result<Option<(Self, Records)>, StoreError> {
-        let Some(Newest { sequence, records, other }) = newest(folder)? else { return Ok(None) };
-        if let Some((name, problem)) = other {
-            let path = folder.join(name);
+        let Some(Newest { sequence, records, suspect, problem }) = newest(folder)? else { return Ok(None) };
+        if let Some(problem) = problem {
+            let path = folder.join(NAMES[suspect]);
             tracing::warn!(
                 "{}: {problem}; the other file has everything, and it is written anew",
                 path.display()
             );
         }
-        let mut pair = Self::at(folder, sequence)?;
+        let mut pair = Self::at(folder, sequence, suspect)?;
         pair.write(&records).map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
         Ok(Some((pair, records)))
     }
@@ -88,10 +90,10 @@ impl Pair {
             let made = make(&path, &encode(1, records));
             made.map_err(|source| StoreError::Io { path, source })?;
         }
-        Self::at(folder, 1)
+        Self::at(folder, 1, 0)
     }
 
-    fn at(folder: &Path, sequence: u64) -> Result<Self, StoreError> {
+    fn at(folder: &Path, sequence: u64, suspect: usize) -> Result<Self, StoreError> {
         let open = |name: &str| {
             let path = folder.join(name);
             let mut options = OpenOptions::new();
@@ -101,13 +103,16 @@ impl Pair {
                 Err(source) => Err(StoreError::Io { path, source }),
             }
         };
-        Ok(Self { files: [open(NAMES[0])?, open(NAMES[1])?], sequence })
+        Ok(Self { files: [open(NAMES[0])?, open(NAMES[1])?], sequence, suspect })
     }
 
     /// Makes the records durable in both files. After an error they may be there or not, until they are written again.
     pub(super) fn write(&mut self, records: &Records) -> io::Result<()> {
         let bytes = encode(self.sequence + 1, records);
-        for (path, file) in &self.files {
+        for index in [self.suspect, 1 - self.suspect] {
+            // Should this one fail, the next try begins with it.
+            self.suspect = index;
+            let (path, file) = &self.files[index];
             let grows = file.metadata()?.len() < room(bytes.len());
             if grows {
                 grow(file, room(bytes.len()))?;
@@ -127,27 +132,30 @@ impl Pair {
 pub(super) struct Newest {
     sequence: u64,
     pub(super) records: Records,
-    /// The name of the file that holds nothing, and why.
-    other: Option<(&'static str, FileProblem)>,
+    /// The file that holds nothing, or what is older, or as new.
+    suspect: usize,
+    /// Why it holds nothing.
+    problem: Option<FileProblem>,
 }
 
 /// Reads both files and changes nothing; `None` if there is neither.
 pub(super) fn newest(folder: &Path) -> Result<Option<Newest>, StoreError> {
     let [first, second] = NAMES.map(|name| read(&folder.join(name)));
-    let ((sequence, records), other) = match (first?, second?) {
+    let ((sequence, records), suspect, problem) = match (first?, second?) {
         (Err(FileProblem::Missing), Err(FileProblem::Missing)) => return Ok(None),
         // What a newer release has written is not this one's to judge by the other file.
         (Err(newer @ FileProblem::Version(_)), _) | (_, Err(newer @ FileProblem::Version(_))) => {
             return Err(StoreError::Newer { folder: folder.to_owned(), problem: newer });
         }
-        (Ok(one), Ok(other)) => (if other.0 > one.0 { other } else { one }, None),
-        (Ok(found), Err(problem)) => (found, Some((NAMES[1], problem))),
-        (Err(problem), Ok(found)) => (found, Some((NAMES[0], problem))),
+        (Ok(one), Ok(other)) if other.0 > one.0 => (other, 0, None),
+        (Ok(one), Ok(_)) => (one, 1, None),
+        (Ok(found), Err(problem)) => (found, 1, Some(problem)),
+        (Err(problem), Ok(found)) => (found, 0, Some(problem)),
         (Err(first), Err(second)) => {
             return Err(StoreError::Unreadable { folder: folder.to_owned(), first, second });
         }
     };
-    Ok(Some(Newest { sequence, records, other }))
+    Ok(Some(Newest { sequence, records, suspect, problem }))
 }
 
 /// What a file holds: its sequence and the records.
@@ -365,6 +373,25 @@ mod tests {
         let before = NAMES.map(|name| fs::read(folder.path().join(name)).unwrap());
         assert!(matches!(Pair::open(folder.path()), Err(StoreError::Newer { .. })));
         assert_eq!(NAMES.map(|name| fs::read(folder.path().join(name)).unwrap()), before);
+    }
+
+    #[test]
+    fn the_only_file_that_holds_together_is_not_touched_before_the_other_does_again() {
+        use rustix::fs::inotify;
+        // The power failed while the second file was being written: it is torn, the first has everything.
+        let folder = folder();
+        let second = folder.path().join(NAMES[1]);
+        let torn = &encode(3, &older())[..70];
+        OpenOptions::new().write(true).open(&second).unwrap().write_all_at(torn, 0).unwrap();
+        let seen = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).unwrap();
+        inotify::add_watch(&seen, folder.path(), inotify::WatchFlags::MODIFY).unwrap();
+        assert_eq!(Pair::open(folder.path()).unwrap().unwrap().1, example());
+        // Should the power fail again in the middle of the first writing, nothing is left of the control state if that is
+        // to the one file that holds together.
+        let mut buffer = [core::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&seen, &mut buffer);
+        let first = reader.next().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+        assert_eq!(first, NAMES[1], "the good file is written over first");
     }
 
     #[test]
