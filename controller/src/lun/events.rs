@@ -415,6 +415,15 @@ impl Lun {
         self.pump_events(actions);
     }
 
+    /// What names the event that waits for the sub's word alone.
+    pub(super) fn event_at_sub(&self) -> Option<u64> {
+        match &self.events.running.as_ref()?.stage {
+            Stage::Asking => Some(u64::MAX),
+            Stage::Legs(legs) if legs.peer => Some(legs.next.stamp.version),
+            Stage::Draining | Stage::Flushing(_) | Stage::Flushed | Stage::Legs(_) => None,
+        }
+    }
+
     /// A task has ended; events may have waited for it.
     pub(super) fn after_task(&mut self, slot: u32, actions: &mut Vec<Action>) {
         if self.events.is_waiting() {

@@ -6,6 +6,8 @@
 
 use core::time::Duration;
 
+use protocol::interlink::event::Event;
+
 use super::Lun;
 use super::task::{Action, Breakage, Leg, Sent};
 use crate::command::Op;
@@ -16,15 +18,22 @@ use crate::status::Role;
 /// silence take together.
 pub const LEG_AGE_MAX: Duration = Duration::from_secs(10);
 
-/// The oldest of what the peer is to do, and since when it is.
+/// What the peer is to do, of which each kind has its own time: commands that come and go do not hide an event.
 #[derive(Debug, Default)]
 pub(super) struct Legs {
+    commands: Oldest,
+    events: Oldest,
+}
+
+/// The oldest of what the peer is to do, and since when it is.
+#[derive(Debug, Default)]
+struct Oldest {
     oldest: Option<u64>,
     /// How long the controller had run.
     since: Duration,
 }
 
-impl Legs {
+impl Oldest {
     /// `oldest` names what is the oldest now; whether it has been for too long.
     fn overdue(&mut self, oldest: Option<u64>, ran: Duration) -> bool {
         if self.oldest != oldest {
@@ -56,10 +65,22 @@ impl Lun {
         }
     }
 
+    /// The oldest event that only the peer can end. What waits for a sanitize has no deadline.
+    fn oldest_event(&self) -> Option<u64> {
+        match self.standing.role {
+            Role::Main => self.event_at_sub(),
+            Role::Sub => self.communication.oldest(|request| {
+                let waits = |event: &Event| !matches!(event, Event::Sanitize { .. });
+                request.sent == Sent::AtMain && matches!(&request.op, Op::Event(event) if waits(event))
+            }),
+        }
+    }
+
     /// Ends the meeting over a leg that the peer does not end.
     pub(super) fn tick_legs(&mut self, actions: &mut Vec<Action>) {
-        let oldest = self.oldest_leg();
-        if self.legs.overdue(oldest, self.outstanding.ran()) {
+        let (command, event, ran) = (self.oldest_leg(), self.oldest_event(), self.outstanding.ran());
+        let overdue = [self.legs.commands.overdue(command, ran), self.legs.events.overdue(event, ran)];
+        if overdue.contains(&true) {
             actions.push(Action::Broken(Breakage::Overdue, self.standing.generation));
         }
     }

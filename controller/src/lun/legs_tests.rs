@@ -64,3 +64,64 @@ fn a_peer_that_gets_on_slowly_is_not_parted_from() {
         assert_eq!(up(&duo), [true; 2]);
     }
 }
+
+mod events {
+    use crate::command::{Op, Outcome};
+    use crate::duo::{Duo, range};
+    use crate::reservation::asked;
+    use protocol::scsi::persistent_reservation::{Kind, OutAction, ReserveOut};
+
+    fn registers() -> ReserveOut {
+        ReserveOut { aptpl: true, ..asked::out(OutAction::Register, (0, 7), Kind::ExclusiveAccess) }
+    }
+
+    /// An event on its way to the sub, which never says that it has it.
+    fn never_taken(bridges: bool) {
+        let mut duo = Duo::new(1, true);
+        duo.connect();
+        duo.settle(1);
+        duo.log_in(0, 1, "host0");
+        duo.log_in(0, 2, "other");
+        duo.hold_shared(Some(1).filter(|_| !bridges));
+        duo.hold_bridges(bridges);
+        duo.event(0, 1, 1, asked::event(registers()));
+        // 30 s, three times the deadline of a leg.
+        duo.settle(600);
+        // The first hears that the access states have changed.
+        duo.ask_of(0, crate::command::NexusId(2), 3, Op::Read { range: range(0, 1) });
+        duo.settle(100);
+        duo.answers(0);
+        duo.ask_of(0, crate::command::NexusId(2), 2, Op::Read { range: range(0, 1) });
+        duo.settle(100);
+        let answers = duo.answers(0);
+        assert!(
+            matches!(answers[..], [(2, Outcome::Good(_))]),
+            "30 s later every command of every host is {answers:?}: {:?}",
+            duo.controllers[0].status().luns[0]
+        );
+    }
+
+    /// The sub's state folder takes nothing any more (its file system went read-only, or hangs). Its volumes are on devices
+    /// and well, and so is everything of main.
+    #[test]
+    fn an_event_that_the_subs_state_folder_never_takes_ends_the_meeting() {
+        never_taken(false);
+    }
+
+    /// What was taken from the line is never handled, as in the tests above.
+    #[test]
+    fn an_event_that_the_sub_never_handles_ends_the_meeting() {
+        never_taken(true);
+    }
+
+    #[test]
+    fn control_an_event_that_is_taken_is_answered() {
+        let mut duo = Duo::new(1, true);
+        duo.connect();
+        duo.settle(1);
+        duo.log_in(0, 1, "host0");
+        duo.event(0, 1, 1, asked::event(registers()));
+        duo.settle(4);
+        assert_eq!(duo.answers(0), [(1, Outcome::Good(Vec::new()))]);
+    }
+}

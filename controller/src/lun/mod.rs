@@ -368,6 +368,7 @@ impl Lun {
         self.stopped = false;
         self.next_sequence = 1;
         self.released_told = 1;
+        self.legs = legs::Legs::default();
         self.flushed = Time(0);
         self.learn(blocks);
         self.standing = standing;
