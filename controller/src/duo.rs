@@ -186,6 +186,8 @@ pub(crate) struct Duo {
     shared_held: Option<usize>,
     /// No volume is finished.
     volumes_held: bool,
+    /// The disk of this LUN of this side takes no mark of a start.
+    marks_held: Option<(usize, u16)>,
     cut: bool,
     stalled: [bool; 2],
 }
@@ -319,6 +321,7 @@ impl Duo {
             bridges_held: false,
             shared_held: None,
             volumes_held: false,
+            marks_held: None,
             cut: true,
             stalled: [false; 2],
         };
@@ -419,6 +422,31 @@ impl Duo {
         self
     }
 
+    /// As [`Duo::crash_one`], of two with two LUNs.
+    pub(crate) fn crash_one_of_two(mut self, seed: u64, side: usize) -> Self {
+        self.cut();
+        let kept = core::mem::take(&mut *self.controllers[side].world().outside.lock());
+        let found =
+            |lun| kept.volumes.get(&lun).map_or(VolumeFound::Missing, |(found, _)| VolumeFound::Open(*found));
+        let volumes = vec![found(0), found(1)];
+        let restored = Restored { records: kept.records.clone(), volumes, unusable: None };
+        let toy = Toy {
+            seed: u128::from(seed) << 8 | 0x80 | side as u128,
+            stuck: AtomicBool::new(false),
+            bridge: LinkId(side as u32),
+            now: Arc::clone(&self.now),
+            outside: Mutex::new(Outside {
+                records: kept.records,
+                volumes: kept.volumes,
+                ..Outside::default()
+            }),
+        };
+        let plan = plans_of_two(self.blocks)[side].clone();
+        self.controllers[side] = Controller::new(toy, plan, restored);
+        self.controllers[side].start();
+        self
+    }
+
     pub(crate) fn connect(&mut self) {
         self.connect_control();
         self.connect_bridges();
@@ -438,6 +466,31 @@ impl Duo {
         beta.on_link_up(LinkId(0), None);
         beta.on_link_up(LinkId(1), Some(LinkKind::Bridge(0)));
         alpha.on_link_up(LinkId(1), None);
+    }
+
+    /// As [`Duo::crash_one`], of two with two LUNs.
+    pub(crate) fn crash_one_of_a_two(mut self, seed: u64, side: usize) -> Self {
+        self.cut();
+        let kept = core::mem::take(&mut *self.controllers[side].world().outside.lock());
+        let found =
+            |lun| kept.volumes.get(&lun).map_or(VolumeFound::Missing, |(found, _)| VolumeFound::Open(*found));
+        let volumes = vec![found(0), found(1)];
+        let restored = Restored { records: kept.records.clone(), volumes, unusable: None };
+        let toy = Toy {
+            seed: u128::from(seed) << 8 | 0x80 | side as u128,
+            stuck: AtomicBool::new(false),
+            bridge: LinkId(side as u32),
+            now: Arc::clone(&self.now),
+            outside: Mutex::new(Outside {
+                records: kept.records,
+                volumes: kept.volumes,
+                ..Outside::default()
+            }),
+        };
+        let plan = plans_of_two(self.blocks)[side].clone();
+        self.controllers[side] = Controller::new(toy, plan, restored);
+        self.controllers[side].start();
+        self
     }
 
     /// The control connection is open on one side, and there is nobody at its other end.
@@ -486,6 +539,21 @@ impl Duo {
         self.shared_held = side;
     }
 
+    /// The disk of this LUN of this side takes no mark of a start, or all do.
+    pub(crate) fn hold_marks(&mut self, held: Option<(usize, u16)>) {
+        self.marks_held = held;
+    }
+
+    /// As [`Duo::crash`], of two with two LUNs.
+    pub(crate) fn crash_of_two(self, seed: u64) -> Self {
+        let plans = plans_of_two(self.blocks);
+        let second = [0, 1].map(|side| {
+            let outside = self.controllers[side].world().outside.lock();
+            outside.volumes.get(&1).map_or(VolumeFound::Missing, |(found, _)| VolumeFound::Open(*found))
+        });
+        self.crash_planned(seed, plans, |side, restored| restored.volumes.push(second[side]))
+    }
+
     /// No volume that is being made is finished, or they go on.
     pub(crate) fn hold_volumes(&mut self, held: bool) {
         self.volumes_held = held;
@@ -511,7 +579,7 @@ impl Duo {
                 Job::Disk(..) => !stalled,
                 Job::Persisted(_, key, ..) => !(shared_held && key.starts_with("shared.")),
                 Job::Volume(..) => !self.volumes_held,
-                Job::Service(..) => true,
+                Job::Service(volume, ..) => self.marks_held != Some((side, volume.0)),
             };
             let jobs = outside.jobs.iter().enumerate().filter(|(_, job)| may_run(job));
             choices.extend(jobs.map(|(at, _)| (side, Ok(at))));
@@ -556,7 +624,8 @@ impl Duo {
                 Job::Service(volume, superblock, ticket) => {
                     let failed = outside.broken_disk.filter(|error| *error != DiskError::Full);
                     let found = outside.volumes.get_mut(&volume.0).filter(|_| failed.is_none());
-                    let result = found.map(|found| found.0 = superblock).ok_or(DiskError::Io);
+                    let result =
+                        found.map(|found| found.0 = superblock).ok_or(failed.unwrap_or(DiskError::Io));
                     drop(outside);
                     controller.on_volume(ticket, result);
                 }
@@ -764,6 +833,12 @@ impl Duo {
     /// From now on a disk answers nothing.
     pub(crate) fn stall_disk(&mut self, side: usize) {
         self.stalled[side] = true;
+    }
+
+    /// Whether a flush is on its way to a side's disk.
+    pub(crate) fn flushing(&self, side: usize) -> bool {
+        let outside = self.controllers[side].world().outside.lock();
+        outside.jobs.iter().any(|job| matches!(job, Job::Disk(_, DiskIo::Flush, _)))
     }
 
     pub(crate) fn resume_disk(&mut self, side: usize) {

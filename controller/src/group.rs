@@ -262,18 +262,22 @@ fn mirrored(
         }
     }
     let sources = sources(standings, newest);
+    // Whoever goes on without the other does so until both have written down what they agree on: a cut in between must
+    // not leave two that may. What they prefer comes later, by a turn.
+    let goes_on = (0..2).find(|side| sources[*side] && standings[*side].may_go_on);
     let both_clean = sources == [true, true] && standings.iter().all(|standing| standing.clean);
     if both_clean {
-        let main = question.main.index();
+        let main = goes_on.unwrap_or(question.main.index());
         let generation = next(newest, question.id, main, 0b11);
         return Ok(Agreed { generation, pairing: Pairing::Whole, create });
     }
-    let source = match sources {
-        [false, false] => return Err(no_source(question.names, standings)),
-        [true, false] => 0,
-        [false, true] => 1,
+    let source = match (goes_on, sources) {
+        (Some(side), _) => side,
+        (None, [false, false]) => return Err(no_source(question.names, standings)),
+        (None, [true, false]) => 0,
+        (None, [false, true]) => 1,
         // A copy that was marked clean has everything, too, even if the other was not.
-        [true, true] => match standings.map(|standing| standing.kept || standing.clean) {
+        (None, [true, true]) => match standings.map(|standing| standing.kept || standing.clean) {
             [true, false] => 0,
             [false, true] => 1,
             [true, true] | [false, false] => usize::from(newest.main),
@@ -326,6 +330,7 @@ mod tests {
             known: true,
             device: false,
             starts: None,
+            may_go_on: false,
         }
     }
 

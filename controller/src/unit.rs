@@ -414,7 +414,14 @@ impl<W: World> Controller<W> {
     }
 
     fn on_done(&self, ticket: Ticket, result: Result<(), DiskError>) {
-        self.with_appliance(|appliance, effects| appliance.on_done(ticket, result, effects));
+        let stuck = self.world.stuck().is_some();
+        self.with_appliance(|appliance, effects| {
+            if stuck {
+                appliance.hold_done(ticket, result);
+            } else {
+                appliance.on_done(ticket, result, effects);
+            }
+        });
     }
 
     /// Locks a LUN, lets it handle an event, and performs what it asks for.

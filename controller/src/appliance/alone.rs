@@ -87,9 +87,11 @@ impl Appliance {
         }
     }
 
-    /// Whether a generation that names a copy alone is being written: no meeting begins before it is.
-    pub(super) fn is_going_alone(&self) -> bool {
+    /// Whether a generation that names a copy alone is being written, or the marks of a start are: no meeting begins
+    /// before they are.
+    pub(super) fn is_writing_first(&self) -> bool {
         !self.singles.is_empty()
+            || self.is_marking_start()
             || self
                 .groups
                 .iter()
@@ -105,7 +107,7 @@ impl Appliance {
 
     /// What waited for going alone to be written down.
     pub(super) fn meet_now(&mut self, effects: &mut Vec<Effect>) {
-        if self.is_going_alone() {
+        if self.is_writing_first() {
             return;
         }
         self.join_if_complete(effects);

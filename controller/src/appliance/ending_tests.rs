@@ -143,3 +143,58 @@ fn no_turn_begins_once_an_end_has_begun() {
         assert!(duo.controllers.iter().all(Controller::stopped), "seed {seed}: the end does not come");
     }
 }
+
+mod in_the_turn_in_which_a_copy_leaves {
+    // A copy that leaves by a turn while its controller ends.
+
+    use crate::command::{LunIndex, Outcome};
+    use crate::disk::DiskError;
+    use crate::duo::{Duo, write};
+    use crate::unit::Controller;
+
+    const GOOD: Outcome = Outcome::Good(Vec::new());
+
+    /// The disk of the sub has failed, its copy is about to leave, and its controller is stopped.
+    #[test]
+    fn a_main_whose_peer_ended_in_the_turn_in_which_its_copy_left_serves_its_hosts() {
+        let mut met_it = 0;
+        for seed in 0..20 {
+            for steps in 0..40 {
+                let mut duo = Duo::new(seed, true);
+                duo.connect();
+                duo.settle(1);
+                duo.break_disk(1, DiskError::Io);
+                duo.ask(0, 1, write(0, 4, 1));
+                for _ in 0..steps {
+                    duo.step();
+                    duo.controllers.iter().for_each(Controller::on_tick);
+                }
+                let turning = (0..2).any(|side| {
+                    duo.controllers[side].place(LunIndex(0)).is_some_and(|(.., turning)| turning)
+                });
+                met_it += u32::from(turning);
+                duo.controllers[1].stop();
+                for _ in 0..400 {
+                    duo.settle(0);
+                    if duo.controllers[1].stopped() {
+                        break;
+                    }
+                }
+                assert!(duo.controllers[1].stopped(), "seed {seed}, {steps} steps: the end does not come");
+                duo.cut();
+                duo.settle(30);
+                duo.answers(0);
+                duo.ask(0, 9, write(20, 2, 7));
+                // A command is BUSY after four seconds.
+                duo.settle(90);
+                let lun = duo.controllers[0].status().luns.remove(0);
+                assert_eq!(
+                    duo.answers(0),
+                    [(9, GOOD)],
+                    "seed {seed}, {steps} steps: alpha is main, has the only whole copy, and says: {lun:?}"
+                );
+            }
+        }
+        assert!(met_it > 20, "{met_it}: the test shows nothing");
+    }
+}

@@ -189,7 +189,7 @@ impl Appliance {
                 rooms: hello.rooms.clone(),
                 standings: None,
                 version: hello.versions.1.min(self.speaks),
-                starts: Vec::new(),
+                told: Vec::new(),
             });
             // Before anything else: what is forwarded as soon as the two have met may be late, and its age is known then.
             self.pinged = now;

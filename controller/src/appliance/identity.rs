@@ -119,7 +119,7 @@ impl Appliance {
         if self.leads() || self.phase != Phase::Apart || self.ending.begun() {
             return;
         }
-        if self.is_going_alone() {
+        if self.is_writing_first() {
             // What is being written comes first.
             self.early_identity = Some(identity);
             return;

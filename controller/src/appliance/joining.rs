@@ -21,7 +21,7 @@ impl Appliance {
             && self.phase == Phase::Apart
             && self.has_bridges(|link| link.greeted)
             && !self.ending.begun()
-            && !self.is_going_alone()
+            && !self.is_writing_first()
         {
             self.settle(effects);
         }
@@ -59,9 +59,9 @@ impl Appliance {
         let standings = (0..self.groups.len())
             .map(|lun| (self.plan.luns[lun].name.clone(), self.own_standing(lun)))
             .collect();
-        let starts = self.peer_knows_starts().then(|| self.own_starts());
+        let told = self.peer_knows_starts().then(|| self.own_told());
         if let Some(peer) = &self.peer {
-            effects.extend(starts.map(|starts| Effect::Send(peer.control, Message::Starts(starts))));
+            effects.extend(told.map(|told| Effect::Send(peer.control, Message::Starts(told))));
             effects.push(Effect::Send(peer.control, Message::Standings(standings)));
         }
         self.judge_if_compared(effects);
@@ -136,10 +136,12 @@ impl Appliance {
             return Err(self.first_blocks(lun).err().unwrap_or(Refusal::NoSource));
         }
         let own = self.own_standing(lun);
-        let starts = self.peer.as_ref().filter(|_| own.starts.is_some()).and_then(|peer| {
-            peer.starts.iter().find(|(name, _)| *name == plan.name).map(|(_, starts)| *starts)
-        });
-        let their = &Standing { starts, ..*their };
+        let told =
+            self.peer.as_ref().filter(|_| own.starts.is_some()).and_then(|peer| {
+                peer.told.iter().find(|(name, _)| *name == plan.name).map(|(_, told)| *told)
+            });
+        let (starts, may_go_on) = (told.map(|told| told.starts), told.is_some_and(|told| told.may_go_on));
+        let their = &Standing { starts, may_go_on, ..*their };
         let standings = match self.plan.side {
             Side::First => [&own, their],
             Side::Second => [their, &own],

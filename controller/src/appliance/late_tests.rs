@@ -276,3 +276,149 @@ fn the_first_command_that_is_forwarded_is_not_executed_if_it_was_too_long_on_its
         assert_eq!((duo.volume(0)[0], duo.volume(1)[0]), (0, 0), "seed {seed}");
     }
 }
+
+mod parted_twice {
+    // The two part in a turn back to the leader, meet again within the lease, and part again.
+
+    use crate::command::LunIndex;
+    use crate::duo::Duo;
+    use crate::status::Role;
+    use crate::unit::Controller;
+
+    /// alpha, the preferred main and the leader, was started again and refilled; beta is about to give the LUN back to it.
+    fn turning_back(seed: u64) -> Duo {
+        let mut duo = Duo::new(seed, true);
+        duo.connect();
+        duo.settle(1);
+        let mut duo = duo.crash_one(seed, 0);
+        duo.connect();
+        let turning = |duo: &Duo| duo.controllers[1].place(LunIndex(0)).is_some_and(|(.., turning)| turning);
+        while !turning(&duo) {
+            if !duo.step() {
+                duo.settle(1);
+            }
+        }
+        duo
+    }
+
+    /// They part after so many steps of the turn, meet again at once, and part after so many steps of the meeting.
+    fn parted_twice(seed: u64, turn_steps: u32, meeting_steps: u32) -> Duo {
+        let mut duo = turning_back(seed);
+        for _ in 0..turn_steps {
+            duo.step();
+            duo.controllers.iter().for_each(Controller::on_tick);
+        }
+        duo.cut();
+        duo.connect();
+        (0..meeting_steps).for_each(|_| {
+            duo.step();
+        });
+        duo.cut();
+        duo
+    }
+
+    #[test]
+    fn two_that_part_in_a_turn_and_again_while_they_meet_are_no_split_brain() {
+        let mut bad = Vec::new();
+        for seed in 0..10 {
+            for turn_steps in 0..16 {
+                for meeting_steps in 0..60 {
+                    let mut duo = parted_twice(seed, turn_steps, meeting_steps);
+                    duo.settle(40);
+                    duo.connect();
+                    duo.settle(60);
+                    let luns = [0, 1].map(|side| duo.controllers[side].status().luns.remove(0));
+                    if !luns.iter().all(|lun| lun.serving) {
+                        bad.push(format!(
+                            "seed {seed}, turn {turn_steps}, meeting {meeting_steps}: {:?}",
+                            luns.map(|lun| lun.reason)
+                        ));
+                    }
+                }
+            }
+        }
+        assert!(bad.is_empty(), "{} of {}: {:#?}", bad.len(), 10 * 16 * 60, &bad[..bad.len().min(3)]);
+    }
+
+    #[test]
+    fn two_that_part_in_a_turn_and_again_while_they_meet_never_both_serve_alone() {
+        let mut bad = Vec::new();
+        for seed in 0..10 {
+            for turn_steps in 0..16 {
+                for meeting_steps in 0..60 {
+                    let duo = parted_twice(seed, turn_steps, meeting_steps);
+                    // alpha ends as a crash would and starts again; the line is still cut.
+                    let mut duo = duo.crash_one(seed + 77, 0);
+                    duo.settle(60);
+                    let mains = [0, 1].map(|side| {
+                        let lun = duo.controllers[side].status().luns.remove(0);
+                        lun.role == Role::Main && lun.serving
+                    });
+                    if mains == [true, true] {
+                        bad.push(format!("seed {seed}, turn {turn_steps}, meeting {meeting_steps}"));
+                    }
+                }
+            }
+        }
+        assert!(
+            bad.is_empty(),
+            "two writable histories, {} of {}: {:#?}",
+            bad.len(),
+            10 * 16 * 60,
+            &bad[..bad.len().min(3)]
+        );
+    }
+
+    /// The same the other way round: beta, the preferred main of data1 and not the leader, was started again.
+    fn turning_back_to_the_follower(seed: u64) -> Duo {
+        let mut duo = Duo::two_luns(seed, 64);
+        duo.connect();
+        duo.settle(1);
+        let mut duo = duo.crash_one_of_two(seed, 1);
+        duo.connect();
+        let turning = |duo: &Duo| duo.controllers[0].place(LunIndex(1)).is_some_and(|(.., turning)| turning);
+        while !turning(&duo) {
+            if !duo.step() {
+                duo.settle(1);
+            }
+        }
+        duo
+    }
+
+    #[test]
+    fn two_that_part_in_a_turn_to_the_follower_and_again_while_they_meet_never_both_serve_alone() {
+        let mut bad = Vec::new();
+        for seed in 0..10 {
+            for turn_steps in 0..16 {
+                for meeting_steps in 0..60 {
+                    let mut duo = turning_back_to_the_follower(seed);
+                    for _ in 0..turn_steps {
+                        duo.step();
+                        duo.controllers.iter().for_each(Controller::on_tick);
+                    }
+                    duo.cut();
+                    duo.connect();
+                    (0..meeting_steps).for_each(|_| {
+                        duo.step();
+                    });
+                    duo.cut();
+                    duo.settle(60);
+                    let mains = [0, 1].map(|side| {
+                        let lun = duo.controllers[side].status().luns.remove(1);
+                        lun.role == Role::Main && lun.serving
+                    });
+                    if mains == [true, true] {
+                        bad.push(format!("seed {seed}, turn {turn_steps}, meeting {meeting_steps}"));
+                    }
+                }
+            }
+        }
+        assert!(
+            bad.is_empty(),
+            "two writable histories, {} of {}: {:#?}",
+            bad.len(),
+            10 * 16 * 60,
+            &bad[..bad.len().min(3)]
+        );
+    }
+}

@@ -191,6 +191,10 @@ impl Stage {
     #[must_use]
     pub(super) fn on(self, event: Event, facts: Facts) -> (Self, Order) {
         match event {
+            // An end that comes before what a start writes down is durable.
+            Event::StartsAlone { .. } | Event::StartsSimplex if facts.ending == Some(Ends::Own) => {
+                (self, Order::Nothing)
+            }
             Event::StartsAlone { .. } | Event::StartsSimplex => self.on_start(event),
             Event::Lost { right, until } => self.on_lost(right, until, facts),
             Event::LeaseOut(ticket) => match self {
@@ -252,8 +256,12 @@ impl Stage {
                 (Self::WaitingOut { until }, Order::Nothing)
             }
             Self::Agreed { before: Before::WaitingOut | Before::Nothing, .. } => suspends,
-            Self::Served(pairing) | Self::Yielding(pairing) if Self::serves_alone(pairing, facts) => {
-                (Self::Alone, Order::PeerGone)
+            Self::Served(pairing) if Self::serves_alone(pairing, facts) => (Self::Alone, Order::PeerGone),
+            // Its hosts wait for that.
+            Self::Yielding(pairing)
+                if Self::serves_alone(pairing, facts) && facts.ending != Some(Ends::Own) =>
+            {
+                (Self::Alone, Order::Begin(pairing))
             }
             // It was not serving yet, and needs nobody for it.
             Self::Placed(pairing)
@@ -388,6 +396,13 @@ impl Stage {
                 | Self::Agreed { .. }
                 | Self::Closed(_) => false,
             }
+    }
+
+    /// Whether this main serves without its peer, or will when a lease has run out: until it has agreed to something
+    /// else, nobody else may become main.
+    #[must_use]
+    pub(super) const fn goes_on(self) -> bool {
+        matches!(self, Self::WaitingOut { .. } | Self::GoingAlone { .. } | Self::Alone)
     }
 
     /// The pair's status, and how hosts are served here.

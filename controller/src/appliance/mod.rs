@@ -68,7 +68,7 @@ use std::sync::Arc;
 use protocol::interlink::frame::VERSION_MAX;
 use protocol::interlink::hello::{Identity, LunIdentity, Purpose};
 use protocol::interlink::message::Agreement;
-use protocol::interlink::standing::{CopyFound, Generation, GroupRecord, Standing, Start, Starts};
+use protocol::interlink::standing::{CopyFound, Generation, GroupRecord, Standing, Start, Starts, Told};
 use protocol::interlink::word::Word;
 use protocol::interlink::{GenerationTag, Message};
 
@@ -124,7 +124,7 @@ struct Peer {
     standings: Option<Vec<(String, Standing)>>,
     /// The newest version that both speak.
     version: u16,
-    starts: Vec<(String, Starts)>,
+    told: Vec<(String, Told)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -189,6 +189,9 @@ enum Pending {
     Identity,
     Agreements,
     Volume(usize),
+    /// What names the marks of a controller's start, and each of them.
+    StartMarks,
+    MarkedStart(usize),
     /// The mark of a start in a volume, in a meeting.
     Marked(usize),
     /// The starts of a meeting.
@@ -239,6 +242,10 @@ pub struct Appliance {
     ending: Ending,
     next_ticket: u64,
     pending: BTreeMap<u64, (u64, Pending)>,
+    /// Of those that are marks: since when.
+    marking_since: BTreeMap<u64, Time>,
+    /// What came of it while this controller was stuck.
+    held_done: Vec<(Ticket, Result<(), DiskError>)>,
     heard: Time,
     pinged: Time,
     /// When the peer was last granted a lease.
@@ -322,6 +329,8 @@ impl Appliance {
             ending: Ending::default(),
             next_ticket: 0,
             pending: BTreeMap::new(),
+            marking_since: BTreeMap::new(),
+            held_done: Vec::new(),
             heard: Time(0),
             pinged: Time(0),
             granted: Time(0),
@@ -358,6 +367,9 @@ impl Appliance {
             }
             self.start_alone(lun, now, effects);
         }
+        let whole = |lun: &usize| self.copy_found(*lun) == CopyFound::Whole && !single.contains(lun);
+        let whole: Vec<usize> = (0..self.groups.len()).filter(whole).collect();
+        self.write_start_marks(&whole, effects);
         if !single.is_empty() {
             self.write_singles(single, effects);
         }
@@ -402,9 +414,9 @@ impl Appliance {
             Message::Pong(number) if number <= now.0 => self.lease.renew(Time(number)),
             Message::Identity(identity) => self.on_identity(identity, effects),
             Message::IdentityDurable => self.on_identity_durable(effects),
-            Message::Starts(starts) => {
+            Message::Starts(told) => {
                 if let Some(peer) = &mut self.peer {
-                    peer.starts = starts;
+                    peer.told = told;
                 }
             }
             Message::Standings(standings) => self.on_standings(standings, effects),
@@ -465,6 +477,8 @@ impl Appliance {
             Pending::Singles | Pending::MarkedSingle(_) | Pending::MarksSingle => {
                 return self.on_singles(pending, result, effects);
             }
+            Pending::StartMarks => return self.on_start_marks_durable(effects),
+            Pending::MarkedStart(lun) => return self.on_marked_start(lun, result, effects),
             Pending::Marked(lun) => {
                 let good = self.on_marked(lun, result);
                 if meeting == self.meeting {
@@ -500,6 +514,8 @@ impl Appliance {
 
     /// Time has passed. `quiet(lun)`: whether no command is in flight there.
     pub fn on_tick(&mut self, now: Time, quiet: impl Fn(usize) -> Quiet, effects: &mut Vec<Effect>) {
+        self.on_getting_on(effects);
+        self.tick_marks(now, effects);
         if let Some(peer) = &self.peer {
             let control = peer.control;
             if now.since(self.heard) >= PEER_SILENCE_MAX || self.meets_too_long(now) {

@@ -216,6 +216,7 @@ impl Appliance {
             known: group.known,
             device: self.plan.luns[lun].device,
             starts: told.then_some(group.starts),
+            may_go_on: told && group.stage.goes_on(),
         }
     }
 }

@@ -226,3 +226,58 @@ fn a_peer_that_is_lost_while_its_copy_comes_back_keeps_nobody_from_being_served(
         }
     }
 }
+
+mod full_and_then_failed {
+    use crate::command::{LunIndex, Op, Outcome};
+    use crate::disk::DiskError;
+    use crate::duo::{BLOCKS, Duo, write};
+
+    const GOOD: Outcome = Outcome::Good(Vec::new());
+
+    fn met(seed: u64) -> Duo {
+        let mut duo = Duo::new(seed, true);
+        duo.connect();
+        duo.settle(1);
+        duo
+    }
+
+    /// Main's disk has no room for a write, and then its flush fails (ENOSPC at writeback: what was answered before is
+    /// gone from it). The two lose each other while its copy is leaving.
+    #[test]
+    fn a_copy_whose_flush_failed_after_it_had_found_no_room_is_no_source() {
+        let mut met_it = 0;
+        for seed in 0..60 {
+            let mut duo = met(seed);
+            duo.ask(0, 1, write(0, BLOCKS, 5));
+            duo.settle(1);
+            assert_eq!(duo.answers(0), [(1, GOOD)]);
+            duo.stall_disk(0);
+            duo.ask(0, 2, write(3, 1, 7));
+            duo.ask(0, 3, Op::SynchronizeCache);
+            while duo.step() {}
+            duo.break_disk(0, DiskError::Full);
+            duo.hold_control(true);
+            duo.resume_disk(0);
+            let turning =
+                |duo: &Duo| duo.controllers[0].place(LunIndex(0)).is_some_and(|(.., turning)| turning);
+            while !turning(&duo) && duo.step() {}
+            if !duo.flushing(0) {
+                continue;
+            }
+            met_it += 1;
+            duo.break_disk(0, DiskError::FlushFailed);
+            while duo.step() {}
+            // The kernel has dropped what it could not write.
+            duo.spoil(0, 99);
+            duo.mend_disk(0);
+            duo.cut();
+            duo.hold_control(false);
+            duo.settle(1);
+            duo.connect();
+            duo.settle(40);
+            // alpha's copy stays out until alpha is started again; what is served is beta's.
+            assert_eq!(duo.volume(1)[0], 5, "seed {seed}: the acknowledged write is gone from both copies");
+        }
+        assert!(met_it > 5, "{met_it}: the test shows nothing");
+    }
+}

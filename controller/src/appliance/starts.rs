@@ -24,13 +24,17 @@
 //! A stale copy is never a source. It is refilled where a whole one is found, and refused with the reason where none is,
 //! or where the other has gone on from the old state.
 
-use protocol::interlink::standing::{CopyFound, Start, Starts};
+use core::time::Duration;
+
+use protocol::interlink::standing::{CopyFound, Start, Starts, Told};
 
 use super::lifecycle::{Event, Stage};
 use super::{Apart, Appliance, Effect, Group, Pending, Phase, Step};
 use crate::disk::DiskError;
 use crate::lun::Breakage;
+use crate::time::Time;
 use crate::volume::superblock::{Superblock, VolumeFound};
+use crate::world::Ticket;
 
 /// The mark in the superblock, in this run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +46,9 @@ pub(super) enum Marked {
     /// It is durable.
     Yes,
 }
+
+/// A disk that has not taken a mark after this time does not answer: well before the two give up a meeting.
+pub(super) const MARK_MAX: Duration = Duration::from_secs(2);
 
 /// The version of the interlink since which the joint start is told.
 const TOLD_SINCE: u16 = protocol::interlink::Version::V2 as u16;
@@ -55,6 +62,14 @@ impl Group {
     /// Whether it has a part in the meeting under way, and is not served yet.
     fn is_agreed(&self) -> bool {
         matches!(self.stage, Stage::Agreed { .. } | Stage::Placed(_))
+    }
+
+    /// Its volume's disk did not take the mark. Whatever the reason: without it the copy is not told from an older one.
+    fn fail_to_be_marked(&mut self, error: DiskError) {
+        let error = if error.wants_room() { DiskError::Io } else { error };
+        if !matches!(self.breakage, Some(Breakage::OwnDisk(known)) if !known.wants_room()) {
+            self.breakage = Some(Breakage::OwnDisk(error));
+        }
     }
 
     /// What the peer knows as joint was coming here: it has begun.
@@ -71,9 +86,10 @@ impl Appliance {
         self.peer.as_ref().is_none_or(|peer| peer.version >= TOLD_SINCE)
     }
 
-    /// The starts of all LUNs, for the peer.
-    pub(super) fn own_starts(&self) -> Vec<(String, Starts)> {
-        self.plan.luns.iter().zip(&self.groups).map(|(lun, group)| (lun.name.clone(), group.starts)).collect()
+    /// What the peer is told of all LUNs beside their standings.
+    pub(super) fn own_told(&self) -> Vec<(String, Told)> {
+        let told = |group: &Group| Told { starts: group.starts, may_go_on: group.stage.goes_on() };
+        self.plan.luns.iter().zip(&self.groups).map(|(lun, group)| (lun.name.clone(), told(group))).collect()
     }
 
     /// Whether the volume has to be marked before anything is served.
@@ -126,11 +142,65 @@ impl Appliance {
                     group.volume = VolumeFound::Open(Superblock { start: group.volume_start, ..superblock });
                 }
             }
-            Err(error) => {
-                self.groups[lun].breakage.get_or_insert(Breakage::OwnDisk(error));
-            }
+            Err(error) => self.groups[lun].fail_to_be_marked(error),
         }
         result.is_ok()
+    }
+
+    /// Whole copies are marked when their controller starts, before it meets anybody: a disk that does not take the mark
+    /// has failed before the two agree on whose copies count, and takes no part in that.
+    pub(super) fn write_start_marks(&mut self, luns: &[usize], effects: &mut Vec<Effect>) {
+        luns.iter().for_each(|lun| self.choose_mark(*lun));
+        if !luns.is_empty() {
+            self.persist(Pending::StartMarks, effects);
+        }
+    }
+
+    pub(super) fn on_start_marks_durable(&mut self, effects: &mut Vec<Effect>) {
+        for lun in 0..self.groups.len() {
+            self.mark(lun, Pending::MarkedStart(lun), effects);
+        }
+        self.meet_now(effects);
+    }
+
+    pub(super) fn on_marked_start(
+        &mut self,
+        lun: usize,
+        result: Result<(), DiskError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.on_marked(lun, result) {
+            self.on_group(lun, Event::DiskLost, effects);
+        }
+        self.meet_now(effects);
+    }
+
+    /// Whether the marks of this start are still being written.
+    pub(super) fn is_marking_start(&self) -> bool {
+        self.pending.values().any(|(_, it)| matches!(it, Pending::StartMarks | Pending::MarkedStart(_)))
+    }
+
+    /// A disk that does not take a mark for long keeps nobody else from being served: its copy has failed.
+    pub(super) fn tick_marks(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let is_mark = |pending: &Pending| {
+            matches!(
+                pending,
+                Pending::Marked(_)
+                    | Pending::MarkedStart(_)
+                    | Pending::MarkedAlone(..)
+                    | Pending::MarkedSingle(_)
+            )
+        };
+        let marking =
+            self.pending.iter().filter(|(_, (_, pending))| is_mark(pending)).map(|(ticket, _)| *ticket);
+        let before = core::mem::take(&mut self.marking_since);
+        self.marking_since =
+            marking.map(|ticket| (ticket, before.get(&ticket).copied().unwrap_or(now))).collect();
+        let silent = |(_, since): &(&u64, &Time)| now.since(**since) >= MARK_MAX;
+        let silent: Vec<u64> = self.marking_since.iter().filter(silent).map(|(ticket, _)| *ticket).collect();
+        for ticket in silent {
+            self.on_done(Ticket(ticket), Err(DiskError::Silent), effects);
+        }
     }
 
     /// What both agreed on is about to be written down: with it goes what is coming.

@@ -93,3 +93,73 @@ fn one_that_is_stuck_meets_nobody_and_one_that_gets_on_again_does() {
         assert_eq!(places(&duo).map(|(_, status, _)| status), [PairStatus::Duplex; 2], "seed {seed}");
     }
 }
+
+mod smaller_ones {
+    use crate::command::Outcome;
+    use crate::duo::{Duo, write};
+
+    const GOOD: Outcome = Outcome::Good(Vec::new());
+
+    #[test]
+    fn a_lun_without_a_copy_is_not_opened_after_the_end_has_begun() {
+        for seed in 0..20 {
+            for steps in 0..6 {
+                let mut duo = Duo::new(seed, false);
+                duo.connect();
+                duo.settle(4);
+                let mut duo = duo.crash(seed + 1, false);
+                (0..steps).for_each(|_| {
+                    duo.step();
+                });
+                duo.controllers[0].stop();
+                while duo.step() {}
+                duo.ask(0, 1, write(0, 1, 1));
+                while duo.step() {}
+                assert_ne!(
+                    duo.answers(0),
+                    [(1, GOOD)],
+                    "seed {seed}, {steps} steps: served after its end has begun"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_controller_whose_state_cannot_be_used_says_so_also_after_it_was_stuck() {
+        let duo = Duo::new(1, true);
+        let mut duo = duo.crash_and(2, true, |side, restored| {
+            if side == 0 {
+                restored.unusable = Some("its control state is damaged".into());
+            }
+        });
+        duo.settle(1);
+        let before = duo.controllers[0].status().interlink.reason;
+        duo.stick(0, true);
+        duo.settle(1);
+        duo.stick(0, false);
+        duo.settle(4);
+        assert_eq!(duo.controllers[0].status().interlink.reason, before);
+    }
+
+    #[test]
+    fn a_main_that_gets_stuck_while_it_writes_that_it_goes_alone_does_not_go_alone() {
+        for seed in 0..20 {
+            let mut duo = Duo::new(seed, true);
+            duo.connect();
+            duo.settle(1);
+            duo.cut();
+            while duo.step() {}
+            (0..14).for_each(|_| duo.advance_and_tick());
+            duo.stick(0, true);
+            duo.settle(4);
+            let lun = duo.controllers[0].status().luns.remove(0);
+            duo.ask(0, 1, write(0, 1, 1));
+            duo.settle(1);
+            assert_ne!(
+                duo.answers(0),
+                [(1, GOOD)],
+                "seed {seed}: a stuck controller has gone alone: {lun:?}"
+            );
+        }
+    }
+}

@@ -120,7 +120,8 @@ impl Appliance {
         let given_up = breakage == GIVEN_UP;
         match self.groups[lun].breakage {
             Some(GIVEN_UP) => return,
-            Some(Breakage::OwnDisk(_)) if !given_up => return,
+            // What has failed after it found no room is more than full: it may have lost what was answered.
+            Some(Breakage::OwnDisk(known)) if !given_up && !breakage.is_worse_than(known) => return,
             _ => {}
         }
         if !given_up && self.goes_on_with(lun, breakage) {

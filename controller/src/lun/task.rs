@@ -6,7 +6,7 @@ use protocol::interlink::{GenerationTag, Message, Report, WireOp};
 
 use super::reading::REPORT_BYTES_MAX;
 use crate::command::{Data, NexusId, Op, Outcome, TaskTag};
-use crate::disk::DiskIo;
+use crate::disk::{DiskError, DiskIo};
 use crate::exclusive::{Mode, Ranges};
 use crate::time::Time;
 use crate::volume::redo::ATOMIC_BLOCKS_MAX;
@@ -87,7 +87,7 @@ pub(super) struct Task {
     pub(super) own: Leg,
     pub(super) peer: Leg,
     /// Its own copy could not take it.
-    pub(super) failed: Option<crate::disk::DiskError>,
+    pub(super) failed: Option<DiskError>,
     /// Bytes it has of the peer's buffers.
     pub(super) credit: u64,
     /// What an ORWRITE is going to write, once its blocks were read; the op keeps what its host sent. Empty for
@@ -226,13 +226,21 @@ pub enum Quiet {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Breakage {
     /// This controller's disk failed.
-    OwnDisk(crate::disk::DiskError),
+    OwnDisk(DiskError),
     /// The peer says its disk failed.
     PeerDisk,
     /// The peer sent something that cannot be.
     Nonsense,
     /// The peer does not end what it was asked for.
     Overdue,
+}
+
+impl Breakage {
+    /// Whether a disk that had found no room has failed since.
+    #[must_use]
+    pub const fn is_worse_than(self, known: DiskError) -> bool {
+        matches!(self, Self::OwnDisk(error) if known.wants_room() && !error.wants_room())
+    }
 }
 
 /// What a LUN core asks to be done. Any order, any time later.

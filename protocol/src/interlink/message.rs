@@ -21,7 +21,7 @@ use super::frame::{self, FrameError, GenerationTag, Prefix};
 use super::hello::{Hello, Identity, LUNS_MAX, identity, put_identity};
 use super::operation::{Ending, WireOp, ending, op, put_ending, put_op};
 use super::shared::{ATTENTIONS_MAX, Attention};
-use super::standing::{Generation, Pairing, Standing, Starts};
+use super::standing::{Generation, Pairing, Standing, Told};
 use super::wire::{Reader, put_list, put_string};
 use super::word::Word;
 
@@ -49,8 +49,8 @@ pub enum Message {
     IdentityDurable,
     /// Both ways: what the sender knows of each LUN.
     Standings(Vec<(String, Standing)>),
-    /// The times of service that the sender knows of, of each LUN. Since version 2, before the standings.
-    Starts(Vec<(String, Starts)>),
+    /// What the sender knows of each LUN beside that. Since version 2, before the standings.
+    Starts(Vec<(String, Told)>),
     /// From the first controller: the generations of all LUNs that can be paired.
     Agreements(Vec<Agreement>),
     /// From the second: they are durable there, and the volumes exist.
@@ -273,9 +273,9 @@ impl Message {
         match self {
             Self::Hello(hello) => hello.put(body),
             Self::Identity(identity) => put_identity(body, identity),
-            Self::Starts(list) => put_list(body, list, |body, (name, starts)| {
+            Self::Starts(list) => put_list(body, list, |body, (name, told)| {
                 put_string(body, name);
-                starts.put(body);
+                told.put(body);
             }),
             Self::Standings(list) => put_list(body, list, |body, (name, standing)| {
                 put_string(body, name);
@@ -363,7 +363,7 @@ impl Message {
                 reader.list(LUNS_MAX, |reader| Ok((reader.string()?, Standing::read(reader)?)))?,
             ),
             kind::STARTS => {
-                Self::Starts(reader.list(LUNS_MAX, |reader| Ok((reader.string()?, Starts::read(reader)?)))?)
+                Self::Starts(reader.list(LUNS_MAX, |reader| Ok((reader.string()?, Told::read(reader)?)))?)
             }
             kind::AGREEMENTS => Self::Agreements(reader.list(LUNS_MAX, |reader| {
                 Ok(Agreement {

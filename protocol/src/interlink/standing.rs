@@ -111,6 +111,26 @@ impl Starts {
     }
 }
 
+/// What a controller tells of a LUN beside its standing. Version 2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Told {
+    /// The times in which both served.
+    pub starts: Starts,
+    /// [`Standing::may_go_on`].
+    pub may_go_on: bool,
+}
+
+impl Told {
+    pub(super) fn put(self, body: &mut BytesMut) {
+        self.starts.put(body);
+        body.put_u8(u8::from(self.may_go_on));
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        Ok(Self { starts: Starts::read(reader)?, may_go_on: reader.bool()? })
+    }
+}
+
 /// What was found where a controller's volume should be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CopyFound {
@@ -192,6 +212,9 @@ pub struct Standing {
     pub device: bool,
     /// Travels by itself, and not to a peer of version 1: nothing is known of that one's.
     pub starts: Option<Starts>,
+    /// As main by a generation on its disk it serves without the other, or will when a lease has run out: as long as
+    /// that one's word does not keep it from that, nobody else may become main. Travels with `starts`.
+    pub may_go_on: bool,
 }
 
 impl Standing {
@@ -232,6 +255,7 @@ impl Standing {
             known: reader.bool()?,
             device: reader.bool()?,
             starts: None,
+            may_go_on: false,
         })
     }
 }

@@ -13,7 +13,7 @@ use super::shared::{
     Attention, Modes, NexusHandle, NexusName, Registrant, Reservation, Reservations, SharedState, Stamp, Who,
     Whom,
 };
-use super::standing::{CopyFound, Generation, GroupRecord, Pairing, Standing, Start, Starts};
+use super::standing::{CopyFound, Generation, GroupRecord, Pairing, Standing, Start, Starts, Told};
 use super::word::{Copied, HostWord, LunWord, Word};
 use crate::block::{BlockRange, Lba};
 use crate::scsi::persistent_reservation::{InAction, InitiatorPort, Move, OutAction, ReserveOut};
@@ -190,6 +190,7 @@ fn every_message() -> Vec<Message> {
         known: true,
         device: false,
         starts: None,
+        may_go_on: false,
     };
     let agreement =
         Agreement { lun: "data0".into(), generation: GENERATION, pairing: Pairing::Whole, create: 0b01 };
@@ -280,7 +281,7 @@ fn version_1_on_the_wire_is_what_it_was() {
 fn every_later_message() -> Vec<Message> {
     let start = |number| Start { number, id: 0xbeef };
     let starts = Starts { joint: start(3), coming: start(4) };
-    vec![Message::Starts(vec![("data0".into(), starts)])]
+    vec![Message::Starts(vec![("data0".into(), Told { starts, may_go_on: true })])]
 }
 
 #[test]
