@@ -78,6 +78,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("GREETING_MAX", "a time"),
     ("IDLE_MAX", "a time"),
     ("LEG_AGE_MAX", "a time"),
+    ("MARK_MAX", "a time"),
     ("MEETING_MAX", "a time"),
     ("PARTING_MAX", "a time"),
     ("PEER_SILENCE_MAX", "a time"),

@@ -242,8 +242,12 @@ pub struct Appliance {
     ending: Ending,
     next_ticket: u64,
     pending: BTreeMap<u64, (u64, Pending)>,
-    /// Of those that are marks: since when.
-    marking_since: BTreeMap<u64, Time>,
+    /// Of those that are marks: since when, in the time that this controller has run.
+    marking_since: BTreeMap<u64, Duration>,
+    /// The last tick.
+    ticked: Option<Time>,
+    /// How long it has run.
+    ran: Duration,
     /// What came of it while this controller was stuck.
     held_done: Vec<(Ticket, Result<(), DiskError>)>,
     heard: Time,
@@ -330,6 +334,8 @@ impl Appliance {
             next_ticket: 0,
             pending: BTreeMap::new(),
             marking_since: BTreeMap::new(),
+            ticked: None,
+            ran: Duration::ZERO,
             held_done: Vec::new(),
             heard: Time(0),
             pinged: Time(0),

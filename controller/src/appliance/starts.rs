@@ -33,6 +33,7 @@ use super::{Apart, Appliance, Effect, Group, Pending, Phase, Step};
 use crate::disk::DiskError;
 use crate::lun::Breakage;
 use crate::time::Time;
+use crate::unit::TICK;
 use crate::volume::superblock::{Superblock, VolumeFound};
 use crate::world::Ticket;
 
@@ -49,6 +50,9 @@ pub(super) enum Marked {
 
 /// A disk that has not taken a mark after this time does not answer: well before the two give up a meeting.
 pub(super) const MARK_MAX: Duration = Duration::from_secs(2);
+
+/// Time between two ticks beyond this was spent stopped.
+const RUNNING_MAX: Duration = Duration::from_millis(4 * TICK.as_millis() as u64);
 
 /// The version of the interlink since which the joint start is told.
 const TOLD_SINCE: u16 = protocol::interlink::Version::V2 as u16;
@@ -191,12 +195,15 @@ impl Appliance {
                     | Pending::MarkedSingle(_)
             )
         };
+        // A controller that was stopped finds what its disks have done meanwhile when it goes on.
+        self.ran += now.since(self.ticked.replace(now).unwrap_or(now)).min(RUNNING_MAX);
+        let now = self.ran;
         let marking =
             self.pending.iter().filter(|(_, (_, pending))| is_mark(pending)).map(|(ticket, _)| *ticket);
         let before = core::mem::take(&mut self.marking_since);
         self.marking_since =
             marking.map(|ticket| (ticket, before.get(&ticket).copied().unwrap_or(now))).collect();
-        let silent = |(_, since): &(&u64, &Time)| now.since(**since) >= MARK_MAX;
+        let silent = |(_, since): &(&u64, &Duration)| now.saturating_sub(**since) >= MARK_MAX;
         let silent: Vec<u64> = self.marking_since.iter().filter(silent).map(|(ticket, _)| *ticket).collect();
         for ticket in silent {
             self.on_done(Ticket(ticket), Err(DiskError::Silent), effects);

@@ -247,14 +247,15 @@ impl Hub {
             DiskIo::Write { range, data } => {
                 let skip = (piece.start.0 - range.start.0) as usize * BLOCK_BYTES;
                 let data = gather(data, skip, piece.bytes() as usize);
+                let before = volume.read(piece);
                 volume.write(number, piece.start.0, data.clone());
                 let at = flight.volume;
-                self.lands(side, at, piece.start.0, &data);
+                self.lands(side, at, piece.start.0, &data, &before);
             }
             DiskIo::WriteSame { block, .. } => {
                 (piece.start.0..piece.end().0).for_each(|lba| volume.write(number, lba, block.clone()));
                 let (at, block) = (flight.volume, block.clone());
-                (piece.start.0..piece.end().0).for_each(|lba| self.lands(side, at, lba, &block));
+                (piece.start.0..piece.end().0).for_each(|lba| self.lands(side, at, lba, &block, &[]));
             }
             DiskIo::Unmap(_) => volume.unmap(number, piece),
             DiskIo::Record { range, data } => {
@@ -290,8 +291,9 @@ impl Hub {
     }
 
     /// Tells the judge of a LUN what gets to a copy. One that has left the pair does not count: its disk may carry out
-    /// late what it was asked before, and nobody reads it until it is refilled.
-    fn lands(&mut self, side: Side, volume: VolumeIndex, start: u64, data: &[u8]) {
+    /// late what it was asked before, and nobody reads it until it is refilled. Nor does what was there `before`: an ORWRITE
+    /// that sets no bit writes back what another has written.
+    fn lands(&mut self, side: Side, volume: VolumeIndex, start: u64, data: &[u8], before: &[u8]) {
         let at = usize::from(volume.0);
         if self.judges.len() <= at {
             return;
@@ -299,8 +301,12 @@ impl Hub {
         let plan = &self.settings.luns[at];
         let counts = !plan.mirror || members(self, &plan.name)[side.index()];
         let judge = &mut self.judges[at];
-        let marks = data.chunks(BLOCK_BYTES).zip(start..).filter_map(|(block, lba)| Mark::of(block, lba));
-        let landed = marks.zip(start..).try_for_each(|(mark, lba)| match mark {
+        let before = before.chunks(BLOCK_BYTES).map(Some).chain(core::iter::repeat(None));
+        let changed = data.chunks(BLOCK_BYTES).zip(before).zip(start..);
+        let mut marks = changed
+            .filter(|((block, before), _)| Some(*block) != *before)
+            .filter_map(|((block, _), lba)| Some((Mark::of(block, lba)?, lba)));
+        let landed = marks.try_for_each(|(mark, lba)| match mark {
             Mark::Written(op, _) if counts => judge.lands(op, lba, side.index()),
             _ => Ok(()),
         });
