@@ -161,7 +161,8 @@ impl Appliance {
     }
 
     pub(super) fn on_start_marks_durable(&mut self, effects: &mut Vec<Effect>) {
-        for lun in 0..self.groups.len() {
+        // Those without a copy are marked by themselves.
+        for lun in (0..self.groups.len()).filter(|lun| !self.singles.contains(lun)).collect::<Vec<_>>() {
             self.mark(lun, Pending::MarkedStart(lun), effects);
         }
         self.meet_now(effects);
@@ -329,8 +330,12 @@ impl Appliance {
     ) {
         match pending {
             Pending::Singles => {
+                let mut waits = false;
                 for lun in self.singles.clone() {
-                    self.mark(lun, Pending::MarkedSingle(lun), effects);
+                    waits |= self.mark(lun, Pending::MarkedSingle(lun), effects);
+                }
+                if !waits {
+                    self.persist(Pending::MarksSingle, effects);
                 }
             }
             Pending::MarkedSingle(lun) => {
