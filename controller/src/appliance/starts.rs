@@ -4,14 +4,15 @@
 //! There are two marks of a start, each a number and a random id ([`Start`]), in the control record of every LUN and in
 //! the superblock of its volume:
 //!
-//! * **The volume's**, once in every run of a controller that serves the LUN. The record names the superblock, and
-//!   the superblock the record: one of the two that was put back alone does not fit the other, and is stale.
+//! * **The volume's**, once in every run of a controller: before it meets anybody, or in the meeting in which the volume
+//!   is made or refilled. The record names the superblock, and the superblock the record: one of the two that was put back
+//!   alone does not fit the other, and is stale. A disk that does not take the mark in time has failed.
 //! * **The joint one**, at every meeting that serves the LUN: each has written down that the *other* has the new
 //!   generation durable. Whoever comes back without knowing of it has an older folder than it had, and is stale.
 //!
 //! ```text
-//! record: generation, and the start that is coming        (A, on both; the coming main first, as for any generation)
-//! superblock: the start                                   (once in a run)
+//! record: the start that is coming; then the superblock   (once in a run)
+//! record: generation, and the joint start that is coming  (A, on both; the coming main first, as for any generation)
 //! record: that is the volume's start; the joint start     (B; by main once it knows that the other has A)
 //! the first byte
 //! ```
