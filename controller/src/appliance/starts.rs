@@ -49,7 +49,8 @@ pub(super) enum Marked {
     Yes,
 }
 
-/// A disk that has not taken a mark after this time does not answer: well before the two give up a meeting.
+/// When no disk has taken a mark for this time, those that are asked for one do not answer: well before the two give up a
+/// meeting.
 pub(super) const MARK_MAX: Duration = Duration::from_secs(2);
 
 /// Time between two ticks beyond this was spent stopped.
@@ -202,9 +203,12 @@ impl Appliance {
         let now = self.ran;
         let marking =
             self.pending.iter().filter(|(_, (_, pending))| is_mark(pending)).map(|(ticket, _)| *ticket);
+        let marking: Vec<u64> = marking.collect();
         let before = core::mem::take(&mut self.marking_since);
-        self.marking_since =
-            marking.map(|ticket| (ticket, before.get(&ticket).copied().unwrap_or(now))).collect();
+        // Many volumes may share a slow disk: as long as it takes one mark after the other it answers.
+        let gets_on = before.keys().any(|ticket| !marking.contains(ticket));
+        let since = |ticket: &u64| before.get(ticket).copied().filter(|_| !gets_on).unwrap_or(now);
+        self.marking_since = marking.iter().map(|ticket| (*ticket, since(ticket))).collect();
         let silent = |(_, since): &(&u64, &Duration)| now.saturating_sub(**since) >= MARK_MAX;
         let silent: Vec<u64> = self.marking_since.iter().filter(silent).map(|(ticket, _)| *ticket).collect();
         for ticket in silent {
