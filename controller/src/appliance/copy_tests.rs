@@ -1,5 +1,9 @@
 //! Copies and meetings that something gets in the way of.
 
+use std::collections::BTreeSet;
+
+use protocol::scsi::sense::Sense;
+
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
 use crate::duo::{BLOCKS, Duo, range, write};
@@ -141,7 +145,8 @@ fn copying(seed: u64, pieces: u64) -> Duo {
 
 #[test]
 fn what_the_source_could_not_take_behind_the_copy_is_copied_again() {
-    const PIECES: u64 = 3;
+    const PIECES: u64 = 16;
+    const TRIED: u64 = 3;
     let mut behind = 0;
     for seed in 0..12 {
         let mut duo = copying(seed, PIECES);
@@ -151,11 +156,11 @@ fn what_the_source_could_not_take_behind_the_copy_is_copied_again() {
         }
         // Of one piece at least the sub has the copy: main's disk does not take what is written there, the sub's does.
         duo.break_writes(0);
-        for piece in 0..PIECES {
+        for piece in 0..TRIED {
             duo.ask(0, 10 + piece as u32, write(piece * PIECE + 8, 1, 7));
         }
         let mut failed = 0;
-        while failed < PIECES && place(&duo, 0).0 == PairStatus::Copy {
+        while failed < TRIED && place(&duo, 0).0 == PairStatus::Copy {
             assert!(duo.step(), "seed {seed}");
             failed += duo.answers(0).iter().filter(|(_, end)| *end != GOOD).count() as u64;
         }
@@ -202,4 +207,85 @@ fn what_main_could_not_take_when_the_copy_is_complete_is_read_by_nobody_before_i
         }
     }
     assert!(shown > 5, "{shown} seeds met the moment: the test shows nothing");
+}
+
+/// The only whole copy is copied from a disk that is full. Every so many steps a host of one of the two tries to write
+/// where `at` says, a few at a time, until both are whole. How many tries there were, and which were refused for want of
+/// room.
+fn copied_from_a_full_disk(
+    seed: u64,
+    every: u32,
+    at: impl Fn(u32) -> (u64, u64),
+) -> (Duo, u32, BTreeSet<u32>) {
+    const STEPS_MAX: u32 = 60_000;
+    const PIECES: u64 = 12;
+    const DEPTH: u32 = 32;
+    let mut duo = Duo::sized(seed, PIECES * PIECE);
+    duo.connect();
+    duo.settle(1);
+    (0..PIECES).for_each(|piece| duo.ask(0, 0, write(piece * PIECE, 1, 5)));
+    duo.settle(1);
+    let mut duo = duo.crash_one(seed, 1);
+    duo.settle(30);
+    duo.answers(0);
+    duo.break_disk(0, DiskError::Full);
+    duo.connect();
+    let refused = Outcome::Check(Sense::SPACE_ALLOCATION_FAILED);
+    let (mut asked, mut answered, mut tags) = (0, 0, BTreeSet::new());
+    for step in 0..STEPS_MAX {
+        if !duo.step() {
+            duo.advance();
+            duo.controllers.iter().for_each(Controller::on_tick);
+        }
+        if step % every == 0 && asked - answered < DEPTH {
+            asked += 1;
+            let (start, blocks) = at(asked);
+            duo.ask(asked as usize % 2, asked, write(start, blocks, 9));
+        }
+        for (tag, end) in (0..2).flat_map(|side| duo.answers(side)) {
+            answered += 1;
+            if end == refused {
+                tags.insert(tag);
+            }
+        }
+        if [0, 1].map(|side| place(&duo, side).0) == [PairStatus::Duplex; 2] {
+            return (duo, asked, tags);
+        }
+    }
+    panic!("seed {seed}: still being copied after {asked} tries: {:?}", duo.controllers[0].status().luns[0]);
+}
+
+#[test]
+fn a_copy_from_a_full_disk_ends_although_a_host_tries_on_to_write_a_block() {
+    for seed in 0..6 {
+        copied_from_a_full_disk(seed, 30, |_| (1, 1));
+    }
+}
+
+#[test]
+fn what_a_full_source_refuses_is_the_same_on_both_and_keeps_no_copy_from_its_end() {
+    let mut shown = 0;
+    for seed in 0..8 {
+        // All over the volume, some in two of its pieces.
+        let at = |tag: u32| (u64::from(tag) * 1021 % (11 * PIECE), 4);
+        let (mut duo, asked, refused) = copied_from_a_full_disk(seed, 2, at);
+        duo.settle(60);
+        let [main, sub] = [0, 1].map(|side| duo.volume(side));
+        // What became of the others only the copy knows that stays.
+        let others: BTreeSet<u64> = (1..=asked)
+            .filter(|tag| !refused.contains(tag))
+            .flat_map(|tag| at(tag).0..at(tag).0 + at(tag).1)
+            .collect();
+        for tag in &refused {
+            for block in (at(*tag).0..at(*tag).0 + at(*tag).1).filter(|block| !others.contains(block)) {
+                shown += 1;
+                let bytes = block as usize * 512..(block as usize + 1) * 512;
+                assert!(
+                    main[bytes.clone()] == sub[bytes],
+                    "seed {seed}: try {tag} of {asked}, block {block}"
+                );
+            }
+        }
+    }
+    assert!(shown > 500, "{shown} blocks were refused: the test shows nothing");
 }

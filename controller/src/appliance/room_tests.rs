@@ -18,7 +18,11 @@ fn places(duo: &Duo) -> [(PairStatus, Role); 2] {
 }
 
 fn met(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
+    met_sized(seed, BLOCKS)
+}
+
+fn met_sized(seed: u64, blocks: u64) -> Duo {
+    let mut duo = Duo::sized(seed, blocks);
     duo.connect();
     duo.settle(1);
     duo.ask(0, 1, write(0, BLOCKS, 5));
@@ -173,9 +177,11 @@ fn a_main_whose_copy_is_about_to_leave_for_want_of_room_never_goes_on_beside_its
 
 #[test]
 fn the_only_whole_copy_stays_main_when_it_finds_no_room_while_the_other_is_refilled() {
+    // In pieces enough that most of the copy is still to come.
+    const MANY: u64 = 12 * 2048;
     let mut met_it = 0;
     for seed in 0..40 {
-        let mut duo = met(seed);
+        let mut duo = met_sized(seed, MANY);
         duo.break_disk(1, DiskError::Full);
         duo.ask(0, 2, write(3, 1, 7));
         duo.settle(8);

@@ -1,12 +1,20 @@
 //! Copying main's volume to the peer while hosts go on: pieces are read under a shared hold of their range and
 //! sent like any other change, holes as holes. Interrupted, it starts again from the beginning.
+//!
+//! A change that main's disk does not take, and the peer's may have taken, must not keep the two apart: before its range
+//! is free, what main has of it is copied again. So the copy gets on however many such changes come, and no more of them
+//! are under way than commands. A failed flush says nothing of any range: after it the copy starts over.
+//!
+//! When the last piece has gone the copy ends: main's disk may refuse no more, for who refuses then could keep the end
+//! away for ever. What it does not take from then on is decided as if the copy were complete ([`super::losing`]).
 
 use bytes::Bytes;
 use protocol::block::BlockRange;
 
-use super::task::{Action, Origin, is_zero};
+use super::task::{Action, Leg, Origin, Slot, Task, is_zero};
 use super::{Lun, Stage};
 use crate::command::{Data, Op, Outcome};
+use crate::disk::DiskIo;
 use crate::time::Time;
 
 /// Blocks of one piece.
@@ -25,13 +33,27 @@ pub(super) struct Copying {
     running: u32,
     failed: bool,
     flushing: bool,
-    /// A change reached the peer's copy and not the own one: what is copied so far proves nothing.
-    again: bool,
+    /// A flush of the own copy failed: what is copied so far proves nothing.
+    over: bool,
+    /// Changes that the own copy could not take, and whose blocks are being copied again.
+    repeats: u32,
+    /// Every piece has gone.
+    ends: bool,
 }
 
 impl Copying {
     pub(super) const fn new(since: Time) -> Self {
-        Self { since, next: 0, done: 0, running: 0, failed: false, flushing: false, again: false }
+        Self {
+            since,
+            next: 0,
+            done: 0,
+            running: 0,
+            failed: false,
+            flushing: false,
+            over: false,
+            repeats: 0,
+            ends: false,
+        }
     }
 
     pub(super) fn percent(&self, blocks: u64) -> u8 {
@@ -67,10 +89,14 @@ impl Lun {
                 };
                 copying.next += length;
                 Op::Read { range }
-            } else if copying.running == 0 && copying.again {
-                *copying = Copying::new(copying.since);
+            } else if copying.running == 0 && copying.over {
+                *copying = Copying { repeats: copying.repeats, ..Copying::new(copying.since) };
                 continue;
             } else if copying.running == 0 {
+                copying.ends = true;
+                if copying.repeats > 0 {
+                    return;
+                }
                 copying.flushing = true;
                 Op::SynchronizeCache
             } else {
@@ -104,10 +130,64 @@ impl Lun {
         }
     }
 
-    /// The own copy could not take a change that the peer's may have: the copy starts over when its pieces are done.
-    pub(super) fn spoil_copy(&mut self) {
-        if let Some(copying) = &mut self.copying {
-            copying.again = true;
+    /// Nothing that only the peer's copy has will be copied over any more.
+    pub(super) fn copy_ends(&self) -> bool {
+        self.copy_complete || self.copying.as_ref().is_some_and(|copying| copying.ends && !copying.failed)
+    }
+
+    /// The own copy could not take a change that the peer's may have, or could not make it durable (`flush`).
+    pub(super) fn spoil_copy(&mut self, slot: u32, flush: bool) {
+        if self.copy_ends() {
+            return;
+        }
+        let (Some(copying), Some(task)) = (&mut self.copying, self.tasks.get_mut(slot as usize)) else {
+            return;
+        };
+        if flush {
+            copying.over = true;
+            return;
+        }
+        // What the copy has not come to yet it will find as it is then.
+        let reached = |range: &BlockRange| {
+            let blocks = range.end().0.min(copying.next).checked_sub(range.start.0)?;
+            BlockRange::new(range.start.0, blocks).filter(|range| !range.is_empty())
+        };
+        let left: Vec<BlockRange> = task.ranges.as_slice().iter().filter_map(reached).collect();
+        if !left.is_empty() {
+            copying.repeats += 1;
+            task.copied_again = Some(left);
+        }
+    }
+
+    /// Whether a task's blocks are copied again before its ranges are free.
+    pub(super) fn is_copied_again(&self, task: &Task) -> bool {
+        task.copied_again.is_some() && self.copying.as_ref().is_some_and(|copying| !copying.failed)
+    }
+
+    /// Both have done with a change that the own copy could not take, or with a piece of its blocks: the next one. Its
+    /// origin hears of the end at once; the ranges stay held.
+    pub(super) fn copy_again(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        let Some(range) = task.copied_again.as_mut().and_then(next_piece) else {
+            return self.finish(slot, outcome, actions);
+        };
+        // It has another place in the order from now on.
+        if self.in_flight.get(&task.sequence) == Some(&slot) {
+            self.in_flight.remove(&task.sequence);
+        }
+        let origin = core::mem::replace(&mut task.origin, Origin::Copy);
+        let op = core::mem::replace(&mut task.op, Op::Read { range });
+        task.stage = Stage::Read;
+        (task.own, task.peer, task.failed) = (Leg::None, Leg::None, None);
+        task.result.clear();
+        self.disk(Slot::Task(slot), DiskIo::Read(range), actions);
+        match origin {
+            Origin::Copy => {}
+            Origin::Sanitize(run) => self.on_sanitize_step(run, &op, &outcome, actions),
+            Origin::Event(number) => self.on_event_flushed(number, outcome, actions),
+            origin => self.end(origin, outcome, actions),
         }
     }
 
@@ -131,15 +211,23 @@ impl Lun {
         self.change(slot, actions);
     }
 
-    /// A piece, or the flush at the end, is over.
-    pub(super) fn on_copy_step(&mut self, op: &Op, good: bool, actions: &mut Vec<Action>) {
+    /// A piece, or the flush at the end, is over; or blocks are that were copied again (`repeat`).
+    pub(super) fn on_copy_step(&mut self, op: &Op, repeat: bool, good: bool, actions: &mut Vec<Action>) {
         let Some(copying) = &mut self.copying else {
             return;
         };
-        copying.running = copying.running.saturating_sub(1);
+        if repeat {
+            copying.repeats = copying.repeats.saturating_sub(1);
+        } else {
+            copying.running = copying.running.saturating_sub(1);
+        }
         match op {
-            _ if !good || copying.failed => copying.failed = true,
-            Op::SynchronizeCache if copying.again => *copying = Copying::new(copying.since),
+            _ if !good || copying.failed => {
+                copying.failed = true;
+                // What waited for the end waits in vain.
+                self.decide_lost(actions);
+            }
+            _ if repeat => {}
             Op::SynchronizeCache => {
                 self.copy_complete = true;
                 actions.push(Action::CopyComplete(self.standing.generation));
@@ -150,4 +238,13 @@ impl Lun {
         }
         self.pump_copy(actions);
     }
+}
+
+/// Takes a piece off what is left.
+fn next_piece(left: &mut Vec<BlockRange>) -> Option<BlockRange> {
+    let range = left.pop()?;
+    let blocks = range.blocks.min(COPY_PIECE_BLOCKS);
+    let rest = BlockRange::new(range.start.0 + blocks, range.blocks - blocks);
+    left.extend(rest.filter(|rest| !rest.is_empty()));
+    BlockRange::new(range.start.0, blocks)
 }

@@ -54,6 +54,7 @@ impl Lun {
             failed: None,
             credit: 0,
             result: Data::new(),
+            copied_again: None,
         };
         let slot = self.tasks.insert(task) as u32;
         self.peaks.commands = self.peaks.commands.max(self.tasks.len());
@@ -275,10 +276,11 @@ impl Lun {
                 _ => self.on_own_done(slot, actions),
             },
             (Stage::Legs, Err(error)) => {
+                let flush = task.own == Leg::Flushing;
                 task.failed = Some(error);
                 task.own = Leg::Lost;
                 if task.peer != Leg::None {
-                    self.spoil_copy();
+                    self.spoil_copy(slot, flush);
                     self.report_own_disk(error, actions);
                 }
                 self.finish_if_whole(slot, actions);
@@ -318,13 +320,14 @@ impl Lun {
         if task.stage != Stage::Legs || under_way(task.own) || under_way(task.peer) {
             return;
         }
+        let copied_again = self.is_copied_again(task);
         let outcome = match (task.failed, task.peer) {
             (Some(error), Leg::None) => Outcome::Check(sense_of(error, true)),
-            (Some(_), _) if matches!(self.fate(), Fate::Undecided) => {
+            (Some(_), _) if !copied_again && matches!(self.fate(), Fate::Undecided) => {
                 return self.end_undecided(slot, actions);
             }
             // No other copy could have taken it: what the target of a copy has of it is copied over.
-            (Some(error), _) if error.wants_room() && matches!(self.fate(), Fate::Good) => {
+            (Some(error), _) if error.wants_room() && (copied_again || matches!(self.fate(), Fate::Good)) => {
                 Outcome::Check(sense_of(error, true))
             }
             (Some(_), _) => Outcome::Check(Sense::ABORTED_COMMAND),
@@ -340,6 +343,9 @@ impl Lun {
             },
             (None, _) => Outcome::Good(Data::new()),
         };
+        if copied_again {
+            return self.copy_again(slot, outcome, actions);
+        }
         self.finish(slot, outcome, actions);
     }
 
@@ -358,7 +364,10 @@ impl Lun {
         let mut granted = Vec::new();
         self.locks.release(Slot::Task(slot).holder(), task.mode, &task.ranges, &mut granted);
         match task.origin {
-            Origin::Copy => self.on_copy_step(&task.op, outcome == Outcome::Good(Data::new()), actions),
+            Origin::Copy => {
+                let good = outcome == Outcome::Good(Data::new());
+                self.on_copy_step(&task.op, task.copied_again.is_some(), good, actions);
+            }
             Origin::Sanitize(run) => self.on_sanitize_step(run, &task.op, &outcome, actions),
             Origin::Event(number) => self.on_event_flushed(number, outcome, actions),
             // A change of the peer's host was answered by DONE already.
@@ -381,7 +390,7 @@ impl Lun {
                 let mut granted = Vec::new();
                 self.locks.cancel(Slot::Task(slot).holder(), &mut granted);
                 match origin {
-                    Origin::Copy => self.on_copy_step(&op, false, actions),
+                    Origin::Copy => self.on_copy_step(&op, false, false, actions),
                     Origin::Sanitize(run) => self.on_sanitize_step(run, &op, &outcome, actions),
                     Origin::Event(number) => self.on_event_flushed(number, outcome, actions),
                     origin => self.end(origin, outcome, actions),

@@ -93,6 +93,9 @@ pub(super) struct Task {
     /// What an ORWRITE is going to write, once its blocks were read; the op keeps what its host sent. Empty for
     /// every other command.
     pub(super) result: Data,
+    /// The own copy could not take it, and the peer's is to be made equal before its ranges are free: what is left of
+    /// them to be copied again.
+    pub(super) copied_again: Option<Vec<BlockRange>>,
 }
 
 impl Task {
@@ -118,6 +121,7 @@ impl Task {
     /// A piece of a copy or of a sanitize operation, or an event's flush, that is given up: it must not count for the
     /// next one. What was only for the peer has no leg left to wait for.
     pub(super) fn forget_copy(&mut self) {
+        self.copied_again = None;
         match self.origin {
             Origin::Copy => {
                 self.origin = Origin::Nobody;
