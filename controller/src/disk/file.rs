@@ -27,8 +27,9 @@ use super::promptness::Promptness;
 use super::warmth::Warmth;
 use super::{DiskError, DiskIo, DiskResult};
 use crate::said::Seldom;
+use crate::volume::files::VolumePlace;
 use crate::volume::redo::{self, HEADER_BYTES, RECORD_OFFSET};
-use crate::volume::superblock::TAIL_BYTES;
+use crate::volume::superblock::{Superblock, TAIL_BYTES};
 
 /// Bytes read or written on the caller's thread at most; copying more would keep its neighbours waiting.
 pub const INLINE_BYTES_MAX: u64 = BUFFER_BYTES_MAX as u64;
@@ -192,6 +193,12 @@ impl VolumeFile {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Marks the volume, which lies at `place`, as another time of service begins; see [`VolumePlace::begin_service`].
+    /// Waits for the disk.
+    pub fn begin_service(&self, place: &VolumePlace, superblock: &Superblock) -> Result<(), DiskError> {
+        place.begin_service(&self.file, superblock)
     }
 
     /// Whether [`VolumeFile::submit`] would try this at once; asks no disk.

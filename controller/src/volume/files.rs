@@ -215,17 +215,17 @@ impl VolumePlace {
         made.map_err(|error| self.failed("create", &error))
     }
 
-    /// Writes the superblock of a volume of ours anew, durable: another time of service begins.
-    pub fn begin_service(&self, superblock: &Superblock) -> Result<(), DiskError> {
+    /// Writes the superblock of a volume of ours anew, durable: another time of service begins. It goes to `open`, which
+    /// takes hosts' blocks. What lies at the path may be something else by now, a copy that somebody has put there: with
+    /// the mark it would pass for the volume at the next start.
+    pub fn begin_service(&self, open: &File, superblock: &Superblock) -> Result<(), DiskError> {
         let begun = || {
-            // A device that this controller has open already is not to be had exclusively again.
-            let file = OpenOptions::new().read(true).write(true).open(self.path())?;
-            let size = (&file).seek(SeekFrom::End(0))?;
-            match self.read_superblock(&file, size)? {
+            let size = { open }.seek(SeekFrom::End(0))?;
+            match self.read_superblock(open, size)? {
                 Ok(found) if found.is_same_copy(superblock) => {
                     let superblock =
                         Superblock { tail: found.tail, compatible: found.compatible, ..*superblock };
-                    write_superblock(&file, size - TAIL_BYTES, &superblock)
+                    write_superblock(open, size - TAIL_BYTES, &superblock)
                 }
                 _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not the volume that was found")),
             }
@@ -422,14 +422,14 @@ mod tests {
     fn a_time_of_service_begins_in_both_copies_of_the_superblock_and_only_of_the_own_volume() {
         let folder = tempfile::tempdir().unwrap();
         let place = VolumePlace::file(folder.path(), "data0");
-        place.create(&SUPERBLOCK).unwrap().write_all_at(b"kept", 0).unwrap();
+        let file = place.create(&SUPERBLOCK).unwrap();
+        file.write_all_at(b"kept", 0).unwrap();
         let begun =
             |number| Superblock { start: Start { number, id: 7 }, owner: Owner::of("alpha"), ..SUPERBLOCK };
         for number in 1..4 {
-            place.begin_service(&begun(number)).unwrap();
+            place.begin_service(&file, &begun(number)).unwrap();
             assert_eq!(found(&place), VolumeFound::Open(begun(number)));
         }
-        let file = place.open().unwrap();
         for offset in COPY_OFFSETS {
             let mut copy = [0; SUPERBLOCK_BYTES];
             file.read_exact_at(&mut copy, SUPERBLOCK.blocks * 512 + offset).unwrap();
@@ -438,12 +438,33 @@ mod tests {
         for other in
             [Superblock { volume: 3, ..begun(9) }, Superblock { owner: Owner::of("beta"), ..begun(9) }]
         {
-            assert_eq!(place.begin_service(&other).unwrap_err(), DiskError::Io);
+            assert_eq!(place.begin_service(&file, &other).unwrap_err(), DiskError::Io);
         }
         assert_eq!(found(&place), VolumeFound::Open(begun(3)));
         let mut start = [0; 4];
         place.create(&SUPERBLOCK).unwrap().read_exact_at(&mut start, 0).unwrap();
         assert_eq!(&start, b"kept");
+    }
+
+    #[test]
+    fn the_mark_of_a_start_goes_to_the_volume_that_is_open_and_not_to_what_was_put_in_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = VolumePlace::file(folder.path(), "data0");
+        drop(place.create(&SUPERBLOCK).unwrap());
+        // The controller has it open and waits for its peer; meanwhile a copy is put in its place.
+        let open = place.scan().unwrap().1.unwrap();
+        let copy = folder.path().join("backup");
+        fs::copy(place.path(), &copy).unwrap();
+        fs::rename(&copy, place.path()).unwrap();
+        let marked = Superblock { start: Start { number: 3, id: 5 }, ..SUPERBLOCK };
+        place.begin_service(&open, &marked).unwrap();
+        let size = (&open).seek(SeekFrom::End(0)).unwrap();
+        assert_eq!(place.read_superblock(&open, size).unwrap().unwrap(), marked);
+        assert_eq!(
+            found(&place),
+            VolumeFound::Open(SUPERBLOCK),
+            "the copy passes for what hosts have written"
+        );
     }
 
     #[test]

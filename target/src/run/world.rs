@@ -164,9 +164,10 @@ impl World for ProductWorld {
     fn begin_service(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
         let controller = self.controller.clone();
         let Some(slot) = self.slot(volume) else { return };
-        let place = slot.place.clone();
+        let marked = slot.place.clone().zip(slot.open.get().cloned());
         let job = move || {
-            let begun = place.map_or(Err(DiskError::Absent), |place| place.begin_service(&superblock));
+            let begun = marked
+                .map_or(Err(DiskError::Absent), |(place, file)| file.begin_service(&place, &superblock));
             tell(controller, move |unit| unit.on_volume(ticket, begun))();
         };
         if slot.lane.submit_single(Box::new(job)).is_err() {
