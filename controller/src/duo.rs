@@ -9,8 +9,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::block::{BLOCK_BYTES, BlockRange};
 use protocol::interlink::event::Event;
-use protocol::interlink::shared::Who;
+use protocol::interlink::shared::{SharedState, Who};
 use protocol::interlink::standing::GroupRecord;
+use protocol::interlink::{Message, WireOp};
 use protocol::scsi::sense::Sense;
 
 use crate::appliance::{CONTROL_KEY, ControlRecord};
@@ -119,6 +120,19 @@ fn is_change(io: &DiskIo) -> bool {
     matches!(io, DiskIo::Write { .. } | DiskIo::WriteSame { .. } | DiskIo::Unmap(_))
 }
 
+/// What came into the language with FORMAT UNIT.
+fn tells_of_a_format(frame: &Frame) -> bool {
+    let payload = Bytes::from(frame.payload.concat());
+    match Message::decode(&frame.head, &payload).unwrap().1 {
+        Message::Forward { op: WireOp::Event(event), .. } => *event != event.clone().in_version_1(),
+        Message::Shared { .. } | Message::SharedTold => {
+            let sanitize = SharedState::decode(&payload).unwrap().sanitize;
+            sanitize != sanitize.clone().in_version_1()
+        }
+        _ => false,
+    }
+}
+
 /// Every block of zeros is a hole.
 fn extents(bytes: &[u8], start: u64, count: usize) -> Vec<u8> {
     use protocol::scsi::provisioning::{ProvisioningStatus, lba_status_descriptor};
@@ -190,6 +204,8 @@ pub(crate) struct Duo {
     marks_held: Option<(usize, u16)>,
     cut: bool,
     stalled: [bool; 2],
+    /// Beta cannot read more than the first release could.
+    first_release: bool,
 }
 
 fn plans(mirror: bool, blocks: u64) -> [Plan; 2] {
@@ -324,6 +340,7 @@ impl Duo {
             marks_held: None,
             cut: true,
             stalled: [false; 2],
+            first_release: false,
         };
         duo.controllers.iter().for_each(Controller::start);
         duo
@@ -633,6 +650,10 @@ impl Duo {
             Err(link) => {
                 let frame = outside.sent.get_mut(&link).and_then(VecDeque::pop_front).unwrap();
                 drop(outside);
+                assert!(
+                    !(self.first_release && tells_of_a_format(&frame)),
+                    "the first release cannot read it"
+                );
                 self.controllers[1 - side].on_frame(link, frame.head, Bytes::from(frame.payload.concat()));
             }
         }
@@ -810,6 +831,7 @@ impl Duo {
 
     /// Beta offers no newer version of the interlink than the first.
     pub(crate) fn speak_version_1(&mut self) {
+        self.first_release = true;
         self.controllers[1].with_appliance(|appliance, _| appliance.speak_version_1());
     }
 

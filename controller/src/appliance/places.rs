@@ -1,6 +1,7 @@
 //! Each LUN's place in the pair: taken when the two agree, given up when they lose each other.
 
 use protocol::interlink::GenerationTag;
+use protocol::interlink::frame::VERSION_MAX;
 use protocol::interlink::hello::Purpose;
 use protocol::interlink::standing::{CopyFound, Generation, Pairing, Standing};
 
@@ -151,7 +152,9 @@ impl Appliance {
             .filter(|(_, link)| met && matches!(link.purpose, Some(Purpose::Bridge(_))))
             .map(|(link, _)| *link)
             .collect();
-        let standing = lun::Standing { role, status, service, generation: group.generation.tag(), links };
+        let generation = group.generation.tag();
+        let version = self.peer.as_ref().map_or(VERSION_MAX, |peer| peer.version);
+        let standing = lun::Standing { role, status, service, generation, links, version };
         effects.push(Effect::Begin { lun, standing, blocks, open });
     }
 

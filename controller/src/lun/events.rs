@@ -358,6 +358,7 @@ impl Lun {
         (reset, met): (bool, bool),
         actions: &mut Vec<Action>,
     ) -> Legs {
+        let next = self.as_peer_reads(next);
         let peer = !self.standing.links.is_empty();
         if peer {
             let message = Message::Shared { reset, met, attentions: attentions.clone() };
@@ -483,10 +484,14 @@ impl Lun {
 
     /// The two lost each other with an event on its legs, and have met again: the sub may not have it.
     fn send_again(&mut self, actions: &mut Vec<Action>) {
+        let reads_formats = self.peer_reads_formats();
         let Some(Running { what, stage: Stage::Legs(legs), .. }) = &mut self.events.running else {
             return;
         };
         legs.peer = true;
+        if !reads_formats {
+            legs.next.sanitize = core::mem::take(&mut legs.next.sanitize).in_version_1();
+        }
         let met = matches!(what, What::Meet);
         let message = Message::Shared { reset: legs.reset, met, attentions: legs.attentions.clone() };
         let payload = vec![legs.next.encode()];

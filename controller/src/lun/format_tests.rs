@@ -7,7 +7,7 @@ use protocol::scsi::sense::{Asc, Sense, SenseKey};
 use super::sanitize_tests::{code, exit, is_under_way, kept, met, overwrite, sanitize, state, until, wholly};
 use crate::command::{Admission, LunIndex, NexusId, Op, Outcome};
 use crate::disk::DiskError;
-use crate::duo::{range, write};
+use crate::duo::{BLOCKS, Duo, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const LUN: LunIndex = LunIndex(0);
@@ -21,7 +21,7 @@ fn both_copies_are_formatted_and_flushed_before_it_is_answered_through_either_co
         duo.event(side, 1, 9, sanitize(Method::Format, false, true));
         assert!(until(&mut duo, 4, |duo| is_under_way(&state(duo, side).sanitize)), "seed {seed}");
         assert_eq!(duo.answers(side), [], "seed {seed}");
-        let over = |duo: &crate::duo::Duo| (0..2).all(|at| state(duo, at).sanitize == Sanitize::Idle);
+        let over = |duo: &Duo| (0..2).all(|at| state(duo, at).sanitize == Sanitize::Idle);
         assert!(until(&mut duo, 100, over), "seed {seed}");
         duo.settle(1);
         assert_eq!(duo.answers(side), [(9, GOOD)], "seed {seed}");
@@ -90,4 +90,64 @@ fn no_format_makes_away_with_what_a_failed_sanitize_left() {
     duo.settle(4);
     assert_eq!(duo.answers(0), [(9, failed.clone()), (10, failed)]);
     assert_eq!(kept(&duo, 0), Sanitize::Failed { ause: false });
+}
+
+/// As [`met`], and beta cannot read more than the first release could.
+fn met_the_first_release(seed: u64) -> Duo {
+    let mut duo = Duo::new(seed, true);
+    duo.speak_version_1();
+    duo.connect();
+    duo.settle(1);
+    (0..2).for_each(|side| duo.log_in(side, 1, &format!("host{side}")));
+    duo.ask(0, 1, write(0, BLOCKS, 0x11));
+    duo.settle(1);
+    assert_eq!(duo.answers(0), [(1, GOOD)]);
+    duo
+}
+
+#[test]
+fn a_peer_of_the_first_release_formats_by_erasing_its_blocks() {
+    for side in 0..2 {
+        let mut duo = met_the_first_release(1);
+        duo.event(side, 1, 9, sanitize(Method::Format, false, true));
+        duo.settle(60);
+        assert_eq!(duo.answers(side), [(9, GOOD)]);
+        assert!((0..2).all(|copy| wholly(&duo, copy, &Method::Format)));
+    }
+}
+
+#[test]
+fn a_format_begun_alone_goes_on_as_an_erasure_when_a_peer_of_the_first_release_is_met() {
+    let mut duo = met_the_first_release(1);
+    duo.cut();
+    duo.settle(60);
+    duo.told(0, 1);
+    duo.stall_disk(0);
+    duo.event(0, 1, 9, sanitize(Method::Format, false, true));
+    duo.settle(1);
+    assert!(is_under_way(&state(&duo, 0).sanitize));
+    duo.connect();
+    duo.resume_disk(0);
+    let over = |duo: &Duo| (0..2).all(|at| state(duo, at).sanitize == Sanitize::Idle);
+    assert!(until(&mut duo, 100, over));
+    duo.settle(60);
+    assert!((0..2).all(|copy| wholly(&duo, copy, &Method::Format)));
+}
+
+#[test]
+fn a_format_that_failed_alone_is_a_failed_erasure_to_a_peer_of_the_first_release() {
+    let mut duo = met_the_first_release(1);
+    duo.cut();
+    duo.settle(60);
+    duo.told(0, 1);
+    duo.break_disk(0, DiskError::Io);
+    duo.event(0, 1, 9, sanitize(Method::Format, false, true));
+    duo.settle(4);
+    assert_eq!(kept(&duo, 0), Sanitize::FormatFailed);
+    duo.mend_disk(0);
+    duo.connect();
+    duo.settle(60);
+    for side in 0..2 {
+        assert_eq!(state(&duo, side).sanitize, Sanitize::Failed { ause: true });
+    }
 }

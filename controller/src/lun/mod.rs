@@ -68,6 +68,7 @@ use std::sync::atomic::AtomicBool;
 
 use core::time::Duration;
 
+use protocol::interlink::frame::VERSION_MAX;
 use protocol::interlink::shared::{Attention, NexusName, SharedState, Whom};
 use protocol::interlink::{GenerationTag, Report};
 use protocol::scsi::sense::{Sense, Status};
@@ -152,6 +153,8 @@ pub struct Standing {
     pub generation: GenerationTag,
     /// The bridges they may come by.
     pub links: Vec<LinkId>,
+    /// The version of the interlink that both speak.
+    pub version: u16,
 }
 
 impl Standing {
@@ -159,7 +162,8 @@ impl Standing {
     #[must_use]
     pub const fn suspended(role: Role) -> Self {
         let generation = GenerationTag { number: 0, id: 0 };
-        Self { role, status: PairStatus::Suspended, service: Service::Refused, generation, links: Vec::new() }
+        let (status, service) = (PairStatus::Suspended, Service::Refused);
+        Self { role, status, service, generation, links: Vec::new(), version: VERSION_MAX }
     }
 }
 

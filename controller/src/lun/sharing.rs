@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use protocol::interlink::Message;
 use protocol::interlink::shared::{
     Attention, Modes, NexusHandle, NexusName, Reservations, SharedState, Who, Whom,
 };
+use protocol::interlink::{Message, Version};
 use protocol::scsi::sense::Sense;
 
 use super::events::Taking;
@@ -19,6 +19,9 @@ use crate::command::{Data, NexusId, Op, Outcome};
 use crate::status::Role;
 use crate::time::Time;
 use crate::world::{LinkId, Ticket, Via};
+
+/// The version of the interlink since which a format is told.
+const FORMATS_SINCE: u16 = Version::V2 as u16;
 
 impl LunSetup {
     /// The name of a session of this controller, which tells it from every other there ever was.
@@ -45,9 +48,23 @@ impl Lun {
         self.setup.handle(nexus)
     }
 
+    /// Whether the peer can read of a format; without a peer nobody has to.
+    pub(super) fn peer_reads_formats(&self) -> bool {
+        self.standing.links.is_empty() || self.standing.version >= FORMATS_SINCE
+    }
+
+    /// A state that the peer is to have, in words that it can read. Both then have it in these words.
+    pub(super) fn as_peer_reads(&self, state: SharedState) -> SharedState {
+        if self.peer_reads_formats() {
+            return state;
+        }
+        SharedState { sanitize: state.sanitize.in_version_1(), ..state }
+    }
+
     /// At the sub: main wants to know which state is here.
     pub(super) fn on_shared_ask(&self, link: LinkId, actions: &mut Vec<Action>) {
-        let (message, payload) = (Message::SharedTold, vec![self.shared.encode()]);
+        let state = self.as_peer_reads(self.shared.clone());
+        let (message, payload) = (Message::SharedTold, vec![state.encode()]);
         let generation = self.standing.generation;
         actions.push(Action::Send { via: Via::Link(link), message, payload, generation });
     }

@@ -12,7 +12,7 @@
 use core::time::Duration;
 
 use bytes::Bytes;
-use protocol::interlink::{Ending, Message, Prefix};
+use protocol::interlink::{Ending, Message, Prefix, WireOp};
 use protocol::scsi::sense::{Sense, Status};
 
 use super::task::{
@@ -133,6 +133,7 @@ impl Lun {
 
     fn send_forward(&mut self, slot: u32, now: Time, actions: &mut Vec<Action>) -> bool {
         let generation = self.standing.generation;
+        let reads_formats = self.peer_reads_formats();
         let Some(request) = self.communication.get(slot) else {
             return true;
         };
@@ -140,7 +141,12 @@ impl Lun {
             return false;
         }
         request.sent = Sent::AtMain;
-        let (op, payload) = to_wire(&request.op);
+        let (op, payload) = match to_wire(&request.op) {
+            (WireOp::Event(event), payload) if !reads_formats => {
+                (WireOp::Event(Box::new(event.in_version_1())), payload)
+            }
+            readable => readable,
+        };
         let age_ms = u32::try_from(now.since(request.received).as_millis()).unwrap_or(u32::MAX);
         let message = Message::Forward {
             sent: now.0,

@@ -101,6 +101,17 @@ impl ModeSelection {
 }
 
 impl Event {
+    /// For a peer of version 1 of the interlink; see [`Order::in_version_1`].
+    #[must_use]
+    pub fn in_version_1(self) -> Self {
+        match self {
+            Self::Sanitize { who, order: Some(order), immed } => {
+                Self::Sanitize { who, order: Some(Box::new(order.in_version_1())), immed }
+            }
+            other => other,
+        }
+    }
+
     pub(super) fn put(&self, body: &mut BytesMut) {
         match self {
             Self::Reset => body.put_u8(0),

@@ -63,6 +63,14 @@ pub enum Step {
 const FORMAT: u8 = 32;
 
 impl Order {
+    /// For a peer of version 1 of the interlink, which cannot read of a format: a block erase makes the same of every
+    /// block.
+    #[must_use]
+    pub fn in_version_1(self) -> Self {
+        let method = if self.method == Method::Format { Method::BlockErase } else { self.method };
+        Self { method, ..self }
+    }
+
     pub(super) fn put(&self, body: &mut BytesMut) {
         body.put_u8(u8::from(self.ause));
         match &self.method {
@@ -106,6 +114,16 @@ impl Position {
 }
 
 impl Sanitize {
+    /// For a peer of version 1 of the interlink; see [`Order::in_version_1`].
+    #[must_use]
+    pub fn in_version_1(self) -> Self {
+        match self {
+            Self::UnderWay { order, at } => Self::UnderWay { order: order.in_version_1(), at },
+            Self::FormatFailed => Self::Failed { ause: true },
+            Self::Idle | Self::Failed { .. } => self,
+        }
+    }
+
     /// How a command ends that is not let pass while an operation is under way, so many 65536ths done, or after it has
     /// failed.
     #[must_use]
