@@ -51,6 +51,8 @@ struct Outside {
     recorded: u64,
     /// Changes that are not flushed.
     unflushed: bool,
+    /// Bytes written and not flushed, and the most that ever were.
+    unflushed_bytes: (u64, u64),
     broken_disk: Option<DiskError>,
     /// It still reads and flushes.
     only_changes_fail: bool,
@@ -154,6 +156,12 @@ fn carry_out(outside: &mut Outside, volume: VolumeIndex, io: &DiskIo) -> DiskRes
     if let Some(error) = outside.broken_disk.filter(|error| is_change(io) || !reads(error)) {
         return Err(error);
     }
+    let (bytes, most) = outside.unflushed_bytes;
+    outside.unflushed_bytes = match io {
+        DiskIo::Write { range, .. } => (bytes + range.bytes(), most.max(bytes + range.bytes())),
+        DiskIo::Flush => (0, most),
+        _ => (bytes, most),
+    };
     outside.unflushed = is_change(io) || (outside.unflushed && *io != DiskIo::Flush);
     if outside.forgetful && matches!(io, DiskIo::Write { .. }) {
         return Ok(Vec::new());
@@ -693,6 +701,11 @@ impl Duo {
         let outside = self.controllers[side].world().outside.lock();
         let changing = outside.jobs.iter().any(|job| matches!(job, Job::Disk(_, io, _) if is_change(io)));
         (changing, outside.unflushed)
+    }
+
+    /// The most bytes that were ever written to a side's disk and not flushed.
+    pub(crate) fn most_unflushed(&self, side: usize) -> u64 {
+        self.controllers[side].world().outside.lock().unflushed_bytes.1
     }
 
     pub(crate) fn now(&self) -> Time {

@@ -73,6 +73,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("BEAT_SILENCE_MAX", "a time"),
     ("COMMAND_AGE_MAX", "a time"),
     ("DISK_SILENCE_MAX", "a time"),
+    ("FLUSH_SILENCE_MAX", "a time"),
     ("ENDING_MAX", "a time"),
     ("END_SILENCE_MAX", "a time"),
     ("GREETING_MAX", "a time"),

@@ -20,6 +20,10 @@ use crate::time::Time;
 /// Blocks of one piece.
 pub(super) const COPY_PIECE_BLOCKS: u64 = 2048;
 
+/// Both copies are flushed when so many blocks were copied (64 MiB), that the flush at the end is no longer than those on
+/// the way.
+const COPY_FLUSH_BLOCKS: u64 = 131_072;
+
 /// Pieces under way at once: the credit of the resync class.
 pub const COPY_PIECES_MAX: u32 = 4;
 
@@ -33,6 +37,8 @@ pub(super) struct Copying {
     running: u32,
     failed: bool,
     flushing: bool,
+    /// Blocks copied since the last flush.
+    unflushed: u64,
     /// A flush of the own copy failed: what is copied so far proves nothing.
     over: bool,
     /// Changes that the own copy could not take, and whose blocks are being copied again.
@@ -50,6 +56,7 @@ impl Copying {
             running: 0,
             failed: false,
             flushing: false,
+            unflushed: 0,
             over: false,
             repeats: 0,
             ends: false,
@@ -82,12 +89,17 @@ impl Lun {
             if copying.failed || copying.running >= COPY_PIECES_MAX || copying.flushing {
                 return;
             }
-            let op = if copying.next < blocks {
+            let op = if copying.next < blocks && copying.unflushed >= COPY_FLUSH_BLOCKS {
+                copying.unflushed = 0;
+                copying.flushing = true;
+                Op::SynchronizeCache
+            } else if copying.next < blocks {
                 let length = COPY_PIECE_BLOCKS.min(blocks - copying.next);
                 let Some(range) = BlockRange::new(copying.next, length) else {
                     return;
                 };
                 copying.next += length;
+                copying.unflushed += length;
                 Op::Read { range }
             } else if copying.running == 0 && copying.over {
                 *copying = Copying { repeats: copying.repeats, ..Copying::new(copying.since) };
@@ -228,6 +240,7 @@ impl Lun {
                 self.decide_lost(actions);
             }
             _ if repeat => {}
+            Op::SynchronizeCache if !copying.ends => copying.flushing = false,
             Op::SynchronizeCache => {
                 self.copy_complete = true;
                 actions.push(Action::CopyComplete(self.standing.generation));

@@ -15,8 +15,8 @@ use crate::route::Service;
 use crate::status::Role;
 
 /// The peer's oldest leg that does not end for this long ends the meeting: more than a command's age and a disk's
-/// silence take together.
-pub const LEG_AGE_MAX: Duration = Duration::from_secs(10);
+/// longest flush take together.
+pub const LEG_AGE_MAX: Duration = Duration::from_secs(40);
 
 /// What the peer is to do, of which each kind has its own time: commands that come and go do not hide an event.
 #[derive(Debug, Default)]

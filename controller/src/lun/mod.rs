@@ -106,7 +106,7 @@ pub use budget::{CLASS_BYTES_MAX, LUN_CLASS_BYTES_MAX, LUN_CLASS_BYTES_MIN};
 pub use communication::{COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX};
 pub use copying::COPY_PIECES_MAX;
 pub use legs::LEG_AGE_MAX;
-pub use outstanding::DISK_SILENCE_MAX;
+pub use outstanding::{DISK_SILENCE_MAX, FLUSH_SILENCE_MAX};
 pub use sanitizing::SANITIZE_PIECES_MAX;
 pub use usage::{LunUsage, Used};
 
@@ -601,7 +601,7 @@ impl Lun {
 
     /// Hands disk I/O out.
     fn disk(&mut self, slot: Slot, io: DiskIo, actions: &mut Vec<Action>) {
-        let ticket = self.outstanding.begin(self.setup.index, Whose::Of(slot));
+        let ticket = self.outstanding.begin(self.setup.index, Whose::Of(slot), &io);
         actions.push(Action::Disk { io, ticket });
     }
 

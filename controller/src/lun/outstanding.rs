@@ -4,18 +4,28 @@
 //!
 //! A disk is given only the time in which this controller ran: one that was stopped, or whose machine was, finds
 //! answers waiting when it goes on, and must not take its own absence for the disk's silence.
+//!
+//! Nor is a disk silent that is being flushed and has much to write: it has the time in which a slow one writes that, and
+//! what it was asked besides waits behind it. One that was written little hangs as soon without a flush as with one.
 
 use core::time::Duration;
 
 use slab::Slab;
 
 use super::task::Slot;
+use crate::disk::DiskIo;
 use crate::time::Time;
 use crate::unit::TICK;
 use crate::world::Ticket;
 
 /// A mirrored copy whose disk does not answer for this long leaves the pair.
 pub const DISK_SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// The same while it is being flushed, however much was written before: hosts give a flush 60 s as a rule.
+pub const FLUSH_SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes that any disk of an appliance writes in a second.
+const FLUSH_BYTES_A_SECOND: u64 = 8 << 20;
 
 /// Time between two ticks beyond this was spent stopped.
 const RUNNING_MAX: Duration = Duration::from_millis(4 * TICK.as_millis() as u64);
@@ -38,6 +48,16 @@ struct Work {
     whose: Whose,
     /// How long the controller had run.
     since: Duration,
+    flush: Option<Flush>,
+}
+
+/// What is known of a flush.
+#[derive(Clone, Copy, Debug)]
+struct Flush {
+    /// It is of everything up to this many bytes.
+    of: u64,
+    /// What it may take beyond [`DISK_SILENCE_MAX`].
+    patience: Duration,
 }
 
 /// The disk I/O of one LUN under way.
@@ -47,13 +67,25 @@ pub(super) struct Outstanding {
     begun: u64,
     ticked: Time,
     ran: Duration,
+    /// Bytes written, and how many of them are flushed.
+    written: u64,
+    flushed: u64,
+    /// That of the flushes under way, and of those over behind which somebody still waits.
+    patience: Duration,
 }
 
 impl Outstanding {
     /// Names a piece of disk I/O: LUN in the upper 16 bits, then its number, then its place.
-    pub(super) fn begin(&mut self, lun: u16, whose: Whose) -> Ticket {
+    pub(super) fn begin(&mut self, lun: u16, whose: Whose, io: &DiskIo) -> Ticket {
         self.begun = (self.begun + 1) & ((1 << NUMBER_BITS) - 1);
-        let key = self.work.insert(Work { number: self.begun, whose, since: self.ran });
+        self.written = self.written.saturating_add(bytes_written(io));
+        let flush = (*io == DiskIo::Flush).then(|| {
+            let seconds = self.written.saturating_sub(self.flushed) / FLUSH_BYTES_A_SECOND;
+            let beyond = FLUSH_SILENCE_MAX.saturating_sub(DISK_SILENCE_MAX);
+            Flush { of: self.written, patience: Duration::from_secs(seconds).min(beyond) }
+        });
+        self.patience = self.patience.max(flush.map_or(Duration::ZERO, |flush| flush.patience));
+        let key = self.work.insert(Work { number: self.begun, whose, since: self.ran, flush });
         Ticket(u64::from(lun) << (KEY_BITS + NUMBER_BITS) | self.begun << KEY_BITS | key as u64)
     }
 
@@ -62,13 +94,23 @@ impl Outstanding {
         let key = (ticket.0 & ((1 << KEY_BITS) - 1)) as usize;
         let number = (ticket.0 >> KEY_BITS) & ((1 << NUMBER_BITS) - 1);
         self.work.get(key).filter(|work| work.number == number)?;
-        self.work.try_remove(key).map(|work| work.whose)
+        let work = self.work.try_remove(key)?;
+        self.flushed = self.flushed.max(work.flush.map_or(0, |flush| flush.of));
+        Some(work.whose)
     }
 
     /// Time has passed: at least every [`TICK`] while the controller runs.
     pub(super) fn on_tick(&mut self, now: Time) {
         self.ran += now.since(self.ticked).min(RUNNING_MAX);
         self.ticked = now;
+        if !self.work.iter().any(|(_, work)| self.waits(work, DISK_SILENCE_MAX)) {
+            let flushes = self.work.iter().filter_map(|(_, work)| work.flush);
+            self.patience = flushes.map(|flush| flush.patience).max().unwrap_or_default();
+        }
+    }
+
+    fn waits(&self, work: &Work, time: Duration) -> bool {
+        self.ran.saturating_sub(work.since) >= time
     }
 
     /// How long the controller has run.
@@ -78,28 +120,111 @@ impl Outstanding {
 
     /// Whether something has been under way for too long.
     pub(super) fn is_silent(&self) -> bool {
-        self.work.iter().any(|(_, work)| self.ran.saturating_sub(work.since) >= DISK_SILENCE_MAX)
+        self.work.iter().any(|(_, work)| self.waits(work, DISK_SILENCE_MAX + self.patience))
     }
 
     /// Gives up everything, oldest first.
     pub(super) fn give_up(&mut self) -> Vec<Whose> {
         let mut all: Vec<Work> = core::mem::take(&mut self.work).into_iter().map(|(_, work)| work).collect();
         all.sort_by_key(|work| work.since);
+        self.patience = Duration::ZERO;
         all.into_iter().map(|work| work.whose).collect()
+    }
+}
+
+/// Bytes that a flush after it has to write.
+fn bytes_written(io: &DiskIo) -> u64 {
+    match io {
+        DiskIo::Write { range, .. } | DiskIo::WriteSame { range, .. } | DiskIo::Record { range, .. } => {
+            range.bytes()
+        }
+        DiskIo::Read(_)
+        | DiskIo::Verify { .. }
+        | DiskIo::Prefetch(_)
+        | DiskIo::Extents { .. }
+        | DiskIo::Usage
+        | DiskIo::Unmap(_)
+        | DiskIo::Unrecord
+        | DiskIo::Flush => 0,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use protocol::block::BlockRange;
+
     use super::*;
+
+    fn read() -> DiskIo {
+        DiskIo::Read(BlockRange::new(0, 1).unwrap())
+    }
+
+    /// Writes so many MiB.
+    fn wrote(outstanding: &mut Outstanding, mib: u64) {
+        let range = BlockRange::new(0, mib << 11).unwrap();
+        let io = DiskIo::WriteSame { range, block: Bytes::new() };
+        let ticket = outstanding.begin(0, Whose::Of(Slot::Task(9)), &io);
+        outstanding.end(ticket).unwrap();
+    }
+
+    /// How long one may wait for a disk that says nothing.
+    fn silent_after(outstanding: &mut Outstanding, now: &mut Time) -> Duration {
+        let begun = *now;
+        while !outstanding.is_silent() {
+            assert!(now.since(begun) < 2 * FLUSH_SILENCE_MAX);
+            run(outstanding, now, TICK);
+        }
+        now.since(begun)
+    }
+
+    #[test]
+    fn a_flush_has_the_time_in_which_a_slow_disk_writes_what_was_written_and_no_more() {
+        for (mib, seconds) in [(0, 3), (7, 3), (80, 13), (100_000, 30)] {
+            let (mut outstanding, mut now) = (Outstanding::default(), Time(0));
+            wrote(&mut outstanding, mib);
+            outstanding.begin(0, Whose::Redo, &DiskIo::Flush);
+            assert_eq!(silent_after(&mut outstanding, &mut now), Duration::from_secs(seconds), "{mib} MiB");
+        }
+    }
+
+    #[test]
+    fn who_waits_behind_a_flush_has_its_time_and_who_comes_after_it_has_not() {
+        let (mut outstanding, mut now) = (Outstanding::default(), Time(0));
+        wrote(&mut outstanding, 80);
+        let behind = outstanding.begin(0, Whose::Of(Slot::Task(1)), &read());
+        let flush = outstanding.begin(0, Whose::Of(Slot::Task(2)), &DiskIo::Flush);
+        run(&mut outstanding, &mut now, Duration::from_secs(8));
+        outstanding.end(flush).unwrap();
+        run(&mut outstanding, &mut now, TICK);
+        assert!(!outstanding.is_silent(), "it has only just become its turn");
+        outstanding.end(behind).unwrap();
+        run(&mut outstanding, &mut now, TICK);
+        outstanding.begin(0, Whose::Of(Slot::Task(3)), &read());
+        assert_eq!(silent_after(&mut outstanding, &mut now), DISK_SILENCE_MAX);
+    }
+
+    #[test]
+    fn what_was_flushed_gives_no_later_flush_time() {
+        let (mut outstanding, mut now) = (Outstanding::default(), Time(0));
+        wrote(&mut outstanding, 80);
+        let first = outstanding.begin(0, Whose::Of(Slot::Task(1)), &DiskIo::Flush);
+        let second = outstanding.begin(0, Whose::Of(Slot::Task(2)), &DiskIo::Flush);
+        outstanding.end(first).unwrap();
+        wrote(&mut outstanding, 40);
+        outstanding.end(second).unwrap();
+        run(&mut outstanding, &mut now, TICK);
+        outstanding.begin(0, Whose::Of(Slot::Task(3)), &DiskIo::Flush);
+        assert_eq!(silent_after(&mut outstanding, &mut now), Duration::from_secs(8));
+    }
 
     #[test]
     fn a_completion_that_comes_after_its_work_was_given_up_is_nobodys() {
         let mut outstanding = Outstanding::default();
-        let old = outstanding.begin(3, Whose::Of(Slot::Task(1)));
+        let old = outstanding.begin(3, Whose::Of(Slot::Task(1)), &read());
         assert_eq!(old.0 >> 48, 3);
         assert_eq!(outstanding.give_up(), [Whose::Of(Slot::Task(1))]);
-        let new = outstanding.begin(3, Whose::Of(Slot::Apply(2)));
+        let new = outstanding.begin(3, Whose::Of(Slot::Apply(2)), &read());
         assert_eq!(outstanding.end(old), None);
         assert_eq!(outstanding.end(new), Some(Whose::Of(Slot::Apply(2))));
         assert_eq!(outstanding.end(new), None);
@@ -116,9 +241,9 @@ mod tests {
     #[test]
     fn a_disk_is_silent_when_its_oldest_work_is() {
         let (mut outstanding, mut now) = (Outstanding::default(), Time(0));
-        outstanding.begin(0, Whose::Of(Slot::Task(1)));
+        outstanding.begin(0, Whose::Of(Slot::Task(1)), &read());
         run(&mut outstanding, &mut now, DISK_SILENCE_MAX - TICK);
-        outstanding.begin(0, Whose::Of(Slot::Task(2)));
+        outstanding.begin(0, Whose::Of(Slot::Task(2)), &read());
         assert!(!outstanding.is_silent());
         run(&mut outstanding, &mut now, TICK);
         assert!(outstanding.is_silent());
@@ -128,7 +253,7 @@ mod tests {
     fn a_controller_that_was_stopped_does_not_take_its_own_absence_for_the_disks_silence() {
         let (mut outstanding, mut now) = (Outstanding::default(), Time(0));
         run(&mut outstanding, &mut now, TICK);
-        outstanding.begin(0, Whose::Of(Slot::Task(1)));
+        outstanding.begin(0, Whose::Of(Slot::Task(1)), &read());
         now = now + Duration::from_secs(30);
         outstanding.on_tick(now);
         assert!(!outstanding.is_silent());

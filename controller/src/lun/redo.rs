@@ -258,7 +258,7 @@ impl Lun {
     fn go(&mut self, go: Go, actions: &mut Vec<Action>) {
         match go {
             Go::Own(io) => {
-                let ticket = self.outstanding.begin(self.setup.index, Whose::Redo);
+                let ticket = self.outstanding.begin(self.setup.index, Whose::Redo, &io);
                 actions.push(Action::Disk { io, ticket });
             }
             Go::Pass(slot, io) => self.disk(slot, io, actions),
