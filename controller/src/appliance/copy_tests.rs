@@ -217,7 +217,7 @@ fn copied_from_a_full_disk(
     every: u32,
     at: impl Fn(u32) -> (u64, u64),
 ) -> (Duo, u32, BTreeSet<u32>) {
-    const STEPS_MAX: u32 = 60_000;
+    const STEPS: u32 = 60_000;
     const PIECES: u64 = 12;
     const DEPTH: u32 = 32;
     let mut duo = Duo::sized(seed, PIECES * PIECE);
@@ -232,7 +232,7 @@ fn copied_from_a_full_disk(
     duo.connect();
     let refused = Outcome::Check(Sense::SPACE_ALLOCATION_FAILED);
     let (mut asked, mut answered, mut tags) = (0, 0, BTreeSet::new());
-    for step in 0..STEPS_MAX {
+    for step in 0..STEPS {
         if !duo.step() {
             duo.advance();
             duo.controllers.iter().for_each(Controller::on_tick);
