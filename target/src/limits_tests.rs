@@ -75,7 +75,6 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("DISK_SILENCE_MAX", "a time"),
     ("FLUSH_SILENCE_MAX", "a time"),
     ("ENDING_MAX", "a time"),
-    ("EVENT_AGE_MAX", "a time"),
     ("END_SILENCE_MAX", "a time"),
     ("GREETING_MAX", "a time"),
     ("IDLE_MAX", "a time"),

@@ -20,9 +20,9 @@ use crate::time::Time;
 /// Blocks of one piece.
 pub(super) const COPY_PIECE_BLOCKS: u64 = 2048;
 
-/// Both copies are flushed when so many blocks were copied (64 MiB), that the flush at the end is no longer than those on
-/// the way.
-const COPY_FLUSH_BLOCKS: u64 = 131_072;
+/// Both copies are flushed when so many blocks were copied (32 MiB): a slow disk writes that well before it counts as
+/// silent, and the flush at the end is no longer than those on the way.
+const COPY_FLUSH_BLOCKS: u64 = 65_536;
 
 /// Pieces under way at once: the credit of the resync class.
 pub const COPY_PIECES_MAX: u32 = 4;

@@ -14,12 +14,9 @@ use crate::command::Op;
 use crate::route::Service;
 use crate::status::Role;
 
-/// The peer's oldest leg that does not end for this long ends the meeting: more than a command's age and a disk's
-/// longest flush take together.
-pub const LEG_AGE_MAX: Duration = Duration::from_secs(40);
-
-/// The same for an event, behind which every command waits: there is no flush in it.
-const EVENT_AGE_MAX: Duration = Duration::from_secs(10);
+/// The peer's oldest leg that does not end for this long ends the meeting: more than a disk's longest silence. Behind an
+/// event every command waits.
+pub const LEG_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// What the peer is to do, of which each kind has its own time: commands that come and go do not hide an event.
 #[derive(Debug, Default)]
@@ -38,11 +35,11 @@ struct Oldest {
 
 impl Oldest {
     /// `oldest` names what is the oldest now; whether it has been for too long.
-    fn overdue(&mut self, oldest: Option<u64>, ran: Duration, most: Duration) -> bool {
+    fn overdue(&mut self, oldest: Option<u64>, ran: Duration) -> bool {
         if self.oldest != oldest {
             (self.oldest, self.since) = (oldest, ran);
         }
-        let overdue = oldest.is_some() && ran.saturating_sub(self.since) >= most;
+        let overdue = oldest.is_some() && ran.saturating_sub(self.since) >= LEG_AGE_MAX;
         if overdue {
             self.oldest = None;
         }
@@ -82,10 +79,7 @@ impl Lun {
     /// Ends the meeting over a leg that the peer does not end.
     pub(super) fn tick_legs(&mut self, actions: &mut Vec<Action>) {
         let (command, event, ran) = (self.oldest_leg(), self.oldest_event(), self.outstanding.ran());
-        let overdue = [
-            self.legs.commands.overdue(command, ran, LEG_AGE_MAX),
-            self.legs.events.overdue(event, ran, EVENT_AGE_MAX),
-        ];
+        let overdue = [self.legs.commands.overdue(command, ran), self.legs.events.overdue(event, ran)];
         if overdue.contains(&true) {
             actions.push(Action::Broken(Breakage::Overdue, self.standing.generation));
         }

@@ -13,8 +13,9 @@
 //! | 64 | the records: their count (32 bits), then of each its key (length in 16 bits) and the record (32 bits) |
 //!
 //! They are written in place, one after the other, each durable before the next is touched, and the one that may be torn
-//! or older always first: whatever a crash tears, one of them holds together. A writing is told of when both have it. So a file that is damaged at rest takes nothing
-//! away that anybody was told of, and no older state is ever taken for the newest: the other file has it all.
+//! or older always first: whatever a crash tears, one of them holds together. A writing is told of when both have it. So
+//! a file that is damaged at rest takes nothing away that anybody was told of, and no older state is ever taken for the
+//! newest: the other file has it all.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
