@@ -1,5 +1,7 @@
 //! What is under way when the two lose each other, when a disk hangs, and when there is no place for more.
 
+use protocol::scsi::sense::Sense;
+
 use crate::command::{Op, Outcome};
 use crate::duo::{Duo, blocks_of, range, write};
 use crate::exclusive::WAITERS_MAX;
@@ -48,6 +50,35 @@ fn what_reads_before_it_writes_is_not_written_on_one_copy_while_the_subs_lease_r
             duo.settle(20);
             assert_eq!(duo.answers(0), [(1, GOOD)], "seed {seed}: and when main is alone it is");
         }
+    }
+}
+
+#[test]
+fn what_a_lost_main_may_still_have_takes_up_no_room_at_the_main_that_is_back() {
+    for seed in 0..20 {
+        let mut duo = Duo::new(seed, false);
+        duo.connect();
+        duo.settle(1);
+        duo.controllers[1].set_credit(1);
+        duo.stall_disk(0);
+        duo.ask(1, 1, write(0, 4, 1));
+        while duo.step() {}
+        duo.cut();
+        while duo.step() {}
+        assert_eq!(duo.answers(1), [], "seed {seed}: main goes on without asking");
+        duo.resume_disk(0);
+        duo.connect();
+        duo.settle(1);
+        duo.ask(1, 2, write(8, 4, 2));
+        duo.settle(1);
+        assert_eq!(duo.answers(1), [(2, GOOD)], "seed {seed}");
+        duo.settle(120);
+        let lost = Outcome::Check(Sense::ABORTED_COMMAND);
+        assert_eq!(duo.answers(1), [(1, lost)], "seed {seed}: its end is not known");
+        // What is given back twice would let more leave than there is room for.
+        duo.ask(1, 3, write(0, 4, 3));
+        duo.settle(1);
+        assert_eq!(duo.answers(1), [(3, GOOD)], "seed {seed}");
     }
 }
 

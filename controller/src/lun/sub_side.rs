@@ -369,7 +369,9 @@ impl Lun {
     /// Main did not admit a command that an older shared state let pass: back to the door with it.
     fn check_again(&mut self, slot: u32, now: Time, actions: &mut Vec<Action>) {
         if let Some(request) = self.communication.take(slot) {
-            self.forward_credit.give(request.bytes);
+            if request.sent.holds_credit() {
+                self.forward_credit.give(request.bytes);
+            }
             let Forward { nexus, tag, op, received, .. } = request;
             let lun = LunIndex(self.setup.index);
             self.command(Command { lun, nexus, tag, op, received }, now, actions);
@@ -383,7 +385,8 @@ impl Lun {
         };
         if request.sent == Sent::Kept {
             self.kept.retain(|kept| *kept != slot);
-        } else {
+        }
+        if request.sent.holds_credit() {
             self.forward_credit.give(request.bytes);
         }
         actions.push(Action::Answer { nexus: request.nexus, tag: request.tag, outcome });
@@ -507,6 +510,10 @@ impl Lun {
             let Some(request) = self.communication.get(slot) else {
                 continue;
             };
+            // The room was that main's, which this controller may never meet again.
+            if request.sent.holds_credit() {
+                self.forward_credit.give(request.bytes);
+            }
             if writing.contains(&slot) {
                 request.sent = Sent::Lost;
                 continue;
@@ -521,9 +528,6 @@ impl Lun {
             let kept = request.sent == Sent::Kept;
             let sense = if kept { Sense::UNAVAILABLE } else { Sense::ABORTED_COMMAND };
             if let Some(request) = self.communication.take(slot) {
-                if !kept {
-                    self.forward_credit.give(request.bytes);
-                }
                 let outcome = Outcome::Check(sense);
                 actions.push(Action::Answer { nexus: request.nexus, tag: request.tag, outcome });
             }

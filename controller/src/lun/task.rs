@@ -154,6 +154,16 @@ pub(super) enum Sent {
     Adrift,
 }
 
+impl Sent {
+    /// Whether it takes up some of the room that the main of this meeting has for forwarded commands.
+    pub(super) const fn holds_credit(self) -> bool {
+        match self {
+            Self::AtMain | Self::Ordered => true,
+            Self::Kept | Self::Lost | Self::Adrift => false,
+        }
+    }
+}
+
 /// A command of a host of the sub, kept until main and the own copy are done with it.
 #[derive(Debug)]
 pub(super) struct Forward {
