@@ -87,6 +87,9 @@ pub enum Apart {
         "a disk failed while the role of {0} was changing; the two are about to meet again without that copy"
     )]
     Failed(String),
+    /// A disk that was given up has answered.
+    #[error("a disk of {0} that did not answer does now; the two are about to meet again with that copy")]
+    Answers(String),
     /// It ended cleanly.
     #[error("{0} was stopped cleanly, with everything on its disk")]
     Stopped(String),
@@ -181,6 +184,7 @@ impl Apart {
             | Self::Stuck(_)
             | Self::Failed(_)
             | Self::Stopped(_)
+            | Self::Answers(_)
             | Self::Stopping => false,
         }
     }

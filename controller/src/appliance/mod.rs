@@ -205,6 +205,8 @@ enum Pending {
     Singles,
     MarkedSingle(usize),
     MarksSingle,
+    /// What says of a mark that came late that it is there.
+    MarkedLate(usize),
     CopiedAtSub(usize),
     CopiedAtMain(usize),
     Flush(usize),
@@ -244,6 +246,8 @@ pub struct Appliance {
     pending: BTreeMap<u64, (u64, Pending)>,
     /// Of those that are marks: since when, in the time that this controller has run.
     marking_since: BTreeMap<u64, Duration>,
+    /// Those that were given up, each with its LUN.
+    late_marks: BTreeMap<u64, usize>,
     /// The last tick.
     ticked: Option<Time>,
     /// How long it has run.
@@ -334,6 +338,7 @@ impl Appliance {
             next_ticket: 0,
             pending: BTreeMap::new(),
             marking_since: BTreeMap::new(),
+            late_marks: BTreeMap::new(),
             ticked: None,
             ran: Duration::ZERO,
             held_done: Vec::new(),
@@ -365,10 +370,7 @@ impl Appliance {
         }
         let mut single = Vec::new();
         for lun in 0..self.groups.len() {
-            let group = &self.groups[lun];
-            let own = usize::from(group.generation.main) == self.plan.side.index();
-            let whole = self.copy_found(lun) == CopyFound::Whole;
-            if !self.plan.luns[lun].mirror && group.generation.number > 0 && own && whole {
+            if self.starts_single(lun) {
                 single.push(lun);
             }
             self.start_alone(lun, now, effects);
@@ -472,7 +474,7 @@ impl Appliance {
     /// A record is durable, a volume made, a volume flushed.
     pub fn on_done(&mut self, ticket: Ticket, result: Result<(), DiskError>, effects: &mut Vec<Effect>) {
         let Some((meeting, pending)) = self.pending.remove(&ticket.0) else {
-            return;
+            return self.on_late_mark(ticket, result, effects);
         };
         match pending {
             // These are what they are, whatever became of the meeting in which they were asked for.
@@ -484,6 +486,7 @@ impl Appliance {
                 return self.on_singles(pending, result, effects);
             }
             Pending::StartMarks => return self.on_start_marks_durable(effects),
+            Pending::MarkedLate(lun) => return self.on_late_mark_durable(lun, effects),
             Pending::MarkedStart(lun) => return self.on_marked_start(lun, result, effects),
             Pending::Marked(lun) => {
                 let good = self.on_marked(lun, result);

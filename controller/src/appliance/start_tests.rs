@@ -438,23 +438,78 @@ fn a_peer_of_the_first_release_is_still_met() {
     assert!(duplex(&duo) && duo.volume(0)[0] == 2, "{}", duo.controllers[0].world().random());
 }
 
+/// What the interlink does: whatever was closed is dialed again.
+fn settle_and_redial(duo: &mut Duo, ticks: u32) {
+    for _ in 0..ticks {
+        duo.settle(0);
+        if (0..2).any(|side| duo.has_closed_control(side)) {
+            duo.cut();
+            duo.settle(2);
+            duo.connect();
+        }
+    }
+}
+
+/// alpha has the only whole copy of what it was asked to write, and is started again; its disk does not answer.
+fn the_last_copys_disk_sleeps(seed: u64, mirror: bool) -> Duo {
+    let mut duo = met(seed, mirror);
+    duo.cut();
+    duo.settle(40);
+    fill(&mut duo, 0, 5);
+    let mut duo = duo.crash(seed + 1, mirror);
+    duo.hold_marks(Some((0, 0)));
+    duo
+}
+
+#[test]
+fn the_last_copy_counts_when_its_disk_takes_the_mark_late() {
+    for (seed, mirror) in (0..40).map(|seed| (seed, seed % 2 == 0)) {
+        // Alone, and in touch with a controller whose copy is older.
+        let in_touch = seed % 4 < 2;
+        let mut duo = the_last_copys_disk_sleeps(seed, mirror);
+        if in_touch {
+            duo.connect();
+        }
+        settle_and_redial(&mut duo, 100);
+        assert!(!status(&duo, 0).1, "seed {seed}: it is served without a mark");
+        duo.hold_marks(None);
+        if in_touch {
+            settle_and_redial(&mut duo, 200);
+        } else {
+            duo.settle(100);
+        }
+        assert!(status(&duo, 0).1, "seed {seed}: {:?}", status(&duo, 0));
+        duo.ask(0, 9, Op::Read { range: range(0, 1) });
+        duo.settle(2);
+        let read = crate::command::Outcome::Good(blocks_of(5, 1));
+        assert!(duo.answers(0).contains(&(9, read)), "seed {seed}");
+        assert!(!in_touch || !mirror || duplex(&duo), "seed {seed}: {:?}", status(&duo, 0));
+    }
+}
+
+#[test]
+fn a_copy_without_which_the_peer_went_on_stays_out_when_its_disk_takes_the_mark_late() {
+    for seed in 0..20 {
+        let mut duo = met(seed, true).crash_one(seed + 1, 1);
+        duo.hold_marks(Some((1, 0)));
+        duo.connect();
+        settle_and_redial(&mut duo, 100);
+        assert!(status(&duo, 0).1, "seed {seed}: {:?}", status(&duo, 0));
+        fill(&mut duo, 0, 6);
+        duo.hold_marks(None);
+        settle_and_redial(&mut duo, 100);
+        assert!(status(&duo, 0).1, "seed {seed}: {:?}", status(&duo, 0));
+        let through = duo.controllers[1].status().luns.remove(0);
+        assert_eq!(through.status, PairStatus::Suspended, "seed {seed}: {:?}", through.reason);
+    }
+}
+
 mod marks_that_a_disk_does_not_take {
     // The mark of a start that a disk does not take.
 
+    use super::settle_and_redial;
     use crate::disk::DiskError;
     use crate::duo::Duo;
-
-    /// What the interlink does: whatever was closed is dialed again.
-    fn settle_and_redial(duo: &mut Duo, ticks: u32) {
-        for _ in 0..ticks {
-            duo.settle(0);
-            if (0..2).any(|side| duo.has_closed_control(side)) {
-                duo.cut();
-                duo.settle(2);
-                duo.connect();
-            }
-        }
-    }
 
     #[test]
     fn a_disk_that_hangs_when_a_start_is_marked_harms_only_its_own_lun() {

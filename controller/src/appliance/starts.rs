@@ -59,6 +59,19 @@ const RUNNING_MAX: Duration = Duration::from_millis(4 * TICK.as_millis() as u64)
 /// The version of the interlink since which the joint start is told.
 const TOLD_SINCE: u16 = protocol::interlink::Version::V2 as u16;
 
+impl Pending {
+    /// The LUN whose volume is being marked.
+    const fn marked(self) -> Option<usize> {
+        match self {
+            Self::Marked(lun)
+            | Self::MarkedStart(lun)
+            | Self::MarkedAlone(lun, _)
+            | Self::MarkedSingle(lun) => Some(lun),
+            _ => None,
+        }
+    }
+}
+
 impl Group {
     /// Whether the record takes a superblock that says this for its own.
     pub(super) fn expects(&self, start: Start) -> bool {
@@ -189,20 +202,14 @@ impl Appliance {
 
     /// A disk that does not take a mark for long keeps nobody else from being served: its copy has failed.
     pub(super) fn tick_marks(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        let is_mark = |pending: &Pending| {
-            matches!(
-                pending,
-                Pending::Marked(_)
-                    | Pending::MarkedStart(_)
-                    | Pending::MarkedAlone(..)
-                    | Pending::MarkedSingle(_)
-            )
-        };
         // A controller that was stopped finds what its disks have done meanwhile when it goes on.
         self.ran += now.since(self.ticked.replace(now).unwrap_or(now)).min(RUNNING_MAX);
         let now = self.ran;
-        let marking =
-            self.pending.iter().filter(|(_, (_, pending))| is_mark(pending)).map(|(ticket, _)| *ticket);
+        let marking = self
+            .pending
+            .iter()
+            .filter(|(_, (_, pending))| pending.marked().is_some())
+            .map(|(ticket, _)| *ticket);
         let marking: Vec<u64> = marking.collect();
         let before = core::mem::take(&mut self.marking_since);
         // Many volumes may share a slow disk: as long as it takes one mark after the other it answers.
@@ -212,8 +219,58 @@ impl Appliance {
         let silent = |(_, since): &(&u64, &Duration)| now.saturating_sub(**since) >= MARK_MAX;
         let silent: Vec<u64> = self.marking_since.iter().filter(silent).map(|(ticket, _)| *ticket).collect();
         for ticket in silent {
+            if let Some((_, pending)) = self.pending.get(&ticket)
+                && let Some(lun) = pending.marked()
+            {
+                self.late_marks.insert(ticket, lun);
+            }
             self.on_done(Ticket(ticket), Err(DiskError::Silent), effects);
         }
+    }
+
+    /// A disk has taken a mark after all, when its copy was given up for that: a copy of which nothing was made meanwhile
+    /// counts again. One without which the peer has gone on does not.
+    pub(super) fn on_late_mark(
+        &mut self,
+        ticket: Ticket,
+        result: Result<(), DiskError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lun) = self.late_marks.remove(&ticket.0) else {
+            return;
+        };
+        let group = &mut self.groups[lun];
+        let waits = group.marked == Marked::Coming
+            && group.breakage == Some(Breakage::OwnDisk(DiskError::Silent))
+            && group.stage == Stage::Apart;
+        if waits && result.is_ok() && !self.ending.begun() {
+            group.breakage = None;
+            self.on_marked(lun, result);
+            self.persist(Pending::MarkedLate(lun), effects);
+        }
+    }
+
+    /// That is written down: the copy has the part that it would have had at the start, alone or in a new meeting.
+    pub(super) fn on_late_mark_durable(&mut self, lun: usize, effects: &mut Vec<Effect>) {
+        if self.groups[lun].stage != Stage::Apart {
+            return;
+        }
+        if self.peer.is_some() {
+            self.lose(Apart::Answers(self.plan.names[self.plan.side.index()].clone()), effects);
+        }
+        if self.starts_single(lun) {
+            self.on_group(lun, Event::StartsSimplex, effects);
+        } else {
+            self.start_alone(lun, self.ticked.unwrap_or(Time(0)), effects);
+        }
+    }
+
+    /// Whether this controller has the only copy that the LUN is to have.
+    pub(super) fn starts_single(&self, lun: usize) -> bool {
+        let generation = self.groups[lun].generation;
+        let own = usize::from(generation.main) == self.plan.side.index();
+        let whole = self.copy_found(lun) == CopyFound::Whole;
+        !self.plan.luns[lun].mirror && generation.number > 0 && own && whole
     }
 
     /// What both agreed on is about to be written down: with it goes what is coming.
