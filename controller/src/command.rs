@@ -4,13 +4,23 @@
 //! an [`Op`]. What comes back is an [`Outcome`]. Commands that only describe the LUN (INQUIRY, READ CAPACITY,
 //! MODE SENSE, ...) are answered by the device server itself after asking [`Admission`] questions of the LUN.
 
+use core::time::Duration;
+
 use bytes::Bytes;
 use protocol::block::BlockRange;
 use protocol::interlink::Report;
 use protocol::interlink::event::Event;
+use protocol::scsi::provisioning::{LBA_STATUS_DESCRIPTOR_BYTES, LBA_STATUS_HEADER_BYTES};
 use protocol::scsi::sense::{Sense, Status};
 
 use crate::time::Time;
+
+/// A command not admitted by this age is never executed and gets BUSY. Below the 5 s after which multipath has
+/// usually tried the other path.
+pub const COMMAND_AGE_MAX: Duration = Duration::from_secs(4);
+
+/// Bytes of what one GET LBA STATUS or LOG SENSE tells at most: a header and 256 descriptors.
+pub const REPORT_BYTES_MAX: u64 = LBA_STATUS_HEADER_BYTES as u64 + 256 * LBA_STATUS_DESCRIPTOR_BYTES as u64;
 
 /// An I_T nexus of this controller (SAM-5 4.5): one iSCSI session. Never reused within an incarnation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

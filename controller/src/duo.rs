@@ -14,15 +14,18 @@ use protocol::interlink::standing::GroupRecord;
 use protocol::interlink::{Message, WireOp};
 use protocol::scsi::sense::Sense;
 
+use crate::appliance::Restored;
 use crate::appliance::{CONTROL_KEY, ControlRecord};
 use crate::command::{Admission, Command, Data, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::{DiskError, DiskIo, DiskResult};
+use crate::link::LinkKind;
+use crate::link::{Frame, LinkId, Via};
 use crate::plan::{LunPlan, Plan, Side};
 use crate::status::StuckStatus;
 use crate::time::Time;
-use crate::unit::{Controller, LinkKind, Restored};
+use crate::unit::Controller;
 use crate::volume::superblock::{Superblock, VolumeFound};
-use crate::world::{Frame, LinkId, Ticket, Via, VolumeIndex, World};
+use crate::world::{Ticket, VolumeIndex, World};
 
 pub(crate) const BLOCKS: u64 = 64;
 

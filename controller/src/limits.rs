@@ -7,19 +7,7 @@ use crate::lun::{
     Used,
 };
 use crate::plan::{BRIDGES_MAX, LUNS_MAX, Plan};
-use crate::status::LimitStatus;
-
-/// A limit that is counted.
-#[must_use]
-pub fn counted(name: &str, unit: &str, max: u64, used: u64, peak: Option<u64>) -> LimitStatus {
-    LimitStatus { name: name.to_owned(), unit: unit.to_owned(), max, used: Some(used), peak }
-}
-
-/// A limit that something is only compared with: a size, a time.
-#[must_use]
-pub fn compared(name: &str, unit: &str, max: u64) -> LimitStatus {
-    LimitStatus { name: name.to_owned(), unit: unit.to_owned(), max, used: None, peak: None }
-}
+use crate::status::{LimitStatus, counted};
 
 /// The limits of a controller and its LUNs. Where each LUN has its own, the one that uses most is shown.
 #[must_use]

@@ -4,20 +4,7 @@
 //! nothing in the way is in flight; otherwise main reads for it (the seed's paragraph 61: what overlaps a write
 //! whose data is on its way is read from the main volume).
 
-use crate::status::Role;
-
-/// How a LUN is served on one controller.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum Service {
-    /// Not at all.
-    Refused,
-    /// Changes go to both copies. The sub reads its own.
-    Mirrored,
-    /// Main has the only whole copy.
-    Alone,
-    /// The sub has no whole copy (or none at all): main does everything.
-    Forwarded,
-}
+use crate::pair::{Role, Service};
 
 /// Where a command is carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,33 +2,8 @@
 
 use core::fmt;
 
+use crate::pair::{PairStatus, Role};
 use serde::{Deserialize, Serialize};
-
-/// The pair status (lower case in JSON).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PairStatus {
-    /// One copy, as configured.
-    Simplex,
-    /// Being copied from main's volume to the other.
-    Copy,
-    /// Both copies are identical but for writes in flight.
-    Duplex,
-    /// Split by a person.
-    Split,
-    /// Split by a failure, or the peer has not been met yet.
-    Suspended,
-}
-
-/// A controller's role for one LUN.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Admits and orders the writes.
-    Main,
-    /// Forwards them to main.
-    Sub,
-}
 
 /// One controller's view of everything.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -255,4 +230,16 @@ pub struct LunStatus {
     pub wwid: Option<String>,
     /// Its unit serial number.
     pub serial: Option<String>,
+}
+
+/// A limit that is counted.
+#[must_use]
+pub fn counted(name: &str, unit: &str, max: u64, used: u64, peak: Option<u64>) -> LimitStatus {
+    LimitStatus { name: name.to_owned(), unit: unit.to_owned(), max, used: Some(used), peak }
+}
+
+/// A limit that something is only compared with: a size, a time.
+#[must_use]
+pub fn compared(name: &str, unit: &str, max: u64) -> LimitStatus {
+    LimitStatus { name: name.to_owned(), unit: unit.to_owned(), max, used: None, peak: None }
 }

@@ -7,6 +7,39 @@ use core::time::Duration;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Time(pub u64);
 
+/// [`crate::unit::Controller::on_tick`] comes at least this often.
+pub const TICK: Duration = Duration::from_millis(50);
+
+/// Between two ticks more than this was spent stopped.
+const RUNNING_MAX: Duration = Duration::from_millis(4 * TICK.as_millis() as u64);
+
+/// How long a controller has run. Time in which it was stopped does not count: whoever waited for something then finds
+/// what has come of it when it goes on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunTime {
+    ticked: Option<Time>,
+    ran: Duration,
+}
+
+impl RunTime {
+    /// Time has passed: at least every [`TICK`] while the controller runs.
+    pub fn tick(&mut self, now: Time) {
+        self.ran += now.since(self.ticked.replace(now).unwrap_or(now)).min(RUNNING_MAX);
+    }
+
+    /// How long it has run.
+    #[must_use]
+    pub const fn ran(&self) -> Duration {
+        self.ran
+    }
+
+    /// The last tick.
+    #[must_use]
+    pub fn ticked(&self) -> Time {
+        self.ticked.unwrap_or_default()
+    }
+}
+
 impl Time {
     /// How long ago `earlier` was; zero if it lies ahead.
     #[must_use]

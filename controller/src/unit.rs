@@ -4,7 +4,6 @@
 //! Locks are taken in the order appliance, then LUN, and never held across I/O. A completion that comes back at
 //! once is handled in the same loop, so a cached read is two short locks and one system call.
 
-use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -14,38 +13,25 @@ use protocol::interlink::event::Event;
 use protocol::interlink::shared::{Modes, SharedState, Who};
 use protocol::interlink::{GenerationTag, Message};
 
-use crate::appliance::{Appliance, Effect, LinkRefusal};
+use crate::appliance::{Appliance, Effect, LinkRefusal, Restored, shared_key};
 use crate::command::{Admission, Command, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::copy_manager::CopyManager;
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::lease::Lease;
-use crate::lun::{Action, Breakage, Lun, LunCounters, LunSetup, Quiet};
+use crate::link::{Frame, LinkId, LinkKind, Via};
+use crate::lun::{Action, Lun, LunCounters, LunSetup};
+use crate::pair::Service;
+use crate::pair::{Breakage, Quiet};
+use crate::pair::{PairStatus, Role};
 use crate::plan::Plan;
-use crate::route::Service;
-use crate::status::{PairStatus, Role};
 use crate::volume::record::{self, Kind};
-use crate::world::{Frame, LinkId, Ticket, Via, VolumeIndex, World};
+use crate::world::{Ticket, VolumeIndex, World};
 
-mod restored;
 mod sense_formats;
 mod telling;
 mod third_party;
 
-pub use restored::Restored;
-use restored::shared_key;
 pub use sense_formats::SenseFormats;
-
-/// [`Controller::on_tick`] comes at least this often.
-pub const TICK: Duration = Duration::from_millis(50);
-
-/// What kind of connection of the interlink a link is, told to the one who dials and learned by the other.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LinkKind {
-    /// The control connection; dialed by the first controller only.
-    Control,
-    /// A bridge of the given number; each controller dials its own.
-    Bridge(u16),
-}
 
 /// What names a LUN to hosts, the same on both controllers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -254,7 +240,7 @@ impl<W: World> Controller<W> {
             blocks: core.blocks(),
             identity,
             role: report.role,
-            status: core.standing().status,
+            status: core.view().status,
             serving: core.serving(),
             write_cache: plan.write_cache,
             read_only: plan.read_only,
@@ -290,7 +276,7 @@ impl<W: World> Controller<W> {
 
     /// The generation under which a LUN is served, or was last agreed on.
     pub fn generation(&self, lun: LunIndex) -> Option<protocol::interlink::GenerationTag> {
-        self.luns.get(usize::from(lun.0)).map(|lun| lun.lock().standing().generation)
+        self.luns.get(usize::from(lun.0)).map(|lun| lun.lock().view().generation)
     }
 
     /// A LUN's role, pair status and service here, and whether it is taking a turn.
@@ -298,8 +284,8 @@ impl<W: World> Controller<W> {
         let index = usize::from(lun.0);
         let turning = self.appliance.lock().is_turning(index);
         let core = self.luns.get(index)?.lock();
-        let standing = core.standing();
-        Some((standing.role, standing.status, standing.service, turning))
+        let view = core.view();
+        Some((view.role, view.status, view.service, turning))
     }
 
     /// Gives every LUN only this many bytes of credit in each class, to see how it fares with little.
@@ -520,7 +506,7 @@ impl<W: World> Controller<W> {
     /// A LUN that has given its disk up, and its generation.
     fn gave_disk_up(&self, index: usize) -> Option<(usize, GenerationTag)> {
         let lun = self.luns.get(index)?.lock();
-        lun.gave_disk_up().then(|| (index, lun.standing().generation))
+        lun.gave_disk_up().then(|| (index, lun.view().generation))
     }
 
     /// A tick of one LUN whose actions are not performed yet; whether it has given its disk up.
@@ -535,9 +521,9 @@ impl<W: World> Controller<W> {
     fn tell_lun(&self, effect: Effect, actions: &mut Vec<(usize, Vec<Action>)>) -> Option<Effect> {
         let mut told = Vec::new();
         let index = match effect {
-            Effect::Begin { lun: index, standing, blocks, open } => {
+            Effect::Begin { lun: index, view, blocks, open } => {
                 let mut lun = self.luns.get(index)?.lock();
-                lun.begin(standing, blocks, &mut told);
+                lun.begin(view, blocks, &mut told);
                 if open {
                     lun.open(self.world.now(), &mut told);
                 }

@@ -1,17 +1,12 @@
 //! Everything the one loop needs from outside, as one trait: the product implements it with sockets, files and
 //! the system's clock, the simulated world with seeds.
 
-use bytes::Bytes;
-
 use crate::command::{NexusId, Outcome, TaskTag};
 use crate::disk::{DiskIo, DiskResult};
+use crate::link::{Frame, LinkId, Via};
 use crate::status::{ContestStatus, FileSystemStatus, HostStatus, LimitStatus, StuckStatus};
 use crate::time::Time;
 use crate::volume::superblock::Superblock;
-
-/// One connection of the interlink, counted by the controller's world since its start; never reused.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct LinkId(pub u32);
 
 /// Names one submitted piece of work until its completion comes back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -20,24 +15,6 @@ pub struct Ticket(pub u64);
 /// A volume of this controller, by its LUN's place in the table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct VolumeIndex(pub u16);
-
-/// One frame for the interlink: its head (prefix and body) and its payload, both already checksummed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Frame {
-    /// Prefix and body.
-    pub head: Bytes,
-    /// The data, in the pieces it was received in.
-    pub payload: Vec<Bytes>,
-}
-
-/// Where a frame goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Via {
-    /// Back on the connection a request came by.
-    Link(LinkId),
-    /// To the peer on whichever of this controller's bridges belongs to the calling worker.
-    AnyBridge,
-}
 
 /// What the loop asks of the outside. Every method may be called from any thread, none may block, none may call
 /// back into the controller: completions come by its `on_…` methods, from whoever has them.
@@ -49,7 +26,7 @@ pub trait World: Send + Sync + 'static {
     fn random(&self) -> u128;
 
     /// Calls [`crate::unit::Controller::on_tick`] at `at` or soon after. Ticks also come every
-    /// [`crate::unit::TICK`] without being asked for.
+    /// [`crate::time::TICK`] without being asked for.
     fn wake_at(&self, at: Time);
 
     /// Hands a frame to the interlink. A frame for a link that is gone vanishes.

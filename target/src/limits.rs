@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use controller::disk::pool::{DISK_THREADS_MAX, LANE_QUEUE_JOBS_MAX, LANE_THREADS_MAX, THREADS_PER_DISK_MAX};
-use controller::limits::{compared, counted};
 use controller::said::SAID_MAX;
 use controller::status::LimitStatus;
+use controller::status::{compared, counted};
 
 use crate::device_server::limits as commands;
 use crate::run::limits as run;

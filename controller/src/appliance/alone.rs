@@ -19,8 +19,8 @@ use super::lifecycle::{Event, Order};
 use super::{Appliance, Effect, Pending, Phase};
 use crate::group;
 use crate::lease;
-use crate::lun::Breakage;
-use crate::status::{PairStatus, Role};
+use crate::pair::Breakage;
+use crate::pair::{PairStatus, Role};
 use crate::time::Time;
 use protocol::interlink::standing::CopyFound;
 

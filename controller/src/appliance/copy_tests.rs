@@ -7,7 +7,7 @@ use protocol::scsi::sense::Sense;
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
 use crate::duo::{BLOCKS, Duo, range, write};
-use crate::status::{PairStatus, Role};
+use crate::pair::{PairStatus, Role};
 use crate::unit::Controller;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());

@@ -2,7 +2,7 @@
 
 use crate::command::{LunIndex, Outcome};
 use crate::duo::{BLOCKS, Duo, write};
-use crate::status::PairStatus;
+use crate::pair::PairStatus;
 use crate::volume::superblock::VolumeFound;
 
 fn met(mut duo: Duo) -> Duo {
@@ -50,7 +50,7 @@ fn a_device_that_is_too_small_is_named_and_a_smaller_size_is_taken_afterwards() 
         assert!(reason.contains(&format!("and {} fit", BLOCKS * 512)), "{reason}");
     }
     // Nothing was made that would have to be kept.
-    let blank = |_, restored: &mut crate::unit::Restored| restored.volumes = vec![VolumeFound::Blank];
+    let blank = |_, restored: &mut crate::appliance::Restored| restored.volumes = vec![VolumeFound::Blank];
     let duo = met(duo.crash_on_devices(4, [BLOCKS + 8, BLOCKS], blank));
     assert_eq!(statuses(&duo), [(PairStatus::Duplex, true); 2], "{}", reason(&duo, 0));
 }

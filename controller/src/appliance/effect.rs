@@ -5,10 +5,11 @@ use protocol::interlink::standing::Generation;
 
 use crate::disk::DiskError;
 use crate::group::Refusal;
-use crate::lun;
+use crate::link::LinkId;
+use crate::pair::PairView;
 use crate::time::Time;
 use crate::volume::superblock::Superblock;
-use crate::world::{LinkId, Ticket};
+use crate::world::Ticket;
 
 /// What an appliance core asks to be done.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub enum Effect {
         /// Which.
         lun: usize,
         /// Its place.
-        standing: lun::Standing,
+        view: PairView,
         /// Its capacity in blocks.
         blocks: u64,
         /// Whether hosts are served already.

@@ -8,9 +8,9 @@ use protocol::interlink::standing::CopyFound;
 
 use super::lifecycle::{Ends, Event};
 use super::{Apart, Appliance, Effect, Pending, Phase};
-use crate::lun::Breakage;
-use crate::route::Service;
-use crate::status::PairStatus;
+use crate::pair::Breakage;
+use crate::pair::PairStatus;
+use crate::pair::Service;
 use crate::time::Time;
 
 /// A clean end that is not complete by then goes on without its mark.

@@ -2,7 +2,7 @@
 
 use crate::command::{Op, Outcome};
 use crate::duo::{Duo, range, write};
-use crate::status::PairStatus;
+use crate::pair::PairStatus;
 use crate::unit::Controller;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());

@@ -7,9 +7,9 @@ use protocol::interlink::frame::{VERSION_MAX, VERSION_MIN};
 use protocol::interlink::hello::{Hello, Identity, Purpose};
 
 use super::{Apart, Appliance, Effect, GREETING_MAX, Link, Peer, Phase};
+use crate::link::LinkId;
+use crate::link::LinkKind;
 use crate::time::Time;
-use crate::unit::LinkKind;
-use crate::world::LinkId;
 
 /// Why a connection of the interlink ended before a frame was exchanged, where people can do something about it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

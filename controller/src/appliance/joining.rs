@@ -9,9 +9,9 @@ use super::lifecycle::Event;
 use super::{Apart, Appliance, Effect, Link, Pending, Phase, Step};
 use crate::disk::DiskError;
 use crate::group::{Question, Refusal, agree};
-use crate::lun::Breakage;
+use crate::pair::Breakage;
+use crate::pair::{PairStatus, Role};
 use crate::plan::Side;
-use crate::status::{PairStatus, Role};
 use crate::volume::superblock::VolumeFound;
 
 impl Appliance {

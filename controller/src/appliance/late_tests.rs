@@ -4,12 +4,13 @@
 use protocol::interlink::standing::Generation;
 use protocol::scsi::sense::Status;
 
+use crate::appliance::Restored;
 use crate::appliance::{CONTROL_KEY, ControlRecord};
 use crate::command::Outcome;
 use crate::disk::DiskError;
 use crate::duo::{Duo, write};
-use crate::status::PairStatus;
-use crate::unit::{Controller, Restored};
+use crate::pair::PairStatus;
+use crate::unit::Controller;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
@@ -282,7 +283,7 @@ mod parted_twice {
 
     use crate::command::LunIndex;
     use crate::duo::Duo;
-    use crate::status::Role;
+    use crate::pair::Role;
     use crate::unit::Controller;
 
     /// alpha, the preferred main and the leader, was started again and refilled; beta is about to give the LUN back to it.

@@ -22,9 +22,9 @@
 
 use protocol::interlink::standing::Pairing;
 
-use super::turns::Turn;
-use crate::route::Service;
-use crate::status::{PairStatus, Role};
+use super::turn::Turn;
+use crate::pair::Service;
+use crate::pair::{PairStatus, Role};
 use crate::time::Time;
 
 /// Where a group is in its life on this controller.

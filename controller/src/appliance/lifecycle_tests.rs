@@ -5,7 +5,7 @@ use core::fmt::Write as _;
 use protocol::interlink::standing::Generation;
 
 use super::*;
-use crate::appliance::turns::TurnStep;
+use crate::appliance::turn::TurnStep;
 
 const UNTIL: Time = Time(630);
 const TICKET: u64 = 7;

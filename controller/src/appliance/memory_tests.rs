@@ -3,7 +3,7 @@
 
 use crate::command::Outcome;
 use crate::duo::{BLOCKS, Duo, write};
-use crate::status::PairStatus;
+use crate::pair::PairStatus;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 

@@ -45,6 +45,7 @@ mod refilling;
 #[cfg(test)]
 mod refusal_tests;
 mod report;
+mod restored;
 #[cfg(test)]
 mod room_tests;
 #[cfg(test)]
@@ -55,6 +56,7 @@ mod stuck;
 mod stuck_tests;
 #[cfg(test)]
 mod tests;
+mod turn;
 #[cfg(test)]
 mod turn_tests;
 mod turns;
@@ -75,12 +77,12 @@ use protocol::interlink::{GenerationTag, Message};
 use crate::disk::DiskError;
 use crate::group::Refusal;
 use crate::lease::{self, Lease};
-use crate::lun::{Breakage, Quiet};
+use crate::link::LinkId;
+use crate::pair::{Breakage, Quiet};
 use crate::plan::{Plan, Side};
-use crate::time::Time;
-use crate::unit::Restored;
+use crate::time::{RunTime, Time};
 use crate::volume::superblock::VolumeFound;
-use crate::world::{LinkId, Ticket};
+use crate::world::Ticket;
 
 pub use effect::{Apart, Effect};
 use ending::Ending;
@@ -89,6 +91,8 @@ use greeting::Mute;
 use lifecycle::Stage;
 pub use record::{CONTROL_KEY, ControlRecord};
 use refilling::Refilling;
+pub use restored::Restored;
+pub(crate) use restored::shared_key;
 use starts::Marked;
 
 /// A peer that says nothing for this long on the control connection is taken for lost.
@@ -248,10 +252,7 @@ pub struct Appliance {
     marking_since: BTreeMap<u64, Duration>,
     /// Those that were given up, each with its LUN.
     late_marks: BTreeMap<u64, usize>,
-    /// The last tick.
-    ticked: Option<Time>,
-    /// How long it has run.
-    ran: Duration,
+    run_time: RunTime,
     /// What came of it while this controller was stuck.
     held_done: Vec<(Ticket, Result<(), DiskError>)>,
     heard: Time,
@@ -339,8 +340,7 @@ impl Appliance {
             pending: BTreeMap::new(),
             marking_since: BTreeMap::new(),
             late_marks: BTreeMap::new(),
-            ticked: None,
-            ran: Duration::ZERO,
+            run_time: RunTime::default(),
             held_done: Vec::new(),
             heard: Time(0),
             pinged: Time(0),

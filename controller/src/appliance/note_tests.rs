@@ -2,8 +2,8 @@
 
 use crate::disk::DiskError;
 use crate::duo::{BLOCKS, Duo, write};
+use crate::pair::PairStatus;
 use crate::plan::TOLD;
-use crate::status::PairStatus;
 use crate::volume::superblock::VolumeFound;
 
 fn notes(duo: &Duo) -> [Vec<String>; 2] {

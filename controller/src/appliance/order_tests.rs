@@ -4,12 +4,12 @@ use core::time::Duration;
 
 use protocol::scsi::sense::{Sense, Status};
 
+use crate::command::COMMAND_AGE_MAX;
 use crate::command::{Command, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::DiskError;
 use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
 use crate::lease::{DRIFT_MARGIN, LEASE, RENEWAL};
-use crate::lun::COMMAND_AGE_MAX;
-use crate::status::{PairStatus, Role};
+use crate::pair::{PairStatus, Role};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 

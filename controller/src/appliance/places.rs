@@ -10,9 +10,10 @@ use super::refilling::Refilling;
 use super::{Apart, Appliance, Effect, Group, Pending, Phase};
 use crate::disk::DiskError;
 use crate::lease;
-use crate::lun::{self, Breakage};
-use crate::route::Service;
-use crate::status::{PairStatus, Role};
+use crate::pair::Breakage;
+use crate::pair::PairView;
+use crate::pair::Service;
+use crate::pair::{PairStatus, Role};
 use crate::volume::superblock::{Owner, Superblock, VolumeFound};
 
 impl Group {
@@ -154,8 +155,8 @@ impl Appliance {
             .collect();
         let generation = group.generation.tag();
         let version = self.peer.as_ref().map_or(VERSION_MAX, |peer| peer.version);
-        let standing = lun::Standing { role, status, service, generation, links, version };
-        effects.push(Effect::Begin { lun, standing, blocks, open });
+        let view = PairView { role, status, service, generation, links, version };
+        effects.push(Effect::Begin { lun, view, blocks, open });
     }
 
     pub(super) fn role(&self, lun: usize) -> Role {

@@ -10,9 +10,9 @@ use protocol::interlink::standing::Pairing;
 
 use super::{Appliance, Effect, Phase};
 use crate::disk::DiskError;
-use crate::lun::Breakage;
-use crate::route::Service;
-use crate::status::Role;
+use crate::pair::Breakage;
+use crate::pair::Role;
+use crate::pair::Service;
 use crate::time::Time;
 
 /// The rest before a copy is refilled, after it left for the first time.

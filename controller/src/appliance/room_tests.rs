@@ -3,7 +3,7 @@
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
 use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
-use crate::status::{PairStatus, Role};
+use crate::pair::{PairStatus, Role};
 use crate::unit::Controller;
 use protocol::scsi::sense::Sense;
 

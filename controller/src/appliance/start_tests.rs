@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::appliance::Restored;
 use crate::command::Op;
 use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
-use crate::status::PairStatus;
-use crate::unit::Restored;
+use crate::pair::PairStatus;
 use crate::volume::superblock::{Superblock, VolumeFound};
 use crate::world::World;
 

@@ -32,9 +32,8 @@ use protocol::interlink::standing::{CopyFound, Start, Starts, Told};
 use super::lifecycle::{Event, Stage};
 use super::{Apart, Appliance, Effect, Group, Pending, Phase, Step};
 use crate::disk::DiskError;
-use crate::lun::Breakage;
+use crate::pair::Breakage;
 use crate::time::Time;
-use crate::unit::TICK;
 use crate::volume::superblock::{Superblock, VolumeFound};
 use crate::world::Ticket;
 
@@ -52,9 +51,6 @@ pub(super) enum Marked {
 /// When no disk has taken a mark for this time, those that are asked for one do not answer: well before the two give up a
 /// meeting.
 pub(super) const MARK_MAX: Duration = Duration::from_secs(2);
-
-/// Time between two ticks beyond this was spent stopped.
-const RUNNING_MAX: Duration = Duration::from_millis(4 * TICK.as_millis() as u64);
 
 /// The version of the interlink since which the joint start is told.
 const TOLD_SINCE: u16 = protocol::interlink::Version::V2 as u16;
@@ -203,8 +199,8 @@ impl Appliance {
     /// A disk that does not take a mark for long keeps nobody else from being served: its copy has failed.
     pub(super) fn tick_marks(&mut self, now: Time, effects: &mut Vec<Effect>) {
         // A controller that was stopped finds what its disks have done meanwhile when it goes on.
-        self.ran += now.since(self.ticked.replace(now).unwrap_or(now)).min(RUNNING_MAX);
-        let now = self.ran;
+        self.run_time.tick(now);
+        let now = self.run_time.ran();
         let marking = self
             .pending
             .iter()
@@ -261,7 +257,7 @@ impl Appliance {
         if self.starts_single(lun) {
             self.on_group(lun, Event::StartsSimplex, effects);
         } else {
-            self.start_alone(lun, self.ticked.unwrap_or(Time(0)), effects);
+            self.start_alone(lun, self.run_time.ticked(), effects);
         }
     }
 

@@ -3,8 +3,8 @@
 use crate::command::{Op, Outcome};
 use crate::duo::{BLOCKS, Duo, range, write};
 use crate::lease::LEASE;
-use crate::status::{PairStatus, Role};
-use crate::unit::TICK;
+use crate::pair::{PairStatus, Role};
+use crate::time::TICK;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 

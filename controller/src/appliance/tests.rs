@@ -1,12 +1,14 @@
 //! Meeting, parting and meeting again.
 
+use crate::appliance::Restored;
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
 use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
-use crate::status::{PairStatus, Role};
-use crate::unit::{Controller, LinkKind, Restored};
+use crate::link::LinkId;
+use crate::link::LinkKind;
+use crate::pair::{PairStatus, Role};
+use crate::unit::Controller;
 use crate::volume::superblock::VolumeFound;
-use crate::world::LinkId;
 use bytes::Bytes;
 use protocol::scsi::sense::Sense;
 

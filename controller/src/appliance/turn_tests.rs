@@ -8,9 +8,9 @@ use protocol::scsi::sense::Sense;
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
 use crate::duo::{Duo, range, write};
-use crate::lun::Breakage;
+use crate::pair::Breakage;
+use crate::pair::Role;
 use crate::reservation::asked;
-use crate::status::Role;
 
 /// Commands of the sub's hosts that the turn meets.
 const WRITES: u32 = 6;

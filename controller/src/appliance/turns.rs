@@ -39,11 +39,12 @@ use protocol::interlink::standing::{Generation, Pairing};
 use protocol::interlink::{GenerationTag, Message};
 
 use super::lifecycle::{Before, Event, Stage};
+use super::turn::{Turn, TurnStep};
 use super::{Apart, Appliance, Effect, Pending, Phase};
 use crate::disk::DiskError;
 use crate::group;
-use crate::lun::{Breakage, Quiet};
-use crate::status::{PairStatus, Role};
+use crate::pair::{Breakage, Quiet};
+use crate::pair::{PairStatus, Role};
 use crate::time::Time;
 
 /// A turn that takes longer ends the meeting: the two start over.
@@ -54,36 +55,6 @@ pub(super) const TURN_POLL: Duration = Duration::from_millis(5);
 
 /// The own disk may still write what nobody waits for any more.
 const GIVEN_UP: Breakage = Breakage::OwnDisk(DiskError::Silent);
-
-/// A turn under way.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Turn {
-    pub(super) generation: Generation,
-    pub(super) pairing: Pairing,
-    pub(super) since: Option<Time>,
-    pub(super) step: TurnStep,
-    /// This controller is main of the generation before, too.
-    pub(super) was_main: bool,
-}
-
-/// What a turn waits for on this controller.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum TurnStep {
-    /// Proposed here: the other writes it down first.
-    Proposed,
-    /// The other has it: nothing may be in flight here.
-    Draining,
-    /// It is being written here, last.
-    WritesLast,
-    /// This controller has its new place, and waits for the other's.
-    AwaitsPeersPlace,
-    /// Asked for by the other: nothing may be in flight here.
-    Asked,
-    /// It is being written here, first.
-    WritesFirst,
-    /// It is durable here: changes of the old order may come until the word to begin.
-    AwaitsBegin,
-}
 
 impl Appliance {
     /// Whether a LUN's pair is about to go on under another generation.
@@ -307,35 +278,6 @@ impl Appliance {
     fn tell_turn(&self, lun: usize, message: Message, effects: &mut Vec<Effect>) {
         if let Some(peer) = &self.peer {
             effects.push(Effect::SendAbout(peer.control, lun, self.groups[lun].generation, message));
-        }
-    }
-}
-
-impl Turn {
-    pub(super) const fn is_proposer(self) -> bool {
-        match self.step {
-            TurnStep::Proposed | TurnStep::Draining | TurnStep::WritesLast | TurnStep::AwaitsPeersPlace => {
-                true
-            }
-            TurnStep::Asked | TurnStep::WritesFirst | TurnStep::AwaitsBegin => false,
-        }
-    }
-
-    /// Whether this controller has its new place already.
-    pub(super) const fn has_own_place(self) -> bool {
-        matches!(self.step, TurnStep::AwaitsPeersPlace)
-    }
-
-    /// Whether a main may go on without the other in the middle of it. The old main while it has not written the new
-    /// generation, but not if its own copy leaves: the other may have that already. The new one if the other's copy
-    /// has left, as soon as that is durable here. Who is main of both at any time: nobody else could ever go on.
-    pub(super) const fn leaves_the_right_here(self) -> bool {
-        let out = matches!(self.pairing, Pairing::Out);
-        match self.step {
-            TurnStep::Proposed | TurnStep::Draining => !out,
-            TurnStep::WritesLast | TurnStep::AwaitsPeersPlace => false,
-            TurnStep::Asked | TurnStep::WritesFirst => self.was_main,
-            TurnStep::AwaitsBegin => self.was_main || out,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What each controller is told by its peer of the peer's own state, and how old it is.
 
 use crate::duo::{Duo, write};
-use crate::status::{ControllerStatus, PairStatus, PeerWord, Role};
+use crate::pair::{PairStatus, Role};
+use crate::status::{ControllerStatus, PeerWord};
 use crate::volume::superblock::VolumeFound;
 
 fn status(duo: &Duo, side: usize) -> ControllerStatus {

@@ -42,10 +42,9 @@ use protocol::scsi::sense::{Sense, Status};
 
 use self::results::{Kept, Results};
 use self::running::{Over, Running};
+use crate::command::COMMAND_AGE_MAX;
 use crate::command::{Command, LunIndex, NexusId, Outcome, TaskTag};
-use crate::limits::{compared, counted};
-use crate::lun::COMMAND_AGE_MAX;
-use crate::status::LimitStatus;
+use crate::status::{LimitStatus, compared, counted};
 use crate::time::Time;
 
 /// EXTENDED COPY commands under way on one controller at most.

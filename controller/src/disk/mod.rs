@@ -15,6 +15,7 @@ pub mod warmth;
 
 use bytes::Bytes;
 use protocol::block::BlockRange;
+use protocol::scsi::sense::Sense;
 
 /// One piece of disk I/O on a volume. Ranges lie inside the volume (never in the reserved tail).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -95,6 +96,17 @@ pub enum DiskError {
 }
 
 impl DiskError {
+    /// What a host hears of it, when no other copy could serve it.
+    #[must_use]
+    pub const fn sense(self, write: bool) -> Sense {
+        match self {
+            Self::Full | Self::SizeLimit => Sense::SPACE_ALLOCATION_FAILED,
+            Self::Absent => Sense::UNAVAILABLE,
+            Self::Io | Self::Silent | Self::FlushFailed if write => Sense::WRITE_ERROR,
+            Self::Io | Self::Silent | Self::FlushFailed => Sense::UNRECOVERED_READ,
+        }
+    }
+
     /// There is no room for more, and nothing else is wrong: what is on the disk stays as it is, and more can be
     /// written as soon as there is room.
     #[must_use]

@@ -4,7 +4,7 @@
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
 use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
-use crate::status::PairStatus;
+use crate::pair::PairStatus;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 

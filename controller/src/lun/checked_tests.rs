@@ -9,7 +9,7 @@ use protocol::scsi::sense::{Sense, Status};
 use crate::command::{Data, LunIndex, NexusId, Op, Outcome};
 use crate::disk::DiskError;
 use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
-use crate::status::PairStatus;
+use crate::pair::PairStatus;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 

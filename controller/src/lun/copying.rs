@@ -11,7 +11,8 @@
 use bytes::Bytes;
 use protocol::block::BlockRange;
 
-use super::task::{Action, Leg, Origin, Slot, Task, is_zero};
+use super::operation::is_zero;
+use super::task::{Action, Leg, Origin, Slot, Task};
 use super::{Lun, Stage};
 use crate::command::{Data, Op, Outcome};
 use crate::disk::DiskIo;
@@ -243,7 +244,7 @@ impl Lun {
             Op::SynchronizeCache if !copying.ends => copying.flushing = false,
             Op::SynchronizeCache => {
                 self.copy_complete = true;
-                actions.push(Action::CopyComplete(self.standing.generation));
+                actions.push(Action::CopyComplete(self.view.generation));
             }
             Op::Unmap { ranges } => copying.done += ranges.iter().map(|range| range.blocks).sum::<u64>(),
             Op::Write { range, .. } => copying.done += range.blocks,

@@ -7,7 +7,7 @@ use protocol::scsi::sense::{Sense, Status};
 
 use crate::command::{LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::duo::{Duo, range, write};
-use crate::status::PairStatus;
+use crate::pair::PairStatus;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const CONFLICT: Outcome = Outcome::Status(Status::ReservationConflict);

@@ -33,14 +33,16 @@ use protocol::interlink::shared::{Attention, NexusHandle, SharedState, Stamp, Wh
 use protocol::interlink::{Ending, Message};
 use protocol::scsi::sense::{Sense, Status};
 
-use super::task::{Action, Breakage, Origin};
-use super::{COMMAND_AGE_MAX, HELD_COMMANDS_MAX, Lun};
-use crate::command::{Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
-use crate::route::{Kind, Route, Service, route};
+use super::task::{Action, Origin};
+use super::{HELD_COMMANDS_MAX, Lun};
+use crate::command::{COMMAND_AGE_MAX, Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
+use crate::link::{LinkId, Via};
+use crate::pair::Breakage;
+use crate::pair::Role;
+use crate::pair::Service;
+use crate::route::{Kind, Route, route};
 use crate::shared::{Applied, apply, stamped};
-use crate::status::Role;
 use crate::time::Time;
-use crate::world::{LinkId, Via};
 
 /// The tag of what the controller does for a nexus that is gone: nobody is left to be answered.
 const NOBODYS_TAG: TaskTag = TaskTag::of(u32::MAX);
@@ -216,7 +218,7 @@ impl Lun {
     /// A forwarded command that was not admitted goes back to the door it came in by.
     pub(super) fn send_back(&self, link: LinkId, id: u64, actions: &mut Vec<Action>) {
         let (message, payload) = (Message::Ended { id, ending: Ending::Stale }, Data::new());
-        let generation = self.standing.generation;
+        let generation = self.view.generation;
         actions.push(Action::Send { via: Via::Link(link), message, payload, generation });
     }
 
@@ -359,7 +361,7 @@ impl Lun {
         actions: &mut Vec<Action>,
     ) -> Legs {
         let next = self.as_peer_reads(next);
-        let peer = !self.standing.links.is_empty();
+        let peer = !self.view.links.is_empty();
         if peer {
             let message = Message::Shared { reset, met, attentions: attentions.clone() };
             self.tell_sub(message, vec![next.encode()], actions);
@@ -370,7 +372,7 @@ impl Lun {
     }
 
     fn tell_sub(&self, message: Message, payload: Data, actions: &mut Vec<Action>) {
-        let generation = self.standing.generation;
+        let generation = self.view.generation;
         actions.push(Action::Send { via: Via::AnyBridge, message, payload, generation });
     }
 
@@ -396,10 +398,10 @@ impl Lun {
             return;
         };
         let Ok(theirs) = SharedState::decode(payload) else {
-            return actions.push(Action::Broken(Breakage::Nonsense, self.standing.generation));
+            return actions.push(Action::Broken(Breakage::Nonsense, self.view.generation));
         };
         let mut newer = if theirs.stamp > self.shared.stamp { theirs } else { self.shared.clone() };
-        newer.stamp = Stamp { generation: self.standing.generation.number, whole: true, ..newer.stamp };
+        newer.stamp = Stamp { generation: self.view.generation.number, whole: true, ..newer.stamp };
         let legs = self.start_legs(newer, Vec::new(), Data::new(), (false, true), actions);
         running.stage = Stage::Legs(Box::new(legs));
         self.events.running = Some(running);
@@ -438,11 +440,11 @@ impl Lun {
     /// Hosts are served from here on: with a peer, the newer state is found first.
     pub(super) fn open_events(&mut self, actions: &mut Vec<Action>) {
         self.note_access();
-        if self.standing.role != Role::Main {
+        if self.view.role != Role::Main {
             return;
         }
         self.events.open = true;
-        if self.standing.links.is_empty() {
+        if self.view.links.is_empty() {
             self.stamp_alone(actions);
             self.end_peers_reservation(actions);
             return self.pump_events(actions);
@@ -455,8 +457,8 @@ impl Lun {
     /// The generation in the stamp of what main makes of the state now. Without a peer it is the next one: what the peer
     /// remembers of this one is older, and the next meeting makes a newer.
     fn stamp_generation(&self) -> u64 {
-        let alone = self.standing.links.is_empty();
-        self.standing.generation.number.saturating_add(u64::from(alone))
+        let alone = self.view.links.is_empty();
+        self.view.generation.number.saturating_add(u64::from(alone))
     }
 
     /// Whatever a peer keeps in its memory is older than what is here, also after a restart of this controller: the
@@ -555,7 +557,7 @@ impl Lun {
         if !self.is_of_lost_session(reserver) || self.events.release_told.is_some_and(told) {
             return;
         }
-        let way = route(self.standing.role, self.standing.service, Kind::Change);
+        let way = route(self.view.role, self.view.service, Kind::Change);
         if matches!(way, Route::ToMain) && !self.peer_in_place {
             return;
         }
@@ -580,9 +582,9 @@ impl Lun {
     /// Hosts are told when the ways to the LUN have changed (SPC-4 5.15.2): main has moved, or this controller or
     /// the other does or does not serve it any more.
     fn note_access(&mut self) {
-        let serving = self.standing.service != Service::Refused;
-        let peer = !self.standing.links.is_empty();
-        let access = Access { role: self.standing.role, serving, peer };
+        let serving = self.view.service != Service::Refused;
+        let peer = !self.view.links.is_empty();
+        let access = Access { role: self.view.role, serving, peer };
         // A controller begins by serving nobody: hosts may have been told so already.
         let before = self.events.access.replace(access).unwrap_or(Access { serving: false, ..access });
         if before != access {

@@ -9,10 +9,11 @@ use core::time::Duration;
 use protocol::interlink::event::Event;
 
 use super::Lun;
-use super::task::{Action, Breakage, Leg, Sent};
+use super::task::{Action, Leg, Sent};
 use crate::command::Op;
-use crate::route::Service;
-use crate::status::Role;
+use crate::pair::Breakage;
+use crate::pair::Role;
+use crate::pair::Service;
 
 /// The peer's oldest leg that does not end for this long ends the meeting: more than a disk's longest silence. Behind an
 /// event every command waits.
@@ -50,7 +51,7 @@ impl Oldest {
 impl Lun {
     /// The oldest leg that only the peer can end.
     fn oldest_leg(&self) -> Option<u64> {
-        match (self.standing.role, self.standing.service) {
+        match (self.view.role, self.view.service) {
             (Role::Main, Service::Mirrored) => {
                 let waits =
                     |slot: u32| self.tasks.get(slot as usize).is_some_and(|task| task.peer == Leg::Writing);
@@ -67,7 +68,7 @@ impl Lun {
 
     /// The oldest event that only the peer can end. What waits for a sanitize has no deadline.
     fn oldest_event(&self) -> Option<u64> {
-        match self.standing.role {
+        match self.view.role {
             Role::Main => self.event_at_sub(),
             Role::Sub => self.communication.oldest(|request| {
                 let waits = |event: &Event| !matches!(event, Event::Sanitize { .. });
@@ -81,7 +82,7 @@ impl Lun {
         let (command, event, ran) = (self.oldest_leg(), self.oldest_event(), self.outstanding.ran());
         let overdue = [self.legs.commands.overdue(command, ran), self.legs.events.overdue(event, ran)];
         if overdue.contains(&true) {
-            actions.push(Action::Broken(Breakage::Overdue, self.standing.generation));
+            actions.push(Action::Broken(Breakage::Overdue, self.view.generation));
         }
     }
 }

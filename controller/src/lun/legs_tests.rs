@@ -4,8 +4,8 @@
 use super::LEG_AGE_MAX;
 use crate::command::Outcome;
 use crate::duo::{BLOCKS, Duo, write};
-use crate::status::PairStatus;
-use crate::unit::TICK;
+use crate::pair::PairStatus;
+use crate::time::TICK;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 

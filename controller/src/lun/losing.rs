@@ -3,17 +3,17 @@
 
 use protocol::scsi::sense::Sense;
 
-use super::task::{Action, Leg, Origin, Stage, Task};
+use super::task::{Action, Fate, Leg, Origin, Stage, Task};
 use super::{ALONE_FLUSH_INTERVAL, Lun};
 use crate::command::{Command, LunIndex, Op, Outcome};
-use crate::route::Service;
-use crate::status::{PairStatus, Role};
+use crate::pair::Service;
+use crate::pair::{PairStatus, Role};
 use crate::time::Time;
 
 impl Lun {
     /// What becomes of a change that the own copy has and the peer's may lack.
     pub(super) fn fate(&self) -> Fate {
-        match (self.standing.role, self.standing.service, self.standing.status) {
+        match (self.view.role, self.view.service, self.view.status) {
             // The generation names the own copy as the only whole one: what it has is kept.
             (Role::Main, Service::Alone, _) => Fate::Good,
             (Role::Main, Service::Mirrored, PairStatus::Copy) if !self.copy_ends() => Fate::Good,
@@ -155,7 +155,7 @@ impl Lun {
 
     /// While there is no other copy, what is in memory goes to the disk every second.
     pub(super) fn flush_alone(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let alone = self.standing.service == Service::Alone && self.standing.status == PairStatus::Suspended;
+        let alone = self.view.service == Service::Alone && self.view.status == PairStatus::Suspended;
         let due = alone && self.caches() && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL;
         if due && self.enter(Origin::Nobody, Op::SynchronizeCache, true, now, actions) {
             self.flushed = now;
@@ -190,13 +190,6 @@ impl Lun {
             }
         }
     }
-}
-
-/// What becomes of a change that the own copy has and the peer's may lack.
-pub(super) enum Fate {
-    Good,
-    Undecided,
-    Unknown,
 }
 
 fn task_stage(tasks: &slab::Slab<Task>, slot: u32) -> Option<Stage> {

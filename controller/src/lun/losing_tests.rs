@@ -5,7 +5,7 @@ use protocol::scsi::sense::Sense;
 use crate::command::{Op, Outcome};
 use crate::duo::{Duo, blocks_of, range, write};
 use crate::exclusive::WAITERS_MAX;
-use crate::status::PairStatus;
+use crate::pair::PairStatus;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 

@@ -8,20 +8,18 @@ use bytes::Bytes;
 use protocol::interlink::{Ending, Message};
 use protocol::scsi::sense::{Sense, Status};
 
-use super::losing::Fate;
+use super::operation::{asks_durable, from_wire, is_atomic, payload_bytes, ranges};
 use super::reading::report_io;
-use super::task::{
-    Action, Breakage, Leg, Origin, Slot, Stage, Task, asks_durable, from_wire, is_atomic, payload_bytes,
-    ranges,
-};
-use super::{COMMAND_AGE_MAX, LUN_COMMANDS_MAX, Lun};
-use crate::command::{Data, Op, Outcome};
+use super::task::{Action, Fate, Leg, Origin, Slot, Stage, Task};
+use super::{LUN_COMMANDS_MAX, Lun};
+use crate::command::{COMMAND_AGE_MAX, Data, Op, Outcome};
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::exclusive::{Holder, Request};
-use crate::route::Service;
-use crate::status::Role;
+use crate::link::{LinkId, Via};
+use crate::pair::Breakage;
+use crate::pair::Role;
+use crate::pair::Service;
 use crate::time::Time;
-use crate::world::{LinkId, Via};
 
 impl Lun {
     /// Admits a command as soon as its ranges are free: reservation, range and order in one step. False if there is no
@@ -91,7 +89,7 @@ impl Lun {
         actions: &mut Vec<Action>,
     ) {
         match op {
-            Some(op) if self.standing.role == Role::Main => {
+            Some(op) if self.view.role == Role::Main => {
                 self.take_forwarded(link, id, op, (durable, version), received, actions);
             }
             // The pair changes, and nothing was done.
@@ -231,7 +229,7 @@ impl Lun {
                 (Via::AnyBridge, Message::Apply { sequence, released, durable: task.durable, op }, payload)
             }
         };
-        let generation = self.standing.generation;
+        let generation = self.view.generation;
         actions.push(Action::Send { via, message, payload, generation });
     }
 
@@ -293,13 +291,13 @@ impl Lun {
     /// can go on when there is some.
     pub(super) fn report_own_disk(&self, error: DiskError, actions: &mut Vec<Action>) {
         if !(error.wants_room() && matches!(self.fate(), Fate::Good)) {
-            actions.push(Action::Broken(Breakage::OwnDisk(error), self.standing.generation));
+            actions.push(Action::Broken(Breakage::OwnDisk(error), self.view.generation));
         }
     }
 
     /// The own copy has a change.
     fn on_own_done(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let generation = self.standing.generation;
+        let generation = self.view.generation;
         let Some(task) = self.tasks.get_mut(slot as usize) else {
             return;
         };
@@ -322,13 +320,13 @@ impl Lun {
         }
         let copied_again = self.is_copied_again(task);
         let outcome = match (task.failed, task.peer) {
-            (Some(error), Leg::None) => Outcome::Check(sense_of(error, true)),
+            (Some(error), Leg::None) => Outcome::Check(error.sense(true)),
             (Some(_), _) if !copied_again && matches!(self.fate(), Fate::Undecided) => {
                 return self.end_undecided(slot, actions);
             }
             // No other copy could have taken it: what the target of a copy has of it is copied over.
             (Some(error), _) if error.wants_room() && (copied_again || matches!(self.fate(), Fate::Good)) => {
-                Outcome::Check(sense_of(error, true))
+                Outcome::Check(error.sense(true))
             }
             (Some(_), _) => Outcome::Check(Sense::ABORTED_COMMAND),
             (None, Leg::Lost) if task.origin == Origin::Copy => Outcome::Aborted,
@@ -446,7 +444,7 @@ impl Lun {
                     Outcome::Aborted => (Ending::Aborted, Data::new()),
                 };
                 let message = Message::Ended { id, ending };
-                let generation = self.standing.generation;
+                let generation = self.view.generation;
                 actions.push(Action::Send { via: Via::Link(link), message, payload, generation });
             }
             Origin::Copy | Origin::Sanitize(_) | Origin::Event(_) | Origin::Nobody => {}
@@ -471,7 +469,7 @@ impl Lun {
         let released = self.released();
         if self.is_mirrored() && released > self.released_told {
             self.released_told = released;
-            let generation = self.standing.generation;
+            let generation = self.view.generation;
             let message = Message::Released { released };
             actions.push(Action::Send { via: Via::AnyBridge, message, payload: Data::new(), generation });
         }
@@ -490,7 +488,7 @@ impl Lun {
 
     /// Whether changes go to both copies.
     pub(super) const fn is_mirrored(&self) -> bool {
-        matches!((self.standing.role, self.standing.service), (Role::Main, Service::Mirrored))
+        matches!((self.view.role, self.view.service), (Role::Main, Service::Mirrored))
     }
 
     /// Turns a message's operation into a command, checked against this LUN.
@@ -501,15 +499,5 @@ impl Lun {
         durable: bool,
     ) -> Option<Op> {
         from_wire(op, payload, durable, self.setup.blocks)
-    }
-}
-
-/// What a host hears of a disk that failed, when no other copy could serve it.
-pub(super) fn sense_of(error: DiskError, write: bool) -> Sense {
-    match error {
-        DiskError::Full | DiskError::SizeLimit => Sense::SPACE_ALLOCATION_FAILED,
-        DiskError::Absent => Sense::UNAVAILABLE,
-        DiskError::Io | DiskError::Silent | DiskError::FlushFailed if write => Sense::WRITE_ERROR,
-        DiskError::Io | DiskError::Silent | DiskError::FlushFailed => Sense::UNRECOVERED_READ,
     }
 }

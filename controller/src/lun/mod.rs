@@ -43,6 +43,7 @@ mod main_side;
 mod meeting_tests;
 #[cfg(test)]
 mod mode_tests;
+mod operation;
 mod outstanding;
 mod reading;
 mod redo;
@@ -68,22 +69,22 @@ use std::sync::atomic::AtomicBool;
 
 use core::time::Duration;
 
-use protocol::interlink::frame::VERSION_MAX;
+use protocol::interlink::Report;
 use protocol::interlink::shared::{Attention, NexusName, SharedState, Whom};
-use protocol::interlink::{GenerationTag, Report};
 use protocol::scsi::sense::{Sense, Status};
 use slab::Slab;
 
-use crate::command::{Admission, Command, Data, Initiator, NexusId, Op, Outcome, TaskTag};
+use crate::command::{Admission, COMMAND_AGE_MAX, Command, Data, Initiator, NexusId, Op, Outcome, TaskTag};
 
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::exclusive::{Mode, RangeLocks, Ranges};
 use crate::lease::Lease;
+use crate::pair::Service;
+use crate::pair::{PairStatus, PairView, Quiet, Role};
 use crate::plan::Side;
-use crate::route::{Kind, Route, Service, route};
-use crate::status::{PairStatus, Role};
+use crate::route::{Kind, Route, route};
 use crate::time::Time;
-use crate::world::{LinkId, Ticket};
+use crate::world::Ticket;
 
 use attention::Attentions;
 pub use attention::NEXUSES_MAX;
@@ -96,11 +97,9 @@ use licence::Licences;
 use outstanding::{Outstanding, Whose};
 use redo::Redo;
 use sanitizing::Sanitizing;
-pub use task::{Action, Breakage, Quiet};
+pub use task::Action;
 use task::{Apply, Origin, Sent, Slot, Stage, Task};
 use usage::Peaks;
-
-pub use reading::REPORT_BYTES_MAX;
 
 pub use budget::{CLASS_BYTES_MAX, LUN_CLASS_BYTES_MAX, LUN_CLASS_BYTES_MIN};
 pub use communication::{COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX};
@@ -119,10 +118,6 @@ pub const HELD_COMMANDS_MAX: usize = LUN_COMMANDS_MAX;
 /// While there is no other copy, the own one is flushed this often.
 pub const ALONE_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A command not admitted by this age is never executed and gets BUSY. Below the 5 s after which multipath has
-/// usually tried the other path.
-pub const COMMAND_AGE_MAX: Duration = Duration::from_secs(4);
-
 /// What a LUN core is told once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LunSetup {
@@ -138,33 +133,6 @@ pub struct LunSetup {
     pub side: Side,
     /// Which run of it: random.
     pub incarnation: u64,
-}
-
-/// A LUN's place in the pair.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Standing {
-    /// This controller's role.
-    pub role: Role,
-    /// The pair, as people see it.
-    pub status: PairStatus,
-    /// How hosts are served here.
-    pub service: Service,
-    /// What messages must carry.
-    pub generation: GenerationTag,
-    /// The bridges they may come by.
-    pub links: Vec<LinkId>,
-    /// The version of the interlink that both speak.
-    pub version: u16,
-}
-
-impl Standing {
-    /// Serving nothing.
-    #[must_use]
-    pub const fn suspended(role: Role) -> Self {
-        let generation = GenerationTag { number: 0, id: 0 };
-        let (status, service) = (PairStatus::Suspended, Service::Refused);
-        Self { role, status, service, generation, links: Vec::new(), version: VERSION_MAX }
-    }
 }
 
 /// Counters for those who want to know what a run met.
@@ -186,7 +154,7 @@ pub struct Lun {
     setup: LunSetup,
     /// The LUN has an identity, and so a capacity that stays.
     known: bool,
-    standing: Standing,
+    view: PairView,
     /// Ending: hosts' new commands are refused, those in flight finish.
     closing: bool,
     /// The peer has its place in the pair too: before that it would not know a message of this generation.
@@ -255,7 +223,7 @@ impl Lun {
         let mut lun = Self {
             setup,
             known: false,
-            standing: Standing::suspended(Role::Sub),
+            view: PairView::suspended(Role::Sub),
             closing: false,
             peer_in_place: false,
             held: None,
@@ -306,14 +274,14 @@ impl Lun {
 
     /// Its place in the pair.
     #[must_use]
-    pub const fn standing(&self) -> &Standing {
-        &self.standing
+    pub const fn view(&self) -> &PairView {
+        &self.view
     }
 
     /// Whether hosts' commands are carried out here or at main.
     #[must_use]
     pub fn serving(&self) -> bool {
-        self.held.is_some() || (!self.closing && self.standing.service != Service::Refused)
+        self.held.is_some() || (!self.closing && self.view.service != Service::Refused)
     }
 
     /// What the run met so far.
@@ -357,9 +325,9 @@ impl Lun {
         self.setup.blocks
     }
 
-    /// The pair is agreed on: take part in it in this standing, hosts not yet served. Whatever belonged to an
+    /// The pair is agreed on: take the place in it that `view` gives, hosts not yet served. Whatever belonged to an
     /// earlier one has ended, was given up by [`Lun::suspend`], or waits for this ([`Lun::lose_peer`]).
-    pub fn begin(&mut self, standing: Standing, blocks: u64, actions: &mut Vec<Action>) {
+    pub fn begin(&mut self, view: PairView, blocks: u64, actions: &mut Vec<Action>) {
         self.on_released(u64::MAX, actions);
         self.end_order();
         self.closing = true;
@@ -375,7 +343,7 @@ impl Lun {
         self.legs = legs::Legs::default();
         self.flushed = Time(0);
         self.learn(blocks);
-        self.standing = standing;
+        self.view = view;
         self.begin_events(actions);
     }
 
@@ -383,7 +351,7 @@ impl Lun {
     pub fn open(&mut self, now: Time, actions: &mut Vec<Action>) {
         self.closing = false;
         self.peer_in_place = true;
-        let copies = self.standing.role == Role::Main && self.standing.status == PairStatus::Copy;
+        let copies = self.view.role == Role::Main && self.view.status == PairStatus::Copy;
         self.copying = copies.then(|| Copying::new(now));
         self.decide_lost(actions);
         self.open_events(actions);
@@ -394,7 +362,7 @@ impl Lun {
 
     /// Whether nothing may be admitted now: main without its pair, or before the peer can take a change.
     fn may_not_admit(&self) -> bool {
-        self.standing.service == Service::Refused || (self.is_mirrored() && !self.peer_in_place)
+        self.view.service == Service::Refused || (self.is_mirrored() && !self.peer_in_place)
     }
 
     /// Hosts' new commands wait until [`Lun::open`] or [`Lun::suspend`]; those in flight go on.
@@ -413,9 +381,9 @@ impl Lun {
     pub fn lose_peer(&mut self, actions: &mut Vec<Action>) {
         self.stop_events();
         self.hold(actions);
-        self.standing.service = Service::Refused;
-        self.standing.status = PairStatus::Suspended;
-        self.standing.links.clear();
+        self.view.service = Service::Refused;
+        self.view.status = PairStatus::Suspended;
+        self.view.links.clear();
         self.awaiting_credit.clear();
         self.suspend_sub_side(false, actions);
         self.hold_main_side(actions);
@@ -425,16 +393,16 @@ impl Lun {
     /// The peer is gone from a LUN whose only whole copy is here: what it forwarded and was not admitted is never
     /// executed; own hosts go on.
     pub fn peer_gone(&mut self, actions: &mut Vec<Action>) {
-        self.standing.links.clear();
+        self.view.links.clear();
         self.withdraw_those(&Outcome::Aborted, actions, |task| matches!(task.origin, Origin::Peer { .. }));
         self.events_without_peer(actions);
     }
 
     /// The copy is complete and agreed on: both copies are whole.
     pub fn on_copied(&mut self) {
-        if self.standing.status == PairStatus::Copy {
-            self.standing.status = PairStatus::Duplex;
-            self.standing.service = Service::Mirrored;
+        if self.view.status == PairStatus::Copy {
+            self.view.status = PairStatus::Duplex;
+            self.view.service = Service::Mirrored;
             self.copying = None;
         }
     }
@@ -453,8 +421,8 @@ impl Lun {
     /// ABORTED COMMAND as soon as the own copy has it (the host cannot know, and will ask again).
     pub fn suspend(&mut self, actions: &mut Vec<Action>) {
         self.stop_events();
-        let before = self.standing.service;
-        self.standing = Standing::suspended(self.standing.role);
+        let before = self.view.service;
+        self.view = PairView::suspended(self.view.role);
         self.copying = None;
         self.sanitizing.forget();
         self.awaiting_credit.clear();
@@ -497,7 +465,7 @@ impl Lun {
             return actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::STOPPED) });
         }
         let Command { op, received, .. } = command;
-        match route(self.standing.role, self.standing.service, self.kind_of(&op)) {
+        match route(self.view.role, self.view.service, self.kind_of(&op)) {
             Route::Here => self.take_turn(Origin::Host { nexus, tag }, op, false, received, actions),
             Route::ToMain => self.forward(nexus, tag, op, received, now, actions),
             Route::Refuse if reset => self.reset_out_of_service(nexus, tag, actions),
@@ -620,7 +588,7 @@ impl Lun {
     /// A disk that says nothing has failed, as long as there is another copy: its work is given up, and what it
     /// still writes is never read, for this copy leaves the pair.
     fn give_up_silent_disk(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let other_copy = match (self.standing.role, self.standing.service, self.standing.status) {
+        let other_copy = match (self.view.role, self.view.service, self.view.status) {
             (Role::Main, Service::Mirrored, status) => status == PairStatus::Duplex,
             (Role::Sub, Service::Mirrored | Service::Forwarded, status) => status != PairStatus::Simplex,
             _ => false,

@@ -14,8 +14,7 @@ use slab::Slab;
 
 use super::task::Slot;
 use crate::disk::DiskIo;
-use crate::time::Time;
-use crate::unit::TICK;
+use crate::time::{RunTime, Time};
 use crate::world::Ticket;
 
 /// A mirrored copy whose disk does not answer for this long leaves the pair.
@@ -26,9 +25,6 @@ pub const FLUSH_SILENCE_MAX: Duration = Duration::from_secs(8);
 
 /// Bytes that any disk of an appliance writes in a second.
 const FLUSH_BYTES_A_SECOND: u64 = 8 << 20;
-
-/// Time between two ticks beyond this was spent stopped.
-const RUNNING_MAX: Duration = Duration::from_millis(4 * TICK.as_millis() as u64);
 
 const KEY_BITS: u32 = 24;
 const NUMBER_BITS: u32 = 24;
@@ -65,8 +61,7 @@ struct Flush {
 pub(super) struct Outstanding {
     work: Slab<Work>,
     begun: u64,
-    ticked: Time,
-    ran: Duration,
+    run_time: RunTime,
     /// Bytes written, and how many of them are flushed.
     written: u64,
     flushed: u64,
@@ -85,7 +80,7 @@ impl Outstanding {
             Flush { of: self.written, patience: Duration::from_secs(seconds).min(beyond) }
         });
         self.patience = self.patience.max(flush.map_or(Duration::ZERO, |flush| flush.patience));
-        let key = self.work.insert(Work { number: self.begun, whose, since: self.ran, flush });
+        let key = self.work.insert(Work { number: self.begun, whose, since: self.ran(), flush });
         Ticket(u64::from(lun) << (KEY_BITS + NUMBER_BITS) | self.begun << KEY_BITS | key as u64)
     }
 
@@ -101,8 +96,7 @@ impl Outstanding {
 
     /// Time has passed: at least every [`TICK`] while the controller runs.
     pub(super) fn on_tick(&mut self, now: Time) {
-        self.ran += now.since(self.ticked).min(RUNNING_MAX);
-        self.ticked = now;
+        self.run_time.tick(now);
         if !self.work.iter().any(|(_, work)| self.waits(work, DISK_SILENCE_MAX)) {
             let flushes = self.work.iter().filter_map(|(_, work)| work.flush);
             self.patience = flushes.map(|flush| flush.patience).max().unwrap_or_default();
@@ -110,12 +104,12 @@ impl Outstanding {
     }
 
     fn waits(&self, work: &Work, time: Duration) -> bool {
-        self.ran.saturating_sub(work.since) >= time
+        self.ran().saturating_sub(work.since) >= time
     }
 
     /// How long the controller has run.
     pub(super) const fn ran(&self) -> Duration {
-        self.ran
+        self.run_time.ran()
     }
 
     /// Whether something has been under way for too long.
@@ -155,6 +149,7 @@ mod tests {
     use protocol::block::BlockRange;
 
     use super::*;
+    use crate::time::TICK;
 
     fn read() -> DiskIo {
         DiskIo::Read(BlockRange::new(0, 1).unwrap())

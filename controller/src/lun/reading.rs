@@ -10,17 +10,14 @@ use protocol::scsi::sense::{Sense, Status};
 
 use super::Lun;
 use super::blocks::{first_difference, first_unexpected, ored};
-use super::main_side::sense_of;
-use super::task::{Action, Breakage, Origin, Stage};
-use crate::command::{Data, Op, Outcome};
+use super::task::{Action, Origin, Stage};
+use crate::command::{Data, Op, Outcome, REPORT_BYTES_MAX};
 use crate::disk::{DiskError, DiskIo};
 use crate::lease::{self, Proof};
-use crate::route::Service;
-use crate::status::Role;
+use crate::pair::Breakage;
+use crate::pair::Role;
+use crate::pair::Service;
 use crate::time::Time;
-
-/// Bytes of what one GET LBA STATUS or LOG SENSE tells at most: a header and 256 descriptors.
-pub const REPORT_BYTES_MAX: u64 = LBA_STATUS_HEADER_BYTES as u64 + 256 * LBA_STATUS_DESCRIPTOR_BYTES as u64;
 
 /// The disk I/O that finds out what is to be told: as many descriptors as there is room for, and one at least.
 pub(super) fn report_io(what: Report, allocation: u32, blocks: u64) -> DiskIo {
@@ -83,7 +80,7 @@ impl Lun {
 
     /// Whether the copy here is the truth *now*, after its data was read.
     fn on_read_data(&mut self, slot: u32, data: Vec<Bytes>, now: Time, actions: &mut Vec<Action>) {
-        match (self.standing.role, self.standing.service) {
+        match (self.view.role, self.view.service) {
             (Role::Main, Service::Mirrored | Service::Alone) => {
                 self.answer_read(slot, &lease::of_main(), data, actions);
             }
@@ -152,18 +149,18 @@ impl Lun {
         now: Time,
         actions: &mut Vec<Action>,
     ) {
-        match (self.standing.role, self.standing.service) {
+        match (self.view.role, self.view.service) {
             // The other copy may be good: this one leaves the pair rather than report the medium.
             (Role::Main, Service::Mirrored) => {
-                actions.push(Action::Broken(Breakage::OwnDisk(error), self.standing.generation));
+                actions.push(Action::Broken(Breakage::OwnDisk(error), self.view.generation));
                 self.finish(slot, Outcome::Status(Status::Busy), actions);
             }
             (Role::Sub, Service::Mirrored | Service::Forwarded) => {
-                actions.push(Action::Broken(Breakage::OwnDisk(error), self.standing.generation));
+                actions.push(Action::Broken(Breakage::OwnDisk(error), self.view.generation));
                 self.forward_instead(slot, now, actions);
             }
             (Role::Main, Service::Alone) => {
-                self.finish(slot, Outcome::Check(sense_of(error, false)), actions);
+                self.finish(slot, Outcome::Check(error.sense(false)), actions);
             }
             _ => self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions),
         }

@@ -46,8 +46,8 @@ use super::task::{Action, Slot};
 use super::{Lun, Whose};
 use crate::command::Data;
 use crate::disk::{DiskError, DiskIo, DiskResult};
-use crate::route::Service;
-use crate::status::Role;
+use crate::pair::Role;
+use crate::pair::Service;
 use crate::time::Time;
 
 /// One change of the own copy.
@@ -275,7 +275,7 @@ impl Lun {
                 Step::Done(slot, result) => self.on_disk_of(Whose::Of(slot), result, now, actions),
                 Step::Failed(error) => {
                     let other_copy = matches!(
-                        (self.standing.role, self.standing.service),
+                        (self.view.role, self.view.service),
                         (Role::Main, Service::Mirrored) | (Role::Sub, Service::Mirrored | Service::Forwarded)
                     );
                     if other_copy {

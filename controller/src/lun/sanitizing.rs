@@ -38,8 +38,9 @@ use protocol::scsi::sense::{Sense, SenseKey};
 use super::Lun;
 use super::task::{Action, Origin};
 use crate::command::{Data, NexusId, Op, Outcome, TaskTag};
-use crate::route::Service;
-use crate::status::{Role, SanitizeStatus};
+use crate::pair::Role;
+use crate::pair::Service;
+use crate::status::SanitizeStatus;
 use crate::time::Time;
 use crate::volume::redo::ATOMIC_BLOCKS_MAX;
 
@@ -179,8 +180,8 @@ impl Segment {
 impl Lun {
     /// Main may change blocks for the operation that the state names.
     fn may_sanitize(&self) -> bool {
-        self.standing.role == Role::Main
-            && self.standing.service != Service::Refused
+        self.view.role == Role::Main
+            && self.view.service != Service::Refused
             && !self.closing
             && self.held.is_none()
             && self.events.knows_the_state()

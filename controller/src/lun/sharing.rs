@@ -13,12 +13,14 @@ use protocol::scsi::sense::Sense;
 
 use super::events::Taking;
 use super::guard::Guard;
-use super::task::{Action, Breakage, Origin, Stage};
+use super::task::{Action, Origin, Stage};
 use super::{Lun, LunSetup};
 use crate::command::{Data, NexusId, Op, Outcome};
-use crate::status::Role;
+use crate::link::{LinkId, Via};
+use crate::pair::Breakage;
+use crate::pair::Role;
 use crate::time::Time;
-use crate::world::{LinkId, Ticket, Via};
+use crate::world::Ticket;
 
 /// The version of the interlink since which a format is told.
 const FORMATS_SINCE: u16 = Version::V2 as u16;
@@ -50,7 +52,7 @@ impl Lun {
 
     /// Whether the peer can read of a format; without a peer nobody has to.
     pub(super) fn peer_reads_formats(&self) -> bool {
-        self.standing.links.is_empty() || self.standing.version >= FORMATS_SINCE
+        self.view.links.is_empty() || self.view.version >= FORMATS_SINCE
     }
 
     /// A state that the peer is to have, in words that it can read. Both then have it in these words.
@@ -65,7 +67,7 @@ impl Lun {
     pub(super) fn on_shared_ask(&self, link: LinkId, actions: &mut Vec<Action>) {
         let state = self.as_peer_reads(self.shared.clone());
         let (message, payload) = (Message::SharedTold, vec![state.encode()]);
-        let generation = self.standing.generation;
+        let generation = self.view.generation;
         actions.push(Action::Send { via: Via::Link(link), message, payload, generation });
     }
 
@@ -80,8 +82,8 @@ impl Lun {
         actions: &mut Vec<Action>,
     ) {
         let state = match SharedState::decode(payload) {
-            Ok(state) if self.standing.role == Role::Sub && self.events.taking.is_none() => state,
-            _ => return actions.push(Action::Broken(Breakage::Nonsense, self.standing.generation)),
+            Ok(state) if self.view.role == Role::Sub && self.events.taking.is_none() => state,
+            _ => return actions.push(Action::Broken(Breakage::Nonsense, self.view.generation)),
         };
         let own = self.keep(&state, actions);
         self.revoke_for(reset, &attentions, actions);
@@ -116,7 +118,7 @@ impl Lun {
             return;
         };
         let message = Message::SharedTaken { version: taking.state.stamp.version };
-        let generation = self.standing.generation;
+        let generation = self.view.generation;
         self.install(taking.state, &taking.attentions, taking.met);
         self.refuse_waiting(actions);
         if taking.met {

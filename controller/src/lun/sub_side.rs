@@ -15,16 +15,15 @@ use bytes::Bytes;
 use protocol::interlink::{Ending, Message, Prefix, WireOp};
 use protocol::scsi::sense::{Sense, Status};
 
-use super::task::{
-    Action, Apply, ApplyStage, Breakage, Forward, Origin, Sent, Slot, asks_durable, is_atomic, payload_bytes,
-    ranges, to_disk, to_wire,
-};
-use super::{COMMAND_AGE_MAX, Lun};
-use crate::command::{Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
+use super::Lun;
+use super::operation::{asks_durable, is_atomic, payload_bytes, ranges, to_disk, to_wire};
+use super::task::{Action, Apply, ApplyStage, Forward, Origin, Sent, Slot};
+use crate::command::{COMMAND_AGE_MAX, Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::{DiskIo, DiskResult};
 use crate::exclusive::{Mode, Ranges, Request};
+use crate::link::{LinkId, Via};
+use crate::pair::Breakage;
 use crate::time::Time;
-use crate::world::{LinkId, Via};
 
 /// How much older than [`COMMAND_AGE_MAX`] main may take a command for that is not, its clock being another.
 const CLOCKS_MARGIN: Duration = Duration::from_secs(1);
@@ -41,7 +40,7 @@ impl Lun {
         now: Time,
         actions: &mut Vec<Action>,
     ) {
-        if prefix.generation != self.standing.generation || !self.standing.links.contains(&link) {
+        if prefix.generation != self.view.generation || !self.view.links.contains(&link) {
             return;
         }
         self.peer_in_place = true;
@@ -70,7 +69,7 @@ impl Lun {
                 self.on_released(released, actions);
                 match self.op_from_wire(op, payload, durable) {
                     Some(op) => self.apply(link, sequence, &op, durable, None, actions),
-                    None => actions.push(Action::Broken(Breakage::Nonsense, self.standing.generation)),
+                    None => actions.push(Action::Broken(Breakage::Nonsense, self.view.generation)),
                 }
             }
             Message::Released { released } => self.on_released(released, actions),
@@ -132,7 +131,7 @@ impl Lun {
     }
 
     fn send_forward(&mut self, slot: u32, now: Time, actions: &mut Vec<Action>) -> bool {
-        let generation = self.standing.generation;
+        let generation = self.view.generation;
         let reads_formats = self.peer_reads_formats();
         let Some(request) = self.communication.get(slot) else {
             return true;
@@ -173,14 +172,14 @@ impl Lun {
     /// Main has admitted a forwarded change: the own copy takes what is kept for it.
     fn on_order(&mut self, link: LinkId, id: u64, sequence: u64, result: &Bytes, actions: &mut Vec<Action>) {
         let Some(slot) = self.communication.slot_of(id) else {
-            return actions.push(Action::Broken(Breakage::Nonsense, self.standing.generation));
+            return actions.push(Action::Broken(Breakage::Nonsense, self.view.generation));
         };
         let Some(request) = self.communication.get(slot) else {
             return;
         };
         let ordered = ordered(&request.op, result);
         let (Sent::AtMain, Some(op)) = (request.sent, ordered) else {
-            return actions.push(Action::Broken(Breakage::Nonsense, self.standing.generation));
+            return actions.push(Action::Broken(Breakage::Nonsense, self.view.generation));
         };
         request.sent = Sent::Ordered;
         request.sequence = sequence;
@@ -214,7 +213,7 @@ impl Lun {
             Request::Waits => {}
             Request::Refused => {
                 self.applies.remove(slot as usize);
-                actions.push(Action::Broken(Breakage::Nonsense, self.standing.generation));
+                actions.push(Action::Broken(Breakage::Nonsense, self.view.generation));
             }
         }
     }
@@ -253,7 +252,7 @@ impl Lun {
         now: Time,
         actions: &mut Vec<Action>,
     ) {
-        let generation = self.standing.generation;
+        let generation = self.view.generation;
         let Some(apply) = self.applies.get_mut(slot as usize) else {
             return;
         };
@@ -280,7 +279,7 @@ impl Lun {
         self.unreleased.insert(apply.sequence, slot);
         let forward = apply.forward;
         if let Err(error) = result {
-            actions.push(Action::Broken(Breakage::OwnDisk(error), self.standing.generation));
+            actions.push(Action::Broken(Breakage::OwnDisk(error), self.view.generation));
             if let Some(forward) = forward {
                 self.end_forward(forward, Outcome::Check(Sense::ABORTED_COMMAND), now, actions);
             }
@@ -351,7 +350,7 @@ impl Lun {
                 return self.check_again(slot, now, actions);
             }
             (Ending::Stale, _) => {
-                return actions.push(Action::Broken(Breakage::Nonsense, self.standing.generation));
+                return actions.push(Action::Broken(Breakage::Nonsense, self.view.generation));
             }
         };
         if request.sent == Sent::Ordered {
@@ -413,7 +412,7 @@ impl Lun {
         chosen: impl Fn(NexusId, TaskTag) -> bool,
         actions: &mut Vec<Action>,
     ) {
-        let generation = self.standing.generation;
+        let generation = self.view.generation;
         let sent = self
             .communication
             .slots(|request| request.sent == Sent::AtMain && chosen(request.nexus, request.tag));

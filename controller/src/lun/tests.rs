@@ -6,7 +6,7 @@ use protocol::scsi::sense::{Sense, Status};
 
 use crate::command::{LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
-use crate::world::LinkId;
+use crate::link::LinkId;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 

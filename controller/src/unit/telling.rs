@@ -11,9 +11,11 @@ use protocol::scsi::vpd::wwid;
 use super::Controller;
 use crate::appliance::Appliance;
 use crate::limits;
-use crate::status::{ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PairStatus, PeerWord, Role};
+use crate::link::{Frame, LinkId, Via};
+use crate::pair::{PairStatus, Role};
+use crate::status::{ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PeerWord};
 use crate::time::Time;
-use crate::world::{Frame, LinkId, Via, VolumeIndex, World};
+use crate::world::{VolumeIndex, World};
 
 /// The pair status as a word names it.
 const STATUSES: [PairStatus; 5] =

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use controller::status::{ControllerStatus, LunStatus, PairStatus, Role};
+use controller::pair::{PairStatus, Role};
+use controller::status::{ControllerStatus, LunStatus};
 use controller::time::Time;
 use tracing::Level;
 

@@ -1,8 +1,8 @@
 //! Golden screens of `twinlun status`.
 
+use controller::pair::{PairStatus, Role};
 use controller::status::{
-    ContestStatus, ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PairStatus, PeerWord,
-    ReservationStatus, Role,
+    ContestStatus, ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PeerWord, ReservationStatus,
 };
 
 use super::super::check::tests::config;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use controller::command::{Data, Op, Outcome};
-use controller::status::{PairStatus, Role};
+use controller::pair::{PairStatus, Role};
 use controller::unit::{LunName, LunView};
 use proptest::prelude::*;
 use protocol::block::{BlockRange, Lba};

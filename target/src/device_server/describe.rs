@@ -1,7 +1,7 @@
 //! Commands that only describe the LUN: from the CDB and the controller's view of the LUN to parameter data, cut
 //! to the allocation length.
 
-use controller::status::Role;
+use controller::pair::Role;
 use controller::unit::LunView;
 use protocol::scsi::cdb::Cdb;
 use protocol::scsi::defects::ReadDefectData;

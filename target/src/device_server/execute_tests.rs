@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use bytes::Bytes;
+use controller::appliance::Restored;
 use controller::appliance::{CONTROL_KEY, ControlRecord};
 use controller::command::{Initiator, NexusId, Outcome, TaskTag};
 use controller::disk::{DiskIo, DiskResult};
+use controller::link::{Frame, LinkId, Via};
 use controller::plan::{LunPlan, Plan, Side};
 use controller::time::Time;
-use controller::unit::{Controller, Restored};
+use controller::unit::Controller;
 use controller::volume::superblock::{Superblock, VolumeFound};
-use controller::world::{Frame, LinkId, Ticket, Via, VolumeIndex, World};
+use controller::world::{Ticket, VolumeIndex, World};
 use protocol::interlink::hello::{Identity, LunIdentity};
 use protocol::scsi::sense::Sense;
 

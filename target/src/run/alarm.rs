@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use controller::time::TICK;
 use controller::time::Time;
-use controller::unit::{Controller, TICK};
+use controller::unit::Controller;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::sleep;

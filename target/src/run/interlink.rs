@@ -14,9 +14,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use controller::appliance::LinkRefusal;
 use controller::disk::buffers::BufferPool;
+use controller::link::LinkKind;
 use controller::plan::Side;
 use controller::said::Seldom;
-use controller::unit::{Controller, LinkKind};
+use controller::unit::Controller;
 use protocol::interlink::frame::PREFIX_BYTES;
 use protocol::interlink::hello::Purpose;
 use protocol::interlink::{FrameError, Message, frame_lengths};
@@ -280,7 +281,7 @@ impl Interlink {
     }
 
     /// Gives the controller every whole frame that was received, as one batch.
-    fn pass_on(&self, link: &controller::world::LinkId, reader: &mut FrameReader) -> Result<(), FrameError> {
+    fn pass_on(&self, link: &controller::link::LinkId, reader: &mut FrameReader) -> Result<(), FrameError> {
         let _batch = Batch::begin();
         while let Some((head, payload)) = reader.next()? {
             self.controller.on_frame(*link, head, payload);

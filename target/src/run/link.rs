@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
-use controller::world::{Frame, LinkId};
+use controller::link::{Frame, LinkId};
 use parking_lot::{Mutex, RwLock};
 use socket2::SockRef;
 use tokio::net::tcp::OwnedWriteHalf;

@@ -10,9 +10,11 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 
+use controller::appliance::Restored;
+use controller::link::LinkKind;
 use controller::plan::{Plan, Side};
 use controller::said::Seldom;
-use controller::unit::{Controller, LinkKind, Restored};
+use controller::unit::Controller;
 use controller::volume::files::{VolumePlace, make_state_folder};
 use controller::volume::lock::StateLock;
 use controller::volume::store::Store;

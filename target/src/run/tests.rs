@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use controller::command::{Command, LunIndex, NexusId, Op, TaskTag};
-use controller::status::PairStatus;
+use controller::pair::PairStatus;
 use controller::volume::redo::{self, RECORD_OFFSET};
 use controller::volume::superblock::TAIL_BYTES;
 use controller::world::World;

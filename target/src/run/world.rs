@@ -10,13 +10,14 @@ use controller::disk::buffers::BufferPool;
 use controller::disk::file::VolumeFile;
 use controller::disk::pool::Lane;
 use controller::disk::{DiskError, DiskIo, DiskResult};
+use controller::link::{Frame, LinkId, Via};
 use controller::status::{ContestStatus, FileSystemStatus, HostStatus, LimitStatus, StuckStatus};
 use controller::time::Time;
 use controller::unit::Controller;
 use controller::volume::files::VolumePlace;
 use controller::volume::store::Store;
 use controller::volume::superblock::Superblock;
-use controller::world::{Frame, LinkId, Ticket, Via, VolumeIndex, World};
+use controller::world::{Ticket, VolumeIndex, World};
 use protocol::block::BLOCK_BYTES;
 use rustix::time::{ClockId, clock_gettime};
 

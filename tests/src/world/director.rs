@@ -4,9 +4,9 @@ use core::time::Duration;
 
 use controller::appliance::{CONTROL_KEY, ControlRecord};
 use controller::command::LunIndex;
+use controller::pair::Service;
+use controller::pair::{PairStatus, Role};
 use controller::plan::Side;
-use controller::route::Service;
-use controller::status::{PairStatus, Role};
 use controller::time::Time;
 use protocol::block::BlockRange;
 

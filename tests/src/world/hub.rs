@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use controller::appliance::{CONTROL_KEY, ControlRecord};
 use controller::command::{NexusId, Outcome, TaskTag};
+use controller::link::{Frame, LinkId, Via};
 use controller::plan::Side;
 use controller::time::Time;
 use controller::volume::superblock::Superblock;
-use controller::world::{Frame, LinkId, Ticket, Via, VolumeIndex};
+use controller::world::{Ticket, VolumeIndex};
 use protocol::block::BlockRange;
 
 use super::disk::{Disk, Trouble};

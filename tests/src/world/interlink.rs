@@ -4,10 +4,10 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
+use controller::link::LinkKind;
+use controller::link::{Frame, LinkId, Via};
 use controller::plan::Side;
 use controller::time::Time;
-use controller::unit::LinkKind;
-use controller::world::{Frame, LinkId, Via};
 use core::time::Duration;
 use protocol::interlink::frame::PREFIX_BYTES;
 use protocol::interlink::frame_lengths;

@@ -36,10 +36,12 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use controller::appliance::Restored;
 use controller::command::LunIndex;
 use controller::plan::{Plan, Side};
+use controller::time::TICK;
 use controller::time::Time;
-use controller::unit::{Controller, Restored, TICK};
+use controller::unit::Controller;
 use controller::volume::superblock::VolumeFound;
 use parking_lot::Mutex;
 use protocol::block::BlockRange;

@@ -6,9 +6,9 @@
 
 use core::time::Duration;
 
+use controller::pair::PairStatus;
+use controller::pair::Service;
 use controller::plan::Side;
-use controller::route::Service;
-use controller::status::PairStatus;
 
 use super::disk::Trouble;
 use super::scenario::Scenario;

@@ -7,9 +7,9 @@
 use core::time::Duration;
 
 use controller::appliance::{CONTROL_KEY, ControlRecord};
+use controller::pair::PairStatus;
+use controller::pair::Service;
 use controller::plan::Side;
-use controller::route::Service;
-use controller::status::PairStatus;
 use controller::time::Time;
 use protocol::interlink::standing::GroupRecord;
 

@@ -16,11 +16,12 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use controller::appliance::{CONTROL_KEY, ControlRecord};
+use controller::command::COMMAND_AGE_MAX;
 use controller::command::{Command, Initiator, LunIndex, NexusId, Op, Outcome as Answer, TaskTag};
-use controller::lun::COMMAND_AGE_MAX;
+use controller::pair::Role;
+use controller::pair::Service as Way;
 use controller::plan::Side;
-use controller::route::Service as Way;
-use controller::status::{LunStatus, Role};
+use controller::status::LunStatus;
 use controller::time::Time;
 use controller::world::World;
 use protocol::block::BlockRange;

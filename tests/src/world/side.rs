@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use controller::command::{NexusId, Outcome, TaskTag};
 use controller::disk::{DiskIo, DiskResult};
+use controller::link::{Frame, LinkId, Via};
 use controller::plan::Side;
 use controller::time::Time;
 use controller::volume::superblock::Superblock;
-use controller::world::{Frame, LinkId, Ticket, Via, VolumeIndex, World};
+use controller::world::{Ticket, VolumeIndex, World};
 use parking_lot::Mutex;
 
 use super::hub::{Event, Hub};

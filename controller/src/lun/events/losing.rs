@@ -6,7 +6,7 @@ use super::{Running, Stage, Taking, Waiting, What};
 use crate::command::{Command, LunIndex, Op, Outcome};
 use crate::lun::Lun;
 use crate::lun::task::{Action, Origin};
-use crate::status::Role;
+use crate::pair::Role;
 
 impl Lun {
     /// The pair is about to change: until it has, no event has its turn, and nobody who waits behind one.
@@ -105,7 +105,7 @@ impl Lun {
     pub(in crate::lun) fn begin_events(&mut self, actions: &mut Vec<Action>) {
         self.hold_events(actions);
         self.forget_state();
-        if self.standing.role == Role::Sub {
+        if self.view.role == Role::Sub {
             let aborted = Outcome::Check(Sense::ABORTED_COMMAND);
             self.end_sanitize_wait(&aborted, actions, |_| true);
             self.give_up_legs(actions);

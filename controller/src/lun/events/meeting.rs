@@ -3,13 +3,13 @@
 
 use crate::lun::Lun;
 use crate::lun::task::Action;
-use crate::status::Role;
+use crate::pair::Role;
 use crate::time::Time;
 
 impl Lun {
     /// The LUN takes a place in the pair.
     pub(super) fn forget_state(&mut self) {
-        self.events.unknown = self.standing.role == Role::Sub && !self.standing.links.is_empty();
+        self.events.unknown = self.view.role == Role::Sub && !self.view.links.is_empty();
         self.events.opens = false;
     }
 

@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use controller::appliance::Restored;
 use controller::plan::Side;
-use controller::unit::Restored;
 use controller::volume::files::VolumePlace;
 use controller::volume::store::{Store, StoreError};
 use controller::volume::superblock::{TAIL_BYTES, VolumeFound};

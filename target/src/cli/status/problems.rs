@@ -1,6 +1,7 @@
 //! What is wrong, in sentences: what it means for the data, and what is safe to do next.
 
-use controller::status::{LunStatus, PairStatus, Role};
+use controller::pair::{PairStatus, Role};
+use controller::status::LunStatus;
 
 use super::screen::for_how_long;
 use super::{AskError, Seen, View};

@@ -1,6 +1,7 @@
 //! The screen of `twinlun status`: columns, lists cut to what fits, lines that explain.
 
-use controller::status::{ControllerStatus, HostStatus, LunStatus, PairStatus, ReservationStatus};
+use controller::pair::PairStatus;
+use controller::status::{ControllerStatus, HostStatus, LunStatus, ReservationStatus};
 
 use super::{Overview, Seen, View};
 use crate::cli::table::{self, row};

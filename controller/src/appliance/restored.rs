@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use protocol::interlink::shared::SharedState;
 
-use crate::appliance::{CONTROL_KEY, ControlRecord};
+use super::record::{CONTROL_KEY, ControlRecord};
 use crate::volume::record::{self, Kind, RecordError};
 use crate::volume::superblock::VolumeFound;
 
@@ -20,7 +20,7 @@ pub struct Restored {
 }
 
 /// Key of a LUN's shared state in the state store.
-pub(super) fn shared_key(lun: &str) -> String {
+pub(crate) fn shared_key(lun: &str) -> String {
     format!("shared.{lun}")
 }
 

@@ -1,0 +1,107 @@
+//! What the group decides of a pair and the LUN lives by, in words that both have: roles, the pair's status, and why a
+//! pair breaks.
+
+use protocol::interlink::GenerationTag;
+use protocol::interlink::frame::VERSION_MAX;
+use serde::{Deserialize, Serialize};
+
+use crate::disk::DiskError;
+use crate::link::LinkId;
+
+/// The pair status (lower case in JSON).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PairStatus {
+    /// One copy, as configured.
+    Simplex,
+    /// Being copied from main's volume to the other.
+    Copy,
+    /// Both copies are identical but for writes in flight.
+    Duplex,
+    /// Split by a person.
+    Split,
+    /// Split by a failure, or the peer has not been met yet.
+    Suspended,
+}
+
+/// A controller's role for one LUN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Admits and orders the writes.
+    Main,
+    /// Forwards them to main.
+    Sub,
+}
+
+/// How a LUN is served on one controller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Service {
+    /// Not at all.
+    Refused,
+    /// Changes go to both copies. The sub reads its own.
+    Mirrored,
+    /// Main has the only whole copy.
+    Alone,
+    /// The sub has no whole copy (or none at all): main does everything.
+    Forwarded,
+}
+
+/// A LUN's place in the pair.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PairView {
+    /// This controller's role.
+    pub role: Role,
+    /// The pair, as people see it.
+    pub status: PairStatus,
+    /// How hosts are served here.
+    pub service: Service,
+    /// What messages must carry.
+    pub generation: GenerationTag,
+    /// The bridges they may come by.
+    pub links: Vec<LinkId>,
+    /// The version of the interlink that both speak.
+    pub version: u16,
+}
+
+impl PairView {
+    /// Serving nothing.
+    #[must_use]
+    pub const fn suspended(role: Role) -> Self {
+        let generation = GenerationTag { number: 0, id: 0 };
+        let (status, service) = (PairStatus::Suspended, Service::Refused);
+        Self { role, status, service, generation, links: Vec::new(), version: VERSION_MAX }
+    }
+}
+
+/// Whether anything is in flight on a LUN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Quiet {
+    /// Something is.
+    No,
+    /// Only changes that one of the copies has and the other may lack: they wait for a decision about the pair.
+    Undecided,
+    /// Nothing.
+    Yes,
+}
+
+/// Why a pair is broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Breakage {
+    /// This controller's disk failed.
+    OwnDisk(DiskError),
+    /// The peer says its disk failed.
+    PeerDisk,
+    /// The peer sent something that cannot be.
+    Nonsense,
+    /// The peer does not end what it was asked for.
+    Overdue,
+}
+
+impl Breakage {
+    /// Whether a disk that had found no room has failed since.
+    #[must_use]
+    pub const fn is_worse_than(self, known: DiskError) -> bool {
+        matches!(self, Self::OwnDisk(error) if known.wants_room() && !error.wants_room())
+    }
+}
