@@ -17,14 +17,15 @@ const RUNNING_MAX: Duration = Duration::from_millis(4 * TICK.as_millis() as u64)
 /// what has come of it when it goes on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RunTime {
-    ticked: Option<Time>,
+    ticked: Time,
     ran: Duration,
 }
 
 impl RunTime {
     /// Time has passed: at least every [`TICK`] while the controller runs.
     pub fn tick(&mut self, now: Time) {
-        self.ran += now.since(self.ticked.replace(now).unwrap_or(now)).min(RUNNING_MAX);
+        self.ran += now.since(self.ticked).min(RUNNING_MAX);
+        self.ticked = now;
     }
 
     /// How long it has run.
@@ -33,10 +34,10 @@ impl RunTime {
         self.ran
     }
 
-    /// The last tick.
+    /// The last tick; zero before the first.
     #[must_use]
-    pub fn ticked(&self) -> Time {
-        self.ticked.unwrap_or_default()
+    pub const fn ticked(&self) -> Time {
+        self.ticked
     }
 }
 
