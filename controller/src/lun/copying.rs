@@ -195,7 +195,7 @@ impl Lun {
         task.stage = Stage::Read;
         (task.own, task.peer, task.failed) = (Leg::None, Leg::None, None);
         task.result.clear();
-        self.disk(Slot::Task(slot), DiskIo::Read(range), actions);
+        actions.push(self.volume.submit(Slot::Task(slot), DiskIo::Read(range)));
         match origin {
             Origin::Copy => {}
             Origin::Sanitize(run) => self.on_sanitize_step(run, &op, &outcome, actions),

@@ -317,7 +317,7 @@ impl Lun {
     fn must_blot(&self) -> bool {
         let forbids = |event: &Event| matches!(event, Event::ReserveOut { .. });
         let Some(Running { what: What::Event(event), .. }) = &self.events.running else { return false };
-        forbids(event) && self.redo.is_left()
+        forbids(event) && self.volume.has_record_left()
     }
 
     /// Nothing is before the event any more.
@@ -543,7 +543,7 @@ impl Lun {
             });
         }
         if self.must_blot() {
-            self.blot_stuck_record(actions);
+            actions.extend(self.volume.blot_stuck_record());
         }
         self.end_lost_reservation(now, actions);
     }

@@ -79,7 +79,7 @@ impl Lun {
 
     /// Ends the meeting over a leg that the peer does not end.
     pub(super) fn tick_legs(&mut self, actions: &mut Vec<Action>) {
-        let (command, event, ran) = (self.oldest_leg(), self.oldest_event(), self.outstanding.ran());
+        let (command, event, ran) = (self.oldest_leg(), self.oldest_event(), self.volume.ran());
         let overdue = [self.legs.commands.overdue(command, ran), self.legs.events.overdue(event, ran)];
         if overdue.contains(&true) {
             actions.push(Action::Broken(Breakage::Overdue, self.view.generation));

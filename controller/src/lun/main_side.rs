@@ -159,15 +159,15 @@ impl Lun {
             | Op::CompareAndWrite { range, .. }
             | Op::OrWrite { range, .. } => {
                 let io = DiskIo::Read(*range);
-                self.disk(Slot::Task(slot), io, actions);
+                actions.push(self.volume.submit(Slot::Task(slot), io));
             }
             Op::Prefetch { range } => {
                 let io = DiskIo::Prefetch(*range);
-                self.disk(Slot::Task(slot), io, actions);
+                actions.push(self.volume.submit(Slot::Task(slot), io));
             }
             Op::Report { what, allocation } => {
                 let io = report_io(*what, *allocation, self.setup.blocks);
-                self.disk(Slot::Task(slot), io, actions);
+                actions.push(self.volume.submit(Slot::Task(slot), io));
             }
             Op::Write { .. }
             | Op::WriteAtomic { .. }
@@ -244,7 +244,7 @@ impl Lun {
         }
         let (io, atomic) = (task.io(), is_atomic(&task.op));
         task.own = if io == DiskIo::Flush { Leg::Flushing } else { Leg::Writing };
-        self.change_disk(Slot::Task(slot), io, atomic, actions);
+        actions.extend(self.volume.change(Slot::Task(slot), io, atomic));
     }
 
     /// A task's disk I/O is complete.
@@ -263,13 +263,13 @@ impl Lun {
             (Stage::Read, Err(error)) => self.on_read_error(slot, error, now, actions),
             (Stage::Legs, Ok(_)) if task.own == Leg::Writing && task.durable => {
                 task.own = Leg::Flushing;
-                self.disk(Slot::Task(slot), DiskIo::Flush, actions);
+                actions.push(self.volume.submit(Slot::Task(slot), DiskIo::Flush));
             }
             (Stage::Legs, Ok(_)) => match &task.op {
                 Op::WriteAndVerify { range, data } if task.own == Leg::Flushing => {
                     let io = DiskIo::Verify { range: *range, data: data.clone() };
                     task.own = Leg::Verifying;
-                    self.disk(Slot::Task(slot), io, actions);
+                    actions.push(self.volume.submit(Slot::Task(slot), io));
                 }
                 _ => self.on_own_done(slot, actions),
             },

@@ -62,6 +62,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod volume;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -76,7 +77,7 @@ use slab::Slab;
 
 use crate::command::{Admission, COMMAND_AGE_MAX, Command, Data, Initiator, NexusId, Op, Outcome, TaskTag};
 
-use crate::disk::{DiskError, DiskIo, DiskResult};
+use crate::disk::{DiskError, DiskResult};
 use crate::exclusive::{Mode, RangeLocks, Ranges};
 use crate::lease::Lease;
 use crate::pair::Service;
@@ -94,12 +95,12 @@ use copying::Copying;
 use events::Events;
 use guard::Guarded;
 use licence::Licences;
-use outstanding::{Outstanding, Whose};
-use redo::Redo;
+use redo::Step;
 use sanitizing::Sanitizing;
 pub use task::Action;
 use task::{Apply, Origin, Sent, Slot, Stage, Task};
 use usage::Peaks;
+use volume::{Completion, Volume};
 
 pub use budget::{CLASS_BYTES_MAX, LUN_CLASS_BYTES_MAX, LUN_CLASS_BYTES_MIN};
 pub use communication::{COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX};
@@ -180,13 +181,9 @@ pub struct Lun {
     /// Copies of the copy manager that may read or write it.
     licences: Licences,
     tasks: Slab<Task>,
-    outstanding: Outstanding,
+    volume: Volume,
     /// What the peer is to do.
     legs: legs::Legs,
-    /// Writes of several blocks that are all or nothing.
-    redo: Redo,
-    /// The disk was given up: what it is asked until its copy has left the pair is too.
-    disk_silent: bool,
     /// The peer's copy is about to leave the pair.
     last_copy: bool,
     /// START STOP UNIT has stopped the unit: what needs the medium is refused. It starts again with every new
@@ -239,10 +236,8 @@ impl Lun {
             descriptor_sense: Arc::default(),
             licences: Licences::default(),
             tasks: Slab::new(),
-            outstanding: Outstanding::default(),
+            volume: Volume::new(setup.index),
             legs: legs::Legs::default(),
-            redo: Redo::default(),
-            disk_silent: false,
             last_copy: false,
             stopped: false,
             next_sequence: 1,
@@ -303,7 +298,7 @@ impl Lun {
         let quiet = self.tasks.iter().all(|(_, task)| task.awaits_decision())
             && self.communication.slots(|request| request.sent != Sent::Adrift).is_empty()
             && self.events.is_quiet()
-            && self.redo.is_quiet()
+            && self.volume.is_quiet()
             && self.applies.iter().all(|(_, apply)| apply.stage == task::ApplyStage::Release);
         match quiet {
             false => Quiet::No,
@@ -554,23 +549,45 @@ impl Lun {
 
     /// Disk I/O is complete.
     pub fn on_disk(&mut self, ticket: Ticket, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
-        if let Some(whose) = self.outstanding.end(ticket) {
-            self.on_disk_of(whose, result, now, actions);
+        let completion = self.volume.on_disk(ticket, result);
+        self.on_completion(completion, now, actions);
+    }
+
+    fn on_completion(&mut self, completion: Completion, now: Time, actions: &mut Vec<Action>) {
+        match completion {
+            Completion::GivenUp => {}
+            Completion::Of(slot, result) => self.on_disk_of(slot, result, now, actions),
+            Completion::Redo(steps) => {
+                for step in steps {
+                    match step {
+                        Step::Go(go) => actions.push(self.volume.go(go)),
+                        Step::Done(slot, result) => self.on_disk_of(slot, result, now, actions),
+                        Step::Failed(error) => self.on_idle_disk_failed(error, actions),
+                    }
+                }
+                if self.events.is_waiting() {
+                    self.pump_events(actions);
+                }
+            }
         }
     }
 
-    fn on_disk_of(&mut self, whose: Whose, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
-        match whose {
-            Whose::Of(Slot::Task(slot)) => self.on_task_disk(slot, result, now, actions),
-            Whose::Of(Slot::Apply(slot)) => self.on_apply_disk(slot, result, now, actions),
-            Whose::Redo => self.on_redo_disk(result, now, actions),
+    fn on_disk_of(&mut self, slot: Slot, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
+        match slot {
+            Slot::Task(slot) => self.on_task_disk(slot, result, now, actions),
+            Slot::Apply(slot) => self.on_apply_disk(slot, result, now, actions),
         }
     }
 
-    /// Hands disk I/O out.
-    fn disk(&mut self, slot: Slot, io: DiskIo, actions: &mut Vec<Action>) {
-        let ticket = self.outstanding.begin(self.setup.index, Whose::Of(slot), &io);
-        actions.push(Action::Disk { io, ticket });
+    /// The disk failed while nobody waited for it.
+    fn on_idle_disk_failed(&self, error: DiskError, actions: &mut Vec<Action>) {
+        let other_copy = matches!(
+            (self.view.role, self.view.service),
+            (Role::Main, Service::Mirrored) | (Role::Sub, Service::Mirrored | Service::Forwarded)
+        );
+        if other_copy {
+            self.report_own_disk(error, actions);
+        }
     }
 
     /// The peer's copy is about to leave the pair: from now on the own disk is waited for. What is given up it may still
@@ -582,7 +599,7 @@ impl Lun {
     /// Whether its disk was given up: what it was asked it may still write.
     #[must_use]
     pub const fn gave_disk_up(&self) -> bool {
-        self.disk_silent
+        self.volume.is_given_up()
     }
 
     /// A disk that says nothing has failed, as long as there is another copy: its work is given up, and what it
@@ -594,17 +611,17 @@ impl Lun {
             _ => false,
         };
         let other_copy = other_copy && !self.last_copy;
-        self.disk_silent |= other_copy && self.outstanding.is_silent();
-        if other_copy && self.disk_silent {
-            for whose in self.outstanding.give_up() {
-                self.on_disk_of(whose, Err(DiskError::Silent), now, actions);
+        if other_copy {
+            for whose in self.volume.give_up_if_silent() {
+                let completion = self.volume.completed(whose, Err(DiskError::Silent));
+                self.on_completion(completion, now, actions);
             }
         }
     }
 
     /// Time has passed.
     pub fn on_tick(&mut self, now: Time, actions: &mut Vec<Action>) {
-        self.outstanding.on_tick(now);
+        self.volume.on_tick(now);
         let busy = Outcome::Status(Status::Busy);
         self.end_held(&busy, actions, |command| now.since(command.received) >= COMMAND_AGE_MAX);
         self.give_up_silent_disk(now, actions);

@@ -28,7 +28,7 @@
 //! of the other, or both are known to be equal and quiet (a clean end waits for Idle). A copy in between is made under
 //! range holds, so it reads the source before or after the write; what a target has of it is no source.
 //!
-//! **One at a time**: all these commands hold one block behind every LUN's last (`REDO_RECORD` in [`super::task`])
+//! **One at a time**: all these commands hold one block behind every LUN's last (`REDO_RECORD` in [`super::operation`])
 //! from before they read until both copies have them. Where they wait for it they are not admitted: they age, can be
 //! given up, and no more than [`crate::exclusive::WAITERS_MAX`] do.
 //!
@@ -42,13 +42,9 @@ use std::collections::VecDeque;
 
 use protocol::block::BlockRange;
 
-use super::task::{Action, Slot};
-use super::{Lun, Whose};
+use super::task::Slot;
 use crate::command::Data;
 use crate::disk::{DiskError, DiskIo, DiskResult};
-use crate::pair::Role;
-use crate::pair::Service;
-use crate::time::Time;
 
 /// One change of the own copy.
 #[derive(Debug)]
@@ -234,58 +230,5 @@ fn touches(io: &DiskIo, range: BlockRange) -> bool {
         | DiskIo::Record { .. }
         | DiskIo::Unrecord
         | DiskIo::Flush => false,
-    }
-}
-
-impl Lun {
-    /// A change of the own copy: to the disk, by way of the redo record where there must be or is one.
-    pub(super) fn change_disk(&mut self, slot: Slot, io: DiskIo, atomic: bool, actions: &mut Vec<Action>) {
-        if self.redo.is_idle() && !atomic {
-            return self.disk(slot, io, actions);
-        }
-        if let Some(go) = self.redo.ask(Change { slot, io, atomic }) {
-            self.go(go, actions);
-        }
-    }
-
-    /// Blots out a record that a failed disk left behind, if it can.
-    pub(super) fn blot_stuck_record(&mut self, actions: &mut Vec<Action>) {
-        if let Some(go) = self.redo.blot_if_stuck() {
-            self.go(go, actions);
-        }
-    }
-
-    fn go(&mut self, go: Go, actions: &mut Vec<Action>) {
-        match go {
-            Go::Own(io) => {
-                let ticket = self.outstanding.begin(self.setup.index, Whose::Redo, &io);
-                actions.push(Action::Disk { io, ticket });
-            }
-            Go::Pass(slot, io) => self.disk(slot, io, actions),
-        }
-    }
-
-    /// What the redo record asked of the disk is complete.
-    pub(super) fn on_redo_disk(&mut self, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
-        let mut steps = Vec::new();
-        self.redo.on_disk(result, &mut steps);
-        for step in steps {
-            match step {
-                Step::Go(go) => self.go(go, actions),
-                Step::Done(slot, result) => self.on_disk_of(Whose::Of(slot), result, now, actions),
-                Step::Failed(error) => {
-                    let other_copy = matches!(
-                        (self.view.role, self.view.service),
-                        (Role::Main, Service::Mirrored) | (Role::Sub, Service::Mirrored | Service::Forwarded)
-                    );
-                    if other_copy {
-                        self.report_own_disk(error, actions);
-                    }
-                }
-            }
-        }
-        if self.events.is_waiting() {
-            self.pump_events(actions);
-        }
     }
 }

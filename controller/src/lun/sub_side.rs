@@ -241,7 +241,7 @@ impl Lun {
         };
         apply.stage = if apply.io == DiskIo::Flush { ApplyStage::Flushing } else { ApplyStage::Writing };
         let (io, atomic) = (apply.io.clone(), apply.atomic);
-        self.change_disk(Slot::Apply(slot), io, atomic, actions);
+        actions.extend(self.volume.change(Slot::Apply(slot), io, atomic));
     }
 
     /// The own copy's disk is done with a change.
@@ -258,14 +258,14 @@ impl Lun {
         };
         if result.is_ok() && apply.stage == ApplyStage::Writing && apply.durable {
             apply.stage = ApplyStage::Flushing;
-            return self.disk(Slot::Apply(slot), DiskIo::Flush, actions);
+            return actions.push(self.volume.submit(Slot::Apply(slot), DiskIo::Flush));
         }
         if let (true, true, ApplyStage::Flushing, DiskIo::Write { range, data }) =
             (result.is_ok(), apply.verify, apply.stage, &apply.io)
         {
             let io = DiskIo::Verify { range: *range, data: data.clone() };
             apply.stage = ApplyStage::Verifying;
-            return self.disk(Slot::Apply(slot), io, actions);
+            return actions.push(self.volume.submit(Slot::Apply(slot), io));
         }
         if let (Some(start), true) = (apply.start, result.is_ok()) {
             self.stopped = !start;
