@@ -3,13 +3,12 @@
 //! A request is put in, and taken out when main and the own copy are done with it. Kept in memory it is lost with
 //! the controller, together with every host's connection to it; no request in it was answered yet, so nothing is
 //! lost that anyone was promised.
-//!
-//! The seam for other media is [`Placed::ready`]: a medium that has to write first says `false` there and lets
-//! the request leave when its write is complete.
 
+use protocol::scsi::sense::Sense;
 use slab::Slab;
 
-use super::task::Forward;
+use crate::command::{NexusId, Op, TaskTag};
+use crate::time::Time;
 
 /// Bytes of data that one LUN keeps here at most.
 pub const COMMUNICATION_VOLUME_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -17,13 +16,74 @@ pub const COMMUNICATION_VOLUME_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Requests that one LUN keeps here at most.
 pub const COMMUNICATION_VOLUME_REQUESTS_MAX: usize = 4096;
 
-/// Where a request was put.
+/// A command of a host of the sub, kept until main and the own copy are done with it.
+#[derive(Debug)]
+pub(super) struct Forward {
+    /// Its name for main; given by [`CommunicationVolume::put`].
+    pub(super) id: u64,
+    pub(super) nexus: NexusId,
+    pub(super) tag: TaskTag,
+    pub(super) op: Op,
+    pub(super) durable: bool,
+    /// The version of the shared state by which it was let pass.
+    pub(super) version: u64,
+    pub(super) received: Time,
+    /// Bytes it takes of the communication volume and of main's buffers.
+    pub(super) bytes: u64,
+    pub(super) progress: Progress,
+    /// A reset has come: if main has not admitted it, it never does.
+    pub(super) given_up: bool,
+}
+
+/// How far a forwarded command is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Placed {
-    /// Its slot.
-    pub(super) slot: u32,
-    /// Whether it may leave for main at once.
-    pub(super) ready: bool,
+pub(super) enum Progress {
+    /// Kept here; main has no room for it yet.
+    Queued,
+    /// Main has it.
+    AtMain {
+        /// Main's copy has the change: its word has overtaken the order.
+        done: bool,
+    },
+    /// Main has admitted it: both copies take it.
+    Ordered {
+        /// Its place in the order.
+        sequence: u64,
+        /// The own copy has it.
+        here: bool,
+        /// What main's copy makes of it.
+        main: MainsCopy,
+    },
+    /// The interlink went away while the own copy was taking it.
+    Lost,
+    /// The interlink went away, and main, which has the only good copy, may admit it until it is too old.
+    Adrift,
+}
+
+/// What main's copy makes of a change that main has ordered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum MainsCopy {
+    /// Nothing is known yet.
+    Writing,
+    /// It has the change.
+    Has,
+    /// It could not take it.
+    Lacks(Sense),
+}
+
+impl Progress {
+    /// Main has it and has not said that it admits it.
+    pub(super) const fn is_at_main(self) -> bool {
+        matches!(self, Self::AtMain { .. })
+    }
+
+    /// Whether it takes up some of the room that the main of this meeting has for forwarded commands.
+    pub(super) const fn holds_room(self) -> bool {
+        match self {
+            Self::AtMain { .. } | Self::Ordered { .. } => true,
+            Self::Queued | Self::Lost | Self::Adrift => false,
+        }
+    }
 }
 
 /// The communication volume of one LUN.
@@ -41,8 +101,8 @@ pub(super) struct CommunicationVolume {
 const SLOT_BITS: u32 = 16;
 
 impl CommunicationVolume {
-    /// Puts a request in; `None` if there is no room. Its `id` is set here.
-    pub(super) fn put(&mut self, mut request: Forward) -> Option<Placed> {
+    /// Puts a request in, and says in which slot; `None` if there is no room. Its `id` is set here.
+    pub(super) fn put(&mut self, mut request: Forward) -> Option<u32> {
         let room = self.bytes == 0 || self.bytes + request.bytes <= COMMUNICATION_VOLUME_BYTES_MAX;
         if !room || self.kept.len() >= COMMUNICATION_VOLUME_REQUESTS_MAX {
             return None;
@@ -54,7 +114,7 @@ impl CommunicationVolume {
         let slot = entry.key() as u32;
         request.id = self.requests_made << SLOT_BITS | u64::from(slot);
         entry.insert(request);
-        Some(Placed { slot, ready: true })
+        Some(slot)
     }
 
     /// The slot of a request by its name, if it is still kept.
@@ -105,10 +165,7 @@ impl CommunicationVolume {
 
 #[cfg(test)]
 mod tests {
-    use super::super::task::Sent;
     use super::*;
-    use crate::command::{NexusId, Op, TaskTag};
-    use crate::time::Time;
 
     fn request(bytes: u64) -> Forward {
         Forward {
@@ -119,13 +176,9 @@ mod tests {
             durable: true,
             version: 0,
             received: Time(0),
-            sent: Sent::Kept,
-            done: false,
-            failed: None,
-            given_up: false,
-            applied: false,
-            sequence: 0,
             bytes,
+            progress: Progress::Queued,
+            given_up: false,
         }
     }
 
@@ -141,10 +194,10 @@ mod tests {
     #[test]
     fn the_answer_to_an_earlier_request_of_the_same_slot_is_nobodys() {
         let mut volume = CommunicationVolume::default();
-        let first = volume.put(request(0)).unwrap().slot;
+        let first = volume.put(request(0)).unwrap();
         let id = volume.get(first).unwrap().id;
         volume.take(first).unwrap();
-        let second = volume.put(request(0)).unwrap().slot;
+        let second = volume.put(request(0)).unwrap();
         assert_eq!(first, second);
         assert_eq!(volume.slot_of(id), None);
     }

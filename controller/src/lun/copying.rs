@@ -187,9 +187,7 @@ impl Lun {
             return self.finish(slot, outcome, actions);
         };
         // It has another place in the order from now on.
-        if self.in_flight.get(&task.sequence) == Some(&slot) {
-            self.in_flight.remove(&task.sequence);
-        }
+        self.mirror.end(task.sequence, slot);
         let origin = core::mem::replace(&mut task.origin, Origin::Copy);
         let op = core::mem::replace(&mut task.op, Op::Read { range });
         task.stage = Stage::Read;

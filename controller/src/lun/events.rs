@@ -306,7 +306,7 @@ impl Lun {
     /// carried out by the next start.
     fn is_drained(&self) -> bool {
         !self.must_blot()
-            && self.applies.is_empty()
+            && self.replica.is_empty()
             && !self
                 .tasks
                 .iter()

@@ -6,11 +6,8 @@
 
 use core::time::Duration;
 
-use protocol::interlink::event::Event;
-
 use super::Lun;
-use super::task::{Action, Leg, Sent};
-use crate::command::Op;
+use super::task::{Action, Leg};
 use crate::pair::Breakage;
 use crate::pair::Role;
 use crate::pair::Service;
@@ -55,25 +52,18 @@ impl Lun {
             (Role::Main, Service::Mirrored) => {
                 let waits =
                     |slot: u32| self.tasks.get(slot as usize).is_some_and(|task| task.peer == Leg::Writing);
-                self.in_flight.iter().find(|(_, slot)| waits(**slot)).map(|(sequence, _)| *sequence)
+                self.mirror.oldest(waits)
             }
-            // Main gives up what it does not admit, and says at once what it admits.
-            (Role::Sub, Service::Mirrored) => self.communication.oldest(|request| {
-                request.sent == Sent::AtMain
-                    && !matches!(request.op, Op::Event(_) | Op::Read { .. } | Op::Verify { .. })
-            }),
+            (Role::Sub, Service::Mirrored) => self.forwarder.oldest_change(),
             _ => None,
         }
     }
 
-    /// The oldest event that only the peer can end. What waits for a sanitize has no deadline.
+    /// The oldest event that only the peer can end.
     fn oldest_event(&self) -> Option<u64> {
         match self.view.role {
             Role::Main => self.event_at_sub(),
-            Role::Sub => self.communication.oldest(|request| {
-                let waits = |event: &Event| !matches!(event, Event::Sanitize { .. });
-                request.sent == Sent::AtMain && matches!(&request.op, Op::Event(event) if waits(event))
-            }),
+            Role::Sub => self.forwarder.oldest_event(),
         }
     }
 

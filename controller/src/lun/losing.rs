@@ -54,9 +54,9 @@ impl Lun {
     /// The order of changes starts anew. What is left of the one before waits for the decision about the pair: also
     /// where the peer's word about its copy is still on its way, for it comes too late to be understood.
     pub(super) fn end_order(&mut self) {
-        self.in_flight.clear();
+        self.mirror.begin();
         for (_, task) in &mut self.tasks {
-            self.apply_credit.give(core::mem::take(&mut task.credit));
+            self.mirror.give_room(core::mem::take(&mut task.credit));
             if task.peer == Leg::Writing {
                 task.peer = Leg::Lost;
             }
@@ -89,13 +89,12 @@ impl Lun {
     /// The peer is out of reach: see [`Lun::lose_peer`]. Waiting commands of own hosts go back to the door in the
     /// order they came.
     pub(super) fn hold_main_side(&mut self, actions: &mut Vec<Action>) {
-        self.in_flight.clear();
         let mut back: Vec<(Time, u32)> = Vec::new();
         let mut gone = Vec::new();
         let mut decide = Vec::new();
         for (slot, task) in &mut self.tasks {
             let slot = slot as u32;
-            self.apply_credit.give(core::mem::take(&mut task.credit));
+            self.mirror.give_room(core::mem::take(&mut task.credit));
             task.forget_copy();
             match (task.stage, task.origin) {
                 (Stage::Range | Stage::Credit, Origin::Host { .. }) => back.push((task.received, slot)),
@@ -164,13 +163,12 @@ impl Lun {
 
     /// The interlink is gone: see [`Lun::suspend`].
     pub(super) fn suspend_main_side(&mut self, actions: &mut Vec<Action>) {
-        self.in_flight.clear();
         let slots: Vec<u32> = self.tasks.iter().map(|(slot, _)| slot as u32).collect();
         for slot in slots {
             let Some(task) = self.tasks.get_mut(slot as usize) else {
                 continue;
             };
-            self.apply_credit.give(core::mem::take(&mut task.credit));
+            self.mirror.give_room(core::mem::take(&mut task.credit));
             task.forget_copy();
             match task.stage {
                 Stage::Range | Stage::Credit => {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use protocol::interlink::{Ending, Message};
 use protocol::scsi::sense::{Sense, Status};
 
+use super::mirror::Place;
 use super::operation::{asks_durable, from_wire, is_atomic, payload_bytes, ranges};
 use super::reading::report_io;
 use super::task::{Action, Fate, Leg, Origin, Slot, Stage, Task};
@@ -125,7 +126,7 @@ impl Lun {
 
     /// The peer's copy has a change, or could not take it.
     pub(super) fn on_applied(&mut self, sequence: u64, good: bool, actions: &mut Vec<Action>) {
-        let Some(slot) = self.in_flight.get(&sequence).copied() else {
+        let Some(slot) = self.mirror.task(sequence) else {
             return;
         };
         let Some(task) = self.tasks.get_mut(slot as usize) else {
@@ -134,7 +135,7 @@ impl Lun {
         if task.peer != Leg::Writing {
             return;
         }
-        self.apply_credit.give(core::mem::take(&mut task.credit));
+        self.mirror.give_room(core::mem::take(&mut task.credit));
         task.peer = if good { Leg::Done } else { Leg::Lost };
         if !good {
             self.fail_copy();
@@ -191,12 +192,11 @@ impl Lun {
         let carries_data = mirrored && !kept_there;
         if carries_data {
             let bytes = payload_bytes(&task.op);
-            let in_turn = task.stage == Stage::Credit || self.awaiting_credit.is_empty();
-            if !in_turn || !self.apply_credit.take(bytes) {
+            if !self.mirror.take_room(bytes, task.stage == Stage::Credit) {
                 if task.stage != Stage::Credit {
                     task.stage = Stage::Credit;
                     self.counters.credit_waits += 1;
-                    self.awaiting_credit.push_back(slot);
+                    self.mirror.wait_for_room(slot);
                 }
                 return;
             }
@@ -210,14 +210,10 @@ impl Lun {
     }
 
     fn start_peer_leg(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        self.in_flight.insert(sequence, slot);
-        let released = self.released();
-        self.released_told = released;
         let Some(task) = self.tasks.get_mut(slot as usize) else {
             return;
         };
+        let Place { sequence, released } = self.mirror.order(slot);
         task.sequence = sequence;
         task.peer = Leg::Writing;
         let (via, message, payload) = match task.origin {
@@ -353,9 +349,7 @@ impl Lun {
             return;
         };
         // Only now it is on both copies, and `released` may pass it.
-        if self.in_flight.get(&task.sequence) == Some(&slot) {
-            self.in_flight.remove(&task.sequence);
-        }
+        self.mirror.end(task.sequence, slot);
         if let (Op::StartStop { start }, Outcome::Good(_)) = (&task.op, &outcome) {
             self.stopped = !start;
         }
@@ -397,7 +391,7 @@ impl Lun {
                 self.after_task(slot, actions);
             }
             Stage::Credit => {
-                self.awaiting_credit.retain(|other| *other != slot);
+                self.mirror.waits_no_more(slot);
                 self.finish(slot, outcome, actions);
             }
             Stage::Read | Stage::Lease | Stage::Legs => {}
@@ -459,16 +453,11 @@ impl Lun {
         });
     }
 
-    /// Below this sequence everything is on both copies.
-    fn released(&self) -> u64 {
-        self.in_flight.keys().next().copied().unwrap_or(self.next_sequence)
-    }
-
     /// Tells the peer what is on both copies, when no other message did.
     pub(super) fn tell_released(&mut self, actions: &mut Vec<Action>) {
-        let released = self.released();
-        if self.is_mirrored() && released > self.released_told {
-            self.released_told = released;
+        if self.is_mirrored()
+            && let Some(released) = self.mirror.tell()
+        {
             let generation = self.view.generation;
             let message = Message::Released { released };
             actions.push(Action::Send { via: Via::AnyBridge, message, payload: Data::new(), generation });
@@ -477,12 +466,12 @@ impl Lun {
 
     /// Those who wait for the peer's buffers go on in their order, as far as there is room.
     fn resume_credit(&mut self, actions: &mut Vec<Action>) {
-        while let Some(slot) = self.awaiting_credit.front().copied() {
+        while let Some(slot) = self.mirror.first_waiting() {
             self.change(slot, actions);
             if self.tasks.get(slot as usize).is_some_and(|task| task.stage == Stage::Credit) {
                 return;
             }
-            self.awaiting_credit.pop_front();
+            self.mirror.first_goes();
         }
     }
 

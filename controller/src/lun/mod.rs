@@ -30,6 +30,7 @@ mod event_tests;
 mod events;
 #[cfg(test)]
 mod format_tests;
+mod forwarder;
 mod guard;
 mod legs;
 #[cfg(test)]
@@ -41,6 +42,7 @@ mod losing_tests;
 mod main_side;
 #[cfg(test)]
 mod meeting_tests;
+mod mirror;
 #[cfg(test)]
 mod mode_tests;
 mod operation;
@@ -49,6 +51,7 @@ mod reading;
 mod redo;
 #[cfg(test)]
 mod redo_tests;
+mod replica;
 #[cfg(test)]
 mod reservation_tests;
 #[cfg(test)]
@@ -90,15 +93,18 @@ use crate::world::Ticket;
 use attention::Attentions;
 pub use attention::NEXUSES_MAX;
 use budget::Budget;
-use communication::CommunicationVolume;
+use communication::Forward;
 use copying::Copying;
 use events::Events;
+use forwarder::Forwarder;
 use guard::Guarded;
 use licence::Licences;
+use mirror::Mirror;
 use redo::Step;
+use replica::Replica;
 use sanitizing::Sanitizing;
 pub use task::Action;
-use task::{Apply, Origin, Sent, Slot, Stage, Task};
+use task::{Origin, Slot, Stage, Task};
 use usage::Peaks;
 use volume::{Completion, Volume};
 
@@ -190,25 +196,14 @@ pub struct Lun {
     /// standing of the pair, so both controllers always agree.
     stopped: bool,
     // At main.
-    next_sequence: u64,
-    /// Changes that are not on both copies yet, by sequence.
-    in_flight: BTreeMap<u64, u32>,
-    /// The last `released` the peer was told.
-    released_told: u64,
-    apply_credit: Budget,
-    awaiting_credit: VecDeque<u32>,
+    mirror: Mirror,
     copying: Option<Copying>,
     sanitizing: Sanitizing,
     /// The last copy is complete: from now on the peer may take its own for whole.
     copy_complete: bool,
     // At the sub.
-    communication: CommunicationVolume,
-    forward_credit: Budget,
-    /// Requests kept for want of credit, in their order.
-    kept: VecDeque<u32>,
-    applies: Slab<Apply>,
-    /// Applied here, not yet known to be on both copies.
-    unreleased: BTreeMap<u64, u32>,
+    forwarder: Forwarder,
+    replica: Replica,
     counters: LunCounters,
     peaks: Peaks,
 }
@@ -240,19 +235,12 @@ impl Lun {
             legs: legs::Legs::default(),
             last_copy: false,
             stopped: false,
-            next_sequence: 1,
-            in_flight: BTreeMap::new(),
-            released_told: 1,
-            apply_credit: Budget::share_of(setup.luns),
-            awaiting_credit: VecDeque::new(),
+            mirror: Mirror::new(Budget::share_of(setup.luns)),
             copying: None,
             sanitizing: Sanitizing::new(),
             copy_complete: false,
-            communication: CommunicationVolume::default(),
-            forward_credit: Budget::share_of(setup.luns),
-            kept: VecDeque::new(),
-            applies: Slab::new(),
-            unreleased: BTreeMap::new(),
+            forwarder: Forwarder::new(Budget::share_of(setup.luns)),
+            replica: Replica::default(),
             counters: LunCounters::default(),
             peaks: Peaks::default(),
         };
@@ -263,8 +251,8 @@ impl Lun {
 
     /// Limits every class's credit to `bytes`, to see how the LUN fares with little.
     pub fn set_credit(&mut self, bytes: u64) {
-        self.apply_credit = Budget::of(bytes);
-        self.forward_credit = Budget::of(bytes);
+        self.mirror.set_room(Budget::of(bytes));
+        self.forwarder.set_room(Budget::of(bytes));
     }
 
     /// Its place in the pair.
@@ -289,17 +277,18 @@ impl Lun {
     #[must_use]
     pub fn load(&self) -> (u32, u64) {
         let hosts = self.tasks.iter().filter(|(_, task)| matches!(task.origin, Origin::Host { .. })).count();
-        ((hosts + self.communication.len()) as u32, self.communication.bytes())
+        let forwarded = self.forwarder.volume();
+        ((hosts + forwarded.len()) as u32, forwarded.bytes())
     }
 
     /// Whether anything is in flight here, for a host or for the peer.
     #[must_use]
     pub fn quiet(&self) -> Quiet {
         let quiet = self.tasks.iter().all(|(_, task)| task.awaits_decision())
-            && self.communication.slots(|request| request.sent != Sent::Adrift).is_empty()
+            && self.forwarder.is_quiet()
             && self.events.is_quiet()
             && self.volume.is_quiet()
-            && self.applies.iter().all(|(_, apply)| apply.stage == task::ApplyStage::Release);
+            && self.replica.is_quiet();
         match quiet {
             false => Quiet::No,
             true if self.tasks.is_empty() => Quiet::Yes,
@@ -333,8 +322,6 @@ impl Lun {
         // What still waits for a range, and what comes now, goes on when the peer has its place as well.
         self.held.get_or_insert_default();
         self.stopped = false;
-        self.next_sequence = 1;
-        self.released_told = 1;
         self.legs = legs::Legs::default();
         self.flushed = Time(0);
         self.learn(blocks);
@@ -379,7 +366,7 @@ impl Lun {
         self.view.service = Service::Refused;
         self.view.status = PairStatus::Suspended;
         self.view.links.clear();
-        self.awaiting_credit.clear();
+        self.mirror.lose();
         self.suspend_sub_side(false, actions);
         self.hold_main_side(actions);
         self.hold_events(actions);
@@ -420,7 +407,7 @@ impl Lun {
         self.view = PairView::suspended(self.view.role);
         self.copying = None;
         self.sanitizing.forget();
-        self.awaiting_credit.clear();
+        self.mirror.lose();
         self.keep_the_door();
         self.refuse_held(actions);
         self.suspend_sub_side(before == Service::Forwarded, actions);
@@ -629,7 +616,8 @@ impl Lun {
         self.expire_tasks(now, actions);
         self.answer_leased(now, actions);
         self.flush_alone(now, actions);
-        self.expire_forwards(now, actions);
+        let way = self.way();
+        self.forwarder.expire(way, now, actions);
         self.tick_events(now, actions);
         self.tell_released(actions);
         self.pump_copy(actions);
@@ -715,13 +703,10 @@ impl Lun {
             actions,
             |task| matches!(task.origin, Origin::Host { nexus, tag } if chosen(nexus, tag)),
         );
-        let kept = self
-            .communication
-            .slots(|request| request.sent == Sent::Kept && chosen(request.nexus, request.tag));
-        for slot in kept {
-            self.withdraw_forward(slot, Outcome::Aborted, now, actions);
-        }
-        self.cancel_forwards(chosen, actions);
+        let way = self.way();
+        let gone = |request: &Forward| chosen(request.nexus, request.tag);
+        self.forwarder.withdraw(gone, &Outcome::Aborted, way, now, actions);
+        self.forwarder.cancel(chosen, way.generation, actions);
     }
 }
 

@@ -207,3 +207,15 @@ pub(super) fn is_zero(data: &[u8]) -> bool {
     let (words, rest) = data.as_chunks::<16>();
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
 }
+
+/// What the own copy takes for a forwarded change that main has ordered, if the two fit each other: what its host
+/// sent, but for an ORWRITE what main made of it.
+pub(super) fn ordered(op: &Op, result: &Bytes) -> Option<Op> {
+    match op {
+        Op::OrWrite { range, fua, .. } if result.len() as u64 == range.bytes() => {
+            Some(Op::WriteAtomic { range: *range, data: vec![result.clone()], fua: *fua })
+        }
+        Op::OrWrite { .. } | Op::Event(_) => None,
+        op => result.is_empty().then(|| op.clone()),
+    }
+}

@@ -15,7 +15,7 @@ use super::events::Taking;
 use super::guard::Guard;
 use super::task::{Action, Origin, Stage};
 use super::{Lun, LunSetup};
-use crate::command::{Data, NexusId, Op, Outcome};
+use crate::command::{Data, NexusId};
 use crate::link::{LinkId, Via};
 use crate::pair::Breakage;
 use crate::pair::Role;
@@ -92,20 +92,11 @@ impl Lun {
         self.events.taking = Some(Taking { link, state, attentions, own, drain, met });
         if reset {
             self.give_up_waiting(actions);
-            self.give_up_forwards(now, actions);
+            let way = self.way();
+            self.forwarder.reset(way, now, actions);
         }
         self.pump_events(actions);
         self.let_in(now, actions);
-    }
-
-    /// A reset: what main has not admitted, it never does. What has left carries an older version.
-    fn give_up_forwards(&mut self, now: Time, actions: &mut Vec<Action>) {
-        for slot in self.communication.slots(|request| !matches!(request.op, Op::Event(_))) {
-            if let Some(request) = self.communication.get(slot) {
-                request.given_up = true;
-            }
-            self.withdraw_forward(slot, Outcome::Aborted, now, actions);
-        }
     }
 
     pub(super) fn take_if_ready(&mut self, actions: &mut Vec<Action>) {

@@ -83,18 +83,18 @@ impl Lun {
     #[must_use]
     pub fn usage(&self) -> LunUsage {
         let used = |now: usize, peak: usize| Used { now: now as u64, peak: peak as u64 };
-        let (class_bytes, now, peak) = self.apply_credit.usage();
+        let (class_bytes, now, peak) = self.mirror.usage();
         let apply_bytes = Used { now, peak };
-        let (_, now, peak) = self.forward_credit.usage();
+        let (_, now, peak) = self.forwarder.usage();
         let (waiting, waiting_peak) = self.locks.waiting();
         LunUsage {
             commands: used(self.tasks.len(), self.peaks.commands),
             held: used(self.held.as_ref().map_or(0, std::collections::VecDeque::len), self.peaks.held),
             waiters: used(waiting, waiting_peak),
-            requests: self.communication.len() as u64,
+            requests: self.forwarder.volume().len() as u64,
             communication_bytes: Used {
-                now: self.communication.bytes(),
-                peak: self.communication.bytes_peak(),
+                now: self.forwarder.volume().bytes(),
+                peak: self.forwarder.volume().bytes_peak(),
             },
             apply_bytes,
             forward_bytes: Used { now, peak },

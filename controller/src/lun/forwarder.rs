@@ -1,0 +1,490 @@
+//! Hosts' commands on their way from the sub to main: kept in the communication volume, sent when main has room, ended by
+//! what main and the own copy say.
+//!
+//! ```text
+//!  Queued ──► AtMain ──► Ordered ──► answered when both copies have it
+//!     │          │          │
+//!     │          │          └─ the interlink goes away while the own copy takes it ─► Lost ──► ABORTED COMMAND
+//!     │          ├─ the interlink goes away, main goes on without asking ───────────► Adrift ─► ABORTED COMMAND, late
+//!     │          └─ ended at main without a change
+//!     └─ never sent: BUSY when too old
+//! ```
+//!
+//! What always holds:
+//! * What a command may use of main's room it gives back once: with its end, or when that main is lost.
+//! * GOOD for a change needs both copies ([`Forwarder::both`]).
+//! * A command that was queued when the interlink, its nexus or its time went away is never executed.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use protocol::interlink::event::Event;
+use protocol::interlink::{Ending, GenerationTag, Message, WireOp};
+use protocol::scsi::sense::{Sense, Status};
+
+use super::budget::Budget;
+use super::communication::{CommunicationVolume, Forward, MainsCopy, Progress};
+use super::operation::{ordered, to_wire};
+use super::task::Action;
+use crate::command::{COMMAND_AGE_MAX, Data, NexusId, Op, Outcome, TaskTag};
+use crate::link::Via;
+use crate::time::Time;
+
+/// How much older than [`COMMAND_AGE_MAX`] main may take a command for that is not, its clock being another.
+const CLOCKS_MARGIN: Duration = Duration::from_secs(1);
+
+/// How commands leave for main.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Way {
+    /// The generation that they carry.
+    pub(super) generation: GenerationTag,
+    /// Whether main reads events of the version that knows of formats.
+    pub(super) formats: bool,
+}
+
+/// What became of a command that is to be forwarded.
+#[derive(Debug)]
+pub(super) enum Submitted {
+    /// It leaves.
+    Leaves(Action),
+    /// It waits for room at main.
+    Queued,
+    /// There is no place for it here.
+    Full(Status),
+}
+
+/// A change that main has ordered, for the own copy.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) slot: u32,
+    pub(super) op: Op,
+    pub(super) durable: bool,
+}
+
+/// What the end at main means here.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum AtMain {
+    /// Nothing: the command is not known here any more.
+    Unknown,
+    /// It is over.
+    Over(u32, Outcome),
+    /// Main's copy could not take what was ordered: to be looked at with [`Forwarder::both`].
+    Lacks(u32),
+    /// Main did not admit it because an older state had let it pass.
+    Again(u32),
+    /// That cannot be.
+    Nonsense,
+}
+
+/// The commands that one LUN of a sub has forwarded.
+#[derive(Debug)]
+pub(super) struct Forwarder {
+    kept: CommunicationVolume,
+    /// Main's room for them.
+    room: Budget,
+    /// Those that wait for room, in their order.
+    queue: VecDeque<u32>,
+}
+
+impl Forwarder {
+    pub(super) fn new(room: Budget) -> Self {
+        Self { kept: CommunicationVolume::default(), room, queue: VecDeque::new() }
+    }
+
+    /// From now on there is so much room.
+    pub(super) const fn set_room(&mut self, room: Budget) {
+        self.room = room;
+    }
+
+    /// The communication volume.
+    pub(super) const fn volume(&self) -> &CommunicationVolume {
+        &self.kept
+    }
+
+    /// The room at main, what is taken of it, and the most that ever was.
+    pub(super) const fn usage(&self) -> (u64, u64, u64) {
+        self.room.usage()
+    }
+
+    /// Nothing of it is under way.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.kept.slots(|request| request.progress != Progress::Adrift).is_empty()
+    }
+
+    /// Keeps a command, and sends it if main has room and nobody waits for that.
+    pub(super) fn submit(&mut self, request: Forward, way: Way, now: Time) -> Submitted {
+        debug_assert_eq!(request.progress, Progress::Queued);
+        let Some(slot) = self.kept.put(request) else {
+            // TASK SET FULL tells a host to wait for its own commands (SAM-5 5.3.1).
+            return Submitted::Full(if self.kept.len() > 0 { Status::TaskSetFull } else { Status::Busy });
+        };
+        if self.queue.is_empty()
+            && let Some(action) = self.send(slot, way, now)
+        {
+            return Submitted::Leaves(action);
+        }
+        self.queue.push_back(slot);
+        Submitted::Queued
+    }
+
+    /// `None`: main has no room.
+    fn send(&mut self, slot: u32, way: Way, now: Time) -> Option<Action> {
+        let request = self.kept.get(slot)?;
+        if !self.room.take(request.bytes) {
+            return None;
+        }
+        request.progress = Progress::AtMain { done: false };
+        let (op, payload) = match to_wire(&request.op) {
+            (WireOp::Event(event), payload) if !way.formats => {
+                (WireOp::Event(Box::new(event.in_version_1())), payload)
+            }
+            readable => readable,
+        };
+        let age_ms = u32::try_from(now.since(request.received).as_millis()).unwrap_or(u32::MAX);
+        let message = Message::Forward {
+            sent: now.0,
+            id: request.id,
+            age_ms,
+            durable: request.durable,
+            version: request.version,
+            op,
+        };
+        Some(Action::Send { via: Via::AnyBridge, message, payload, generation: way.generation })
+    }
+
+    /// Sends what waited for room, oldest first.
+    pub(super) fn resume(&mut self, way: Way, now: Time, actions: &mut Vec<Action>) {
+        while let Some(slot) = self.queue.front().copied() {
+            let Some(action) = self.send(slot, way, now) else {
+                return;
+            };
+            actions.push(action);
+            self.queue.pop_front();
+        }
+    }
+
+    /// Main has admitted a change: what is kept for it goes to the own copy. `None` if that cannot be.
+    pub(super) fn on_order(&mut self, id: u64, sequence: u64, result: &Bytes) -> Option<Order> {
+        let slot = self.kept.slot_of(id)?;
+        let request = self.kept.get(slot)?;
+        let (Progress::AtMain { done }, Some(op)) = (request.progress, ordered(&request.op, result)) else {
+            return None;
+        };
+        let main = if done { MainsCopy::Has } else { MainsCopy::Writing };
+        request.progress = Progress::Ordered { sequence, here: false, main };
+        Some(Order { slot, op, durable: request.durable })
+    }
+
+    /// The own copy has a change.
+    pub(super) fn on_applied_here(&mut self, slot: u32) {
+        if let Some(Progress::Ordered { here, .. }) = self.progress(slot) {
+            *here = true;
+        }
+    }
+
+    /// Main's copy has a change; which.
+    pub(super) fn on_done(&mut self, id: u64) -> Option<u32> {
+        let slot = self.kept.slot_of(id)?;
+        match self.progress(slot) {
+            Some(Progress::AtMain { done }) => *done = true,
+            Some(Progress::Ordered { main, .. }) => *main = MainsCopy::Has,
+            _ => {}
+        }
+        Some(slot)
+    }
+
+    /// A command ended at main without a change.
+    pub(super) fn on_ended(&mut self, id: u64, ending: Ending, payload: &Bytes) -> AtMain {
+        let Some(slot) = self.kept.slot_of(id) else {
+            return AtMain::Unknown;
+        };
+        let Some(request) = self.kept.get(slot) else {
+            return AtMain::Unknown;
+        };
+        let outcome = match (ending, &request.op) {
+            (Ending::Good, Op::Read { range }) if payload.len() as u64 == range.bytes() => {
+                Outcome::Good(vec![payload.clone()])
+            }
+            (Ending::Good, Op::Report { allocation, .. })
+                if payload.len() as u64 <= u64::from(*allocation) =>
+            {
+                Outcome::Good(vec![payload.clone()])
+            }
+            (Ending::Good, Op::Read { .. } | Op::Report { .. }) => Outcome::Check(Sense::ABORTED_COMMAND),
+            (Ending::Good, Op::Event(_)) if !payload.is_empty() => Outcome::Good(vec![payload.clone()]),
+            (Ending::Good, _) => Outcome::Good(Data::new()),
+            (Ending::Check(sense), _) => Outcome::Check(sense),
+            (Ending::Status(status), _) => Outcome::Status(status),
+            (Ending::Aborted, _) => Outcome::Aborted,
+            (Ending::Stale, _) if request.given_up => Outcome::Aborted,
+            (Ending::Stale, _) if request.progress.is_at_main() => return AtMain::Again(slot),
+            (Ending::Stale, _) => return AtMain::Nonsense,
+        };
+        let Progress::Ordered { main, .. } = &mut request.progress else {
+            return AtMain::Over(slot, outcome);
+        };
+        // Ordered, then main's own copy could not take it and leaves the pair. The host hears of it when the copy here is
+        // done with it.
+        if *main == MainsCopy::Writing {
+            *main = MainsCopy::Lacks(match outcome {
+                Outcome::Check(sense) => sense,
+                _ => Sense::ABORTED_COMMAND,
+            });
+        }
+        AtMain::Lacks(slot)
+    }
+
+    /// How a change ends that both copies are done with. GOOD, if both have it: then its range is free here too, by its
+    /// place in the order. It is not where main's copy could not take it: it may yet be this copy that leaves the pair, so
+    /// nobody reads what it alone has before that is decided.
+    pub(super) fn both(&mut self, slot: u32) -> Option<(Option<u64>, Outcome)> {
+        match *self.progress(slot)? {
+            Progress::Ordered { sequence, here: true, main: MainsCopy::Has } => {
+                Some((Some(sequence), Outcome::Good(Data::new())))
+            }
+            Progress::Ordered { here: true, main: MainsCopy::Lacks(sense), .. } => {
+                Some((None, Outcome::Check(sense)))
+            }
+            _ => None,
+        }
+    }
+
+    /// A command is over: its host hears of it, and what waited for its room goes.
+    pub(super) fn end(
+        &mut self,
+        slot: u32,
+        outcome: Outcome,
+        way: Way,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(request) = self.take(slot) else {
+            return;
+        };
+        actions.push(Action::Answer { nexus: request.nexus, tag: request.tag, outcome });
+        self.resume(way, now, actions);
+    }
+
+    /// Takes a command out, without a word to its host. What waited for its room goes with [`Forwarder::resume`].
+    pub(super) fn take(&mut self, slot: u32) -> Option<Forward> {
+        let request = self.kept.take(slot)?;
+        if request.progress == Progress::Queued {
+            self.queue.retain(|queued| *queued != slot);
+        }
+        if request.progress.holds_room() {
+            self.room.give(request.bytes);
+        }
+        Some(request)
+    }
+
+    /// Ends the commands that have not left for main, of those that `chosen` picks.
+    pub(super) fn withdraw(
+        &mut self,
+        chosen: impl Fn(&Forward) -> bool,
+        outcome: &Outcome,
+        way: Way,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        for slot in self.kept.slots(|request| request.progress == Progress::Queued && chosen(request)) {
+            // The end of another may have let it go.
+            if self.progress(slot).is_some_and(|progress| *progress == Progress::Queued) {
+                self.end(slot, outcome.clone(), way, now, actions);
+            }
+        }
+    }
+
+    /// Asks main to give up what it has not admitted. What it says to each comes as to any other; a request that overtakes
+    /// its command is too early, and the command ends as it would have.
+    pub(super) fn cancel(
+        &mut self,
+        chosen: impl Fn(NexusId, TaskTag) -> bool,
+        generation: GenerationTag,
+        actions: &mut Vec<Action>,
+    ) {
+        let sent =
+            self.kept.slots(|request| request.progress.is_at_main() && chosen(request.nexus, request.tag));
+        for slot in sent {
+            if let Some(request) = self.kept.get(slot) {
+                let message = Message::Cancel { id: request.id };
+                let (via, payload) = (Via::AnyBridge, Data::new());
+                actions.push(Action::Send { via, message, payload, generation });
+            }
+        }
+    }
+
+    /// A reset: what main has not admitted, it never does. What has left carries an older version.
+    pub(super) fn reset(&mut self, way: Way, now: Time, actions: &mut Vec<Action>) {
+        for slot in self.kept.slots(|request| !matches!(request.op, Op::Event(_))) {
+            let Some(request) = self.kept.get(slot) else {
+                continue;
+            };
+            request.given_up = true;
+            if request.progress == Progress::Queued {
+                self.end(slot, Outcome::Aborted, way, now, actions);
+            }
+        }
+    }
+
+    /// What was queued too long is never executed; nor is what is adrift after some time more.
+    pub(super) fn expire(&mut self, way: Way, now: Time, actions: &mut Vec<Action>) {
+        let old = |request: &Forward| now.since(request.received) >= COMMAND_AGE_MAX;
+        self.withdraw(old, &Outcome::Status(Status::Busy), way, now, actions);
+        let too_old = |request: &Forward| now.since(request.received) >= COMMAND_AGE_MAX + CLOCKS_MARGIN;
+        for slot in self.kept.slots(|request| request.progress == Progress::Adrift && too_old(request)) {
+            self.end(slot, Outcome::Check(Sense::ABORTED_COMMAND), way, now, actions);
+        }
+    }
+
+    /// The interlink is gone. `writing`: what the own copy is taking. `main_goes_on`: without asking for this copy.
+    pub(super) fn lose(&mut self, writing: &[u32], main_goes_on: bool, actions: &mut Vec<Action>) {
+        self.queue.clear();
+        for slot in self.kept.slots(|_| true) {
+            let Some(request) = self.kept.get(slot) else {
+                continue;
+            };
+            let before = request.progress;
+            let changes = !matches!(request.op, Op::Read { .. } | Op::Verify { .. } | Op::Report { .. });
+            let after = match before {
+                _ if writing.contains(&slot) => Some(Progress::Lost),
+                Progress::AtMain { .. } if main_goes_on && changes => Some(Progress::Adrift),
+                Progress::Adrift => Some(Progress::Adrift),
+                _ => None,
+            };
+            if let Some(after) = after {
+                request.progress = after;
+                // The room was that main's, which this controller may never meet again.
+                if before.holds_room() {
+                    self.room.give(request.bytes);
+                }
+                continue;
+            }
+            let sense = match before {
+                Progress::Queued => Sense::UNAVAILABLE,
+                _ => Sense::ABORTED_COMMAND,
+            };
+            if let Some(request) = self.take(slot) {
+                let outcome = Outcome::Check(sense);
+                actions.push(Action::Answer { nexus: request.nexus, tag: request.tag, outcome });
+            }
+        }
+    }
+
+    /// The oldest change that main has and has not admitted: it gives up at once what it does not admit, and says at once
+    /// what it admits.
+    pub(super) fn oldest_change(&self) -> Option<u64> {
+        self.kept.oldest(|request| {
+            request.progress.is_at_main()
+                && !matches!(request.op, Op::Event(_) | Op::Read { .. } | Op::Verify { .. })
+        })
+    }
+
+    /// The oldest event that main has. What waits for a sanitize has no deadline.
+    pub(super) fn oldest_event(&self) -> Option<u64> {
+        self.kept.oldest(|request| {
+            let waits = |event: &Event| !matches!(event, Event::Sanitize { .. });
+            request.progress.is_at_main() && matches!(&request.op, Op::Event(event) if waits(event))
+        })
+    }
+
+    fn progress(&mut self, slot: u32) -> Option<&mut Progress> {
+        self.kept.get(slot).map(|request| &mut request.progress)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::block::BlockRange;
+
+    use super::*;
+
+    const WAY: Way = Way { generation: GenerationTag { number: 1, id: 1 }, formats: true };
+
+    fn write(bytes: u64) -> Forward {
+        let range = BlockRange::new(0, 1).unwrap();
+        Forward {
+            id: 0,
+            nexus: NexusId(1),
+            tag: TaskTag(1),
+            op: Op::Write { range, data: Data::new(), fua: false },
+            durable: false,
+            version: 0,
+            received: Time(0),
+            bytes,
+            progress: Progress::Queued,
+            given_up: false,
+        }
+    }
+
+    /// Submits one; its name for main.
+    fn sent(forwarder: &mut Forwarder) -> u64 {
+        match forwarder.submit(write(1), WAY, Time(0)) {
+            Submitted::Leaves(Action::Send { message: Message::Forward { id, .. }, .. }) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn good_needs_both_copies_in_whichever_order_they_say_so() {
+        for order in [[0, 1, 2], [1, 0, 2], [0, 2, 1]] {
+            let mut forwarder = Forwarder::new(Budget::of(8));
+            let id = sent(&mut forwarder);
+            let mut slot = 0;
+            for (at, step) in order.into_iter().enumerate() {
+                assert_eq!(forwarder.both(slot), None, "after {at} of {order:?}");
+                match step {
+                    0 => slot = forwarder.on_order(id, 9, &Bytes::new()).unwrap().slot,
+                    1 => assert_eq!(forwarder.on_done(id), Some(slot)),
+                    _ => forwarder.on_applied_here(slot),
+                }
+            }
+            assert_eq!(forwarder.both(slot), Some((Some(9), Outcome::Good(Data::new()))), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_that_only_this_copy_has_frees_nothing() {
+        let mut forwarder = Forwarder::new(Budget::of(8));
+        let id = sent(&mut forwarder);
+        let slot = forwarder.on_order(id, 9, &Bytes::new()).unwrap().slot;
+        let ending = Ending::Check(Sense::WRITE_ERROR);
+        assert_eq!(forwarder.on_ended(id, ending, &Bytes::new()), AtMain::Lacks(slot));
+        assert_eq!(forwarder.both(slot), None, "the own copy is not done with it");
+        forwarder.on_applied_here(slot);
+        assert_eq!(forwarder.both(slot), Some((None, Outcome::Check(Sense::WRITE_ERROR))));
+    }
+
+    #[test]
+    fn an_order_that_comes_twice_cannot_be() {
+        let mut forwarder = Forwarder::new(Budget::of(8));
+        let id = sent(&mut forwarder);
+        assert!(forwarder.on_order(id, 9, &Bytes::new()).is_some());
+        assert!(forwarder.on_order(id, 10, &Bytes::new()).is_none());
+        assert!(forwarder.on_order(id + 1, 11, &Bytes::new()).is_none());
+    }
+
+    #[test]
+    fn room_at_main_is_given_back_once_and_goes_to_who_waits_longest() {
+        let mut forwarder = Forwarder::new(Budget::of(1));
+        let first = sent(&mut forwarder);
+        for _ in 0..2 {
+            assert!(matches!(forwarder.submit(write(1), WAY, Time(0)), Submitted::Queued));
+        }
+        let mut actions = Vec::new();
+        let AtMain::Over(slot, outcome) = forwarder.on_ended(first, Ending::Good, &Bytes::new()) else {
+            panic!("it is over");
+        };
+        forwarder.end(slot, outcome, WAY, Time(0), &mut actions);
+        assert!(matches!(actions[..], [Action::Answer { .. }, Action::Send { .. }]), "{actions:?}");
+        actions.clear();
+        forwarder.lose(&[], true, &mut actions);
+        assert!(matches!(actions[..], [Action::Answer { .. }]), "only the queued one ends: {actions:?}");
+        assert_eq!(forwarder.usage().1, 0, "nothing is left of a lost main's room");
+        sent(&mut forwarder);
+        actions.clear();
+        forwarder.expire(WAY, Time(0) + COMMAND_AGE_MAX + CLOCKS_MARGIN, &mut actions);
+        assert!(matches!(actions[..], [Action::Answer { .. }]), "what is adrift ends late: {actions:?}");
+        assert_eq!(forwarder.usage().1, 1, "what was given back is not given back again");
+    }
+}
