@@ -20,6 +20,7 @@ use crate::command::{Admission, Command, Data, Initiator, LunIndex, NexusId, Op,
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::link::LinkKind;
 use crate::link::{Frame, LinkId, Via};
+use crate::pair::PairStatus;
 use crate::plan::{LunPlan, Plan, Side};
 use crate::status::StuckStatus;
 use crate::time::Time;
@@ -302,6 +303,14 @@ impl Duo {
     /// Two with a mirrored LUN of so many blocks.
     pub(crate) fn sized(seed: u64, blocks: u64) -> Self {
         Self::planned(seed, plans(true, blocks), [Restored::default(), Restored::default()])
+    }
+
+    /// Two with a mirrored LUN that have met and serve.
+    pub(crate) fn met(seed: u64) -> Self {
+        let mut duo = Self::new(seed, true);
+        duo.connect();
+        duo.settle(1);
+        duo
     }
 
     /// Two with two mirrored LUNs of so many blocks, each of which has another main.
@@ -669,6 +678,23 @@ impl Duo {
             }
         }
         true
+    }
+
+    /// The pair's status at each.
+    pub(crate) fn statuses(&self) -> [PairStatus; 2] {
+        self.controllers.each_ref().map(|controller| controller.status().luns[0].status)
+    }
+
+    /// Time passes, and what was closed is dialed again, as the interlink does.
+    pub(crate) fn settle_and_redial(&mut self, ticks: u32) {
+        for _ in 0..ticks {
+            self.settle(0);
+            if (0..2).any(|side| self.has_closed_control(side)) {
+                self.cut();
+                self.settle(2);
+                self.connect();
+            }
+        }
     }
 
     /// Steps until nothing is left, with `ticks` of 50 ms in between.

@@ -267,7 +267,10 @@ fn mirrored(
     let goes_on = (0..2).find(|side| sources[*side] && standings[*side].may_go_on);
     let both_clean = sources == [true, true] && standings.iter().all(|standing| standing.clean);
     if both_clean {
-        let main = goes_on.unwrap_or(question.main.index());
+        // Whose memory is intact knows reservations that no disk has. Until the other has heard of them it must not be
+        // main: it may be cut off before, and would go on without them.
+        let knows = (0..2).find(|side| standings[*side].remembers && !standings[1 - *side].remembers);
+        let main = goes_on.or(knows).unwrap_or(question.main.index());
         let generation = next(newest, question.id, main, 0b11);
         return Ok(Agreed { generation, pairing: Pairing::Whole, create });
     }
@@ -331,6 +334,7 @@ mod tests {
             device: false,
             starts: None,
             may_go_on: false,
+            remembers: false,
         }
     }
 
@@ -366,6 +370,20 @@ mod tests {
     fn after_a_clean_end_of_both_nothing_is_copied_and_the_preferred_main_is_main() {
         let clean = Standing { clean: true, ..at(5, 50, 40, 1, 0b11) };
         assert_eq!(ask(&clean, &clean), Ok((0, 0b11, true, 0)));
+    }
+
+    #[test]
+    fn of_two_clean_copies_the_one_whose_controller_ran_on_is_main_first() {
+        let clean = Standing { clean: true, ..at(5, 50, 40, 0, 0b11) };
+        let ran_on = Standing { remembers: true, ..clean };
+        assert_eq!(ask(&clean, &ran_on), Ok((1, 0b11, true, 0)), "it may know reservations that no disk has");
+        assert_eq!(ask(&ran_on, &ran_on), Ok((0, 0b11, true, 0)));
+        let goes_on = Standing { may_go_on: true, ..clean };
+        assert_eq!(
+            ask(&goes_on, &ran_on),
+            Ok((0, 0b11, true, 0)),
+            "nobody else may be main before it agreed"
+        );
     }
 
     #[test]

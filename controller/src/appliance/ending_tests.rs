@@ -10,16 +10,9 @@ const GOOD: Outcome = Outcome::Good(Vec::new());
 /// Ticks of 50 ms after which an end under load has come.
 const ENDED_TICKS: u32 = 60;
 
-fn met(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
-    duo.connect();
-    duo.settle(1);
-    duo
-}
-
 /// alpha was started again; its copy is whole, and beta is about to give the LUN back to it.
 fn turning_back(seed: u64) -> Duo {
-    let mut duo = met(seed).crash_one(seed, 0);
+    let mut duo = Duo::met(seed).crash_one(seed, 0);
     duo.connect();
     while !(0..2).any(|side| is_turning(&duo, side)) {
         if !duo.step() {
@@ -87,7 +80,7 @@ fn a_clean_end_that_begins_while_the_two_are_meeting_serves_nobody_and_comes() {
         for steps in 0..50 {
             for stopper in 0..2 {
                 let case = format!("seed {seed}, {steps} steps, stopped {stopper}");
-                let mut duo = met(seed);
+                let mut duo = Duo::met(seed);
                 duo.cut();
                 duo.connect();
                 (0..steps).for_each(|_| {
@@ -108,7 +101,7 @@ fn a_clean_end_that_begins_while_the_two_are_meeting_serves_nobody_and_comes() {
 #[test]
 fn a_clean_end_while_main_waits_for_the_lease_comes_at_once_and_refuses_who_waits() {
     for seed in 0..20 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.cut();
         duo.ask(0, 1, Op::Read { range: range(0, 1) });
         duo.settle(2);
@@ -126,7 +119,7 @@ fn a_clean_end_while_main_waits_for_the_lease_comes_at_once_and_refuses_who_wait
 #[test]
 fn no_turn_begins_once_an_end_has_begun() {
     for seed in 0..40 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.ask(1, 1, write(0, 2, 1));
         duo.ask(0, 1, write(8, 2, 1));
         (0..seed % 8).for_each(|_| {

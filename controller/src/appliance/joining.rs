@@ -2,7 +2,7 @@
 
 use protocol::interlink::hello::Purpose;
 use protocol::interlink::message::Agreement;
-use protocol::interlink::standing::{CopyFound, Pairing, Standing, Start};
+use protocol::interlink::standing::{CopyFound, Pairing, Standing, Start, Told};
 use protocol::interlink::{GenerationTag, Message};
 
 use super::lifecycle::Event;
@@ -140,8 +140,9 @@ impl Appliance {
             self.peer.as_ref().filter(|_| own.starts.is_some()).and_then(|peer| {
                 peer.told.iter().find(|(name, _)| *name == plan.name).map(|(_, told)| *told)
             });
-        let (starts, may_go_on) = (told.map(|told| told.starts), told.is_some_and(|told| told.may_go_on));
-        let their = &Standing { starts, may_go_on, ..*their };
+        let starts = told.map(|told| told.starts);
+        let Told { may_go_on, remembers, .. } = told.unwrap_or_default();
+        let their = &Standing { starts, may_go_on, remembers, ..*their };
         let standings = match self.plan.side {
             Side::First => [&own, their],
             Side::Second => [their, &own],

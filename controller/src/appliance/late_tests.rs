@@ -14,17 +14,6 @@ use crate::unit::Controller;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
-fn met(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
-    duo.connect();
-    duo.settle(1);
-    duo
-}
-
-fn statuses(duo: &Duo) -> [PairStatus; 2] {
-    duo.controllers.each_ref().map(|controller| controller.status().luns[0].status)
-}
-
 /// Whether a write of a side's host is answered GOOD at once.
 fn serves(duo: &mut Duo, side: usize) -> bool {
     duo.answers(side);
@@ -36,7 +25,7 @@ fn serves(duo: &mut Duo, side: usize) -> bool {
 #[test]
 fn a_main_whose_peer_is_back_within_the_lease_and_is_refused_goes_on_alone() {
     for seed in 0..40 {
-        let mut duo = met(seed).crash_one_losing_state(seed, 1);
+        let mut duo = Duo::met(seed).crash_one_losing_state(seed, 1);
         duo.connect();
         duo.settle(20);
         assert!(serves(&mut duo, 0), "seed {seed}: {:?}", duo.controllers[0].status().luns[0]);
@@ -50,7 +39,7 @@ fn a_main_whose_peer_is_back_within_the_lease_and_is_refused_goes_on_alone() {
 #[test]
 fn a_main_that_starts_alone_and_meets_a_refused_peer_within_the_lease_goes_on_alone() {
     for seed in 0..40 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.cut();
         duo.settle(30);
         assert!(serves(&mut duo, 0), "seed {seed}");
@@ -75,7 +64,7 @@ fn another_history(side: usize, restored: &mut Restored) {
 #[test]
 fn a_main_that_waits_to_go_alone_and_finds_a_split_brain_goes_nowhere_when_the_connection_breaks() {
     for seed in 0..40 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.cut();
         duo.settle(30);
         let mut duo = duo.crash_and(seed, true, another_history);
@@ -92,12 +81,12 @@ fn a_main_that_waits_to_go_alone_and_finds_a_split_brain_goes_nowhere_when_the_c
 #[test]
 fn the_word_that_a_copy_is_complete_means_nothing_under_another_generation() {
     for seed in 0..40 {
-        let mut duo = met(seed).crash_one(seed, 1);
+        let mut duo = Duo::met(seed).crash_one(seed, 1);
         let copying = |duo: &mut Duo| {
             duo.stall_disk(0);
             duo.connect();
             while duo.step() {}
-            assert_eq!(statuses(duo), [PairStatus::Copy; 2], "seed {seed}");
+            assert_eq!(duo.statuses(), [PairStatus::Copy; 2], "seed {seed}");
         };
         copying(&mut duo);
         let earlier = duo.generation();
@@ -109,17 +98,17 @@ fn the_word_that_a_copy_is_complete_means_nothing_under_another_generation() {
         duo.controllers[0]
             .with_appliance(|appliance, effects| appliance.on_copy_complete(0, earlier, effects));
         duo.settle(1);
-        assert_eq!(statuses(&duo), [PairStatus::Copy; 2], "seed {seed}: half a copy is called whole");
+        assert_eq!(duo.statuses(), [PairStatus::Copy; 2], "seed {seed}: half a copy is called whole");
         duo.resume_disk(0);
         duo.settle(2);
-        assert_eq!(statuses(&duo), [PairStatus::Duplex; 2], "seed {seed}");
+        assert_eq!(duo.statuses(), [PairStatus::Duplex; 2], "seed {seed}");
     }
 }
 
 #[test]
 fn the_flush_of_a_copy_that_lost_its_peer_counts_however_many_connections_come_to_nothing_meanwhile() {
     for seed in 0..40 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.ask(0, 1, write(0, 2, 1));
         duo.settle(1);
         duo.stall_disk(1);
@@ -139,7 +128,7 @@ fn the_flush_of_a_copy_that_lost_its_peer_counts_however_many_connections_come_t
 #[test]
 fn a_failed_flush_of_a_copy_that_lost_its_peer_is_not_noted() {
     for seed in 0..20 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.ask(0, 1, write(0, 2, 1));
         duo.settle(1);
         duo.break_disk(1, DiskError::FlushFailed);
@@ -151,7 +140,7 @@ fn a_failed_flush_of_a_copy_that_lost_its_peer_is_not_noted() {
 
 /// A write of main is on its way to its disk when the peer is lost, and the disk says this of it.
 fn fails_while_the_peer_is_lost(seed: u64, error: DiskError) -> Duo {
-    let mut duo = met(seed);
+    let mut duo = Duo::met(seed);
     duo.stall_disk(0);
     duo.ask(0, 1, write(0, 2, 1));
     while duo.step() {}
@@ -172,7 +161,7 @@ fn one_write_that_fails_while_main_loses_its_peer_costs_no_refill() {
             assert!(serves(&mut duo, 0), "seed {seed}: {:?}", duo.controllers[0].status().luns[0]);
             duo.connect();
             duo.settle(20);
-            assert_eq!(statuses(&duo), [PairStatus::Duplex; 2], "seed {seed}, {error:?}");
+            assert_eq!(duo.statuses(), [PairStatus::Duplex; 2], "seed {seed}, {error:?}");
             assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}, {error:?}");
         }
     }
@@ -181,11 +170,11 @@ fn one_write_that_fails_while_main_loses_its_peer_costs_no_refill() {
 #[test]
 fn the_only_whole_copy_goes_on_whatever_its_disk_could_not_take_and_is_a_source_again() {
     for seed in 0..20 {
-        let mut duo = met(seed).crash_one(seed, 1);
+        let mut duo = Duo::met(seed).crash_one(seed, 1);
         duo.stall_disk(0);
         duo.connect();
         while duo.step() {}
-        assert_eq!(statuses(&duo), [PairStatus::Copy; 2], "seed {seed}");
+        assert_eq!(duo.statuses(), [PairStatus::Copy; 2], "seed {seed}");
         duo.ask(0, 1, write(0, 2, 1));
         while duo.step() {}
         duo.break_disk(0, DiskError::Io);
@@ -197,7 +186,7 @@ fn the_only_whole_copy_goes_on_whatever_its_disk_could_not_take_and_is_a_source_
         assert!(serves(&mut duo, 0), "seed {seed}: {:?}", duo.controllers[0].status().luns[0]);
         duo.connect();
         duo.settle(20);
-        assert_eq!(statuses(&duo), [PairStatus::Duplex; 2], "seed {seed}");
+        assert_eq!(duo.statuses(), [PairStatus::Duplex; 2], "seed {seed}");
         assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
     }
 }
@@ -205,7 +194,7 @@ fn the_only_whole_copy_goes_on_whatever_its_disk_could_not_take_and_is_a_source_
 #[test]
 fn a_main_whose_flush_failed_while_it_loses_its_peer_leaves_the_lun_to_the_peers_copy() {
     for seed in 0..20 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.stall_disk(0);
         duo.ask(0, 1, crate::command::Op::SynchronizeCache);
         while duo.step() {}
@@ -258,7 +247,7 @@ fn a_volume_that_is_still_being_made_for_an_earlier_meeting_is_not_made_twice() 
             assert!(most <= Some(1), "seed {seed}, {steps} steps: {most:?}");
             duo.hold_volumes(false);
             duo.settle(20);
-            assert_eq!(statuses(&duo), [PairStatus::Duplex; 2], "seed {seed}, {steps} steps");
+            assert_eq!(duo.statuses(), [PairStatus::Duplex; 2], "seed {seed}, {steps} steps");
         }
     }
 }

@@ -2,17 +2,11 @@
 //! controller was restarted before the other came back.
 
 use crate::command::Outcome;
+use crate::disk::DiskError;
 use crate::duo::{BLOCKS, Duo, write};
 use crate::pair::PairStatus;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
-
-fn met(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
-    duo.connect();
-    duo.settle(1);
-    duo
-}
 
 /// Both start anew; what a side had not flushed is lost (its volume is all `lost` then).
 fn power_fails_and_they_meet(duo: Duo, seed: u64, lost: [bool; 2]) -> Duo {
@@ -29,7 +23,7 @@ fn power_fails_and_they_meet(duo: Duo, seed: u64, lost: [bool; 2]) -> Duo {
 #[test]
 fn a_restarted_sub_that_had_flushed_everything_is_the_source_for_a_main_that_lost_its_memory() {
     for seed in 0..100 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         let side = (seed % 2) as usize;
         duo.ask(side, 1, write(0, BLOCKS, 5));
         duo.settle(1);
@@ -48,7 +42,7 @@ fn a_restarted_sub_that_had_flushed_everything_is_the_source_for_a_main_that_los
 fn a_sub_restarted_before_its_flush_was_over_claims_nothing() {
     let mut claims = 0;
     for seed in 0..200 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.ask(1, 1, write(0, BLOCKS, 5));
         duo.settle(1);
         duo.cut();
@@ -71,7 +65,7 @@ fn a_sub_restarted_before_its_flush_was_over_claims_nothing() {
 fn a_clean_end_cut_anywhere_loses_no_acknowledged_write() {
     let mut one_sided = 0;
     for seed in 0..400 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.ask(1, 1, write(0, BLOCKS, 5));
         duo.settle(1);
         assert_eq!(duo.answers(1), [(1, GOOD)]);
@@ -96,4 +90,25 @@ fn a_clean_end_cut_anywhere_loses_no_acknowledged_write() {
         assert_eq!(duo.volume(0)[0], 5, "seed {seed}: the acknowledged write is lost");
     }
     assert!(one_sided > 0, "the test shows nothing");
+}
+
+#[test]
+fn a_copy_whose_flush_failed_after_it_lost_its_peer_is_not_the_source() {
+    for seed in 0..20 {
+        let mut duo = Duo::met(seed);
+        duo.ask(0, 1, write(0, 2, 1));
+        duo.settle(1);
+        assert_eq!(duo.answers(0), [(1, GOOD)], "seed {seed}");
+        duo.break_disk(1, DiskError::FlushFailed);
+        let mut duo = duo.crash_one(seed + 100, 0);
+        duo.settle(2);
+        assert_eq!(duo.durable(1).map(|record| record.flushed), Some(false), "seed {seed}");
+        // What was not flushed is gone from that disk; it works again.
+        duo.spoil(1, 0xee);
+        duo.mend_disk(1);
+        duo.connect();
+        duo.settle(20);
+        let bytes = [0, 1].map(|side| duo.volume(side)[0]);
+        assert_eq!(bytes[0], 1, "seed {seed}: what was answered is gone {bytes:?} {:?}", duo.statuses());
+    }
 }

@@ -538,6 +538,7 @@ impl Appliance {
         self.tell_peer(now, effects);
         self.close_mute(now, effects);
         (0..self.groups.len()).for_each(|lun| self.leave_if_broken(lun, effects));
+        (0..self.groups.len()).for_each(|lun| self.prefer(lun, effects));
         self.tick_turns(now, &quiet, effects);
         self.tick_alone(now, effects);
         // Hosts wait for these: they shall not wait for the next tick as well.

@@ -13,13 +13,6 @@ use crate::pair::{PairStatus, Role};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
-fn met(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
-    duo.connect();
-    duo.settle(1);
-    duo
-}
-
 fn status(duo: &Duo, side: usize) -> (PairStatus, Role) {
     let lun = duo.controllers[side].status().luns.remove(0);
     (lun.status, lun.role)
@@ -131,7 +124,7 @@ fn no_volume_is_changed_before_both_disks_know_the_generation_and_none_is_marked
 #[test]
 fn a_main_that_goes_on_alone_takes_back_the_mark_of_the_clean_end_first() {
     for seed in 0..40 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.controllers[1].stop();
         settle(&mut duo, 4);
         assert!(duo.controllers[1].stopped() && duo.durable(0).is_some_and(|record| record.clean));
@@ -145,7 +138,7 @@ fn a_main_that_goes_on_alone_takes_back_the_mark_of_the_clean_end_first() {
 #[test]
 fn a_clean_end_whose_flush_fails_leaves_no_mark() {
     for failing in 0..2 {
-        let mut duo = met(9);
+        let mut duo = Duo::met(9);
         duo.ask(0, 1, write(0, 4, 5));
         settle(&mut duo, 1);
         duo.break_disk(failing, DiskError::FlushFailed);
@@ -159,7 +152,7 @@ fn a_clean_end_whose_flush_fails_leaves_no_mark() {
 fn what_main_answers_after_a_cut_is_on_both_copies_or_under_a_generation_that_names_its_copy_alone() {
     let mut alone = 0;
     for seed in 0..150 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         // Time for leases to be granted; the last one in the very moment of the cut.
         duo.settle(20);
         for tag in 0..8 {
@@ -199,7 +192,7 @@ fn what_main_answers_after_a_cut_is_on_both_copies_or_under_a_generation_that_na
 
 #[test]
 fn a_main_that_starts_alone_waits_one_lease() {
-    let mut duo = met(4);
+    let mut duo = Duo::met(4);
     duo.cut();
     duo.settle(20);
     let mut duo = duo.crash(5, true);
@@ -219,7 +212,7 @@ fn a_main_that_starts_alone_waits_one_lease() {
 
 #[test]
 fn an_answer_that_was_long_on_its_way_gives_a_lease_that_counts_from_its_request() {
-    let mut duo = met(6);
+    let mut duo = Duo::met(6);
     duo.settle(4);
     (0..2).for_each(|_| duo.advance());
     duo.controllers[1].on_tick();
@@ -240,7 +233,7 @@ fn an_answer_that_was_long_on_its_way_gives_a_lease_that_counts_from_its_request
 #[test]
 fn whenever_the_two_are_duplex_again_after_a_copy_they_are_identical() {
     for seed in 0..60 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         // Zeros at main, something else at the sub: a hole has to be copied as well.
         if seed % 2 == 0 {
             duo.ask(0, 1, write(0, BLOCKS, 5));
@@ -277,7 +270,7 @@ fn whenever_the_two_are_duplex_again_after_a_copy_they_are_identical() {
 #[test]
 fn what_is_answered_as_durable_is_flushed_on_both_copies() {
     for seed in 0..60 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         let side = (seed % 2) as usize;
         duo.ask(side, 1, Op::Write { range: range(0, 4), data: blocks_of(7, 4), fua: true });
         while duo.answers(side).is_empty() {
@@ -301,7 +294,7 @@ fn ask_aged(duo: &Duo, byte: u8) {
 fn a_forwarded_command_brings_its_age_and_is_busy_at_main_when_it_is_too_old() {
     let mut shown = 0;
     for seed in 0..10 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.settle(90);
         duo.ask(0, 1, write(0, 1, 1));
         ask_aged(&duo, 2);
@@ -328,7 +321,7 @@ fn a_forwarded_command_brings_its_age_and_is_busy_at_main_when_it_is_too_old() {
 
 #[test]
 fn a_command_that_main_has_is_not_answered_busy_by_the_sub() {
-    let mut duo = met(3);
+    let mut duo = Duo::met(3);
     duo.settle(90);
     ask_aged(&duo, 2);
     (0..4).for_each(|_| duo.advance());
@@ -343,7 +336,7 @@ fn a_command_that_main_has_is_not_answered_busy_by_the_sub() {
 #[test]
 fn what_was_forwarded_and_waits_at_main_when_the_interlink_goes_is_never_executed() {
     for seed in 0..40 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.ask(0, 1, write(0, 1, 1));
         duo.ask(1, 2, write(0, 1, 2));
         let mut steps = 0;
@@ -379,7 +372,7 @@ fn reads_of_new(duo: &Duo) -> u32 {
 fn no_read_at_the_sub_returns_what_main_has_not_written_yet() {
     let mut new = 0;
     for seed in 0..40 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.stall_disk(0);
         let ask_round = |duo: &Duo, round: u32| {
             for block in 0..6 {
@@ -412,7 +405,7 @@ fn no_read_at_the_sub_returns_what_main_has_not_written_yet() {
 fn what_waits_behind_a_forwarded_command_is_not_admitted_when_the_interlink_goes() {
     let mut shown = 0;
     for seed in 0..100 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         let waits = |duo: &Duo| duo.controllers[0].counters(LunIndex(0)).map_or(0, |met| met.range_waits);
         duo.ask(0, 1, write(0, 2, 1));
         duo.ask(1, 2, write(1, 3, 2));
@@ -434,7 +427,7 @@ fn what_waits_behind_a_forwarded_command_is_not_admitted_when_the_interlink_goes
 
 #[test]
 fn a_copy_without_its_peer_is_flushed_at_once_and_then_every_second() {
-    let mut duo = met(3);
+    let mut duo = Duo::met(3);
     duo.ask(0, 1, write(0, 4, 5));
     duo.settle(1);
     assert!(duo.changing(0).1 && duo.changing(1).1, "the cache is on: nothing is flushed yet");
@@ -453,7 +446,7 @@ fn a_copy_without_its_peer_is_flushed_at_once_and_then_every_second() {
 #[test]
 fn a_main_whose_disk_failed_does_not_go_on_alone() {
     for seed in 0..40 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.break_disk(0, DiskError::Io);
         duo.ask(0, 1, write(0, 1, 1));
         while duo.controllers[0].status().luns[0].status == PairStatus::Duplex && duo.answers(0).is_empty() {
@@ -473,7 +466,7 @@ fn a_main_whose_disk_failed_does_not_go_on_alone() {
 fn nobody_reads_what_the_failed_disk_of_main_could_not_take_before_that_copy_has_left_the_pair() {
     let mut waited = 0;
     for seed in 0..200 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.break_disk(0, [DiskError::Io, DiskError::Full][(seed % 2) as usize]);
         duo.hold_control(true);
         duo.ask(1, 1, write(0, 4, 7));
@@ -507,7 +500,7 @@ fn nobody_reads_what_the_failed_disk_of_main_could_not_take_before_that_copy_has
 #[test]
 fn a_read_that_outlives_a_meeting_is_answered() {
     for seed in 0..400 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         (1..7).for_each(|tag| duo.ask(1, tag, Op::Read { range: range(u64::from(tag), 1) }));
         duo.cut();
         duo.connect();

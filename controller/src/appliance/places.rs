@@ -120,9 +120,18 @@ impl Appliance {
         effects: &mut Vec<Effect>,
     ) {
         let group = &mut self.groups[lun];
-        if good && group.stage == Stage::Apart && group.generation.tag() == as_of {
+        if group.stage != Stage::Apart || group.generation.tag() != as_of {
+            return;
+        }
+        if good {
             group.flushed = true;
-            self.persist(Pending::Noted, effects);
+            return self.persist(Pending::Noted, effects);
+        }
+        // What was answered and not flushed before may be gone from this copy: it is no better than one whose controller
+        // has lost its memory. Where the two are just meeting, the peer has been told otherwise.
+        group.kept = false;
+        if self.peer.is_some() {
+            self.lose(Apart::Failed(self.plan.names[self.plan.side.index()].clone()), effects);
         }
     }
 
@@ -221,6 +230,7 @@ impl Appliance {
             device: self.plan.luns[lun].device,
             starts: told.then_some(group.starts),
             may_go_on: told && group.stage.goes_on(),
+            remembers: told && group.kept,
         }
     }
 }

@@ -193,6 +193,10 @@ impl Appliance {
                  volumes where they are, bring {peer} back, and wait for {peer}",
                 self.what_both_have(lun)
             ),
+            Role::Main if group.kept => format!(
+                "{apart} while {own} was becoming main: {peer} may be serving its hosts alone. {own} refuses its hosts. \
+                 Leave both volumes where they are, bring {peer} back, and wait until the two have met"
+            ),
             Role::Main => format!(
                 "{apart}. {own} has been started again and cannot tell alone whether its copy is whole: it refuses \
                  its hosts. Leave both volumes where they are, start {peer}, and wait until the two have met"

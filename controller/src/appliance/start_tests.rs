@@ -438,18 +438,6 @@ fn a_peer_of_the_first_release_is_still_met() {
     assert!(duplex(&duo) && duo.volume(0)[0] == 2, "{}", duo.controllers[0].world().random());
 }
 
-/// What the interlink does: whatever was closed is dialed again.
-fn settle_and_redial(duo: &mut Duo, ticks: u32) {
-    for _ in 0..ticks {
-        duo.settle(0);
-        if (0..2).any(|side| duo.has_closed_control(side)) {
-            duo.cut();
-            duo.settle(2);
-            duo.connect();
-        }
-    }
-}
-
 /// alpha has the only whole copy of what it was asked to write, and is started again; its disk does not answer.
 fn the_last_copys_disk_sleeps(seed: u64, mirror: bool) -> Duo {
     let mut duo = met(seed, mirror);
@@ -470,11 +458,11 @@ fn the_last_copy_counts_when_its_disk_takes_the_mark_late() {
         if in_touch {
             duo.connect();
         }
-        settle_and_redial(&mut duo, 100);
+        duo.settle_and_redial(100);
         assert!(!status(&duo, 0).1, "seed {seed}: it is served without a mark");
         duo.hold_marks(None);
         if in_touch {
-            settle_and_redial(&mut duo, 200);
+            duo.settle_and_redial(200);
         } else {
             duo.settle(100);
         }
@@ -493,11 +481,11 @@ fn a_copy_without_which_the_peer_went_on_stays_out_when_its_disk_takes_the_mark_
         let mut duo = met(seed, true).crash_one(seed + 1, 1);
         duo.hold_marks(Some((1, 0)));
         duo.connect();
-        settle_and_redial(&mut duo, 100);
+        duo.settle_and_redial(100);
         assert!(status(&duo, 0).1, "seed {seed}: {:?}", status(&duo, 0));
         fill(&mut duo, 0, 6);
         duo.hold_marks(None);
-        settle_and_redial(&mut duo, 100);
+        duo.settle_and_redial(100);
         assert!(status(&duo, 0).1, "seed {seed}: {:?}", status(&duo, 0));
         let through = duo.controllers[1].status().luns.remove(0);
         assert_eq!(through.status, PairStatus::Suspended, "seed {seed}: {:?}", through.reason);
@@ -507,7 +495,6 @@ fn a_copy_without_which_the_peer_went_on_stays_out_when_its_disk_takes_the_mark_
 mod marks_that_a_disk_does_not_take {
     // The mark of a start that a disk does not take.
 
-    use super::settle_and_redial;
     use crate::disk::DiskError;
     use crate::duo::Duo;
 
@@ -520,7 +507,7 @@ mod marks_that_a_disk_does_not_take {
         let mut duo = duo.crash_of_two(2);
         duo.hold_marks(Some((1, 1)));
         duo.connect();
-        settle_and_redial(&mut duo, 600);
+        duo.settle_and_redial(600);
         let luns = [0, 1].map(|side| duo.controllers[side].status().luns.remove(0));
         assert!(
             luns.iter().all(|lun| lun.serving),
@@ -541,7 +528,7 @@ mod marks_that_a_disk_does_not_take {
         duo.hold_marks(Some((0, 0)));
         duo.settle(20);
         duo.connect();
-        settle_and_redial(&mut duo, 600);
+        duo.settle_and_redial(600);
         let luns = [0, 1].map(|side| duo.controllers[side].status().luns.remove(1));
         assert!(
             luns.iter().all(|lun| lun.serving),
@@ -559,7 +546,7 @@ mod marks_that_a_disk_does_not_take {
             let mut duo = duo.crash(2, true);
             duo.break_disk(side, DiskError::SizeLimit);
             duo.connect();
-            settle_and_redial(&mut duo, 600);
+            duo.settle_and_redial(600);
             let luns = [0, 1].map(|side| duo.controllers[side].status().luns.remove(0));
             assert!(
                 luns.iter().all(|lun| lun.serving),
@@ -582,10 +569,10 @@ mod marks_that_a_disk_does_not_take {
         duo.hold_marks(Some((1, 1)));
         duo.settle(2);
         duo.connect();
-        settle_and_redial(&mut duo, 600);
+        duo.settle_and_redial(600);
         duo.answers(0);
         duo.ask(0, 1, write(0, 1, 7));
-        settle_and_redial(&mut duo, 100);
+        duo.settle_and_redial(100);
         let answers = duo.answers(0);
         assert_eq!(
             answers,
@@ -603,7 +590,7 @@ mod marks_that_a_disk_does_not_take {
         duo.settle(4);
         let mut duo = duo.crash_of_two(2);
         duo.connect();
-        settle_and_redial(&mut duo, 100);
+        duo.settle_and_redial(100);
         assert!((0..2).all(|side| duo.controllers[side].status().luns.iter().all(|lun| lun.serving)));
     }
 
@@ -618,7 +605,7 @@ mod marks_that_a_disk_does_not_take {
                 let mut duo = duo.crash(seed + 1, true);
                 duo.break_disk(side, DiskError::Io);
                 duo.connect();
-                settle_and_redial(&mut duo, 200);
+                duo.settle_and_redial(200);
                 let luns = [0, 1].map(|side| duo.controllers[side].status().luns.remove(0));
                 assert!(
                     luns.iter().all(|lun| lun.serving),
@@ -627,5 +614,28 @@ mod marks_that_a_disk_does_not_take {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn a_lone_copy_whose_disk_was_slow_to_take_the_mark_of_a_start_is_a_source_when_it_has() {
+    for seed in 0..20 {
+        let mut duo = met(seed, true);
+        duo.cut();
+        duo.settle(40);
+        let mut duo = duo.crash_one(seed + 100, 0);
+        duo.hold_marks(Some((0, 0)));
+        duo.settle(60);
+        duo.hold_marks(None);
+        duo.settle(100);
+        assert!(duo.controllers[0].status().luns[0].serving, "seed {seed}: it serves alone");
+        duo.connect();
+        duo.settle_and_redial(400);
+        let luns = [0, 1].map(|side| duo.controllers[side].status().luns.remove(0));
+        assert!(
+            luns.iter().all(|lun| lun.status == PairStatus::Duplex),
+            "seed {seed}: 20 s after they met: {:?}",
+            luns.map(|lun| (lun.status, lun.serving, lun.reason))
+        );
     }
 }

@@ -103,7 +103,11 @@ impl Appliance {
 
     /// What the peer is told of all LUNs beside their standings.
     pub(super) fn own_told(&self) -> Vec<(String, Told)> {
-        let told = |group: &Group| Told { starts: group.starts, may_go_on: group.stage.goes_on() };
+        let told = |group: &Group| Told {
+            starts: group.starts,
+            may_go_on: group.stage.goes_on(),
+            remembers: group.kept,
+        };
         self.plan.luns.iter().zip(&self.groups).map(|(lun, group)| (lun.name.clone(), told(group))).collect()
     }
 
@@ -153,6 +157,8 @@ impl Appliance {
                 group.volume_start = group.volume_coming;
                 group.volume_coming = Start::default();
                 group.marked = Marked::Yes;
+                // Its disk was given up for an earlier try.
+                group.breakage.take_if(|breakage| *breakage == Breakage::OwnDisk(DiskError::Silent));
                 if let Some(superblock) = superblock {
                     group.volume = VolumeFound::Open(Superblock { start: group.volume_start, ..superblock });
                 }
@@ -251,7 +257,9 @@ impl Appliance {
         if self.groups[lun].stage != Stage::Apart {
             return;
         }
-        if self.peer.is_some() {
+        // A meeting makes whole LUNs be copied: where others are served it is not worth that.
+        let served = self.groups.iter().any(|group| matches!(group.stage, Stage::Served(_)));
+        if self.peer.is_some() && !served {
             self.lose(Apart::Answers(self.plan.names[self.plan.side.index()].clone()), effects);
         }
         if self.starts_single(lun) {

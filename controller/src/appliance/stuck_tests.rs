@@ -8,13 +8,6 @@ use crate::time::TICK;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
-fn met(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
-    duo.connect();
-    duo.settle(1);
-    duo
-}
-
 fn places(duo: &Duo) -> [(Role, PairStatus, bool); 2] {
     duo.controllers.each_ref().map(|controller| {
         let status = controller.status();
@@ -28,7 +21,7 @@ const LEASE_TICKS: u32 = (LEASE.as_millis() / TICK.as_millis()) as u32 + 4;
 #[test]
 fn a_sub_whose_workers_are_stuck_parts_from_main_which_goes_on_alone() {
     for seed in 0..50 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.stick(1, true);
         duo.ask(0, 1, write(0, BLOCKS, 5));
         duo.settle(1);
@@ -49,7 +42,7 @@ fn a_sub_whose_workers_are_stuck_parts_from_main_which_goes_on_alone() {
 #[test]
 fn a_main_whose_workers_are_stuck_grants_no_lease_and_does_not_go_on_alone() {
     for seed in 0..50 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         let generation = duo.durable(0).unwrap().generation;
         duo.stick(0, true);
         duo.ask(1, 1, Op::Read { range: range(0, 1) });
@@ -78,7 +71,7 @@ fn a_main_whose_workers_are_stuck_grants_no_lease_and_does_not_go_on_alone() {
 #[test]
 fn one_that_is_stuck_meets_nobody_and_one_that_gets_on_again_does() {
     for seed in 0..50 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.stick(1, true);
         duo.settle(1);
         duo.cut();

@@ -9,6 +9,7 @@ use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
 use crate::duo::{Duo, range, write};
 use crate::pair::Breakage;
+use crate::pair::PairStatus;
 use crate::pair::Role;
 use crate::reservation::asked;
 
@@ -240,5 +241,31 @@ fn a_main_whose_disk_failed_in_a_turn_to_two_whole_copies_does_not_go_on_alone()
         duo.settle(20);
         let lun = duo.controllers[0].status().luns.remove(0);
         assert!(lun.serving && lun.role == Role::Main, "seed {seed}: {lun:?}");
+    }
+}
+
+#[test]
+fn the_flushes_of_a_lone_slow_copy_do_not_keep_a_turn_from_its_end() {
+    for seed in 0..4 {
+        let mut duo = Duo::met(seed);
+        duo.break_disk(1, DiskError::Full);
+        duo.ask(0, 1, write(0, 4, 1));
+        duo.settle(4);
+        assert_eq!(duo.statuses(), [PairStatus::Suspended; 2], "seed {seed}");
+        // A flush of alpha's disk takes a little more than a second from now on.
+        duo.stall_disk(0);
+        duo.settle(21);
+        duo.mend_disk(1);
+        for at in 0..20 {
+            duo.settle(21);
+            let interlink = duo.controllers[0].status().interlink;
+            assert!(interlink.up, "seed {seed}: after {at} flushes: {:?}", interlink.reason);
+            if duo.statuses() != [PairStatus::Suspended; 2] {
+                break;
+            }
+            duo.resume_disk(0);
+            assert!(duo.step());
+            duo.stall_disk(0);
+        }
     }
 }

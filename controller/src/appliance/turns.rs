@@ -136,10 +136,12 @@ impl Appliance {
         }
     }
 
-    /// A pair that is DUPLEX under another main than the preferred one goes back to it.
+    /// A pair that is DUPLEX under another main than the preferred one goes back to it. Looked at again every tick: another
+    /// turn may be under way, or an end that comes to nothing.
     pub(super) fn prefer(&mut self, lun: usize, effects: &mut Vec<Effect>) {
         let preferred = self.plan.luns[lun].main;
-        if self.role(lun) == Role::Main && preferred != self.plan.side {
+        let whole = self.groups[lun].stage == Stage::Served(Pairing::Whole) && self.plan.luns[lun].mirror;
+        if whole && self.role(lun) == Role::Main && preferred != self.plan.side {
             self.propose(lun, preferred.index(), Pairing::Whole, effects);
         }
     }

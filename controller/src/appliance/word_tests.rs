@@ -1,5 +1,6 @@
 //! What each controller is told by its peer of the peer's own state, and how old it is.
 
+use crate::disk::DiskError;
 use crate::duo::{Duo, write};
 use crate::pair::{PairStatus, Role};
 use crate::status::{ControllerStatus, PeerWord};
@@ -58,4 +59,45 @@ fn how_far_a_copy_is_and_why_is_known_on_both_machines() {
     duo.settle(30);
     let sub = status(&duo, 1).luns.remove(0);
     assert_eq!((sub.status, sub.copied_percent), (PairStatus::Duplex, None));
+}
+
+/// alpha's copy was full, so beta is main; it gives the LUN back, and dies late in that turn.
+#[test]
+fn nobody_is_told_that_a_controller_was_started_again_that_was_not() {
+    let mut told = Vec::new();
+    for seed in 0..10 {
+        for steps in 0..60 {
+            let mut duo = Duo::met(seed);
+            duo.break_disk(0, DiskError::Full);
+            duo.ask(0, 1, write(0, 4, 1));
+            duo.settle(4);
+            assert_eq!(duo.statuses(), [PairStatus::Suspended; 2], "seed {seed}");
+            duo.mend_disk(0);
+            let turns = |duo: &Duo| {
+                duo.controllers[1]
+                    .place(crate::command::LunIndex(0))
+                    .is_some_and(|(_, status, _, turning)| turning && status == PairStatus::Duplex)
+            };
+            let mut waited = 0;
+            while !turns(&duo) && waited < 400 {
+                if !duo.step() {
+                    duo.settle(0);
+                    waited += 1;
+                }
+            }
+            assert!(turns(&duo), "seed {seed}: it does not give it back");
+            for _ in 0..steps {
+                duo.step();
+                duo.controllers.iter().for_each(crate::unit::Controller::on_tick);
+            }
+            duo.cut();
+            duo.settle(40);
+            let luns = [0, 1].map(|side| duo.controllers[side].status().luns.remove(0));
+            let reason = luns[0].reason.clone().unwrap_or_default();
+            if !luns[0].serving && reason.contains("has been started again") {
+                told.push((seed, steps, luns[1].serving, reason));
+            }
+        }
+    }
+    assert!(told.is_empty(), "{} times, {:?}", told.len(), told.first());
 }

@@ -11,13 +11,6 @@ const GOOD: Outcome = Outcome::Good(Vec::new());
 
 const DEADLINE: u32 = (LEG_AGE_MAX.as_millis() / TICK.as_millis()) as u32;
 
-fn met(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
-    duo.connect();
-    duo.settle(1);
-    duo
-}
-
 fn up(duo: &Duo) -> [bool; 2] {
     duo.controllers.each_ref().map(|controller| controller.status().interlink.up)
 }
@@ -25,7 +18,7 @@ fn up(duo: &Duo) -> [bool; 2] {
 #[test]
 fn a_change_that_the_peer_never_applies_ends_the_meeting_and_main_goes_on_alone() {
     for seed in 0..20 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.hold_bridges(true);
         duo.ask(0, 1, write(0, BLOCKS, 5));
         duo.settle(DEADLINE - 20);
@@ -40,7 +33,7 @@ fn a_change_that_the_peer_never_applies_ends_the_meeting_and_main_goes_on_alone(
 #[test]
 fn a_forwarded_change_that_main_never_handles_ends_the_meeting_and_its_host_hears_of_it() {
     for seed in 0..20 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.hold_bridges(true);
         duo.ask(1, 1, write(0, BLOCKS, 5));
         duo.settle(DEADLINE - 20);
@@ -53,7 +46,7 @@ fn a_forwarded_change_that_main_never_handles_ends_the_meeting_and_its_host_hear
 
 #[test]
 fn a_peer_that_gets_on_slowly_is_not_parted_from() {
-    let mut duo = met(3);
+    let mut duo = Duo::met(3);
     for tag in 1..=10 {
         duo.hold_bridges(true);
         duo.ask(0, tag, write(u64::from(tag), 1, 5));

@@ -155,7 +155,9 @@ impl Lun {
     /// While there is no other copy, what is in memory goes to the disk every second.
     pub(super) fn flush_alone(&mut self, now: Time, actions: &mut Vec<Action>) {
         let alone = self.view.service == Service::Alone && self.view.status == PairStatus::Suspended;
-        let due = alone && self.caches() && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL;
+        // A turn waits for what is in flight.
+        let due =
+            alone && self.held.is_none() && self.caches() && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL;
         if due && self.enter(Origin::Nobody, Op::SynchronizeCache, true, now, actions) {
             self.flushed = now;
         }

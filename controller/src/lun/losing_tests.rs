@@ -9,21 +9,10 @@ use crate::pair::PairStatus;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
-fn met(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
-    duo.connect();
-    duo.settle(1);
-    duo
-}
-
-fn statuses(duo: &Duo) -> [PairStatus; 2] {
-    duo.controllers.each_ref().map(|controller| controller.status().luns[0].status)
-}
-
 /// A command that reads its blocks at main before it writes them is reading them when the two are cut, and has read them
 /// while the sub's lease still runs.
 fn reads_its_blocks_in_a_cut(seed: u64, op: Op) -> Duo {
-    let mut duo = met(seed);
+    let mut duo = Duo::met(seed);
     duo.stall_disk(0);
     duo.ask(0, 1, op);
     while duo.step() {}
@@ -85,7 +74,7 @@ fn what_a_lost_main_may_still_have_takes_up_no_room_at_the_main_that_is_back() {
 #[test]
 fn what_the_subs_disk_still_has_of_an_earlier_meeting_never_lands_over_the_refilled_copy() {
     for seed in 0..40 {
-        let mut duo = met(seed);
+        let mut duo = Duo::met(seed);
         duo.stall_disk(1);
         duo.ask(0, 1, write(0, 4, 1));
         while duo.step() {}
@@ -97,7 +86,7 @@ fn what_the_subs_disk_still_has_of_an_earlier_meeting_never_lands_over_the_refil
         while duo.step() {}
         duo.resume_disk(1);
         duo.settle(20);
-        assert_eq!(statuses(&duo), [PairStatus::Duplex; 2], "seed {seed}");
+        assert_eq!(duo.statuses(), [PairStatus::Duplex; 2], "seed {seed}");
         assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
         assert_eq!(duo.volume(1)[0], 2, "seed {seed}");
     }
@@ -106,19 +95,19 @@ fn what_the_subs_disk_still_has_of_an_earlier_meeting_never_lands_over_the_refil
 #[test]
 fn the_silent_disk_of_the_source_of_a_copy_is_waited_for() {
     for seed in 0..20 {
-        let mut duo = met(seed).crash_one(seed, 1);
+        let mut duo = Duo::met(seed).crash_one(seed, 1);
         duo.stall_disk(0);
         duo.connect();
         while duo.step() {}
-        assert_eq!(statuses(&duo), [PairStatus::Copy; 2], "seed {seed}");
+        assert_eq!(duo.statuses(), [PairStatus::Copy; 2], "seed {seed}");
         duo.ask(0, 1, write(8, 2, 3));
         duo.settle(75);
         let early = duo.answers(0);
         assert!(early.iter().all(|(_, outcome)| *outcome != GOOD), "seed {seed}: {early:?}");
-        assert_eq!(statuses(&duo), [PairStatus::Copy; 2], "seed {seed}: no other copy is whole");
+        assert_eq!(duo.statuses(), [PairStatus::Copy; 2], "seed {seed}: no other copy is whole");
         duo.resume_disk(0);
         duo.settle(20);
-        assert_eq!(statuses(&duo), [PairStatus::Duplex; 2], "seed {seed}");
+        assert_eq!(duo.statuses(), [PairStatus::Duplex; 2], "seed {seed}");
         assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
     }
 }
@@ -135,7 +124,7 @@ fn a_copy_whose_piece_finds_no_place_goes_on_when_there_is_one() {
         duo.stall_disk(0);
         duo.connect();
         while duo.step() {}
-        assert_eq!(statuses(&duo), [PairStatus::Copy; 2], "seed {seed}");
+        assert_eq!(duo.statuses(), [PairStatus::Copy; 2], "seed {seed}");
         let hot = PIECE * (PIECES - 3) + 8;
         let mut tag = 0;
         let mut fill = |duo: &Duo, writes: usize| {
@@ -152,7 +141,7 @@ fn a_copy_whose_piece_finds_no_place_goes_on_when_there_is_one() {
             duo.step();
         }
         duo.settle(60);
-        assert_eq!(statuses(&duo), [PairStatus::Duplex; 2], "seed {seed}: a piece is waited for for ever");
+        assert_eq!(duo.statuses(), [PairStatus::Duplex; 2], "seed {seed}: a piece is waited for for ever");
         assert!(duo.volume(0) == duo.volume(1), "seed {seed}");
     }
 }

@@ -375,3 +375,40 @@ fn no_write_that_a_failed_disk_left_in_its_record_lands_after_a_reservation_forb
     }
     assert!(left > 0, "no disk failed in the middle");
 }
+
+#[test]
+fn a_reservation_outlives_the_restart_of_main_that_meets_its_peer_for_a_moment() {
+    for seed in 0..20 {
+        let mut duo = met(seed);
+        duo.log_in(1, 1, "holder");
+        for (action, keys) in [(OutAction::Register, (0, 7)), (OutAction::Reserve, (7, 0))] {
+            assert_eq!(
+                reserve_out(&mut duo, (1, 1), action, keys, Kind::ExclusiveAccess),
+                GOOD,
+                "seed {seed}"
+            );
+        }
+        // Main is stopped cleanly and started again; beta runs all the time.
+        duo.controllers[0].stop();
+        duo.settle(20);
+        assert!(duo.controllers[0].stopped(), "seed {seed}");
+        let mut duo = duo.crash_one(seed + 100, 0);
+        duo.settle(1);
+        duo.connect();
+        while !duo.controllers[0].status().interlink.up {
+            assert!(duo.step(), "seed {seed}: they do not meet");
+        }
+        duo.cut();
+        duo.settle(30);
+        duo.log_in(0, 2, "stranger");
+        duo.ask_of(0, NexusId(2), 3, write(0, 1, 9));
+        duo.settle(2);
+        let answers = duo.answers(0);
+        let held = duo.controllers[1].shared(LunIndex(0)).unwrap().reservations;
+        assert!(held.reservation.is_some(), "seed {seed}: beta still knows the holder");
+        assert!(
+            !answers.contains(&(3, GOOD)),
+            "seed {seed}: a write that the reservation forbids: {answers:?}"
+        );
+    }
+}

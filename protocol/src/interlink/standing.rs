@@ -118,16 +118,20 @@ pub struct Told {
     pub starts: Starts,
     /// [`Standing::may_go_on`].
     pub may_go_on: bool,
+    /// [`Standing::remembers`].
+    pub remembers: bool,
 }
 
 impl Told {
     pub(super) fn put(self, body: &mut BytesMut) {
         self.starts.put(body);
         body.put_u8(u8::from(self.may_go_on));
+        body.put_u8(u8::from(self.remembers));
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
-        Ok(Self { starts: Starts::read(reader)?, may_go_on: reader.bool()? })
+        let starts = Starts::read(reader)?;
+        Ok(Self { starts, may_go_on: reader.bool()?, remembers: reader.bool()? })
     }
 }
 
@@ -215,6 +219,9 @@ pub struct Standing {
     /// As main by a generation on its disk it serves without the other, or will when a lease has run out: as long as
     /// that one's word does not keep it from that, nobody else may become main. Travels with `starts`.
     pub may_go_on: bool,
+    /// It has run on since it last took part, and knows what no disk has: reservations that do not persist. Travels with
+    /// `starts`.
+    pub remembers: bool,
 }
 
 impl Standing {
@@ -256,6 +263,7 @@ impl Standing {
             device: reader.bool()?,
             starts: None,
             may_go_on: false,
+            remembers: false,
         })
     }
 }

@@ -191,6 +191,7 @@ fn every_message() -> Vec<Message> {
         device: false,
         starts: None,
         may_go_on: false,
+        remembers: false,
     };
     let agreement =
         Agreement { lun: "data0".into(), generation: GENERATION, pairing: Pairing::Whole, create: 0b01 };
@@ -281,7 +282,7 @@ fn version_1_on_the_wire_is_what_it_was() {
 fn every_later_message() -> Vec<Message> {
     let start = |number| Start { number, id: 0xbeef };
     let starts = Starts { joint: start(3), coming: start(4) };
-    vec![Message::Starts(vec![("data0".into(), Told { starts, may_go_on: true })])]
+    vec![Message::Starts(vec![("data0".into(), Told { starts, may_go_on: true, remembers: true })])]
 }
 
 #[test]

@@ -212,6 +212,8 @@ impl Simulation {
         let side = fault.side;
         let until = now + fault.lasts;
         self.note_caught(fault);
+        let begun = self.now();
+        self.service.fault_begins(begun);
         if !matches!(fault.kind, Kind::Kill | Kind::PowerLoss | Kind::Both) {
             self.doubt_memory();
         }

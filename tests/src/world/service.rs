@@ -3,7 +3,7 @@
 //!
 //! * **Owed** ([`OWED_MAX`]): since when a LUN has been called serving and no write was answered GOOD. That it is
 //!   reserved or write-protected is an answer. Excused: while its controller stands still, and while any disk of the
-//!   pair stands still or fails. That the peer or the interlink is gone, slow, or refused excuses nobody: who cannot
+//!   pair stands still or fails. Every fault has its own time: two that follow each other have twice as much. That the peer or the interlink is gone, slow, or refused excuses nobody: who cannot
 //!   serve without them has to say so.
 //! * **Refused** ([`REFUSED_MAX`]): the preferred main that has served the LUN in this run, whose disk was well in it and
 //!   whose generation is the newest on any disk, serves it, whatever becomes of its peer. (Only a failed disk or its
@@ -125,6 +125,15 @@ impl Service {
     /// What stood still goes on, or a disk is not what it was: nobody owes anything for the time until now.
     pub(super) fn excuse(&mut self) {
         self.watches.iter_mut().flatten().for_each(|watch| (watch.owes, watch.refuses) = (None, None));
+    }
+
+    /// Another fault begins: what is owed because of it is owed from now on.
+    pub(super) fn fault_begins(&mut self, now: Time) {
+        self.watches
+            .iter_mut()
+            .flatten()
+            .filter_map(|watch| watch.owes.as_mut())
+            .for_each(|owes| *owes = now);
     }
 
     /// A controller is started: what it said before is forgotten.
