@@ -317,3 +317,44 @@ fn a_large_copy_is_flushed_on_its_way_and_a_target_that_takes_its_time_for_it_st
     let most = duo.most_unflushed(1);
     assert!(most <= 40 * MIB, "{} MiB were not flushed", most / MIB);
 }
+
+/// The source of a copy cannot be read, or flushed, for a moment: `trouble` after so many steps of the copy.
+fn a_bad_moment_of_the_source(seed: u64, steps: u64) -> Duo {
+    let mut duo = Duo::met(seed).crash_one(seed, 1);
+    duo.stall_disk(0);
+    duo.connect();
+    while duo.step() {}
+    assert_eq!(duo.statuses(), [PairStatus::Copy; 2], "seed {seed}");
+    duo.resume_disk(0);
+    for _ in 0..steps {
+        duo.step();
+    }
+    duo.break_disk(0, DiskError::Io);
+    while duo.step() {}
+    duo.mend_disk(0);
+    duo
+}
+
+#[test]
+fn a_copy_goes_on_when_its_source_has_had_a_bad_moment() {
+    let mut told = 0;
+    for (seed, steps) in (0..40).flat_map(|seed| (0..6).map(move |steps| (seed, steps))) {
+        let mut duo = a_bad_moment_of_the_source(seed, steps);
+        let lun = duo.controllers[0].status().luns.remove(0);
+        told += u32::from(lun.reason.is_some_and(|reason| reason.contains("tried again")));
+        duo.settle(600);
+        duo.settle(600);
+        // A disk that fails leaves the pair as soon as another copy is whole.
+        let statuses = duo.statuses();
+        assert!(!statuses.contains(&PairStatus::Copy), "seed {seed} {steps}: {statuses:?}");
+        duo.ask(0, 1, write(0, BLOCKS, 7));
+        duo.settle(4);
+        let answers = duo.answers(0);
+        assert!(
+            answers.iter().any(|(_, outcome)| *outcome == Outcome::Good(Vec::new())),
+            "seed {seed}: {answers:?}"
+        );
+        assert_eq!(duo.volume(1)[0], 7, "seed {seed} {steps}: the copy that was made serves");
+    }
+    assert!(told > 40, "{told}: status says why it takes long");
+}

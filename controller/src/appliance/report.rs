@@ -111,15 +111,25 @@ impl Appliance {
                 Some(self.breakage_text(lun, breakage))
             }
             (None, _, PairStatus::Suspended) => Some(self.suspended_text(lun, role)),
-            (None, _, PairStatus::Copy) => Some(format!(
-                "the copy of {target} is being refilled from {source}; both serve hosts meanwhile. Only the \
-                 copy of {source} is whole until then: keep {source} running, nothing else to do",
-                target = self.plan.names[main.peer().index()],
-                source = self.plan.names[main.index()],
-            )),
+            (None, breakage, PairStatus::Copy) => Some(self.copy_text(main, breakage)),
             _ => self.other_size(lun),
         };
         LunReport { role, main, status, reason }
+    }
+
+    fn copy_text(&self, main: Side, breakage: Option<Breakage>) -> String {
+        let [target, source] = [main.peer(), main].map(|side| &self.plan.names[side.index()]);
+        let refilled = format!(
+            "the copy of {target} is being refilled from {source}; both serve hosts meanwhile. Only the copy of {source} is \
+             whole until then: keep {source} running"
+        );
+        match breakage {
+            Some(Breakage::OwnDisk(error)) if main == self.plan.side => format!(
+                "{refilled}. On {source}: {error}. What could not be read or written there is tried again; if this stays, \
+                 its disk is failing: copy from it what its hosts can still read"
+            ),
+            _ => format!("{refilled}, nothing else to do"),
+        }
     }
 
     /// The configuration names another size than the LUN has.

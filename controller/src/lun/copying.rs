@@ -5,8 +5,13 @@
 //! is free, what main has of it is copied again. So the copy gets on however many such changes come, and no more of them
 //! are under way than commands. A failed flush says nothing of any range: after it the copy starts over.
 //!
+//! What main's disk cannot read is tried again, after all the rest and after longer and longer rests: a disk may have bad
+//! moments, and without it there is no other whole copy.
+//!
 //! When the last piece has gone the copy ends: main's disk may refuse no more, for who refuses then could keep the end
 //! away for ever. What it does not take from then on is decided as if the copy were complete ([`super::losing`]).
+
+use core::time::Duration;
 
 use bytes::Bytes;
 use protocol::block::BlockRange;
@@ -16,7 +21,7 @@ use super::task::{Action, Leg, Origin, Slot, Task};
 use super::{Lun, Stage};
 use crate::command::{Data, Op, Outcome};
 use crate::disk::DiskIo;
-use crate::time::Time;
+use crate::time::{TICK, Time};
 
 /// Blocks of one piece.
 pub(super) const COPY_PIECE_BLOCKS: u64 = 2048;
@@ -24,6 +29,13 @@ pub(super) const COPY_PIECE_BLOCKS: u64 = 2048;
 /// Both copies are flushed when so many blocks were copied (32 MiB): a slow disk writes that well before it counts as
 /// silent, and the flush at the end is no longer than those on the way.
 const COPY_FLUSH_BLOCKS: u64 = 65_536;
+
+/// Pieces that could not be read and are remembered; with more the copy starts over.
+const AGAIN_MAX: usize = 64;
+
+/// The first and the longest rest before what could not be read is tried again, in ticks: 1 s, a minute.
+const REST_TICKS: u32 = (Duration::from_secs(1).as_millis() / TICK.as_millis()) as u32;
+const REST_TICKS_MAX: u32 = 60 * REST_TICKS;
 
 /// Pieces under way at once: the credit of the resync class.
 pub const COPY_PIECES_MAX: u32 = 4;
@@ -46,6 +58,11 @@ pub(super) struct Copying {
     repeats: u32,
     /// Every piece has gone.
     ends: bool,
+    /// Pieces that main's disk could not read.
+    again: Vec<BlockRange>,
+    /// How long they rest yet, and how often they did, without one that could be read since.
+    rest: u32,
+    rests: u32,
 }
 
 impl Copying {
@@ -61,6 +78,9 @@ impl Copying {
             over: false,
             repeats: 0,
             ends: false,
+            again: Vec::new(),
+            rest: 0,
+            rests: 0,
         }
     }
 
@@ -76,6 +96,24 @@ impl Copying {
         u64::try_from(so_far.saturating_mul(rest).checked_div(done)?.div_ceil(1000)).ok()
     }
 
+    /// Main's disk did not do what the copy needs: it rests before that is tried again.
+    fn rest(&mut self) {
+        if self.rest == 0 {
+            self.rest = REST_TICKS.saturating_mul(1 << self.rests.min(16)).min(REST_TICKS_MAX);
+            self.rests += 1;
+        }
+    }
+
+    /// A piece could not be read.
+    fn read_again(&mut self, range: BlockRange) {
+        if self.again.len() < AGAIN_MAX {
+            self.again.push(range);
+        } else {
+            self.over = true;
+        }
+        self.rest();
+    }
+
     /// Pieces under way.
     pub(super) const fn running(&self) -> u32 {
         self.running
@@ -83,6 +121,14 @@ impl Copying {
 }
 
 impl Lun {
+    /// Time has passed: at a tick.
+    pub(super) fn tick_copy(&mut self, actions: &mut Vec<Action>) {
+        if let Some(copying) = &mut self.copying {
+            copying.rest = copying.rest.saturating_sub(1);
+        }
+        self.pump_copy(actions);
+    }
+
     /// Starts as many pieces as may run; after the last, a flush of both copies.
     pub(super) fn pump_copy(&mut self, actions: &mut Vec<Action>) {
         let blocks = self.setup.blocks;
@@ -102,8 +148,13 @@ impl Lun {
                 copying.next += length;
                 copying.unflushed += length;
                 Op::Read { range }
+            } else if copying.rest > 0 && (copying.over || !copying.again.is_empty()) {
+                return;
+            } else if let Some(range) = copying.again.pop() {
+                Op::Read { range }
             } else if copying.running == 0 && copying.over {
-                *copying = Copying { repeats: copying.repeats, ..Copying::new(copying.since) };
+                let (repeats, rests) = (copying.repeats, copying.rests);
+                *copying = Copying { repeats, rests, ..Copying::new(copying.since) };
                 continue;
             } else if copying.running == 0 {
                 copying.ends = true;
@@ -131,7 +182,8 @@ impl Lun {
         };
         copying.running = copying.running.saturating_sub(1);
         match op {
-            Op::Read { range } => copying.next = range.start.0,
+            Op::Read { range } if range.end().0 == copying.next => copying.next = range.start.0,
+            Op::Read { range } => copying.again.push(*range),
             _ => copying.flushing = false,
         }
     }
@@ -150,12 +202,18 @@ impl Lun {
 
     /// The own copy could not take a change that the peer's may have, or could not make it durable (`flush`).
     pub(super) fn spoil_copy(&mut self, slot: u32, flush: bool) {
-        if self.copy_ends() {
-            return;
-        }
+        let ends = self.copy_ends();
         let (Some(copying), Some(task)) = (&mut self.copying, self.tasks.get_mut(slot as usize)) else {
             return;
         };
+        // With its own last flush the copy does not end after all.
+        if flush && task.origin == Origin::Copy {
+            (copying.over, copying.ends) = (true, false);
+            return;
+        }
+        if ends {
+            return;
+        }
         if flush {
             copying.over = true;
             return;
@@ -233,9 +291,17 @@ impl Lun {
             copying.running = copying.running.saturating_sub(1);
         }
         match op {
-            _ if !good || copying.failed => {
+            // What waited for the end waits in vain.
+            _ if copying.failed => self.decide_lost(actions),
+            // The ranges of what could not be copied again are free: only a copy from the beginning finds them all.
+            Op::Read { .. } | Op::SynchronizeCache if !good && (repeat || *op == Op::SynchronizeCache) => {
+                (copying.over, copying.flushing, copying.ends) = (true, false, false);
+                copying.rest();
+                self.decide_lost(actions);
+            }
+            Op::Read { range } if !good => copying.read_again(*range),
+            _ if !good => {
                 copying.failed = true;
-                // What waited for the end waits in vain.
                 self.decide_lost(actions);
             }
             _ if repeat => {}
@@ -244,8 +310,14 @@ impl Lun {
                 self.copy_complete = true;
                 actions.push(Action::CopyComplete(self.view.generation));
             }
-            Op::Unmap { ranges } => copying.done += ranges.iter().map(|range| range.blocks).sum::<u64>(),
-            Op::Write { range, .. } => copying.done += range.blocks,
+            Op::Unmap { ranges } => {
+                copying.rests = 0;
+                copying.done += ranges.iter().map(|range| range.blocks).sum::<u64>();
+            }
+            Op::Write { range, .. } => {
+                copying.rests = 0;
+                copying.done += range.blocks;
+            }
             _ => {}
         }
         self.pump_copy(actions);

@@ -620,7 +620,7 @@ impl Lun {
         self.forwarder.expire(way, now, actions);
         self.tick_events(now, actions);
         self.tell_released(actions);
-        self.pump_copy(actions);
+        self.tick_copy(actions);
         self.tick_sanitize(now, actions);
         self.tick_legs(actions);
     }
