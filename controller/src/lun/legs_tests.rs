@@ -2,8 +2,8 @@
 //! connection goes on answering.
 
 use super::LEG_AGE_MAX;
-use crate::command::Outcome;
-use crate::duo::{BLOCKS, Duo, write};
+use crate::command::{Op, Outcome};
+use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
 use crate::pair::PairStatus;
 use crate::time::TICK;
 
@@ -117,4 +117,56 @@ mod events {
         duo.settle(4);
         assert_eq!(duo.answers(0), [(1, Outcome::Good(Vec::new()))]);
     }
+}
+
+#[test]
+fn a_slow_disk_of_the_sub_does_not_part_the_two_and_harm_other_luns() {
+    let mut duo = Duo::two_luns(1, 64);
+    duo.connect();
+    duo.settle(4);
+    duo.stall_disk(1);
+    let op = Op::WriteAtomic { range: range(0, 4), data: blocks_of(5, 4), fua: true };
+    duo.ask(0, 1, op);
+    while duo.step() {}
+    for at in 0..8 {
+        duo.settle(54);
+        let status = duo.controllers[0].status();
+        let answers = duo.answers(0);
+        assert!(
+            status.interlink.up,
+            "after {at} answers of the disk: {:?}, {answers:?}, {:?}",
+            status.interlink.reason,
+            status.luns.iter().map(|lun| (lun.status, lun.serving, lun.reason.clone())).collect::<Vec<_>>()
+        );
+        if !answers.is_empty() {
+            return;
+        }
+        duo.resume_disk(1);
+        assert!(duo.step());
+        duo.stall_disk(1);
+    }
+}
+
+#[test]
+fn no_host_waits_ten_seconds_for_a_disk_that_is_slow_but_not_silent() {
+    let mut duo = Duo::met(1);
+    let own = |duo: &mut Duo| {
+        duo.resume_disk(0);
+        assert!(duo.step());
+        duo.stall_disk(0);
+    };
+    duo.stall_disk(0);
+    let begun = duo.now();
+    let op = Op::WriteAtomic { range: range(0, 4), data: blocks_of(5, 4), fua: true };
+    duo.ask(0, 1, op);
+    while duo.step() {}
+    for _ in 0..12 {
+        duo.settle(54);
+        if !duo.answers(0).is_empty() {
+            break;
+        }
+        own(&mut duo);
+    }
+    let waited = duo.now().since(begun);
+    assert!(waited.as_secs() < 10, "a host was kept for {waited:?}: {:?}", duo.statuses());
 }

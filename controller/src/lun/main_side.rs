@@ -259,13 +259,13 @@ impl Lun {
             (Stage::Read, Err(error)) => self.on_read_error(slot, error, now, actions),
             (Stage::Legs, Ok(_)) if task.own == Leg::Writing && task.durable => {
                 task.own = Leg::Flushing;
-                actions.push(self.volume.submit(Slot::Task(slot), DiskIo::Flush));
+                actions.push(self.volume.go_on(Slot::Task(slot), DiskIo::Flush));
             }
             (Stage::Legs, Ok(_)) => match &task.op {
                 Op::WriteAndVerify { range, data } if task.own == Leg::Flushing => {
                     let io = DiskIo::Verify { range: *range, data: data.clone() };
                     task.own = Leg::Verifying;
-                    actions.push(self.volume.submit(Slot::Task(slot), io));
+                    actions.push(self.volume.go_on(Slot::Task(slot), io));
                 }
                 _ => self.on_own_done(slot, actions),
             },

@@ -112,7 +112,7 @@ pub use budget::{CLASS_BYTES_MAX, LUN_CLASS_BYTES_MAX, LUN_CLASS_BYTES_MIN};
 pub use communication::{COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX};
 pub use copying::COPY_PIECES_MAX;
 pub use legs::LEG_AGE_MAX;
-pub use outstanding::{DISK_SILENCE_MAX, FLUSH_SILENCE_MAX};
+pub use outstanding::{CHANGE_SILENCE_MAX, DISK_SILENCE_MAX, FLUSH_SILENCE_MAX};
 pub use sanitizing::SANITIZE_PIECES_MAX;
 pub use usage::{LunUsage, Used};
 

@@ -23,6 +23,10 @@ pub const DISK_SILENCE_MAX: Duration = Duration::from_secs(3);
 /// The same while it is being flushed, however much was written before: no host is to wait for 10 s.
 pub const FLUSH_SILENCE_MAX: Duration = Duration::from_secs(8);
 
+/// A change that one disk takes in several steps (record, flush, blocks, flush, read back) has this long for all of them,
+/// however soon each ends: it is one leg to the peer, and one command to its host.
+pub const CHANGE_SILENCE_MAX: Duration = FLUSH_SILENCE_MAX;
+
 /// Bytes that any disk of an appliance writes in a second.
 const FLUSH_BYTES_A_SECOND: u64 = 8 << 20;
 
@@ -44,6 +48,8 @@ struct Work {
     whose: Whose,
     /// How long the controller had run.
     since: Duration,
+    /// The same when the change began of which this is a step.
+    begun: Duration,
     flush: Option<Flush>,
 }
 
@@ -71,7 +77,8 @@ pub(super) struct Outstanding {
 
 impl Outstanding {
     /// Names a piece of disk I/O: LUN in the upper 16 bits, then its number, then its place.
-    pub(super) fn begin(&mut self, lun: u16, whose: Whose, io: &DiskIo) -> Ticket {
+    /// `begun`: how long the controller had run when the change began of which this is a step.
+    pub(super) fn begin(&mut self, lun: u16, whose: Whose, io: &DiskIo, begun: Duration) -> Ticket {
         self.begun = (self.begun + 1) & ((1 << NUMBER_BITS) - 1);
         self.written = self.written.saturating_add(bytes_written(io));
         let flush = (*io == DiskIo::Flush).then(|| {
@@ -80,18 +87,18 @@ impl Outstanding {
             Flush { of: self.written, patience: Duration::from_secs(seconds).min(beyond) }
         });
         self.patience = self.patience.max(flush.map_or(Duration::ZERO, |flush| flush.patience));
-        let key = self.work.insert(Work { number: self.begun, whose, since: self.ran(), flush });
+        let key = self.work.insert(Work { number: self.begun, whose, since: self.ran(), begun, flush });
         Ticket(u64::from(lun) << (KEY_BITS + NUMBER_BITS) | self.begun << KEY_BITS | key as u64)
     }
 
-    /// Whose it was, if it was not given up.
-    pub(super) fn end(&mut self, ticket: Ticket) -> Option<Whose> {
+    /// Whose it was, and when its change began, if it was not given up.
+    pub(super) fn end(&mut self, ticket: Ticket) -> Option<(Whose, Duration)> {
         let key = (ticket.0 & ((1 << KEY_BITS) - 1)) as usize;
         let number = (ticket.0 >> KEY_BITS) & ((1 << NUMBER_BITS) - 1);
         self.work.get(key).filter(|work| work.number == number)?;
         let work = self.work.try_remove(key)?;
         self.flushed = self.flushed.max(work.flush.map_or(0, |flush| flush.of));
-        Some(work.whose)
+        Some((work.whose, work.begun))
     }
 
     /// Time has passed: at least every [`TICK`] while the controller runs.
@@ -114,7 +121,8 @@ impl Outstanding {
 
     /// Whether something has been under way for too long.
     pub(super) fn is_silent(&self) -> bool {
-        self.work.iter().any(|(_, work)| self.waits(work, DISK_SILENCE_MAX + self.patience))
+        let too_long = |work: &Work| self.ran().saturating_sub(work.begun) >= CHANGE_SILENCE_MAX;
+        self.work.iter().any(|(_, work)| self.waits(work, DISK_SILENCE_MAX + self.patience) || too_long(work))
     }
 
     /// Gives up everything, oldest first.
@@ -151,6 +159,10 @@ mod tests {
     use super::*;
     use crate::time::TICK;
 
+    fn begin(outstanding: &mut Outstanding, lun: u16, whose: Whose, io: &DiskIo) -> Ticket {
+        outstanding.begin(lun, whose, io, outstanding.ran())
+    }
+
     fn read() -> DiskIo {
         DiskIo::Read(BlockRange::new(0, 1).unwrap())
     }
@@ -159,7 +171,7 @@ mod tests {
     fn wrote(outstanding: &mut Outstanding, mib: u64) {
         let range = BlockRange::new(0, mib << 11).unwrap();
         let io = DiskIo::WriteSame { range, block: Bytes::new() };
-        let ticket = outstanding.begin(0, Whose::Of(Slot::Task(9)), &io);
+        let ticket = begin(outstanding, 0, Whose::Of(Slot::Task(9)), &io);
         outstanding.end(ticket).unwrap();
     }
 
@@ -178,7 +190,7 @@ mod tests {
         for (mib, seconds) in [(0, 3), (7, 3), (32, 7), (100_000, 8)] {
             let (mut outstanding, mut now) = (Outstanding::default(), Time(0));
             wrote(&mut outstanding, mib);
-            outstanding.begin(0, Whose::Redo, &DiskIo::Flush);
+            begin(&mut outstanding, 0, Whose::Redo, &DiskIo::Flush);
             assert_eq!(silent_after(&mut outstanding, &mut now), Duration::from_secs(seconds), "{mib} MiB");
         }
     }
@@ -187,15 +199,15 @@ mod tests {
     fn who_waits_behind_a_flush_has_its_time_and_who_comes_after_it_has_not() {
         let (mut outstanding, mut now) = (Outstanding::default(), Time(0));
         wrote(&mut outstanding, 80);
-        let behind = outstanding.begin(0, Whose::Of(Slot::Task(1)), &read());
-        let flush = outstanding.begin(0, Whose::Of(Slot::Task(2)), &DiskIo::Flush);
+        let behind = begin(&mut outstanding, 0, Whose::Of(Slot::Task(1)), &read());
+        let flush = begin(&mut outstanding, 0, Whose::Of(Slot::Task(2)), &DiskIo::Flush);
         run(&mut outstanding, &mut now, Duration::from_secs(6));
         outstanding.end(flush).unwrap();
         run(&mut outstanding, &mut now, TICK);
         assert!(!outstanding.is_silent(), "it has only just become its turn");
         outstanding.end(behind).unwrap();
         run(&mut outstanding, &mut now, TICK);
-        outstanding.begin(0, Whose::Of(Slot::Task(3)), &read());
+        begin(&mut outstanding, 0, Whose::Of(Slot::Task(3)), &read());
         assert_eq!(silent_after(&mut outstanding, &mut now), DISK_SILENCE_MAX);
     }
 
@@ -203,25 +215,25 @@ mod tests {
     fn what_was_flushed_gives_no_later_flush_time() {
         let (mut outstanding, mut now) = (Outstanding::default(), Time(0));
         wrote(&mut outstanding, 80);
-        let first = outstanding.begin(0, Whose::Of(Slot::Task(1)), &DiskIo::Flush);
-        let second = outstanding.begin(0, Whose::Of(Slot::Task(2)), &DiskIo::Flush);
+        let first = begin(&mut outstanding, 0, Whose::Of(Slot::Task(1)), &DiskIo::Flush);
+        let second = begin(&mut outstanding, 0, Whose::Of(Slot::Task(2)), &DiskIo::Flush);
         outstanding.end(first).unwrap();
         wrote(&mut outstanding, 24);
         outstanding.end(second).unwrap();
         run(&mut outstanding, &mut now, TICK);
-        outstanding.begin(0, Whose::Of(Slot::Task(3)), &DiskIo::Flush);
+        begin(&mut outstanding, 0, Whose::Of(Slot::Task(3)), &DiskIo::Flush);
         assert_eq!(silent_after(&mut outstanding, &mut now), Duration::from_secs(6));
     }
 
     #[test]
     fn a_completion_that_comes_after_its_work_was_given_up_is_nobodys() {
         let mut outstanding = Outstanding::default();
-        let old = outstanding.begin(3, Whose::Of(Slot::Task(1)), &read());
+        let old = begin(&mut outstanding, 3, Whose::Of(Slot::Task(1)), &read());
         assert_eq!(old.0 >> 48, 3);
         assert_eq!(outstanding.give_up(), [Whose::Of(Slot::Task(1))]);
-        let new = outstanding.begin(3, Whose::Of(Slot::Apply(2)), &read());
+        let new = begin(&mut outstanding, 3, Whose::Of(Slot::Apply(2)), &read());
         assert_eq!(outstanding.end(old), None);
-        assert_eq!(outstanding.end(new), Some(Whose::Of(Slot::Apply(2))));
+        assert_eq!(outstanding.end(new).map(|(whose, _)| whose), Some(Whose::Of(Slot::Apply(2))));
         assert_eq!(outstanding.end(new), None);
     }
 
@@ -236,9 +248,9 @@ mod tests {
     #[test]
     fn a_disk_is_silent_when_its_oldest_work_is() {
         let (mut outstanding, mut now) = (Outstanding::default(), Time(0));
-        outstanding.begin(0, Whose::Of(Slot::Task(1)), &read());
+        begin(&mut outstanding, 0, Whose::Of(Slot::Task(1)), &read());
         run(&mut outstanding, &mut now, DISK_SILENCE_MAX - TICK);
-        outstanding.begin(0, Whose::Of(Slot::Task(2)), &read());
+        begin(&mut outstanding, 0, Whose::Of(Slot::Task(2)), &read());
         assert!(!outstanding.is_silent());
         run(&mut outstanding, &mut now, TICK);
         assert!(outstanding.is_silent());
@@ -248,11 +260,26 @@ mod tests {
     fn a_controller_that_was_stopped_does_not_take_its_own_absence_for_the_disks_silence() {
         let (mut outstanding, mut now) = (Outstanding::default(), Time(0));
         run(&mut outstanding, &mut now, TICK);
-        outstanding.begin(0, Whose::Of(Slot::Task(1)), &read());
+        begin(&mut outstanding, 0, Whose::Of(Slot::Task(1)), &read());
         now = now + Duration::from_secs(30);
         outstanding.on_tick(now);
         assert!(!outstanding.is_silent());
         run(&mut outstanding, &mut now, DISK_SILENCE_MAX);
         assert!(outstanding.is_silent(), "but it has to answer now");
+    }
+
+    #[test]
+    fn a_change_of_many_steps_has_one_time_for_all_of_them() {
+        let (mut outstanding, mut now) = (Outstanding::default(), Time(0));
+        let begun = outstanding.ran();
+        let begin = now;
+        while now.since(begin) < CHANGE_SILENCE_MAX {
+            assert!(!outstanding.is_silent(), "after {:?}", now.since(begin));
+            let step = outstanding.begin(0, Whose::Of(Slot::Task(1)), &read(), begun);
+            run(&mut outstanding, &mut now, DISK_SILENCE_MAX - TICK);
+            outstanding.end(step);
+        }
+        outstanding.begin(0, Whose::Of(Slot::Task(1)), &read(), begun);
+        assert!(outstanding.is_silent());
     }
 }

@@ -172,7 +172,7 @@ impl Lun {
         let generation = self.view.generation;
         let (link, sequence, forward) = match self.replica.on_disk(slot, &result, &mut self.stopped) {
             Applied::Unknown => return,
-            Applied::Goes(io) => return actions.push(self.volume.submit(Slot::Apply(slot), io)),
+            Applied::Goes(io) => return actions.push(self.volume.go_on(Slot::Apply(slot), io)),
             Applied::Lost(ranges, forward) => {
                 return self.drop_lost_apply(slot, &ranges, forward, now, actions);
             }

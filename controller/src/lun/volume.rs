@@ -24,6 +24,10 @@ pub(super) struct Volume {
     redo: Redo,
     /// It was given up.
     silent: bool,
+    /// Whose step has ended last, and how long the controller had run when that change began.
+    latest: Option<(Slot, Duration)>,
+    /// The same of the write for which a redo record is there or being made.
+    recording: Option<Duration>,
 }
 
 /// What a completion belongs to.
@@ -39,12 +43,25 @@ pub(super) enum Completion {
 
 impl Volume {
     pub(super) fn new(index: u16) -> Self {
-        Self { index, outstanding: Outstanding::default(), redo: Redo::default(), silent: false }
+        Self {
+            index,
+            outstanding: Outstanding::default(),
+            redo: Redo::default(),
+            silent: false,
+            latest: None,
+            recording: None,
+        }
     }
 
     /// Disk I/O that no redo record concerns: reads and flushes.
     pub(super) fn submit(&mut self, slot: Slot, io: DiskIo) -> Action {
-        self.begin(Whose::Of(slot), io)
+        self.begin(Whose::Of(slot), io, self.outstanding.ran())
+    }
+
+    /// The next step of what has just ended: both have one time.
+    pub(super) fn go_on(&mut self, slot: Slot, io: DiskIo) -> Action {
+        let begun = self.latest.filter(|(latest, _)| *latest == slot).map(|(_, begun)| begun);
+        self.begin(Whose::Of(slot), io, begun.unwrap_or(self.outstanding.ran()))
     }
 
     /// A change of the copy, by way of the redo record where there must be or is one. `None` while it waits for that.
@@ -58,7 +75,13 @@ impl Volume {
     /// Carries out what a [`Completion::Redo`] says is next for the disk.
     pub(super) fn go(&mut self, go: Go) -> Action {
         match go {
-            Go::Own(io) => self.begin(Whose::Redo, io),
+            Go::Own(io) => {
+                if matches!(io, DiskIo::Record { .. }) {
+                    self.recording = Some(self.outstanding.ran());
+                }
+                let begun = self.recording.unwrap_or(self.outstanding.ran());
+                self.begin(Whose::Redo, io, begun)
+            }
             Go::Pass(slot, io) => self.submit(slot, io),
         }
     }
@@ -66,7 +89,12 @@ impl Volume {
     /// Disk I/O is complete.
     pub(super) fn on_disk(&mut self, ticket: Ticket, result: DiskResult) -> Completion {
         match self.outstanding.end(ticket) {
-            Some(whose) => self.completed(whose, result),
+            Some((whose, begun)) => {
+                if let Whose::Of(slot) = whose {
+                    self.latest = Some((slot, begun));
+                }
+                self.completed(whose, result)
+            }
             None => Completion::GivenUp,
         }
     }
@@ -78,6 +106,14 @@ impl Volume {
             Whose::Redo => {
                 let mut steps = Vec::new();
                 self.redo.on_disk(result, &mut steps);
+                // Who waited for the write has it; nobody waits for what the record still needs.
+                let done = steps.iter().find_map(|step| match step {
+                    Step::Done(slot, _) => Some(*slot),
+                    Step::Go(_) | Step::Failed(_) => None,
+                });
+                if let (Some(slot), Some(begun)) = (done, self.recording) {
+                    (self.latest, self.recording) = (Some((slot, begun)), None);
+                }
                 Completion::Redo(steps)
             }
         }
@@ -120,8 +156,8 @@ impl Volume {
         if self.silent { self.outstanding.give_up() } else { Vec::new() }
     }
 
-    fn begin(&mut self, whose: Whose, io: DiskIo) -> Action {
-        let ticket = self.outstanding.begin(self.index, whose, &io);
+    fn begin(&mut self, whose: Whose, io: DiskIo, begun: Duration) -> Action {
+        let ticket = self.outstanding.begin(self.index, whose, &io, begun);
         Action::Disk { io, ticket }
     }
 }
