@@ -330,3 +330,52 @@ fn commands_behind_an_event_keep_their_turn_and_all_end() {
         assert_eq!(state(&duo, 0), state(&duo, 1), "seed {seed}");
     }
 }
+
+#[test]
+fn a_disk_that_hangs_under_an_extended_copy_harms_only_its_own_lun() {
+    use crate::copy_manager::{CopyOrder, Segment};
+    let mut duo = Duo::two_luns(1, 8192);
+    duo.connect();
+    duo.settle(4);
+    // data1 has one whole copy, beta's; data0 has two.
+    let mut duo = duo.crash_of_two(2);
+    duo.hold_marks(Some((0, 1)));
+    duo.connect();
+    duo.settle_and_redial(200);
+    let places = [0, 1].map(|lun| duo.controllers[0].place(LunIndex(lun)).unwrap());
+    assert_eq!(places.map(|place| place.1), [PairStatus::Duplex, PairStatus::Suspended]);
+    duo.log_in(0, 1, "copier");
+    duo.log_in(0, 2, "other");
+    duo.fill(0, &vec![3; 8192 * 512]);
+    // The disk of beta hangs.
+    duo.stall_disk(1);
+    let segment = Segment { source: (LunIndex(0), 0), destination: (LunIndex(1), 0), blocks: 6000 };
+    duo.controllers[0].extended_copy(CopyOrder {
+        lun: LunIndex(0),
+        nexus: NexusId(1),
+        task: 5,
+        list: None,
+        segments: vec![Ok(segment)],
+        received: crate::time::Time(u64::MAX),
+    });
+    duo.settle(120);
+    let lun = duo.controllers[0].status().luns.remove(0);
+    assert!(lun.serving, "{lun:?}");
+    duo.told(0, 2);
+    duo.ask_of(0, NexusId(2), 8, write(0, 1, 7));
+    duo.settle(100);
+    assert!(duo.answers(0).contains(&(8, GOOD)), "alpha serves data0");
+    // Its host resets the LUN from which it copied.
+    duo.ask_of(0, NexusId(1), 9, Op::Event(Box::new(Event::Reset)));
+    duo.settle(600);
+    duo.answers(0);
+    duo.told(0, 2);
+    duo.ask_of(0, NexusId(2), 10, write(0, 1, 8));
+    duo.settle(100);
+    let answers = duo.answers(0);
+    assert!(
+        answers.contains(&(10, GOOD)),
+        "30 s later another host of data0, whose disk is well: {answers:?}, {:?}",
+        duo.controllers[0].status().luns[0]
+    );
+}

@@ -4,8 +4,11 @@
 //! Who ends a copy takes its licence away, under this LUN's lock: no piece of it that comes later is let in, whatever it
 //! has waited for. A reset does so for every copy that was sent to this LUN, reads it or writes it, and a PREEMPT for
 //! those of whoever it drove out. Such an event is answered when those copies have ended (`events.rs`), here and, before
-//! the sub says that it has the event, there.
+//! the sub says that it has the event, there: then none of their pieces is under way on any LUN. But one may be with the
+//! disk of another LUN, which hangs. This LUN does not wait for that for longer than [`ENDS_TICKS`]: here no piece of it is
+//! let in any more, whatever becomes of it there.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use protocol::interlink::shared::Attention;
@@ -14,19 +17,45 @@ use protocol::scsi::sense::Sense;
 use super::Lun;
 use super::task::Action;
 use crate::command::{NexusId, Outcome, TaskTag};
-use crate::time::Time;
+use crate::time::{TICK, Time};
+
+/// How long an event waits for the end of the copies that it ended, in ticks: 3 s.
+const ENDS_TICKS: u32 = (Duration::from_secs(3).as_millis() / TICK.as_millis()) as u32;
 
 /// The licences of one LUN: at most [`crate::copy_manager::EXTENDED_COPIES_MAX`].
 #[derive(Debug, Default)]
 pub(super) struct Licences {
     /// By nexus and task; false once it was taken away, until the copy has ended.
     held: BTreeMap<(NexusId, u32), bool>,
+    /// How long their end is waited for yet, in ticks.
+    patience: u32,
 }
 
 impl Licences {
-    /// A copy that lost its licence has not ended.
+    /// A copy that lost its licence has not ended, and is waited for.
     pub(super) fn awaits(&self) -> bool {
-        self.held.values().any(|valid| !valid)
+        self.patience > 0 && self.held.values().any(|valid| !valid)
+    }
+
+    /// Time has passed: at a tick. True when nobody waits any longer.
+    pub(super) fn tick(&mut self) -> bool {
+        let before = self.patience;
+        self.patience = before.saturating_sub(1);
+        before == 1
+    }
+
+    fn take_away(&mut self, taken: impl Fn(&(NexusId, u32)) -> bool) -> Vec<(NexusId, u32)> {
+        let out = self.held.iter_mut().filter(|(key, valid)| **valid && taken(key));
+        let out: Vec<_> = out
+            .map(|(key, valid)| {
+                *valid = false;
+                *key
+            })
+            .collect();
+        if !out.is_empty() {
+            self.patience = ENDS_TICKS;
+        }
+        out
     }
 
     fn allow(&self, nexus: NexusId, tag: TaskTag) -> bool {
@@ -35,7 +64,7 @@ impl Licences {
 
     /// A nexus is gone.
     pub(super) fn nexus_lost(&mut self, nexus: NexusId) {
-        self.held.range_mut((nexus, 0)..=(nexus, u32::MAX)).for_each(|(_, valid)| *valid = false);
+        self.take_away(|(owner, _)| *owner == nexus);
     }
 }
 
@@ -47,9 +76,7 @@ impl Lun {
 
     /// They do not any more.
     pub fn revoke(&mut self, nexus: NexusId, task: u32) {
-        if let Some(valid) = self.licences.held.get_mut(&(nexus, task)) {
-            *valid = false;
-        }
+        self.licences.take_away(|key| *key == (nexus, task));
     }
 
     /// The copy has ended; what waited for that goes on.
@@ -81,14 +108,11 @@ impl Lun {
                 .contains(&attention.code)
         };
         let driven: Vec<&Attention> = attentions.iter().filter(drives_out).collect();
-        for (key, valid) in &mut self.licences.held {
-            let out = driven
-                .iter()
-                .any(|attention| self.attentions.is_meant(attention, key.0, self.setup.handle(key.0)));
-            if *valid && (reset || out) {
-                *valid = false;
-                actions.push(Action::Revoked { nexus: key.0, task: key.1 });
-            }
-        }
+        let out = |nexus: NexusId| {
+            let handle = self.setup.handle(nexus);
+            driven.iter().any(|attention| self.attentions.is_meant(attention, nexus, handle))
+        };
+        let revoked = self.licences.take_away(|(nexus, _)| reset || out(*nexus));
+        actions.extend(revoked.into_iter().map(|(nexus, task)| Action::Revoked { nexus, task }));
     }
 }

@@ -618,6 +618,10 @@ impl Lun {
         self.flush_alone(now, actions);
         let way = self.way();
         self.forwarder.expire(way, now, actions);
+        if self.licences.tick() {
+            self.pump_events(actions);
+            self.let_in(now, actions);
+        }
         self.tick_events(now, actions);
         self.tell_released(actions);
         self.tick_copy(actions);
