@@ -8,9 +8,8 @@ use protocol::interlink::standing::CopyFound;
 
 use super::lifecycle::{Ends, Event};
 use super::{Apart, Appliance, Effect, Pending, Phase};
-use crate::pair::Breakage;
-use crate::pair::PairStatus;
-use crate::pair::Service;
+use crate::disk::DiskError;
+use crate::pair::{Breakage, PairStatus, Service};
 use crate::time::Time;
 
 /// A clean end that is not complete by then goes on without its mark.
@@ -30,6 +29,8 @@ pub(super) struct Ending {
     flushes: u32,
     flush_failed: bool,
     flushing: bool,
+    /// All is flushed, and the volumes are marked.
+    marks: bool,
     /// The clean mark is durable here.
     clean: Option<Time>,
     /// The peer said so of itself.
@@ -182,6 +183,27 @@ impl Appliance {
         self.mark_if_flushed(effects);
     }
 
+    /// The mark of an end is in a volume, or its disk did not take it.
+    pub(super) fn on_marked_end(
+        &mut self,
+        lun: usize,
+        result: Result<(), DiskError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let good = self.on_marked(lun, result);
+        self.on_flushed(lun, good, effects);
+    }
+
+    /// What names the marks of an end is durable.
+    pub(super) fn on_end_marks_durable(&mut self, effects: &mut Vec<Effect>) {
+        for lun in 0..self.groups.len() {
+            if self.mark(lun, Pending::MarkedEnd(lun), effects) {
+                self.ending.flushes += 1;
+            }
+        }
+        self.mark_if_flushed(effects);
+    }
+
     fn mark_if_flushed(&mut self, effects: &mut Vec<Effect>) {
         if self.ending.flushes > 0 {
             return;
@@ -189,6 +211,9 @@ impl Appliance {
         if self.ending.flush_failed {
             self.ending.over = true;
             return;
+        }
+        if !core::mem::replace(&mut self.ending.marks, true) {
+            return self.write_end_marks(effects);
         }
         for lun in 0..self.groups.len() {
             // A copy that is not complete is not clean: it starts again.

@@ -214,6 +214,9 @@ enum Pending {
     CopiedAtSub(usize),
     CopiedAtMain(usize),
     Flush(usize),
+    /// What names the marks of a clean end, and each of them.
+    EndMarks,
+    MarkedEnd(usize),
     Clean,
     /// The flush after the peer was lost.
     FlushApart(usize, GenerationTag),
@@ -509,6 +512,8 @@ impl Appliance {
             Pending::CopiedAtSub(lun) => self.on_copied_at_sub(lun, effects),
             Pending::CopiedAtMain(lun) => self.on_copied_at_main(lun, effects),
             Pending::Flush(lun) => self.on_flushed(lun, result.is_ok(), effects),
+            Pending::EndMarks => self.on_end_marks_durable(effects),
+            Pending::MarkedEnd(lun) => self.on_marked_end(lun, result, effects),
             Pending::Clean => self.on_clean(effects),
             Pending::Turn(lun) => self.on_own_turn_durable(lun, effects),
             _ => {}

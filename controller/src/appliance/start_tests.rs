@@ -492,6 +492,30 @@ fn a_copy_without_which_the_peer_went_on_stays_out_when_its_disk_takes_the_mark_
     }
 }
 
+/// Alpha and beta serve; a backup of one volume is made while they do; more is written; both end cleanly; the
+/// volume is put back from the backup.
+fn put_back_from_a_backup_of_the_same_run(seed: u64, side: usize) -> Duo {
+    let mut duo = met(100 + seed, true);
+    fill(&mut duo, 0, 1);
+    let (_, volumes) = duo.kept(side);
+    fill(&mut duo, 1, 2);
+    duo.settle(40);
+    stop_both(&mut duo);
+    duo.put_back(side, None, Some(volumes));
+    again(duo, 200 + seed)
+}
+
+#[test]
+fn a_volume_put_back_from_a_backup_of_the_run_that_ended_cleanly_is_refilled() {
+    for seed in 0..6 {
+        for side in 0..2 {
+            let duo = put_back_from_a_backup_of_the_same_run(seed, side);
+            let bytes = [0, 1].map(|at| duo.volume(at)[0]);
+            assert_eq!(bytes, [2; 2], "seed {seed}, put back at {side}: {:?} and old data", duo.statuses());
+        }
+    }
+}
+
 mod marks_that_a_disk_does_not_take {
     // The mark of a start that a disk does not take.
 

@@ -1,11 +1,11 @@
 //! The beginning of a time of service: what is made durable before the first byte, so that old state which somebody puts
 //! back is not taken for current.
 //!
-//! There are two marks of a start, each a number and a random id ([`Start`]), in the control record of every LUN and in
+//! There are two marks, each a number and a random id ([`Start`]), in the control record of every LUN and in
 //! the superblock of its volume:
 //!
-//! * **The volume's**, once in every run of a controller: before it meets anybody, or in the meeting in which the volume
-//!   is made or refilled. The record names the superblock, and the superblock the record: one of the two that was put back
+//! * **The volume's**, once in every run of a controller, before it meets anybody, or in the meeting in which the volume
+//!   is made or refilled; and once more with a clean end, so that a backup that was made in between is older. The record names the superblock, and the superblock the record: one of the two that was put back
 //!   alone does not fit the other, and is stale. A disk that does not take the mark in time has failed.
 //! * **The joint one**, at every meeting that serves the LUN: each has written down that the *other* has the new
 //!   generation durable. Whoever comes back without knowing of it has an older folder than it had, and is stale.
@@ -32,7 +32,7 @@ use protocol::interlink::standing::{CopyFound, Start, Starts, Told};
 use super::lifecycle::{Event, Stage};
 use super::{Apart, Appliance, Effect, Group, Pending, Phase, Step};
 use crate::disk::DiskError;
-use crate::pair::Breakage;
+use crate::pair::{Breakage, Service};
 use crate::time::Time;
 use crate::volume::superblock::{Superblock, VolumeFound};
 use crate::world::Ticket;
@@ -62,7 +62,8 @@ impl Pending {
             Self::Marked(lun)
             | Self::MarkedStart(lun)
             | Self::MarkedAlone(lun, _)
-            | Self::MarkedSingle(lun) => Some(lun),
+            | Self::MarkedSingle(lun)
+            | Self::MarkedEnd(lun) => Some(lun),
             _ => None,
         }
     }
@@ -133,7 +134,7 @@ impl Appliance {
     }
 
     /// The record that names it is durable: marks the volume, if it needs that.
-    fn mark(&mut self, lun: usize, pending: Pending, effects: &mut Vec<Effect>) -> bool {
+    pub(super) fn mark(&mut self, lun: usize, pending: Pending, effects: &mut Vec<Effect>) -> bool {
         if !self.needs_mark(lun) || self.groups[lun].marked != Marked::Coming {
             return false;
         }
@@ -166,6 +167,17 @@ impl Appliance {
             Err(error) => self.groups[lun].fail_to_be_marked(error),
         }
         result.is_ok()
+    }
+
+    /// At a clean end the volumes that were served are marked once more.
+    pub(super) fn write_end_marks(&mut self, effects: &mut Vec<Effect>) {
+        for lun in 0..self.groups.len() {
+            if self.service(lun) != Service::Refused && self.groups[lun].marked == Marked::Yes {
+                self.groups[lun].marked = Marked::Not;
+                self.choose_mark(lun);
+            }
+        }
+        self.persist(Pending::EndMarks, effects);
     }
 
     /// Whole copies are marked when their controller starts, before it meets anybody: a disk that does not take the mark
