@@ -409,7 +409,13 @@ mod tests {
     #[test]
     fn all_volumes_of_a_disk_that_hangs_leave_threads_for_other_disks() {
         let pool = DiskPool::start().unwrap();
-        let release = hang(&[pool.lane(7), pool.lane(7), pool.lane(7)]);
+        let lanes = [pool.lane(7), pool.lane(7), pool.lane(7)];
+        let release = hang(&lanes);
+        // All the threads that it may have.
+        let taken = || lanes.iter().map(|lane| lane.load().1).sum::<usize>();
+        while taken() < THREADS_PER_DISK_MAX.min(DISK_THREADS) {
+            std::thread::yield_now();
+        }
         let (done, finished) = mpsc::channel();
         assert!(pool.lane(8).submit(Box::new(move || done.send(7).unwrap())).is_ok());
         assert_eq!(finished.recv_timeout(PATIENCE), Ok(7));

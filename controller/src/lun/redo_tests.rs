@@ -403,6 +403,20 @@ proptest! {
     }
 }
 
+/// The controller ends when its record is only in the page cache, and the power goes in the middle of the replay.
+#[test]
+fn a_record_that_was_only_in_memory_is_replayed_whole_or_not_at_all_though_the_power_goes_then() {
+    for (seed, after, left) in
+        (0..40).flat_map(|seed| (0..3).flat_map(move |after| (0..12).map(move |left| (seed, after, left))))
+    {
+        let mut choose = chooser(seed * 7919 + 1);
+        let mut copy = Copy::new(Disk::default(), Vec::new(), [0; BLOCKS as usize]);
+        copy.change(range(0, BLOCKS), true);
+        (0..after).for_each(|_| copy.happen(&mut choose));
+        copy.crash(false, Some(left), &mut choose).crash(true, None, &mut choose);
+    }
+}
+
 fn write(id: u32, start: u64, blocks: u64, atomic: bool) -> Change {
     let data = (0..blocks).map(|_| block(id)).collect();
     Change { slot: Slot::Task(id), io: DiskIo::Write { range: range(start, blocks), data }, atomic }
