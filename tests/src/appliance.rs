@@ -486,7 +486,7 @@ pub fn binary() -> io::Result<PathBuf> {
     candidates.filter(|path| path.exists()).max_by_key(age).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::NotFound,
-            "the tests start the binary twinlun: build it first, with `cargo build --release --bins`",
+            "the tests start the binary twinlun: build it first, with `cargo build --bins`",
         )
     })
 }

@@ -216,3 +216,28 @@ impl Replica {
 fn holder(slot: u32) -> Holder {
     Slot::Apply(slot).holder()
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::block::BlockRange;
+
+    use super::*;
+    use crate::command::Data;
+
+    #[test]
+    fn when_the_interlink_goes_away_no_range_stays_held() {
+        let range = |start, blocks| BlockRange::new(start, blocks).unwrap();
+        let (mut replica, mut locks) = (Replica::default(), RangeLocks::default());
+        let reader = Slot::Task(0).holder();
+        assert!(matches!(locks.request(reader, Mode::Shared, &Ranges::One(range(0, 2))), Request::Granted));
+        for (sequence, range) in [(1, range(0, 4)), (2, range(2, 2))] {
+            let op = Op::Write { range, data: Data::new(), fua: false };
+            let ordered = Ordered { link: LinkId(0), sequence, op: &op, durable: false, forward: None };
+            assert!(matches!(replica.take(&ordered, &mut locks).1, Request::Waits));
+        }
+        // The going of the first grants the second, which goes as well.
+        let (writing, _) = replica.lose(&mut locks);
+        assert!(writing.is_empty() && replica.is_empty());
+        assert!(locks.is_free(Mode::Exclusive, &Ranges::One(range(2, 2))));
+    }
+}
