@@ -23,6 +23,10 @@ const CONTEST_FROM: u32 = 3;
 /// every 5 s whether its target is there, and logs in anew when 5 s later it has heard nothing.
 pub(crate) const CONTENDER_HEARD_WITHIN: Duration = Duration::from_secs(5);
 
+/// Of logins that come faster than this after each other only the first counts: nobody logs in anew so soon. A controller
+/// that was stopped finds the tries of one host all at once when it goes on.
+const BURST: Duration = Duration::from_millis(500);
+
 /// A contest that was not seen for this long is over.
 const CONTEST_AGE: Duration = Duration::from_secs(60);
 
@@ -71,7 +75,7 @@ pub(crate) struct Visits {
 struct Contest {
     initiator: String,
     isid: Isid,
-    addresses: [Option<SocketAddr>; 2],
+    addresses: [SocketAddr; 2],
     times: u32,
     since: Time,
     last: Time,
@@ -80,12 +84,8 @@ struct Contest {
 impl Contest {
     fn status(&self) -> ContestStatus {
         let [one, other] = self.addresses;
-        let by_port = one.map(|it| it.ip()) == other.map(|it| it.ip());
-        let text = |address: Option<SocketAddr>| match address {
-            Some(address) if by_port => address.to_string(),
-            Some(address) => address.ip().to_string(),
-            None => "an unknown address".to_owned(),
-        };
+        let by_port = one.ip() == other.ip();
+        let text = |address: SocketAddr| if by_port { address.to_string() } else { address.ip().to_string() };
         ContestStatus {
             initiator: self.initiator.clone(),
             addresses: [text(one), text(other)],
@@ -141,13 +141,19 @@ impl Visits {
         addresses: [Option<SocketAddr>; 2],
         now: Time,
     ) {
+        // A connection has no address any more when its host has given it up before it was looked at: no contender.
+        let [Some(one), Some(other)] = addresses else {
+            return;
+        };
+        let addresses = [one, other];
         let status = {
             let contests = &mut *self.contests.lock();
             contests.retain(|known| now.since(known.last) < CONTEST_AGE);
             let known = |it: &Contest| it.isid == isid && it.initiator.eq_ignore_ascii_case(initiator);
             match contests.iter_mut().find(|it| known(it)) {
                 Some(contest) => {
-                    contest.times = contest.times.saturating_add(1);
+                    let counts = now.since(contest.last) >= BURST;
+                    contest.times = contest.times.saturating_add(u32::from(counts));
                     (contest.last, contest.addresses) = (now, addresses);
                     (contest.times >= CONTEST_FROM).then(|| contest.status())
                 }
@@ -247,6 +253,21 @@ mod tests {
     }
 
     #[test]
+    fn the_tries_of_one_host_at_a_controller_that_was_stopped_contest_nothing() {
+        let visits = Visits::default();
+        let port = |port: u16| Some(SocketAddr::new([192, 0, 2, 21].into(), port));
+        for try_number in 0..20_u16 {
+            let now = Time(at(100).0 + u64::from(try_number) * 20_000_000);
+            visits.replaced(NAME, ISID, [port(50_000 + try_number), port(50_001 + try_number)], now);
+            assert_eq!(visits.contests(now), [], "they come all at once");
+        }
+        for seconds in 200..220 {
+            visits.replaced(NAME, ISID, [None, port(51_000)], at(seconds));
+            assert_eq!(visits.contests(at(seconds)), [], "that one was given up by its host");
+        }
+    }
+
+    #[test]
     fn a_host_that_comes_back_now_and_then_contests_nothing() {
         let visits = Visits::default();
         let host = address("192.0.2.21:51000");
@@ -255,7 +276,7 @@ mod tests {
             assert_eq!(visits.contests(at(100 + 61 * turn)), []);
         }
         for n in 0..2 * CONTESTS_MAX {
-            visits.replaced(&format!("iqn.{n}"), ISID, [None, None], at(1000));
+            visits.replaced(&format!("iqn.{n}"), ISID, [Some(host), Some(host)], at(1000));
         }
         assert_eq!(visits.counts().1, CONTESTS_MAX);
     }
