@@ -668,7 +668,7 @@ fn a_bridge_that_one_has_lost_before_the_two_met_makes_both_start_over() {
 #[test]
 fn a_copy_whose_target_could_not_take_everything_is_never_called_whole() {
     let (mut whole, mut out) = (0, 0);
-    for seed in 0..300 {
+    for seed in 0..3000 {
         let mut duo = met(seed, true);
         duo.ask(0, 1, write(0, BLOCKS, 5));
         duo.settle(1);
