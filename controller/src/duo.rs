@@ -214,6 +214,8 @@ pub(crate) struct Duo {
     volumes_held: bool,
     /// The disk of this LUN of this side takes no mark of a start.
     marks_held: Option<(usize, u16)>,
+    /// The volume of this LUN cannot be made at this side.
+    unmakable: Option<(usize, u16)>,
     cut: bool,
     stalled: [bool; 2],
     /// Beta cannot read more than the first release could.
@@ -358,6 +360,7 @@ impl Duo {
             shared_held: None,
             volumes_held: false,
             marks_held: None,
+            unmakable: None,
             cut: true,
             stalled: [false; 2],
             first_release: false,
@@ -577,6 +580,11 @@ impl Duo {
     }
 
     /// The disk of this LUN of this side takes no mark of a start, or all do.
+    /// The volume of a LUN is too large for a side's file system.
+    pub(crate) const fn cannot_make(&mut self, side: usize, lun: u16) {
+        self.unmakable = Some((side, lun));
+    }
+
     pub(crate) fn hold_marks(&mut self, held: Option<(usize, u16)>) {
         self.marks_held = held;
     }
@@ -651,6 +659,10 @@ impl Duo {
                     }
                     drop(outside);
                     controller.on_persisted(ticket);
+                }
+                Job::Volume(volume, _, ticket) if self.unmakable == Some((side, volume.0)) => {
+                    drop(outside);
+                    controller.on_volume(ticket, Err(DiskError::SizeLimit));
                 }
                 Job::Volume(volume, superblock, ticket) => {
                     let bytes = vec![0; (superblock.blocks * u64::from(BLOCK_BYTES)) as usize];

@@ -43,8 +43,8 @@ pub enum Refusal {
     Foreign(String),
     /// A device cannot be opened.
     #[error(
-        "the device of {0} is not there, has no room, or is used by somebody else. Nothing was touched. `twinlun \
-         check` on that machine says what is wrong with it; then start {0} again"
+        "the volume of {0} cannot be opened or made: its device is not there or used by somebody else, or there is no room \
+         for its size. Nothing was touched. `twinlun check` on that machine says what is wrong with it; then start {0} again"
     )]
     NoDevice(String),
     /// A device has no room for a LUN that is to be made.

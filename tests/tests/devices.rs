@@ -233,7 +233,9 @@ fn a_device_that_somebody_else_uses_is_named_and_left_alone() {
     let appliance = Appliance::start_unserved("taken", &[LUN], Processes::One, |_| key).unwrap();
     let said = reason(&appliance);
     assert!(
-        said.contains("the device of beta is not there, has no room, or is used by somebody else"),
+        said.contains(
+            "the volume of beta cannot be opened or made: its device is not there or used by somebody else"
+        ),
         "{said}"
     );
     assert!(appliance.check().unwrap().contains("in use or not to be opened"));

@@ -61,7 +61,7 @@ fn a_device_that_is_not_there_at_the_first_start_is_named() {
         let duo = met(Duo::on_devices(5, blocks, rooms));
         assert_eq!(statuses(&duo), [(PairStatus::Suspended, false); 2]);
         assert!(
-            reason(&duo, 1).contains(&format!("the device of {name} is not there")),
+            reason(&duo, 1).contains(&format!("the volume of {name} cannot be opened or made")),
             "{}",
             reason(&duo, 1)
         );

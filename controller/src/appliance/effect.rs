@@ -148,7 +148,7 @@ pub enum Apart {
     #[error("{0}")]
     Differs(Refusal),
     /// A volume could not be made.
-    #[error("a volume could not be created on {0}: {1}. Make room or repair the disk, then start {0} again")]
+    #[error("a volume could not be created on {0}: {1}; the two are about to meet again without that copy")]
     NoVolume(String, DiskError),
     /// The control state of this controller cannot be used.
     #[error(
@@ -176,7 +176,6 @@ impl Apart {
             | Self::WrongProof(_)
             | Self::Version(_)
             | Self::Differs(_)
-            | Self::NoVolume(..)
             | Self::Unusable(..)
             | Self::Nonsense(_) => true,
             Self::NeverMet(_)
@@ -186,6 +185,7 @@ impl Apart {
             | Self::Failed(_)
             | Self::Stopped(_)
             | Self::Answers(_)
+            | Self::NoVolume(..)
             | Self::Stopping => false,
         }
     }

@@ -242,7 +242,9 @@ impl Appliance {
                     }
                 }
             }
+            // The two meet again without it, and serve the rest.
             Err(error) if awaited => {
+                self.groups[lun].unmade = true;
                 let name = self.plan.names[self.plan.side.index()].clone();
                 self.lose(Apart::NoVolume(name, error), effects);
             }

@@ -176,6 +176,8 @@ struct Group {
     unreadable: bool,
     refusal: Option<Refusal>,
     breakage: Option<Breakage>,
+    /// Its volume could not be made in this run.
+    unmade: bool,
     /// Where it is in its life; status and service follow from it.
     stage: Stage,
     /// The newest generation this controller ever proposed or was told of.
@@ -314,6 +316,7 @@ impl Appliance {
                     unreadable: restored.shared(&own, &lun.name).is_err(),
                     refusal: None,
                     breakage: None,
+                    unmade: false,
                     stage: Stage::Apart,
                     newest: record.map(|record| record.generation).unwrap_or_default(),
                     refilling: Refilling::default(),

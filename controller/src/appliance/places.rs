@@ -188,6 +188,9 @@ impl Appliance {
         if self.groups[lun].unreadable {
             return CopyFound::Unreadable;
         }
+        if self.groups[lun].unmade {
+            return CopyFound::Failed;
+        }
         // One that found no room has all that was acknowledged while it was in the pair, and can be refilled.
         if matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(error)) if !error.wants_room()) {
             return CopyFound::Failed;

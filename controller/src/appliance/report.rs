@@ -167,8 +167,8 @@ impl Appliance {
         }
         if service == Service::Alone {
             return format!(
-                "{own} serves its hosts alone; what they write since is on the copy of {own} only. Keep {own} \
-                 running and its volume where it is, and bring {peer} back: it is then refilled by itself"
+                "{own} serves its hosts alone, and only its copy is sure to be whole: what they write since is on no \
+                 other. Keep {own} running and its volume where it is, and bring {peer} back: it is then refilled by itself"
             );
         }
         let goes_alone = matches!(group.stage, Stage::WaitingOut { .. } | Stage::GoingAlone { .. });
@@ -249,7 +249,9 @@ impl Appliance {
 
     /// What is certain of a whole copy whose main is away, and what is not.
     fn what_both_have(&self, lun: usize) -> String {
-        if !self.groups[lun].generation.has_member(self.plan.side as u8) {
+        let group = &self.groups[lun];
+        // A controller that was started again does not know what the other has acknowledged meanwhile.
+        if !group.generation.has_member(self.plan.side as u8) || !group.kept {
             return String::new();
         }
         format!(

@@ -516,6 +516,29 @@ fn a_volume_put_back_from_a_backup_of_the_run_that_ended_cleanly_is_refilled() {
     }
 }
 
+#[test]
+fn a_volume_that_cannot_be_made_keeps_no_other_lun_from_being_served() {
+    for (seed, side) in (0..20).flat_map(|seed| [(seed, 0), (seed, 1)]) {
+        let mut duo = Duo::two_luns(seed, 64);
+        duo.cannot_make(side, 1);
+        duo.connect();
+        duo.settle_and_redial(60);
+        for at in 0..2 {
+            let luns = duo.controllers[at].status().luns;
+            assert!(
+                luns[0].serving && luns[0].status == PairStatus::Duplex,
+                "seed {seed}: {:?}",
+                luns[0].reason
+            );
+            assert!(
+                luns[1].status != PairStatus::Duplex && luns[1].reason.is_some(),
+                "seed {seed}: {:?}",
+                luns[1]
+            );
+        }
+    }
+}
+
 mod marks_that_a_disk_does_not_take {
     // The mark of a start that a disk does not take.
 
