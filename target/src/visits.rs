@@ -23,10 +23,6 @@ const CONTEST_FROM: u32 = 3;
 /// every 5 s whether its target is there, and logs in anew when 5 s later it has heard nothing.
 pub(crate) const CONTENDER_HEARD_WITHIN: Duration = Duration::from_secs(5);
 
-/// Of logins that come faster than this after each other only the first counts: nobody logs in anew so soon. A controller
-/// that was stopped finds the tries of one host all at once when it goes on.
-const BURST: Duration = Duration::from_millis(500);
-
 /// A contest that was not seen for this long is over.
 const CONTEST_AGE: Duration = Duration::from_secs(60);
 
@@ -152,8 +148,7 @@ impl Visits {
             let known = |it: &Contest| it.isid == isid && it.initiator.eq_ignore_ascii_case(initiator);
             match contests.iter_mut().find(|it| known(it)) {
                 Some(contest) => {
-                    let counts = now.since(contest.last) >= BURST;
-                    contest.times = contest.times.saturating_add(u32::from(counts));
+                    contest.times = contest.times.saturating_add(1);
                     (contest.last, contest.addresses) = (now, addresses);
                     (contest.times >= CONTEST_FROM).then(|| contest.status())
                 }
@@ -253,14 +248,9 @@ mod tests {
     }
 
     #[test]
-    fn the_tries_of_one_host_at_a_controller_that_was_stopped_contest_nothing() {
+    fn a_connection_that_its_host_had_given_up_contests_nothing() {
         let visits = Visits::default();
         let port = |port: u16| Some(SocketAddr::new([192, 0, 2, 21].into(), port));
-        for try_number in 0..20_u16 {
-            let now = Time(at(100).0 + u64::from(try_number) * 20_000_000);
-            visits.replaced(NAME, ISID, [port(50_000 + try_number), port(50_001 + try_number)], now);
-            assert_eq!(visits.contests(now), [], "they come all at once");
-        }
         for seconds in 200..220 {
             visits.replaced(NAME, ISID, [None, port(51_000)], at(seconds));
             assert_eq!(visits.contests(at(seconds)), [], "that one was given up by its host");
