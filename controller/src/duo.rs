@@ -14,12 +14,10 @@ use protocol::interlink::standing::GroupRecord;
 use protocol::interlink::{Message, WireOp};
 use protocol::scsi::sense::Sense;
 
-use crate::appliance::Restored;
-use crate::appliance::{CONTROL_KEY, ControlRecord};
+use crate::appliance::{CONTROL_KEY, ControlRecord, Restored};
 use crate::command::{Admission, Command, Data, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::{DiskError, DiskIo, DiskResult};
-use crate::link::LinkKind;
-use crate::link::{Frame, LinkId, Via};
+use crate::link::{Frame, LinkId, LinkKind, Via};
 use crate::pair::PairStatus;
 use crate::plan::{LunPlan, Plan, Side};
 use crate::status::StuckStatus;

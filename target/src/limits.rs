@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use controller::disk::pool::{DISK_THREADS_MAX, LANE_QUEUE_JOBS_MAX, LANE_THREADS_MAX, THREADS_PER_DISK_MAX};
 use controller::said::SAID_MAX;
-use controller::status::LimitStatus;
-use controller::status::{compared, counted};
+use controller::status::{LimitStatus, compared, counted};
 
 use crate::device_server::limits as commands;
 use crate::run::limits as run;
 use crate::session::commands::{COMMAND_WINDOW, IMMEDIATE_COMMANDS_MAX};
 use crate::session::discovery::{TEXT_KEYS_MAX, TEXT_REQUEST_BYTES_MAX};
 use crate::session::full_feature::{DATA_IN_BYTES_MAX, Usage};
-use crate::session::line::DISCOVERY_SILENCE_MAX;
-use crate::session::line::{FAREWELL_MAX, LOGIN_TIME_MAX, LOGOUT_TIME_MAX, PING_ANSWER_MAX};
+use crate::session::line::{
+    DISCOVERY_SILENCE_MAX, FAREWELL_MAX, LOGIN_TIME_MAX, LOGOUT_TIME_MAX, PING_ANSWER_MAX,
+};
 use crate::session::login::{LOGIN_KEYS_MAX, LOGIN_REQUESTS_MAX, LOGIN_TEXT_BYTES_MAX};
 use crate::session::memory::PURSE_BYTES_MAX;
 use crate::session::output::OUTPUT_BYTES_MAX;

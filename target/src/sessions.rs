@@ -18,8 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
-use controller::command::COMMAND_AGE_MAX;
-use controller::command::{NexusId, Outcome, TaskTag};
+use controller::command::{COMMAND_AGE_MAX, NexusId, Outcome, TaskTag};
 use controller::said::{Said, Unsaid};
 use controller::time::Time;
 use parking_lot::{Mutex, RwLock};

@@ -17,11 +17,9 @@
 
 use super::lifecycle::{Event, Order};
 use super::{Appliance, Effect, Pending, Phase};
-use crate::group;
-use crate::lease;
-use crate::pair::Breakage;
-use crate::pair::{PairStatus, Role};
+use crate::pair::{Breakage, PairStatus, Role};
 use crate::time::Time;
+use crate::{group, lease};
 use protocol::interlink::standing::CopyFound;
 
 impl Appliance {

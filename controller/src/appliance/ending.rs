@@ -183,14 +183,15 @@ impl Appliance {
         self.mark_if_flushed(effects);
     }
 
-    /// The mark of an end is in a volume, or its disk did not take it.
+    /// The mark of an end is in a volume, or its disk did not take it. Then nothing says that this end was clean, and no
+    /// more: the copy has all that was answered, and is marked again before it serves alone.
     pub(super) fn on_marked_end(
         &mut self,
         lun: usize,
         result: Result<(), DiskError>,
         effects: &mut Vec<Effect>,
     ) {
-        let good = self.on_marked(lun, result);
+        let good = result.is_ok() && self.on_marked(lun, result);
         self.on_flushed(lun, good, effects);
     }
 

@@ -191,3 +191,19 @@ mod in_the_turn_in_which_a_copy_leaves {
         assert!(met_it > 20, "{met_it}: the test shows nothing");
     }
 }
+
+#[test]
+fn a_main_whose_disk_does_not_take_the_mark_of_its_peers_end_goes_on_when_it_does() {
+    for seed in 0..20 {
+        let mut duo = Duo::met(seed);
+        duo.hold_marks(Some((0, 0)));
+        duo.controllers[1].stop();
+        duo.settle(80);
+        duo.cut();
+        duo.settle(20);
+        duo.hold_marks(None);
+        duo.settle(120);
+        let lun = duo.controllers[0].status().luns.remove(0);
+        assert!(lun.serving, "seed {seed}: {:?}", lun.reason);
+    }
+}

@@ -7,8 +7,7 @@ use protocol::interlink::frame::{VERSION_MAX, VERSION_MIN};
 use protocol::interlink::hello::{Hello, Identity, Purpose};
 
 use super::{Apart, Appliance, Effect, GREETING_MAX, Link, Peer, Phase};
-use crate::link::LinkId;
-use crate::link::LinkKind;
+use crate::link::{LinkId, LinkKind};
 use crate::time::Time;
 
 /// Why a connection of the interlink ended before a frame was exchanged, where people can do something about it.

@@ -9,8 +9,7 @@ use super::lifecycle::Event;
 use super::{Apart, Appliance, Effect, Link, Pending, Phase, Step};
 use crate::disk::DiskError;
 use crate::group::{Question, Refusal, agree};
-use crate::pair::Breakage;
-use crate::pair::{PairStatus, Role};
+use crate::pair::{Breakage, PairStatus, Role};
 use crate::plan::Side;
 use crate::volume::superblock::VolumeFound;
 

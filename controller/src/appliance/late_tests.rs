@@ -4,8 +4,7 @@
 use protocol::interlink::standing::Generation;
 use protocol::scsi::sense::Status;
 
-use crate::appliance::Restored;
-use crate::appliance::{CONTROL_KEY, ControlRecord};
+use crate::appliance::{CONTROL_KEY, ControlRecord, Restored};
 use crate::command::Outcome;
 use crate::disk::DiskError;
 use crate::duo::{Duo, write};

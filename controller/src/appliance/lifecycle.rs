@@ -23,8 +23,7 @@
 use protocol::interlink::standing::Pairing;
 
 use super::turn::Turn;
-use crate::pair::Service;
-use crate::pair::{PairStatus, Role};
+use crate::pair::{PairStatus, Role, Service};
 use crate::time::Time;
 
 /// Where a group is in its life on this controller.

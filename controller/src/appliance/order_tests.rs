@@ -4,8 +4,7 @@ use core::time::Duration;
 
 use protocol::scsi::sense::{Sense, Status};
 
-use crate::command::COMMAND_AGE_MAX;
-use crate::command::{Command, LunIndex, NexusId, Op, Outcome, TaskTag};
+use crate::command::{COMMAND_AGE_MAX, Command, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::DiskError;
 use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
 use crate::lease::{DRIFT_MARGIN, LEASE, RENEWAL};

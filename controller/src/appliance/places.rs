@@ -10,10 +10,7 @@ use super::refilling::Refilling;
 use super::{Apart, Appliance, Effect, Group, Pending, Phase};
 use crate::disk::DiskError;
 use crate::lease;
-use crate::pair::Breakage;
-use crate::pair::PairView;
-use crate::pair::Service;
-use crate::pair::{PairStatus, Role};
+use crate::pair::{Breakage, PairStatus, PairView, Role, Service};
 use crate::volume::superblock::{Owner, Superblock, VolumeFound};
 
 impl Group {
@@ -130,7 +127,7 @@ impl Appliance {
         // What was answered and not flushed before may be gone from this copy: it is no better than one whose controller
         // has lost its memory. Where the two are just meeting, the peer has been told otherwise.
         group.kept = false;
-        if self.peer.is_some() {
+        if self.peer.is_some() && self.phase != Phase::Joined {
             self.lose(Apart::Failed(self.plan.names[self.plan.side.index()].clone()), effects);
         }
     }

@@ -10,9 +10,7 @@ use protocol::interlink::standing::Pairing;
 
 use super::{Appliance, Effect, Phase};
 use crate::disk::DiskError;
-use crate::pair::Breakage;
-use crate::pair::Role;
-use crate::pair::Service;
+use crate::pair::{Breakage, Role, Service};
 use crate::time::Time;
 
 /// The rest before a copy is refilled, after it left for the first time.

@@ -8,9 +8,7 @@ use protocol::scsi::sense::Sense;
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
 use crate::duo::{Duo, range, write};
-use crate::pair::Breakage;
-use crate::pair::PairStatus;
-use crate::pair::Role;
+use crate::pair::{Breakage, PairStatus, Role};
 use crate::reservation::asked;
 
 /// Commands of the sub's hosts that the turn meets.

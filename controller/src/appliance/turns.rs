@@ -43,8 +43,7 @@ use super::turn::{Turn, TurnStep};
 use super::{Apart, Appliance, Effect, Pending, Phase};
 use crate::disk::DiskError;
 use crate::group;
-use crate::pair::{Breakage, Quiet};
-use crate::pair::{PairStatus, Role};
+use crate::pair::{Breakage, PairStatus, Quiet, Role};
 use crate::time::Time;
 
 /// A turn that takes longer ends the meeting: the two start over.

@@ -42,8 +42,7 @@ use protocol::scsi::sense::{Sense, Status};
 
 use self::results::{Kept, Results};
 use self::running::{Over, Running};
-use crate::command::COMMAND_AGE_MAX;
-use crate::command::{Command, LunIndex, NexusId, Outcome, TaskTag};
+use crate::command::{COMMAND_AGE_MAX, Command, LunIndex, NexusId, Outcome, TaskTag};
 use crate::status::{LimitStatus, compared, counted};
 use crate::time::Time;
 

@@ -20,12 +20,11 @@ use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 use super::buffers::{BUFFER_BYTES_MAX, Buffer, BufferPool};
-use super::extents;
 use super::flush::{Completion, Flusher};
 use super::pool::Lane;
 use super::promptness::Promptness;
 use super::warmth::Warmth;
-use super::{DiskError, DiskIo, DiskResult};
+use super::{DiskError, DiskIo, DiskResult, extents};
 use crate::said::Seldom;
 use crate::volume::files::VolumePlace;
 use crate::volume::redo::{self, HEADER_BYTES, RECORD_OFFSET};

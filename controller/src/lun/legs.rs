@@ -8,9 +8,7 @@ use core::time::Duration;
 
 use super::Lun;
 use super::task::{Action, Leg};
-use crate::pair::Breakage;
-use crate::pair::Role;
-use crate::pair::Service;
+use crate::pair::{Breakage, Role, Service};
 
 /// The peer's oldest leg that does not end for this long ends the meeting: more than a disk's longest silence. Behind an
 /// event every command waits.

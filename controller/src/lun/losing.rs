@@ -6,8 +6,7 @@ use protocol::scsi::sense::Sense;
 use super::task::{Action, Fate, Leg, Origin, Stage, Task};
 use super::{ALONE_FLUSH_INTERVAL, Lun};
 use crate::command::{Command, LunIndex, Op, Outcome};
-use crate::pair::Service;
-use crate::pair::{PairStatus, Role};
+use crate::pair::{PairStatus, Role, Service};
 use crate::time::Time;
 
 impl Lun {

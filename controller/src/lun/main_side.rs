@@ -17,9 +17,7 @@ use crate::command::{COMMAND_AGE_MAX, Data, Op, Outcome};
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::exclusive::{Holder, Request};
 use crate::link::{LinkId, Via};
-use crate::pair::Breakage;
-use crate::pair::Role;
-use crate::pair::Service;
+use crate::pair::{Breakage, Role, Service};
 use crate::time::Time;
 
 impl Lun {

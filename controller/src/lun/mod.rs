@@ -83,8 +83,7 @@ use crate::command::{Admission, COMMAND_AGE_MAX, Command, Data, Initiator, Nexus
 use crate::disk::{DiskError, DiskResult};
 use crate::exclusive::{Mode, RangeLocks, Ranges};
 use crate::lease::Lease;
-use crate::pair::Service;
-use crate::pair::{PairStatus, PairView, Quiet, Role};
+use crate::pair::{PairStatus, PairView, Quiet, Role, Service};
 use crate::plan::Side;
 use crate::route::{Kind, Route, route};
 use crate::time::Time;

@@ -101,7 +101,7 @@ impl Outstanding {
         Some((work.whose, work.begun))
     }
 
-    /// Time has passed: at least every [`TICK`] while the controller runs.
+    /// Time has passed: at least every [`crate::time::TICK`] while the controller runs.
     pub(super) fn on_tick(&mut self, now: Time) {
         self.run_time.tick(now);
         if !self.work.iter().any(|(_, work)| self.waits(work, DISK_SILENCE_MAX)) {

@@ -14,9 +14,7 @@ use super::task::{Action, Origin, Stage};
 use crate::command::{Data, Op, Outcome, REPORT_BYTES_MAX};
 use crate::disk::{DiskError, DiskIo};
 use crate::lease::{self, Proof};
-use crate::pair::Breakage;
-use crate::pair::Role;
-use crate::pair::Service;
+use crate::pair::{Breakage, Role, Service};
 use crate::time::Time;
 
 /// The disk I/O that finds out what is to be told: as many descriptors as there is room for, and one at least.

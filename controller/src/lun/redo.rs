@@ -148,7 +148,7 @@ impl Redo {
         })
     }
 
-    /// What [`Step::Own`] asked for is complete.
+    /// What [`Go::Own`] asked for is complete.
     pub(super) fn on_disk(&mut self, result: DiskResult, steps: &mut Vec<Step>) {
         let done = || Ok(Data::new());
         match (core::mem::take(&mut self.stage), result) {

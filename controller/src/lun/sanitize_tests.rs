@@ -8,8 +8,7 @@ use protocol::interlink::shared::{SharedState, Who};
 use protocol::scsi::sanitize::Method;
 use protocol::scsi::sense::{Asc, Sense, SenseKey};
 
-use crate::command::Op;
-use crate::command::{Admission, LunIndex, NexusId, Outcome, TaskTag};
+use crate::command::{Admission, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::DiskError;
 use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
 

@@ -17,8 +17,7 @@ use super::task::{Action, Origin, Stage};
 use super::{Lun, LunSetup};
 use crate::command::{Data, NexusId};
 use crate::link::{LinkId, Via};
-use crate::pair::Breakage;
-use crate::pair::Role;
+use crate::pair::{Breakage, Role};
 use crate::time::Time;
 use crate::world::Ticket;
 

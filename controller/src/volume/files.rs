@@ -13,11 +13,10 @@ use protocol::block::{BLOCK_BYTES, BlockRange};
 use rustix::fs::Advice;
 
 use super::redo::{self, Found};
-use super::room;
-use super::signature;
 use super::superblock::{
     COPY_OFFSETS, SUPERBLOCK_BYTES, Superblock, SuperblockError, TAIL_BYTES, VolumeFound,
 };
+use super::{room, signature};
 use crate::disk::DiskError;
 use crate::said::Seldom;
 

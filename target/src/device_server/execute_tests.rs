@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use controller::appliance::Restored;
-use controller::appliance::{CONTROL_KEY, ControlRecord};
+use controller::appliance::{CONTROL_KEY, ControlRecord, Restored};
 use controller::command::{Initiator, NexusId, Outcome, TaskTag};
 use controller::disk::{DiskIo, DiskResult};
 use controller::link::{Frame, LinkId, Via};

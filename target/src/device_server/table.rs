@@ -9,15 +9,11 @@ use protocol::scsi::provisioning::WriteSame;
 use protocol::scsi::sanitize as sanitizing;
 use protocol::scsi::sense::Sense;
 
-use super::checked;
 use super::describe::{self, Answer};
-use super::format;
 use super::medium::{self, Bounds, DataOut, Decoded, no_data};
-use super::sanitize;
 use super::shared::{self, Asked};
 use super::state::{self, Told};
-use super::thin;
-use super::third_party;
+use super::{checked, format, sanitize, thin, third_party};
 use Run::{
     CopyResults, Describe, ExtendedCopy, Medium, PreventAllow, ReportLuns, RequestSense, Shared, Tell,
 };

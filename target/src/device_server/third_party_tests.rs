@@ -3,9 +3,8 @@
 
 use protocol::scsi::extended_copy::{operating_parameters, third_party_copy_page};
 
-use super::data_out_bytes;
 use super::limits::{COPY_LIMITS, EXTENDED_COPY_LIST_BYTES_MAX};
-use super::table;
+use super::{data_out_bytes, table};
 
 fn extended_copy(action: u8, bytes: u32) -> [u8; 16] {
     let mut cdb = [0; 16];

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use controller::time::TICK;
-use controller::time::Time;
+use controller::time::{TICK, Time};
 use controller::unit::Controller;
 use parking_lot::Mutex;
 use tokio::sync::Notify;

@@ -21,7 +21,6 @@ use controller::volume::store::Store;
 use controller::volume::superblock::VolumeFound;
 use controller::world::VolumeIndex;
 
-use super::access;
 use super::alarm::{self, Alarm};
 use super::cork::Batch;
 use super::entrance::Entrance;
@@ -34,7 +33,7 @@ use super::tls::certificates::Certificates;
 use super::troubles::TroubleBook;
 use super::workers::Workers;
 use super::world::{ProductWorld, VolumeSlot};
-use super::{Running, Shared, StartError, control, portals};
+use super::{Running, Shared, StartError, access, control, portals};
 use crate::config::{Config, Lun, to_plan};
 use crate::frontend::{Frontend, FrontendConfig, PortalGroup};
 use crate::portal;

@@ -5,13 +5,12 @@ use controller::time::Time;
 use core::time::Duration;
 use protocol::iscsi::{DataOut, RESERVED_TAG, ReadyToTransfer, RejectReason, ScsiCommand, TaskAttribute};
 
-use super::data_in;
 use super::full_feature::{DATA_IN_BYTES_MAX, FullFeature, Received};
 use super::memory::Purpose;
 use super::output::Output;
-use super::task_set;
 use super::tasks::{Ending, State, Task};
 use super::transfer::{Header, Progress, Refusal, Solicitation};
+use super::{data_in, task_set};
 
 /// Data-out of one session asked for by R2T and not yet executed at most, in bytes; a single command may exceed
 /// it alone.

@@ -4,8 +4,7 @@ use core::time::Duration;
 
 use controller::appliance::{CONTROL_KEY, ControlRecord};
 use controller::command::LunIndex;
-use controller::pair::Service;
-use controller::pair::{PairStatus, Role};
+use controller::pair::{PairStatus, Role, Service};
 use controller::plan::Side;
 use controller::time::Time;
 use protocol::block::BlockRange;

@@ -4,8 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use controller::link::LinkKind;
-use controller::link::{Frame, LinkId, Via};
+use controller::link::{Frame, LinkId, LinkKind, Via};
 use controller::plan::Side;
 use controller::time::Time;
 use core::time::Duration;

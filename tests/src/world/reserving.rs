@@ -10,8 +10,7 @@ use crate::judge::caching::Caching;
 use crate::judge::reservations::state::{Access, Action, Answer, Command, Leave, Nexus, Out, Session};
 use crate::judge::reservations::{AskId, EventId, Judge, UNDER_WAY_MAX};
 use crate::judge::{History, OpId};
-use crate::workload::Ended;
-use crate::workload::events;
+use crate::workload::{Ended, events};
 
 /// With this key a host ends all reservations when the work is over.
 const LAST_KEY: u64 = 0x1a57;

@@ -6,8 +6,7 @@
 
 use core::time::Duration;
 
-use controller::pair::PairStatus;
-use controller::pair::Service;
+use controller::pair::{PairStatus, Service};
 use controller::plan::Side;
 
 use super::disk::Trouble;

@@ -7,8 +7,7 @@
 use core::time::Duration;
 
 use controller::appliance::{CONTROL_KEY, ControlRecord};
-use controller::pair::PairStatus;
-use controller::pair::Service;
+use controller::pair::{PairStatus, Service};
 use controller::plan::Side;
 use controller::time::Time;
 use protocol::interlink::standing::GroupRecord;

@@ -16,8 +16,9 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use controller::appliance::{CONTROL_KEY, ControlRecord};
-use controller::command::COMMAND_AGE_MAX;
-use controller::command::{Command, Initiator, LunIndex, NexusId, Op, Outcome as Answer, TaskTag};
+use controller::command::{
+    COMMAND_AGE_MAX, Command, Initiator, LunIndex, NexusId, Op, Outcome as Answer, TaskTag,
+};
 use controller::pair::Role;
 use controller::pair::Service as Way;
 use controller::plan::Side;
