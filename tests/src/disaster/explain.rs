@@ -36,6 +36,12 @@ pub const SUB_ALONE: Expected = Expected {
     phrases: &["refusing", "beta refuses its hosts", "acknowledged", "wait for alpha"],
 };
 
+/// Main is away and the sub was started again: it cannot know what main has acknowledged meanwhile.
+pub const SUB_STARTED: Expected = Expected {
+    well: false,
+    phrases: &["refusing", "beta refuses its hosts", "may be serving its hosts alone", "wait for alpha"],
+};
+
 /// The interlink is cut; asked on main's machine.
 pub const MAIN_CUT: Expected = Expected {
     well: false,

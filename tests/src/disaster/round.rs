@@ -141,7 +141,7 @@ impl Run {
                 self.pair.spawn(SUB)?;
                 self.pair.wait_until("the sub runs", |views| !views[SUB].is_null())?;
                 load.wait_for_refusals(SUB)?;
-                self.look(disaster, "the sub runs alone", SUB, explain::SUB_ALONE)?;
+                self.look(disaster, "the sub runs alone", SUB, explain::SUB_STARTED)?;
                 self.pair.spawn(MAIN)?;
             }
             Disaster::Pause(side, time) => {
