@@ -577,19 +577,26 @@ impl Duo {
         self.shared_held = side;
     }
 
-    /// The disk of this LUN of this side takes no mark of a start, or all do.
     /// The volume of a LUN is too large for a side's file system.
     pub(crate) const fn cannot_make(&mut self, side: usize, lun: u16) {
         self.unmakable = Some((side, lun));
     }
 
+    /// The disk of this LUN of this side takes no mark of a start, or all do.
     pub(crate) fn hold_marks(&mut self, held: Option<(usize, u16)>) {
         self.marks_held = held;
     }
 
     /// As [`Duo::crash`], of two with two LUNs.
     pub(crate) fn crash_of_two(self, seed: u64) -> Self {
-        let plans = plans_of_two(self.blocks);
+        let blocks = self.blocks;
+        self.crash_of_two_resized(seed, blocks)
+    }
+
+    /// As [`Duo::crash_of_two`], and the files now say so many blocks of the second LUN.
+    pub(crate) fn crash_of_two_resized(self, seed: u64, blocks: u64) -> Self {
+        let mut plans = plans_of_two(self.blocks);
+        plans.iter_mut().for_each(|plan| plan.luns[1].blocks = blocks);
         let second = [0, 1].map(|side| {
             let outside = self.controllers[side].world().outside.lock();
             outside.volumes.get(&1).map_or(VolumeFound::Missing, |(found, _)| VolumeFound::Open(*found))

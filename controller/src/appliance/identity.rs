@@ -5,6 +5,7 @@
 use protocol::block::BLOCK_BYTES;
 use protocol::interlink::Message;
 use protocol::interlink::hello::{Identity, LunIdentity};
+use protocol::interlink::standing::{CopyFound, Standing};
 
 use super::{Apart, Appliance, Effect, Pending, Phase};
 use crate::group::Refusal;
@@ -49,8 +50,13 @@ impl Appliance {
             whole.appliance = if theirs.appliance == 0 { self.make_id() } else { theirs.appliance };
         }
         for lun in &theirs.luns {
-            if !whole.luns.iter().any(|own| own.name == lun.name) {
-                whole.luns.push(lun.clone());
+            match whole.luns.iter_mut().find(|own| own.name == lun.name) {
+                None => whole.luns.push(lun.clone()),
+                // The two have agreed on its size, and only the peer has written that down.
+                Some(own) if own.volume == lun.volume && self.has_agreed_on_nothing(&lun.name) => {
+                    own.blocks = lun.blocks;
+                }
+                Some(_) => {}
             }
         }
         for index in 0..self.plan.luns.len() {
@@ -72,6 +78,35 @@ impl Appliance {
             });
         }
         whole
+    }
+
+    /// Whether a LUN of the configuration was never agreed on, as far as this controller has written down.
+    fn has_agreed_on_nothing(&self, name: &str) -> bool {
+        let mut luns = self.plan.luns.iter().zip(&self.groups);
+        luns.any(|(lun, group)| lun.name == name && group.generation.number == 0)
+    }
+
+    /// A LUN that the two never agreed on gets the size that the files say now, and the devices allow; both come to the
+    /// same. It is durable with the generation: until then it may change again, and a volume of another size that was
+    /// already made was never served. Whether the volumes have to be made for it.
+    pub(super) fn resize_unmade(&mut self, lun: usize, their: &Standing, effects: &mut Vec<Effect>) -> bool {
+        let Some(told) = self.groups[lun].told else {
+            return false;
+        };
+        let unmade =
+            |standing: &Standing| standing.generation.number == 0 && standing.copy != CopyFound::Whole;
+        if !(self.peer_knows_starts() && unmade(&told) && unmade(their)) {
+            return false;
+        }
+        let (name, blocks) = (self.plan.luns[lun].name.clone(), self.first_blocks(lun));
+        match (self.identity.luns.iter_mut().find(|known| known.name == name), blocks) {
+            (Some(known), Ok(blocks)) if known.blocks != blocks => {
+                known.blocks = blocks;
+                effects.push(Effect::Identified(lun, blocks));
+                true
+            }
+            _ => false,
+        }
     }
 
     /// How large each of this controller's devices lets its LUN be.
@@ -143,10 +178,11 @@ impl Appliance {
         let before = core::mem::replace(&mut self.identity, identity);
         let mut added = false;
         for lun in 0..self.plan.luns.len() {
-            if let Some(identity) = self.lun_identity(lun).filter(|lun| !has(&before, &lun.name)) {
-                effects.push(Effect::Identified(lun, identity.blocks));
-                added = true;
-            }
+            let Some(identity) = self.lun_identity(lun).filter(|lun| !before.luns.contains(lun)) else {
+                continue;
+            };
+            effects.push(Effect::Identified(lun, identity.blocks));
+            added |= !has(&before, &identity.name);
         }
         // Before there was an appliance there was no host.
         if added && before.appliance != 0 {

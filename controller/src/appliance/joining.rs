@@ -53,11 +53,19 @@ impl Appliance {
         let Phase::Settling { own: true, peer: true } = self.phase else {
             return;
         };
+        self.made = false;
+        self.tell_standings(effects);
+    }
+
+    fn tell_standings(&mut self, effects: &mut Vec<Effect>) {
         self.phase = Phase::Comparing;
         self.compared = false;
-        let standings = (0..self.groups.len())
+        let standings: Vec<_> = (0..self.groups.len())
             .map(|lun| (self.plan.luns[lun].name.clone(), self.own_standing(lun)))
             .collect();
+        for (group, (_, standing)) in self.groups.iter_mut().zip(&standings) {
+            group.told = Some(*standing);
+        }
         let told = self.peer_knows_starts().then(|| self.own_told());
         if let Some(peer) = &self.peer {
             effects.extend(told.map(|told| Effect::Send(peer.control, Message::Starts(told))));
@@ -82,10 +90,13 @@ impl Appliance {
         let Some(theirs) = self.peer.as_mut().and_then(|peer| peer.standings.take()) else {
             return;
         };
+        if self.make_volumes(&theirs, effects) {
+            return;
+        }
         self.compared = true;
         let mut agreements = Vec::new();
         for lun in 0..self.groups.len() {
-            match self.judge(lun, &theirs) {
+            match self.judge(lun, &theirs, effects) {
                 Ok(agreement) => {
                     self.groups[lun].refusal = None;
                     agreements.push(agreement);
@@ -102,6 +113,41 @@ impl Appliance {
         } else if let Some(early) = self.early.take() {
             self.carry_out(&early, Step::Following, effects);
         }
+    }
+
+    /// The volumes of LUNs that the two never agreed on are made on both before either writes a generation down: a LUN
+    /// with a size that one of them has no room for is not half made. Both tell what they have again when theirs are
+    /// there, or cannot be made. Whether that is to be waited for; both come to the same, from what both were told.
+    fn make_volumes(&mut self, theirs: &[(String, Standing)], effects: &mut Vec<Effect>) -> bool {
+        let mut to_be_made = Vec::new();
+        for lun in 0..self.groups.len() {
+            let name = &self.plan.luns[lun].name;
+            let their = theirs.iter().find(|(other, _)| other == name).map(|(_, standing)| *standing);
+            let (Some(told), Some(their)) = (self.groups[lun].told, their) else {
+                continue;
+            };
+            let both = [told, their];
+            let new = both.iter().all(|standing| standing.generation.number == 0);
+            let absent = |standing: &Standing| matches!(standing.copy, CopyFound::Missing | CopyFound::Blank);
+            if new && both.iter().any(absent) {
+                to_be_made.push(lun);
+            }
+        }
+        if to_be_made.is_empty() || !self.peer_knows_starts() || core::mem::replace(&mut self.made, true) {
+            return false;
+        }
+        let mut waits = 0;
+        let own = 1 << self.plan.side.index();
+        for lun in to_be_made {
+            let agreed = self.judge(lun, theirs, effects);
+            let create = agreed.is_ok_and(|agreement| agreement.create & own != 0);
+            waits += u32::from(create && self.create(lun, effects));
+        }
+        self.phase = Phase::Making { waits };
+        if waits == 0 {
+            self.tell_standings(effects);
+        }
+        true
     }
 
     /// The two do not agree. A main that serves alone, or is about to, goes on with that; but not if what the peer has
@@ -122,7 +168,12 @@ impl Appliance {
         self.groups[lun].refusal = Some(refusal);
     }
 
-    fn judge(&mut self, lun: usize, theirs: &[(String, Standing)]) -> Result<Agreement, Refusal> {
+    fn judge(
+        &mut self,
+        lun: usize,
+        theirs: &[(String, Standing)],
+        effects: &mut Vec<Effect>,
+    ) -> Result<Agreement, Refusal> {
         let plan = self.plan.luns[lun].clone();
         let shared = self.peer.as_ref().map(|peer| peer.shared.clone()).unwrap_or_default();
         let Some((_, their)) = theirs.iter().find(|(name, _)| *name == plan.name) else {
@@ -134,6 +185,7 @@ impl Appliance {
         if self.lun_identity(lun).is_none() {
             return Err(self.first_blocks(lun).err().unwrap_or(Refusal::NoSource));
         }
+        self.resize_unmade(lun, their, effects);
         let own = self.own_standing(lun);
         let told =
             self.peer.as_ref().filter(|_| own.starts.is_some()).and_then(|peer| {
@@ -214,8 +266,9 @@ impl Appliance {
         else {
             return false;
         };
-        let asked = self.groups[lun].creation.replace(self.meeting).is_some();
-        if !asked {
+        let asked = self.groups[lun].creation.map(|(_, superblock)| superblock);
+        self.groups[lun].creation = Some((self.meeting, asked.unwrap_or(superblock)));
+        if asked.is_none() {
             let ticket = self.ticket(Pending::Volume(lun));
             effects.push(Effect::Create(lun, superblock, ticket));
         }
@@ -229,25 +282,46 @@ impl Appliance {
         result: Result<(), DiskError>,
         effects: &mut Vec<Effect>,
     ) {
-        let awaited = self.groups[lun].creation.take() == Some(self.meeting);
+        let Some((meeting, superblock)) = self.groups[lun].creation.take() else {
+            return;
+        };
+        let awaited = meeting == self.meeting;
         match result {
             Ok(()) => {
-                let found = self.superblock(lun).map_or(VolumeFound::Missing, VolumeFound::Open);
-                self.groups[lun].volume = found;
-                if let (Phase::Agreeing { waits, .. }, true) = (&mut self.phase, awaited) {
-                    *waits -= 1;
-                    if *waits == 0 {
-                        self.write_agreements(effects);
-                    }
+                self.groups[lun].volume = VolumeFound::Open(superblock);
+                // Asked for by an earlier meeting, before the LUN got its size.
+                let fits = self.superblock(lun).is_some_and(|wanted| superblock.is_same_copy(&wanted));
+                if awaited && !fits {
+                    let name = self.plan.names[self.plan.side.index()].clone();
+                    return self.lose(Apart::NoVolume(name, DiskError::Absent), effects);
+                }
+                if awaited {
+                    self.on_awaited_volume(effects);
                 }
             }
             // The two meet again without it, and serve the rest.
+            Err(_) if awaited && matches!(self.phase, Phase::Making { .. }) => {
+                self.groups[lun].unmade = true;
+                self.on_awaited_volume(effects);
+            }
             Err(error) if awaited => {
                 self.groups[lun].unmade = true;
                 let name = self.plan.names[self.plan.side.index()].clone();
                 self.lose(Apart::NoVolume(name, error), effects);
             }
             Err(_) => {}
+        }
+    }
+
+    fn on_awaited_volume(&mut self, effects: &mut Vec<Effect>) {
+        let (Phase::Making { waits } | Phase::Agreeing { waits, .. }) = &mut self.phase else {
+            return;
+        };
+        *waits -= 1;
+        match self.phase {
+            Phase::Making { waits: 0 } => self.tell_standings(effects),
+            Phase::Agreeing { waits: 0, .. } => self.write_agreements(effects),
+            _ => {}
         }
     }
 

@@ -8,6 +8,8 @@
 //!    ▲                                                       │
 //!    │ any connection lost, peer silent, peer refused     Comparing  what each has of every LUN
 //!    │                                                       │
+//!    │                                                    Making     volumes of new LUNs, then both tell again
+//!    │                                                       │
 //!    │                                                    Agreeing   volumes made, generations durable on both
 //!    │                                                       │
 //!    └──────────────────────────────────────────────────── Joined    LUNs are served
@@ -81,7 +83,7 @@ use crate::link::LinkId;
 use crate::pair::{Breakage, Quiet};
 use crate::plan::{Plan, Side};
 use crate::time::{RunTime, Time};
-use crate::volume::superblock::VolumeFound;
+use crate::volume::superblock::{Superblock, VolumeFound};
 use crate::world::Ticket;
 
 pub use effect::{Apart, Effect};
@@ -136,6 +138,7 @@ enum Phase {
     Apart,
     Settling { own: bool, peer: bool },
     Comparing,
+    Making { waits: u32 },
     Agreeing { waits: u32, step: Step },
     Joined,
 }
@@ -186,7 +189,9 @@ struct Group {
     /// Agreed on in this meeting, to be written down when the volumes are there.
     agreed: Option<Generation>,
     /// Its volume is being made, for this meeting.
-    creation: Option<u64>,
+    creation: Option<(u64, Superblock)>,
+    /// What the peer was told of it in this meeting.
+    told: Option<Standing>,
 }
 
 /// What a ticket of this core stands for.
@@ -273,8 +278,10 @@ pub struct Appliance {
     early_words: Vec<(usize, GenerationTag, Message)>,
     /// The leader's, until the other has them.
     agreements: Vec<Agreement>,
-    /// What the peer has was looked at in this meeting.
+    /// What the peer has was looked at in this meeting, as it was last told.
     compared: bool,
+    /// The volumes of LUNs that were never agreed on were asked for in this meeting.
+    made: bool,
     /// The leader's, come before what it has.
     early: Option<Vec<Agreement>>,
     /// The leader's, come while this controller was writing down that it goes alone.
@@ -296,6 +303,7 @@ impl Appliance {
             Err(reason) => (ControlRecord::default(), Some(Apart::Unusable(own.clone(), reason))),
         };
         let ControlRecord { identity, groups: records } = record;
+        let volumes = restored.volumes_that_count(&plan);
         let groups = plan
             .luns
             .iter()
@@ -308,7 +316,7 @@ impl Appliance {
                     flushed: record.is_some_and(|record| record.flushed),
                     kept: false,
                     known: identity.luns.iter().any(|known| known.name == lun.name),
-                    volume: restored.volumes.get(index).copied().unwrap_or(VolumeFound::Missing),
+                    volume: volumes[index],
                     volume_start: record.map(|record| record.volume).unwrap_or_default(),
                     volume_coming: record.map(|record| record.volume_coming).unwrap_or_default(),
                     marked: Marked::Not,
@@ -322,6 +330,7 @@ impl Appliance {
                     refilling: Refilling::default(),
                     agreed: None,
                     creation: None,
+                    told: None,
                 }
             })
             .collect();
@@ -357,6 +366,7 @@ impl Appliance {
             early_words: Vec::new(),
             agreements: Vec::new(),
             compared: false,
+            made: false,
             early: None,
             early_identity: None,
             told: None,

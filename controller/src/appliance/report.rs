@@ -132,6 +132,10 @@ impl Appliance {
 
     /// The configuration names another size than the LUN has.
     fn other_size(&self, lun: usize) -> Option<String> {
+        // Until then it has none that it would keep.
+        if self.groups[lun].generation.number == 0 {
+            return None;
+        }
         let bytes = |blocks: u64| blocks.saturating_mul(u64::from(BLOCK_BYTES));
         let wanted = bytes(self.plan.luns[lun].blocks);
         let has = bytes(self.lun_identity(lun)?.blocks);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use protocol::interlink::shared::SharedState;
 
 use super::record::{CONTROL_KEY, ControlRecord};
+use crate::plan::{LunPlan, Plan};
 use crate::volume::record::{self, Kind, RecordError};
 use crate::volume::superblock::VolumeFound;
 
@@ -39,6 +40,23 @@ impl Restored {
             RecordError::Other(other) => format!("its state folder is that of {other}"),
             error => format!("its control record cannot be used, {error}"),
         })
+    }
+
+    /// The volume of every LUN of the plan, in its order, as it counts. One that was made and under which nothing was ever
+    /// served counts as blank: the two have not agreed on its LUN yet, which may have got another size in their files.
+    #[must_use]
+    pub fn volumes_that_count(&self, plan: &Plan) -> Vec<VolumeFound> {
+        let groups = self.control(&plan.names[plan.side.index()]).unwrap_or_default().groups;
+        let counts = |(index, lun): (usize, &LunPlan)| {
+            let found = self.volumes.get(index).copied().unwrap_or(VolumeFound::Missing);
+            let record = groups.iter().find(|record| record.lun == lun.name);
+            let agreed = record.is_some_and(|record| record.generation.number > 0);
+            match found {
+                VolumeFound::Open(superblock) if !agreed && !superblock.was_served() => VolumeFound::Blank,
+                found => found,
+            }
+        };
+        plan.luns.iter().enumerate().map(counts).collect()
     }
 
     /// The shared state of a LUN.

@@ -539,6 +539,35 @@ fn a_volume_that_cannot_be_made_keeps_no_other_lun_from_being_served() {
     }
 }
 
+#[test]
+fn a_lun_that_was_never_made_gets_the_size_that_the_files_say_now_whatever_was_written_down() {
+    for seed in 0..60 {
+        for side in 0..2 {
+            let mut duo = Duo::two_luns(seed, 64);
+            duo.cannot_make(side, 1);
+            duo.connect();
+            duo.settle_and_redial(8);
+            // Corrected, and the meeting that takes it up is cut at any moment.
+            let mut duo = duo.crash_of_two_resized(100 + seed, 48);
+            duo.connect();
+            for _ in 0..seed {
+                duo.step();
+            }
+            let mut duo = duo.crash_of_two_resized(200 + seed, 48);
+            duo.connect();
+            duo.settle(20);
+            for at in 0..2 {
+                let lun = duo.controllers[at].status().luns.remove(1);
+                assert_eq!(lun.status, PairStatus::Duplex, "seed {seed} side {side}: {:?}", lun.reason);
+                assert!(lun.reason.is_none(), "seed {seed} side {side}: {:?}", lun.reason);
+                let capacity = duo.controllers[at].capacity(crate::command::LunIndex(1));
+                assert_eq!(capacity.map(|(blocks, ..)| blocks), Some(48), "seed {seed} side {side}");
+                assert_eq!(duo.volumes(at)[1].len(), 48 * 512, "seed {seed} side {side}");
+            }
+        }
+    }
+}
+
 mod marks_that_a_disk_does_not_take {
     // The mark of a start that a disk does not take.
 

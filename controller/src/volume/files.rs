@@ -23,6 +23,9 @@ use crate::said::Seldom;
 /// Bytes at the start of a device that must read as zeros before it counts as blank.
 const HEAD_BYTES: u64 = 1 << 20;
 
+/// The largest blocks of a file system.
+const FILE_BLOCK_BYTES_MAX: u64 = 64 << 10;
+
 /// What was logged of volumes that could not be used.
 static SAID: LazyLock<Seldom> = LazyLock::new(Seldom::default);
 
@@ -184,6 +187,20 @@ impl VolumePlace {
         }
     }
 
+    /// Whether nothing was ever written to a volume of ours.
+    fn is_empty(&self, file: &File, superblock: &Superblock) -> io::Result<bool> {
+        let end = superblock.blocks.saturating_mul(u64::from(BLOCK_BYTES));
+        match self {
+            // The file system's block in which the tail begins may hold the end of the LUN.
+            Self::File(_) => {
+                let whole = end - end % FILE_BLOCK_BYTES_MAX;
+                let data = rustix::fs::seek(file, rustix::fs::SeekFrom::Data(0))?;
+                Ok(data >= whole && is_zero(file, whole, end - whole)?)
+            }
+            Self::Device(_) => is_zero(file, 0, end.min(HEAD_BYTES)),
+        }
+    }
+
     fn is_blank(&self, file: &File, size: u64) -> io::Result<bool> {
         match self {
             Self::File(_) => match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(0)) {
@@ -205,6 +222,10 @@ impl VolumePlace {
                 return Ok(file);
             }
             (VolumeFound::Missing | VolumeFound::Blank, _) => {}
+            // Its LUN got another size before it was ever served.
+            (VolumeFound::Open(found), Some(file))
+                if found.may_become(superblock)
+                    && self.is_empty(&file, &found).map_err(|error| self.failed("read", &error))? => {}
             _ => return Err(DiskError::Absent),
         }
         let made = match self {
@@ -301,10 +322,17 @@ fn create_file(path: &Path, superblock: &Superblock) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     let file = options.open(&unfinished)?;
-    file.set_len(tail.checked_add(TAIL_BYTES).ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?)?;
-    room::take_for_redo_record(&file, tail);
-    write_superblock(&file, tail, superblock)?;
-    fs::rename(&unfinished, path)?;
+    let finish = || {
+        let size = tail.checked_add(TAIL_BYTES);
+        file.set_len(size.ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?)?;
+        room::take_for_redo_record(&file, tail);
+        write_superblock(&file, tail, superblock)?;
+        fs::rename(&unfinished, path)
+    };
+    if let Err(error) = finish() {
+        let _what_is_left_is_made_over = fs::remove_file(&unfinished);
+        return Err(error);
+    }
     sync_folder_of(path)?;
     Ok(file)
 }
@@ -402,6 +430,30 @@ mod tests {
         let names: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["data0.volume"]);
+    }
+
+    #[test]
+    fn a_volume_that_was_never_served_gets_another_size_unless_something_was_written_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = VolumePlace::file(folder.path(), "data0");
+        let resized = |blocks| Superblock { blocks, ..SUPERBLOCK };
+        drop(place.create(&SUPERBLOCK).unwrap());
+        for blocks in [8192, 65, 129, 4096] {
+            drop(place.create(&resized(blocks)).unwrap());
+            assert_eq!(found(&place), VolumeFound::Open(resized(blocks)));
+        }
+        let start = Start { number: 1, id: 7 };
+        let served = Superblock { start, ..SUPERBLOCK };
+        let file = place.scan().unwrap().1.unwrap();
+        place.begin_service(&file, &served).unwrap();
+        assert_eq!(place.create(&resized(8192)).unwrap_err(), DiskError::Absent);
+        assert_eq!(found(&place), VolumeFound::Open(served));
+        for (blocks, at) in [(4096, 0), (4097, 4096 * 512), (65, 63 * 512)] {
+            let place = VolumePlace::file(folder.path(), &format!("written{blocks}"));
+            place.create(&resized(blocks)).unwrap().write_all_at(b"kept", at).unwrap();
+            assert_eq!(place.create(&resized(8192)).unwrap_err(), DiskError::Absent, "{blocks} {at}");
+            assert_eq!(found(&place), VolumeFound::Open(resized(blocks)));
+        }
     }
 
     #[test]

@@ -174,6 +174,18 @@ impl Superblock {
         owners && (self.appliance, self.volume, self.blocks) == (other.appliance, other.volume, other.blocks)
     }
 
+    /// Whether a time of service was ever begun. (Not known of a volume of the first release.)
+    #[must_use]
+    pub fn was_served(&self) -> bool {
+        self.start != Start::default()
+    }
+
+    /// Whether this is the same copy, and may still get the size of `other`, for nothing was ever served from it.
+    #[must_use]
+    pub fn may_become(&self, other: &Self) -> bool {
+        !self.was_served() && Self { blocks: other.blocks, ..*self }.is_same_copy(other)
+    }
+
     /// One copy as it lies on the disk.
     #[must_use]
     pub fn encode(&self, sequence: u64) -> [u8; SUPERBLOCK_BYTES] {

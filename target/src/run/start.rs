@@ -79,10 +79,13 @@ impl Shared<'_> {
                 (None, BTreeMap::new(), Some(error.to_string()))
             }
         };
-        let scanned = scan::scan(config, side, &self.looking)?;
+        let mut scanned = scan::scan(config, side, &self.looking)?;
         let plan = self.plan(side, &scanned);
         let volumes = scanned.iter().map(|volume| volume.found).collect();
         let restored = Restored { records, unusable, volumes };
+        for (scanned, found) in scanned.iter_mut().zip(restored.volumes_that_count(&plan)) {
+            scanned.found = found;
+        }
         let surroundings = Surroundings {
             links: Arc::new(LinkTable::new(self.workers.count())),
             alarm: Arc::default(),
