@@ -99,6 +99,13 @@ pub enum Refusal {
          state folder of {0} back as it was last, then start {0} again"
     )]
     Unreadable(String),
+    /// A copy that would be the source may still turn out to have lost something.
+    #[error(
+        "{0} is still writing to its disk what was acknowledged before the two parted, and the other controller has lost its \
+         memory since. Which copy has everything is known when that is done: the two then go on by themselves. If it lasts, \
+         look at the disk of {0}; leave both volumes where they are"
+    )]
+    Unsettled(String),
     /// The volume is the other controller's.
     #[error(
         "the volume that lies at {0} is the copy of the other controller. Nothing was touched. Put the own volume of {0} \
@@ -168,7 +175,9 @@ pub fn agree(question: Question<'_>, standings: [&Standing; 2]) -> Result<Agreed
     let old = stale(question.names, standings)?;
     // What is put back with its folder is as old as that.
     let judged = [0, 1].map(|side: usize| match (old[side], standings[side].copy) {
-        (true, CopyFound::Whole) => Standing { copy: CopyFound::Stale, ..*standings[side] },
+        (true, CopyFound::Whole | CopyFound::Unsettled) => {
+            Standing { copy: CopyFound::Stale, ..*standings[side] }
+        }
         _ => *standings[side],
     });
     let standings = [&judged[0], &judged[1]];
@@ -219,7 +228,7 @@ fn single(question: Question<'_>, standings: [&Standing; 2], newest: Generation)
         CopyFound::Stale if newest.number > 0 => return Err(Refusal::Stale(name())),
         CopyFound::Unreadable => return Err(Refusal::Unreadable(name())),
         CopyFound::Others => return Err(Refusal::Others(name())),
-        CopyFound::Whole | CopyFound::Stale => false,
+        CopyFound::Whole | CopyFound::Unsettled | CopyFound::Stale => false,
         CopyFound::Missing | CopyFound::Blank if newest.number == 0 => true,
         CopyFound::Missing | CopyFound::Blank | CopyFound::Failed => return Err(Refusal::Gone(name())),
     };
@@ -283,9 +292,18 @@ fn mirrored(
         (None, [true, true]) => match standings.map(|standing| standing.kept || standing.clean) {
             [true, false] => 0,
             [false, true] => 1,
-            [true, true] | [false, false] => usize::from(newest.main),
+            [false, false] => usize::from(newest.main),
+            [true, true] => {
+                let unsettled = |side: usize| standings[side].copy == CopyFound::Unsettled;
+                let main = usize::from(newest.main);
+                if unsettled(main) && !unsettled(1 - main) { 1 - main } else { main }
+            }
         },
     };
+    // The other copy would be overwritten, and may be the one that has everything.
+    if sources == [true, true] && standings[source].copy == CopyFound::Unsettled && goes_on.is_none() {
+        return Err(Refusal::Unsettled(question.names[source].clone()));
+    }
     let target_failed = standings[1 - source].copy == CopyFound::Failed;
     let pairing = if target_failed { Pairing::Out } else { Pairing::Copy };
     Ok(Agreed { generation: next(newest, question.id, source, 1 << source), pairing, create })
@@ -299,7 +317,7 @@ fn sources(standings: [&Standing; 2], newest: Generation) -> [bool; 2] {
         let standing = standings[usize::from(side)];
         let id = standing.generation.id;
         newest.has_member(side)
-            && standing.copy == CopyFound::Whole
+            && matches!(standing.copy, CopyFound::Whole | CopyFound::Unsettled)
             && (id == newest.id || id == newest.parent)
     })
 }

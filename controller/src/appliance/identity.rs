@@ -50,13 +50,8 @@ impl Appliance {
             whole.appliance = if theirs.appliance == 0 { self.make_id() } else { theirs.appliance };
         }
         for lun in &theirs.luns {
-            match whole.luns.iter_mut().find(|own| own.name == lun.name) {
-                None => whole.luns.push(lun.clone()),
-                // The two have agreed on its size, and only the peer has written that down.
-                Some(own) if own.volume == lun.volume && self.has_agreed_on_nothing(&lun.name) => {
-                    own.blocks = lun.blocks;
-                }
-                Some(_) => {}
+            if !whole.luns.iter().any(|own| own.name == lun.name) {
+                whole.luns.push(lun.clone());
             }
         }
         for index in 0..self.plan.luns.len() {
@@ -80,15 +75,9 @@ impl Appliance {
         whole
     }
 
-    /// Whether a LUN of the configuration was never agreed on, as far as this controller has written down.
-    fn has_agreed_on_nothing(&self, name: &str) -> bool {
-        let mut luns = self.plan.luns.iter().zip(&self.groups);
-        luns.any(|(lun, group)| lun.name == name && group.generation.number == 0)
-    }
-
     /// A LUN that the two never agreed on gets the size that the files say now, and the devices allow; both come to the
-    /// same. It is durable with the generation: until then it may change again, and a volume of another size that was
-    /// already made was never served. Whether the volumes have to be made for it.
+    /// same. It is durable with the generation, at the leader before either writes that down (its identity is the one that
+    /// both take); until then it may change again, and a volume of another size that was already made was never served. Whether the volumes have to be made for it.
     pub(super) fn resize_unmade(&mut self, lun: usize, their: &Standing, effects: &mut Vec<Effect>) -> bool {
         let Some(told) = self.groups[lun].told else {
             return false;

@@ -104,6 +104,11 @@ impl Appliance {
                 Err(refusal) => self.refuse(lun, refusal, &theirs, effects),
             }
         }
+        // It has come back since the peer was told.
+        let own = Refusal::Unsettled(self.plan.names[self.plan.side.index()].clone());
+        if self.groups.iter().any(|group| group.flushing.is_none() && group.refusal.as_ref() == Some(&own)) {
+            return self.meet_again_settled(effects);
+        }
         if self.leads() {
             let own = self.plan.side as u8;
             let mine: Vec<Agreement> =
@@ -186,7 +191,8 @@ impl Appliance {
             return Err(self.first_blocks(lun).err().unwrap_or(Refusal::NoSource));
         }
         self.resize_unmade(lun, their, effects);
-        let own = self.own_standing(lun);
+        // Both judge by what both were told.
+        let own = self.groups[lun].told.unwrap_or_else(|| self.own_standing(lun));
         let told =
             self.peer.as_ref().filter(|_| own.starts.is_some()).and_then(|peer| {
                 peer.told.iter().find(|(name, _)| *name == plan.name).map(|(_, told)| *told)

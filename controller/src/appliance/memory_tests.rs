@@ -112,3 +112,54 @@ fn a_copy_whose_flush_failed_after_it_lost_its_peer_is_not_the_source() {
         assert_eq!(bytes[0], 1, "seed {seed}: what was answered is gone {bytes:?} {:?}", duo.statuses());
     }
 }
+
+#[test]
+fn while_a_copy_may_still_lose_what_it_was_asked_to_flush_nobody_is_overwritten_by_it() {
+    for (seed, steps) in (0..8).flat_map(|seed| (0..70).map(move |steps| (seed, steps))) {
+        let mut duo = Duo::met(seed);
+        duo.ask(0, 1, write(0, 2, 1));
+        duo.settle(1);
+        assert_eq!(duo.answers(0), [(1, GOOD)], "seed {seed}");
+        duo.stall_disk(1);
+        let mut duo = duo.crash_one(seed + 100, 0);
+        while duo.step() {}
+        duo.connect();
+        (0..steps).for_each(|_| {
+            duo.step();
+        });
+        duo.break_disk(1, DiskError::FlushFailed);
+        duo.resume_disk(1);
+        while duo.flushing(1) && duo.step() {}
+        duo.spoil(1, 0xee);
+        duo.mend_disk(1);
+        duo.settle_and_redial(100);
+        let bytes = [0, 1].map(|side| duo.volume(side)[0]);
+        assert_eq!(
+            bytes[0],
+            1,
+            "seed {seed} steps {steps}: what was answered is gone {bytes:?} {:?}",
+            duo.statuses()
+        );
+    }
+}
+
+#[test]
+fn a_copy_that_is_slow_to_flush_is_the_source_for_a_main_that_lost_its_memory() {
+    for seed in 0..40 {
+        let mut duo = Duo::met(seed);
+        duo.ask(0, 1, write(0, BLOCKS, 5));
+        duo.settle(1);
+        duo.stall_disk(1);
+        duo.spoil(0, 99);
+        let mut duo = duo.crash_one(seed + 100, 0);
+        duo.settle(1);
+        duo.connect();
+        duo.settle(2);
+        let lun = duo.controllers[0].status().luns.remove(0);
+        assert!(lun.reason.is_some_and(|reason| reason.contains("still writing to its disk")), "seed {seed}");
+        duo.resume_disk(1);
+        duo.settle_and_redial(60);
+        assert_eq!(duo.statuses(), [PairStatus::Duplex; 2], "seed {seed}");
+        assert_eq!([0, 1].map(|side| duo.volume(side)[0]), [5, 5], "seed {seed}");
+    }
+}

@@ -165,6 +165,8 @@ struct Group {
     clean: bool,
     /// The own copy was flushed after the peer was lost: it has everything that was acknowledged.
     flushed: bool,
+    /// That flush is under way, of what was served under this generation.
+    flushing: Option<GenerationTag>,
     /// This incarnation has served under `generation` or the one before it.
     kept: bool,
     /// This controller has had a part in the LUN: what it only learnt of from its peer it does not keep.
@@ -315,6 +317,7 @@ impl Appliance {
                     clean: record.is_some_and(|record| record.clean),
                     flushed: record.is_some_and(|record| record.flushed),
                     kept: false,
+                    flushing: None,
                     known: identity.luns.iter().any(|known| known.name == lun.name),
                     volume: volumes[index],
                     volume_start: record.map(|record| record.volume).unwrap_or_default(),

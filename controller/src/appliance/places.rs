@@ -9,6 +9,7 @@ use super::lifecycle::{Event, Facts, Order, Stage};
 use super::refilling::Refilling;
 use super::{Apart, Appliance, Effect, Group, Pending, Phase};
 use crate::disk::DiskError;
+use crate::group::Refusal;
 use crate::lease;
 use crate::pair::{Breakage, PairStatus, PairView, Role, Service};
 use crate::volume::superblock::{Owner, Superblock, VolumeFound};
@@ -43,7 +44,7 @@ impl Appliance {
         let until = lease::run_out(self.granted);
         self.lease.end();
         for (lun, right) in right.into_iter().enumerate() {
-            self.groups[lun].agreed = None;
+            (self.groups[lun].agreed, self.groups[lun].told) = (None, None);
             self.on_group(lun, Event::Lost { right, until }, effects);
         }
         self.ending.on_lost();
@@ -102,7 +103,9 @@ impl Appliance {
     /// controller be restarted before the other, which may have lost its memory, is back.
     fn flush_apart(&mut self, lun: usize, before: PairStatus, effects: &mut Vec<Effect>) {
         if before == PairStatus::Duplex && self.copy_found(lun) == CopyFound::Whole {
-            let ticket = self.ticket(Pending::FlushApart(lun, self.groups[lun].generation.tag()));
+            let as_of = self.groups[lun].generation.tag();
+            self.groups[lun].flushing = Some(as_of);
+            let ticket = self.ticket(Pending::FlushApart(lun, as_of));
             effects.push(Effect::Flush(lun, ticket));
         }
     }
@@ -117,18 +120,34 @@ impl Appliance {
         effects: &mut Vec<Effect>,
     ) {
         let group = &mut self.groups[lun];
+        if group.flushing == Some(as_of) {
+            group.flushing = None;
+        }
         if group.stage != Stage::Apart || group.generation.tag() != as_of {
             return;
         }
+        let name = self.plan.names[self.plan.side.index()].clone();
+        let awaited = group.refusal == Some(Refusal::Unsettled(name.clone()));
         if good {
             group.flushed = true;
-            return self.persist(Pending::Noted, effects);
+            self.persist(Pending::Noted, effects);
+            if awaited {
+                self.meet_again_settled(effects);
+            }
+            return;
         }
         // What was answered and not flushed before may be gone from this copy: it is no better than one whose controller
         // has lost its memory. Where the two are just meeting, the peer has been told otherwise.
         group.kept = false;
-        if self.peer.is_some() && self.phase != Phase::Joined {
-            self.lose(Apart::Failed(self.plan.names[self.plan.side.index()].clone()), effects);
+        if self.peer.is_some() && (awaited || self.phase != Phase::Joined) {
+            self.lose(Apart::Failed(name), effects);
+        }
+    }
+
+    /// A LUN was refused for what this copy's disk had not flushed, and that has come back.
+    pub(super) fn meet_again_settled(&mut self, effects: &mut Vec<Effect>) {
+        if self.peer.is_some() {
+            self.lose(Apart::Answers(self.plan.names[self.plan.side.index()].clone()), effects);
         }
     }
 
@@ -220,7 +239,12 @@ impl Appliance {
     pub(super) fn own_standing(&self, lun: usize) -> Standing {
         let group = &self.groups[lun];
         let told = self.peer_knows_starts();
-        let copy = self.copy_found(lun);
+        let copy = match self.copy_found(lun) {
+            CopyFound::Whole if group.kept && group.flushing == Some(group.generation.tag()) => {
+                CopyFound::Unsettled
+            }
+            other => other,
+        };
         Standing {
             generation: group.generation,
             clean: group.clean,

@@ -104,7 +104,7 @@ fn an_event_that_main_had_on_its_disk_and_told_nobody_ends_no_reservation_that_t
         shown += u32::from(durable && !told);
         let mut duo = duo.crash_one(seed + 100, 0);
         duo.connect();
-        duo.settle(90);
+        duo.settle_and_redial(90);
         for side in 0..2 {
             assert_eq!(state(&duo, side).reservations.registrants.len(), 1, "seed {seed} side {side}");
         }

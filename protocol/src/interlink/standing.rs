@@ -154,6 +154,9 @@ pub enum CopyFound {
     Unreadable,
     /// The copy of the other controller. Version 2.
     Others,
+    /// The LUN's own volume, onto whose disk what was acknowledged is still on its way: it was asked for when the two
+    /// parted, and may fail. Version 2.
+    Unsettled,
 }
 
 impl CopyFound {
@@ -163,6 +166,7 @@ impl CopyFound {
         match self {
             Self::Stale | Self::Unreadable => Self::Failed,
             Self::Others => Self::Foreign,
+            Self::Unsettled => Self::Whole,
             other => other,
         }
     }
@@ -238,6 +242,7 @@ impl Standing {
             CopyFound::Stale => 5,
             CopyFound::Unreadable => 6,
             CopyFound::Others => 7,
+            CopyFound::Unsettled => 8,
         });
         body.put_u8(u8::from(self.known));
         body.put_u8(u8::from(self.device));
@@ -257,6 +262,7 @@ impl Standing {
                 5 => CopyFound::Stale,
                 6 => CopyFound::Unreadable,
                 7 => CopyFound::Others,
+                8 => CopyFound::Unsettled,
                 _ => return Err(FrameError::Content),
             },
             known: reader.bool()?,
