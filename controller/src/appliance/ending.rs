@@ -221,7 +221,8 @@ impl Appliance {
             let (status, service) = (self.status(lun), self.service(lun));
             let failed = matches!(self.groups[lun].breakage, Some(Breakage::OwnDisk(_)));
             let whole = matches!(status, PairStatus::Duplex | PairStatus::Simplex);
-            self.groups[lun].clean |= service != Service::Refused && !failed && whole;
+            let untouched = self.groups[lun].untouched;
+            self.groups[lun].clean |= !failed && (untouched || service != Service::Refused && whole);
         }
         self.persist(Pending::Clean, effects);
     }

@@ -207,3 +207,42 @@ fn a_main_whose_disk_does_not_take_the_mark_of_its_peers_end_goes_on_when_it_doe
         assert!(lun.serving, "seed {seed}: {:?}", lun.reason);
     }
 }
+
+/// Both have ended cleanly and meet; whatever comes between them, what is on both disks is the same.
+#[test]
+fn a_meeting_that_comes_to_nothing_after_a_clean_end_costs_no_copy() {
+    for (seed, steps) in (0..10).flat_map(|seed| (0..60).map(move |steps| (seed, steps))) {
+        for cut in [false, true] {
+            let mut duo = Duo::met(seed);
+            duo.controllers.iter().for_each(crate::unit::Controller::stop);
+            duo.settle(20);
+            let mut duo = duo.crash(seed + 1, true);
+            duo.connect();
+            (0..steps).for_each(|_| {
+                duo.step();
+            });
+            let joined = duo.controllers.iter().all(|controller| controller.status().interlink.up);
+            let placed = duo.statuses()[1] == PairStatus::Duplex;
+            let duo = if cut {
+                duo.cut();
+                duo.settle(2);
+                duo
+            } else {
+                duo.controllers.iter().for_each(crate::unit::Controller::stop);
+                duo.settle(200);
+                assert!(duo.controllers.iter().all(crate::unit::Controller::stopped));
+                duo.crash(seed + 2, true)
+            };
+            // What main has begun to send may differ.
+            if placed && (cut || !joined) {
+                continue;
+            }
+            let mut duo = duo;
+            (0..2).for_each(|side| duo.stall_disk(side));
+            duo.connect();
+            duo.settle(4);
+            let copied = duo.statuses().contains(&PairStatus::Copy);
+            assert!(!copied, "seed {seed} steps {steps} cut {cut}: everything is copied");
+        }
+    }
+}

@@ -163,6 +163,8 @@ enum Step {
 struct Group {
     generation: Generation,
     clean: bool,
+    /// It was clean, and nothing was served since, whatever was written down: a meeting that came to nothing.
+    untouched: bool,
     /// The own copy was flushed after the peer was lost: it has everything that was acknowledged.
     flushed: bool,
     /// That flush is under way, of what was served under this generation.
@@ -318,6 +320,7 @@ impl Appliance {
                     flushed: record.is_some_and(|record| record.flushed),
                     kept: false,
                     flushing: None,
+                    untouched: false,
                     known: identity.luns.iter().any(|known| known.name == lun.name),
                     volume: volumes[index],
                     volume_start: record.map(|record| record.volume).unwrap_or_default(),

@@ -18,6 +18,7 @@ impl Group {
     /// The generation to be written down next, under which something may be served then.
     pub(super) fn take_on(&mut self, generation: Generation) {
         self.generation = generation;
+        self.untouched |= self.clean;
         self.clean = false;
         self.flushed = false;
     }
@@ -158,6 +159,7 @@ impl Appliance {
         let (status, service) = self.view(lun);
         let group = &mut self.groups[lun];
         group.kept = true;
+        group.untouched = false;
         group.known = true;
         // The peer's copy is back.
         group.breakage.take_if(|breakage| *breakage == Breakage::PeerDisk && pairing != Pairing::Out);
@@ -247,7 +249,7 @@ impl Appliance {
         };
         Standing {
             generation: group.generation,
-            clean: group.clean,
+            clean: group.clean || group.untouched,
             kept: group.kept || group.flushed,
             copy: if told { copy } else { copy.in_version_1() },
             known: group.known,
