@@ -24,7 +24,13 @@ pub fn of(plan: &Plan, luns: &[LunUsage]) -> Vec<LimitStatus> {
     let pieces = luns.iter().map(|lun| lun.copy_pieces).max().unwrap_or(0);
     vec![
         counted("LUNS_MAX", "LUNs", LUNS_MAX as u64, plan.luns.len() as u64, None),
-        counted("BRIDGES_MAX", "bridges", u64::from(BRIDGES_MAX), u64::from(plan.bridges), None),
+        counted(
+            "BRIDGES_MAX",
+            "bridges that this controller opens",
+            u64::from(BRIDGES_MAX),
+            u64::from(plan.bridges),
+            None,
+        ),
         most("LUN_COMMANDS_MAX", "commands per LUN", LUN_COMMANDS_MAX as u64, |lun| lun.commands),
         most("HELD_COMMANDS_MAX", "commands per LUN", HELD_COMMANDS_MAX as u64, |lun| lun.held),
         most("WAITERS_MAX", "commands per LUN", WAITERS_MAX as u64, |lun| lun.waiters),

@@ -11,11 +11,12 @@ use protocol::block::BLOCK_BYTES;
 use serde::Serialize;
 
 mod disk;
+mod hosts;
 
+use self::hosts::{MayLogIn, may_log_in};
 use super::interlink::short;
 use super::table::{self, row};
-use crate::config::{Chap, Config, Lun, in_units};
-use crate::run::access::DISCOVERY_USER;
+use crate::config::{Config, Lun, in_units};
 use crate::run::secret::{Secret, SecretFileError};
 use crate::run::tls::certificates::{CertificateError, Certificates, fingerprint, path};
 
@@ -32,6 +33,8 @@ pub(super) struct Report {
     /// The portals of both controllers.
     portals: Vec<String>,
     controllers: Vec<Addresses>,
+    /// The interlink is encrypted.
+    encrypted: bool,
     luns: Vec<Served>,
     volumes: Vec<Volume>,
     /// Who may log in.
@@ -63,6 +66,8 @@ struct Served {
     write_cache: bool,
     /// No host may write.
     read_only: bool,
+    /// Bytes of a physical block, as hosts are told.
+    physical_block_bytes: u32,
 }
 
 /// The certificates of one controller of an encrypted interlink.
@@ -74,21 +79,6 @@ struct Certificate {
     fingerprint: Option<String>,
     /// SHA-256 of the only one it takes.
     takes: Option<String>,
-}
-
-/// Who may log in, and what it has to prove.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-struct MayLogIn {
-    /// Its InitiatorName, as the file writes it; none: every other host.
-    host: Option<String>,
-    /// What kind of session this is about.
-    session: &'static str,
-    /// What it calls itself in CHAP; none: it proves nothing.
-    user: Option<String>,
-    /// What the target calls itself if it is asked to prove itself.
-    own_user: Option<String>,
-    /// The LUNs it sees; none: all.
-    luns: Option<Vec<u16>>,
 }
 
 /// One copy of one LUN.
@@ -138,7 +128,20 @@ impl Report {
         warnings.extend(disk::foreign_state(config));
         let hosts = may_log_in(config);
         let (controllers, luns) = (addresses(config), served(config));
-        Self { problems, warnings, iqn, state, portals, controllers, luns, volumes, hosts, certificates }
+        let encrypted = config.encrypts_interlink();
+        Self {
+            problems,
+            warnings,
+            iqn,
+            state,
+            portals,
+            controllers,
+            encrypted,
+            luns,
+            volumes,
+            hosts,
+            certificates,
+        }
     }
 
     /// The report for people.
@@ -169,66 +172,8 @@ impl Report {
     }
 }
 
-impl MayLogIn {
-    fn row(&self) -> Vec<String> {
-        let host = match (&self.host, self.session) {
-            (Some(host), _) => host,
-            (None, DISCOVERY) => "any host, for discovery",
-            (None, _) => "every other host",
-        };
-        let luns = match (&self.luns, self.session) {
-            (_, DISCOVERY) => "the portals".to_owned(),
-            (None, _) => "all LUNs".to_owned(),
-            (Some(luns), _) if luns.is_empty() => "no LUN".to_owned(),
-            (Some(luns), _) => {
-                let numbers: Vec<String> = luns.iter().map(ToString::to_string).collect();
-                format!("LUN {}", numbers.join(", "))
-            }
-        };
-        let user = self.user.as_deref().unwrap_or("nobody: no proof is asked for");
-        row([host, user, self.own_user.as_deref().unwrap_or("-"), &luns])
-    }
-}
-
 /// What is told of a place whose disk tells nothing.
 const SILENT: &str = "unknown: its disk does not answer";
-
-/// The name of sessions that only ask for portals.
-const DISCOVERY: &str = "discovery";
-
-/// Who may log in, as [`crate::session::access`] decides it.
-fn may_log_in(config: &Config) -> Vec<MayLogIn> {
-    let access = &config.access;
-    let own_user = |chap: &Chap| {
-        chap.own_secret.as_ref()?;
-        Some(chap.own_user.clone().unwrap_or_else(|| config.appliance.iqn_as_written.clone()))
-    };
-    let mut all: Vec<MayLogIn> = access
-        .hosts
-        .iter()
-        .map(|host| MayLogIn {
-            host: Some(host.name_as_written.clone()),
-            session: "normal",
-            user: host
-                .chap
-                .as_ref()
-                .map(|chap| chap.user.clone().unwrap_or_else(|| host.name_as_written.clone())),
-            own_user: host.chap.as_ref().and_then(own_user),
-            luns: host.luns.clone(),
-        })
-        .collect();
-    if access.open || access.hosts.is_empty() {
-        all.push(MayLogIn { host: None, session: "normal", user: None, own_user: None, luns: None });
-    }
-    all.extend(access.discovery.as_ref().map(|chap| MayLogIn {
-        host: None,
-        session: DISCOVERY,
-        user: Some(chap.user.clone().unwrap_or_else(|| DISCOVERY_USER.to_owned())),
-        own_user: own_user(chap),
-        luns: None,
-    }));
-    all
-}
 
 fn addresses(config: &Config) -> Vec<Addresses> {
     let of = |controller: &crate::config::Controller| Addresses {
@@ -251,6 +196,7 @@ fn served(config: &Config) -> Vec<Served> {
             copies: copies.map(|side| config.controller(side).name.clone()).collect(),
             write_cache: lun.write_cache,
             read_only: lun.read_only,
+            physical_block_bytes: lun.physical_block_bytes,
         }
     };
     config.luns.iter().map(of).collect()
@@ -262,7 +208,8 @@ pub(super) fn describe(config: &Config) -> String {
     for Addresses { name, portals, interlink } in addresses(config) {
         controllers.push(row([&name, &portals.join(" "), &interlink.join(" ")]));
     }
-    let mut luns = vec![row(["LUN", "NAME", "SIZE", "MAIN", "COPIES", "WRITE CACHE", "HOSTS MAY"])];
+    let mut luns =
+        vec![row(["LUN", "NAME", "SIZE", "MAIN", "COPIES", "WRITE CACHE", "HOSTS MAY", "PHYSICAL BLOCK"])];
     for lun in served(config) {
         luns.push(row([
             &lun.number.to_string(),
@@ -272,13 +219,15 @@ pub(super) fn describe(config: &Config) -> String {
             if lun.copies.len() > 1 { "both controllers" } else { "main alone" },
             if lun.write_cache { "on" } else { "off" },
             if lun.read_only { "read" } else { "read and write" },
+            &in_units(u64::from(lun.physical_block_bytes)),
         ]));
     }
     let state = config.appliance.state.display();
     format!(
-        "{}   state in {state}\n\n{}\n{}",
+        "{}   state in {state}\n\n{}\nThe interlink is {}.\n\n{}",
         config.appliance.iqn,
         table::render(&controllers),
+        if config.encrypts_interlink() { "encrypted" } else { "not encrypted" },
         table::render(&luns)
     )
 }

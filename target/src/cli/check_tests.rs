@@ -67,8 +67,10 @@ CONTROLLER  PORTALS         INTERLINK
 alpha       127.0.0.1:3260  127.0.0.1:3270
 beta        127.0.0.1:3261  127.0.0.1:3271 [::1]:3271
 
-LUN  NAME   SIZE   MAIN   COPIES            WRITE CACHE  HOSTS MAY
-0    data0  1 GiB  alpha  both controllers  on           read and write
+The interlink is not encrypted.
+
+LUN  NAME   SIZE   MAIN   COPIES            WRITE CACHE  HOSTS MAY       PHYSICAL BLOCK
+0    data0  1 GiB  alpha  both controllers  on           read and write  512 B
 
 VOLUME OF  ON     AT                                 WHAT IS THERE
 data0      alpha  /nowhere/state/alpha/data0.volume  nothing yet; made when the controllers first meet
@@ -101,9 +103,9 @@ fn whatever_the_text_shows_programs_are_told_too() {
         json["luns"],
         serde_json::json!([
             { "number": 0, "name": "data0", "bytes": 1_u64 << 30, "main": "alpha", "copies": ["alpha"],
-              "write_cache": false, "read_only": true },
+              "write_cache": false, "read_only": true, "physical_block_bytes": 512 },
             { "number": 7, "name": "data7", "bytes": null, "main": "beta", "copies": ["alpha", "beta"],
-              "write_cache": true, "read_only": false },
+              "write_cache": true, "read_only": false, "physical_block_bytes": 512 },
         ])
     );
 }
@@ -111,7 +113,9 @@ fn whatever_the_text_shows_programs_are_told_too() {
 #[test]
 fn a_lun_of_main_alone_has_one_volume() {
     let config = config("mirror = false\nread_only = true\nwrite_cache = \"off\"");
-    assert!(describe(&config).contains("0    data0  1 GiB  alpha  main alone  off          read\n"));
+    assert!(
+        describe(&config).contains("0    data0  1 GiB  alpha  main alone  off          read       512 B\n")
+    );
     let report = Report::of(&config);
     let on: Vec<&str> = report.volumes.iter().map(|volume| volume.controller.as_str()).collect();
     assert_eq!(on, ["alpha"]);

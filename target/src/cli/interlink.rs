@@ -7,6 +7,7 @@ use controller::plan::Side;
 use miette::Diagnostic;
 use serde::Serialize;
 
+use super::control::{AskError, ask};
 use super::table::{self, row};
 use super::{INIT_STATUS, OutputOptions};
 use crate::config::Config;
@@ -58,6 +59,8 @@ pub(super) struct Report {
     encrypted: bool,
     /// Older ones were replaced: what runs still has them.
     renewed: bool,
+    /// The controllers that run on this machine, without what was made.
+    running: Vec<String>,
     certificates: Vec<Certificate>,
 }
 
@@ -84,8 +87,16 @@ pub(super) fn init(config: &Config, renew: bool) -> Result<Report, InitError> {
     Ok(Report {
         encrypted: config.encrypts_interlink(),
         renewed: renew,
+        running: running(config),
         certificates: certificates.collect(),
     })
+}
+
+/// The controllers that run on this machine, as far as this user may know.
+fn running(config: &Config) -> Vec<String> {
+    let runs = |side: &Side| !matches!(ask(&config.control_socket(*side)), Err(AskError::NotRunning));
+    let sides = [Side::First, Side::Second].into_iter().filter(runs);
+    sides.map(|side| config.controller(side).name.clone()).collect()
 }
 
 impl Report {
@@ -107,11 +118,18 @@ impl Report {
              Where {second} runs on another machine, move its file there, into its state folder. From the machine of \
              {first}:\n  ssh OTHER mkdir -p -m 700 {folder}\n  scp -p {path} OTHER:{folder}/ && rm {path}\n\
              {}; `twinlun check` says on each machine whether it has what it needs.\n",
-            if self.renewed {
-                "Both controllers run on with the old ones meanwhile. When both files are in place, stop both and start \
-                 both: \nstarted one after the other they refuse each other until both have the new ones"
-            } else {
-                "Then start both controllers"
+            match (self.renewed, self.running.as_slice()) {
+                (true, _) =>
+                    "Both controllers run on with the old ones meanwhile. When both files are in place, stop both and start \
+                     both: \nstarted one after the other they refuse each other until both have the new ones"
+                        .to_owned(),
+                (false, []) => "Then start both controllers".to_owned(),
+                (false, running) => format!(
+                    "{} {} now, without these files, and go on so. When both files are in place, stop both controllers \
+                     and start both: \nstarted one after the other they refuse each other until both have them",
+                    running.join(" and "),
+                    if running.len() > 1 { "run" } else { "runs" }
+                ),
             }
         ));
         if !self.encrypted {
@@ -160,6 +178,24 @@ mod tests {
         assert!(text.contains(&format!("scp -p {at} OTHER:")), "{text}");
         assert!(text.contains("plain_interlink = false"), "{text}");
         assert!(loaded.into_iter().all(|certificates| certificates.keys().is_ok()));
+    }
+
+    #[test]
+    fn what_runs_without_the_new_files_is_named_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config_in(folder.path(), "");
+        let socket = config.control_socket(Side::Second);
+        std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let answering = std::thread::spawn(move || drop(listener.accept().unwrap()));
+        let report = init(&config, false).unwrap();
+        answering.join().unwrap();
+        let text = report.render(&config);
+        assert!(
+            text.contains("beta runs now, without these files") && text.contains("stop both controllers"),
+            "{text}"
+        );
+        assert_eq!(report.running, ["beta"]);
     }
 
     #[test]

@@ -141,10 +141,47 @@ enum CliError {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    execute(CommandLine::parse().command).unwrap_or_else(|error| {
+    let command = CommandLine::parse().command;
+    let json = command.speaks_json();
+    execute(command).unwrap_or_else(|error| {
+        if json {
+            print(true, &Failed::of(&error), |_| String::new());
+        }
         complain(&format!("{:?}\n", Report::new(error)));
         ExitCode::FAILURE
     })
+}
+
+/// Why a command that was to print JSON could not do its work.
+#[derive(serde::Serialize)]
+struct Failed {
+    /// What happened, a line each; of mistakes in the file with their places.
+    problems: Vec<String>,
+}
+
+impl Failed {
+    fn of(error: &CliError) -> Self {
+        let problems = match error {
+            CliError::Config(ConfigError::Mistakes(mistakes)) => mistakes.lines().collect(),
+            other => {
+                let next = other.help().map_or_else(String::new, |help| format!("; {help}"));
+                vec![format!("{other}{next}")]
+            }
+        };
+        Self { problems }
+    }
+}
+
+impl Command {
+    /// Whether its output is to be JSON.
+    const fn speaks_json(&self) -> bool {
+        match self {
+            Self::Check { output }
+            | Self::Status { output }
+            | Self::Interlink { command: InterlinkCommand::Init { output, .. } } => output.json,
+            Self::Run { .. } | Self::Generate { .. } => false,
+        }
+    }
 }
 
 fn execute(command: Command) -> Result<ExitCode, CliError> {
@@ -239,6 +276,29 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn mistakes_are_told_as_json_too_each_with_its_place() {
+        let told = |text: &str| {
+            let error = Config::parse(std::path::Path::new("appliance.toml"), text).unwrap_err();
+            serde_json::to_value(Failed::of(&CliError::Config(ConfigError::Mistakes(Box::new(error)))))
+                .unwrap()
+        };
+        let problems = told("[[controller]]\n[[controller]]\n[appliance]\niqn = 7\n")["problems"]
+            .as_array()
+            .unwrap()
+            .clone();
+        let iqn = problems.iter().map(|it| it.as_str().unwrap()).find(|it| it.contains("iqn")).unwrap();
+        assert!(
+            iqn.starts_with("appliance.toml:4:7: appliance.iqn: ") && iqn.contains("write, for instance"),
+            "{iqn}"
+        );
+        assert!(problems.len() > 1, "{problems:?}");
+        let unreadable = Config::read(std::path::Path::new("/nowhere/appliance.toml")).unwrap_err();
+        let failed = Failed::of(&unreadable.into());
+        assert!(failed.problems[0].contains("cannot read /nowhere/appliance.toml"), "{:?}", failed.problems);
+        assert!(failed.problems[0].contains("--config FILE"), "{:?}", failed.problems);
     }
 
     #[test]

@@ -203,8 +203,10 @@ CONTROLLER  PORTALS         INTERLINK
 alpha       127.0.0.1:3260  127.0.0.1:3270
 beta        127.0.0.1:3261  127.0.0.1:3271 [::1]:3271
 
-LUN  NAME   SIZE   MAIN   COPIES            WRITE CACHE  HOSTS MAY
-0    data0  1 GiB  alpha  both controllers  on           read and write
+The interlink is not encrypted.
+
+LUN  NAME   SIZE   MAIN   COPIES            WRITE CACHE  HOSTS MAY       PHYSICAL BLOCK
+0    data0  1 GiB  alpha  both controllers  on           read and write  512 B
 
 To use the LUNs from a Linux host (package open-iscsi; multipath-tools joins the two paths):
   iscsiadm -m discovery -t sendtargets -p 127.0.0.1:3260
