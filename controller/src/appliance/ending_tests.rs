@@ -246,3 +246,26 @@ fn a_meeting_that_comes_to_nothing_after_a_clean_end_costs_no_copy() {
         }
     }
 }
+
+/// A clean end is no news once something was served: what was under way when the two lost each other may be on one alone.
+#[test]
+fn what_was_served_since_a_clean_end_is_copied_after_a_cut() {
+    for (seed, steps) in (0..40).flat_map(|seed| (0..12).map(move |steps| (seed, steps))) {
+        let mut duo = Duo::met(seed);
+        duo.controllers.iter().for_each(crate::unit::Controller::stop);
+        duo.settle(20);
+        let mut duo = duo.crash(seed + 1, true);
+        duo.connect();
+        duo.settle(2);
+        duo.ask(0, 1, write(0, 2, 7));
+        (0..steps).for_each(|_| {
+            duo.step();
+        });
+        duo.cut();
+        duo.settle(1);
+        duo.connect();
+        duo.settle(90);
+        assert_eq!(duo.statuses(), [PairStatus::Duplex; 2], "seed {seed} steps {steps}");
+        assert!(duo.volume(0) == duo.volume(1), "seed {seed} steps {steps}: the copies differ");
+    }
+}
