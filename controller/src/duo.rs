@@ -485,6 +485,51 @@ impl Duo {
         self
     }
 
+    /// One ends as a crash would and starts again by this plan; `volumes`: what it finds then.
+    pub(crate) fn crash_one_planned(
+        mut self,
+        seed: u64,
+        side: usize,
+        plan: Plan,
+        volumes: Option<Vec<VolumeFound>>,
+    ) -> Self {
+        self.cut();
+        let kept = core::mem::take(&mut *self.controllers[side].world().outside.lock());
+        let found =
+            |lun| kept.volumes.get(&lun).map_or(VolumeFound::Missing, |(found, _)| VolumeFound::Open(*found));
+        let volumes = volumes.unwrap_or_else(|| (0..plan.luns.len()).map(|lun| found(lun as u16)).collect());
+        let restored = Restored { records: kept.records.clone(), volumes, unusable: None };
+        let toy = Toy {
+            seed: u128::from(seed) << 8 | 0x80 | side as u128,
+            stuck: AtomicBool::new(false),
+            bridge: LinkId(side as u32),
+            now: Arc::clone(&self.now),
+            outside: Mutex::new(Outside {
+                records: kept.records,
+                volumes: kept.volumes,
+                ..Outside::default()
+            }),
+        };
+        self.controllers[side] = Controller::new(toy, plan, restored);
+        self.controllers[side].start();
+        self
+    }
+
+    pub(crate) fn plans_on_devices(blocks: u64, rooms: [u64; 2]) -> [Plan; 2] {
+        device_plans(blocks, rooms)
+    }
+
+    pub(crate) fn plans_of_two_luns(blocks: u64) -> [Plan; 2] {
+        plans_of_two(blocks)
+    }
+
+    /// A LUN of one side is all `byte`.
+    pub(crate) fn spoil_lun(&self, side: usize, lun: u16, byte: u8) {
+        if let Some((_, bytes)) = self.controllers[side].world().outside.lock().volumes.get_mut(&lun) {
+            bytes.fill(byte);
+        }
+    }
+
     pub(crate) fn connect(&mut self) {
         self.connect_control();
         self.connect_bridges();
@@ -677,7 +722,11 @@ impl Duo {
                 }
                 Job::Service(volume, superblock, ticket) => {
                     let failed = outside.broken_disk.filter(|error| *error != DiskError::Full);
-                    let found = outside.volumes.get_mut(&volume.0).filter(|_| failed.is_none());
+                    // As `VolumePlace::begin_service` does.
+                    let found = outside
+                        .volumes
+                        .get_mut(&volume.0)
+                        .filter(|found| failed.is_none() && found.0.is_same_copy(&superblock));
                     let result =
                         found.map(|found| found.0 = superblock).ok_or(failed.unwrap_or(DiskError::Io));
                     drop(outside);

@@ -17,6 +17,7 @@
 //! without the other. So that no two generations ever have one number: whoever will be main has a proposed
 //! generation on disk before the other does, and a running main counts on from the newest it ever proposed.
 
+use protocol::interlink::hello::LUNS_MAX;
 use protocol::interlink::standing::{CopyFound, Generation, Pairing, Standing};
 
 use crate::plan::Side;
@@ -43,10 +44,17 @@ pub enum Refusal {
     Foreign(String),
     /// A device cannot be opened.
     #[error(
-        "the volume of {0} cannot be opened or made: its device is not there or used by somebody else, or there is no room \
-         for its size. Nothing was touched. `twinlun check` on that machine says what is wrong with it; then start {0} again"
+        "the volume of {0} cannot be opened or made: its device is not there or used by somebody else, its disk does not \
+         answer, or there is no room for its size. Nothing was touched. `twinlun check` on that machine says what is wrong \
+         with it; then start both controllers again"
     )]
     NoDevice(String),
+    /// No more LUNs can be known.
+    #[error(
+        "this appliance knows {LUNS_MAX} names of LUNs, also of those that its files name no more, and no more fit. The LUN \
+         was not made. Give it the name of one that is gone for good, whose volumes no machine has any more"
+    )]
+    TooMany,
     /// A device has no room for a LUN that is to be made.
     #[error(
         "the device of {name} is too small: the LUN is to have {bytes} bytes, and {room} fit. Nothing was touched. \
@@ -225,10 +233,10 @@ fn single(question: Question<'_>, standings: [&Standing; 2], newest: Generation)
     let name = || question.names[main].clone();
     let create = match standings[main].copy {
         CopyFound::Foreign => return Err(Refusal::Foreign(name())),
-        CopyFound::Stale if newest.number > 0 => return Err(Refusal::Stale(name())),
+        CopyFound::Stale => return Err(Refusal::Stale(name())),
         CopyFound::Unreadable => return Err(Refusal::Unreadable(name())),
         CopyFound::Others => return Err(Refusal::Others(name())),
-        CopyFound::Whole | CopyFound::Unsettled | CopyFound::Stale => false,
+        CopyFound::Whole | CopyFound::Unsettled => false,
         CopyFound::Missing | CopyFound::Blank if newest.number == 0 => true,
         CopyFound::Missing | CopyFound::Blank | CopyFound::Failed => return Err(Refusal::Gone(name())),
     };
@@ -250,6 +258,10 @@ fn mirrored(
         }
         if standing.copy == CopyFound::Foreign {
             return Err(Refusal::Foreign(name.clone()));
+        }
+        // It has been served, and neither folder knows of that.
+        if newest.number == 0 && standing.copy == CopyFound::Stale {
+            return Err(Refusal::Stale(name.clone()));
         }
         if newest.number > 0 && !standing.known {
             return Err(Refusal::StateLost(name.clone()));

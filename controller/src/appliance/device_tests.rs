@@ -105,3 +105,33 @@ fn a_blank_device_in_place_of_one_that_failed_is_refilled() {
     assert_eq!(statuses(&duo), [(PairStatus::Duplex, true); 2], "{}", reason(&duo, 0));
     assert_eq!(duo.volume(0), duo.volume(1));
 }
+
+#[test]
+fn a_device_that_is_replaced_by_a_smaller_one_before_the_lun_is_made_sets_its_size_when_both_start() {
+    for (seed, hangs) in (0..20).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let mut duo = Duo::on_devices(seed, 0, [64, 64]);
+        // Beta has made its volume, or is about to.
+        if hangs {
+            duo.hold_volumes(true);
+        } else {
+            duo.cannot_make(0, 0);
+        }
+        duo.connect();
+        duo.settle_and_redial(2);
+        let [plan, _] = Duo::plans_on_devices(0, [48, 64]);
+        let mut duo = duo.crash_one_planned(100 + seed, 0, plan, Some(vec![VolumeFound::Blank]));
+        duo.cannot_make(1, 9);
+        duo.connect();
+        duo.settle_and_redial(2);
+        duo.hold_volumes(false);
+        duo.settle_and_redial(60);
+        let [first, _] = statuses(&duo);
+        let said = reason(&duo, 0);
+        assert!(first.1 || said.contains("start both controllers again"), "seed {seed}: {said}");
+        let mut duo = duo.crash_on_devices(200 + seed, [48, 64], |_, _| ());
+        duo.connect();
+        duo.settle_and_redial(60);
+        assert_eq!(statuses(&duo), [(PairStatus::Duplex, true); 2], "seed {seed}: {}", reason(&duo, 0));
+        assert_eq!(duo.volume(1).len(), 48 * 512, "seed {seed}");
+    }
+}

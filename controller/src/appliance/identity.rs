@@ -4,12 +4,13 @@
 
 use protocol::block::BLOCK_BYTES;
 use protocol::interlink::Message;
-use protocol::interlink::hello::{Identity, LunIdentity};
+use protocol::interlink::hello::{Identity, LUNS_MAX, LunIdentity};
 use protocol::interlink::standing::{CopyFound, Standing};
 
 use super::{Apart, Appliance, Effect, Pending, Phase};
 use crate::group::Refusal;
 use crate::plan::LunPlan;
+use crate::volume::superblock::VolumeFound;
 
 /// NAA field of a designator that is locally assigned (SPC-4 7.8.6.6.4): we own no company id.
 const NAA_LOCALLY_ASSIGNED: u64 = 3 << 60;
@@ -56,7 +57,8 @@ impl Appliance {
         }
         for index in 0..self.plan.luns.len() {
             let name = self.plan.luns[index].name.clone();
-            if whole.luns.iter().any(|known| known.name == name) {
+            // What is known of a LUN is kept for good, also when the files name it no more.
+            if whole.luns.iter().any(|known| known.name == name) || whole.luns.len() >= LUNS_MAX {
                 continue;
             }
             // What cannot be made has no size yet that would have to be kept.
@@ -82,8 +84,10 @@ impl Appliance {
         let Some(told) = self.groups[lun].told else {
             return false;
         };
-        let unmade =
-            |standing: &Standing| standing.generation.number == 0 && standing.copy != CopyFound::Whole;
+        let unmade = |standing: &Standing| {
+            standing.generation.number == 0
+                && matches!(standing.copy, CopyFound::Missing | CopyFound::Blank | CopyFound::Failed)
+        };
         if !(self.peer_knows_starts() && unmade(&told) && unmade(their)) {
             return false;
         }
@@ -92,6 +96,9 @@ impl Appliance {
             (Some(known), Ok(blocks)) if known.blocks != blocks => {
                 known.blocks = blocks;
                 effects.push(Effect::Identified(lun, blocks));
+                // One of another size that this run has made, or is making, is in use: it is made anew at the next start.
+                let group = &mut self.groups[lun];
+                group.unmade |= group.creation.is_some() || matches!(group.volume, VolumeFound::Open(_));
                 true
             }
             _ => false,

@@ -11,7 +11,7 @@ use crate::disk::DiskError;
 use crate::group::{Question, Refusal, agree};
 use crate::pair::{Breakage, PairStatus, Role};
 use crate::plan::Side;
-use crate::volume::superblock::VolumeFound;
+use crate::volume::superblock::{Superblock, VolumeFound};
 
 impl Appliance {
     /// The leader goes on when the control connection and all bridges of both sides are greeted.
@@ -188,7 +188,7 @@ impl Appliance {
             return Err(refusal);
         }
         if self.lun_identity(lun).is_none() {
-            return Err(self.first_blocks(lun).err().unwrap_or(Refusal::NoSource));
+            return Err(self.first_blocks(lun).err().unwrap_or(Refusal::TooMany));
         }
         self.resize_unmade(lun, their, effects);
         // Both judge by what both were told.
@@ -268,8 +268,8 @@ impl Appliance {
     /// Has a LUN's volume made, once at a time: one that an earlier meeting asked for and that is still being made is
     /// waited for. Whether there is anything to wait for.
     fn create(&mut self, lun: usize, effects: &mut Vec<Effect>) -> bool {
-        let Some(superblock) = self.superblock(lun).filter(|_| self.copy_found(lun) != CopyFound::Whole)
-        else {
+        let wanted = !self.groups[lun].unmade && self.copy_found(lun) != CopyFound::Whole;
+        let Some(superblock) = self.superblock(lun).filter(|_| wanted) else {
             return false;
         };
         let asked = self.groups[lun].creation.map(|(_, superblock)| superblock);
@@ -294,13 +294,16 @@ impl Appliance {
         let awaited = meeting == self.meeting;
         match result {
             Ok(()) => {
-                self.groups[lun].volume = VolumeFound::Open(superblock);
-                // Asked for by an earlier meeting, before the LUN got its size.
-                let fits = self.superblock(lun).is_some_and(|wanted| superblock.is_same_copy(&wanted));
-                if awaited && !fits {
+                // Asked for by an earlier meeting, before the LUN got its size: made anew at the next start.
+                if !self.superblock(lun).is_some_and(|wanted| superblock.is_same_copy(&wanted)) {
+                    self.groups[lun].unmade = true;
                     let name = self.plan.names[self.plan.side.index()].clone();
-                    return self.lose(Apart::NoVolume(name, DiskError::Absent), effects);
+                    if awaited {
+                        self.lose(Apart::NoVolume(name, DiskError::Absent), effects);
+                    }
+                    return;
                 }
+                self.groups[lun].volume = VolumeFound::Open(superblock);
                 if awaited {
                     self.on_awaited_volume(effects);
                 }
@@ -316,6 +319,21 @@ impl Appliance {
                 self.lose(Apart::NoVolume(name, error), effects);
             }
             Err(_) => {}
+        }
+    }
+
+    /// A volume whose making was given up is there after all.
+    pub(super) fn on_late_volume(
+        &mut self,
+        (lun, superblock): (usize, Superblock),
+        result: Result<(), DiskError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let fits = self.superblock(lun).is_some_and(|wanted| superblock.is_same_copy(&wanted));
+        if result.is_ok() && fits {
+            self.groups[lun].unmade = false;
+            self.groups[lun].volume = VolumeFound::Open(superblock);
+            self.meet_again_if_idle(effects);
         }
     }
 

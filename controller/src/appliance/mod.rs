@@ -266,6 +266,8 @@ pub struct Appliance {
     marking_since: BTreeMap<u64, Duration>,
     /// Those that were given up, each with its LUN.
     late_marks: BTreeMap<u64, usize>,
+    /// The same of volumes whose making was given up.
+    late_volumes: BTreeMap<u64, (usize, Superblock)>,
     run_time: RunTime,
     /// What came of it while this controller was stuck.
     held_done: Vec<(Ticket, Result<(), DiskError>)>,
@@ -280,6 +282,8 @@ pub struct Appliance {
     singles: Vec<usize>,
     /// What the leader said of LUNs that wait for the record that both have their generation. One a LUN at most.
     early_words: Vec<(usize, GenerationTag, Message)>,
+    /// What is known of LUNs that the file does not name now: it may have left one out by a mistake.
+    unnamed: Vec<GroupRecord>,
     /// The leader's, until the other has them.
     agreements: Vec<Agreement>,
     /// What the peer has was looked at in this meeting, as it was last told.
@@ -308,6 +312,8 @@ impl Appliance {
         };
         let ControlRecord { identity, groups: records } = record;
         let volumes = restored.volumes_that_count(&plan);
+        let planned = |record: &&GroupRecord| plan.luns.iter().any(|lun| lun.name == record.lun);
+        let unnamed = records.iter().filter(|record| !planned(record)).cloned().collect();
         let groups = plan
             .luns
             .iter()
@@ -361,6 +367,7 @@ impl Appliance {
             pending: BTreeMap::new(),
             marking_since: BTreeMap::new(),
             late_marks: BTreeMap::new(),
+            late_volumes: BTreeMap::new(),
             run_time: RunTime::default(),
             held_done: Vec::new(),
             heard: Time(0),
@@ -370,6 +377,7 @@ impl Appliance {
             lease,
             singles: Vec::new(),
             early_words: Vec::new(),
+            unnamed,
             agreements: Vec::new(),
             compared: false,
             made: false,
@@ -619,6 +627,8 @@ impl Appliance {
             .luns
             .iter()
             .zip(&self.groups)
+            // Of a LUN without an identity there is nothing to be said; so there are at most as many as those have.
+            .filter(|(lun, _)| self.identity.luns.iter().any(|known| known.name == lun.name))
             .map(|(lun, group)| GroupRecord {
                 lun: lun.name.clone(),
                 generation: group.generation,
@@ -628,6 +638,7 @@ impl Appliance {
                 volume_coming: group.volume_coming,
                 starts: group.starts,
             })
+            .chain(self.unnamed.iter().cloned())
             .collect();
         let mut identity = self.identity.clone();
         identity.luns.retain(|known| {

@@ -56,6 +56,11 @@ pub(super) const MARK_MAX: Duration = Duration::from_secs(2);
 const TOLD_SINCE: u16 = protocol::interlink::Version::V2 as u16;
 
 impl Pending {
+    /// The LUN whose volume is being made or marked: a disk that does not answer keeps nobody else waiting.
+    const fn of_volume(self) -> Option<usize> {
+        if let Self::Volume(lun) = self { Some(lun) } else { self.marked() }
+    }
+
     /// The LUN whose volume is being marked.
     const fn marked(self) -> Option<usize> {
         match self {
@@ -222,7 +227,7 @@ impl Appliance {
         let marking = self
             .pending
             .iter()
-            .filter(|(_, (_, pending))| pending.marked().is_some())
+            .filter(|(_, (_, pending))| pending.of_volume().is_some())
             .map(|(ticket, _)| *ticket);
         let marking: Vec<u64> = marking.collect();
         let before = core::mem::take(&mut self.marking_since);
@@ -233,10 +238,13 @@ impl Appliance {
         let silent = |(_, since): &(&u64, &Duration)| now.saturating_sub(**since) >= MARK_MAX;
         let silent: Vec<u64> = self.marking_since.iter().filter(silent).map(|(ticket, _)| *ticket).collect();
         for ticket in silent {
-            if let Some((_, pending)) = self.pending.get(&ticket)
-                && let Some(lun) = pending.marked()
-            {
-                self.late_marks.insert(ticket, lun);
+            match self.pending.get(&ticket).map(|(_, pending)| *pending) {
+                Some(Pending::Volume(lun)) => {
+                    let asked = self.groups[lun].creation.map(|(_, superblock)| (lun, superblock));
+                    self.late_volumes.extend(asked.map(|asked| (ticket, asked)));
+                }
+                Some(pending) => self.late_marks.extend(pending.marked().map(|lun| (ticket, lun))),
+                None => {}
             }
             self.on_done(Ticket(ticket), Err(DiskError::Silent), effects);
         }
@@ -250,6 +258,9 @@ impl Appliance {
         result: Result<(), DiskError>,
         effects: &mut Vec<Effect>,
     ) {
+        if let Some(asked) = self.late_volumes.remove(&ticket.0) {
+            return self.on_late_volume(asked, result, effects);
+        }
         let Some(lun) = self.late_marks.remove(&ticket.0) else {
             return;
         };
@@ -269,15 +280,20 @@ impl Appliance {
         if self.groups[lun].stage != Stage::Apart {
             return;
         }
-        // A meeting makes whole LUNs be copied: where others are served it is not worth that.
-        let served = self.groups.iter().any(|group| matches!(group.stage, Stage::Served(_)));
-        if self.peer.is_some() && !served {
-            self.lose(Apart::Answers(self.plan.names[self.plan.side.index()].clone()), effects);
-        }
+        self.meet_again_if_idle(effects);
         if self.starts_single(lun) {
             self.on_group(lun, Event::StartsSimplex, effects);
         } else {
             self.start_alone(lun, self.run_time.ticked(), effects);
+        }
+    }
+
+    /// What was given up for its disk's silence can have a part again, in a new meeting. That makes whole LUNs be copied:
+    /// where others are served it is not worth it.
+    pub(super) fn meet_again_if_idle(&mut self, effects: &mut Vec<Effect>) {
+        let served = self.groups.iter().any(|group| matches!(group.stage, Stage::Served(_)));
+        if self.peer.is_some() && !served {
+            self.lose(Apart::Answers(self.plan.names[self.plan.side.index()].clone()), effects);
         }
     }
 
