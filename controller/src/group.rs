@@ -52,7 +52,7 @@ pub enum Refusal {
     /// No more LUNs can be known.
     #[error(
         "this appliance knows {LUNS_MAX} names of LUNs, also of those that its files name no more, and no more fit. The LUN \
-         was not made. Give it the name of one that is gone for good, whose volumes no machine has any more"
+         was not made, all others go on. More LUNs need another appliance"
     )]
     TooMany,
     /// A device has no room for a LUN that is to be made.

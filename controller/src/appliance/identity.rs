@@ -98,7 +98,9 @@ impl Appliance {
                 effects.push(Effect::Identified(lun, blocks));
                 // One of another size that this run has made, or is making, is in use: it is made anew at the next start.
                 let group = &mut self.groups[lun];
-                group.unmade |= group.creation.is_some() || matches!(group.volume, VolumeFound::Open(_));
+                let asked = group.creation.map(|(_, superblock)| superblock);
+                let made = if let VolumeFound::Open(found) = group.volume { Some(found) } else { None };
+                group.unmade |= asked.into_iter().chain(made).any(|volume| volume.blocks != blocks);
                 true
             }
             _ => false,

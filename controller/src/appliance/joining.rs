@@ -6,12 +6,22 @@ use protocol::interlink::standing::{CopyFound, Pairing, Standing, Start, Told};
 use protocol::interlink::{GenerationTag, Message};
 
 use super::lifecycle::Event;
-use super::{Apart, Appliance, Effect, Link, Pending, Phase, Step};
+use super::{Apart, Appliance, Effect, Group, Link, Pending, Phase, Step};
 use crate::disk::DiskError;
 use crate::group::{Question, Refusal, agree};
 use crate::pair::{Breakage, PairStatus, Role};
 use crate::plan::Side;
 use crate::volume::superblock::{Superblock, VolumeFound};
+
+impl Group {
+    /// Its volume is there, and new; one that has been in use since is what it is.
+    fn has_made(&mut self, superblock: Superblock) {
+        self.unmade = false;
+        if !matches!(self.volume, VolumeFound::Open(found) if found.is_same_copy(&superblock)) {
+            self.volume = VolumeFound::Open(superblock);
+        }
+    }
+}
 
 impl Appliance {
     /// The leader goes on when the control connection and all bridges of both sides are greeted.
@@ -292,6 +302,7 @@ impl Appliance {
             return;
         };
         let awaited = meeting == self.meeting;
+        let silent = result == Err(DiskError::Silent);
         match result {
             Ok(()) => {
                 // Asked for by an earlier meeting, before the LUN got its size: made anew at the next start.
@@ -303,7 +314,7 @@ impl Appliance {
                     }
                     return;
                 }
-                self.groups[lun].volume = VolumeFound::Open(superblock);
+                self.groups[lun].has_made(superblock);
                 if awaited {
                     self.on_awaited_volume(effects);
                 }
@@ -318,7 +329,8 @@ impl Appliance {
                 let name = self.plan.names[self.plan.side.index()].clone();
                 self.lose(Apart::NoVolume(name, error), effects);
             }
-            Err(_) => {}
+            // What its disk may still do is not asked for again.
+            Err(_) => self.groups[lun].unmade |= silent,
         }
     }
 
@@ -331,8 +343,7 @@ impl Appliance {
     ) {
         let fits = self.superblock(lun).is_some_and(|wanted| superblock.is_same_copy(&wanted));
         if result.is_ok() && fits {
-            self.groups[lun].unmade = false;
-            self.groups[lun].volume = VolumeFound::Open(superblock);
+            self.groups[lun].has_made(superblock);
             self.meet_again_if_idle(effects);
         }
     }

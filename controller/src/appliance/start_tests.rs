@@ -854,6 +854,44 @@ mod luns_that_come_and_go {
     }
 
     #[test]
+    fn a_volume_that_is_made_for_long_is_asked_for_once_wherever_its_meeting_ends() {
+        for (seed, steps) in (0..4).flat_map(|seed| (20..40).map(move |steps| (seed, steps))) {
+            let mut duo = Duo::new(seed, true);
+            duo.hold_volumes(true);
+            duo.connect();
+            (0..steps).for_each(|_| {
+                duo.step();
+            });
+            duo.cut();
+            duo.settle(60);
+            duo.connect();
+            duo.settle_and_redial(60);
+            let made = [0, 1].map(|side| duo.volumes_being_made(side));
+            assert!(made.iter().all(|made| *made <= 1), "seed {seed} steps {steps}: {made:?} at once");
+            duo.hold_volumes(false);
+            duo.settle_and_redial(60);
+            assert_eq!(duo.statuses(), [PairStatus::Duplex; 2], "seed {seed} steps {steps}");
+        }
+    }
+
+    #[test]
+    fn a_volume_that_comes_late_does_not_break_off_a_clean_end() {
+        for seed in 0..10 {
+            let mut duo = Duo::met(seed).crash_and_add_a_lun(100 + seed);
+            duo.hold_volumes(true);
+            duo.connect();
+            duo.settle_and_redial(100);
+            duo.ask(0, 1, write(0, 1, 1));
+            duo.controllers.iter().for_each(crate::unit::Controller::stop);
+            duo.step();
+            duo.hold_volumes(false);
+            duo.settle(100);
+            let clean = [0, 1].map(|side| duo.durable(side).is_some_and(|record| record.clean));
+            assert_eq!(clean, [true; 2], "seed {seed}");
+        }
+    }
+
+    #[test]
     fn a_new_lun_whose_volume_takes_its_time_is_served_in_the_end() {
         for seed in 0..10 {
             let mut duo = Duo::new(seed, true);

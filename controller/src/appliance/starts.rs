@@ -291,8 +291,13 @@ impl Appliance {
     /// What was given up for its disk's silence can have a part again, in a new meeting. That makes whole LUNs be copied:
     /// where others are served it is not worth it.
     pub(super) fn meet_again_if_idle(&mut self, effects: &mut Vec<Effect>) {
-        let served = self.groups.iter().any(|group| matches!(group.stage, Stage::Served(_)));
-        if self.peer.is_some() && !served {
+        let served = self.groups.iter().any(|group| {
+            matches!(
+                group.stage,
+                Stage::Served(_) | Stage::Turning { .. } | Stage::Closed(_) | Stage::Yielding(_)
+            )
+        });
+        if self.peer.is_some() && !served && !self.ending.begun() {
             self.lose(Apart::Answers(self.plan.names[self.plan.side.index()].clone()), effects);
         }
     }

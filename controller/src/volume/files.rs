@@ -187,17 +187,23 @@ impl VolumePlace {
         }
     }
 
-    /// Whether nothing was ever written to a volume of ours.
-    fn is_empty(&self, file: &File, superblock: &Superblock) -> io::Result<bool> {
+    /// Whether something was ever written to a volume of ours, as far as its file system or device tells.
+    fn is_written(&self, file: &File, superblock: &Superblock) -> io::Result<Option<bool>> {
         let end = superblock.blocks.saturating_mul(u64::from(BLOCK_BYTES));
         match self {
             // The file system's block in which the tail begins may hold the end of the LUN.
             Self::File(_) => {
                 let whole = end - end % FILE_BLOCK_BYTES_MAX;
                 let data = rustix::fs::seek(file, rustix::fs::SeekFrom::Data(0))?;
-                Ok(data >= whole && is_zero(file, whole, end - whole)?)
+                // There are holes in the tail of every volume.
+                let knows_holes =
+                    rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(0))? < file.metadata()?.len();
+                Ok(match data < whole {
+                    true => knows_holes.then_some(true),
+                    false => Some(!is_zero(file, whole, end - whole)?),
+                })
             }
-            Self::Device(_) => is_zero(file, 0, end.min(HEAD_BYTES)),
+            Self::Device(_) => Ok(Some(!is_zero(file, 0, end.min(HEAD_BYTES))?)),
         }
     }
 
@@ -217,6 +223,19 @@ impl VolumePlace {
     /// already is opened; anything else that is not blank is refused.
     pub fn create(&self, superblock: &Superblock) -> Result<File, DiskError> {
         match self.scan().map_err(|error| self.failed("read", &error))? {
+            // It was never served, and yet somebody has written to it: whose it is a person has to know.
+            (VolumeFound::Open(found), Some(file))
+                if !found.was_served()
+                    && found.is_same_copy(superblock)
+                    && self.is_written(&file, &found).map_err(|error| self.failed("read", &error))?
+                        == Some(true) =>
+            {
+                tracing::error!(
+                    "{} was never served and has content: it is left alone",
+                    self.path().display()
+                );
+                return Err(DiskError::Absent);
+            }
             (VolumeFound::Open(found), Some(file)) if found.is_same_copy(superblock) => {
                 self.recover(&file, &found).map_err(|error| self.failed("recover", &error))?;
                 return Ok(file);
@@ -225,7 +244,8 @@ impl VolumePlace {
             // Its LUN got another size before it was ever served.
             (VolumeFound::Open(found), Some(file))
                 if found.may_become(superblock)
-                    && self.is_empty(&file, &found).map_err(|error| self.failed("read", &error))? => {}
+                    && self.is_written(&file, &found).map_err(|error| self.failed("read", &error))?
+                        == Some(false) => {}
             _ => return Err(DiskError::Absent),
         }
         let made = match self {
@@ -460,13 +480,17 @@ mod tests {
     fn creating_what_is_there_already_opens_it_and_another_volume_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let place = VolumePlace::file(folder.path(), "data0");
-        place.create(&SUPERBLOCK).unwrap().write_all_at(b"kept", 0).unwrap();
+        drop(place.create(&SUPERBLOCK).unwrap());
+        let file = place.create(&SUPERBLOCK).unwrap();
+        // Of one that was never served nobody knows whose content it has.
+        file.write_all_at(b"kept", 0).unwrap();
+        assert_eq!(place.create(&SUPERBLOCK).unwrap_err(), DiskError::Absent);
+        place.begin_service(&file, &Superblock { start: Start { number: 1, id: 7 }, ..SUPERBLOCK }).unwrap();
         let mut start = [0; 4];
         place.create(&SUPERBLOCK).unwrap().read_exact_at(&mut start, 0).unwrap();
         assert_eq!(&start, b"kept");
         let other = Superblock { volume: 3, ..SUPERBLOCK };
         assert_eq!(place.create(&other).unwrap_err(), DiskError::Absent);
-        assert_eq!(found(&place), VolumeFound::Open(SUPERBLOCK));
     }
 
     #[test]
