@@ -23,8 +23,8 @@ use crate::said::Seldom;
 /// Bytes at the start of a device that must read as zeros before it counts as blank.
 const HEAD_BYTES: u64 = 1 << 20;
 
-/// The largest blocks of a file system.
-const FILE_BLOCK_BYTES_MAX: u64 = 64 << 10;
+/// The largest blocks that file systems have, in bytes.
+const LARGEST_FILE_BLOCK: u64 = 64 << 10;
 
 /// What was logged of volumes that could not be used.
 static SAID: LazyLock<Seldom> = LazyLock::new(Seldom::default);
@@ -193,7 +193,7 @@ impl VolumePlace {
         match self {
             // The file system's block in which the tail begins may hold the end of the LUN.
             Self::File(_) => {
-                let whole = end - end % FILE_BLOCK_BYTES_MAX;
+                let whole = end - end % LARGEST_FILE_BLOCK;
                 let data = rustix::fs::seek(file, rustix::fs::SeekFrom::Data(0))?;
                 // There are holes in the tail of every volume.
                 let knows_holes =
