@@ -816,9 +816,15 @@ mod luns_that_come_and_go {
             for (side, records) in backup.into_iter().enumerate() {
                 duo.put_back(side, Some(records), None);
             }
-            let mut duo = duo.crash_of_two(200 + seed);
+            let mut duo = duo.crash_of_two_resized(200 + seed, 80);
             duo.connect();
             duo.settle_and_redial(40);
+            let capacity = duo.controllers[0].capacity(LunIndex(1));
+            assert_eq!(
+                capacity.map(|(blocks, ..)| blocks),
+                Some(64),
+                "seed {seed}: another size than theirs"
+            );
             let lun = duo.controllers[0].status().luns.remove(1);
             assert!(!lun.serving, "seed {seed}: {:?} both whole", firsts(&duo));
             assert!(
