@@ -437,52 +437,15 @@ impl Duo {
     }
 
     /// One ends as a crash would, and starts again from its volume and records; the other notices.
-    pub(crate) fn crash_one(mut self, seed: u64, side: usize) -> Self {
-        self.cut();
-        let kept = core::mem::take(&mut *self.controllers[side].world().outside.lock());
-        let found = kept.volumes.get(&0).map_or(VolumeFound::Missing, |(found, _)| VolumeFound::Open(*found));
-        let restored = Restored { records: kept.records.clone(), volumes: vec![found], unusable: None };
-        let toy = Toy {
-            seed: u128::from(seed) << 8 | 0x80 | side as u128,
-            stuck: AtomicBool::new(false),
-            bridge: LinkId(side as u32),
-            now: Arc::clone(&self.now),
-            outside: Mutex::new(Outside {
-                records: kept.records,
-                volumes: kept.volumes,
-                ..Outside::default()
-            }),
-        };
-        let mut plan = plan([Side::First, Side::Second][side], self.mirror);
-        plan.luns[0].blocks = self.blocks;
-        self.controllers[side] = Controller::new(toy, plan, restored);
-        self.controllers[side].start();
-        self
+    pub(crate) fn crash_one(self, seed: u64, side: usize) -> Self {
+        let plan = plans(self.mirror, self.blocks)[side].clone();
+        self.crash_one_planned(seed, side, plan, None)
     }
 
     /// As [`Duo::crash_one`], of two with two LUNs.
-    pub(crate) fn crash_one_of_two(mut self, seed: u64, side: usize) -> Self {
-        self.cut();
-        let kept = core::mem::take(&mut *self.controllers[side].world().outside.lock());
-        let found =
-            |lun| kept.volumes.get(&lun).map_or(VolumeFound::Missing, |(found, _)| VolumeFound::Open(*found));
-        let volumes = vec![found(0), found(1)];
-        let restored = Restored { records: kept.records.clone(), volumes, unusable: None };
-        let toy = Toy {
-            seed: u128::from(seed) << 8 | 0x80 | side as u128,
-            stuck: AtomicBool::new(false),
-            bridge: LinkId(side as u32),
-            now: Arc::clone(&self.now),
-            outside: Mutex::new(Outside {
-                records: kept.records,
-                volumes: kept.volumes,
-                ..Outside::default()
-            }),
-        };
+    pub(crate) fn crash_one_of_two(self, seed: u64, side: usize) -> Self {
         let plan = plans_of_two(self.blocks)[side].clone();
-        self.controllers[side] = Controller::new(toy, plan, restored);
-        self.controllers[side].start();
-        self
+        self.crash_one_planned(seed, side, plan, None)
     }
 
     /// One ends as a crash would and starts again by this plan; `volumes`: what it finds then.
@@ -549,31 +512,6 @@ impl Duo {
         beta.on_link_up(LinkId(0), None);
         beta.on_link_up(LinkId(1), Some(LinkKind::Bridge(0)));
         alpha.on_link_up(LinkId(1), None);
-    }
-
-    /// As [`Duo::crash_one`], of two with two LUNs.
-    pub(crate) fn crash_one_of_a_two(mut self, seed: u64, side: usize) -> Self {
-        self.cut();
-        let kept = core::mem::take(&mut *self.controllers[side].world().outside.lock());
-        let found =
-            |lun| kept.volumes.get(&lun).map_or(VolumeFound::Missing, |(found, _)| VolumeFound::Open(*found));
-        let volumes = vec![found(0), found(1)];
-        let restored = Restored { records: kept.records.clone(), volumes, unusable: None };
-        let toy = Toy {
-            seed: u128::from(seed) << 8 | 0x80 | side as u128,
-            stuck: AtomicBool::new(false),
-            bridge: LinkId(side as u32),
-            now: Arc::clone(&self.now),
-            outside: Mutex::new(Outside {
-                records: kept.records,
-                volumes: kept.volumes,
-                ..Outside::default()
-            }),
-        };
-        let plan = plans_of_two(self.blocks)[side].clone();
-        self.controllers[side] = Controller::new(toy, plan, restored);
-        self.controllers[side].start();
-        self
     }
 
     /// The control connection is open on one side, and there is nobody at its other end.

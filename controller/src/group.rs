@@ -45,7 +45,7 @@ pub enum Refusal {
     /// A device cannot be opened.
     #[error(
         "the volume of {0} cannot be opened or made: its device is not there or used by somebody else, its disk does not \
-         answer, or there is no room for its size. Nothing was touched. `twinlun check` on that machine says what is wrong \
+         answer, there is no room for its size, or what lies there was never served and has content. Nothing was touched. `twinlun check` on that machine says what is wrong \
          with it; then start both controllers again"
     )]
     NoDevice(String),
@@ -109,9 +109,9 @@ pub enum Refusal {
     Unreadable(String),
     /// A copy that would be the source may still turn out to have lost something.
     #[error(
-        "{0} is still writing to its disk what was acknowledged before the two parted, and the other controller has lost its \
-         memory since. Which copy has everything is known when that is done: the two then go on by themselves. If it lasts, \
-         look at the disk of {0}; leave both volumes where they are"
+        "{0} is still writing to its disk what was acknowledged before the two parted. Until that is done nobody knows whether \
+         its copy has everything, and the other is not overwritten by it; the two then go on by themselves. If it lasts, look \
+         at the disk of {0}; leave both volumes where they are"
     )]
     Unsettled(String),
     /// The volume is the other controller's.
@@ -295,30 +295,39 @@ fn mirrored(
         let generation = next(newest, question.id, main, 0b11);
         return Ok(Agreed { generation, pairing: Pairing::Whole, create });
     }
-    let source = match (goes_on, sources) {
-        (Some(side), _) => side,
-        (None, [false, false]) => return Err(no_source(question.names, standings)),
-        (None, [true, false]) => 0,
-        (None, [false, true]) => 1,
-        // A copy that was marked clean has everything, too, even if the other was not.
-        (None, [true, true]) => match standings.map(|standing| standing.kept || standing.clean) {
-            [true, false] => 0,
-            [false, true] => 1,
-            [false, false] => usize::from(newest.main),
-            [true, true] => {
-                let unsettled = |side: usize| standings[side].copy == CopyFound::Unsettled;
-                let main = usize::from(newest.main);
-                if unsettled(main) && !unsettled(1 - main) { 1 - main } else { main }
-            }
-        },
+    let source = match goes_on {
+        Some(side) => side,
+        None => source(question.names, standings, newest, sources)?,
     };
-    // The other copy would be overwritten, and may be the one that has everything.
-    if sources == [true, true] && standings[source].copy == CopyFound::Unsettled && goes_on.is_none() {
-        return Err(Refusal::Unsettled(question.names[source].clone()));
-    }
     let target_failed = standings[1 - source].copy == CopyFound::Failed;
     let pairing = if target_failed { Pairing::Out } else { Pairing::Copy };
     Ok(Agreed { generation: next(newest, question.id, source, 1 << source), pairing, create })
+}
+
+/// Which copy the other is overwritten with, where neither goes on and not both are clean.
+fn source(
+    names: &[String; 2],
+    standings: [&Standing; 2],
+    newest: Generation,
+    sources: [bool; 2],
+) -> Result<usize, Refusal> {
+    let main = usize::from(newest.main);
+    let unsettled = standings.map(|standing| standing.copy == CopyFound::Unsettled);
+    let source = match sources {
+        [false, false] => return Err(no_source(names, standings)),
+        // Settled or not, there is no other.
+        [true, false] => return Ok(0),
+        [false, true] => return Ok(1),
+        // A copy that was marked clean has everything, too, even if the other was not.
+        [true, true] => match standings.map(|standing| standing.kept || standing.clean) {
+            [true, false] => 0,
+            [false, true] => 1,
+            [true, true] if unsettled[main] && !unsettled[1 - main] => 1 - main,
+            [true, true] | [false, false] => main,
+        },
+    };
+    // The other may be the one that has everything.
+    if unsettled[source] { Err(Refusal::Unsettled(names[source].clone())) } else { Ok(source) }
 }
 
 /// Which copies may be the source: whole, named by the newest generation, their controller's own record that

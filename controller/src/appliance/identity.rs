@@ -79,32 +79,34 @@ impl Appliance {
 
     /// A LUN that the two never agreed on gets the size that the files say now, and the devices allow; both come to the
     /// same. It is durable with the generation, at the leader before either writes that down (its identity is the one that
-    /// both take); until then it may change again, and a volume of another size that was already made was never served. Whether the volumes have to be made for it.
-    pub(super) fn resize_unmade(&mut self, lun: usize, their: &Standing, effects: &mut Vec<Effect>) -> bool {
+    /// both take); until then it may change again, and a volume of another size that was already made was never served.
+    pub(super) fn resize_unmade(&mut self, lun: usize, their: &Standing, effects: &mut Vec<Effect>) {
         let Some(told) = self.groups[lun].told else {
-            return false;
+            return;
         };
         let unmade = |standing: &Standing| {
             standing.generation.number == 0
                 && matches!(standing.copy, CopyFound::Missing | CopyFound::Blank | CopyFound::Failed)
         };
         if !(self.peer_knows_starts() && unmade(&told) && unmade(their)) {
-            return false;
+            return;
         }
-        let (name, blocks) = (self.plan.luns[lun].name.clone(), self.first_blocks(lun));
-        match (self.identity.luns.iter_mut().find(|known| known.name == name), blocks) {
-            (Some(known), Ok(blocks)) if known.blocks != blocks => {
-                known.blocks = blocks;
-                effects.push(Effect::Identified(lun, blocks));
-                // One of another size that this run has made, or is making, is in use: it is made anew at the next start.
-                let group = &mut self.groups[lun];
-                let asked = group.creation.map(|(_, superblock)| superblock);
-                let made = if let VolumeFound::Open(found) = group.volume { Some(found) } else { None };
-                group.unmade |= asked.into_iter().chain(made).any(|volume| volume.blocks != blocks);
-                true
-            }
-            _ => false,
+        let (name, blocks) = (&self.plan.luns[lun].name, self.first_blocks(lun));
+        let (Some(known), Ok(blocks)) =
+            (self.identity.luns.iter_mut().find(|known| known.name == *name), blocks)
+        else {
+            return;
+        };
+        if known.blocks == blocks {
+            return;
         }
+        known.blocks = blocks;
+        effects.push(Effect::Identified(lun, blocks));
+        // One of another size that this run has made, or is making, is in use: it is made anew at the next start.
+        let group = &mut self.groups[lun];
+        let asked = group.creation.map(|(_, superblock)| superblock);
+        let made = if let VolumeFound::Open(found) = group.volume { Some(found) } else { None };
+        group.unmade |= asked.into_iter().chain(made).any(|volume| volume.blocks != blocks);
     }
 
     /// How large each of this controller's devices lets its LUN be.

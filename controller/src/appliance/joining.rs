@@ -201,8 +201,12 @@ impl Appliance {
             return Err(self.first_blocks(lun).err().unwrap_or(Refusal::TooMany));
         }
         self.resize_unmade(lun, their, effects);
-        // Both judge by what both were told.
-        let own = self.groups[lun].told.unwrap_or_else(|| self.own_standing(lun));
+        let mut own = self.own_standing(lun);
+        // The peer judges by what it was told: that this copy was not settled then must mean the same to both.
+        let unsettled = |told: Standing| told.copy == CopyFound::Unsettled && own.copy == CopyFound::Whole;
+        if self.groups[lun].told.is_some_and(unsettled) {
+            own.copy = CopyFound::Unsettled;
+        }
         let told =
             self.peer.as_ref().filter(|_| own.starts.is_some()).and_then(|peer| {
                 peer.told.iter().find(|(name, _)| *name == plan.name).map(|(_, told)| *told)
@@ -306,7 +310,7 @@ impl Appliance {
         match result {
             Ok(()) => {
                 // Asked for by an earlier meeting, before the LUN got its size: made anew at the next start.
-                if !self.superblock(lun).is_some_and(|wanted| superblock.is_same_copy(&wanted)) {
+                if !self.is_wanted(lun, &superblock) {
                     self.groups[lun].unmade = true;
                     let name = self.plan.names[self.plan.side.index()].clone();
                     if awaited {
@@ -341,11 +345,14 @@ impl Appliance {
         result: Result<(), DiskError>,
         effects: &mut Vec<Effect>,
     ) {
-        let fits = self.superblock(lun).is_some_and(|wanted| superblock.is_same_copy(&wanted));
-        if result.is_ok() && fits {
+        if result.is_ok() && self.is_wanted(lun, &superblock) {
             self.groups[lun].has_made(superblock);
             self.meet_again_if_idle(effects);
         }
+    }
+
+    fn is_wanted(&self, lun: usize, made: &Superblock) -> bool {
+        self.superblock(lun).is_some_and(|wanted| made.is_same_copy(&wanted))
     }
 
     fn on_awaited_volume(&mut self, effects: &mut Vec<Effect>) {

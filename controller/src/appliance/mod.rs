@@ -19,6 +19,8 @@
 //! agreements and the word to begin. Every step is durable on both before the next one starts, so a crash
 //! anywhere leaves two states that [`crate::group::agree`] can put together.
 
+#[cfg(test)]
+mod absence_tests;
 mod alone;
 #[cfg(test)]
 mod copy_tests;
@@ -34,6 +36,8 @@ mod joining;
 #[cfg(test)]
 mod late_tests;
 mod lifecycle;
+#[cfg(test)]
+mod mark_tests;
 #[cfg(test)]
 mod memory_tests;
 #[cfg(test)]
@@ -198,6 +202,36 @@ struct Group {
     told: Option<Standing>,
 }
 
+impl Group {
+    /// What a record says, and what was found of the volume; nothing has happened yet.
+    fn restored(record: Option<&GroupRecord>, volume: VolumeFound) -> Self {
+        Self {
+            generation: record.map(|record| record.generation).unwrap_or_default(),
+            clean: record.is_some_and(|record| record.clean),
+            flushed: record.is_some_and(|record| record.flushed),
+            kept: false,
+            flushing: None,
+            untouched: false,
+            known: false,
+            volume,
+            volume_start: record.map(|record| record.volume).unwrap_or_default(),
+            volume_coming: record.map(|record| record.volume_coming).unwrap_or_default(),
+            marked: Marked::Not,
+            starts: record.map(|record| record.starts).unwrap_or_default(),
+            unreadable: false,
+            refusal: None,
+            breakage: None,
+            unmade: false,
+            stage: Stage::Apart,
+            newest: record.map(|record| record.generation).unwrap_or_default(),
+            refilling: Refilling::default(),
+            agreed: None,
+            creation: None,
+            told: None,
+        }
+    }
+}
+
 /// What a ticket of this core stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Pending {
@@ -321,28 +355,9 @@ impl Appliance {
             .map(|(index, lun)| {
                 let record = records.iter().find(|record| record.lun == lun.name);
                 Group {
-                    generation: record.map(|record| record.generation).unwrap_or_default(),
-                    clean: record.is_some_and(|record| record.clean),
-                    flushed: record.is_some_and(|record| record.flushed),
-                    kept: false,
-                    flushing: None,
-                    untouched: false,
                     known: identity.luns.iter().any(|known| known.name == lun.name),
-                    volume: volumes[index],
-                    volume_start: record.map(|record| record.volume).unwrap_or_default(),
-                    volume_coming: record.map(|record| record.volume_coming).unwrap_or_default(),
-                    marked: Marked::Not,
-                    starts: record.map(|record| record.starts).unwrap_or_default(),
                     unreadable: restored.shared(&own, &lun.name).is_err(),
-                    refusal: None,
-                    breakage: None,
-                    unmade: false,
-                    stage: Stage::Apart,
-                    newest: record.map(|record| record.generation).unwrap_or_default(),
-                    refilling: Refilling::default(),
-                    agreed: None,
-                    creation: None,
-                    told: None,
+                    ..Group::restored(record, volumes[index])
                 }
             })
             .collect();
@@ -627,8 +642,10 @@ impl Appliance {
             .luns
             .iter()
             .zip(&self.groups)
-            // Of a LUN without an identity there is nothing to be said; so there are at most as many as those have.
-            .filter(|(lun, _)| self.identity.luns.iter().any(|known| known.name == lun.name))
+            // Of one without an identity there is nothing to be said; so there are no more than can be read again.
+            .filter(|(lun, group)| {
+                group.generation.number > 0 || self.identity.luns.iter().any(|known| known.name == lun.name)
+            })
             .map(|(lun, group)| GroupRecord {
                 lun: lun.name.clone(),
                 generation: group.generation,

@@ -377,3 +377,36 @@ proptest! {
         prop_assert!(Message::decode(&head, &[]).is_err());
     }
 }
+
+#[test]
+fn what_is_found_of_a_copy_comes_over_as_it_was_told_and_version_1_hears_only_words_it_knows() {
+    let all = [
+        CopyFound::Missing,
+        CopyFound::Blank,
+        CopyFound::Whole,
+        CopyFound::Foreign,
+        CopyFound::Failed,
+        CopyFound::Stale,
+        CopyFound::Unreadable,
+        CopyFound::Others,
+        CopyFound::Unsettled,
+    ];
+    let standing = |copy| Standing {
+        generation: GENERATION,
+        clean: false,
+        kept: true,
+        copy,
+        known: true,
+        device: false,
+        starts: None,
+        may_go_on: false,
+        remembers: false,
+    };
+    let of = |copies: &[CopyFound]| {
+        Message::Standings(copies.iter().map(|copy| ("data0".into(), standing(*copy))).collect())
+    };
+    let told = of(&all);
+    let head = told.encode(0, Default::default(), &[]);
+    assert_eq!(Message::decode(&head, &Bytes::new()).unwrap().1, told);
+    assert!(all.iter().all(|copy| all[..5].contains(&copy.in_version_1())));
+}
