@@ -4,6 +4,7 @@
 //! Locks are taken in the order appliance, then LUN, and never held across I/O. A completion that comes back at
 //! once is handled in the same loop, so a cached read is two short locks and one system call.
 
+use core::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -67,6 +68,20 @@ pub struct LunView {
     pub controller_index: usize,
     /// Whether the peer can serve the LUN, as far as known.
     pub peer_serving: bool,
+}
+
+/// Which LUN a ticket is of; `None` if it is the appliance's.
+const fn lun_of(ticket: Ticket) -> Option<usize> {
+    if Appliance::owns(ticket) { None } else { Some((ticket.0 >> 48) as usize) }
+}
+
+/// Actions that [`ROOM`] has room for at most.
+const ROOM_ACTIONS: usize = 1024;
+
+thread_local! {
+    /// Where this thread's next event of a LUN puts its actions: asking the allocator for room costs more than most
+    /// events do.
+    static ROOM: Cell<Vec<Action>> = const { Cell::new(Vec::new()) };
 }
 
 /// One storage control unit.
@@ -349,20 +364,32 @@ impl<W: World> Controller<W> {
 
     /// Disk I/O that [`World::submit`] did not finish at once is complete.
     pub fn on_disk(&self, ticket: Ticket, result: DiskResult) {
-        if Appliance::owns(ticket) {
-            return self.on_done(ticket, result.map(|_| ()));
-        }
+        self.on_disk_answers(core::iter::once((ticket, result)));
+    }
+
+    /// The same for several, in their order: what follows from those of one LUN is done together.
+    pub fn on_disk_answers(&self, answers: impl Iterator<Item = (Ticket, DiskResult)>) {
         let now = self.world.now();
-        let index = usize::from((ticket.0 >> 48) as u16);
-        self.with_lun(index, |lun, actions| lun.on_disk(ticket, result, now, actions));
+        let mut answers = answers.peekable();
+        while let Some((ticket, result)) = answers.next() {
+            let Some(index) = lun_of(ticket) else {
+                self.on_done(ticket, result.map(|_| ()));
+                continue;
+            };
+            self.with_lun(index, |lun, actions| {
+                lun.on_disk(ticket, result, now, actions);
+                while let Some((ticket, result)) = answers.next_if(|(next, _)| lun_of(*next) == Some(index)) {
+                    lun.on_disk(ticket, result, now, actions);
+                }
+            });
+        }
     }
 
     /// A record is durable.
     pub fn on_persisted(&self, ticket: Ticket) {
-        if Appliance::owns(ticket) {
+        let Some(index) = lun_of(ticket) else {
             return self.on_done(ticket, Ok(()));
-        }
-        let index = usize::from((ticket.0 >> 48) as u16);
+        };
         let now = self.world.now();
         self.with_lun(index, |lun, actions| lun.on_persisted(ticket, now, actions));
     }
@@ -413,15 +440,25 @@ impl<W: World> Controller<W> {
         let Some(lun) = self.luns.get(index) else {
             return;
         };
-        let mut actions = Vec::new();
+        let mut actions = ROOM.with(Cell::take);
         handle(&mut lun.lock(), &mut actions);
-        self.perform(index, actions);
+        self.perform(index, &mut actions);
+        if actions.capacity() <= ROOM_ACTIONS {
+            ROOM.with(|room| room.set(actions));
+        }
     }
 
-    fn perform(&self, index: usize, actions: Vec<Action>) {
-        let mut queue = VecDeque::from(actions);
+    /// Performs all actions, and those that follow from them at once behind them.
+    fn perform(&self, index: usize, actions: &mut Vec<Action>) {
         let mut more = Vec::new();
-        while let Some(action) = queue.pop_front() {
+        while !actions.is_empty() {
+            self.perform_each(index, actions.drain(..), &mut more);
+            actions.append(&mut more);
+        }
+    }
+
+    fn perform_each(&self, index: usize, actions: impl Iterator<Item = Action>, more: &mut Vec<Action>) {
+        for action in actions {
             match action {
                 Action::Answer { nexus, tag, outcome } if tag.is_piece() => {
                     let now = self.world.now();
@@ -436,8 +473,7 @@ impl<W: World> Controller<W> {
                     let volume = VolumeIndex(index as u16);
                     if let Some(result) = self.world.submit(volume, io, ticket) {
                         let now = self.world.now();
-                        self.luns[index].lock().on_disk(ticket, result, now, &mut more);
-                        queue.extend(more.drain(..));
+                        self.luns[index].lock().on_disk(ticket, result, now, more);
                     }
                 }
                 Action::Persist { record, ticket } => {
@@ -496,8 +532,8 @@ impl<W: World> Controller<W> {
         for effect in outside {
             self.perform_effect(effect);
         }
-        for (index, actions) in actions {
-            self.perform(index, actions);
+        for (index, mut actions) in actions {
+            self.perform(index, &mut actions);
         }
     }
 

@@ -60,6 +60,18 @@ pub struct VolumeFile {
     said: Seldom,
 }
 
+/// What came of trying disk I/O at once.
+#[derive(Debug)]
+pub enum AtOnce {
+    /// Its result.
+    Done(DiskResult),
+    /// It may have to wait for the disk.
+    NotDone {
+        /// A read that was not even tried: nothing of late was in memory.
+        cold: bool,
+    },
+}
+
 /// [`VolumeFile::no_room`] as a number.
 struct Room;
 
@@ -96,10 +108,25 @@ impl VolumeFile {
         }
     }
 
-    /// Submits disk I/O. `Some` is its result; with `None` the result comes by `done`, on another thread.
+    /// Does disk I/O at once if it will hardly block. What was not done is for [`VolumeFile::submit`].
+    pub fn try_at_once(&self, io: &DiskIo) -> AtOnce {
+        if let Err(error) = self.check(io) {
+            return AtOnce::Done(Err(error));
+        }
+        let cold =
+            matches!(io, DiskIo::Read(range) if range.bytes() <= INLINE_BYTES_MAX) && self.warmth.is_cold();
+        if !cold && let Some(result) = self.do_now(io) {
+            return AtOnce::Done(result);
+        }
+        AtOnce::NotDone { cold }
+    }
+
+    /// Submits disk I/O to the pool: the calling thread waits for no disk. `Some` is its result; with `None` the result
+    /// comes by `done`, on another thread. `cold` is what [`VolumeFile::try_at_once`] said, false if it was not asked.
     pub fn submit(
         self: &Arc<Self>,
         io: DiskIo,
+        cold: bool,
         done: impl FnOnce(DiskResult) + Send + 'static,
     ) -> Option<DiskResult> {
         if let Err(error) = self.check(&io) {
@@ -107,28 +134,8 @@ impl VolumeFile {
         }
         if matches!(io, DiskIo::Flush) {
             return self.submit_flush(Box::new(done));
-        }
-        let cold =
-            matches!(&io, DiskIo::Read(range) if range.bytes() <= INLINE_BYTES_MAX) && self.warmth.is_cold();
-        if !cold && let Some(result) = self.do_now(&io) {
-            return Some(result);
         }
         self.submit_to_pool(io, cold, done)
-    }
-
-    /// Submits disk I/O for a thread that must not wait for a disk: nothing is done at once.
-    pub fn submit_pooled(
-        self: &Arc<Self>,
-        io: DiskIo,
-        done: impl FnOnce(DiskResult) + Send + 'static,
-    ) -> Option<DiskResult> {
-        if let Err(error) = self.check(&io) {
-            return Some(Err(error));
-        }
-        if matches!(io, DiskIo::Flush) {
-            return self.submit_flush(Box::new(done));
-        }
-        self.submit_to_pool(io, false, done)
     }
 
     /// `cold`: a read that was not tried at once.
@@ -200,7 +207,7 @@ impl VolumeFile {
         place.begin_service(&self.file, superblock)
     }
 
-    /// Whether [`VolumeFile::submit`] would try this at once; asks no disk.
+    /// Whether [`VolumeFile::try_at_once`] would try this; asks no disk.
     #[must_use]
     pub fn may_be_done_at_once(&self, io: &DiskIo) -> bool {
         !self.lane.hangs()

@@ -42,8 +42,12 @@ impl Bench {
 
     /// Submits and waits; tells whether it was done at once.
     fn run(&self, io: DiskIo) -> (DiskResult, bool) {
+        let cold = match self.volume.try_at_once(&io) {
+            AtOnce::Done(result) => return (result, true),
+            AtOnce::NotDone { cold } => cold,
+        };
         let (done, result) = mpsc::channel();
-        match self.volume.submit(io, move |result| done.send(result).unwrap()) {
+        match self.volume.submit(io, cold, move |result| done.send(result).unwrap()) {
             Some(result) => (result, true),
             None => (result.recv().unwrap(), false),
         }
@@ -218,7 +222,7 @@ fn every_flush_of_many_at_once_is_answered() {
     for number in 0..200_u64 {
         bench.run(write(number, &[&[1; 512]])).0.unwrap();
         let done = done.clone();
-        let at_once = bench.volume.submit(DiskIo::Flush, move |result| done.send(result).unwrap());
+        let at_once = bench.volume.submit(DiskIo::Flush, false, move |result| done.send(result).unwrap());
         waiting += usize::from(at_once.is_none());
     }
     assert!((0..waiting).all(|_| results.recv().unwrap() == Ok(Vec::new())));

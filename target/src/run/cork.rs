@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::patience;
-use super::requests::DiskRequest;
+use super::requests::{Answer, DiskRequest, tell_all};
 use super::workers::leave_runtime;
 
 /// An output that can be flushed: a bridge, or a host's connection.
@@ -50,11 +50,11 @@ const REQUESTS_AT_A_TIME: usize = 256;
 enum Work {
     Request(DiskRequest),
     #[cfg(test)]
-    Other(Box<dyn FnOnce() + Send>),
+    Other(Box<dyn FnOnce() -> Option<Answer> + Send>),
 }
 
 impl Work {
-    fn carry_out(self) {
+    fn carry_out(self) -> Option<Answer> {
         match self {
             Self::Request(request) => request.carry_out(),
             #[cfg(test)]
@@ -78,6 +78,29 @@ struct Lists {
     hosts: Vec<Arc<dyn Flush>>,
     /// Bounded by the commands in flight.
     work: VecDeque<Work>,
+    /// What disks have answered to it.
+    answers: Vec<Answer>,
+}
+
+impl Lists {
+    /// The next to be asked for, after this answer.
+    fn go_on(&mut self, answer: Option<Answer>) -> Option<Work> {
+        self.answers.extend(answer);
+        self.work.pop_front()
+    }
+
+    /// All answers there are, `last` behind them.
+    fn take_answers(&mut self, last: Option<Answer>) -> Vec<Answer> {
+        self.answers.extend(last);
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Room for the next answers, so that no batch has to ask the allocator for it.
+    fn keep_space(&mut self, space: Vec<Answer>) {
+        if self.answers.is_empty() && space.capacity() <= REQUESTS_AT_A_TIME {
+            self.answers = space;
+        }
+    }
 }
 
 thread_local! {
@@ -169,7 +192,17 @@ pub(super) fn ask_after_bridges(request: DiskRequest) {
 /// The same for anything else.
 #[cfg(test)]
 pub(super) fn after_bridges(work: impl FnOnce() + Send + 'static) {
+    let work = move || {
+        work();
+        None
+    };
     put(Work::Other(Box::new(work)));
+}
+
+/// The same for a request that a disk answers with this.
+#[cfg(test)]
+pub(super) fn answer_after_bridges(answer: Answer) {
+    put(Work::Other(Box::new(move || Some(answer))));
 }
 
 fn put(work: Work) {
@@ -231,11 +264,12 @@ enum Finished {
 fn finish(gathered: &Arc<Gathered>, requests: usize) -> Finished {
     let mut requests = requests;
     loop {
-        let (bridges, asks) = {
+        let (bridges, asks, answered) = {
             let mut lists = gathered.lists.lock();
-            (std::mem::take(&mut lists.bridges), lists.work.len().min(requests))
+            let asks = lists.work.len().min(requests);
+            (std::mem::take(&mut lists.bridges), asks, !lists.answers.is_empty())
         };
-        if bridges.is_empty() && asks == 0 {
+        if bridges.is_empty() && asks == 0 && !answered {
             let (hosts, quiet, more) = {
                 let mut lists = gathered.lists.lock();
                 let (hosts, quiet) =
@@ -250,15 +284,32 @@ fn finish(gathered: &Arc<Gathered>, requests: usize) -> Finished {
         }
         bridges.iter().for_each(|bridge| bridge.flush());
         requests -= asks;
-        for _ in 0..asks {
-            // One by one: what comes behind one that hangs is somebody else's to do.
-            let Some(work) = gathered.lists.lock().work.pop_front() else { break };
-            work.carry_out();
-            if !GATHERED.with_borrow(|current| Arc::ptr_eq(current, gathered)) {
-                return Finished::ByAnother;
-            }
+        if !ask(gathered, asks) {
+            return Finished::ByAnother;
         }
     }
+}
+
+/// Asks disks for the first `asks` things that were gathered, and tells their answers. False if this thread goes on with
+/// something else since.
+fn ask(gathered: &Arc<Gathered>, asks: usize) -> bool {
+    let mut answer: Option<Answer> = None;
+    for _ in 0..asks {
+        // One by one, each answer where the next may be kept from: what one that hangs has come between is somebody
+        // else's to do.
+        let Some(work) = gathered.lists.lock().go_on(answer.take()) else { break };
+        answer = work.carry_out();
+        if !GATHERED.with_borrow(|current| Arc::ptr_eq(current, gathered)) {
+            tell_all(&mut answer.into_iter().collect());
+            return false;
+        }
+    }
+    let mut answers = gathered.lists.lock().take_answers(answer);
+    if !answers.is_empty() {
+        tell_all(&mut answers);
+        gathered.lists.lock().keep_space(answers);
+    }
+    true
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Weak};
 
-use controller::disk::file::VolumeFile;
+use controller::disk::file::{AtOnce, VolumeFile};
 use controller::disk::{DiskIo, DiskResult};
 use controller::unit::Controller;
 use controller::world::Ticket;
 
+use super::cork::Batch;
 use super::workers::ask_disk;
-use super::world::{ProductWorld, tell};
+use super::world::ProductWorld;
 
 /// A request that may be done at once, by a thread that can be done without.
 pub(super) struct DiskRequest {
@@ -22,12 +23,15 @@ pub(super) struct DiskRequest {
 
 impl DiskRequest {
     /// Asks. What is not answered at once is answered by a thread of the disk pool.
-    pub(super) fn carry_out(self) {
+    pub(super) fn carry_out(self) -> Option<Answer> {
         let Self { file, io, answer_to } = self;
+        let cold = match ask_disk(&file, || file.try_at_once(&io)) {
+            AtOnce::Done(result) => return Some(Answer { answer_to, result }),
+            AtOnce::NotDone { cold } => cold,
+        };
         let later = answer_to.clone();
-        if let Some(result) = ask_disk(&file, || file.submit(io, move |result| later.tell(result))) {
-            answer_to.tell(result);
-        }
+        let result = file.submit(io, cold, move |result| later.tell(result))?;
+        Some(Answer { answer_to, result })
     }
 }
 
@@ -43,7 +47,39 @@ pub(super) struct AnswerTo {
 impl AnswerTo {
     /// The answer; what the controller makes of it is one batch.
     pub(super) fn tell(self, result: DiskResult) {
-        let Self { controller, ticket } = self;
-        tell(controller, move |unit| unit.on_disk(ticket, result))();
+        tell_all(&mut vec![Answer { answer_to: self, result }]);
+    }
+}
+
+/// What a disk said, and to whom.
+pub(super) struct Answer {
+    answer_to: AnswerTo,
+    result: DiskResult,
+}
+
+#[cfg(test)]
+impl Answer {
+    /// An answer of which nobody makes anything: it is told when what it brings is dropped.
+    pub(super) fn to_nobody(result: DiskResult) -> Self {
+        Self { answer_to: AnswerTo { controller: Weak::new(), ticket: Ticket(0) }, result }
+    }
+}
+
+/// Takes all of these answers to those who wait for them, in their order; what they make of them is one batch.
+pub(super) fn tell_all(answers: &mut Vec<Answer>) {
+    let _batch = Batch::begin();
+    let mut answers = answers.drain(..).peekable();
+    while let Some(first) = answers.next() {
+        let controller = first.answer_to.controller.clone();
+        let of_the_same = core::iter::from_fn(|| {
+            answers.next_if(|answer| Weak::ptr_eq(&answer.answer_to.controller, &controller))
+        });
+        let answers = core::iter::once(first).chain(of_the_same);
+        let mut answers = answers.map(|answer| (answer.answer_to.ticket, answer.result));
+        match controller.upgrade() {
+            Some(controller) => controller.on_disk_answers(answers),
+            // It has ended.
+            None => answers.by_ref().for_each(drop),
+        }
     }
 }

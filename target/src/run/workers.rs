@@ -349,12 +349,14 @@ impl Drop for Workers {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use controller::disk::DiskIo;
     use controller::disk::buffers::BufferPool;
     use controller::disk::pool::DiskPool;
     use protocol::block::BlockRange;
 
     use super::super::cork::Batch;
+    use super::super::requests::Answer;
     use super::*;
 
     #[test]
@@ -423,6 +425,47 @@ mod tests {
         drop(release);
         assert_eq!(what.recv(), Ok(("hung", ThreadKind::Other)), "it is no worker any more");
         assert!(hung.may_be_done_at_once(&read) && neighbour.may_be_done_at_once(&read));
+    }
+
+    /// Says so when it is dropped.
+    struct Told(mpsc::Sender<()>);
+
+    impl AsRef<[u8]> for Told {
+        fn as_ref(&self) -> &[u8] {
+            b"read"
+        }
+    }
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.send(()).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_one_disk_has_answered_is_told_though_the_next_hangs() {
+        let pool = DiskPool::start().unwrap();
+        let hung = volume(&pool, 1);
+        let workers = Workers::start(1).unwrap();
+        let ((release, gate), (asked, asks)) = (mpsc::channel::<()>(), mpsc::channel());
+        let (told, tells) = mpsc::channel();
+        workers.spawn(0, move || async move {
+            let _batch = Batch::begin();
+            cork::answer_after_bridges(Answer::to_nobody(Ok(vec![Bytes::from_owner(Told(told))])));
+            cork::after_bridges(move || {
+                ask_disk(&hung, || {
+                    asked.send(()).unwrap();
+                    assert!(gate.recv().is_err());
+                });
+            });
+        });
+        asks.recv().unwrap();
+        let worker = workers.each().next().unwrap();
+        worker.succeed(worker.asks().unwrap());
+        tells
+            .recv_timeout(Duration::from_secs(20))
+            .expect("a host waits for a disk that its command never asked");
+        drop(release);
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl World for ProductWorld {
         };
         let answer_to = AnswerTo { controller: self.controller.clone(), ticket };
         if !matches!(thread_kind(), ThreadKind::Worker(_)) || !file.may_be_done_at_once(&io) {
-            return file.submit_pooled(io, move |result| answer_to.tell(result));
+            return file.submit(io, false, move |result| answer_to.tell(result));
         }
         cork::ask_after_bridges(DiskRequest { file: Arc::clone(file), io, answer_to });
         None

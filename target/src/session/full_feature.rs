@@ -321,12 +321,12 @@ impl FullFeature {
         if task_set::is_special(task.attribute) {
             self.special += 1;
         }
-        self.tasks.insert(task);
+        let at = self.tasks.insert(task);
         match arrival {
-            Arrival::InOrder if command.immediate => self.deliver(tag, output),
+            Arrival::InOrder if command.immediate => self.deliver(at, output),
             Arrival::InOrder => {
                 self.window.advance();
-                self.deliver(tag, output);
+                self.deliver(at, output);
                 self.run_deferred(output);
             }
             Arrival::Early | Arrival::Ignored => self.deferred.push((command.cmd_sn, Deferred::Command(tag))),
@@ -408,8 +408,10 @@ impl FullFeature {
                 Deferred::Command(tag) => {
                     self.window.advance();
                     // It may have been aborted since, and its tag used again.
-                    if self.tasks.get_mut(tag).is_some_and(|task| task.number == number) {
-                        self.deliver(tag, output);
+                    let at = self.tasks.find(tag);
+                    let it = |at: &usize| self.tasks.at(*at).is_some_and(|task| task.number == number);
+                    if let Some(at) = at.filter(it) {
+                        self.deliver(at, output);
                     }
                 }
                 Deferred::Other(pdu) => {
@@ -424,12 +426,13 @@ impl FullFeature {
         }
     }
 
-    fn deliver(&mut self, tag: u32, output: &mut Output) {
-        if let Some(task) = self.tasks.get_mut(tag).filter(|task| task.state == State::Order) {
+    /// The turn of the task at this place has come.
+    fn deliver(&mut self, at: usize, output: &mut Output) {
+        if let Some(task) = self.tasks.at_mut(at).filter(|task| task.state == State::Order) {
             task.state = State::Data;
             task.entered = self.entered;
             self.entered += 1;
-            self.proceed(tag, output);
+            self.proceed_at(at, output);
         }
     }
 
@@ -456,12 +459,10 @@ impl FullFeature {
 
     /// Takes the outcome of a command. Gives the functions of other sessions that waited for it.
     pub fn on_outcome(&mut self, tag: TaskTag, outcome: Outcome, output: &mut Output) -> Vec<Claim> {
-        let executing = self.tasks.get_mut(tag.task()).is_some_and(|task| task.state == State::Outcome);
-        if !executing {
+        let executes = |at: &usize| self.tasks.at(*at).is_some_and(|task| task.state == State::Outcome);
+        let executing = self.tasks.find(tag.task()).filter(executes);
+        let Some(task) = executing.and_then(|at| self.remove_at(at, output)) else {
             self.on_reset(tag.task(), &outcome, output);
-            return Vec::new();
-        }
-        let Some(task) = self.remove(tag.task(), output) else {
             return Vec::new();
         };
         if task.ending == Ending::Unheard {

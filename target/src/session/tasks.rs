@@ -137,16 +137,30 @@ impl Tasks {
         self.tasks.get(self.find(tag)?)
     }
 
-    /// Adds a task whose tag no other has.
-    pub fn insert(&mut self, task: Task) {
+    /// The task at a place that [`Tasks::find`] gave.
+    #[must_use]
+    pub fn at(&self, at: usize) -> Option<&Task> {
+        self.tasks.get(at)
+    }
+
+    /// The task at a place that [`Tasks::find`] gave.
+    pub fn at_mut(&mut self, at: usize) -> Option<&mut Task> {
+        self.tasks.get_mut(at)
+    }
+
+    /// Adds a task whose tag no other has. Gives its place, valid until the next change.
+    pub fn insert(&mut self, task: Task) -> usize {
         debug_assert!(self.find(task.tag).is_none());
         self.tags.push(task.tag);
         self.tasks.push(task);
+        self.tasks.len() - 1
     }
 
-    /// Removes the task with this tag.
-    pub fn remove(&mut self, tag: u32) -> Option<Task> {
-        let at = self.find(tag)?;
+    /// Removes the task at a place that [`Tasks::find`] gave.
+    pub fn remove_at(&mut self, at: usize) -> Option<Task> {
+        if at >= self.tasks.len() {
+            return None;
+        }
         self.tags.swap_remove(at);
         Some(self.tasks.swap_remove(at))
     }
@@ -199,7 +213,8 @@ mod tests {
             assert!(tasks.get(count * 7 + 1).is_none() && tasks.find(0).is_none());
         }
         for gone in (1..5 * TAGS_AT_ONCE as u32).step_by(3) {
-            assert_eq!(tasks.remove(gone * 7).map(|task| task.tag), Some(gone * 7));
+            let at = tasks.find(gone * 7).unwrap();
+            assert_eq!(tasks.remove_at(at).map(|task| task.tag), Some(gone * 7));
             assert!(tasks.find(gone * 7).is_none());
         }
         assert!((1..5 * TAGS_AT_ONCE as u32).all(|tag| tasks.find(tag * 7).is_some() == (tag % 3 != 1)));

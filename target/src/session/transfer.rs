@@ -163,7 +163,12 @@ impl Gather {
             return self.joined.extend_from_slice(&data);
         }
         self.close_joined();
-        self.pieces.push(data);
+        if complete && self.pieces.is_empty() {
+            // All in one: no room for more.
+            self.pieces = vec![data];
+        } else {
+            self.pieces.push(data);
+        }
     }
 
     fn close_joined(&mut self) {

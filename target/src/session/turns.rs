@@ -12,6 +12,15 @@ use super::task_set;
 use super::tasks::{State, Task, Tasks};
 use crate::device_server::Request;
 
+/// Where a task stands; valid until the next change of either.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// In the queue of those that may run.
+    turn: usize,
+    /// In the table of tasks.
+    task: usize,
+}
+
 impl FullFeature {
     /// The next thing to do outside, and whether there may be more. `backlog` is what waits to be written, in
     /// bytes.
@@ -28,13 +37,13 @@ impl FullFeature {
             return (self.leaving.take().map(Work::LogOut), true);
         }
         self.backlog = backlog as u64;
-        let (Some(nexus), Some(at)) = (self.nexus, self.next_with_room()) else {
+        let (Some(nexus), Some(next)) = (self.nexus, self.next_with_room()) else {
             return (None, false);
         };
-        let Some(task) = self.turn.get(at).copied().and_then(|tag| self.tasks.get_mut(tag)) else {
+        let Some(task) = self.tasks.at_mut(next.task) else {
             return (None, false);
         };
-        self.turn.remove(at);
+        self.turn.remove(next.turn);
         task.state = State::Outcome;
         self.data_in_bytes += task.charged_in();
         let request = Request {
@@ -51,9 +60,8 @@ impl FullFeature {
         (Some(Work::Execute(request)), !self.turn.is_empty())
     }
 
-    /// Where in `turn` the next task is that may run now: one without data-in does not wait for the room that others
-    /// wait for.
-    fn next_with_room(&mut self) -> Option<usize> {
+    /// The next task that may run now: one without data-in does not wait for the room that others wait for.
+    fn next_with_room(&mut self) -> Option<Place> {
         let next = self.next_turn(0)?;
         if self.find_room(next) {
             return Some(next);
@@ -62,18 +70,18 @@ impl FullFeature {
         if !self.tasks.iter().any(passes) {
             return None;
         }
-        let mut at = next;
+        let mut next = next;
         loop {
-            at = self.next_turn(at + 1)?;
-            if self.turn.get(at).and_then(|tag| self.tasks.get(*tag)).is_some_and(passes) {
-                return Some(at);
+            next = self.next_turn(next.turn + 1)?;
+            if self.tasks.at(next.task).is_some_and(passes) {
+                return Some(next);
             }
         }
     }
 
     /// Makes room for what a task yields, if there is any now.
-    fn find_room(&mut self, at: usize) -> bool {
-        let Some(task) = self.turn.get(at).and_then(|tag| self.tasks.get(*tag)) else {
+    fn find_room(&mut self, next: Place) -> bool {
+        let Some(task) = self.tasks.at(next.task) else {
             return false;
         };
         let wanted = task.charged_in();
@@ -111,28 +119,28 @@ impl FullFeature {
         self.data_in_bytes + self.backlog + out
     }
 
-    /// Where in `turn` the next task is that may run, from a place on. What is not there any more is dropped on the way.
-    fn next_turn(&mut self, from: usize) -> Option<usize> {
-        let tasks = &mut self.tasks;
-        while from == 0
-            && let Some(tag) = self.turn.front()
-            && tasks.get_mut(*tag).is_none_or(|task| task.state != State::Turn)
-        {
-            self.turn.pop_front();
+    /// The next task that may run, from a place in `turn` on. What is not there any more is dropped on the way.
+    fn next_turn(&mut self, from: usize) -> Option<Place> {
+        if from == 0 {
+            while let Some(tag) = self.turn.front() {
+                let waits = |at: &usize| self.tasks.at(*at).is_some_and(|task| task.state == State::Turn);
+                match self.tasks.find(*tag).filter(waits) {
+                    Some(task) if self.special == 0 => return Some(Place { turn: 0, task }),
+                    Some(_) => break,
+                    None => self.turn.pop_front(),
+                };
+            }
         }
-        if self.special == 0 && from == 0 {
-            return (!self.turn.is_empty()).then_some(0);
-        }
-        let free = |at: &usize| {
-            let task = self.turn.get(*at).and_then(|tag| self.tasks.get(*tag));
-            task.filter(|task| task.state == State::Turn).is_some_and(|task| {
-                let mut others = self.tasks.iter();
-                self.special == 0
-                    || !others
-                        .any(|other| task_set::waits_for(task, other, self.starved.contains(&other.tag)))
-            })
+        let free = |task: &Task| {
+            let mut others = self.tasks.iter();
+            self.special == 0
+                || !others.any(|other| task_set::waits_for(task, other, self.starved.contains(&other.tag)))
         };
-        let next = (from..self.turn.len()).find(free);
+        let next = (from..self.turn.len()).find_map(|turn| {
+            let task = self.tasks.find(*self.turn.get(turn)?)?;
+            let may_run = self.tasks.at(task).filter(|task| task.state == State::Turn).is_some_and(free);
+            may_run.then_some(Place { turn, task })
+        });
         if from == 0 {
             self.gated = next.is_none() && !self.turn.is_empty();
         }

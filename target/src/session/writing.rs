@@ -66,13 +66,21 @@ pub const SILENCED_MAX: usize = 128;
 impl FullFeature {
     /// Takes a task as far as its data-out allows.
     pub(super) fn proceed(&mut self, tag: u32, output: &mut Output) {
-        let Some(task) = self.tasks.get_mut(tag).filter(|task| task.state == State::Data) else {
+        if let Some(at) = self.tasks.find(tag) {
+            self.proceed_at(at, output);
+        }
+    }
+
+    /// The same, for the task at a place that [`super::tasks::Tasks::find`] gave.
+    pub(super) fn proceed_at(&mut self, at: usize, output: &mut Output) {
+        let Some(task) = self.tasks.at_mut(at).filter(|task| task.state == State::Data) else {
             return;
         };
+        let tag = task.tag;
         if task.ending == Ending::Unheard {
             // Only what the initiator still had to send was waited for.
             if !task.gather.is_open() {
-                self.remove(tag, output);
+                self.remove_at(at, output);
                 self.after_unheard(tag, output);
             }
             return;
@@ -87,7 +95,7 @@ impl FullFeature {
                 }
             }
             Progress::Failed(refusal) => {
-                if let Some(task) = self.remove(tag, output) {
+                if let Some(task) = self.remove_at(at, output) {
                     let outcome = match refusal {
                         Refusal::Check(sense) => Outcome::Check(sense),
                         Refusal::Status(status) => Outcome::Status(status),
@@ -195,7 +203,12 @@ impl FullFeature {
 
     /// Removes a task and gives back what it held; tasks that waited for that go on.
     pub(super) fn remove(&mut self, tag: u32, output: &mut Output) -> Option<Task> {
-        let task = self.tasks.remove(tag)?;
+        self.remove_at(self.tasks.find(tag)?, output)
+    }
+
+    /// The same, for the task at a place that [`super::tasks::Tasks::find`] gave.
+    pub(super) fn remove_at(&mut self, at: usize, output: &mut Output) -> Option<Task> {
+        let task = self.tasks.remove_at(at)?;
         if task.state == State::Outcome {
             self.data_in_bytes = self.data_in_bytes.saturating_sub(task.charged_in());
         }
