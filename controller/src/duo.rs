@@ -598,8 +598,14 @@ impl Duo {
         outside.jobs.iter().filter(|job| matches!(job, Job::Volume(..))).count()
     }
 
-    /// One step of the outside. False if nothing is left to do.
+    /// One step of the outside, after which what always holds does. False if nothing is left to do.
     pub(crate) fn step(&mut self) -> bool {
+        let stepped = self.step_outside();
+        self.controllers.iter().for_each(Controller::check);
+        stepped
+    }
+
+    fn step_outside(&mut self) -> bool {
         let mut choices = Vec::new();
         let held = |link| if link == LinkId(2) { self.control_held } else { self.bridges_held };
         for side in 0..2 {

@@ -277,6 +277,15 @@ impl<W: World> Controller<W> {
         self.appliance.lock().has_identity()
     }
 
+    /// Looks whether what always holds of every LUN does; for simulated worlds, after every event.
+    ///
+    /// # Panics
+    ///
+    /// If something does not hold.
+    pub fn check(&self) {
+        self.luns.iter().for_each(|lun| lun.lock().check());
+    }
+
     /// In which format sense data of the LUNs goes to hosts, now and later.
     pub fn sense_formats(&self) -> SenseFormats {
         self.sense_formats.clone()

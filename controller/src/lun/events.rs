@@ -29,7 +29,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use protocol::interlink::event::Event;
-use protocol::interlink::shared::{Attention, NexusHandle, SharedState, Stamp, Whom};
+use protocol::interlink::shared::{Attention, NexusHandle, SharedState, Stamp};
 use protocol::interlink::{Ending, Message};
 use protocol::scsi::sense::{Sense, Status};
 
@@ -142,11 +142,6 @@ pub(super) struct Events {
     pumping: bool,
     /// Flushes that events began.
     flushes: u32,
-    /// Records handed over; the last of them that is durable; whether one is on its way; what is to follow it.
-    pub(super) asked: u64,
-    pub(super) kept: u64,
-    pub(super) keeping: bool,
-    pub(super) next_record: Option<Bytes>,
     /// When main was last told of a session's end.
     release_told: Option<Time>,
     access: Option<Access>,
@@ -187,7 +182,7 @@ impl Lun {
             self.enter(origin, op, durable, received, actions);
             return;
         }
-        let version = self.shared.stamp.version;
+        let version = self.unit.version();
         self.wait_behind(Waiting { origin, op, durable, received, version }, actions);
     }
 
@@ -206,7 +201,7 @@ impl Lun {
         if event || self.events.holds_the_door() {
             return self.wait_behind(Waiting { origin, op, durable, received, version }, actions);
         }
-        if version == self.shared.stamp.version {
+        if version == self.unit.version() {
             self.enter(origin, op, durable, received, actions);
             return;
         }
@@ -258,7 +253,7 @@ impl Lun {
             Stage::Draining if self.is_drained() => self.carry_out(actions),
             Stage::Legs(legs)
                 if !legs.peer
-                    && legs.own.is_none_or(|own| self.events.kept >= own)
+                    && legs.own.is_none_or(|own| self.keeper.has(own))
                     && !self.licences.awaits() =>
             {
                 self.conclude(actions);
@@ -332,7 +327,7 @@ impl Lun {
             }
             What::Event(event) => event,
         };
-        match apply(&self.shared, event, self.setup.write_cache) {
+        match apply(self.unit.state(), event, self.setup.write_cache) {
             Err(outcome) => self.end(running.origin, outcome, actions),
             Ok(Applied { next: None, data, .. }) => self.end(running.origin, Outcome::Good(data), actions),
             Ok(Applied { next: Some(next), .. })
@@ -398,7 +393,8 @@ impl Lun {
         let Ok(theirs) = SharedState::decode(payload) else {
             return actions.push(Action::Broken(Breakage::Nonsense, self.view.generation));
         };
-        let mut newer = if theirs.stamp > self.shared.stamp { theirs } else { self.shared.clone() };
+        let mut newer =
+            if theirs.stamp > self.unit.state().stamp { theirs } else { self.unit.state().clone() };
         newer.stamp = Stamp { generation: self.view.generation.number, whole: true, ..newer.stamp };
         let legs = self.start_legs(newer, Vec::new(), Data::new(), (false, true), actions);
         running.stage = Stage::Legs(Box::new(legs));
@@ -463,7 +459,7 @@ impl Lun {
     /// stamp that says so is durable before any event is answered without the peer.
     fn stamp_alone(&mut self, actions: &mut Vec<Action>) {
         let generation = self.stamp_generation();
-        self.shared.stamp.generation = generation;
+        self.unit.stamp_generation(generation);
         let on_legs = match &mut self.events.running {
             Some(Running { stage: Stage::Legs(legs), .. }) => {
                 legs.next.stamp.generation = generation;
@@ -471,9 +467,9 @@ impl Lun {
             }
             _ => None,
         };
-        let state = on_legs.as_ref().unwrap_or(&self.shared);
+        let state = on_legs.as_ref().unwrap_or_else(|| self.unit.state());
         // A LUN that no event ever changed has nothing to lose.
-        if state.stamp.version == 0 || self.durable.stamp.generation == generation {
+        if state.stamp.version == 0 || self.keeper.generation() == generation {
             return;
         }
         let own = self.record(&state.clone(), actions);
@@ -527,7 +523,7 @@ impl Lun {
 
     /// A reset of a LUN that is not served here: there is nothing to be done but to tell the own nexuses.
     pub(super) fn reset_out_of_service(&mut self, nexus: NexusId, tag: TaskTag, actions: &mut Vec<Action>) {
-        self.raise(&Attention { whom: Whom::All, code: Sense::LOGICAL_UNIT_RESET.code });
+        self.unit.raise_for_all(Sense::LOGICAL_UNIT_RESET);
         actions.push(Action::Answer { nexus, tag, outcome: Outcome::Good(Data::new()) });
     }
 
@@ -548,11 +544,11 @@ impl Lun {
 
     /// A legacy reservation ends with its session (SPC-2 5.5.1); main is told until it says so.
     pub(super) fn end_lost_reservation(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let Some(reserver) = self.shared.reserver else {
+        let Some(reserver) = self.unit.state().reserver else {
             return;
         };
         let told = |at: Time| now.since(at) < RELEASE_AGAIN;
-        if !self.is_of_lost_session(reserver) || self.events.release_told.is_some_and(told) {
+        if !self.unit.is_of_lost_session(reserver) || self.events.release_told.is_some_and(told) {
             return;
         }
         let way = route(self.view.role, self.view.service, Kind::Change);
@@ -570,8 +566,8 @@ impl Lun {
 
     /// Main goes on without its peer: whoever reserved the LUN over there cannot tell when its session ends.
     fn end_peers_reservation(&mut self, actions: &mut Vec<Action>) {
-        let peers = |reserver: &NexusHandle| reserver.side != self.setup.side.index() as u8;
-        if let Some(reserver) = self.shared.reserver.filter(peers) {
+        let peers = |reserver: &NexusHandle| self.unit.is_of_peer(*reserver);
+        if let Some(reserver) = self.unit.state().reserver.filter(peers) {
             let op = Op::Event(Box::new(Event::ReserverLost(reserver)));
             self.take_turn(Origin::Nobody, op, false, Time(0), actions);
         }
@@ -586,8 +582,7 @@ impl Lun {
         // A controller begins by serving nobody: hosts may have been told so already.
         let before = self.events.access.replace(access).unwrap_or(Access { serving: false, ..access });
         if before != access {
-            let code = Sense::ASYMMETRIC_ACCESS_STATE_CHANGED.code;
-            self.raise(&Attention { whom: Whom::All, code });
+            self.unit.raise_for_all(Sense::ASYMMETRIC_ACCESS_STATE_CHANGED);
         }
     }
 }

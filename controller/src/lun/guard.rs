@@ -14,7 +14,7 @@ use crate::reservation::passes;
 pub(super) type Guarded = Option<Box<Guard>>;
 
 /// Who is kept out of what.
-#[derive(Debug, Default)]
+#[derive(PartialEq, Eq, Debug, Default)]
 pub(super) struct Guard {
     /// RESERVE: everybody but this nexus of this controller, if it is one.
     reserved: Option<Option<NexusId>>,

@@ -108,10 +108,7 @@ impl Lun {
                 .contains(&attention.code)
         };
         let driven: Vec<&Attention> = attentions.iter().filter(drives_out).collect();
-        let out = |nexus: NexusId| {
-            let handle = self.setup.handle(nexus);
-            driven.iter().any(|attention| self.attentions.is_meant(attention, nexus, handle))
-        };
+        let out = |nexus: NexusId| driven.iter().any(|attention| self.unit.is_meant(attention, nexus));
         let revoked = self.licences.take_away(|(nexus, _)| reset || out(*nexus));
         actions.extend(revoked.into_iter().map(|(nexus, task)| Action::Revoked { nexus, task }));
     }

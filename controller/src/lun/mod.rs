@@ -32,6 +32,7 @@ mod events;
 mod format_tests;
 mod forwarder;
 mod guard;
+mod keeper;
 mod legs;
 #[cfg(test)]
 mod legs_tests;
@@ -64,17 +65,17 @@ mod sub_side;
 mod task;
 #[cfg(test)]
 mod tests;
+mod unit_state;
 mod usage;
 mod volume;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use core::time::Duration;
 
 use protocol::interlink::Report;
-use protocol::interlink::shared::{Attention, NexusName, SharedState, Whom};
+use protocol::interlink::shared::SharedState;
 use protocol::scsi::sense::{Sense, Status};
 use slab::Slab;
 
@@ -89,14 +90,13 @@ use crate::route::{Kind, Route, route};
 use crate::time::Time;
 use crate::world::Ticket;
 
-use attention::Attentions;
 pub use attention::NEXUSES_MAX;
 use budget::Budget;
 use communication::Forward;
 use copying::Copying;
 use events::Events;
 use forwarder::Forwarder;
-use guard::Guarded;
+use keeper::Keeper;
 use licence::Licences;
 use mirror::Mirror;
 use redo::Step;
@@ -104,6 +104,7 @@ use replica::Replica;
 use sanitizing::Sanitizing;
 pub use task::Action;
 use task::{Origin, Slot, Stage, Task};
+use unit_state::UnitState;
 use usage::Peaks;
 use volume::{Completion, Volume};
 
@@ -173,16 +174,11 @@ pub struct Lun {
     /// When the own copy was last flushed while there is no other.
     flushed: Time,
     locks: RangeLocks,
-    attentions: Attentions,
     /// What both controllers share of the LUN other than its blocks.
-    shared: SharedState,
+    unit: UnitState,
     /// The part of it that is on this controller's disk, or on its way there.
-    durable: SharedState,
+    keeper: Keeper,
     events: Events,
-    /// Whom the shared state keeps out.
-    guard: Guarded,
-    /// D_SENSE, for those who encode sense data.
-    descriptor_sense: Arc<AtomicBool>,
     /// Copies of the copy manager that may read or write it.
     licences: Licences,
     tasks: Slab<Task>,
@@ -211,7 +207,7 @@ impl Lun {
     /// A LUN that serves nothing yet, with what is on disk of its shared state.
     #[must_use]
     pub fn new(setup: LunSetup, restored: SharedState, lease: Arc<Lease>) -> Self {
-        let mut lun = Self {
+        Self {
             setup,
             known: false,
             view: PairView::suspended(Role::Sub),
@@ -222,12 +218,9 @@ impl Lun {
             awaiting_lease: BTreeMap::new(),
             flushed: Time(0),
             locks: RangeLocks::default(),
-            attentions: Attentions::default(),
-            durable: restored.clone(),
-            shared: restored,
+            keeper: Keeper::new(restored.clone()),
+            unit: UnitState::new(&setup, restored),
             events: Events::default(),
-            guard: None,
-            descriptor_sense: Arc::default(),
             licences: Licences::default(),
             tasks: Slab::new(),
             volume: Volume::new(setup.index),
@@ -242,16 +235,23 @@ impl Lun {
             replica: Replica::default(),
             counters: LunCounters::default(),
             peaks: Peaks::default(),
-        };
-        lun.stand_guard();
-        lun.show_sense_format();
-        lun
+        }
     }
 
     /// Limits every class's credit to `bytes`, to see how the LUN fares with little.
     pub fn set_credit(&mut self, bytes: u64) {
         self.mirror.set_room(Budget::of(bytes));
         self.forwarder.set_room(Budget::of(bytes));
+    }
+
+    /// Looks whether what always holds of its parts does.
+    ///
+    /// # Panics
+    ///
+    /// If something does not hold.
+    pub fn check(&self) {
+        self.unit.check();
+        self.keeper.check();
     }
 
     /// Its place in the pair.
@@ -476,8 +476,7 @@ impl Lun {
                 if self.stopped { Err(Outcome::Check(Sense::STOPPED)) } else { Ok(()) }
             }
         }?;
-        let out = self.guard.as_ref().is_some_and(|guard| guard.keeps_out(nexus, admission.access()));
-        if out {
+        if self.unit.keeps_out(nexus, admission.access()) {
             return Err(Outcome::Status(Status::ReservationConflict));
         }
         match admission {
@@ -494,8 +493,7 @@ impl Lun {
     /// What the LUN is, as its identity says: from now on hosts are told it, served or not.
     pub fn learn(&mut self, blocks: u64) {
         if self.known && self.setup.blocks != blocks {
-            let code = Sense::CAPACITY_CHANGED.code;
-            self.raise(&Attention { whom: Whom::All, code });
+            self.unit.raise_for_all(Sense::CAPACITY_CHANGED);
         }
         self.known = true;
         self.setup.blocks = blocks;
@@ -503,27 +501,23 @@ impl Lun {
 
     /// LUNs have been added to those that hosts see.
     pub fn luns_changed(&mut self) {
-        self.raise(&Attention { whom: Whom::All, code: Sense::REPORTED_LUNS_CHANGED.code });
+        self.unit.raise_for_all(Sense::REPORTED_LUNS_CHANGED);
     }
 
     /// How a command ends that the shared state keeps out.
     fn refusal(&self, nexus: NexusId, op: &Op) -> Option<Outcome> {
-        self.guard.as_ref()?.refusal(nexus, op).or_else(|| self.sanitize_refusal(op))
+        self.unit.refusal(nexus, op).or_else(|| self.sanitize_refusal(op))
     }
 
     /// A new I_T nexus.
     pub fn nexus_added(&mut self, nexus: NexusId, initiator: &Initiator) {
-        let Initiator { name, isid } = initiator.clone();
-        let port = self.setup.side.port();
-        self.attentions.nexus_added(nexus, Arc::new(NexusName { initiator: name, isid, port }));
-        self.stand_guard();
+        self.unit.add(nexus, initiator);
     }
 
     /// An I_T nexus is gone: what it had not got admitted is never executed.
     pub fn nexus_lost(&mut self, nexus: NexusId, now: Time, actions: &mut Vec<Action>) {
-        self.attentions.nexus_lost(nexus);
+        self.unit.remove(nexus);
         self.licences.nexus_lost(nexus);
-        self.stand_guard();
         self.give_up(now, actions, |owner, _| owner == nexus);
         self.end_lost_reservation(now, actions);
     }
@@ -656,7 +650,7 @@ impl Lun {
     }
 
     fn attention(&mut self, nexus: NexusId) -> Result<(), Outcome> {
-        self.attentions.take(nexus).map_or(Ok(()), |sense| Err(Outcome::Check(sense)))
+        self.unit.take_attention(nexus)
     }
 
     fn may_enter(&mut self, nexus: NexusId) -> Result<(), Outcome> {

@@ -188,7 +188,7 @@ impl Lun {
 
     /// Starts as many pieces as may run; after the last of a segment, a flush of both copies.
     pub(super) fn pump_sanitize(&mut self, actions: &mut Vec<Action>) {
-        let Sanitize::UnderWay { order, at } = &self.shared.sanitize else {
+        let Sanitize::UnderWay { order, at } = &self.unit.state().sanitize else {
             return;
         };
         if !self.may_sanitize() {
@@ -223,7 +223,7 @@ impl Lun {
 
     /// Time has passed: so much more may be overwritten.
     pub(super) fn tick_sanitize(&mut self, now: Time, actions: &mut Vec<Action>) {
-        if matches!(self.shared.sanitize, Sanitize::UnderWay { .. }) {
+        if matches!(self.unit.state().sanitize, Sanitize::UnderWay { .. }) {
             let passed = now.since(self.sanitizing.paced).as_millis().min(1000) as u64;
             self.sanitizing.paced = now;
             self.sanitizing.allowance = (self.sanitizing.allowance + passed * PACE).min(BURST * 1000);
@@ -244,7 +244,7 @@ impl Lun {
         };
         current.running = current.running.saturating_sub(1);
         let mut told = None;
-        match (outcome, op, &self.shared.sanitize) {
+        match (outcome, op, &self.unit.state().sanitize) {
             _ if current.again || current.told => {}
             (Outcome::Good(_), Op::SynchronizeCache, Sanitize::UnderWay { order, .. }) => {
                 told = Some(current.step(order, self.setup.blocks));
@@ -268,7 +268,7 @@ impl Lun {
 
     /// The state has changed: what is under way belongs to another position.
     pub(super) fn on_sanitize_state(&mut self, before: &Sanitize) {
-        if *before != self.shared.sanitize {
+        if *before != self.unit.state().sanitize {
             self.sanitizing.forget();
         }
     }
@@ -282,10 +282,10 @@ impl Lun {
 
     /// Answers who waits for the end, if it has come.
     pub(super) fn answer_sanitize(&mut self, actions: &mut Vec<Action>) {
-        if matches!(self.shared.sanitize, Sanitize::UnderWay { .. }) {
+        if matches!(self.unit.state().sanitize, Sanitize::UnderWay { .. }) {
             return;
         }
-        let outcome = self.shared.sanitize.sense(0).map_or(Outcome::Good(Data::new()), Outcome::Check);
+        let outcome = self.unit.state().sanitize.sense(0).map_or(Outcome::Good(Data::new()), Outcome::Check);
         self.end_sanitize_wait(&outcome, actions, |_| true);
     }
 
@@ -315,14 +315,14 @@ impl Lun {
 
     /// How a command ends that comes while an operation is under way or after it has failed.
     pub(super) fn sanitize_sense(&self) -> Option<Sense> {
-        self.shared.sanitize.sense(self.sanitize_progress())
+        self.unit.state().sanitize.sense(self.sanitize_progress())
     }
 
     /// The same for a command that goes through the door.
     pub(super) fn sanitize_refusal(&self, op: &Op) -> Option<Outcome> {
         let sense = self.sanitize_sense()?;
         let passes = match op {
-            Op::Event(event) => crate::shared::passes_sanitize(&self.shared.sanitize, event),
+            Op::Event(event) => crate::shared::passes_sanitize(&self.unit.state().sanitize, event),
             _ => false,
         };
         (!passes).then_some(Outcome::Check(sense))
@@ -330,7 +330,7 @@ impl Lun {
 
     /// How far the operation is, in 65536ths: main knows it by the piece, the sub by the segment.
     fn sanitize_progress(&self) -> u16 {
-        let Sanitize::UnderWay { order, at } = &self.shared.sanitize else {
+        let Sanitize::UnderWay { order, at } = &self.unit.state().sanitize else {
             return 0;
         };
         let done = self.sanitizing.segment.as_ref().map_or(0, |run| run.done);
@@ -344,7 +344,7 @@ impl Lun {
     #[must_use]
     pub fn sanitize_status(&self) -> Option<SanitizeStatus> {
         let percent = (u32::from(self.sanitize_progress()) * 100 / 65_536) as u8;
-        match &self.shared.sanitize {
+        match &self.unit.state().sanitize {
             Sanitize::Idle => None,
             Sanitize::UnderWay { order, at } => {
                 let method = match order.method {
@@ -363,7 +363,7 @@ impl Lun {
                 })
             }
             Sanitize::Failed { .. } | Sanitize::FormatFailed => {
-                let format = self.shared.sanitize == Sanitize::FormatFailed;
+                let format = self.unit.state().sanitize == Sanitize::FormatFailed;
                 let method = format.then(|| "format".to_owned());
                 Some(SanitizeStatus { failed: true, method, percent: None, pass: 0, passes: 0 })
             }

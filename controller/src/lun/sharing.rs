@@ -2,51 +2,39 @@
 //! how its durable part gets to the disk.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use protocol::interlink::shared::{
-    Attention, Modes, NexusHandle, NexusName, Reservations, SharedState, Who, Whom,
-};
+use protocol::interlink::shared::{Attention, SharedState, Who};
 use protocol::interlink::{Message, Version};
-use protocol::scsi::sense::Sense;
 
+use super::Lun;
 use super::events::Taking;
-use super::guard::Guard;
+use super::keeper::Record;
 use super::task::{Action, Origin, Stage};
-use super::{Lun, LunSetup};
 use crate::command::{Data, NexusId};
 use crate::link::{LinkId, Via};
 use crate::pair::{Breakage, Role};
 use crate::time::Time;
 use crate::world::Ticket;
 
+/// Bits of a ticket that name the record of a LUN.
+const RECORD_BITS: u32 = 48;
+
 /// The version of the interlink since which a format is told.
 const FORMATS_SINCE: u16 = Version::V2 as u16;
-
-impl LunSetup {
-    /// The name of a session of this controller, which tells it from every other there ever was.
-    pub(super) const fn handle(&self, nexus: NexusId) -> NexusHandle {
-        NexusHandle { side: self.side.index() as u8, incarnation: self.incarnation, nexus: nexus.0 }
-    }
-}
 
 impl Lun {
     /// The state that both controllers share, as it is here.
     #[must_use]
     pub const fn shared(&self) -> &SharedState {
-        &self.shared
+        self.unit.state()
     }
 
     /// Who a nexus of this controller is, if it is known.
     #[must_use]
     pub fn who(&self, nexus: NexusId) -> Option<Who> {
-        let name = self.attentions.name(nexus)?;
-        Some(Who { handle: self.handle(nexus), name: NexusName::clone(name) })
-    }
-
-    pub(super) const fn handle(&self, nexus: NexusId) -> NexusHandle {
-        self.setup.handle(nexus)
+        self.unit.who(nexus)
     }
 
     /// Whether the peer can read of a format; without a peer nobody has to.
@@ -64,7 +52,7 @@ impl Lun {
 
     /// At the sub: main wants to know which state is here.
     pub(super) fn on_shared_ask(&self, link: LinkId, actions: &mut Vec<Action>) {
-        let state = self.as_peer_reads(self.shared.clone());
+        let state = self.as_peer_reads(self.unit.state().clone());
         let (message, payload) = (Message::SharedTold, vec![state.encode()]);
         let generation = self.view.generation;
         actions.push(Action::Send { via: Via::Link(link), message, payload, generation });
@@ -102,8 +90,9 @@ impl Lun {
         if self.licences.awaits() {
             return;
         }
-        let kept = self.events.kept;
-        let ready = |taking: &mut Taking| taking.own.is_none_or(|own| kept >= own) && taking.drain.is_empty();
+        let keeper = &self.keeper;
+        let ready =
+            |taking: &mut Taking| taking.own.is_none_or(|own| keeper.has(own)) && taking.drain.is_empty();
         let Some(taking) = self.events.taking.take_if(ready) else {
             return;
         };
@@ -134,127 +123,39 @@ impl Lun {
 
     /// The state holds here from now on, and the nexuses of this controller are told of it.
     pub(super) fn install(&mut self, next: SharedState, attentions: &[Attention], met: bool) {
-        let before = core::mem::replace(&mut self.shared, next);
+        let before = self.unit.install(next, attentions, met);
         self.on_sanitize_state(&before.sanitize);
-        self.stand_guard();
-        self.show_sense_format();
-        for attention in attentions {
-            self.raise(attention);
-        }
-        if met {
-            self.tell_difference(&before);
-        }
     }
 
     /// Where whoever encodes sense data of this LUN finds its format.
     #[must_use]
     pub fn sense_format(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.descriptor_sense)
-    }
-
-    pub(super) fn show_sense_format(&self) {
-        self.descriptor_sense.store(self.shared.current.descriptor_sense, Ordering::Relaxed);
-    }
-
-    /// Works out anew whom the state keeps out.
-    pub(super) fn stand_guard(&mut self) {
-        let handle = |nexus| self.handle(nexus);
-        let reserver = self.shared.reserver.filter(|reserver| !self.is_of_lost_session(*reserver));
-        self.guard = Guard::of(&self.shared, reserver, self.attentions.nexuses(), handle);
-    }
-
-    pub(super) fn raise(&mut self, attention: &Attention) {
-        let setup = &self.setup;
-        self.attentions.raise(attention, |nexus| setup.handle(nexus));
-    }
-
-    /// Events that this controller did not take part in have changed the state: its nexuses hear what they would
-    /// have been told.
-    fn tell_difference(&mut self, before: &SharedState) {
-        self.tell_reservations(before);
-        let told = |modes: Modes| modes.with_configured(self.setup.write_cache);
-        if told(before.current) != told(self.shared.current) {
-            let code = Sense::MODE_PARAMETERS_CHANGED.code;
-            self.raise(&Attention { whom: Whom::All, code });
-        }
-        if let Some(reserver) = before.reserver
-            && self.shared.reserver != before.reserver
-            && let Some(name) = self.own_name(reserver)
-        {
-            let code = Sense::NEXUS_LOSS.code;
-            self.raise(&Attention { whom: Whom::One(name), code });
-        }
-    }
-
-    /// SPC-4 5.13: whose registration is gone, or whose reservation another has taken or ended.
-    fn tell_reservations(&mut self, before: &SharedState) {
-        let (old, new) = (&before.reservations, &self.shared.reservations);
-        let is_in = |state: &Reservations, name: &NexusName| {
-            state.registrants.iter().any(|registrant| registrant.nexus == *name)
-        };
-        let mut told = Vec::new();
-        for (_, name) in self.attentions.nexuses() {
-            let sense = match (is_in(old, name), is_in(new, name)) {
-                (true, false) => Sense::REGISTRATIONS_PREEMPTED,
-                (true, true) if old.reservation.is_some() && old.reservation != new.reservation => {
-                    Sense::RESERVATIONS_RELEASED
-                }
-                _ => continue,
-            };
-            told.push(Attention { whom: Whom::One(name.clone()), code: sense.code });
-        }
-        for attention in told {
-            self.raise(&attention);
-        }
-    }
-
-    /// Whether a handle means a session of this controller that has ended. What it reserved keeps nobody of this
-    /// controller out, though the event that ends it may still be on its way.
-    pub(super) fn is_of_lost_session(&self, handle: NexusHandle) -> bool {
-        handle.side == self.setup.side.index() as u8 && self.own_name(handle).is_none()
-    }
-
-    /// The name of a nexus of this controller that a handle means, if it is alive.
-    pub(super) fn own_name(&self, handle: NexusHandle) -> Option<NexusName> {
-        let nexus = NexusId(handle.nexus);
-        (self.handle(nexus) == handle).then(|| self.attentions.name(nexus).map(|name| (**name).clone()))?
+        self.unit.sense_format()
     }
 
     /// Hands over the durable part, if it changes; the number of the record that has to be durable, if one is not yet.
     pub(super) fn keep(&mut self, next: &SharedState, actions: &mut Vec<Action>) -> Option<u64> {
-        if next.survives_as(&self.durable) {
-            return (self.events.kept < self.events.asked).then_some(self.events.asked);
-        }
-        Some(self.record(next, actions))
+        let (awaited, record) = self.keeper.keep(next);
+        actions.extend(record.map(|record| self.persist(record)));
+        awaited
     }
 
     /// Hands over the durable part; the number of its record.
     pub(super) fn record(&mut self, next: &SharedState, actions: &mut Vec<Action>) -> u64 {
-        self.durable = next.after_power_loss();
-        let record = self.durable.encode();
-        self.events.asked += 1;
-        if self.events.keeping {
-            self.events.next_record = Some(record);
-        } else {
-            self.events.keeping = true;
-            actions.push(self.persist(record));
-        }
-        self.events.asked
+        let (number, record) = self.keeper.record(next);
+        actions.extend(record.map(|record| self.persist(record)));
+        number
     }
 
-    fn persist(&self, record: Bytes) -> Action {
-        let ticket = Ticket(u64::from(self.setup.index) << 48 | self.events.asked);
-        Action::Persist { record: record.to_vec(), ticket }
+    fn persist(&self, record: Record) -> Action {
+        let ticket = Ticket(u64::from(self.setup.index) << RECORD_BITS | record.number);
+        Action::Persist { record: record.content.to_vec(), ticket }
     }
 
     /// A record is durable.
     pub fn on_persisted(&mut self, ticket: Ticket, now: Time, actions: &mut Vec<Action>) {
-        self.events.kept = ticket.0 & ((1 << 48) - 1);
-        self.events.keeping = false;
-        if let Some(record) = self.events.next_record.take() {
-            self.events.keeping = true;
-            actions.push(self.persist(record));
-        }
+        let next = self.keeper.on_durable(ticket.0 & ((1 << RECORD_BITS) - 1));
+        actions.extend(next.map(|record| self.persist(record)));
         self.pump_events(actions);
         self.let_in(now, actions);
     }

@@ -108,7 +108,7 @@ impl Lun {
             bytes: payload_bytes(&op),
             durable: !self.caches() || asks_durable(&op),
             op,
-            version: self.shared.stamp.version,
+            version: self.unit.version(),
             received,
             progress: Progress::Queued,
             given_up: false,

@@ -1,7 +1,6 @@
 //! How much of a LUN's bounds is in use, for whoever asks: counted where the queues are, read under the LUN's lock.
 
 use super::Lun;
-use crate::command::NexusId;
 use crate::status::ReservationStatus;
 
 /// How much of a bound is in use.
@@ -64,13 +63,13 @@ impl Lun {
     /// Who has reserved the LUN, for people. `peer`: the name of the other controller, whose hosts RESERVE (6) names
     /// only there.
     #[must_use]
-    pub fn reservation(&self, side: u8, peer: &str) -> Option<ReservationStatus> {
-        if let Some(handle) = &self.shared.reserver {
-            let own = self.attentions.name(NexusId(handle.nexus)).filter(|_| handle.side == side);
+    pub fn reservation(&self, peer: &str) -> Option<ReservationStatus> {
+        if let Some(handle) = self.unit.state().reserver {
+            let own = self.unit.name_of(handle);
             let holder = own.map_or_else(|| format!("a host of {peer}"), |name| name.initiator.clone());
             return Some(ReservationStatus { kind: "reserve(6)".to_owned(), holders: vec![holder] });
         }
-        let reservations = &self.shared.reservations;
+        let reservations = &self.unit.state().reservations;
         let reservation = reservations.reservation.as_ref()?;
         let holders = match reservation.kind {
             7 | 8 => reservations.registrants.iter().map(|one| one.nexus.initiator.clone()).collect(),
@@ -99,7 +98,7 @@ impl Lun {
             apply_bytes,
             forward_bytes: Used { now, peak },
             class_bytes,
-            nexuses: self.attentions.count() as u64,
+            nexuses: self.unit.nexuses() as u64,
             sanitize_pieces: u64::from(self.sanitizing.running()),
             copy_pieces: self.copying.as_ref().map_or(0, |copying| u64::from(copying.running())),
         }

@@ -80,8 +80,7 @@ impl<W: World> Controller<W> {
             copied_percent: copied.map(|(percent, _)| percent),
             copy_seconds_left: copied.and_then(|(_, left)| left),
             sanitize: core.sanitize_status(),
-            reservation: core
-                .reservation(self.plan.side as u8, &self.plan.names[self.plan.side.peer().index()]),
+            reservation: core.reservation(&self.plan.names[self.plan.side.peer().index()]),
             reason: with_want_of_room(report.reason, self.world.want_of_room(VolumeIndex(index as u16))),
             commands,
             communication_bytes,

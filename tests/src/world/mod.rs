@@ -302,6 +302,7 @@ impl Simulation {
             return Err(self.stuck());
         }
         self.happen(now, event)?;
+        self.units.iter().for_each(|unit| unit.controller.check());
         self.hub.lock().violation.take().map_or(Ok(()), Err)
     }
 

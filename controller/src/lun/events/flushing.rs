@@ -28,7 +28,7 @@ use crate::time::Time;
 impl Lun {
     /// WCE: whether a change may be answered before it is durable on both copies.
     pub(in crate::lun) const fn caches(&self) -> bool {
-        self.shared.current.caches(self.setup.write_cache)
+        self.unit.caches()
     }
 
     /// Whether the write cache ends with this state.

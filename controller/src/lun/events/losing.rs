@@ -41,7 +41,7 @@ impl Lun {
         let What::Event(event) = what else {
             return None;
         };
-        let version = self.shared.stamp.version;
+        let version = self.unit.version();
         Some(Waiting { origin, op: Op::Event(event), durable: false, received, version })
     }
 
