@@ -249,7 +249,7 @@ fn a_copy_neither_waits_for_unit_attentions_nor_takes_them() {
 }
 
 #[test]
-fn a_piece_whose_copy_has_no_licence_is_not_let_in() {
+fn a_piece_whose_copy_has_no_permit_is_not_let_in() {
     for side in 0..2 {
         let mut duo = met(3);
         let before = all(&duo);

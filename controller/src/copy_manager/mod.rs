@@ -18,8 +18,8 @@
 //!   [`EXTENDED_COPY_PIECES_MAX`]. Where source and destination overlap it is one piece after the other, from the end
 //!   that no piece has overwritten yet.
 //! * **Who ends a copy**: an abort of its task, the end of its session, a reset of a LUN it uses, a PREEMPT that takes
-//!   its nexus's registration or reservation there. Each takes away its *licence* at the LUNs
-//!   (`lun/licence.rs`): a piece that comes to a LUN without a licence is refused, under that LUN's lock. What is under
+//!   its nexus's registration or reservation there. Each takes away its *permit* at the LUNs
+//!   (`lun/copy_permits.rs`): a piece that comes to a LUN without a permit is refused, under that LUN's lock. What is under
 //!   way is given up like any command. The copy is answered when its last piece has ended, and whoever ended it is
 //!   answered after that: so none of it is written afterwards.
 //! * **No crash point matters**: nothing of a copy is kept. What was written are writes of that host, each whole on both
@@ -105,11 +105,11 @@ pub struct CopyOrder {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Act {
     /// A LUN lets pieces of a copy pass.
-    License(LunIndex, NexusId, u32),
+    Permit(LunIndex, NexusId, u32),
     /// It lets none pass any more.
     Revoke(LunIndex, NexusId, u32),
     /// No piece of the copy is under way any more.
-    EndLicence(LunIndex, NexusId, u32),
+    EndPermit(LunIndex, NexusId, u32),
     /// A piece comes to the door.
     Ask(Command),
     /// A piece is to be given up if it was not admitted.
@@ -164,7 +164,7 @@ impl CopyManager {
             self.results.forget(order.nexus, order.lun, list.id);
         }
         let running = Running::new(order, now);
-        self.acts.extend(running.luns().iter().map(|lun| Act::License(*lun, key.0, key.1)));
+        self.acts.extend(running.luns().iter().map(|lun| Act::Permit(*lun, key.0, key.1)));
         self.copies.insert(key, running);
         self.peak = self.peak.max(self.copies.len());
         self.go_on(key, now);
@@ -200,7 +200,7 @@ impl CopyManager {
         }
     }
 
-    /// The task is to be given up: by an abort, or because a LUN has taken its licence away.
+    /// The task is to be given up: by an abort, or because a LUN has revoked its permit.
     pub fn give_up(&mut self, nexus: NexusId, task: u32, now: Time) {
         let key = (nexus, task);
         if let Some(running) = self.copies.get_mut(&key) {
@@ -246,7 +246,7 @@ impl CopyManager {
         let Some(running) = self.copies.remove(&key) else {
             return;
         };
-        self.acts.extend(running.luns().iter().map(|lun| Act::EndLicence(*lun, key.0, key.1)));
+        self.acts.extend(running.luns().iter().map(|lun| Act::EndPermit(*lun, key.0, key.1)));
         let (status, outcome, sense) = match over {
             Over::Done => (CopyStatus::Completed, Outcome::Good(Vec::new()), None),
             Over::Failed(sense) => (CopyStatus::Failed, Outcome::Check(sense), Some(sense)),

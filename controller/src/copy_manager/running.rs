@@ -21,7 +21,7 @@ pub(super) enum Over {
     Done,
     /// COPY ABORTED.
     Failed(Sense),
-    /// Its task was aborted, its session is gone, or a LUN has taken its licence away.
+    /// Its task was aborted, its session is gone, or a LUN has revoked its permit.
     GivenUp,
 }
 

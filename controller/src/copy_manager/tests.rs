@@ -17,8 +17,8 @@ struct Bench {
     luns: [Vec<u8>; 2],
     now: Time,
     asked: Vec<Command>,
-    /// Licences that are there.
-    licensed: Vec<(LunIndex, NexusId, u32)>,
+    /// Permits that are there.
+    permitted: Vec<(LunIndex, NexusId, u32)>,
     answers: Vec<(TaskTag, Outcome)>,
     aborted: Vec<TaskTag>,
     most: usize,
@@ -49,7 +49,7 @@ impl Bench {
             luns: [content(1), content(100)],
             now: Time(0),
             asked: Vec::new(),
-            licensed: Vec::new(),
+            permitted: Vec::new(),
             answers: Vec::new(),
             aborted: Vec::new(),
             most: 0,
@@ -65,16 +65,16 @@ impl Bench {
     fn take(&mut self) {
         while let Some(act) = self.manager.next_act() {
             match act {
-                Act::License(lun, nexus, task) => self.licensed.push((lun, nexus, task)),
-                Act::Revoke(lun, nexus, task) => assert!(self.licensed.contains(&(lun, nexus, task))),
-                Act::EndLicence(lun, nexus, task) => {
-                    let before = self.licensed.len();
-                    self.licensed.retain(|known| *known != (lun, nexus, task));
-                    assert_eq!(self.licensed.len() + 1, before);
+                Act::Permit(lun, nexus, task) => self.permitted.push((lun, nexus, task)),
+                Act::Revoke(lun, nexus, task) => assert!(self.permitted.contains(&(lun, nexus, task))),
+                Act::EndPermit(lun, nexus, task) => {
+                    let before = self.permitted.len();
+                    self.permitted.retain(|known| *known != (lun, nexus, task));
+                    assert_eq!(self.permitted.len() + 1, before);
                 }
                 Act::Ask(command) => {
                     assert!(command.tag.is_piece() && command.received == self.now);
-                    assert!(self.licensed.contains(&(command.lun, command.nexus, command.tag.task())));
+                    assert!(self.permitted.contains(&(command.lun, command.nexus, command.tag.task())));
                     self.asked.push(command);
                     self.most = self.most.max(self.asked.len());
                 }
@@ -127,7 +127,7 @@ impl Bench {
             self.end(0, None);
         }
         assert_eq!(self.answers.len(), 1, "{:?}", self.answers);
-        assert!(self.licensed.is_empty(), "licences are left");
+        assert!(self.permitted.is_empty(), "permits are left");
         self.answers.remove(0).1
     }
 

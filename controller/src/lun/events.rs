@@ -14,7 +14,7 @@
 //! * The sub checks its hosts' commands against its own copy of the state, and forwards them with that state's
 //!   version. Main admits none of another version: the sub checks it again. No command carries names.
 //! * One that ends the write cache flushes both copies between its draining and its legs ([`flushing`]).
-//! * A reset, and a PREEMPT of those it drives out, end copies of the copy manager (`licence.rs`): main concludes, and
+//! * A reset, and a PREEMPT of those it drives out, end copies of the copy manager (`copy_permits.rs`): main concludes, and
 //!   the sub says that it has it, when those copies have ended.
 //! * An event that is on its legs when main loses its peer is completed by whoever goes on as main; one that had
 //!   begun nothing goes back to the door, or, forwarded, is never executed.
@@ -22,7 +22,6 @@
 
 mod flushing;
 mod losing;
-mod meeting;
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -134,10 +133,6 @@ pub(super) struct Events {
     open: bool,
     /// The two have met, and have not found which state is the newer.
     meets: bool,
-    /// At the sub: main has not yet told which state holds in this standing; then whether hosts may be served apart
-    /// from that.
-    unknown: bool,
-    opens: bool,
     /// One of `behind` is having its turn.
     pumping: bool,
     /// Flushes that events began.
@@ -254,7 +249,7 @@ impl Lun {
             Stage::Legs(legs)
                 if !legs.peer
                     && legs.own.is_none_or(|own| self.keeper.has(own))
-                    && !self.licences.awaits() =>
+                    && !self.permits.awaits() =>
             {
                 self.conclude(actions);
             }

@@ -19,7 +19,7 @@ impl Lun {
             // One of the copies failed; it leaves the pair first. When the copy is complete the sub may already read
             // its own.
             (Role::Main, Service::Mirrored, _) => Fate::Undecided,
-            (Role::Main, Service::Refused, _) if self.held.is_some() => Fate::Undecided,
+            (Role::Main, Service::Refused, _) if self.gate.waits() => Fate::Undecided,
             _ => Fate::Unknown,
         }
     }
@@ -73,8 +73,8 @@ impl Lun {
         task.origin = Origin::Nobody;
         let (op, received) = (task.op.clone(), task.received);
         let lun = LunIndex(self.setup.index);
-        if self.held.is_some() {
-            self.keep_held(Command { lun, nexus, tag, op, received }, actions);
+        if self.gate.waits() {
+            self.keep_waiting(Command { lun, nexus, tag, op, received }, actions);
         } else {
             let outcome = Outcome::Check(Sense::UNAVAILABLE);
             actions.push(Action::Answer { nexus, tag, outcome });
@@ -126,7 +126,7 @@ impl Lun {
         let waits = |task: &Task| {
             task.stage == Stage::Range && matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
         };
-        let stuck = (self.held.is_some() || self.closing)
+        let stuck = !self.gate.is_open()
             && self.is_mirrored()
             && self.tasks.iter().any(|(_, task)| task.awaits_decision())
             && self.tasks.iter().all(|(_, task)| task.awaits_decision() || waits(task));
@@ -156,7 +156,7 @@ impl Lun {
         let alone = self.view.service == Service::Alone && self.view.status == PairStatus::Suspended;
         // A turn waits for what is in flight.
         let due =
-            alone && self.held.is_none() && self.caches() && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL;
+            alone && !self.gate.waits() && self.caches() && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL;
         if due && self.enter(Origin::Nobody, Op::SynchronizeCache, true, now, actions) {
             self.flushed = now;
         }

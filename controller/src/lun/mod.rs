@@ -14,6 +14,7 @@
 //!   either side, returns what is not yet on every copy.
 //! * A command that was not admitted when the interlink or its nexus goes away is never executed.
 
+mod admission;
 #[cfg(test)]
 mod atomic_tests;
 mod attention;
@@ -22,6 +23,7 @@ mod budget;
 #[cfg(test)]
 mod checked_tests;
 mod communication;
+mod copy_permits;
 mod copying;
 #[cfg(test)]
 mod description_tests;
@@ -31,12 +33,12 @@ mod events;
 #[cfg(test)]
 mod format_tests;
 mod forwarder;
+mod gate;
 mod guard;
 mod keeper;
 mod legs;
 #[cfg(test)]
 mod legs_tests;
-mod licence;
 mod losing;
 #[cfg(test)]
 mod losing_tests;
@@ -69,35 +71,34 @@ mod unit_state;
 mod usage;
 mod volume;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use core::time::Duration;
 
-use protocol::interlink::Report;
 use protocol::interlink::shared::SharedState;
 use protocol::scsi::sense::{Sense, Status};
 use slab::Slab;
 
-use crate::command::{Admission, COMMAND_AGE_MAX, Command, Data, Initiator, NexusId, Op, Outcome, TaskTag};
+use crate::command::{COMMAND_AGE_MAX, Data, Initiator, NexusId, Op, Outcome, TaskTag};
 
 use crate::disk::{DiskError, DiskResult};
-use crate::exclusive::{Mode, RangeLocks, Ranges};
+use crate::exclusive::RangeLocks;
 use crate::lease::Lease;
 use crate::pair::{PairStatus, PairView, Quiet, Role, Service};
 use crate::plan::Side;
-use crate::route::{Kind, Route, route};
 use crate::time::Time;
 use crate::world::Ticket;
 
 pub use attention::NEXUSES_MAX;
 use budget::Budget;
 use communication::Forward;
+use copy_permits::CopyPermits;
 use copying::Copying;
 use events::Events;
 use forwarder::Forwarder;
+use gate::Gate;
 use keeper::Keeper;
-use licence::Licences;
 use mirror::Mirror;
 use redo::Step;
 use replica::Replica;
@@ -162,12 +163,9 @@ pub struct Lun {
     /// The LUN has an identity, and so a capacity that stays.
     known: bool,
     view: PairView,
-    /// Ending: hosts' new commands are refused, those in flight finish.
-    closing: bool,
+    gate: Gate,
     /// The peer has its place in the pair too: before that it would not know a message of this generation.
     peer_in_place: bool,
-    /// A change of roles or of the pair is under way: hosts' new commands wait here, in their order.
-    held: Option<VecDeque<Command>>,
     lease: Arc<Lease>,
     /// Data of the sub's own reads that waits for the lease to be renewed.
     awaiting_lease: BTreeMap<u32, Data>,
@@ -179,8 +177,7 @@ pub struct Lun {
     /// The part of it that is on this controller's disk, or on its way there.
     keeper: Keeper,
     events: Events,
-    /// Copies of the copy manager that may read or write it.
-    licences: Licences,
+    permits: CopyPermits,
     tasks: Slab<Task>,
     volume: Volume,
     /// What the peer is to do.
@@ -211,9 +208,8 @@ impl Lun {
             setup,
             known: false,
             view: PairView::suspended(Role::Sub),
-            closing: false,
+            gate: Gate::new(),
             peer_in_place: false,
-            held: None,
             lease,
             awaiting_lease: BTreeMap::new(),
             flushed: Time(0),
@@ -221,7 +217,7 @@ impl Lun {
             keeper: Keeper::new(restored.clone()),
             unit: UnitState::new(&setup, restored),
             events: Events::default(),
-            licences: Licences::default(),
+            permits: CopyPermits::default(),
             tasks: Slab::new(),
             volume: Volume::new(setup.index),
             legs: legs::Legs::default(),
@@ -250,6 +246,7 @@ impl Lun {
     ///
     /// If something does not hold.
     pub fn check(&self) {
+        self.gate.check();
         self.unit.check();
         self.keeper.check();
     }
@@ -258,12 +255,6 @@ impl Lun {
     #[must_use]
     pub const fn view(&self) -> &PairView {
         &self.view
-    }
-
-    /// Whether hosts' commands are carried out here or at main.
-    #[must_use]
-    pub fn serving(&self) -> bool {
-        self.held.is_some() || (!self.closing && self.view.service != Service::Refused)
     }
 
     /// What the run met so far.
@@ -313,13 +304,12 @@ impl Lun {
     pub fn begin(&mut self, view: PairView, blocks: u64, actions: &mut Vec<Action>) {
         self.on_released(u64::MAX, actions);
         self.end_order();
-        self.closing = true;
+        // What still waits for a range, and what comes now, goes on when the peer has its place as well.
+        self.gate.pause();
         self.peer_in_place = false;
         self.copy_complete = false;
         self.last_copy = false;
         self.sanitizing.forget();
-        // What still waits for a range, and what comes now, goes on when the peer has its place as well.
-        self.held.get_or_insert_default();
         self.stopped = false;
         self.legs = legs::Legs::default();
         self.flushed = Time(0);
@@ -330,13 +320,13 @@ impl Lun {
 
     /// Serve hosts: what waited for the decision goes on. Begin to copy, where that is due.
     pub fn open(&mut self, now: Time, actions: &mut Vec<Action>) {
-        self.closing = false;
         self.peer_in_place = true;
         let copies = self.view.role == Role::Main && self.view.status == PairStatus::Copy;
         self.copying = copies.then(|| Copying::new(now));
         self.decide_lost(actions);
         self.open_events(actions);
-        self.open_door(now, actions);
+        self.gate.open();
+        self.let_in(now, actions);
         self.pump_copy(actions);
         self.pump_sanitize(actions);
     }
@@ -348,8 +338,7 @@ impl Lun {
 
     /// Hosts' new commands wait until [`Lun::open`] or [`Lun::suspend`]; those in flight go on.
     pub fn hold(&mut self, actions: &mut Vec<Action>) {
-        self.keep_the_door();
-        self.held.get_or_insert_default();
+        self.gate.pause();
         self.copying = None;
         self.sanitizing.forget();
         // A host of the sub that waits for the end would keep both from being quiet.
@@ -390,9 +379,7 @@ impl Lun {
 
     /// Refuses new commands of hosts, and those that wait at the door; those in flight finish.
     pub fn close(&mut self, actions: &mut Vec<Action>) {
-        self.closing = true;
-        self.keep_the_door();
-        self.refuse_held(actions);
+        self.shut_gate(actions);
         self.copying = None;
         self.sanitizing.forget();
         self.end_sanitize_wait(&Outcome::Check(Sense::ABORTED_COMMAND), actions, |_| true);
@@ -407,86 +394,13 @@ impl Lun {
         self.copying = None;
         self.sanitizing.forget();
         self.mirror.lose();
-        self.keep_the_door();
-        self.refuse_held(actions);
+        self.shut_gate(actions);
         self.suspend_sub_side(before == Service::Forwarded, actions);
         self.suspend_main_side(actions);
         self.suspend_events(actions);
         if before != Service::Refused {
             // What this copy's memory holds is on its disk as soon as can be: it may be the only one for long.
             self.enter(Origin::Nobody, Op::SynchronizeCache, true, Time(0), actions);
-        }
-    }
-
-    fn refuse_held(&mut self, actions: &mut Vec<Action>) {
-        for command in self.held.take().unwrap_or_default() {
-            let Command { nexus, tag, .. } = command;
-            actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::UNAVAILABLE) });
-        }
-    }
-
-    /// A command at the door, from a host of this controller.
-    pub fn command(&mut self, command: Command, now: Time, actions: &mut Vec<Action>) {
-        let (nexus, tag) = (command.nexus, command.tag);
-        let reset = is_reset(&command.op);
-        if !reset && let Err(outcome) = self.may_pass(nexus, tag) {
-            return actions.push(Action::Answer { nexus, tag, outcome });
-        }
-        if self.held.is_some() {
-            return self.keep_held(command, actions);
-        }
-        if let Some(outcome) = self.refusal(nexus, &command.op) {
-            return actions.push(Action::Answer { nexus, tag, outcome });
-        }
-        let needs_medium = !matches!(
-            command.op,
-            Op::StartStop { .. } | Op::Event(_) | Op::Report { what: Report::Provisioning { .. }, .. }
-        );
-        if self.stopped && needs_medium {
-            return actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::STOPPED) });
-        }
-        let Command { op, received, .. } = command;
-        match route(self.view.role, self.view.service, self.kind_of(&op)) {
-            Route::Here => self.take_turn(Origin::Host { nexus, tag }, op, false, received, actions),
-            Route::ToMain => self.forward(nexus, tag, op, received, now, actions),
-            Route::Refuse if reset => self.reset_out_of_service(nexus, tag, actions),
-            Route::Refuse => {
-                let outcome = Outcome::Check(Sense::UNAVAILABLE);
-                actions.push(Action::Answer { nexus, tag, outcome });
-            }
-        }
-    }
-
-    /// Leave to answer a command that only describes the LUN.
-    pub fn admit(&mut self, nexus: NexusId, admission: Admission) -> Result<(), Outcome> {
-        match admission {
-            Admission::Always => Ok(()),
-            Admission::Attention => self.attention(nexus),
-            Admission::RequestSense => {
-                self.attention(nexus)?;
-                self.sanitize_sense().map_or(Ok(()), |sense| Err(Outcome::Check(sense)))
-            }
-            Admission::Known | Admission::KnownReading => {
-                self.attention(nexus)?;
-                if self.known { Ok(()) } else { Err(Outcome::Check(Sense::UNAVAILABLE)) }
-            }
-            Admission::Ready | Admission::Reading | Admission::Changing => self.may_enter(nexus),
-            Admission::Medium => {
-                self.may_enter(nexus)?;
-                if self.stopped { Err(Outcome::Check(Sense::STOPPED)) } else { Ok(()) }
-            }
-        }?;
-        if self.unit.keeps_out(nexus, admission.access()) {
-            return Err(Outcome::Status(Status::ReservationConflict));
-        }
-        match admission {
-            Admission::Known
-            | Admission::KnownReading
-            | Admission::Ready
-            | Admission::Medium
-            | Admission::Reading
-            | Admission::Changing => self.sanitize_sense().map_or(Ok(()), |sense| Err(Outcome::Check(sense))),
-            Admission::Always | Admission::RequestSense | Admission::Attention => Ok(()),
         }
     }
 
@@ -504,11 +418,6 @@ impl Lun {
         self.unit.raise_for_all(Sense::REPORTED_LUNS_CHANGED);
     }
 
-    /// How a command ends that the shared state keeps out.
-    fn refusal(&self, nexus: NexusId, op: &Op) -> Option<Outcome> {
-        self.unit.refusal(nexus, op).or_else(|| self.sanitize_refusal(op))
-    }
-
     /// A new I_T nexus.
     pub fn nexus_added(&mut self, nexus: NexusId, initiator: &Initiator) {
         self.unit.add(nexus, initiator);
@@ -517,7 +426,7 @@ impl Lun {
     /// An I_T nexus is gone: what it had not got admitted is never executed.
     pub fn nexus_lost(&mut self, nexus: NexusId, now: Time, actions: &mut Vec<Action>) {
         self.unit.remove(nexus);
-        self.licences.nexus_lost(nexus);
+        self.permits.nexus_lost(nexus);
         self.give_up(now, actions, |owner, _| owner == nexus);
         self.end_lost_reservation(now, actions);
     }
@@ -603,7 +512,7 @@ impl Lun {
     pub fn on_tick(&mut self, now: Time, actions: &mut Vec<Action>) {
         self.volume.on_tick(now);
         let busy = Outcome::Status(Status::Busy);
-        self.end_held(&busy, actions, |command| now.since(command.received) >= COMMAND_AGE_MAX);
+        self.end_waiting(&busy, actions, |command| now.since(command.received) >= COMMAND_AGE_MAX);
         self.give_up_silent_disk(now, actions);
         self.make_way(actions);
         self.expire_tasks(now, actions);
@@ -611,7 +520,7 @@ impl Lun {
         self.flush_alone(now, actions);
         let way = self.way();
         self.forwarder.expire(way, now, actions);
-        if self.licences.tick() {
+        if self.permits.tick() {
             self.pump_events(actions);
             self.let_in(now, actions);
         }
@@ -620,54 +529,6 @@ impl Lun {
         self.tick_copy(actions);
         self.tick_sanitize(now, actions);
         self.tick_legs(actions);
-    }
-
-    /// A command that waits for a decision about the pair.
-    fn keep_held(&mut self, command: Command, actions: &mut Vec<Action>) {
-        let (nexus, tag) = (command.nexus, command.tag);
-        match &mut self.held {
-            Some(held) if held.len() < HELD_COMMANDS_MAX => {
-                held.push_back(command);
-                self.peaks.held = self.peaks.held.max(held.len());
-            }
-            _ => actions.push(Action::Answer { nexus, tag, outcome: Outcome::Status(Status::Busy) }),
-        }
-    }
-
-    /// Those of the held commands that `chosen` picks end so.
-    fn end_held(&mut self, outcome: &Outcome, actions: &mut Vec<Action>, chosen: impl Fn(&Command) -> bool) {
-        let Some(held) = &mut self.held else {
-            return;
-        };
-        held.retain(|command| {
-            let ends = chosen(command);
-            if ends {
-                let (nexus, tag, outcome) = (command.nexus, command.tag, outcome.clone());
-                actions.push(Action::Answer { nexus, tag, outcome });
-            }
-            !ends
-        });
-    }
-
-    fn attention(&mut self, nexus: NexusId) -> Result<(), Outcome> {
-        self.unit.take_attention(nexus)
-    }
-
-    fn may_enter(&mut self, nexus: NexusId) -> Result<(), Outcome> {
-        self.attention(nexus)?;
-        if self.serving() { Ok(()) } else { Err(Outcome::Check(Sense::UNAVAILABLE)) }
-    }
-
-    fn kind_of(&self, op: &Op) -> Kind {
-        match op {
-            Op::Read { range } | Op::Verify { range, .. } => {
-                let free = self.locks.is_free(Mode::Shared, &Ranges::One(*range));
-                if free { Kind::ReadFree } else { Kind::ReadContended }
-            }
-            // Only a hint, for whichever copy the reads come from.
-            Op::Prefetch { .. } => Kind::ReadFree,
-            _ => Kind::Change,
-        }
     }
 
     /// TASK SET FULL tells a host to wait for its own commands; one that has none in the task set would wait
@@ -687,7 +548,7 @@ impl Lun {
 
     /// Ends every command of a host that `chosen` picks and that was not admitted.
     fn give_up(&mut self, now: Time, actions: &mut Vec<Action>, chosen: impl Fn(NexusId, TaskTag) -> bool) {
-        self.end_held(&Outcome::Aborted, actions, |command| chosen(command.nexus, command.tag));
+        self.end_waiting(&Outcome::Aborted, actions, |command| chosen(command.nexus, command.tag));
         self.give_up_behind(&Outcome::Aborted, actions, |origin, _| match origin {
             Origin::Host { nexus, tag } => chosen(nexus, tag),
             Origin::Peer { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Event(_) | Origin::Nobody => {
@@ -705,9 +566,4 @@ impl Lun {
         self.forwarder.withdraw(gone, &Outcome::Aborted, way, now, actions);
         self.forwarder.cancel(chosen, way.generation, actions);
     }
-}
-
-/// A reset is no command: it neither waits for unit attentions nor takes them.
-fn is_reset(op: &Op) -> bool {
-    matches!(op, Op::Event(event) if **event == protocol::interlink::event::Event::Reset)
 }

@@ -83,7 +83,7 @@ impl Lun {
                 self.answer_read(slot, &lease::of_main(), data, actions);
             }
             // Between losing the peer and going on alone main is still main.
-            (Role::Main, Service::Refused) if self.held.is_some() => {
+            (Role::Main, Service::Refused) if self.gate.waits() => {
                 self.answer_read(slot, &lease::of_main(), data, actions);
             }
             (Role::Sub, Service::Mirrored) => match self.lease.proof(now) {

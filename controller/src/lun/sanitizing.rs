@@ -181,8 +181,7 @@ impl Lun {
     fn may_sanitize(&self) -> bool {
         self.view.role == Role::Main
             && self.view.service != Service::Refused
-            && !self.closing
-            && self.held.is_none()
+            && self.gate.is_open()
             && self.events.knows_the_state()
     }
 

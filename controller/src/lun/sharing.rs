@@ -87,7 +87,7 @@ impl Lun {
     }
 
     pub(super) fn take_if_ready(&mut self, actions: &mut Vec<Action>) {
-        if self.licences.awaits() {
+        if self.permits.awaits() {
             return;
         }
         let keeper = &self.keeper;
@@ -101,7 +101,7 @@ impl Lun {
         self.install(taking.state, &taking.attentions, taking.met);
         self.refuse_waiting(actions);
         if taking.met {
-            self.know_state();
+            self.gate.know(true);
         }
         actions.push(Action::Send { via: Via::Link(taking.link), message, payload: Data::new(), generation });
     }

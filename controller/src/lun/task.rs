@@ -180,7 +180,7 @@ pub enum Action {
     Broken(Breakage, GenerationTag),
     /// Both copies are whole and flushed, as of this generation.
     CopyComplete(GenerationTag),
-    /// An event ends an EXTENDED COPY that has a licence here.
+    /// An event ends an EXTENDED COPY that has a permit here.
     Revoked {
         /// Whose.
         nexus: NexusId,

@@ -43,7 +43,6 @@ pub struct LunUsage {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Peaks {
     pub(super) commands: usize,
-    pub(super) held: usize,
 }
 
 /// The TYPE of a persistent reservation (SPC-4 6.13.3.4) in words.
@@ -86,9 +85,10 @@ impl Lun {
         let apply_bytes = Used { now, peak };
         let (_, now, peak) = self.forwarder.usage();
         let (waiting, waiting_peak) = self.locks.waiting();
+        let (held, held_peak) = self.gate.waiting();
         LunUsage {
             commands: used(self.tasks.len(), self.peaks.commands),
-            held: used(self.held.as_ref().map_or(0, std::collections::VecDeque::len), self.peaks.held),
+            held: used(held, held_peak),
             waiters: used(waiting, waiting_peak),
             requests: self.forwarder.volume().len() as u64,
             communication_bytes: Used {

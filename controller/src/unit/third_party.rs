@@ -67,15 +67,15 @@ impl<W: World> Controller<W> {
 
     fn perform_act(&self, act: Act) {
         match act {
-            Act::License(lun, nexus, task) => {
-                self.with_lun(usize::from(lun.0), |lun, _| lun.license(nexus, task));
+            Act::Permit(lun, nexus, task) => {
+                self.with_lun(usize::from(lun.0), |lun, _| lun.permit_copy(nexus, task));
             }
             Act::Revoke(lun, nexus, task) => {
-                self.with_lun(usize::from(lun.0), |lun, _| lun.revoke(nexus, task));
+                self.with_lun(usize::from(lun.0), |lun, _| lun.revoke_copy(nexus, task));
             }
-            Act::EndLicence(lun, nexus, task) => {
+            Act::EndPermit(lun, nexus, task) => {
                 let now = self.world.now();
-                self.with_lun(usize::from(lun.0), |lun, actions| lun.end_licence(nexus, task, now, actions));
+                self.with_lun(usize::from(lun.0), |lun, actions| lun.copy_ended(nexus, task, now, actions));
             }
             Act::Ask(command) => self.command(command),
             Act::Abort(lun, nexus, tag) => self.abort_here(lun, nexus, tag),

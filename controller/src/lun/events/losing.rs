@@ -49,7 +49,7 @@ impl Lun {
         if let Origin::Host { nexus, tag } = waiting.origin {
             let Waiting { op, received, .. } = waiting;
             let lun = LunIndex(self.setup.index);
-            self.keep_held(Command { lun, nexus, tag, op, received }, actions);
+            self.keep_waiting(Command { lun, nexus, tag, op, received }, actions);
         }
     }
 
@@ -104,7 +104,8 @@ impl Lun {
     /// The LUN takes another place in the pair: nothing of an earlier one is awaited.
     pub(in crate::lun) fn begin_events(&mut self, actions: &mut Vec<Action>) {
         self.hold_events(actions);
-        self.forget_state();
+        // What the sub remembers may be old: nobody is judged by it before main's word.
+        self.gate.know(self.view.role == Role::Main || self.view.links.is_empty());
         if self.view.role == Role::Sub {
             let aborted = Outcome::Check(Sense::ABORTED_COMMAND);
             self.end_sanitize_wait(&aborted, actions, |_| true);
