@@ -85,9 +85,16 @@ impl Lun {
         self.gate.waits() || (self.gate.is_open() && self.view.service != Service::Refused)
     }
 
+    fn sanitize_sense(&self) -> Option<Sense> {
+        self.sanitizing.sense(&self.unit.state().sanitize, self.setup.blocks)
+    }
+
     /// How a command ends that the shared state keeps out.
     pub(super) fn refusal(&self, nexus: NexusId, op: &Op) -> Option<Outcome> {
-        self.unit.refusal(nexus, op).or_else(|| self.sanitize_refusal(op))
+        self.unit.refusal(nexus, op).or_else(|| {
+            let state = &self.unit.state().sanitize;
+            self.sanitizing.refusal(op, state, self.setup.blocks)
+        })
     }
 
     fn may_enter(&mut self, nexus: NexusId) -> Result<(), Outcome> {

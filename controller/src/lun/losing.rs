@@ -15,7 +15,7 @@ impl Lun {
         match (self.view.role, self.view.service, self.view.status) {
             // The generation names the own copy as the only whole one: what it has is kept.
             (Role::Main, Service::Alone, _) => Fate::Good,
-            (Role::Main, Service::Mirrored, PairStatus::Copy) if !self.copy_ends() => Fate::Good,
+            (Role::Main, Service::Mirrored, PairStatus::Copy) if !self.resync.ends() => Fate::Good,
             // One of the copies failed; it leaves the pair first. When the copy is complete the sub may already read
             // its own.
             (Role::Main, Service::Mirrored, _) => Fate::Undecided,

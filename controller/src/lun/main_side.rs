@@ -136,7 +136,7 @@ impl Lun {
         self.mirror.give_room(core::mem::take(&mut task.credit));
         task.peer = if good { Leg::Done } else { Leg::Lost };
         if !good {
-            self.fail_copy();
+            self.resync.fail();
         }
         self.finish_if_whole(slot, actions);
         self.resume_credit(actions);
@@ -272,7 +272,7 @@ impl Lun {
                 task.failed = Some(error);
                 task.own = Leg::Lost;
                 if task.peer != Leg::None {
-                    self.spoil_copy(slot, flush);
+                    self.spoil_resync(slot, flush);
                     self.report_own_disk(error, actions);
                 }
                 self.finish_if_whole(slot, actions);
@@ -312,7 +312,7 @@ impl Lun {
         if task.stage != Stage::Legs || under_way(task.own) || under_way(task.peer) {
             return;
         }
-        let copied_again = self.is_copied_again(task);
+        let copied_again = task.copied_again.is_some() && self.resync.goes_on();
         let outcome = match (task.failed, task.peer) {
             (Some(error), Leg::None) => Outcome::Check(error.sense(true)),
             (Some(_), _) if !copied_again && matches!(self.fate(), Fate::Undecided) => {

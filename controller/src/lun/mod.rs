@@ -18,13 +18,13 @@ mod admission;
 #[cfg(test)]
 mod atomic_tests;
 mod attention;
+mod background;
 mod blocks;
 mod budget;
 #[cfg(test)]
 mod checked_tests;
 mod communication;
 mod copy_permits;
-mod copying;
 #[cfg(test)]
 mod description_tests;
 #[cfg(test)]
@@ -57,6 +57,7 @@ mod redo_tests;
 mod replica;
 #[cfg(test)]
 mod reservation_tests;
+mod resync;
 #[cfg(test)]
 mod sanitize_tests;
 mod sanitizing;
@@ -94,7 +95,6 @@ pub use attention::NEXUSES_MAX;
 use budget::Budget;
 use communication::Forward;
 use copy_permits::CopyPermits;
-use copying::Copying;
 use events::Events;
 use forwarder::Forwarder;
 use gate::Gate;
@@ -102,6 +102,7 @@ use keeper::Keeper;
 use mirror::Mirror;
 use redo::Step;
 use replica::Replica;
+use resync::Resync;
 use sanitizing::Sanitizing;
 pub use task::Action;
 use task::{Origin, Slot, Stage, Task};
@@ -111,9 +112,9 @@ use volume::{Completion, Volume};
 
 pub use budget::{CLASS_BYTES_MAX, LUN_CLASS_BYTES_MAX, LUN_CLASS_BYTES_MIN};
 pub use communication::{COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX};
-pub use copying::COPY_PIECES_MAX;
 pub use legs::LEG_AGE_MAX;
 pub use outstanding::{CHANGE_SILENCE_MAX, DISK_SILENCE_MAX, FLUSH_SILENCE_MAX};
+pub use resync::COPY_PIECES_MAX;
 pub use sanitizing::SANITIZE_PIECES_MAX;
 pub use usage::{LunUsage, Used};
 
@@ -189,10 +190,8 @@ pub struct Lun {
     stopped: bool,
     // At main.
     mirror: Mirror,
-    copying: Option<Copying>,
+    resync: Resync,
     sanitizing: Sanitizing,
-    /// The last copy is complete: from now on the peer may take its own for whole.
-    copy_complete: bool,
     // At the sub.
     forwarder: Forwarder,
     replica: Replica,
@@ -224,9 +223,8 @@ impl Lun {
             last_copy: false,
             stopped: false,
             mirror: Mirror::new(Budget::share_of(setup.luns)),
-            copying: None,
+            resync: Resync::default(),
             sanitizing: Sanitizing::new(),
-            copy_complete: false,
             forwarder: Forwarder::new(Budget::share_of(setup.luns)),
             replica: Replica::default(),
             counters: LunCounters::default(),
@@ -249,6 +247,8 @@ impl Lun {
         self.gate.check();
         self.unit.check();
         self.keeper.check();
+        self.resync.check();
+        self.sanitizing.check();
     }
 
     /// Its place in the pair.
@@ -289,8 +289,7 @@ impl Lun {
     /// While COPY, at main: how much is done, in percent, and what the rest takes at the pace so far, in seconds.
     #[must_use]
     pub fn copied(&self, now: Time) -> Option<(u8, Option<u64>)> {
-        let blocks = self.setup.blocks;
-        self.copying.as_ref().map(|copying| (copying.percent(blocks), copying.seconds_left(blocks, now)))
+        self.resync.progress(self.setup.blocks, now)
     }
 
     /// Capacity in logical blocks.
@@ -307,7 +306,7 @@ impl Lun {
         // What still waits for a range, and what comes now, goes on when the peer has its place as well.
         self.gate.pause();
         self.peer_in_place = false;
-        self.copy_complete = false;
+        self.resync.forget();
         self.last_copy = false;
         self.sanitizing.forget();
         self.stopped = false;
@@ -322,12 +321,16 @@ impl Lun {
     pub fn open(&mut self, now: Time, actions: &mut Vec<Action>) {
         self.peer_in_place = true;
         let copies = self.view.role == Role::Main && self.view.status == PairStatus::Copy;
-        self.copying = copies.then(|| Copying::new(now));
+        if copies {
+            self.resync.begin(now);
+        } else {
+            self.resync.stop();
+        }
         self.decide_lost(actions);
         self.open_events(actions);
         self.gate.open();
         self.let_in(now, actions);
-        self.pump_copy(actions);
+        self.pump_resync(actions);
         self.pump_sanitize(actions);
     }
 
@@ -339,7 +342,7 @@ impl Lun {
     /// Hosts' new commands wait until [`Lun::open`] or [`Lun::suspend`]; those in flight go on.
     pub fn hold(&mut self, actions: &mut Vec<Action>) {
         self.gate.pause();
-        self.copying = None;
+        self.resync.stop();
         self.sanitizing.forget();
         // A host of the sub that waits for the end would keep both from being quiet.
         let aborted = Outcome::Check(Sense::ABORTED_COMMAND);
@@ -373,14 +376,14 @@ impl Lun {
         if self.view.status == PairStatus::Copy {
             self.view.status = PairStatus::Duplex;
             self.view.service = Service::Mirrored;
-            self.copying = None;
+            self.resync.stop();
         }
     }
 
     /// Refuses new commands of hosts, and those that wait at the door; those in flight finish.
     pub fn close(&mut self, actions: &mut Vec<Action>) {
         self.shut_gate(actions);
-        self.copying = None;
+        self.resync.stop();
         self.sanitizing.forget();
         self.end_sanitize_wait(&Outcome::Check(Sense::ABORTED_COMMAND), actions, |_| true);
     }
@@ -391,7 +394,7 @@ impl Lun {
         self.stop_events();
         let before = self.view.service;
         self.view = PairView::suspended(self.view.role);
-        self.copying = None;
+        self.resync.stop();
         self.sanitizing.forget();
         self.mirror.lose();
         self.shut_gate(actions);
@@ -526,8 +529,7 @@ impl Lun {
         }
         self.tick_events(now, actions);
         self.tell_released(actions);
-        self.tick_copy(actions);
-        self.tick_sanitize(now, actions);
+        self.tick_background(now, actions);
         self.tick_legs(actions);
     }
 
@@ -555,7 +557,11 @@ impl Lun {
                 false
             }
         });
-        self.give_up_sanitize_wait(actions, &chosen);
+        self.end_sanitize_wait(
+            &Outcome::Aborted,
+            actions,
+            |origin| matches!(origin, Origin::Host { nexus, tag } if chosen(nexus, tag)),
+        );
         self.withdraw_those(
             &Outcome::Aborted,
             actions,

@@ -1,5 +1,5 @@
-//! SANITIZE (SBC-4 4.11), and FORMAT UNIT, which is one that makes holes, in the LUN core: every block of both copies is overwritten or made a hole, and no crash, reset
-//! or loss of the peer ends that before it is done.
+//! SANITIZE (SBC-4 4.11), and FORMAT UNIT, which is one that makes holes: every block of both copies is overwritten or
+//! made a hole, and no crash, reset or loss of the peer ends that before it is done.
 //!
 //! ```text
 //!          SANITIZE                 every segment: pieces ► flush ► the position
@@ -18,7 +18,7 @@
 //!   the position moves. Whoever is main begins again at the position that the state names. So at any crash the blocks
 //!   before the position are durably overwritten on every copy that may be a source, and those behind it are gone over
 //!   again.
-//! * Before main has found which state is the newest, no piece starts ([`Lun::may_sanitize`]): what an older state
+//! * Before main has found which state is the newest, no piece starts (`Lun::may_sanitize`): what an older state
 //!   names may be over, and hosts may have written since. Pieces of a run that was given up count for no other.
 //! * A pass begins with one write by way of the **redo record**, as long as any record: what the record's place held of
 //!   hosts' data is overwritten with the rest. The record of an earlier write is gone before the first piece of its
@@ -35,10 +35,8 @@ use protocol::interlink::sanitize::{Order, Position, Sanitize, Step};
 use protocol::scsi::sanitize::Method;
 use protocol::scsi::sense::{Sense, SenseKey};
 
-use super::Lun;
-use super::task::{Action, Origin};
-use crate::command::{Data, NexusId, Op, Outcome, TaskTag};
-use crate::pair::{Role, Service};
+use super::task::Origin;
+use crate::command::{Op, Outcome};
 use crate::status::SanitizeStatus;
 use crate::time::Time;
 use crate::volume::redo::ATOMIC_BLOCKS_MAX;
@@ -78,7 +76,7 @@ pub(super) struct Sanitizing {
 
 /// One segment under way at main.
 #[derive(Clone, Debug)]
-struct Segment {
+pub(super) struct Segment {
     /// Which of this controller's runs it is: a piece of another counts for nothing.
     run: u32,
     from: Position,
@@ -95,9 +93,150 @@ struct Segment {
     told: bool,
 }
 
+/// A piece, or a flush, that is to start; or to be given back.
+#[derive(Debug)]
+pub(super) struct Started {
+    /// The run it belongs to.
+    pub(super) run: u32,
+    /// What is to be done.
+    pub(super) op: Op,
+    /// How things stood before.
+    pub(super) before: (Segment, u64),
+}
+
 impl Sanitizing {
     pub(super) const fn new() -> Self {
         Self { segment: None, runs: 0, waiting: None, allowance: 0, paced: Time(0) }
+    }
+
+    /// Time has passed: so much more may be overwritten.
+    pub(super) fn tick(&mut self, now: Time) {
+        let passed = now.since(self.paced).as_millis().min(1000) as u64;
+        self.paced = now;
+        self.allowance = (self.allowance + passed * PACE).min(BURST * 1000);
+    }
+
+    /// What is to start now: a piece; after the last of a segment, a flush of both copies. What finds no place is given
+    /// back by [`Sanitizing::take_back`].
+    pub(super) fn next(&mut self, order: &Order, at: Position, blocks: u64) -> Option<Started> {
+        // What was told has come to nothing, else the state would be another.
+        self.segment.take_if(|run| run.told || (run.again && run.running == 0));
+        let run = self.segment.get_or_insert_with(|| {
+            self.runs = self.runs.wrapping_add(1);
+            Segment::new(self.runs, at, blocks)
+        });
+        let before = (run.clone(), self.allowance);
+        let op = run.start(order, blocks, self.allowance < 1000)?;
+        if matches!(op, Op::WriteSame { .. }) {
+            self.allowance = self.allowance.saturating_sub(1000);
+        }
+        Some(Started { run: run.run, op, before })
+    }
+
+    /// What found no place is not under way: it is asked for again.
+    pub(super) fn take_back(&mut self, before: (Segment, u64)) {
+        (self.segment, self.allowance) = (Some(before.0), before.1);
+    }
+
+    /// A piece, or the flush at the end of a segment, is over. What is to be told of the operation, if that is decided.
+    pub(super) fn on_step(
+        &mut self,
+        run: u32,
+        op: &Op,
+        outcome: &Outcome,
+        state: &Sanitize,
+        blocks: u64,
+    ) -> Option<Event> {
+        let current = self.segment.as_mut().filter(|current| current.run == run)?;
+        current.running = current.running.saturating_sub(1);
+        let mut told = None;
+        match (outcome, op, state) {
+            _ if current.again || current.told => {}
+            (Outcome::Good(_), Op::SynchronizeCache, Sanitize::UnderWay { order, .. }) => {
+                told = Some(current.step(order, blocks));
+            }
+            (Outcome::Good(_), Op::WriteSame { range, .. }, _) => current.done += range.blocks,
+            (Outcome::Good(_), Op::Unmap { ranges }, _) => {
+                current.done += ranges.iter().map(|range| range.blocks).sum::<u64>();
+            }
+            (Outcome::Good(_), ..) => {}
+            (Outcome::Check(sense), ..) if is_disks(sense) => told = Some(Step::Failed),
+            // The pair changes: what has become of it is not known.
+            _ => current.again = true,
+        }
+        let step = told?;
+        current.told = true;
+        Some(Event::Sanitized { from: current.from, step })
+    }
+
+    /// Whoever asked for the operation waits until it is over.
+    pub(super) const fn wait(&mut self, origin: Origin) {
+        self.waiting = Some(origin);
+    }
+
+    /// Who waits for the end and is `chosen` waits no more.
+    pub(super) fn wait_no_more(&mut self, chosen: impl Fn(Origin) -> bool) -> Option<Origin> {
+        self.waiting.take_if(|origin| chosen(*origin))
+    }
+
+    /// How far the operation is, in 65536ths: main knows it by the piece, the sub by the segment.
+    fn progress(&self, state: &Sanitize, blocks: u64) -> u16 {
+        let Sanitize::UnderWay { order, at } = state else {
+            return 0;
+        };
+        let done = self.segment.as_ref().map_or(0, |run| run.done);
+        let blocks = u128::from(blocks.max(1));
+        let all = blocks * u128::from(order.method.passes());
+        let so_far = blocks * u128::from(at.pass) + u128::from(at.next) + u128::from(done);
+        u16::try_from(so_far * 65_536 / all).unwrap_or(u16::MAX)
+    }
+
+    /// How a command ends that comes while an operation is under way or after it has failed.
+    pub(super) fn sense(&self, state: &Sanitize, blocks: u64) -> Option<Sense> {
+        state.sense(self.progress(state, blocks))
+    }
+
+    /// The same for a command that goes through the gate.
+    pub(super) fn refusal(&self, op: &Op, state: &Sanitize, blocks: u64) -> Option<Outcome> {
+        let sense = self.sense(state, blocks)?;
+        let passes = match op {
+            Op::Event(event) => crate::shared::passes_sanitize(state, event),
+            _ => false,
+        };
+        (!passes).then_some(Outcome::Check(sense))
+    }
+
+    /// What people are told.
+    pub(super) fn status(&self, state: &Sanitize, blocks: u64) -> Option<SanitizeStatus> {
+        let percent = (u32::from(self.progress(state, blocks)) * 100 / 65_536) as u8;
+        match state {
+            Sanitize::Idle => None,
+            Sanitize::UnderWay { order, at } => {
+                let method = match order.method {
+                    Method::Overwrite { .. } => "overwrite",
+                    Method::BlockErase => "block erase",
+                    Method::Format => "format",
+                };
+                Some(SanitizeStatus {
+                    failed: false,
+                    method: Some(method.to_owned()),
+                    percent: Some(percent),
+                    pass: at.pass.saturating_add(1),
+                    passes: order.method.passes(),
+                })
+            }
+            Sanitize::Failed { .. } | Sanitize::FormatFailed => {
+                let method = (*state == Sanitize::FormatFailed).then(|| "format".to_owned());
+                Some(SanitizeStatus { failed: true, method, percent: None, pass: 0, passes: 0 })
+            }
+        }
+    }
+
+    /// What always holds.
+    pub(super) fn check(&self) {
+        let Some(segment) = &self.segment else { return };
+        assert!(segment.running <= SANITIZE_PIECES_MAX, "more pieces than may be under way: {segment:?}");
+        assert!(segment.next <= segment.end, "pieces beyond the segment: {segment:?}");
     }
 
     /// What is under way counts no more; whoever is main begins the segment again.
@@ -172,200 +311,6 @@ impl Segment {
             Step::To(Position { pass, next: 0 })
         } else {
             Step::Done
-        }
-    }
-}
-
-impl Lun {
-    /// Main may change blocks for the operation that the state names.
-    fn may_sanitize(&self) -> bool {
-        self.view.role == Role::Main
-            && self.view.service != Service::Refused
-            && self.gate.is_open()
-            && self.events.knows_the_state()
-    }
-
-    /// Starts as many pieces as may run; after the last of a segment, a flush of both copies.
-    pub(super) fn pump_sanitize(&mut self, actions: &mut Vec<Action>) {
-        let Sanitize::UnderWay { order, at } = &self.unit.state().sanitize else {
-            return;
-        };
-        if !self.may_sanitize() {
-            return;
-        }
-        let (order, at, blocks) = (order.clone(), *at, self.setup.blocks);
-        loop {
-            // What was told has come to nothing, else the state would be another.
-            let over = |run: &mut Segment| run.told || (run.again && run.running == 0);
-            self.sanitizing.segment.take_if(over);
-            let run = self.sanitizing.segment.get_or_insert_with(|| {
-                self.sanitizing.runs = self.sanitizing.runs.wrapping_add(1);
-                Segment::new(self.sanitizing.runs, at, blocks)
-            });
-            let slow = self.sanitizing.allowance < 1000;
-            let before = run.clone();
-            let Some(op) = run.start(&order, blocks, slow) else {
-                return;
-            };
-            let origin = Origin::Sanitize(run.run);
-            let paced = matches!(op, Op::WriteSame { .. });
-            if !self.enter(origin, op, false, Time(0), actions) {
-                // It is not under way: it is asked for again with the next tick, or when another piece is over.
-                self.sanitizing.segment = Some(before);
-                return;
-            }
-            if paced {
-                self.sanitizing.allowance = self.sanitizing.allowance.saturating_sub(1000);
-            }
-        }
-    }
-
-    /// Time has passed: so much more may be overwritten.
-    pub(super) fn tick_sanitize(&mut self, now: Time, actions: &mut Vec<Action>) {
-        if matches!(self.unit.state().sanitize, Sanitize::UnderWay { .. }) {
-            let passed = now.since(self.sanitizing.paced).as_millis().min(1000) as u64;
-            self.sanitizing.paced = now;
-            self.sanitizing.allowance = (self.sanitizing.allowance + passed * PACE).min(BURST * 1000);
-            self.pump_sanitize(actions);
-        }
-    }
-
-    /// A piece, or the flush at the end of a segment, is over.
-    pub(super) fn on_sanitize_step(
-        &mut self,
-        run: u32,
-        op: &Op,
-        outcome: &Outcome,
-        actions: &mut Vec<Action>,
-    ) {
-        let Some(current) = self.sanitizing.segment.as_mut().filter(|current| current.run == run) else {
-            return;
-        };
-        current.running = current.running.saturating_sub(1);
-        let mut told = None;
-        match (outcome, op, &self.unit.state().sanitize) {
-            _ if current.again || current.told => {}
-            (Outcome::Good(_), Op::SynchronizeCache, Sanitize::UnderWay { order, .. }) => {
-                told = Some(current.step(order, self.setup.blocks));
-            }
-            (Outcome::Good(_), Op::WriteSame { range, .. }, _) => current.done += range.blocks,
-            (Outcome::Good(_), Op::Unmap { ranges }, _) => {
-                current.done += ranges.iter().map(|range| range.blocks).sum::<u64>();
-            }
-            (Outcome::Good(_), ..) => {}
-            (Outcome::Check(sense), ..) if is_disks(sense) => told = Some(Step::Failed),
-            // The pair changes: what has become of it is not known.
-            _ => current.again = true,
-        }
-        if let Some(step) = told {
-            current.told = true;
-            let event = Event::Sanitized { from: current.from, step };
-            self.take_turn(Origin::Nobody, Op::Event(Box::new(event)), false, Time(0), actions);
-        }
-        self.pump_sanitize(actions);
-    }
-
-    /// The state has changed: what is under way belongs to another position.
-    pub(super) fn on_sanitize_state(&mut self, before: &Sanitize) {
-        if *before != self.unit.state().sanitize {
-            self.sanitizing.forget();
-        }
-    }
-
-    /// A SANITIZE has begun, and whoever asked for it waits until it is over.
-    pub(super) fn await_sanitize(&mut self, origin: Origin, actions: &mut Vec<Action>) {
-        let aborted = Outcome::Check(Sense::ABORTED_COMMAND);
-        self.end_sanitize_wait(&aborted, actions, |_| true);
-        self.sanitizing.waiting = Some(origin);
-    }
-
-    /// Answers who waits for the end, if it has come.
-    pub(super) fn answer_sanitize(&mut self, actions: &mut Vec<Action>) {
-        if matches!(self.unit.state().sanitize, Sanitize::UnderWay { .. }) {
-            return;
-        }
-        let outcome = self.unit.state().sanitize.sense(0).map_or(Outcome::Good(Data::new()), Outcome::Check);
-        self.end_sanitize_wait(&outcome, actions, |_| true);
-    }
-
-    /// Ends the waiting of whom `chosen` picks. The operation goes on.
-    pub(super) fn end_sanitize_wait(
-        &mut self,
-        outcome: &Outcome,
-        actions: &mut Vec<Action>,
-        chosen: impl Fn(Origin) -> bool,
-    ) {
-        if let Some(origin) = self.sanitizing.waiting.take_if(|origin| chosen(*origin)) {
-            self.end(origin, outcome.clone(), actions);
-        }
-    }
-
-    /// The same for a command of a host of this controller.
-    pub(super) fn give_up_sanitize_wait(
-        &mut self,
-        actions: &mut Vec<Action>,
-        chosen: impl Fn(NexusId, TaskTag) -> bool,
-    ) {
-        self.end_sanitize_wait(&Outcome::Aborted, actions, |origin| match origin {
-            Origin::Host { nexus, tag } => chosen(nexus, tag),
-            _ => false,
-        });
-    }
-
-    /// How a command ends that comes while an operation is under way or after it has failed.
-    pub(super) fn sanitize_sense(&self) -> Option<Sense> {
-        self.unit.state().sanitize.sense(self.sanitize_progress())
-    }
-
-    /// The same for a command that goes through the door.
-    pub(super) fn sanitize_refusal(&self, op: &Op) -> Option<Outcome> {
-        let sense = self.sanitize_sense()?;
-        let passes = match op {
-            Op::Event(event) => crate::shared::passes_sanitize(&self.unit.state().sanitize, event),
-            _ => false,
-        };
-        (!passes).then_some(Outcome::Check(sense))
-    }
-
-    /// How far the operation is, in 65536ths: main knows it by the piece, the sub by the segment.
-    fn sanitize_progress(&self) -> u16 {
-        let Sanitize::UnderWay { order, at } = &self.unit.state().sanitize else {
-            return 0;
-        };
-        let done = self.sanitizing.segment.as_ref().map_or(0, |run| run.done);
-        let blocks = u128::from(self.setup.blocks.max(1));
-        let all = blocks * u128::from(order.method.passes());
-        let so_far = blocks * u128::from(at.pass) + u128::from(at.next) + u128::from(done);
-        u16::try_from(so_far * 65_536 / all).unwrap_or(u16::MAX)
-    }
-
-    /// What people are told.
-    #[must_use]
-    pub fn sanitize_status(&self) -> Option<SanitizeStatus> {
-        let percent = (u32::from(self.sanitize_progress()) * 100 / 65_536) as u8;
-        match &self.unit.state().sanitize {
-            Sanitize::Idle => None,
-            Sanitize::UnderWay { order, at } => {
-                let method = match order.method {
-                    Method::Overwrite { .. } => "overwrite",
-                    Method::BlockErase => "block erase",
-                    Method::Format => "format",
-                };
-                let (pass, passes) = (at.pass.saturating_add(1), order.method.passes());
-                let method = method.to_owned();
-                Some(SanitizeStatus {
-                    failed: false,
-                    method: Some(method),
-                    percent: Some(percent),
-                    pass,
-                    passes,
-                })
-            }
-            Sanitize::Failed { .. } | Sanitize::FormatFailed => {
-                let format = self.unit.state().sanitize == Sanitize::FormatFailed;
-                let method = format.then(|| "format".to_owned());
-                Some(SanitizeStatus { failed: true, method, percent: None, pass: 0, passes: 0 })
-            }
         }
     }
 }

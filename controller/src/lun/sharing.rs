@@ -124,7 +124,10 @@ impl Lun {
     /// The state holds here from now on, and the nexuses of this controller are told of it.
     pub(super) fn install(&mut self, next: SharedState, attentions: &[Attention], met: bool) {
         let before = self.unit.install(next, attentions, met);
-        self.on_sanitize_state(&before.sanitize);
+        if before.sanitize != self.unit.state().sanitize {
+            // What is under way belongs to another position.
+            self.sanitizing.forget();
+        }
     }
 
     /// Where whoever encodes sense data of this LUN finds its format.

@@ -100,7 +100,7 @@ impl Lun {
             class_bytes,
             nexuses: self.unit.nexuses() as u64,
             sanitize_pieces: u64::from(self.sanitizing.running()),
-            copy_pieces: self.copying.as_ref().map_or(0, |copying| u64::from(copying.running())),
+            copy_pieces: u64::from(self.resync.running()),
         }
     }
 }
