@@ -49,8 +49,9 @@ const REQUESTS_AT_A_TIME: usize = 256;
 /// the allocator's long way.
 enum Work {
     Request(DiskRequest),
+    /// Something that counts as a request to the volume of that address.
     #[cfg(test)]
-    Other(Box<dyn FnOnce() -> Option<Answer> + Send>),
+    Other(usize, Box<dyn FnOnce() -> Option<Answer> + Send>),
 }
 
 impl Work {
@@ -58,7 +59,16 @@ impl Work {
         match self {
             Self::Request(request) => request.carry_out(),
             #[cfg(test)]
-            Self::Other(work) => work(),
+            Self::Other(_, work) => work(),
+        }
+    }
+
+    /// The address of the volume that is asked.
+    fn volume(&self) -> usize {
+        match self {
+            Self::Request(request) => Arc::as_ptr(&request.file).addr(),
+            #[cfg(test)]
+            Self::Other(volume, _) => *volume,
         }
     }
 }
@@ -83,15 +93,15 @@ struct Lists {
 }
 
 impl Lists {
-    /// The next to be asked for, after this answer.
-    fn go_on(&mut self, answer: Option<Answer>) -> Option<Work> {
-        self.answers.extend(answer);
-        self.work.pop_front()
+    /// The next to be asked for, and what is to be told before: what other volumes than its own have answered.
+    fn go_on(&mut self, asked: usize) -> Option<(Work, Vec<Answer>)> {
+        let next = self.work.pop_front()?;
+        let answers = if next.volume() == asked { Vec::new() } else { self.take_answers() };
+        Some((next, answers))
     }
 
-    /// All answers there are, `last` behind them.
-    fn take_answers(&mut self, last: Option<Answer>) -> Vec<Answer> {
-        self.answers.extend(last);
+    /// All answers there are.
+    fn take_answers(&mut self) -> Vec<Answer> {
         std::mem::take(&mut self.answers)
     }
 
@@ -196,13 +206,13 @@ pub(super) fn after_bridges(work: impl FnOnce() + Send + 'static) {
         work();
         None
     };
-    put(Work::Other(Box::new(work)));
+    put(Work::Other(0, Box::new(work)));
 }
 
-/// The same for a request that a disk answers with this.
+/// The same for a request that the volume of that address answers with this.
 #[cfg(test)]
-pub(super) fn answer_after_bridges(answer: Answer) {
-    put(Work::Other(Box::new(move || Some(answer))));
+pub(super) fn answer_after_bridges(volume: usize, answer: Answer) {
+    put(Work::Other(volume, Box::new(move || Some(answer))));
 }
 
 fn put(work: Work) {
@@ -266,8 +276,10 @@ fn finish(gathered: &Arc<Gathered>, requests: usize) -> Finished {
     loop {
         let (bridges, asks, answered) = {
             let mut lists = gathered.lists.lock();
-            let asks = lists.work.len().min(requests);
-            (std::mem::take(&mut lists.bridges), asks, !lists.answers.is_empty())
+            let answered = !lists.answers.is_empty();
+            // What a thread before this one has left is told before anything is asked that may hang as well.
+            let asks = if answered { 0 } else { lists.work.len().min(requests) };
+            (std::mem::take(&mut lists.bridges), asks, answered)
         };
         if bridges.is_empty() && asks == 0 && !answered {
             let (hosts, quiet, more) = {
@@ -290,26 +302,34 @@ fn finish(gathered: &Arc<Gathered>, requests: usize) -> Finished {
     }
 }
 
-/// Asks disks for the first `asks` things that were gathered, and tells their answers. False if this thread goes on with
-/// something else since.
+/// Asks disks for the first `asks` things that were gathered, and tells their answers: those of one volume together, and
+/// before another is asked, which may hang. False if this thread goes on with something else since.
 fn ask(gathered: &Arc<Gathered>, asks: usize) -> bool {
-    let mut answer: Option<Answer> = None;
+    let mut asked = 0;
     for _ in 0..asks {
-        // One by one, each answer where the next may be kept from: what one that hangs has come between is somebody
-        // else's to do.
-        let Some(work) = gathered.lists.lock().go_on(answer.take()) else { break };
-        answer = work.carry_out();
+        // One by one: what comes behind one that hangs is somebody else's to do.
+        let Some((work, answers)) = gathered.lists.lock().go_on(asked) else { break };
+        tell(gathered, answers);
+        asked = work.volume();
+        let answer = work.carry_out();
         if !GATHERED.with_borrow(|current| Arc::ptr_eq(current, gathered)) {
             tell_all(&mut answer.into_iter().collect());
             return false;
         }
+        // Where somebody else finds it, if the next one hangs.
+        gathered.lists.lock().answers.extend(answer);
     }
-    let mut answers = gathered.lists.lock().take_answers(answer);
+    let answers = gathered.lists.lock().take_answers();
+    tell(gathered, answers);
+    true
+}
+
+/// Tells these answers, and keeps their room.
+fn tell(gathered: &Gathered, mut answers: Vec<Answer>) {
     if !answers.is_empty() {
         tell_all(&mut answers);
         gathered.lists.lock().keep_space(answers);
     }
-    true
 }
 
 #[cfg(test)]

@@ -443,6 +443,25 @@ mod tests {
     }
 
     #[test]
+    fn what_one_volume_has_answered_is_told_before_another_is_asked() {
+        let pool = DiskPool::start().unwrap();
+        let hung = volume(&pool, 1);
+        let workers = Workers::start(1).unwrap();
+        let (release, gate) = mpsc::channel::<()>();
+        let (told, tells) = mpsc::channel();
+        workers.spawn(0, move || async move {
+            let _batch = Batch::begin();
+            cork::answer_after_bridges(1, Answer::to_nobody(Ok(vec![Bytes::from_owner(Told(told))])));
+            cork::after_bridges(move || ask_disk(&hung, || assert!(gate.recv().is_err())));
+        });
+        // Nobody goes on in the place of the thread that waits.
+        tells
+            .recv_timeout(Duration::from_secs(20))
+            .expect("a host waits for a disk that its command never asked");
+        drop(release);
+    }
+
+    #[test]
     fn what_one_disk_has_answered_is_told_though_the_next_hangs() {
         let pool = DiskPool::start().unwrap();
         let hung = volume(&pool, 1);
@@ -451,7 +470,7 @@ mod tests {
         let (told, tells) = mpsc::channel();
         workers.spawn(0, move || async move {
             let _batch = Batch::begin();
-            cork::answer_after_bridges(Answer::to_nobody(Ok(vec![Bytes::from_owner(Told(told))])));
+            cork::answer_after_bridges(0, Answer::to_nobody(Ok(vec![Bytes::from_owner(Told(told))])));
             cork::after_bridges(move || {
                 ask_disk(&hung, || {
                     asked.send(()).unwrap();
@@ -466,6 +485,37 @@ mod tests {
             .recv_timeout(Duration::from_secs(20))
             .expect("a host waits for a disk that its command never asked");
         drop(release);
+    }
+
+    #[test]
+    fn what_one_disk_has_answered_is_told_before_the_next_worker_asks_another() {
+        let pool = DiskPool::start().unwrap();
+        let workers = Workers::start(1).unwrap();
+        let (asked, asks) = mpsc::channel();
+        let (told, tells) = mpsc::channel();
+        let ((release, gate), (release_too, gate_too)) = (mpsc::channel::<()>(), mpsc::channel::<()>());
+        let hangs = [(volume(&pool, 1), gate), (volume(&pool, 2), gate_too)];
+        workers.spawn(0, move || async move {
+            let _batch = Batch::begin();
+            cork::answer_after_bridges(0, Answer::to_nobody(Ok(vec![Bytes::from_owner(Told(told))])));
+            for (hung, gate) in hangs {
+                let asked = asked.clone();
+                cork::after_bridges(move || {
+                    ask_disk(&hung, || {
+                        asked.send(()).unwrap();
+                        assert!(gate.recv().is_err());
+                    });
+                });
+            }
+        });
+        asks.recv().unwrap();
+        let worker = workers.each().next().unwrap();
+        worker.succeed(worker.asks().unwrap());
+        asks.recv().unwrap();
+        let told = tells.recv_timeout(Duration::from_secs(3));
+        worker.succeed(worker.asks().unwrap());
+        drop((release, release_too));
+        told.expect("a second disk that hangs keeps the answer of a third");
     }
 
     #[test]

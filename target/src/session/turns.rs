@@ -125,7 +125,10 @@ impl FullFeature {
             while let Some(tag) = self.turn.front() {
                 let waits = |at: &usize| self.tasks.at(*at).is_some_and(|task| task.state == State::Turn);
                 match self.tasks.find(*tag).filter(waits) {
-                    Some(task) if self.special == 0 => return Some(Place { turn: 0, task }),
+                    Some(task) if self.special == 0 => {
+                        self.gated = false;
+                        return Some(Place { turn: 0, task });
+                    }
                     Some(_) => break,
                     None => self.turn.pop_front(),
                 };

@@ -232,6 +232,9 @@ impl FullFeature {
     /// Removes a task that is not being executed and forgets it; its Data-Out may still come.
     pub(super) fn forget(&mut self, tag: u32, output: &mut Output) -> Option<Task> {
         let task = self.remove(tag, output)?;
+        if task.state == State::Turn {
+            self.turn.retain(|waits| *waits != tag);
+        }
         if task.writes {
             if self.silenced.len() >= SILENCED_MAX {
                 self.silenced.pop_front();

@@ -85,6 +85,32 @@ fn an_aborted_task_holds_up_nobody() {
     assert_eq!(executed(&mut session), [3]);
 }
 
+#[test]
+fn who_has_looked_for_room_after_a_special_task_is_not_told_again_for_having_looked() {
+    let mut session = session();
+    // All the room there is, on a LUN whose disk hangs.
+    for number in 1..=4 {
+        session.on_pdu(&command(number, false, 8 << 20), Time(0), &mut Output::default());
+    }
+    session.on_pdu(&with(5, Ordered, 1), Time(0), &mut Output::default());
+    let mut read = command(6, false, 8 << 20);
+    read.bhs[9] = 1;
+    session.on_pdu(&read, Time(0), &mut Output::default());
+    assert_eq!(executed(&mut session), [1, 2, 3, 4, 5], "6 waits for 5");
+    session.on_outcome(TaskTag::of(5), Outcome::Good(Vec::new()), &mut Output::default());
+    // Whoever is told looks again, and finds no room for 6.
+    let told = (0..1000).filter(|_| {
+        let told = session.take_room(0);
+        assert_eq!(executed(&mut session), [0_u32; 0]);
+        told
+    });
+    assert!(told.count() <= 1, "the connection wakes itself for as long as that disk hangs");
+    session.on_outcome(TaskTag::of(1), Outcome::Good(Vec::new()), &mut Output::default());
+    session.on_outcome(TaskTag::of(2), Outcome::Good(Vec::new()), &mut Output::default());
+    assert!(session.take_room(0));
+    assert_eq!(executed(&mut session), [6]);
+}
+
 proptest! {
     #[test]
     fn every_task_runs_in_the_end_and_none_before_its_time(

@@ -170,3 +170,23 @@ fn functions_reach_no_further_than_what_a_host_may_see() {
         assert_eq!(answered(&mut session, &mut output), [result], "{kind:?} {lun}");
     }
 }
+
+#[test]
+fn what_was_aborted_in_its_turn_leaves_nothing_behind() {
+    let mut session = session();
+    let mut output = Output::default();
+    // Its data never comes.
+    session.on_pdu(&command(1, true, 8192), Time(0), &mut output);
+    let mut ordered = command(2, false, 0);
+    ordered.bhs[1] = ordered.bhs[1] & !7 | TaskAttribute::Ordered as u8;
+    session.on_pdu(&ordered, Time(0), &mut output);
+    let rounds = 2_000_u32;
+    for round in 0..rounds {
+        session.on_pdu(&with_tag(77, 3 + round), Time(0), &mut output);
+        assert!(session.next_work(0).0.is_none(), "it waits for the ordered one");
+        session.on_pdu(&abort(77, 3 + round, 4 + round, 900), Time(0), &mut output);
+        assert_eq!(answered(&mut session, &mut output), [TaskManagementResult::Complete]);
+    }
+    assert_eq!(session.usage().tasks, 2);
+    assert!(session.turn.len() <= 2, "{} stand in the queue, every PDU looks at each", session.turn.len());
+}
