@@ -6,10 +6,6 @@
 
 use core::time::Duration;
 
-use super::Lun;
-use super::task::{Action, Leg};
-use crate::pair::{Breakage, Role, Service};
-
 /// The peer's oldest leg that does not end for this long ends the meeting: more than a disk's longest silence. Behind an
 /// event every command waits.
 pub const LEG_AGE_MAX: Duration = Duration::from_secs(10);
@@ -43,34 +39,29 @@ impl Oldest {
     }
 }
 
-impl Lun {
-    /// The oldest leg that only the peer can end.
-    fn oldest_leg(&self) -> Option<u64> {
-        match (self.view.role, self.view.service) {
-            (Role::Main, Service::Mirrored) => {
-                let waits =
-                    |slot: u32| self.tasks.get(slot as usize).is_some_and(|task| task.peer == Leg::Writing);
-                self.mirror.oldest(waits)
-            }
-            (Role::Sub, Service::Mirrored) => self.forwarder.oldest_change(),
-            _ => None,
-        }
+impl Legs {
+    /// Time has passed: the oldest command and the oldest event that only the peer can end, by a name that no other has
+    /// meanwhile, and how long the controller had run. True if the peer has had either for too long.
+    pub(super) fn overdue(&mut self, command: Option<u64>, event: Option<u64>, ran: Duration) -> bool {
+        let overdue = [self.commands.overdue(command, ran), self.events.overdue(event, ran)];
+        overdue.contains(&true)
     }
+}
 
-    /// The oldest event that only the peer can end.
-    fn oldest_event(&self) -> Option<u64> {
-        match self.view.role {
-            Role::Main => self.event_at_sub(),
-            Role::Sub => self.forwarder.oldest_event(),
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Ends the meeting over a leg that the peer does not end.
-    pub(super) fn tick_legs(&mut self, actions: &mut Vec<Action>) {
-        let (command, event, ran) = (self.oldest_leg(), self.oldest_event(), self.volume.ran());
-        let overdue = [self.legs.commands.overdue(command, ran), self.legs.events.overdue(event, ran)];
-        if overdue.contains(&true) {
-            actions.push(Action::Broken(Breakage::Overdue, self.view.generation));
-        }
+    #[test]
+    fn each_kind_has_its_own_time_and_a_younger_one_begins_anew() {
+        let mut legs = Legs::default();
+        let second = Duration::from_secs(1);
+        assert!(!legs.overdue(Some(1), None, second));
+        assert!(!legs.overdue(Some(1), Some(9), 2 * second));
+        // Commands come and go; the event stays.
+        assert!(!legs.overdue(Some(2), Some(9), LEG_AGE_MAX + second));
+        assert!(legs.overdue(Some(3), Some(9), LEG_AGE_MAX + 2 * second));
+        assert!(!legs.overdue(Some(3), Some(9), LEG_AGE_MAX + 3 * second), "it was said");
+        assert!(!legs.overdue(None, None, 100 * LEG_AGE_MAX));
     }
 }

@@ -6,7 +6,7 @@ use protocol::scsi::sense::Sense;
 use super::task::{Action, Fate, Leg, Origin, Stage, Task};
 use super::{ALONE_FLUSH_INTERVAL, Lun};
 use crate::command::{Command, LunIndex, Op, Outcome};
-use crate::pair::{PairStatus, Role, Service};
+use crate::pair::{Breakage, PairStatus, Role, Service};
 use crate::time::Time;
 
 impl Lun {
@@ -148,6 +148,26 @@ impl Lun {
             task.origin = Origin::Nobody;
             self.withdraw(slot, Outcome::Aborted, actions);
             self.send_back(link, id, actions);
+        }
+    }
+
+    /// Ends the meeting over a leg that only the peer can end, and does not.
+    pub(super) fn tick_legs(&mut self, actions: &mut Vec<Action>) {
+        let command = match (self.view.role, self.view.service) {
+            (Role::Main, Service::Mirrored) => {
+                let waits =
+                    |slot: u32| self.tasks.get(slot as usize).is_some_and(|task| task.peer == Leg::Writing);
+                self.mirror.oldest(waits)
+            }
+            (Role::Sub, Service::Mirrored) => self.forwarder.oldest_change(),
+            _ => None,
+        };
+        let event = match self.view.role {
+            Role::Main => self.event_at_sub(),
+            Role::Sub => self.forwarder.oldest_event(),
+        };
+        if self.legs.overdue(command, event, self.volume.ran()) {
+            actions.push(Action::Broken(Breakage::Overdue, self.view.generation));
         }
     }
 

@@ -88,6 +88,7 @@ use crate::exclusive::RangeLocks;
 use crate::lease::Lease;
 use crate::pair::{PairStatus, PairView, Quiet, Role, Service};
 use crate::plan::Side;
+use crate::status::ReservationStatus;
 use crate::time::Time;
 use crate::world::Ticket;
 
@@ -296,6 +297,40 @@ impl Lun {
     #[must_use]
     pub const fn blocks(&self) -> u64 {
         self.setup.blocks
+    }
+
+    /// Who has reserved the LUN, for people. `peer`: the name of the other controller, whose hosts RESERVE (6) names
+    /// only there.
+    #[must_use]
+    pub fn reservation(&self, peer: &str) -> Option<ReservationStatus> {
+        self.unit.reservation(peer)
+    }
+
+    /// What this LUN uses of its bounds.
+    #[must_use]
+    pub fn usage(&self) -> LunUsage {
+        let used = |now: usize, peak: usize| Used { now: now as u64, peak: peak as u64 };
+        let (class_bytes, now, peak) = self.mirror.usage();
+        let apply_bytes = Used { now, peak };
+        let (_, now, peak) = self.forwarder.usage();
+        let (waiting, waiting_peak) = self.locks.waiting();
+        let (held, held_peak) = self.gate.waiting();
+        LunUsage {
+            commands: used(self.tasks.len(), self.peaks.commands),
+            held: used(held, held_peak),
+            waiters: used(waiting, waiting_peak),
+            requests: self.forwarder.volume().len() as u64,
+            communication_bytes: Used {
+                now: self.forwarder.volume().bytes(),
+                peak: self.forwarder.volume().bytes_peak(),
+            },
+            apply_bytes,
+            forward_bytes: Used { now, peak },
+            class_bytes,
+            nexuses: self.unit.nexuses() as u64,
+            sanitize_pieces: u64::from(self.sanitizing.running()),
+            copy_pieces: u64::from(self.resync.running()),
+        }
     }
 
     /// The pair is agreed on: take the place in it that `view` gives, hosts not yet served. Whatever belonged to an

@@ -17,6 +17,7 @@ use super::attention::Attentions;
 use super::guard::{Guard, Guarded};
 use crate::command::{Access, Initiator, NexusId, Op, Outcome};
 use crate::plan::Side;
+use crate::status::ReservationStatus;
 
 /// The shared state of one LUN on one controller.
 #[derive(Debug)]
@@ -113,6 +114,23 @@ impl UnitState {
     /// How many nexuses are known.
     pub(super) fn nexuses(&self) -> usize {
         self.nexuses.count()
+    }
+
+    /// Who has reserved the LUN, for people. `peer`: the name of the other controller, whose hosts RESERVE (6) names
+    /// only there.
+    pub(super) fn reservation(&self, peer: &str) -> Option<ReservationStatus> {
+        if let Some(handle) = self.state.reserver {
+            let own = self.name_of(handle);
+            let holder = own.map_or_else(|| format!("a host of {peer}"), |name| name.initiator.clone());
+            return Some(ReservationStatus { kind: "reserve(6)".to_owned(), holders: vec![holder] });
+        }
+        let reservations = &self.state.reservations;
+        let reservation = reservations.reservation.as_ref()?;
+        let holders = match reservation.kind {
+            7 | 8 => reservations.registrants.iter().map(|one| one.nexus.initiator.clone()).collect(),
+            _ => vec![reservation.holder.initiator.clone()],
+        };
+        Some(ReservationStatus { kind: kind_of(reservation.kind).to_owned(), holders })
     }
 
     /// Raises an attention for those of this controller's nexuses that it is for.
@@ -219,5 +237,18 @@ impl UnitState {
         assert_eq!(self.guard, guard, "the guard is that of another state or of other nexuses");
         let shown = self.descriptor_sense.load(Ordering::Relaxed);
         assert_eq!(shown, self.state.current.descriptor_sense, "D_SENSE is shown as another state has it");
+    }
+}
+
+/// The TYPE of a persistent reservation (SPC-4 6.13.3.4) in words.
+const fn kind_of(kind: u8) -> &'static str {
+    match kind {
+        1 => "write exclusive",
+        3 => "exclusive access",
+        5 => "write exclusive, registrants only",
+        6 => "exclusive access, registrants only",
+        7 => "write exclusive, all registrants",
+        8 => "exclusive access, all registrants",
+        _ => "persistent",
     }
 }

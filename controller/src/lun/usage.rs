@@ -1,8 +1,5 @@
 //! How much of a LUN's bounds is in use, for whoever asks: counted where the queues are, read under the LUN's lock.
 
-use super::Lun;
-use crate::status::ReservationStatus;
-
 /// How much of a bound is in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Used {
@@ -43,64 +40,4 @@ pub struct LunUsage {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Peaks {
     pub(super) commands: usize,
-}
-
-/// The TYPE of a persistent reservation (SPC-4 6.13.3.4) in words.
-const fn kind_of(kind: u8) -> &'static str {
-    match kind {
-        1 => "write exclusive",
-        3 => "exclusive access",
-        5 => "write exclusive, registrants only",
-        6 => "exclusive access, registrants only",
-        7 => "write exclusive, all registrants",
-        8 => "exclusive access, all registrants",
-        _ => "persistent",
-    }
-}
-
-impl Lun {
-    /// Who has reserved the LUN, for people. `peer`: the name of the other controller, whose hosts RESERVE (6) names
-    /// only there.
-    #[must_use]
-    pub fn reservation(&self, peer: &str) -> Option<ReservationStatus> {
-        if let Some(handle) = self.unit.state().reserver {
-            let own = self.unit.name_of(handle);
-            let holder = own.map_or_else(|| format!("a host of {peer}"), |name| name.initiator.clone());
-            return Some(ReservationStatus { kind: "reserve(6)".to_owned(), holders: vec![holder] });
-        }
-        let reservations = &self.unit.state().reservations;
-        let reservation = reservations.reservation.as_ref()?;
-        let holders = match reservation.kind {
-            7 | 8 => reservations.registrants.iter().map(|one| one.nexus.initiator.clone()).collect(),
-            _ => vec![reservation.holder.initiator.clone()],
-        };
-        Some(ReservationStatus { kind: kind_of(reservation.kind).to_owned(), holders })
-    }
-
-    /// What this LUN uses of its bounds.
-    #[must_use]
-    pub fn usage(&self) -> LunUsage {
-        let used = |now: usize, peak: usize| Used { now: now as u64, peak: peak as u64 };
-        let (class_bytes, now, peak) = self.mirror.usage();
-        let apply_bytes = Used { now, peak };
-        let (_, now, peak) = self.forwarder.usage();
-        let (waiting, waiting_peak) = self.locks.waiting();
-        let (held, held_peak) = self.gate.waiting();
-        LunUsage {
-            commands: used(self.tasks.len(), self.peaks.commands),
-            held: used(held, held_peak),
-            waiters: used(waiting, waiting_peak),
-            requests: self.forwarder.volume().len() as u64,
-            communication_bytes: Used {
-                now: self.forwarder.volume().bytes(),
-                peak: self.forwarder.volume().bytes_peak(),
-            },
-            apply_bytes,
-            forward_bytes: Used { now, peak },
-            class_bytes,
-            nexuses: self.unit.nexuses() as u64,
-            sanitize_pieces: u64::from(self.sanitizing.running()),
-            copy_pieces: u64::from(self.resync.running()),
-        }
-    }
 }
