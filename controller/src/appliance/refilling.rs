@@ -6,11 +6,6 @@
 
 use core::time::Duration;
 
-use protocol::interlink::standing::Pairing;
-
-use super::{Appliance, Effect, Phase};
-use crate::disk::DiskError;
-use crate::pair::{Breakage, Role, Service};
 use crate::time::Time;
 
 /// The rest before a copy is refilled, after it left for the first time.
@@ -33,33 +28,12 @@ impl Refilling {
     }
 
     /// Whether a try is due.
-    fn is_due(&mut self, now: Time) -> bool {
+    pub(super) fn is_due(&mut self, now: Time) -> bool {
         now.since(*self.out.get_or_insert(now)) >= self.rest()
     }
 
-    fn tried(&mut self) {
+    pub(super) fn tried(&mut self) {
         *self = Self { tries: self.tries.saturating_add(1), out: None };
-    }
-}
-
-impl Appliance {
-    /// Whether the own copy is out of the pair for want of room, and the peer is there to refill it.
-    #[must_use]
-    pub fn wants_room(&self, lun: usize) -> bool {
-        let group = &self.groups[lun];
-        self.phase == Phase::Joined
-            && group.breakage == Some(Breakage::OwnDisk(DiskError::Full))
-            && self.role(lun) == Role::Sub
-            && self.service(lun) == Service::Forwarded
-            && !self.is_turning(lun)
-    }
-
-    /// There is room for a copy that wants it.
-    pub fn on_room(&mut self, lun: usize, now: Time, effects: &mut Vec<Effect>) {
-        if self.wants_room(lun) && self.groups[lun].refilling.is_due(now) {
-            self.groups[lun].refilling.tried();
-            self.propose(lun, self.plan.side.peer().index(), Pairing::Copy, effects);
-        }
     }
 }
 

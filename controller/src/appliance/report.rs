@@ -1,7 +1,7 @@
 //! What a person is told: why a LUN is not served, and what to do.
 
 use super::lifecycle::Stage;
-use super::{Apart, Appliance, Effect, Phase, WORD_INTERVAL};
+use super::{Apart, Appliance, Effect, Phase, WORD_INTERVAL, notes};
 use crate::disk::DiskError;
 use crate::group::Refusal;
 use crate::pair::{Breakage, PairStatus, Role, Service};
@@ -27,6 +27,12 @@ pub struct LunReport {
 }
 
 impl Appliance {
+    /// What is wrong with the appliance as a whole, and what to do. Known while the peer is.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.peer.as_ref().map_or_else(Vec::new, |peer| notes::notes(&self.plan, &peer.shared))
+    }
+
     /// The appliance's id, once made.
     #[must_use]
     pub const fn id(&self) -> Option<u128> {

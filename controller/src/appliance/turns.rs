@@ -43,7 +43,7 @@ use super::turn::{Turn, TurnStep};
 use super::{Apart, Appliance, Effect, Pending, Phase};
 use crate::disk::DiskError;
 use crate::group;
-use crate::pair::{Breakage, PairStatus, Quiet, Role};
+use crate::pair::{Breakage, PairStatus, Quiet, Role, Service};
 use crate::time::Time;
 
 /// A turn that takes longer ends the meeting: the two start over.
@@ -56,6 +56,25 @@ pub(super) const TURN_POLL: Duration = Duration::from_millis(5);
 const GIVEN_UP: Breakage = Breakage::OwnDisk(DiskError::Silent);
 
 impl Appliance {
+    /// Whether the own copy is out of the pair for want of room, and the peer is there to refill it.
+    #[must_use]
+    pub fn wants_room(&self, lun: usize) -> bool {
+        let group = &self.groups[lun];
+        self.phase == Phase::Joined
+            && group.breakage == Some(Breakage::OwnDisk(DiskError::Full))
+            && self.role(lun) == Role::Sub
+            && self.service(lun) == Service::Forwarded
+            && !self.is_turning(lun)
+    }
+
+    /// There is room for a copy that wants it.
+    pub fn on_room(&mut self, lun: usize, now: Time, effects: &mut Vec<Effect>) {
+        if self.wants_room(lun) && self.groups[lun].refilling.is_due(now) {
+            self.groups[lun].refilling.tried();
+            self.propose(lun, self.plan.side.peer().index(), Pairing::Copy, effects);
+        }
+    }
+
     /// Whether a LUN's pair is about to go on under another generation.
     #[must_use]
     pub fn is_turning(&self, lun: usize) -> bool {
