@@ -25,8 +25,9 @@ fn luns_of_the_peer_alone(plan: &Plan, theirs: &[(String, String)]) -> Vec<Strin
             let known = plan.luns.iter().any(|lun| lun.name == name);
             (!known && !key.starts_with(TOLD)).then(|| {
                 format!(
-                    "LUN {number} {name} is in the appliance.toml of {peer} and not in that of {own}: neither serves it. \
-                     Make the two files equal, then start {own} again"
+                    "LUN {number} {name}: {peer} was started with it in its appliance.toml, {own} without it, and so \
+                     neither serves it. Make the two files equal, then start again the one whose file was another \
+                     when it was started"
                 )
             })
         });

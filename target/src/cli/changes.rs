@@ -20,6 +20,10 @@ const LINES_SOON: u32 = 2;
 /// After that, how often.
 const INTERVAL: Duration = Duration::from_secs(60);
 
+/// Controllers that are started together do not meet at once. What is not served yet for want of the other is told of as
+/// bad only after this.
+const MEETING_MAX: Duration = Duration::from_secs(5);
+
 /// A line for the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Line {
@@ -45,6 +49,10 @@ pub(super) struct Changes {
     counted: BTreeMap<String, Counted>,
     /// Notes that hold.
     notes: BTreeSet<String>,
+    /// When it looked for the first time.
+    begun: Option<Time>,
+    /// Some controller was seen with its interlink up.
+    met: bool,
 }
 
 /// What a line is about: an interlink, a LUN.
@@ -87,14 +95,23 @@ impl Changes {
     pub(super) fn of(&mut self, statuses: &[ControllerStatus], now: Time) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut notes = BTreeSet::new();
+        self.met |= statuses.iter().any(|status| status.interlink.up || status.interlink.refused);
+        let meeting = !self.met && now.since(*self.begun.get_or_insert(now)) < MEETING_MAX;
         for status in statuses {
             let name = &status.controller;
             let text = format!("{name}: interlink {}", interlink(status));
             let level = if status.interlink.up || status.stopping { Level::INFO } else { Level::WARN };
             self.line(name.clone(), Line { level, text }, now, &mut lines);
             for lun in &status.luns {
-                let text = format!("{name}: {}", describe(lun));
-                let level = if status.stopping { Level::INFO } else { level_of(lun) };
+                let waits = meeting && !lun.serving && !status.stopping;
+                let text = match waits {
+                    true => format!(
+                        "{name}: LUN {} {}: not served before {} is met",
+                        lun.number, lun.name, status.peer
+                    ),
+                    false => format!("{name}: {}", describe(lun)),
+                };
+                let level = if status.stopping || waits { Level::INFO } else { level_of(lun) };
                 self.line(format!("{name} {}", lun.number), Line { level, text }, now, &mut lines);
             }
             notes.extend(status.notes.iter().map(|note| format!("{name}: {note}")));
@@ -226,6 +243,29 @@ mod tests {
             (it.stopping, it.interlink.up, it.luns[0].serving) = (true, false, false);
         };
         assert_eq!(level(&ending), [Level::INFO, Level::INFO]);
+    }
+
+    #[test]
+    fn controllers_that_are_started_together_are_given_time_to_meet() {
+        let [well, _] = healthy();
+        let mut alone = well.clone();
+        (alone.interlink.up, alone.luns[0].serving) = (false, false);
+        alone.luns[0].reason = Some("beta is away".to_owned());
+        let about_the_lun = |changes: &mut Changes, status: &ControllerStatus, now| {
+            let lines = changes.of(core::slice::from_ref(status), now);
+            lines.into_iter().filter(|line| line.text.contains("LUN")).collect::<Vec<_>>()
+        };
+        let text = "alpha: LUN 0 data0: not served before beta is met".to_owned();
+        let waits = [Line { level: Level::INFO, text }];
+        let mut changes = Changes::default();
+        assert_eq!(about_the_lun(&mut changes, &alone, at(0)), waits);
+        assert_eq!(about_the_lun(&mut changes, &alone, at(4)), []);
+        let late = about_the_lun(&mut changes, &alone, at(5));
+        assert!(late[0].level == Level::ERROR && late[0].text.contains("beta is away"), "{late:?}");
+        // Who has met once waits no more.
+        let mut changes = Changes::default();
+        changes.of(core::slice::from_ref(&well), at(0));
+        assert_eq!(about_the_lun(&mut changes, &alone, at(1))[0].level, Level::ERROR);
     }
 
     #[test]

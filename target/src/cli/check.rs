@@ -18,7 +18,7 @@ use super::interlink::short;
 use super::table::{self, row};
 use crate::config::{Config, Lun, in_units};
 use crate::run::secret::{Secret, SecretFileError};
-use crate::run::tls::certificates::{CertificateError, Certificates, fingerprint, path};
+use crate::run::tls::certificates::{CertificateError, Certificates, fingerprint, only_here, path};
 
 /// What was found.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -275,7 +275,7 @@ fn certificates(config: &Config, problems: &mut Vec<String>) -> Vec<Certificate>
     let sides = [Side::First, Side::Second];
     let loaded = sides.map(|side| Certificates::load(config, side));
     match &loaded {
-        [Err(CertificateError::Missing { path }), Err(CertificateError::Missing { path: other })] => {
+        [Err(CertificateError::Missing { path, .. }), Err(CertificateError::Missing { path: other, .. })] => {
             problems.push(format!(
                 "the interlink is encrypted and neither {} nor {} is there, so that no controller starts here. If \
                  `twinlun interlink init` ran on the other machine, bring this machine's file from there; if it ran on neither, run it \
@@ -342,7 +342,7 @@ fn secrets(config: &Config, problems: &mut Vec<String>) {
 fn volume(config: &Config, lun: &Lun, side: Side, path: &Path, problems: &mut Vec<String>) -> Volume {
     let (found, largest_size) = match lun.device {
         Some(_) => device(lun, path, problems),
-        None => (file(lun, path, problems), None),
+        None => (file(config, lun, side, path, problems), None),
     };
     Volume {
         lun: lun.name.clone(),
@@ -354,8 +354,11 @@ fn volume(config: &Config, lun: &Lun, side: Side, path: &Path, problems: &mut Ve
     }
 }
 
-fn file(lun: &Lun, path: &Path, problems: &mut Vec<String>) -> String {
+fn file(config: &Config, lun: &Lun, side: Side, path: &Path, problems: &mut Vec<String>) -> String {
     match VolumePlace::File(path.to_path_buf()).scan() {
+        Ok((VolumeFound::Missing | VolumeFound::Blank, _)) if only_here(config) == Some(side.peer()) => {
+            "not on this machine".to_owned()
+        }
         Ok((VolumeFound::Missing | VolumeFound::Blank, _)) => {
             "nothing yet; made when the controllers first meet".to_owned()
         }

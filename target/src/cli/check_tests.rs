@@ -184,6 +184,10 @@ fn the_certificates_of_an_encrypted_interlink_are_looked_for_and_compared() {
     fs::remove_file(&made[1].path).unwrap();
     let one = Report::of(&config);
     assert!(one.problems.is_empty() && one.render(&config).contains("not on this machine"), "{one:?}");
+    assert_eq!(
+        one.volumes.iter().map(|volume| volume.found.as_str()).collect::<Vec<_>>(),
+        ["nothing yet; made when the controllers first meet", "not on this machine"]
+    );
     fs::write(&made[0].path, "nonsense").unwrap();
     assert!(Report::of(&config).problems[0].contains("is not as `twinlun interlink init` made it"));
 }

@@ -58,10 +58,22 @@ impl View {
 
     /// A LUN, as this controller says itself or told its peer.
     fn find(&self, lun: &Lun) -> Option<Seen<'_>> {
-        let own = self.status.as_ref().map(|status| (&status.luns, true));
-        let (luns, current) = own.or_else(|| self.said.as_ref().map(|said| (&said.luns, said.current)))?;
-        let lun = luns.iter().find(|known| known.number == lun.number && known.name == lun.name)?;
+        self.find_named(lun.number, &lun.name)
+    }
+
+    fn find_named(&self, number: u16, name: &str) -> Option<Seen<'_>> {
+        let (luns, current) = self.luns();
+        let lun = luns.iter().find(|known| known.number == number && known.name == name)?;
         Some(Seen { lun, current })
+    }
+
+    /// All its LUNs, and whether that is how they are or how they were.
+    fn luns(&self) -> (&[LunStatus], bool) {
+        match (&self.status, &self.said) {
+            (Some(status), _) => (&status.luns, true),
+            (None, Some(said)) => (&said.luns, said.current),
+            (None, None) => (&[], false),
+        }
     }
 
     /// The hosts logged in there as far as they are named, and how many there are.
@@ -72,6 +84,18 @@ impl View {
             (None, _) => (&[], 0),
         }
     }
+}
+
+/// LUNs that controllers have and the file does not name: number and name, ascending.
+fn not_in_the_file<'v>(config: &Config, controllers: &'v [View; 2]) -> Vec<(u16, &'v str)> {
+    let named = |lun: &LunStatus| {
+        config.luns.iter().any(|known| known.number == lun.number && known.name == lun.name)
+    };
+    let all = controllers.iter().flat_map(|view| view.luns().0).filter(|lun| !named(lun));
+    let mut luns: Vec<(u16, &str)> = all.map(|lun| (lun.number, lun.name.as_str())).collect();
+    luns.sort_unstable();
+    luns.dedup();
+    luns
 }
 
 impl Overview {

@@ -1,6 +1,7 @@
 //! Golden screens of `twinlun status`.
 
 use controller::pair::{PairStatus, Role};
+use controller::plan::Side;
 use controller::status::{
     ContestStatus, ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PeerWord, ReservationStatus,
 };
@@ -8,6 +9,7 @@ use controller::status::{
 use super::super::check::tests::config;
 use super::super::control::AskError;
 use super::Overview;
+use crate::run::tls::certificates;
 
 /// What the two controllers of the example say when all is well.
 pub(in super::super) fn healthy() -> [ControllerStatus; 2] {
@@ -218,8 +220,9 @@ fn a_peer_on_another_machine_may_run_though_it_is_out_of_reach() {
     let screen = beside_a_lost(AskError::NotRunning, "192.0.2.1:3270");
     let expected = "\
 ! beta does not reach alpha. If alpha does not run on its machine, start it there: `twinlun run
-  --controller alpha`; that is safe, it serves nothing that is not certain to be current. If it
-  does, check the network between their interlink addresses (192.0.2.1:3270, 192.0.2.1:3270).
+  --controller alpha`, or `systemctl start twinlun@alpha` where the package is installed; that is
+  safe, it serves nothing that is not certain to be current. If it does, check the network between
+  their interlink addresses (192.0.2.1:3270, 192.0.2.1:3270).
 ";
     assert!(screen.contains(expected), "{screen}");
 }
@@ -318,8 +321,47 @@ fn nothing_that_is_wrong_goes_without_a_word() {
     assert!(mains[0].contains("both controllers call themselves main"), "{mains:?}");
     let unknown = problems(|[_, beta]| beta.luns.clear());
     assert!(unknown[0].contains("beta was started without it"), "{unknown:?}");
+    let left_out = problems(|both| {
+        both.iter_mut().for_each(|c| {
+            c.luns.push(LunStatus { number: 1, name: "data1".to_owned(), ..c.luns[0].clone() })
+        });
+    });
+    assert!(left_out[0].contains("LUN 1 data1: not in the file, but alpha and beta"), "{left_out:?}");
     let apart = problems(|both| both.iter_mut().for_each(|c| c.interlink.up = false));
     assert!(apart[0].contains("127.0.0.1:3270, 127.0.0.1:3271"), "{apart:?}");
+}
+
+#[test]
+fn a_lun_that_is_served_and_not_in_the_file_is_shown() {
+    let mut both = healthy();
+    let other = LunStatus { number: 1, name: "data1".to_owned(), bytes: 1 << 29, ..both[1].luns[0].clone() };
+    both[1].luns.push(other);
+    let (ok, screen) = screen(both.map(Ok));
+    assert!(!ok && screen.contains("1    data1  512 MiB  alpha  duplex  -         serving"), "{screen}");
+}
+
+#[test]
+fn all_is_not_well_before_the_other_was_heard() {
+    let [mut alpha, beta] = healthy();
+    let (ok, text) = screen([Ok(alpha.clone()), Err(AskError::NotRunning)]);
+    assert!(!ok && text.contains("alpha has not heard from it yet"), "{text}");
+    alpha.peer_said = Some(said(&beta, 0, true, Vec::new()));
+    let (ok, text) = screen([Ok(alpha), Err(AskError::NotRunning)]);
+    assert!(ok, "{text}");
+}
+
+#[test]
+fn who_asks_where_nothing_runs_is_told_which_controller_belongs_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config("[access]\nplain_interlink = false");
+    config.appliance.state = folder.path().to_path_buf();
+    let made = certificates::make(&config, false).unwrap();
+    std::fs::remove_file(&made[0].path).unwrap();
+    let nobody = [Err(AskError::NotRunning), Err(AskError::NotRunning)];
+    let text = Overview::from_answers(&config, nobody).render(&config);
+    assert!(text.contains("`twinlun run --controller beta`, or `systemctl"), "{text}");
+    let error = certificates::Certificates::load(&config, Side::First).err().unwrap().to_string();
+    assert!(error.contains("only that of beta is here") && !error.contains("bring"), "{error}");
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn account(
 ) -> Option<Account> {
     let mut note = |read: Result<Secret, SecretError>| read.map_err(|error| wrong.push(error)).ok();
     let secret = note(read(of, &chap.secret));
-    let own = chap.own_secret.as_ref().map(|place| note(read(of, place)));
+    let own = chap.own_secret.as_ref().map(|place| note(read(&format!("the target for {of}"), place)));
     let initiator = Proof { user: chap.user.clone().map_or_else(default_user, User::Named), secret: secret? };
     let own = match own {
         None => None,

@@ -6,24 +6,58 @@ use controller::status::LunStatus;
 use super::screen::for_how_long;
 use super::{AskError, Seen, View};
 use crate::config::{Config, Lun};
+use crate::run::tls::certificates::only_here;
 
 /// LUNs named in one line at most.
 const TITLES_MAX: usize = 4;
 
 pub(super) fn problems(config: &Config, controllers: &[View; 2]) -> Vec<String> {
     if controllers.iter().all(|view| view.status.is_none()) {
-        return unreachable(controllers);
+        return unreachable(config, controllers);
     }
     let mut findings = Findings::default();
     for lun in &config.luns {
         lun_findings(lun, controllers, &mut findings);
     }
     let mut problems = interlink_problems(config, controllers);
+    problems.extend(not_heard(controllers));
     problems.extend(notes(controllers));
+    problems.extend(no_longer_named(config, controllers));
     problems.extend(findings.lines());
     let troubles = controllers.iter().flat_map(|view| &view.status).flat_map(|status| &status.troubles);
     problems.extend(troubles.map(|trouble| format!("{}.", trouble.trim_end_matches('.'))));
     problems
+}
+
+/// The two have met, and what one of them says of its LUNs has not come yet.
+fn not_heard(controllers: &[View; 2]) -> Option<String> {
+    let silent =
+        controllers.iter().find(|view| view.running && view.status.is_none() && view.said.is_none())?;
+    let asked = controllers.iter().find(|view| view.status.is_some())?;
+    (!silent.hangs()).then(|| {
+        format!(
+            "{} runs, but {} has not heard from it yet how its LUNs are. That takes a moment after the two have met: look \
+             again.",
+            silent.name, asked.name
+        )
+    })
+}
+
+/// LUNs that controllers have and the file does not name.
+fn no_longer_named(config: &Config, controllers: &[View; 2]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for (number, name) in super::not_in_the_file(config, controllers) {
+        let has = |view: &&View| view.find_named(number, name).is_some_and(|seen| seen.current);
+        let names: Vec<&str> = controllers.iter().filter(has).map(|view| view.name.as_str()).collect();
+        if !names.is_empty() {
+            let names = names.join(" and ");
+            lines.push(format!(
+                "LUN {number} {name}: not in the file, but {names} was started with it and goes on with it. Its data \
+                 stays where it is. If it is to go, start {names} again; if not, put it back into the file."
+            ));
+        }
+    }
+    lines
 }
 
 /// What the controllers note beyond their LUNs, each once; of one that could not be asked, what it told the other.
@@ -72,15 +106,20 @@ impl Findings {
 }
 
 /// Neither controller could be asked.
-fn unreachable(controllers: &[View; 2]) -> Vec<String> {
+fn unreachable(config: &Config, controllers: &[View; 2]) -> Vec<String> {
     let reasons: Vec<&str> = controllers.iter().filter_map(|view| view.not_asked.as_deref()).collect();
     let not_running = AskError::NotRunning.to_string();
     if reasons.iter().all(|reason| *reason == not_running) {
-        return vec![
-            "No controller runs on this machine, so it serves no hosts; the data stays as it is. Start it: \
-             `twinlun run`, or `twinlun run --controller NAME` for one of the two."
-                .to_owned(),
-        ];
+        let start = match only_here(config) {
+            Some(side) => format!(
+                "`twinlun run --controller {0}`, or `systemctl start twinlun@{0}` where the package is installed",
+                config.controller(side).name
+            ),
+            None => "`twinlun run`, or `twinlun run --controller NAME` for one of the two".to_owned(),
+        };
+        return vec![format!(
+            "No controller runs on this machine, so it serves no hosts; the data stays as it is. Start it: {start}."
+        )];
     }
     controllers
         .iter()
@@ -135,9 +174,8 @@ fn interlink_problems(config: &Config, controllers: &[View; 2]) -> Vec<String> {
     };
     let why = away.not_asked.as_deref().unwrap_or_default();
     let away_name = &away.name;
-    let start = format!(
-        "`twinlun run --controller {away_name}`; that is safe, it serves nothing that is not certain to be current"
-    );
+    let start = format!("`twinlun run --controller {away_name}`");
+    let safe = "that is safe, it serves nothing that is not certain to be current";
     if away.hangs() {
         let text = "runs on this machine but does not answer: it is stopped (SIGSTOP, a debugger), or the machine \
                     is overloaded. When it goes on, the two meet again by themselves; if it never does, end it and \
@@ -156,11 +194,12 @@ fn interlink_problems(config: &Config, controllers: &[View; 2]) -> Vec<String> {
         )];
     }
     if addresses().iter().all(|address| address.ip().is_loopback()) {
-        return vec![format!("{away_name} does not run. Start it: {start}.")];
+        return vec![format!("{away_name} does not run. Start it: {start}; {safe}.")];
     }
     let since = away.said.as_ref().map(|said| format!(" since {}", for_how_long(said.age_seconds)));
     vec![format!(
-        "{here} does not reach {away_name}{}. If {away_name} does not run on its machine, start it there: {start}. \
+        "{here} does not reach {away_name}{}. If {away_name} does not run on its machine, start it there: {start}, or \
+         `systemctl start twinlun@{away_name}` where the package is installed; {safe}. \
          If it does, check the network between their interlink addresses ({}).",
         since.unwrap_or_default(),
         named()

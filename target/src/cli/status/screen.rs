@@ -3,9 +3,9 @@
 use controller::pair::PairStatus;
 use controller::status::{ControllerStatus, HostStatus, LunStatus, ReservationStatus};
 
-use super::{Overview, Seen, View};
+use super::{Overview, Seen, View, not_in_the_file};
 use crate::cli::table::{self, row};
-use crate::config::{Config, Lun, in_units};
+use crate::config::{Config, in_units};
 
 /// Columns of a line that explains, at most (a longer word excepted).
 const COLUMNS_MAX: usize = 100;
@@ -22,6 +22,21 @@ const NAME_CHARACTERS_MAX: usize = 60;
 
 /// Where whatever was cut can be read.
 const ALL: &str = "`twinlun status --json` has all of them";
+
+/// A LUN of the file, or one that a controller goes on with.
+#[derive(Clone, Copy)]
+struct Named<'v> {
+    number: u16,
+    name: &'v str,
+    /// As the file says.
+    bytes: Option<u64>,
+}
+
+impl Named<'_> {
+    fn on(self, view: &View) -> Option<Seen<'_>> {
+        view.find_named(self.number, self.name)
+    }
+}
 
 impl Overview {
     /// The screen.
@@ -58,20 +73,24 @@ impl Overview {
     fn luns(&self, config: &Config) -> String {
         let [first, second] = &self.controllers;
         let on = |view: &View| format!("ON {}", view.name.to_uppercase());
-        let reservation = |lun: &Lun| {
-            self.controllers.iter().find_map(|view| view.find(lun)?.lun.reservation.as_ref()).map(reserved)
+        let in_file = config.luns.iter();
+        let mut luns: Vec<Named<'_>> =
+            in_file.map(|lun| Named { number: lun.number, name: &lun.name, bytes: lun.bytes }).collect();
+        let others = not_in_the_file(config, &self.controllers);
+        luns.extend(others.into_iter().map(|(number, name)| Named { number, name, bytes: None }));
+        let reservation = |lun: &Named<'_>| {
+            self.controllers.iter().find_map(|view| lun.on(view)?.lun.reservation.as_ref()).map(reserved)
         };
-        let any_reserved = config.luns.iter().any(|lun| reservation(lun).is_some());
+        let any_reserved = luns.iter().any(|lun| reservation(lun).is_some());
         let mut rows = vec![row(["LUN", "NAME", "SIZE", "MAIN", "PAIR", &on(first), &on(second)])];
         if any_reserved {
             rows[0].push("RESERVED".to_owned());
         }
-        let wwid = |lun: &Lun| self.controllers.iter().find_map(|view| view.find(lun)?.lun.wwid.clone());
-        let any_wwid = config.luns.iter().any(|lun| wwid(lun).is_some());
+        let wwid = |lun: &Named<'_>| self.controllers.iter().find_map(|view| lun.on(view)?.lun.wwid.clone());
+        let any_wwid = luns.iter().any(|lun| wwid(lun).is_some());
         if any_wwid {
             rows[0].push("WWID".to_owned());
         }
-        let mut luns: Vec<&Lun> = config.luns.iter().collect();
         let hidden = luns.len().saturating_sub(LUNS_SHOWN_MAX);
         if hidden > 0 {
             luns.sort_by_key(|lun| self.is_well(lun));
@@ -96,17 +115,17 @@ impl Overview {
     }
 
     /// Nothing to be said about it: both copies whole, served by both.
-    fn is_well(&self, lun: &Lun) -> bool {
+    fn is_well(&self, lun: &Named<'_>) -> bool {
         self.controllers.iter().all(|view| {
-            view.find(lun).is_some_and(|Seen { lun, current }| {
+            lun.on(view).is_some_and(|Seen { lun, current }| {
                 let whole = matches!(lun.status, PairStatus::Duplex | PairStatus::Simplex);
                 current && whole && lun.serving && lun.reason.is_none()
             })
         })
     }
 
-    fn lun_row(&self, lun: &Lun) -> Vec<String> {
-        let seen: Vec<Seen<'_>> = self.controllers.iter().filter_map(|view| view.find(lun)).collect();
+    fn lun_row(&self, lun: &Named<'_>) -> Vec<String> {
+        let seen: Vec<Seen<'_>> = self.controllers.iter().filter_map(|view| lun.on(view)).collect();
         let any = seen.iter().max_by_key(|seen| seen.current).map(|seen| seen.lun);
         let any = seen.iter().find(|seen| seen.current).map(|seen| seen.lun).or(any);
         let bytes = any.map(|status| status.bytes).filter(|bytes| *bytes > 0).or(lun.bytes);
@@ -114,9 +133,9 @@ impl Overview {
         let main = any.map_or("-", |status| &status.main);
         let current: Vec<&LunStatus> = seen.iter().filter(|seen| seen.current).map(|seen| seen.lun).collect();
         let pair = any.map_or_else(|| "-".to_owned(), |status| pair(status, &current));
-        let mut cells = row([&lun.number.to_string(), &lun.name, &size, main, &pair]);
+        let mut cells = row([&lun.number.to_string(), lun.name, &size, main, &pair]);
         cells.extend(
-            self.controllers.iter().map(|view| view.find(lun).map_or_else(|| "-".to_owned(), on_controller)),
+            self.controllers.iter().map(|view| lun.on(view).map_or_else(|| "-".to_owned(), on_controller)),
         );
         cells
     }

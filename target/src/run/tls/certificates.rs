@@ -29,14 +29,12 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// There is no such file.
-    #[error(
-        "the interlink is encrypted and {} is not there. If `twinlun interlink init` ran on the other machine, bring \
-         the file from there (it has the same name there); if it ran on neither, run it on one of the two",
-        path.display()
-    )]
+    #[error("the interlink is encrypted and {} is not there. {}", path.display(), missing(here.as_deref()))]
     Missing {
         /// The file.
         path: PathBuf,
+        /// The other controller, if its file is here.
+        here: Option<String>,
     },
     /// It cannot be read.
     #[error("{} with the certificates of the interlink cannot be read: {source}", path.display())]
@@ -109,6 +107,30 @@ pub fn path(config: &Config, side: Side) -> PathBuf {
     config.state_folder(side).join("interlink.pem")
 }
 
+/// The only controller whose certificates are on this machine: the one that is to run here.
+#[must_use]
+pub fn only_here(config: &Config) -> Option<Side> {
+    let is_here = |side: Side| config.encrypts_interlink() && path(config, side).exists();
+    match [Side::First, Side::Second].map(is_here) {
+        [true, false] => Some(Side::First),
+        [false, true] => Some(Side::Second),
+        _ => None,
+    }
+}
+
+/// What to do where a file is missing.
+fn missing(here: Option<&str>) -> String {
+    match here {
+        Some(here) => format!(
+            "Of the two files only that of {here} is here, so {here} is the controller of this machine: start it by \
+             `twinlun run --controller {here}`. Each file belongs on its controller's machine alone"
+        ),
+        None => "If `twinlun interlink init` ran on the other machine, bring the file from there (it has the same name \
+                 there); if it ran on neither, run it on one of the two"
+            .to_owned(),
+    }
+}
+
 impl Certificates {
     /// Reads the file of one controller.
     pub fn load(config: &Config, side: Side) -> Result<Self, CertificateError> {
@@ -117,7 +139,8 @@ impl Certificates {
             Ok(text) => text,
             Err(PrivateFileError::Exposed) => return Err(CertificateError::Exposed { path }),
             Err(PrivateFileError::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(CertificateError::Missing { path });
+                let here = only_here(config).map(|side| config.controller(side).name.clone());
+                return Err(CertificateError::Missing { path, here });
             }
             Err(source) => return Err(CertificateError::Unreadable { path, source }),
         };
