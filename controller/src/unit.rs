@@ -408,7 +408,7 @@ impl<W: World> Controller<W> {
         self.on_done(ticket, result);
     }
 
-    /// Time has passed: at least every [`TICK`].
+    /// Time has passed: at least every [`crate::time::TICK`].
     pub fn on_tick(&self) {
         let now = self.world.now();
         let stuck = self.world.stuck().is_some();

@@ -1,6 +1,6 @@
 //! The session layer of one connection as pure state machines: login, command window, data transfer.
 //!
-//! Error recovery level 0, one connection per session (RFC 7143). From the bytes inwards: [`line`] is one
+//! Error recovery level 0, one connection per session (RFC 7143). From the bytes inwards: [`mod@line`] is one
 //! connection without its socket; [`cut`] takes PDUs out of its input; [`login`] agrees on [`parameters`] with those
 //! whom [`access`] and [`chap`] let in, or tells why not ([`refused`]); [`full_feature`] is the session afterwards, with its [`commands`] window, its
 //! [`tasks`] in their [`turns`] ([`task_set`]), their data-out ([`writing`], [`transfer`]) and [`data_in`],
