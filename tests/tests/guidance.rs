@@ -209,10 +209,14 @@ fn files_that_differ_in_who_may_log_in_or_in_a_lun_are_told_on_both_machines() {
     for machine in &machines {
         machine.wait_for_status(false, &["data0 16 MiB alpha duplex", differ]);
     }
-    machines[0]
-        .wait_for_status(false, &["LUN 1 extra is in the appliance.toml of beta and not in that of alpha"]);
-    machines[1]
-        .wait_for_status(false, &["LUN 1 extra is in the appliance.toml of beta and not in that of alpha"]);
+    machines[0].wait_for_status(
+        false,
+        &["LUN 1 extra: beta was started with it in its appliance.toml, alpha without it"],
+    );
+    machines[1].wait_for_status(
+        false,
+        &["LUN 1 extra: beta was started with it in its appliance.toml, alpha without it"],
+    );
     machines.iter().for_each(|machine| machine.signal(Signal::TERM));
     assert!(machines.iter_mut().all(Machine::ended));
 }

@@ -54,7 +54,7 @@ fn a_lun_that_one_machine_alone_has_is_named_on_both() {
     let duo = met(53, [&[], &[("lun.extra.number", "7"), ("lun.extra.main", "alpha")]]);
     let [alpha, _] = notes(&duo);
     assert!(
-        alpha[0].contains("LUN 7 extra is in the appliance.toml of beta and not in that of alpha"),
+        alpha[0].contains("LUN 7 extra: beta was started with it in its appliance.toml, alpha without it"),
         "{alpha:?}"
     );
 }
