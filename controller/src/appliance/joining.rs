@@ -6,22 +6,12 @@ use protocol::interlink::standing::{CopyFound, Pairing, Standing, Start, Told};
 use protocol::interlink::{GenerationTag, Message};
 
 use super::lifecycle::Event;
-use super::{Apart, Appliance, Effect, Group, Link, Pending, Phase, Step};
+use super::{Apart, Appliance, Effect, Link, Pending, Phase, Step};
 use crate::disk::DiskError;
 use crate::group::{Question, Refusal, agree};
 use crate::pair::{Breakage, PairStatus, Role};
 use crate::plan::Side;
-use crate::volume::superblock::{Superblock, VolumeFound};
-
-impl Group {
-    /// Its volume is there, and new; one that has been in use since is what it is.
-    fn has_made(&mut self, superblock: Superblock) {
-        self.unmade = false;
-        if !matches!(self.volume, VolumeFound::Open(found) if found.is_same_copy(&superblock)) {
-            self.volume = VolumeFound::Open(superblock);
-        }
-    }
-}
+use crate::volume::superblock::Superblock;
 
 impl Appliance {
     /// The leader goes on when the control connection and all bridges of both sides are greeted.

@@ -31,6 +31,7 @@ mod ending;
 #[cfg(test)]
 mod ending_tests;
 mod greeting;
+mod group;
 mod identity;
 mod joining;
 #[cfg(test)]
@@ -45,6 +46,7 @@ mod note_tests;
 mod notes;
 #[cfg(test)]
 mod order_tests;
+mod pending;
 mod places;
 mod record;
 mod refilling;
@@ -76,30 +78,29 @@ use std::sync::Arc;
 use protocol::interlink::frame::VERSION_MAX;
 use protocol::interlink::hello::{Identity, LunIdentity, Purpose};
 use protocol::interlink::message::Agreement;
-use protocol::interlink::standing::{CopyFound, Generation, GroupRecord, Standing, Start, Starts, Told};
+use protocol::interlink::standing::{CopyFound, GroupRecord, Standing, Told};
 use protocol::interlink::word::Word;
 use protocol::interlink::{GenerationTag, Message};
 
 use crate::disk::DiskError;
-use crate::group::Refusal;
 use crate::lease::{self, Lease};
 use crate::link::LinkId;
-use crate::pair::{Breakage, Quiet};
+use crate::pair::Quiet;
 use crate::plan::{Plan, Side};
 use crate::time::{RunTime, Time};
-use crate::volume::superblock::{Superblock, VolumeFound};
+use crate::volume::superblock::Superblock;
 use crate::world::Ticket;
 
 pub use effect::{Apart, Effect};
 use ending::Ending;
 pub use greeting::LinkRefusal;
 use greeting::Mute;
+use group::Group;
 use lifecycle::Stage;
+use pending::Pending;
 pub use record::{CONTROL_KEY, ControlRecord};
-use refilling::Refilling;
 pub use restored::Restored;
 pub(crate) use restored::shared_key;
-use starts::Marked;
 
 /// A peer that says nothing for this long on the control connection is taken for lost.
 pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(2);
@@ -160,115 +161,6 @@ enum Step {
     Following,
     /// The other has all and waits for the word to begin.
     Placed,
-}
-
-/// What is known of one LUN's group.
-#[derive(Debug)]
-struct Group {
-    generation: Generation,
-    clean: bool,
-    /// It was clean, and nothing was served since, whatever was written down: a meeting that came to nothing.
-    untouched: bool,
-    /// The own copy was flushed after the peer was lost: it has everything that was acknowledged.
-    flushed: bool,
-    /// That flush is under way, of what was served under this generation.
-    flushing: Option<GenerationTag>,
-    /// This incarnation has served under `generation` or the one before it.
-    kept: bool,
-    /// This controller has had a part in the LUN: what it only learnt of from its peer it does not keep.
-    known: bool,
-    volume: VolumeFound,
-    /// What its superblock says, and what it may say already.
-    volume_start: Start,
-    volume_coming: Start,
-    marked: Marked,
-    starts: Starts,
-    /// What is kept of the LUN beside its volume cannot be read: it is refused, and nothing is written over it.
-    unreadable: bool,
-    refusal: Option<Refusal>,
-    breakage: Option<Breakage>,
-    /// Its volume could not be made in this run.
-    unmade: bool,
-    /// Where it is in its life; status and service follow from it.
-    stage: Stage,
-    /// The newest generation this controller ever proposed or was told of.
-    newest: Generation,
-    refilling: Refilling,
-    /// Agreed on in this meeting, to be written down when the volumes are there.
-    agreed: Option<Generation>,
-    /// Its volume is being made, for this meeting.
-    creation: Option<(u64, Superblock)>,
-    /// What the peer was told of it in this meeting.
-    told: Option<Standing>,
-}
-
-impl Group {
-    /// What a record says, and what was found of the volume; nothing has happened yet.
-    fn restored(record: Option<&GroupRecord>, volume: VolumeFound) -> Self {
-        Self {
-            generation: record.map(|record| record.generation).unwrap_or_default(),
-            clean: record.is_some_and(|record| record.clean),
-            flushed: record.is_some_and(|record| record.flushed),
-            kept: false,
-            flushing: None,
-            untouched: false,
-            known: false,
-            volume,
-            volume_start: record.map(|record| record.volume).unwrap_or_default(),
-            volume_coming: record.map(|record| record.volume_coming).unwrap_or_default(),
-            marked: Marked::Not,
-            starts: record.map(|record| record.starts).unwrap_or_default(),
-            unreadable: false,
-            refusal: None,
-            breakage: None,
-            unmade: false,
-            stage: Stage::Apart,
-            newest: record.map(|record| record.generation).unwrap_or_default(),
-            refilling: Refilling::default(),
-            agreed: None,
-            creation: None,
-            told: None,
-        }
-    }
-}
-
-/// What a ticket of this core stands for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Pending {
-    Identity,
-    Agreements,
-    Volume(usize),
-    /// What names the marks of a controller's start, and each of them.
-    StartMarks,
-    MarkedStart(usize),
-    /// The mark of a start in a volume, in a meeting.
-    Marked(usize),
-    /// The starts of a meeting.
-    Starts,
-    /// The joint ones, at main.
-    Confirmed,
-    /// The mark of a start in a volume, and all of them, without the peer.
-    MarkedAlone(usize, u64),
-    MarksAlone(u64),
-    /// The same of LUNs without a copy, at the start.
-    Singles,
-    MarkedSingle(usize),
-    MarksSingle,
-    /// What says of a mark that came late that it is there.
-    MarkedLate(usize),
-    CopiedAtSub(usize),
-    CopiedAtMain(usize),
-    Flush(usize),
-    /// What names the marks of a clean end, and each of them.
-    EndMarks,
-    MarkedEnd(usize),
-    Clean,
-    /// The flush after the peer was lost.
-    FlushApart(usize, GenerationTag),
-    /// A record on which nothing waits.
-    Noted,
-    Alone,
-    Turn(usize),
 }
 
 /// The LUN part of this core's tickets: no LUN's.

@@ -3,26 +3,16 @@
 use protocol::interlink::GenerationTag;
 use protocol::interlink::frame::VERSION_MAX;
 use protocol::interlink::hello::Purpose;
-use protocol::interlink::standing::{CopyFound, Generation, Pairing, Standing};
+use protocol::interlink::standing::{CopyFound, Pairing, Standing};
 
 use super::lifecycle::{Event, Facts, Order, Stage};
 use super::refilling::Refilling;
-use super::{Apart, Appliance, Effect, Group, Pending, Phase};
+use super::{Apart, Appliance, Effect, Pending, Phase};
 use crate::disk::DiskError;
 use crate::group::Refusal;
 use crate::lease;
 use crate::pair::{Breakage, PairStatus, PairView, Role, Service};
 use crate::volume::superblock::{Owner, Superblock, VolumeFound};
-
-impl Group {
-    /// The generation to be written down next, under which something may be served then.
-    pub(super) fn take_on(&mut self, generation: Generation) {
-        self.generation = generation;
-        self.untouched |= self.clean;
-        self.clean = false;
-        self.flushed = false;
-    }
-}
 
 impl Appliance {
     /// Closes every connection and stops serving what needs the peer.

@@ -27,7 +27,7 @@
 
 use core::time::Duration;
 
-use protocol::interlink::standing::{CopyFound, Start, Starts, Told};
+use protocol::interlink::standing::{CopyFound, Start, Told};
 
 use super::lifecycle::{Event, Stage};
 use super::{Apart, Appliance, Effect, Group, Pending, Phase, Step};
@@ -54,52 +54,6 @@ pub(super) const MARK_MAX: Duration = Duration::from_secs(2);
 
 /// The version of the interlink since which the joint start is told.
 const TOLD_SINCE: u16 = protocol::interlink::Version::V2 as u16;
-
-impl Pending {
-    /// The LUN whose volume is being made or marked: a disk that does not answer keeps nobody else waiting.
-    const fn of_volume(self) -> Option<usize> {
-        if let Self::Volume(lun) = self { Some(lun) } else { self.marked() }
-    }
-
-    /// The LUN whose volume is being marked.
-    const fn marked(self) -> Option<usize> {
-        match self {
-            Self::Marked(lun)
-            | Self::MarkedStart(lun)
-            | Self::MarkedAlone(lun, _)
-            | Self::MarkedSingle(lun)
-            | Self::MarkedEnd(lun) => Some(lun),
-            _ => None,
-        }
-    }
-}
-
-impl Group {
-    /// Whether the record takes a superblock that says this for its own.
-    pub(super) fn expects(&self, start: Start) -> bool {
-        start == self.volume_start || (self.volume_coming.number > 0 && start == self.volume_coming)
-    }
-
-    /// Whether it has a part in the meeting under way, and is not served yet.
-    fn is_agreed(&self) -> bool {
-        matches!(self.stage, Stage::Agreed { .. } | Stage::Placed(_))
-    }
-
-    /// Its volume's disk did not take the mark. Whatever the reason: without it the copy is not told from an older one.
-    fn fail_to_be_marked(&mut self, error: DiskError) {
-        let error = if error.wants_room() { DiskError::Io } else { error };
-        if !matches!(self.breakage, Some(Breakage::OwnDisk(known)) if !known.wants_room()) {
-            self.breakage = Some(Breakage::OwnDisk(error));
-        }
-    }
-
-    /// What the peer knows as joint was coming here: it has begun.
-    pub(super) fn hear(&mut self, theirs: Starts) {
-        if theirs.joint.number > 0 && theirs.joint == self.starts.coming {
-            self.starts.joint = theirs.joint;
-        }
-    }
-}
 
 impl Appliance {
     /// Whether the peer tells of starts, and is told.
