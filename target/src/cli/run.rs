@@ -16,6 +16,7 @@ use super::supervisor::Supervisor;
 use super::{CliError, check, promises};
 use crate::config::{Config, ConfigError};
 use crate::log::Log;
+use crate::run::advice::next_step;
 use crate::run::{Appliance, StartError, Stopped, liveness};
 
 /// What multipath-tools needs to join the two ways to a LUN, take the better one, and wait for main.
@@ -35,7 +36,7 @@ const LOG_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub(super) enum RunError {
     #[error("the appliance did not start: {0}")]
-    #[diagnostic(help("no volume was changed; {}", _0.next_step()))]
+    #[diagnostic(help("no volume was changed; {}", next_step(_0)))]
     Start(StartError),
     #[error("the appliance cannot listen for signals or watch itself: {0}")]
     Io(io::Error),

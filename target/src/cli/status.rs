@@ -129,6 +129,11 @@ impl Overview {
         let (ok, iqn) = (problems.is_empty(), config.appliance.iqn.clone());
         Self { ok, iqn, appliance, problems, warnings, controllers }
     }
+
+    /// The screen.
+    pub(super) fn render(&self, config: &Config) -> String {
+        screen::render(self, config)
+    }
 }
 
 #[cfg(test)]

@@ -6,49 +6,47 @@ use controller::volume::lock::LockError;
 
 use super::StartError;
 
-impl StartError {
-    /// The next step, as the end of a sentence.
-    #[must_use]
-    pub fn next_step(&self) -> String {
-        match self {
-            Self::StateFolder { source, .. } => match source.kind() {
-                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-                    "something that is no folder lies there: move it away, or name another `state` in [appliance]"
-                }
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on that file system",
-                io::ErrorKind::ReadOnlyFilesystem => "look why that file system cannot be written to",
-                _ => "look whether its disk is mounted and whether this user may write there",
-            },
-            Self::Lock(LockError::Held { .. }) => {
-                "`twinlun status` shows how that one is; end it first if this one shall run in its place"
+/// The next step, as the end of a sentence.
+#[must_use]
+pub fn next_step(error: &StartError) -> String {
+    match error {
+        StartError::StateFolder { source, .. } => match source.kind() {
+            io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                "something that is no folder lies there: move it away, or name another `state` in [appliance]"
             }
-            Self::Lock(LockError::Strange { .. }) => "whoever could put it there may have changed more in that folder",
-            Self::Lock(LockError::Io { .. }) => "look whether its disk is mounted and has room",
-            Self::Volume { .. } => {
-                "look whether its disk is mounted and whether this user may read and write it; `twinlun check` says what \
-                 lies there"
-            }
-            Self::SharedVolume { .. } => "give each copy of each LUN a device of its own",
-            Self::Listen { source, .. } => match source.kind() {
-                io::ErrorKind::AddrInUse => {
-                    "something else listens there, perhaps this appliance (`twinlun status`) or another iSCSI target; `ss \
-                     -ltnp` names it"
-                }
-                io::ErrorKind::AddrNotAvailable => {
-                    "this machine does not have that address (`ip address` shows which it has): correct it in \
-                     appliance.toml, or start the controller of this machine with --controller"
-                }
-                io::ErrorKind::PermissionDenied => {
-                    "a port below 1024 needs root or CAP_NET_BIND_SERVICE; iSCSI's own is 3260"
-                }
-                _ => "correct the address in appliance.toml",
-            },
-            Self::Secret(_) => "once these are mended, start it again; `twinlun check` looks at them without starting",
-            Self::Certificates(_) | Self::InterlinkSecret(_) => "the other controller is not touched by this; then start this one again",
-            Self::Threads(_) => "look at the limits of threads and memory of this user and machine (`ulimit -u`)",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on that file system",
+            io::ErrorKind::ReadOnlyFilesystem => "look why that file system cannot be written to",
+            _ => "look whether its disk is mounted and whether this user may write there",
+        },
+        StartError::Lock(LockError::Held { .. }) => {
+            "`twinlun status` shows how that one is; end it first if this one shall run in its place"
         }
-        .to_owned()
+        StartError::Lock(LockError::Strange { .. }) => "whoever could put it there may have changed more in that folder",
+        StartError::Lock(LockError::Io { .. }) => "look whether its disk is mounted and has room",
+        StartError::Volume { .. } => {
+            "look whether its disk is mounted and whether this user may read and write it; `twinlun check` says what \
+             lies there"
+        }
+        StartError::SharedVolume { .. } => "give each copy of each LUN a device of its own",
+        StartError::Listen { source, .. } => match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                "something else listens there, perhaps this appliance (`twinlun status`) or another iSCSI target; `ss \
+                 -ltnp` names it"
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "this machine does not have that address (`ip address` shows which it has): correct it in \
+                 appliance.toml, or start the controller of this machine with --controller"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "a port below 1024 needs root or CAP_NET_BIND_SERVICE; iSCSI's own is 3260"
+            }
+            _ => "correct the address in appliance.toml",
+        },
+        StartError::Secret(_) => "once these are mended, start it again; `twinlun check` looks at them without starting",
+        StartError::Certificates(_) | StartError::InterlinkSecret(_) => "the other controller is not touched by this; then start this one again",
+        StartError::Threads(_) => "look at the limits of threads and memory of this user and machine (`ulimit -u`)",
     }
+    .to_owned()
 }
 
 #[cfg(test)]
@@ -79,7 +77,7 @@ mod tests {
             super::super::access::SecretErrors(Vec::new()).into(),
             StartError::Threads(io(io::ErrorKind::WouldBlock)),
         ];
-        let steps: BTreeSet<String> = errors.iter().map(StartError::next_step).collect();
+        let steps: BTreeSet<String> = errors.iter().map(next_step).collect();
         assert_eq!(steps.len(), errors.len(), "{steps:#?}");
     }
 }

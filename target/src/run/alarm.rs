@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::cork::Batch;
+use super::rooms::look_for_room;
 use super::world::{ProductWorld, now};
 
 /// Times that were asked for are rounded up to this many nanoseconds (one millisecond).
@@ -79,7 +80,8 @@ pub(super) async fn call(controller: Arc<Controller<ProductWorld>>, alarm: Arc<A
             let _batch = Batch::begin();
             controller.on_tick();
         }
-        controller.world().look_for_room();
+        let world = controller.world();
+        look_for_room(&world.volumes, &world.looked);
         // Others of this thread have their turn even if the controller asks for the present.
         tokio::task::yield_now().await;
     }

@@ -14,7 +14,7 @@
 //! * `scan`: what lies where the volumes are, without waiting for ever.
 
 pub mod access;
-mod advice;
+pub mod advice;
 mod alarm;
 mod control;
 pub mod cork;

@@ -12,7 +12,7 @@ use controller::volume::room::VolumeRoom;
 use controller::world::VolumeIndex;
 use parking_lot::Mutex;
 
-use super::world::{ProductWorld, VolumeSlot};
+use super::world::VolumeSlot;
 use crate::config::rounded;
 
 /// How often the file systems are looked at.
@@ -62,83 +62,84 @@ fn look(slot: &VolumeSlot) {
     *slot.seen.room.lock() = room;
 }
 
-impl ProductWorld {
-    /// Looks at the file systems if it is time to; comes back at once.
-    pub(super) fn look_for_room(&self) {
-        if !self.looked.is_due() {
-            return;
-        }
-        for slot in &self.volumes {
-            if slot.place.is_none() || slot.seen.looking.swap(true, Ordering::AcqRel) {
-                continue;
-            }
-            let looks = Arc::clone(slot);
-            let job = move || {
-                look(&looks);
-                looks.seen.looking.store(false, Ordering::Release);
-            };
-            if slot.lane.submit(Box::new(job)).is_err() {
-                slot.seen.looking.store(false, Ordering::Release);
-            }
-        }
+/// Looks at the file systems if it is time to; comes back at once.
+pub(super) fn look_for_room(volumes: &[Arc<VolumeSlot>], looked: &Looked) {
+    if !looked.is_due() {
+        return;
     }
-
-    /// Whether a volume could grow.
-    pub(super) fn sees_room(&self, volume: VolumeIndex) -> bool {
-        self.volumes.get(usize::from(volume.0)).is_some_and(|slot| {
-            let wants = slot.open.get().is_some_and(|file| file.no_room().is_some());
-            !wants && slot.seen.room.lock().is_some()
-        })
-    }
-
-    /// What people should know, if a volume found no room.
-    pub(super) fn tell_want_of_room(&self, volume: VolumeIndex) -> Option<String> {
-        let slot = self.volumes.get(usize::from(volume.0))?;
-        let error = slot.open.get()?.no_room()?;
-        let name = &self.name;
-        let path = slot.place.as_ref()?.path().display();
-        if error == DiskError::SizeLimit {
-            return Some(format!(
-                "On {name} a file size limit keeps {path} from growing: writes there that need room fail. Raise the limit \
-                 (`ulimit -f`, LimitFSIZE= of its service) and start {name} again"
-            ));
+    for slot in volumes {
+        if slot.place.is_none() || slot.seen.looking.swap(true, Ordering::AcqRel) {
+            continue;
         }
-        let systems = self.all_file_systems();
-        let system = systems.iter().find(|system| system.full_for.contains(&slot.lun))?;
-        let (free, bytes) = (rounded(system.free_bytes), rounded(system.bytes));
-        Some(format!(
-            "On {name} the file system at {} is full ({free} of {bytes} free): new blocks find no place there, what \
-             has its place can be read and written. {} more are missing for everything that the volumes on it promise. \
-             Make room there; that is noticed by itself",
-            system.path,
-            rounded(system.missing_bytes)
-        ))
-    }
-
-    /// The file systems of this controller's volumes.
-    pub(super) fn all_file_systems(&self) -> Vec<FileSystemStatus> {
-        let mut systems: BTreeMap<u64, FileSystemStatus> = BTreeMap::new();
-        for slot in &self.volumes {
-            let Some(VolumeRoom { file_system, promised }) = slot.seen.room.lock().clone() else { continue };
-            let system = systems.entry(file_system.device).or_insert_with(|| FileSystemStatus {
-                path: file_system.path.display().to_string(),
-                bytes: file_system.bytes,
-                free_bytes: file_system.free,
-                promised_bytes: 0,
-                missing_bytes: 0,
-                luns: Vec::new(),
-                full_for: Vec::new(),
-            });
-            system.promised_bytes = system.promised_bytes.saturating_add(promised);
-            system.luns.push(slot.lun.clone());
-            if slot.open.get().is_some_and(|file| file.no_room() == Some(DiskError::Full)) {
-                system.full_for.push(slot.lun.clone());
-            }
-        }
-        let missing = |mut system: FileSystemStatus| {
-            system.missing_bytes = system.promised_bytes.saturating_sub(system.free_bytes);
-            system
+        let looks = Arc::clone(slot);
+        let job = move || {
+            look(&looks);
+            looks.seen.looking.store(false, Ordering::Release);
         };
-        systems.into_values().map(missing).collect()
+        if slot.lane.submit(Box::new(job)).is_err() {
+            slot.seen.looking.store(false, Ordering::Release);
+        }
     }
+}
+
+/// Whether a volume could grow.
+pub(super) fn sees_room(volumes: &[Arc<VolumeSlot>], volume: VolumeIndex) -> bool {
+    volumes.get(usize::from(volume.0)).is_some_and(|slot| {
+        let wants = slot.open.get().is_some_and(|file| file.no_room().is_some());
+        !wants && slot.seen.room.lock().is_some()
+    })
+}
+
+/// What people should know, if a volume of the controller of that name found no room.
+pub(super) fn tell_want_of_room(
+    volumes: &[Arc<VolumeSlot>],
+    volume: VolumeIndex,
+    name: &str,
+) -> Option<String> {
+    let slot = volumes.get(usize::from(volume.0))?;
+    let error = slot.open.get()?.no_room()?;
+    let path = slot.place.as_ref()?.path().display();
+    if error == DiskError::SizeLimit {
+        return Some(format!(
+            "On {name} a file size limit keeps {path} from growing: writes there that need room fail. Raise the limit \
+             (`ulimit -f`, LimitFSIZE= of its service) and start {name} again"
+        ));
+    }
+    let systems = all_file_systems(volumes);
+    let system = systems.iter().find(|system| system.full_for.contains(&slot.lun))?;
+    let (free, bytes) = (rounded(system.free_bytes), rounded(system.bytes));
+    Some(format!(
+        "On {name} the file system at {} is full ({free} of {bytes} free): new blocks find no place there, what \
+         has its place can be read and written. {} more are missing for everything that the volumes on it promise. \
+         Make room there; that is noticed by itself",
+        system.path,
+        rounded(system.missing_bytes)
+    ))
+}
+
+/// The file systems of these volumes.
+pub(super) fn all_file_systems(volumes: &[Arc<VolumeSlot>]) -> Vec<FileSystemStatus> {
+    let mut systems: BTreeMap<u64, FileSystemStatus> = BTreeMap::new();
+    for slot in volumes {
+        let Some(VolumeRoom { file_system, promised }) = slot.seen.room.lock().clone() else { continue };
+        let system = systems.entry(file_system.device).or_insert_with(|| FileSystemStatus {
+            path: file_system.path.display().to_string(),
+            bytes: file_system.bytes,
+            free_bytes: file_system.free,
+            promised_bytes: 0,
+            missing_bytes: 0,
+            luns: Vec::new(),
+            full_for: Vec::new(),
+        });
+        system.promised_bytes = system.promised_bytes.saturating_add(promised);
+        system.luns.push(slot.lun.clone());
+        if slot.open.get().is_some_and(|file| file.no_room() == Some(DiskError::Full)) {
+            system.full_for.push(slot.lun.clone());
+        }
+    }
+    let missing = |mut system: FileSystemStatus| {
+        system.missing_bytes = system.promised_bytes.saturating_sub(system.free_bytes);
+        system
+    };
+    systems.into_values().map(missing).collect()
 }

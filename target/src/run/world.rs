@@ -26,7 +26,7 @@ use super::cork::{self, Batch};
 use super::link::LinkTable;
 use super::liveness::Liveness;
 use super::requests::{AnswerTo, DiskRequest};
-use super::rooms::{Looked, Seen};
+use super::rooms::{self, Looked, Seen};
 use super::troubles::{LATELY, TroubleBook};
 use super::workers::{ThreadKind, thread_kind};
 use crate::limits::{self, Use};
@@ -181,15 +181,15 @@ impl World for ProductWorld {
     }
 
     fn has_room(&self, volume: VolumeIndex) -> bool {
-        self.sees_room(volume)
+        rooms::sees_room(&self.volumes, volume)
     }
 
     fn want_of_room(&self, volume: VolumeIndex) -> Option<String> {
-        self.tell_want_of_room(volume)
+        rooms::tell_want_of_room(&self.volumes, volume, &self.name)
     }
 
     fn file_systems(&self) -> Vec<FileSystemStatus> {
-        self.all_file_systems()
+        rooms::all_file_systems(&self.volumes)
     }
 
     fn troubles(&self) -> Vec<String> {

@@ -38,138 +38,136 @@ impl Named<'_> {
     }
 }
 
-impl Overview {
-    /// The screen.
-    pub(in crate::cli) fn render(&self, config: &Config) -> String {
-        let id = self.appliance.as_deref().map(|id| format!("   appliance {id}")).unwrap_or_default();
-        let mut controllers = vec![row(["CONTROLLER", "STATE", "INTERLINK"])];
-        controllers.extend(self.controllers.iter().map(|view| self.controller_row(view)));
-        let parts = [
-            format!("{}{id}\n", self.iqn),
-            table::render(&controllers),
-            self.luns(config),
-            self.hosts(),
-            self.explained(),
-        ];
-        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
-    }
+/// The screen.
+pub(super) fn render(overview: &Overview, config: &Config) -> String {
+    let id = overview.appliance.as_deref().map(|id| format!("   appliance {id}")).unwrap_or_default();
+    let mut controllers = vec![row(["CONTROLLER", "STATE", "INTERLINK"])];
+    controllers.extend(overview.controllers.iter().map(|view| controller_row(overview, view)));
+    let parts = [
+        format!("{}{id}\n", overview.iqn),
+        table::render(&controllers),
+        luns(overview, config),
+        hosts(overview),
+        explained(overview),
+    ];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+}
 
-    fn controller_row(&self, view: &View) -> Vec<String> {
-        let peer =
-            self.controllers.iter().find(|other| other.name != view.name).map_or("", |peer| &peer.name);
-        let age = view.said.as_ref().map(|said| ago(said.age_seconds));
-        let last = age.as_ref().map(|age| format!(", {peer} last heard of it {age}")).unwrap_or_default();
-        let state = match (&view.status, view.running, &age) {
-            (Some(_), ..) => "running".to_owned(),
-            (None, ..) if view.hangs() => format!("does not answer{last}"),
-            (None, true, Some(age)) => format!("running, as {peer} heard {age}"),
-            (None, true, None) => format!("running, as {peer} says"),
-            (None, false, _) => format!("not in reach{last}"),
-        };
-        let interlink = view.status.as_ref().map_or_else(|| "-".to_owned(), interlink);
-        row([&view.name, &state, &interlink])
-    }
+fn controller_row(overview: &Overview, view: &View) -> Vec<String> {
+    let peer =
+        overview.controllers.iter().find(|other| other.name != view.name).map_or("", |peer| &peer.name);
+    let age = view.said.as_ref().map(|said| ago(said.age_seconds));
+    let last = age.as_ref().map(|age| format!(", {peer} last heard of it {age}")).unwrap_or_default();
+    let state = match (&view.status, view.running, &age) {
+        (Some(_), ..) => "running".to_owned(),
+        (None, ..) if view.hangs() => format!("does not answer{last}"),
+        (None, true, Some(age)) => format!("running, as {peer} heard {age}"),
+        (None, true, None) => format!("running, as {peer} says"),
+        (None, false, _) => format!("not in reach{last}"),
+    };
+    let interlink = view.status.as_ref().map_or_else(|| "-".to_owned(), interlink);
+    row([&view.name, &state, &interlink])
+}
 
-    fn luns(&self, config: &Config) -> String {
-        let [first, second] = &self.controllers;
-        let on = |view: &View| format!("ON {}", view.name.to_uppercase());
-        let in_file = config.luns.iter();
-        let mut luns: Vec<Named<'_>> =
-            in_file.map(|lun| Named { number: lun.number, name: &lun.name, bytes: lun.bytes }).collect();
-        let others = not_in_the_file(config, &self.controllers);
-        luns.extend(others.into_iter().map(|(number, name)| Named { number, name, bytes: None }));
-        let reservation = |lun: &Named<'_>| {
-            self.controllers.iter().find_map(|view| lun.on(view)?.lun.reservation.as_ref()).map(reserved)
-        };
-        let any_reserved = luns.iter().any(|lun| reservation(lun).is_some());
-        let mut rows = vec![row(["LUN", "NAME", "SIZE", "MAIN", "PAIR", &on(first), &on(second)])];
+fn luns(overview: &Overview, config: &Config) -> String {
+    let [first, second] = &overview.controllers;
+    let on = |view: &View| format!("ON {}", view.name.to_uppercase());
+    let in_file = config.luns.iter();
+    let mut luns: Vec<Named<'_>> =
+        in_file.map(|lun| Named { number: lun.number, name: &lun.name, bytes: lun.bytes }).collect();
+    let others = not_in_the_file(config, &overview.controllers);
+    luns.extend(others.into_iter().map(|(number, name)| Named { number, name, bytes: None }));
+    let reservation = |lun: &Named<'_>| {
+        overview.controllers.iter().find_map(|view| lun.on(view)?.lun.reservation.as_ref()).map(reserved)
+    };
+    let any_reserved = luns.iter().any(|lun| reservation(lun).is_some());
+    let mut rows = vec![row(["LUN", "NAME", "SIZE", "MAIN", "PAIR", &on(first), &on(second)])];
+    if any_reserved {
+        rows[0].push("RESERVED".to_owned());
+    }
+    let wwid = |lun: &Named<'_>| overview.controllers.iter().find_map(|view| lun.on(view)?.lun.wwid.clone());
+    let any_wwid = luns.iter().any(|lun| wwid(lun).is_some());
+    if any_wwid {
+        rows[0].push("WWID".to_owned());
+    }
+    let hidden = luns.len().saturating_sub(LUNS_SHOWN_MAX);
+    if hidden > 0 {
+        luns.sort_by_key(|lun| is_well(overview, lun));
+    }
+    let rest_is_well = luns.iter().skip(LUNS_SHOWN_MAX).all(|lun| is_well(overview, lun));
+    for lun in luns.iter().take(LUNS_SHOWN_MAX) {
+        let mut cells = lun_row(overview, lun);
         if any_reserved {
-            rows[0].push("RESERVED".to_owned());
+            cells.push(reservation(lun).unwrap_or_else(|| "-".to_owned()));
         }
-        let wwid = |lun: &Named<'_>| self.controllers.iter().find_map(|view| lun.on(view)?.lun.wwid.clone());
-        let any_wwid = luns.iter().any(|lun| wwid(lun).is_some());
         if any_wwid {
-            rows[0].push("WWID".to_owned());
+            cells.push(wwid(lun).unwrap_or_else(|| "-".to_owned()));
         }
-        let hidden = luns.len().saturating_sub(LUNS_SHOWN_MAX);
-        if hidden > 0 {
-            luns.sort_by_key(|lun| self.is_well(lun));
-        }
-        let rest_is_well = luns.iter().skip(LUNS_SHOWN_MAX).all(|lun| self.is_well(lun));
-        for lun in luns.iter().take(LUNS_SHOWN_MAX) {
-            let mut cells = self.lun_row(lun);
-            if any_reserved {
-                cells.push(reservation(lun).unwrap_or_else(|| "-".to_owned()));
-            }
-            if any_wwid {
-                cells.push(wwid(lun).unwrap_or_else(|| "-".to_owned()));
-            }
-            rows.push(cells);
-        }
-        let mut text = table::render(&rows);
-        if hidden > 0 {
-            let well = if rest_is_well { ", served by both" } else { "" };
-            text.push_str(&format!("and {hidden} more{well}; {ALL}\n"));
-        }
-        text
+        rows.push(cells);
     }
+    let mut text = table::render(&rows);
+    if hidden > 0 {
+        let well = if rest_is_well { ", served by both" } else { "" };
+        text.push_str(&format!("and {hidden} more{well}; {ALL}\n"));
+    }
+    text
+}
 
-    /// Nothing to be said about it: both copies whole, served by both.
-    fn is_well(&self, lun: &Named<'_>) -> bool {
-        self.controllers.iter().all(|view| {
-            lun.on(view).is_some_and(|Seen { lun, current }| {
-                let whole = matches!(lun.status, PairStatus::Duplex | PairStatus::Simplex);
-                current && whole && lun.serving && lun.reason.is_none()
-            })
+/// Nothing to be said about it: both copies whole, served by both.
+fn is_well(overview: &Overview, lun: &Named<'_>) -> bool {
+    overview.controllers.iter().all(|view| {
+        lun.on(view).is_some_and(|Seen { lun, current }| {
+            let whole = matches!(lun.status, PairStatus::Duplex | PairStatus::Simplex);
+            current && whole && lun.serving && lun.reason.is_none()
         })
-    }
+    })
+}
 
-    fn lun_row(&self, lun: &Named<'_>) -> Vec<String> {
-        let seen: Vec<Seen<'_>> = self.controllers.iter().filter_map(|view| lun.on(view)).collect();
-        let any = seen.iter().max_by_key(|seen| seen.current).map(|seen| seen.lun);
-        let any = seen.iter().find(|seen| seen.current).map(|seen| seen.lun).or(any);
-        let bytes = any.map(|status| status.bytes).filter(|bytes| *bytes > 0).or(lun.bytes);
-        let size = bytes.map_or_else(|| "-".to_owned(), in_units);
-        let main = any.map_or("-", |status| &status.main);
-        let current: Vec<&LunStatus> = seen.iter().filter(|seen| seen.current).map(|seen| seen.lun).collect();
-        let pair = any.map_or_else(|| "-".to_owned(), |status| pair(status, &current));
-        let mut cells = row([&lun.number.to_string(), lun.name, &size, main, &pair]);
-        cells.extend(
-            self.controllers.iter().map(|view| lun.on(view).map_or_else(|| "-".to_owned(), on_controller)),
-        );
-        cells
-    }
+fn lun_row(overview: &Overview, lun: &Named<'_>) -> Vec<String> {
+    let seen: Vec<Seen<'_>> = overview.controllers.iter().filter_map(|view| lun.on(view)).collect();
+    let any = seen.iter().max_by_key(|seen| seen.current).map(|seen| seen.lun);
+    let any = seen.iter().find(|seen| seen.current).map(|seen| seen.lun).or(any);
+    let bytes = any.map(|status| status.bytes).filter(|bytes| *bytes > 0).or(lun.bytes);
+    let size = bytes.map_or_else(|| "-".to_owned(), in_units);
+    let main = any.map_or("-", |status| &status.main);
+    let current: Vec<&LunStatus> = seen.iter().filter(|seen| seen.current).map(|seen| seen.lun).collect();
+    let pair = any.map_or_else(|| "-".to_owned(), |status| pair(status, &current));
+    let mut cells = row([&lun.number.to_string(), lun.name, &size, main, &pair]);
+    cells.extend(
+        overview.controllers.iter().map(|view| lun.on(view).map_or_else(|| "-".to_owned(), on_controller)),
+    );
+    cells
+}
 
-    /// Which hosts are logged in where.
-    fn hosts(&self) -> String {
-        if self.controllers.iter().all(|view| view.status.is_none()) {
-            return String::new();
-        }
-        let mut rows = vec![row(["HOST", "ON", "PORTAL", "FROM", "SINCE", "IN FLIGHT"])];
-        let mut more = String::new();
-        for view in &self.controllers {
-            let (named, count) = view.hosts();
-            rows.extend(named.iter().take(HOSTS_SHOWN_MAX).map(|host| host_row(host, &view.name)));
-            let hidden = count.saturating_sub(named.len().min(HOSTS_SHOWN_MAX));
-            if hidden > 0 {
-                more.push_str(&format!("and {hidden} more on {}; {}\n", view.name, all_of(named, count)));
-            }
-        }
-        if rows.len() == 1 { "No host is logged in.\n".to_owned() } else { table::render(&rows) + &more }
+/// Which hosts are logged in where.
+fn hosts(overview: &Overview) -> String {
+    if overview.controllers.iter().all(|view| view.status.is_none()) {
+        return String::new();
     }
-
-    fn explained(&self) -> String {
-        let mut text: String = self.warnings.iter().map(|warning| wrapped("-", warning)).collect();
-        if self.problems.is_empty() {
-            return text + "All is well.\n";
-        }
-        text.extend(self.problems.iter().take(PROBLEMS_SHOWN_MAX).map(|problem| wrapped("!", problem)));
-        let hidden = self.problems.len().saturating_sub(PROBLEMS_SHOWN_MAX);
+    let mut rows = vec![row(["HOST", "ON", "PORTAL", "FROM", "SINCE", "IN FLIGHT"])];
+    let mut more = String::new();
+    for view in &overview.controllers {
+        let (named, count) = view.hosts();
+        rows.extend(named.iter().take(HOSTS_SHOWN_MAX).map(|host| host_row(host, &view.name)));
+        let hidden = count.saturating_sub(named.len().min(HOSTS_SHOWN_MAX));
         if hidden > 0 {
-            text.push_str(&format!("and {hidden} more; {ALL}\n"));
+            more.push_str(&format!("and {hidden} more on {}; {}\n", view.name, all_of(named, count)));
         }
-        text
     }
+    if rows.len() == 1 { "No host is logged in.\n".to_owned() } else { table::render(&rows) + &more }
+}
+
+fn explained(overview: &Overview) -> String {
+    let mut text: String = overview.warnings.iter().map(|warning| wrapped("-", warning)).collect();
+    if overview.problems.is_empty() {
+        return text + "All is well.\n";
+    }
+    text.extend(overview.problems.iter().take(PROBLEMS_SHOWN_MAX).map(|problem| wrapped("!", problem)));
+    let hidden = overview.problems.len().saturating_sub(PROBLEMS_SHOWN_MAX);
+    if hidden > 0 {
+        text.push_str(&format!("and {hidden} more; {ALL}\n"));
+    }
+    text
 }
 
 /// Where the hosts that are not shown are named.
