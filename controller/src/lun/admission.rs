@@ -14,7 +14,7 @@ use crate::route::{Kind, Route, route};
 use crate::time::Time;
 
 impl Lun {
-    /// A command at the door, from a host of this controller.
+    /// A command at the gate, from a host of this controller.
     pub fn command(&mut self, command: Command, now: Time, actions: &mut Vec<Action>) {
         let (nexus, tag) = (command.nexus, command.tag);
         let reset = is_reset(&command.op);
@@ -102,7 +102,7 @@ impl Lun {
         if self.serving() { Ok(()) } else { Err(Outcome::Check(Sense::UNAVAILABLE)) }
     }
 
-    /// Leave to come in at the door.
+    /// Leave to come to the gate.
     fn may_pass(&mut self, nexus: NexusId, tag: TaskTag) -> Result<(), Outcome> {
         if !tag.is_piece() {
             return self.may_enter(nexus);

@@ -1,12 +1,10 @@
 //! The gate of a LUN: whether commands of this controller's hosts are judged now, wait, or find nobody who serves.
 //!
 //! ```text
-//!             pause                       open, the shared state known
-//!   Shut ───────────────► Paused ─────────────────────────────────────► Open
-//!    ▲                     │  ▲ open, the state not known yet            │ pause: back to Paused
-//!    │                     ▼  │ pause                                    │
-//!    │                    Opening ──── let in, the state known ─────────►┤
-//!    └──────────── shut, from all of them ◄──────────────────────────────┘
+//!   Shut ──pause──► Paused ──open──► Opening ──let in, the shared state known──► Open
+//!                      ▲                │                                         │
+//!                      └─────pause──────┴──────────────────pause──────────────────┘
+//!   From every state: shut leads to Shut, open to Opening.
 //! ```
 //!
 //! While the gate is paused a decision about the pair is awaited; while it is opening, main's word which shared state

@@ -1,5 +1,6 @@
 //! Whom the shared state keeps out: reservations (SPC-2 5.5.1, SPC-4 5.13.1) and software write protection (SPC-4
-//! 7.5.8), and a sanitize operation, which has its own way to say so (`lun/sanitizing.rs`); worked out once for all nexuses of this controller whenever the state or the nexuses change.
+//! 7.5.8), and a sanitize operation, which has its own way to say so (`lun/sanitizing.rs`); worked out once for all
+//! nexuses of this controller whenever the state or the nexuses change.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Main without its peer: what was not admitted waits at the door, what the own copy has waits for the decision
+//! Main without its peer: what was not admitted waits at the gate, what the own copy has waits for the decision
 //! about the pair.
 
 use protocol::scsi::sense::Sense;

@@ -415,7 +415,7 @@ impl Lun {
         }
     }
 
-    /// Refuses new commands of hosts, and those that wait at the door; those in flight finish.
+    /// Refuses new commands of hosts, and those that wait at the gate; those in flight finish.
     pub fn close(&mut self, actions: &mut Vec<Action>) {
         self.shut_gate(actions);
         self.resync.stop();

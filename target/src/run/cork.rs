@@ -212,7 +212,23 @@ pub(super) fn after_bridges(work: impl FnOnce() + Send + 'static) {
 /// The same for a request that the volume of that address answers with this.
 #[cfg(test)]
 pub(super) fn answer_after_bridges(volume: usize, answer: Answer) {
-    put(Work::Other(volume, Box::new(move || Some(answer))));
+    answer_late_after_bridges(volume, || (), answer);
+}
+
+/// Whether a batch is open on this thread.
+#[cfg(test)]
+pub(super) fn is_batch_open() -> bool {
+    DEPTH.get() > 0
+}
+
+/// The same for one that takes its time.
+#[cfg(test)]
+pub(super) fn answer_late_after_bridges(volume: usize, work: impl FnOnce() + Send + 'static, answer: Answer) {
+    let work = move || {
+        work();
+        Some(answer)
+    };
+    put(Work::Other(volume, Box::new(work)));
 }
 
 fn put(work: Work) {

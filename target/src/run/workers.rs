@@ -427,7 +427,7 @@ mod tests {
         assert!(hung.may_be_done_at_once(&read) && neighbour.may_be_done_at_once(&read));
     }
 
-    /// Says so when it is dropped.
+    /// Says so when it is dropped in a batch, as whoever is told an answer does.
     struct Told(mpsc::Sender<()>);
 
     impl AsRef<[u8]> for Told {
@@ -438,7 +438,9 @@ mod tests {
 
     impl Drop for Told {
         fn drop(&mut self) {
-            self.0.send(()).unwrap();
+            if cork::is_batch_open() {
+                self.0.send(()).unwrap();
+            }
         }
     }
 
@@ -459,6 +461,35 @@ mod tests {
             .recv_timeout(Duration::from_secs(20))
             .expect("a host waits for a disk that its command never asked");
         drop(release);
+    }
+
+    #[test]
+    fn what_a_disk_answers_when_somebody_else_is_the_worker_is_told_too() {
+        let pool = DiskPool::start().unwrap();
+        let slow = volume(&pool, 1);
+        let workers = Workers::start(1).unwrap();
+        let ((release, gate), (asked, asks)) = (mpsc::channel::<()>(), mpsc::channel());
+        let (told, tells) = mpsc::channel();
+        let (kept, keeps) = mpsc::channel();
+        workers.spawn(0, move || async move {
+            let _batch = Batch::begin();
+            let ask = move || {
+                ask_disk(&slow, || {
+                    asked.send(()).unwrap();
+                    assert!(gate.recv().is_err());
+                });
+                kept.send(thread_kind()).unwrap();
+            };
+            let answer = Answer::to_nobody(Ok(vec![Bytes::from_owner(Told(told))]));
+            cork::answer_late_after_bridges(0, ask, answer);
+        });
+        asks.recv().unwrap();
+        let worker = workers.each().next().unwrap();
+        worker.succeed(worker.asks().unwrap());
+        assert!(tells.try_recv().is_err(), "the disk has not answered");
+        drop(release);
+        assert_eq!(keeps.recv(), Ok(ThreadKind::Other));
+        tells.recv_timeout(Duration::from_secs(20)).expect("a host waits for what its disk has answered");
     }
 
     #[test]
