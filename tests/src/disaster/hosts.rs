@@ -1,9 +1,8 @@
-//! Hosts with two paths, as multipath hosts are: whoever is refused or loses a connection uses the other
-//! controller meanwhile. What a lost connection leaves open stays open in the history. Some hosts have one path
-//! only: they show what each controller does.
+//! Hosts with two paths, as multipath hosts are: one that is refused or loses a connection uses the other controller
+//! meanwhile. What a lost connection leaves open stays open in the history. Some hosts have one path only: they show
+//! what each controller does.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,22 +11,23 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::Failure;
+use super::met::{Code, Met};
 use super::pair::IQN;
 use crate::initiator::tcp::Session;
 use crate::initiator::{Fault, Request, Settings, Tag};
-use crate::judge::{Extent, History, OpId, Outcome};
+use crate::judge::{History, OpId, Outcome};
 use crate::random::Random;
-use crate::workload::{Ended, Mix, Shape, Workload, content};
+use crate::workload::{Ended, Mix, Shape, Workload};
 
 /// Blocks of one round's region.
 pub const REGION_BLOCKS: u64 = 8192;
 
 /// Its first blocks, where the hosts work; behind them is what becomes a hole.
-const WORKED_BLOCKS: u64 = REGION_BLOCKS - HOLE_BLOCKS;
+pub(super) const WORKED_BLOCKS: u64 = REGION_BLOCKS - HOLE_BLOCKS;
 
-/// Blocks that are written before a disaster and made a hole while the sub is away: 2 MiB, so that whoever copies
-/// piece by piece finds whole pieces of it.
-const HOLE_BLOCKS: u64 = 4096;
+/// Blocks that are written before a disaster and made a hole while the sub is away: 2 MiB, so that a resync, which
+/// goes chunk by chunk, meets whole chunks of it.
+pub(super) const HOLE_BLOCKS: u64 = 4096;
 
 /// Blocks at its beginning that everyone fights for.
 const CROWDED_BLOCKS: u64 = 24;
@@ -51,32 +51,11 @@ const NEVERTHELESS: Duration = Duration::from_millis(120);
 /// Commands in flight of one host at most.
 const IN_FLIGHT_MAX: usize = 48;
 
-/// How often a command is tried again while a unit attention is in its way.
-const ATTEMPTS_MAX: usize = 20;
-
-/// Sense key, ASC and ASCQ.
-pub type Code = (u8, u8, u8);
-
 /// LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN UNAVAILABLE STATE (SPC-4 5.15.2.7).
 pub const UNAVAILABLE: Code = (0x02, 0x04, 0x0c);
 
 /// The hosts: one per line, each with the path it prefers and whether it has the other one too.
 const HOSTS: [(usize, bool); 6] = [(0, false), (1, false), (0, true), (1, true), (0, false), (1, false)];
-
-/// What a host met.
-#[derive(Clone, Debug, Default)]
-pub struct Met {
-    /// Commands that ended GOOD, of those that touch blocks.
-    pub good: u64,
-    /// Commands whose end was left open.
-    pub open: u64,
-    /// Connections lost, given up or refused.
-    pub lost: u64,
-    /// Answers that were not GOOD, by path.
-    pub codes: BTreeMap<(usize, Code), u64>,
-    /// The longest time between two GOOD answers, or from a command to its GOOD.
-    pub pause: Duration,
-}
 
 /// What a host shows while it works.
 #[derive(Debug, Default)]
@@ -110,6 +89,11 @@ impl Load {
             })
             .collect();
         Self { stop, threads, history, shown }
+    }
+
+    /// What the hosts have seen so far.
+    pub(super) fn history(&self) -> &Mutex<History> {
+        &self.history
     }
 
     /// Waits until every host of these controllers alone had this many more GOOD answers.
@@ -170,7 +154,7 @@ pub fn only(met: &[Met], side: usize) -> impl Iterator<Item = &Met> {
 }
 
 /// Where a round's hosts work.
-fn shapes(region: u64) -> [Shape; 2] {
+pub(super) fn shapes(region: u64) -> [Shape; 2] {
     let start = region * REGION_BLOCKS;
     let rest = WORKED_BLOCKS - CROWDED_BLOCKS;
     [
@@ -426,123 +410,5 @@ impl Host {
             }
         }
         Ok(())
-    }
-}
-
-/// The part of a region that becomes a hole.
-fn hole(region: u64) -> Shape {
-    let start = region * REGION_BLOCKS + WORKED_BLOCKS;
-    Shape { lun: 0, start, blocks: HOLE_BLOCKS, blocks_min: 1, blocks_max: 1, mix: Mix::NONE }
-}
-
-/// Writes what will become a hole, or makes it one, through main.
-pub fn dig(load: &Load, portal: SocketAddr, region: u64, hollow: bool) -> Result<(), Failure> {
-    let settings = Settings::linux("iqn.1993-08.org.debian:digs", IQN, 3);
-    let mut session = Session::connect(portal, settings)?;
-    let shape = hole(region);
-    let mut workload = Workload::new(98, shape, Random::new(0));
-    let mut start = shape.start;
-    while start < shape.start + shape.blocks {
-        let extent = Extent { start, blocks: 1024 };
-        attempt(&mut session, &mut workload, &load.history, |workload, history| {
-            if hollow { workload.zero_of(history, extent) } else { workload.write_of(history, extent) }
-        })?;
-        start += extent.blocks;
-    }
-    session.logout()?;
-    Ok(())
-}
-
-/// Reads a whole region through a controller.
-pub fn look_back(history: History, portal: SocketAddr, region: u64) -> Result<History, Failure> {
-    let settings = Settings::linux("iqn.1993-08.org.debian:looks-back", IQN, 1);
-    let mut session = Session::connect(portal, settings)?;
-    let history = Mutex::new(history);
-    let [crowded, rest] = shapes(region);
-    for shape in [crowded, rest, hole(region)] {
-        let mut workload = Workload::new(99, shape, Random::new(0));
-        let mut start = shape.start;
-        while start < shape.start + shape.blocks {
-            let blocks = (shape.start + shape.blocks - start).min(1024);
-            let extent = Extent { start, blocks };
-            attempt(&mut session, &mut workload, &history, |workload, history| {
-                workload.read_of(history, extent)
-            })?;
-            start += blocks;
-        }
-    }
-    session.logout()?;
-    Ok(history.into_inner().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Executes one command, again after a unit attention.
-fn attempt(
-    session: &mut Session,
-    workload: &mut Workload,
-    history: &Mutex<History>,
-    mut draw: impl FnMut(&mut Workload, &mut History) -> (Request, OpId),
-) -> Result<(), Failure> {
-    let lock = || history.lock().unwrap_or_else(PoisonError::into_inner);
-    for _ in 0..ATTEMPTS_MAX {
-        let (request, id) = draw(workload, &mut lock());
-        session.submit(request)?;
-        let (_, response) = session.completion()?;
-        match workload.ended(&mut lock(), Some(id), &response) {
-            Ended::Good => return Ok(()),
-            Ended::Refused | Ended::Busy => {}
-            other => return Err(Failure::Host(format!("a command of its own: {other:?}"))),
-        }
-    }
-    Err(Failure::Host("a command of its own was refused again and again".to_owned()))
-}
-
-/// The mark that [`fill`] writes.
-const FILL: OpId = OpId::MAX - 1;
-
-/// Fills blocks no round uses, so that a refill has something to do. One command of 1 MiB after another.
-pub fn fill(portal: SocketAddr, extent: Extent) -> Result<(), Failure> {
-    let settings = Settings::linux("iqn.1993-08.org.debian:fills", IQN, 2);
-    let mut session = Session::connect(portal, settings)?;
-    let mut start = extent.start;
-    while start < extent.end() {
-        let blocks = (extent.end() - start).min(2048);
-        let out = content::written(FILL, start, blocks);
-        let cdb = crate::initiator::Cdb::write_16(start, blocks as u32, false);
-        let response = session.execute(&Request { lun: 0, cdb, out, in_bytes: 0 })?;
-        if !response.is_good() {
-            return Err(Failure::Host(format!("filling at {start}: {response:?}")));
-        }
-        start += blocks;
-    }
-    session.logout()?;
-    Ok(())
-}
-
-/// Whether a chunk of a volume holds what [`fill`] wrote.
-#[must_use]
-pub fn is_filled(data: &[u8], start: u64) -> bool {
-    let pieces = content::pieces(data, start);
-    pieces.iter().all(|piece| piece.seen == crate::judge::Seen::Written(FILL))
-}
-
-impl fmt::Display for Met {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} good, {} open, {} connections lost", self.good, self.open, self.lost)?;
-        for ((side, (key, asc, ascq)), count) in &self.codes {
-            write!(f, ", {count} x {key:02x}/{asc:02x}/{ascq:02x} by {}", super::NAMES[*side])?;
-        }
-        Ok(())
-    }
-}
-
-impl std::ops::AddAssign<&Self> for Met {
-    fn add_assign(&mut self, other: &Self) {
-        self.good += other.good;
-        self.open += other.open;
-        self.lost += other.lost;
-        self.pause = self.pause.max(other.pause);
-        for (key, count) in &other.codes {
-            *self.codes.entry(*key).or_default() += count;
-        }
     }
 }

@@ -7,11 +7,14 @@
 //! controllers end cleanly, and both volumes must hold the same bytes, among them everything acknowledged.
 //!
 //! * [`pair`]: the two processes; * [`network`]: namespaces with an interlink that can be cut;
-//! * [`hosts`]: hosts with two paths; * [`round`]: one round; * [`explain`]: what `status` must say;
+//! * [`hosts`]: hosts with two paths; * [`met`]: what they met; * [`lun_content`]: the commands of the disaster itself;
+//! * [`round`]: one round; * [`explain`]: what `status` must say;
 //! * [`reservations`]: instead of a load, sequences of reservations.
 
 pub mod explain;
 pub mod hosts;
+pub mod lun_content;
+pub mod met;
 pub mod network;
 pub mod pair;
 pub mod reservations;

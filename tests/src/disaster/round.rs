@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::hosts::{self, Load, Met, REGION_BLOCKS};
+use super::hosts::{self, Load, REGION_BLOCKS};
+use super::lun_content;
+use super::met::Met;
 use super::network::Cut;
 use super::pair::{LUN_BYTES, Pair, Views, is_duplex, lun};
 use super::{Disaster, Failure, MAIN, NAMES, PAUSE_MAX, SUB, explain};
@@ -69,7 +71,7 @@ pub struct Run {
 impl Run {
     /// Prepares a running pair.
     pub fn begin(pair: Pair, settings: Settings) -> Result<Self, Failure> {
-        hosts::fill(pair.portals[MAIN], filled(&settings))?;
+        lun_content::fill(pair.portals[MAIN], filled(&settings))?;
         Ok(Self { pair, settings, histories: Vec::new() })
     }
 
@@ -81,13 +83,13 @@ impl Run {
         let region = self.histories.len() as u64;
         let seed = self.settings.seed.wrapping_mul(1000).wrapping_add(region);
         let load = Load::start(self.pair.portals, region, interval(disaster), seed);
-        hosts::dig(&load, self.pair.portals[MAIN], region, false)?;
+        lun_content::dig(&load, self.pair.portals[MAIN], region, false)?;
         load.wait_for_good(&[MAIN, SUB], PROGRESS)?;
         let back = self.strike(disaster, &load)?;
         load.wait_for_good(&[MAIN, SUB], PROGRESS)?;
         let (mut history, met) = load.stop()?;
         for portal in self.pair.portals {
-            history = hosts::look_back(history, portal, region)?;
+            history = lun_content::look_back(history, portal, region)?;
         }
         judge::check(&history).map_err(Box::new)?;
         let mut report = Report {
@@ -173,7 +175,7 @@ impl Run {
 
     /// What main's hosts do while the sub knows nothing of it.
     fn go_on_alone(&self, load: &Load) -> Result<(), Failure> {
-        hosts::dig(load, self.pair.portals[MAIN], self.histories.len() as u64, true)?;
+        lun_content::dig(load, self.pair.portals[MAIN], self.histories.len() as u64, true)?;
         load.wait_for_good(&[MAIN], PROGRESS)
     }
 
@@ -268,7 +270,7 @@ impl Run {
         let mut start = filled.start;
         while start < filled.end() {
             let extent = Extent { start, blocks: (filled.end() - start).min(2048) };
-            if !hosts::is_filled(&read(&self.pair, extent)?, start) {
+            if !lun_content::is_filled(&read(&self.pair, extent)?, start) {
                 return Err(Failure::Lost(format!("blocks {start} to {}", extent.end())));
             }
             start = extent.end();

@@ -8,6 +8,7 @@
 
 mod answers;
 mod breaks;
+mod brief;
 mod director;
 mod disk;
 mod events;
@@ -22,6 +23,7 @@ mod portal;
 mod report;
 mod reserving;
 pub mod resets;
+mod run;
 pub mod scenario;
 pub mod scenarios;
 pub mod script;
@@ -29,32 +31,27 @@ mod service;
 pub mod settings;
 mod side;
 mod trace;
+mod unit;
 mod volume;
 
 use core::time::Duration;
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use controller::appliance::Restored;
 use controller::command::LunIndex;
-use controller::plan::{Plan, Side};
+use controller::plan::Side;
 use controller::time::{TICK, Time};
-use controller::unit::Controller;
-use controller::volume::superblock::VolumeFound;
 use parking_lot::Mutex;
 use protocol::block::BlockRange;
-use target::frontend::{Frontend, FrontendConfig, PortalGroup};
-use target::sessions::Sessions;
 
+use self::brief::Brief;
 use self::director::Director;
 use self::host::{Host, Phase};
 use self::hub::{Event, Hub};
 use self::portal::Socket;
 pub use self::report::Report;
+pub use self::run::{Failure, Run, run};
 pub use self::settings::Settings;
-use self::side::SimWorld;
-use self::trace::LastEvents;
+use self::unit::{Unit, unit};
 use crate::judge::{self, Extent, History, Kind, Outcome};
 use crate::random::Random;
 use crate::workload::content;
@@ -67,71 +64,6 @@ const SIMULATED_MAX: Duration = Duration::from_secs(120);
 
 /// No command may take longer (Linux aborts at 15 s).
 const COMMAND_MAX: Duration = Duration::from_secs(10);
-
-/// A run that ended well.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Run {
-    /// What it met.
-    pub report: Report,
-    /// A hash over everything that happened.
-    pub hash: u64,
-}
-
-/// A run that showed a mistake.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Failure {
-    /// Its seed.
-    pub seed: u64,
-    /// Its scenario, if it had one.
-    pub scenario: Option<&'static str>,
-    /// What was wrong.
-    pub what: String,
-    /// The last events before it was found.
-    pub last: Vec<String>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seed = self.seed;
-        writeln!(f, "seed {seed}: {}", self.what)?;
-        writeln!(f, "the last events:")?;
-        self.last.iter().try_for_each(|event| writeln!(f, "  {event}"))?;
-        write!(f, "replay: cargo run -p twinlun-tests --bin simulate -- --seed {seed} --trace")?;
-        self.scenario.map_or(Ok(()), |name| write!(f, " --scenario {name}"))
-    }
-}
-
-/// Runs a simulation to its end and judges it.
-pub fn run(settings: &Settings) -> Result<Run, Failure> {
-    let what = match judged(settings) {
-        Ok(run) => return Ok(run),
-        Err(what) => what,
-    };
-    // The same again, to see its end: keeping the words of every event costs too much in runs that are well.
-    let last = LastEvents::default();
-    let again = judged(&Settings { last: Some(last.clone()), ..settings.clone() });
-    debug_assert_eq!(again, Err(what.clone()), "the same seed gives the same run");
-    Err(Failure { seed: settings.seed, scenario: settings.scenario, what, last: last.take() })
-}
-
-fn judged(settings: &Settings) -> Result<Run, String> {
-    let result = catch_unwind(AssertUnwindSafe(|| Simulation::new(settings.clone()).run()));
-    Err(match result {
-        Ok(Ok(run)) => return Ok(run),
-        Ok(Err(what)) => what,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            format!("panic: {}", text.unwrap_or_default())
-        }
-    })
-}
-
-struct Unit {
-    controller: Arc<Controller<SimWorld>>,
-    frontend: Frontend<SimWorld>,
-    sessions: Arc<Sessions>,
-}
 
 struct Simulation {
     hub: Arc<Mutex<Hub>>,
@@ -544,68 +476,5 @@ impl Simulation {
             self.history.end(id, Outcome::Read(content::pieces(&copies[lun.main.index()], 0)));
         }
         Ok(())
-    }
-}
-
-fn unit(plan: Plan, hub: &Arc<Mutex<Hub>>, side: Side) -> Unit {
-    let (life, restored) = {
-        let hub = &mut *hub.lock();
-        // As the product does before anyone asks what was found.
-        hub.recover_volumes(side);
-        let found = |volume: &volume::Volume| match volume.superblock {
-            Some(superblock) => VolumeFound::Open(superblock),
-            None if volume.blank => VolumeFound::Blank,
-            None => VolumeFound::Missing,
-        };
-        let records = &hub.records[side.index()];
-        let restored = Restored {
-            records: records.iter().map(|(key, record)| ((*key).to_owned(), record.clone())).collect(),
-            unusable: None,
-            volumes: hub.disks[side.index()].volumes.iter().map(found).collect(),
-        };
-        (hub.processes[side.index()].life, restored)
-    };
-    let world = SimWorld { hub: hub.clone(), side, life };
-    let controller = Arc::new(Controller::new(world, plan, restored));
-    let sessions = Arc::new(Sessions::default());
-    let group = |tag: u16| PortalGroup { tag, addresses: vec![format!("192.0.2.{tag}:3260")] };
-    let config = FrontendConfig {
-        iqn: settings::IQN.to_owned(),
-        portal_groups: vec![group(1), group(2)],
-        own_group: side.index() as u16 + 1,
-        access: Default::default(),
-    };
-    let frontend = Frontend::new(config, controller.clone(), sessions.clone());
-    Unit { controller, frontend, sessions }
-}
-
-/// An event in one line, without its data.
-struct Brief<'a>(&'a Event);
-
-impl fmt::Display for Brief<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Event::Send(side, via, frame) => {
-                let payload: usize = frame.payload.iter().map(bytes::Bytes::len).sum();
-                let kind = frame.head.get(6).copied().unwrap_or(0);
-                write!(f, "{side:?} sends kind {kind}, {payload} bytes, {via:?}")
-            }
-            Event::Arrive(connection, side, bytes) => {
-                write!(f, "{side:?} gets {} bytes on connection {connection}", bytes.len())
-            }
-            Event::ToHost(host, _, bytes) => write!(f, "host {host} gets {} bytes", bytes.len()),
-            Event::ToTarget(host, _, bytes) => write!(f, "host {host} sent {} bytes", bytes.len()),
-            Event::Persisted(side, key, record, ticket) => {
-                write!(f, "{side:?} persisted {key}, {} bytes, {ticket:?}", record.len())
-            }
-            Event::Answer(side, nexus, tag, outcome) => {
-                write!(f, "{side:?} answers {nexus:?} {tag:?} ")?;
-                match outcome {
-                    controller::command::Outcome::Good(_) => f.write_str("Good"),
-                    other => write!(f, "{other:?}"),
-                }
-            }
-            other => write!(f, "{other:?}"),
-        }
     }
 }

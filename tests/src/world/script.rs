@@ -331,13 +331,9 @@ impl Simulation {
                 let id = self.hosts[host].last.and_then(|(_, id)| id).ok_or("nothing was asked")?;
                 self.history.end(id, Outcome::Aborted);
             }
-            Act::Kill(side) | Act::PowerLoss(side) => {
-                self.hub.lock().faults += 1;
-                self.end(side, matches!(act, Act::PowerLoss(_)));
+            Act::Kill(_) | Act::PowerLoss(_) | Act::Start(_) | Act::Stop(_) | Act::Pause(..) => {
+                self.change_process(act, now);
             }
-            Act::Start(side) => self.restart(side),
-            Act::Stop(side) => self.units[side.index()].controller.stop(),
-            Act::Pause(side, time) => self.hub.lock().processes[side.index()].paused = Some(now + time),
             Act::Cut(side) => self.hub.lock().cut_off(&[side]),
             Act::Heal => self.hub.lock().heal_interlink(),
             Act::Reset(side) => self.hub.lock().reset(side, true),
@@ -353,6 +349,30 @@ impl Simulation {
                 self.note_failure(side, false);
             }
             Act::Repair(side) => self.hub.lock().disks[side.index()].trouble = None,
+            Act::RemoveVolumes(_) | Act::Unmount(_) | Act::BackUp(_) | Act::Restore(_) | Act::Mount(_) => {
+                self.change_state_folder(act)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a controller's process, or starts one.
+    fn change_process(&mut self, act: &Act, now: Time) {
+        match *act {
+            Act::Kill(side) | Act::PowerLoss(side) => {
+                self.hub.lock().faults += 1;
+                self.end(side, matches!(act, Act::PowerLoss(_)));
+            }
+            Act::Start(side) => self.restart(side),
+            Act::Stop(side) => self.units[side.index()].controller.stop(),
+            Act::Pause(side, time) => self.hub.lock().processes[side.index()].paused = Some(now + time),
+            _ => {}
+        }
+    }
+
+    /// A person or a mount changes what a controller finds in its state folder.
+    fn change_state_folder(&mut self, act: &Act) -> Result<(), String> {
+        match *act {
             Act::RemoveVolumes(side) => {
                 let volumes = &mut self.hub.lock().disks[side.index()].volumes;
                 volumes.iter_mut().for_each(|volume| *volume = Default::default());
@@ -382,6 +402,7 @@ impl Simulation {
                     hub.disks[side.index()].volumes = volumes;
                 }
             }
+            _ => {}
         }
         Ok(())
     }
