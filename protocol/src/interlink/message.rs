@@ -296,6 +296,34 @@ impl Message {
                 generation.put(body);
                 body.put_u8(pairing.code());
             }
+            Self::Word(word) => word.put(body),
+            Self::IdentityDurable
+            | Self::AgreementsDurable
+            | Self::Begin
+            | Self::Goodbye
+            | Self::Drained
+            | Self::Farewell
+            | Self::Copied
+            | Self::CopiedDurable => {}
+            Self::Forward { .. }
+            | Self::Cancel { .. }
+            | Self::Order { .. }
+            | Self::Done { .. }
+            | Self::Ended { .. }
+            | Self::Apply { .. }
+            | Self::Applied { .. }
+            | Self::Released { .. }
+            | Self::SharedAsk
+            | Self::SharedTold
+            | Self::Shared { .. }
+            | Self::SharedTaken { .. } => self.put_data(body),
+        }
+    }
+
+    /// What travels on bridges.
+    fn put_data(&self, body: &mut BytesMut) {
+        debug_assert!(self.is_data(), "{self:?} travels on the control connection");
+        match self {
             Self::Forward { id, age_ms, sent, durable, version, op } => {
                 body.put_u64(*id);
                 body.put_u32(*age_ms);
@@ -331,17 +359,7 @@ impl Message {
                 put_list(body, attentions, |body, attention| attention.put(body));
             }
             Self::SharedTaken { version } => body.put_u64(*version),
-            Self::Word(word) => word.put(body),
-            Self::IdentityDurable
-            | Self::AgreementsDurable
-            | Self::Begin
-            | Self::Goodbye
-            | Self::Drained
-            | Self::Farewell
-            | Self::Copied
-            | Self::CopiedDurable
-            | Self::SharedAsk
-            | Self::SharedTold => {}
+            _ => {}
         }
     }
 
