@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use controller::disk::pool::{DISK_THREADS_MAX, LANE_QUEUE_JOBS_MAX, LANE_THREADS_MAX, THREADS_PER_DISK_MAX};
-use controller::said::SAID_MAX;
+use controller::log_limit::LOG_SUBJECTS_MAX;
 use controller::status::{LimitStatus, compared, counted};
 
 use crate::device_server::limits as commands;
@@ -73,9 +73,9 @@ fn connections(table: &Sessions, sessions: &[SessionView]) -> Vec<LimitStatus> {
             Some(peak as u64),
         ),
         counted(
-            "SAID_MAX",
+            "LOG_SUBJECTS_MAX",
             "things said of hosts, remembered",
-            SAID_MAX as u64,
+            LOG_SUBJECTS_MAX as u64,
             table.things_said().max(table.visits.counts().0) as u64,
             None,
         ),

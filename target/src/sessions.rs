@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use controller::command::{COMMAND_AGE_MAX, NexusId, Outcome, TaskTag};
-use controller::said::{Said, Unsaid};
+use controller::log_limit::{LogLimiter, Suppressed};
 use controller::time::Time;
 use parking_lot::{Mutex, RwLock};
 use protocol::iscsi::{AsyncEvent, Isid};
@@ -327,7 +327,7 @@ pub struct Sessions {
     /// When one was last refused for its number, in nanoseconds; zero: never.
     connection_refused: AtomicU64,
     /// What was logged of hosts.
-    said: Mutex<Said>,
+    said: Mutex<LogLimiter>,
     /// Who came and went.
     pub(crate) visits: Visits,
 }
@@ -355,7 +355,7 @@ impl Sessions {
     }
 
     /// `what` happened with `whom`, a host. `Some` if it is to be logged now.
-    pub(crate) fn said(&self, what: &'static str, whom: &str, now: Time) -> Option<Unsaid> {
+    pub(crate) fn said(&self, what: &'static str, whom: &str, now: Time) -> Option<Suppressed> {
         self.said.lock().happens(what, whom, now)
     }
 

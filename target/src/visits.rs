@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use controller::said::Said;
+use controller::log_limit::LogLimiter;
 use controller::status::ContestStatus;
 use controller::time::Time;
 use parking_lot::Mutex;
@@ -62,7 +62,7 @@ pub(crate) enum Parting {
 /// What was told of hosts, and whose sessions are contested.
 #[derive(Debug, Default)]
 pub(crate) struct Visits {
-    said: Mutex<Said>,
+    said: Mutex<LogLimiter>,
     contests: Mutex<VecDeque<Contest>>,
 }
 
@@ -94,20 +94,20 @@ impl Contest {
 impl Visits {
     /// A session began.
     pub(crate) fn came(&self, who: Visitor<'_>, now: Time) {
-        if let Some(unsaid) = self.said.lock().happens_often("came", &key(who), now, LINES_SOON) {
-            tracing::info!("{who} logged in{unsaid}");
+        if let Some(suppressed) = self.said.lock().happens_often("came", &key(who), now, LINES_SOON) {
+            tracing::info!("{who} logged in{suppressed}");
         }
     }
 
     /// A session ended.
     pub(crate) fn went(&self, who: Visitor<'_>, how: Parting, now: Time) {
-        if let Some(unsaid) = self.said.lock().happens_often("went", &key(who), now, LINES_SOON) {
+        if let Some(suppressed) = self.said.lock().happens_often("went", &key(who), now, LINES_SOON) {
             let how = match how {
                 Parting::LoggedOut => "logged out",
                 Parting::Lost => "is gone: its connection ended without a logout",
                 Parting::Replaced => "is gone: a new login of the same initiator port took its place",
             };
-            tracing::info!("{who} {how}{unsaid}");
+            tracing::info!("{who} {how}{suppressed}");
         }
     }
 
@@ -115,7 +115,7 @@ impl Visits {
     pub(crate) fn refused(&self, host: &str, sent: &str, status: LoginStatus, why: &str, now: Time) {
         // A host that keeps trying keeps being refused.
         let whom = format!("{host} {status:?} {sent}");
-        let Some(unsaid) = self.said.lock().happens("refused", &whom, now) else {
+        let Some(suppressed) = self.said.lock().happens("refused", &whom, now) else {
             return;
         };
         let code = status as u16;
@@ -123,9 +123,13 @@ impl Visits {
             if sent.is_empty() { "without an InitiatorName".to_owned() } else { format!("as {sent:?}") };
         // What ends by itself is no reason to look after anything.
         if status == LoginStatus::ServiceUnavailable {
-            tracing::info!("a login from {host} {name} is refused with status {code:04x}h: {why}{unsaid}");
+            tracing::info!(
+                "a login from {host} {name} is refused with status {code:04x}h: {why}{suppressed}"
+            );
         } else {
-            tracing::warn!("a login from {host} {name} is refused with status {code:04x}h: {why}{unsaid}");
+            tracing::warn!(
+                "a login from {host} {name} is refused with status {code:04x}h: {why}{suppressed}"
+            );
         }
     }
 
@@ -170,9 +174,9 @@ impl Visits {
             }
         };
         if let Some(status) = status
-            && let Some(unsaid) = self.said.lock().happens("contest", initiator, now)
+            && let Some(suppressed) = self.said.lock().happens("contest", initiator, now)
         {
-            tracing::warn!("{status}{unsaid}");
+            tracing::warn!("{status}{suppressed}");
         }
     }
 

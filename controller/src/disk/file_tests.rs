@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::super::cache_predictor::COLD_MISSES;
+use super::super::open_file::WRITE_PIECES_MAX;
 use super::super::pool::DiskPool;
 use super::super::small::Small;
-use super::super::warmth::COLD_MISSES;
 use super::*;
 use crate::volume::files::VolumePlace;
+use crate::volume::redo::ATOMIC_BLOCKS_MAX;
 use crate::volume::superblock::{Owner, Superblock, TAIL_BYTES};
 
 const BLOCKS: u64 = 512;
@@ -93,16 +96,16 @@ fn a_read_that_would_block_comes_by_the_callback() {
         bench.forget_page_cache();
         let (result, prompt) = bench.run(DiskIo::Read(range(0, 128)));
         assert_eq!(result.unwrap().concat(), vec![9; 65536]);
-        at_once = prompt && !bench.volume.memory;
+        at_once = prompt && !bench.volume.open.memory;
     }
-    let at_once = at_once || bench.volume.memory;
-    assert_eq!(at_once, bench.volume.memory, "only a file system in memory reads this without blocking");
+    let at_once = at_once || bench.volume.open.memory;
+    assert_eq!(at_once, bench.volume.open.memory, "only a file system in memory reads this without blocking");
 }
 
 #[test]
 fn a_write_after_one_that_was_not_prompt_goes_to_the_pool() {
     let bench = Bench::new();
-    bench.volume.promptness.not_prompt();
+    bench.volume.stalls.stalled();
     let (result, at_once) = bench.run(write(0, &[&[1; 512]]));
     assert_eq!((result, at_once), (Ok(Vec::new()), false));
     assert_eq!(bench.read(0, 1), vec![1; 512]);
@@ -122,7 +125,7 @@ fn a_write_of_more_pieces_than_one_call_takes_is_written_whole() {
 fn the_rest_of_a_short_write_lands_where_it_belongs() {
     let bench = Bench::new();
     let pieces = [Bytes::from(vec![1; 300]), Bytes::from(vec![2; 300]), Bytes::from(vec![3; 424])];
-    bench.volume.write_rest(512, &pieces, 400).unwrap();
+    bench.volume.open.write_rest(512, &pieces, 400).unwrap();
     let expected = [vec![0; 400], vec![2; 200], vec![3; 424]].concat();
     assert_eq!(bench.read(1, 2), expected);
 }
@@ -278,7 +281,7 @@ proptest! {
                 }
                 Step::Read(at, blocks) => prop_assert!(bench.read(at, blocks) == model[span(at, blocks)]),
                 Step::Flush => drop(bench.run(DiskIo::Flush).0.unwrap()),
-                Step::Slow => bench.volume.promptness.not_prompt(),
+                Step::Slow => bench.volume.stalls.stalled(),
             }
         }
         prop_assert!(bench.read(0, BLOCKS) == model);
@@ -318,7 +321,7 @@ fn a_redo_record_lies_in_the_tail_is_replayed_when_the_volume_is_found_and_goes(
 #[test]
 fn a_record_that_has_no_place_or_no_sense_is_refused() {
     let bench = Bench::new();
-    let blocks = u64::from(redo::ATOMIC_BLOCKS_MAX);
+    let blocks = u64::from(ATOMIC_BLOCKS_MAX);
     for (range, bytes) in [(range(0, 2), 512), (range(BLOCKS - 1, 2), 1024)] {
         let data = vec![Bytes::from(vec![0; bytes])];
         assert_eq!(bench.run(DiskIo::Record { range, data }).0, Err(DiskError::Io));
@@ -366,7 +369,7 @@ fn a_disk_that_fails_again_and_again_is_logged_once_for_what_it_could_not_do() {
         let lines = Arc::new(AtomicU64::new(0));
         tracing::subscriber::with_default(Lines(lines.clone()), || {
             for _ in 0..1000 {
-                assert_eq!(bench.volume.perform(io.clone()), Err(DiskError::Io));
+                assert_eq!(bench.volume.open.perform(io.clone()), Err(DiskError::Io));
             }
         });
         assert_eq!(lines.load(Ordering::Relaxed), 1, "reads: {reads}");
@@ -378,7 +381,7 @@ fn where_reads_find_nothing_the_next_begin_on_the_pool_until_one_finds_its_data_
     let bench = Bench::new();
     assert!(bench.run(write(0, &[&[7; 4096]])).0.is_ok());
     assert!(bench.run(DiskIo::Read(range(0, 8))).1);
-    (0..COLD_MISSES).for_each(|_| bench.volume.warmth.tried(false));
+    (0..COLD_MISSES).for_each(|_| bench.volume.cache.tried(false));
     for at_once in [false, true] {
         let (result, done) = bench.run(DiskIo::Read(range(0, 8)));
         assert_eq!((result.unwrap().concat(), done), (vec![7; 4096], at_once));

@@ -1,17 +1,18 @@
 //! Disk I/O of one volume: what can be asked, and what comes back.
 
 pub mod buffers;
+pub mod cache_predictor;
 pub mod crc32c;
 mod extents;
 pub mod file;
 pub mod flush;
 pub mod heap;
+mod open_file;
 pub mod pool;
-pub mod promptness;
 pub mod signals;
 #[cfg(test)]
 pub(crate) mod small;
-pub mod warmth;
+pub mod stall_detector;
 
 use bytes::Bytes;
 use protocol::block::BlockRange;

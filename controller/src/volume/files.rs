@@ -18,7 +18,7 @@ use super::superblock::{
 };
 use super::{room, signature};
 use crate::disk::DiskError;
-use crate::said::Seldom;
+use crate::log_limit::TimedLogLimiter;
 
 /// Bytes at the start of a device that must read as zeros before it counts as blank.
 const HEAD_BYTES: u64 = 1 << 20;
@@ -27,7 +27,7 @@ const HEAD_BYTES: u64 = 1 << 20;
 const LARGEST_FILE_BLOCK: u64 = 64 << 10;
 
 /// What was logged of volumes that could not be used.
-static SAID: LazyLock<Seldom> = LazyLock::new(Seldom::default);
+static LOG: LazyLock<TimedLogLimiter> = LazyLock::new(TimedLogLimiter::default);
 
 /// Where one volume lies.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -118,8 +118,8 @@ impl VolumePlace {
             Err(why) => {
                 let what = name_of(&file).unwrap_or("something else");
                 let path = self.path().display();
-                if let Some(unsaid) = SAID.happens("foreign", &path.to_string()) {
-                    tracing::warn!("{path} holds {what} and is left alone: {why}{unsaid}");
+                if let Some(suppressed) = LOG.happens("foreign", &path.to_string()) {
+                    tracing::warn!("{path} holds {what} and is left alone: {why}{suppressed}");
                 }
                 Ok((VolumeFound::Foreign, None))
             }
@@ -284,8 +284,8 @@ impl VolumePlace {
     fn failed(&self, what: &'static str, error: &io::Error) -> DiskError {
         let path = self.path().display();
         // Two that cannot make a volume meet again and again.
-        if let Some(unsaid) = SAID.happens(what, &format!("{path} {:?}", error.kind())) {
-            tracing::error!("cannot {what} {path}: {error}{unsaid}");
+        if let Some(suppressed) = LOG.happens(what, &format!("{path} {:?}", error.kind())) {
+            tracing::error!("cannot {what} {path}: {error}{suppressed}");
         }
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::Full,

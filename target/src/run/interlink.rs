@@ -15,8 +15,8 @@ use bytes::Bytes;
 use controller::appliance::LinkRefusal;
 use controller::disk::buffers::BufferPool;
 use controller::link::LinkKind;
+use controller::log_limit::TimedLogLimiter;
 use controller::plan::Side;
-use controller::said::Seldom;
 use controller::unit::Controller;
 use protocol::interlink::frame::PREFIX_BYTES;
 use protocol::interlink::hello::Purpose;
@@ -77,7 +77,7 @@ pub(super) struct Interlink {
     /// Where accepted connections stand until they have greeted.
     pub(super) entrance: Entrance,
     /// What was said of those that did not come in.
-    pub(super) strangers: Seldom,
+    pub(super) strangers: TimedLogLimiter,
 }
 
 /// How the two ends of a connection show each other who they are.

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use controller::disk::pool::HUNG_AFTER;
-use controller::said::{Seldom, Unsaid};
+use controller::log_limit::{Suppressed, TimedLogLimiter};
 use parking_lot::Mutex;
 
 /// Those of this process.
@@ -22,7 +22,7 @@ pub(super) fn threads() -> &'static KeptThreads {
 #[derive(Debug, Default)]
 pub(super) struct KeptThreads {
     kept: Mutex<Vec<Kept>>,
-    said: Seldom,
+    said: TimedLogLimiter,
 }
 
 /// What tells one request of a worker from every other: where the worker is, and the request's number.
@@ -70,7 +70,7 @@ impl KeptThreads {
         }
     }
 
-    fn found_to_hang(&self, now: Instant) -> Vec<(PathBuf, Unsaid)> {
+    fn found_to_hang(&self, now: Instant) -> Vec<(PathBuf, Suppressed)> {
         let mut kept = self.kept.lock();
         let late = kept
             .iter_mut()
@@ -82,7 +82,7 @@ impl KeptThreads {
         .collect()
     }
 
-    fn came_back(&self, request: Request) -> Option<(PathBuf, Unsaid)> {
+    fn came_back(&self, request: Request) -> Option<(PathBuf, Suppressed)> {
         let mut kept = self.kept.lock();
         let at = kept.iter().position(|kept| kept.request == request)?;
         let Kept { path, since, hangs, .. } = kept.swap_remove(at);

@@ -12,8 +12,8 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use controller::appliance::Restored;
 use controller::link::LinkKind;
+use controller::log_limit::TimedLogLimiter;
 use controller::plan::{Plan, Side};
-use controller::said::Seldom;
 use controller::unit::Controller;
 use controller::volume::files::{VolumePlace, make_state_folder};
 use controller::volume::lock::StateLock;
@@ -186,7 +186,7 @@ impl Shared<'_> {
             side,
             peer: self.config.controller(side.peer()).interlink.clone(),
             entrance: Entrance::default(),
-            strangers: Seldom::default(),
+            strangers: TimedLogLimiter::default(),
         });
         let caller = Arc::clone(controller);
         control.spawn(0, move || alarm::call(caller, alarm));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use controller::said::Seldom;
+use controller::log_limit::TimedLogLimiter;
 use parking_lot::Mutex;
 
 /// What has happened lately is told for so long.
@@ -55,13 +55,13 @@ impl TroubleBook {
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
     who: &'static str,
-    said: Seldom,
+    said: TimedLogLimiter,
 }
 
 impl Troubles {
     /// Of a listener with this name.
     pub(super) fn of(who: &'static str) -> Self {
-        Self { who, said: Seldom::default() }
+        Self { who, said: TimedLogLimiter::default() }
     }
 
     /// It cannot accept a connection.

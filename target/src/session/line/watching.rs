@@ -1,6 +1,6 @@
 //! What a connection looks at as time passes: is its host still there, and does it do what it owes?
 
-use controller::said::Unsaid;
+use controller::log_limit::Suppressed;
 use controller::time::Time;
 
 use super::{
@@ -58,7 +58,7 @@ impl Line {
 
     /// `what` happens to this connection: its host's address if that is to be logged now. By address, because names
     /// cost a host nothing.
-    pub(super) fn says(&self, what: &'static str, now: Time) -> Option<(String, Unsaid)> {
+    pub(super) fn says(&self, what: &'static str, now: Time) -> Option<(String, Suppressed)> {
         let host = self.host();
         let unsaid = self.sessions.said(what, &host, now)?;
         Some((host, unsaid))

@@ -17,7 +17,7 @@ pub const WRITE_SLOW_MIN: Duration = Duration::from_millis(10);
 pub const WRITE_POOLED_FOR: Duration = Duration::from_millis(100);
 
 /// What is known of one volume's disk. Times are nanoseconds since `opened`.
-pub(super) struct Promptness {
+pub(super) struct StallDetector {
     opened: Instant,
     pooled_until: AtomicU64,
     last_was_long: AtomicBool,
@@ -27,7 +27,7 @@ pub(super) struct Promptness {
     finished: AtomicU64,
 }
 
-impl Default for Promptness {
+impl Default for StallDetector {
     fn default() -> Self {
         Self {
             opened: Instant::now(),
@@ -39,9 +39,9 @@ impl Default for Promptness {
     }
 }
 
-impl Promptness {
+impl StallDetector {
     /// True if a write may be done at once.
-    pub(super) fn prompt(&self) -> bool {
+    pub(super) fn is_prompt(&self) -> bool {
         let until = self.pooled_until.load(Ordering::Relaxed);
         if until == 0 {
             return true;
@@ -59,7 +59,7 @@ impl Promptness {
         if long || self.last_was_long.load(Ordering::Relaxed) {
             let again = self.last_was_long.swap(long, Ordering::Relaxed);
             if took > WRITE_SLOW_MIN || (long && again) {
-                self.not_prompt();
+                self.stalled();
             }
         }
     }
@@ -79,12 +79,12 @@ impl Promptness {
         self.pooled.fetch_sub(1, Ordering::Relaxed);
         self.finished.store(nanoseconds(self.opened.elapsed()), Ordering::Relaxed);
         if took > WRITE_SLOW_MIN {
-            self.not_prompt();
+            self.stalled();
         }
     }
 
     /// Sends the writes of the next [`WRITE_POOLED_FOR`] to the pool.
-    pub(super) fn not_prompt(&self) {
+    pub(super) fn stalled(&self) {
         let until = nanoseconds(self.opened.elapsed() + WRITE_POOLED_FOR);
         self.pooled_until.store(until, Ordering::Relaxed);
     }
@@ -108,36 +108,36 @@ mod tests {
 
     #[test]
     fn one_long_write_may_have_lost_its_processor_but_two_in_a_row_send_writes_to_the_pool() {
-        let disk = Promptness::default();
+        let disk = StallDetector::default();
         for took in [LONG, SHORT, LONG, SHORT] {
             disk.written(took);
-            assert!(disk.prompt());
+            assert!(disk.is_prompt());
         }
         disk.written(LONG);
         disk.written(LONG);
-        assert!(!disk.prompt());
+        assert!(!disk.is_prompt());
     }
 
     #[test]
     fn writes_come_back_from_the_pool_after_a_while() {
-        let mut disk = Promptness::default();
+        let mut disk = StallDetector::default();
         disk.written(WRITE_SLOW_MIN * 2);
         disk.write_pooled();
         disk.pooled_write_ended(SHORT);
-        assert!(!disk.prompt());
+        assert!(!disk.is_prompt());
         disk.later(WRITE_POOLED_FOR);
-        assert!(disk.prompt());
+        assert!(disk.is_prompt());
     }
 
     #[test]
     fn nothing_is_written_at_once_while_the_pool_hangs() {
-        let mut disk = Promptness::default();
+        let mut disk = StallDetector::default();
         disk.written(WRITE_SLOW_MIN * 2);
         disk.write_pooled();
         disk.write_pooled();
         disk.later(WRITE_POOLED_FOR * 100);
-        assert!(!disk.prompt(), "a write hangs on the pool");
+        assert!(!disk.is_prompt(), "a write hangs on the pool");
         disk.pooled_write_ended(SHORT);
-        assert!(disk.prompt(), "the pool gets on");
+        assert!(disk.is_prompt(), "the pool gets on");
     }
 }

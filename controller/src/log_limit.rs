@@ -13,11 +13,11 @@ use crate::time::Time;
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Different things that are remembered to have been said, at most. What comes on top counts as one.
-pub const SAID_MAX: usize = 256;
+pub const LOG_SUBJECTS_MAX: usize = 256;
 
 /// What was said of whom, and how often it was left unsaid since.
 #[derive(Debug, Default)]
-pub struct Said {
+pub struct LogLimiter {
     entries: BTreeMap<(&'static str, String), Entry>,
 }
 
@@ -27,21 +27,27 @@ struct Entry {
     at: Time,
     /// How often it was said in this interval.
     said: u32,
-    unsaid: u64,
+    suppressed: u64,
 }
 
-impl Said {
+impl LogLimiter {
     /// `what` happened with `whom`. `Some` if it is to be said now.
-    pub fn happens(&mut self, what: &'static str, whom: &str, now: Time) -> Option<Unsaid> {
+    pub fn happens(&mut self, what: &'static str, whom: &str, now: Time) -> Option<Suppressed> {
         self.happens_often(what, whom, now, 1)
     }
 
     /// The same of something that may well come a few times a minute: up to `often` times it is said at once.
-    pub fn happens_often(&mut self, what: &'static str, whom: &str, now: Time, often: u32) -> Option<Unsaid> {
+    pub fn happens_often(
+        &mut self,
+        what: &'static str,
+        whom: &str,
+        now: Time,
+        often: u32,
+    ) -> Option<Suppressed> {
         let mut key = (what, whom.to_owned());
-        if !self.entries.contains_key(&key) && self.entries.len() >= SAID_MAX - 1 {
+        if !self.entries.contains_key(&key) && self.entries.len() >= LOG_SUBJECTS_MAX - 1 {
             self.entries.retain(|_, entry| now.since(entry.at) < INTERVAL);
-            if self.entries.len() >= SAID_MAX - 1 {
+            if self.entries.len() >= LOG_SUBJECTS_MAX - 1 {
                 key = ("", String::new());
             }
         }
@@ -49,21 +55,21 @@ impl Said {
             Some(entry) if now.since(entry.at) < INTERVAL => {
                 if entry.said < often {
                     entry.said += 1;
-                    return Some(Unsaid(0));
+                    return Some(Suppressed(0));
                 }
-                entry.unsaid += 1;
+                entry.suppressed += 1;
                 None
             }
             Some(entry) => {
-                let unsaid = core::mem::take(&mut entry.unsaid);
+                let suppressed = core::mem::take(&mut entry.suppressed);
                 // What was more than could be said is said once in an interval as long as it goes on.
-                let said = if unsaid > 0 { often } else { 1 };
+                let said = if suppressed > 0 { often } else { 1 };
                 (entry.at, entry.said) = (now, said);
-                Some(Unsaid(unsaid))
+                Some(Suppressed(suppressed))
             }
             None => {
-                self.entries.insert(key, Entry { at: now, said: 1, unsaid: 0 });
-                Some(Unsaid(0))
+                self.entries.insert(key, Entry { at: now, said: 1, suppressed: 0 });
+                Some(Suppressed(0))
             }
         }
     }
@@ -77,30 +83,30 @@ impl Said {
 
 /// The same for those who have no clock of their own.
 #[derive(Debug)]
-pub struct Seldom {
+pub struct TimedLogLimiter {
     begun: Instant,
-    said: Mutex<Said>,
+    limiter: Mutex<LogLimiter>,
 }
 
-impl Default for Seldom {
+impl Default for TimedLogLimiter {
     fn default() -> Self {
-        Self { begun: Instant::now(), said: Mutex::default() }
+        Self { begun: Instant::now(), limiter: Mutex::default() }
     }
 }
 
-impl Seldom {
+impl TimedLogLimiter {
     /// `what` happened for the reason `why`. `Some` if it is to be said now.
-    pub fn happens(&self, what: &'static str, why: &str) -> Option<Unsaid> {
+    pub fn happens(&self, what: &'static str, why: &str) -> Option<Suppressed> {
         let passed = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.said.lock().happens(what, why, Time(passed))
+        self.limiter.lock().happens(what, why, Time(passed))
     }
 }
 
 /// How often something was left unsaid since it was last said: to end the line with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Unsaid(u64);
+pub struct Suppressed(u64);
 
-impl fmt::Display for Unsaid {
+impl fmt::Display for Suppressed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 => Ok(()),
@@ -118,49 +124,51 @@ mod tests {
 
     #[test]
     fn the_same_is_said_once_a_minute_with_how_often_it_came_meanwhile() {
-        let mut said = Said::default();
-        assert_eq!(said.happens("refused", "a", START), Some(Unsaid(0)));
+        let mut limiter = LogLimiter::default();
+        assert_eq!(limiter.happens("refused", "a", START), Some(Suppressed(0)));
         for _ in 0..3 {
-            assert_eq!(said.happens("refused", "a", START + Duration::from_secs(59)), None);
+            assert_eq!(limiter.happens("refused", "a", START + Duration::from_secs(59)), None);
         }
-        let line = said.happens("refused", "a", START + INTERVAL).unwrap();
+        let line = limiter.happens("refused", "a", START + INTERVAL).unwrap();
         assert_eq!(line.to_string(), " (and 3 times more since this was last said)");
-        assert_eq!(said.happens("refused", "a", START + INTERVAL * 2), Some(Unsaid(0)));
-        assert_eq!(Unsaid(0).to_string(), "");
-        assert_eq!(Unsaid(1).to_string(), " (and once more since this was last said)");
+        assert_eq!(limiter.happens("refused", "a", START + INTERVAL * 2), Some(Suppressed(0)));
+        assert_eq!(Suppressed(0).to_string(), "");
+        assert_eq!(Suppressed(1).to_string(), " (and once more since this was last said)");
     }
 
     #[test]
     fn what_may_come_often_is_said_at_once_until_it_comes_too_often() {
-        let mut said = Said::default();
-        let mut often = |seconds| said.happens_often("came", "a", START + Duration::from_secs(seconds), 3);
+        let mut limiter = LogLimiter::default();
+        let mut often = |seconds| limiter.happens_often("came", "a", START + Duration::from_secs(seconds), 3);
         let lines: Vec<_> = (0..125).filter_map(|second| Some((second, often(second)?.0))).collect();
         assert_eq!(lines, [(0, 0), (1, 0), (2, 0), (60, 57), (120, 59)]);
-        assert_eq!(often(300), Some(Unsaid(4)));
-        assert_eq!(often(361), Some(Unsaid(0)));
-        assert_eq!(often(362), Some(Unsaid(0)));
+        assert_eq!(often(300), Some(Suppressed(4)));
+        assert_eq!(often(361), Some(Suppressed(0)));
+        assert_eq!(often(362), Some(Suppressed(0)));
     }
 
     #[test]
     fn one_host_does_not_hide_another_nor_one_event_another() {
-        let mut said = Said::default();
+        let mut limiter = LogLimiter::default();
         for (what, whom) in [("refused", "a"), ("refused", "b"), ("closed", "a")] {
-            assert_eq!(said.happens(what, whom, START), Some(Unsaid(0)));
+            assert_eq!(limiter.happens(what, whom, START), Some(Suppressed(0)));
         }
-        assert_eq!(said.happens("closed", "a", START), None);
+        assert_eq!(limiter.happens("closed", "a", START), None);
     }
 
     #[test]
     fn however_many_hosts_there_are_memory_and_lines_are_bounded() {
-        let mut said = Said::default();
-        let lines = |said: &mut Said, now| {
-            (0..10 * SAID_MAX).filter(|n| said.happens("refused", &n.to_string(), now).is_some()).count()
+        let mut limiter = LogLimiter::default();
+        let lines = |limiter: &mut LogLimiter, now| {
+            (0..10 * LOG_SUBJECTS_MAX)
+                .filter(|n| limiter.happens("refused", &n.to_string(), now).is_some())
+                .count()
         };
-        assert_eq!(lines(&mut said, START), SAID_MAX);
-        assert_eq!(said.count(), SAID_MAX);
-        assert_eq!(lines(&mut said, START), 0);
+        assert_eq!(lines(&mut limiter, START), LOG_SUBJECTS_MAX);
+        assert_eq!(limiter.count(), LOG_SUBJECTS_MAX);
+        assert_eq!(lines(&mut limiter, START), 0);
         // What is old is forgotten.
-        assert!(lines(&mut said, START + INTERVAL) <= SAID_MAX);
-        assert!(said.count() <= SAID_MAX);
+        assert!(lines(&mut limiter, START + INTERVAL) <= LOG_SUBJECTS_MAX);
+        assert!(limiter.count() <= LOG_SUBJECTS_MAX);
     }
 }

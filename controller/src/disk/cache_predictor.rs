@@ -16,14 +16,14 @@ pub const COLD_READS: u32 = 64;
 
 /// What is known of one volume's data. Threads may disagree for a moment: that costs a detour, nothing else.
 #[derive(Default)]
-pub(super) struct Warmth {
+pub(super) struct CachePredictor {
     /// Reads in a row that were tried at once and found nothing.
     misses: AtomicU32,
     /// How many more reads begin on the pool.
     left: AtomicU32,
 }
 
-impl Warmth {
+impl CachePredictor {
     /// Whether the next read begins on the pool.
     pub(super) fn is_cold(&self) -> bool {
         self.left.load(Ordering::Relaxed) > 0
@@ -62,36 +62,36 @@ mod tests {
 
     #[test]
     fn misses_between_hits_mean_nothing_but_a_row_of_them_sends_reads_to_the_pool() {
-        let warmth = Warmth::default();
+        let cache = CachePredictor::default();
         for read in 0..COLD_MISSES * 10 {
-            warmth.tried(read % COLD_MISSES == 0);
-            assert!(!warmth.is_cold());
+            cache.tried(read % COLD_MISSES == 0);
+            assert!(!cache.is_cold());
         }
-        warmth.tried(true);
-        (0..COLD_MISSES).for_each(|_| warmth.tried(false));
-        let pooled = (0..).take_while(|_| warmth.is_cold()).count();
+        cache.tried(true);
+        (0..COLD_MISSES).for_each(|_| cache.tried(false));
+        let pooled = (0..).take_while(|_| cache.is_cold()).count();
         assert_eq!(pooled as u32, COLD_READS);
         // Then one is tried: if it finds nothing it goes on like this.
-        warmth.tried(false);
-        assert!(warmth.is_cold());
+        cache.tried(false);
+        assert!(cache.is_cold());
     }
 
     #[test]
     fn what_the_pool_finds_in_memory_is_tried_at_once_again() {
-        let warmth = Warmth::default();
-        (0..COLD_MISSES).for_each(|_| warmth.tried(false));
-        assert!(warmth.is_cold());
-        warmth.found_by_the_pool();
-        assert!(!warmth.is_cold());
-        warmth.tried(false);
-        assert!(!warmth.is_cold(), "the row was broken");
+        let cache = CachePredictor::default();
+        (0..COLD_MISSES).for_each(|_| cache.tried(false));
+        assert!(cache.is_cold());
+        cache.found_by_the_pool();
+        assert!(!cache.is_cold());
+        cache.tried(false);
+        assert!(!cache.is_cold(), "the row was broken");
     }
 
     #[test]
     fn misses_do_not_overflow() {
-        let warmth = Warmth::default();
-        warmth.misses.store(u32::MAX, Ordering::Relaxed);
-        warmth.tried(false);
-        assert!(warmth.is_cold());
+        let cache = CachePredictor::default();
+        cache.misses.store(u32::MAX, Ordering::Relaxed);
+        cache.tried(false);
+        assert!(cache.is_cold());
     }
 }
