@@ -9,8 +9,6 @@ pub mod clock;
 pub mod command;
 pub mod copy_manager;
 pub mod disk;
-#[cfg(test)]
-mod duo;
 pub mod exclusive;
 pub mod group;
 pub mod lease;
@@ -24,6 +22,8 @@ pub mod reservation;
 pub mod route;
 pub mod shared;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod unit;
 pub mod volume;

@@ -2,8 +2,8 @@
 //! time.
 
 use crate::command::{Command, LunIndex, NexusId, Op, Outcome, TaskTag};
-use crate::duo::{Duo, write};
 use crate::pair::PairStatus;
+use crate::testing::{Duo, write};
 
 fn ask_second(duo: &Duo, side: usize, tag: u32, op: Op) {
     let (lun, nexus, tag, received) = (LunIndex(1), NexusId(1), TaskTag::of(tag), duo.now());

@@ -6,8 +6,8 @@ use protocol::scsi::sense::Sense;
 
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
-use crate::duo::{BLOCKS, Duo, range, write};
 use crate::pair::{PairStatus, Role};
+use crate::testing::{BLOCKS, Duo, range, write};
 use crate::unit::Controller;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());

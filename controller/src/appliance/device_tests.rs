@@ -1,8 +1,8 @@
 //! Devices as volumes: how large the LUN gets, and what a device that cannot be used is answered with.
 
 use crate::command::{LunIndex, Outcome};
-use crate::duo::{BLOCKS, Duo, write};
 use crate::pair::PairStatus;
+use crate::testing::{BLOCKS, Duo, write};
 use crate::volume::superblock::VolumeFound;
 
 fn met(mut duo: Duo) -> Duo {

@@ -1,8 +1,8 @@
 //! A clean end that begins while something else is under way: a turn, a meeting, a wait for the lease.
 
 use crate::command::{Op, Outcome};
-use crate::duo::{Duo, range, write};
 use crate::pair::PairStatus;
+use crate::testing::{Duo, range, write};
 use crate::unit::Controller;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
@@ -142,7 +142,7 @@ mod in_the_turn_in_which_a_copy_leaves {
 
     use crate::command::{LunIndex, Outcome};
     use crate::disk::DiskError;
-    use crate::duo::{Duo, write};
+    use crate::testing::{Duo, write};
     use crate::unit::Controller;
 
     const GOOD: Outcome = Outcome::Good(Vec::new());

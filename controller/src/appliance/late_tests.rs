@@ -7,8 +7,8 @@ use protocol::scsi::sense::Status;
 use crate::appliance::{CONTROL_KEY, ControlRecord, Restored};
 use crate::command::Outcome;
 use crate::disk::DiskError;
-use crate::duo::{Duo, write};
 use crate::pair::PairStatus;
+use crate::testing::{Duo, write};
 use crate::unit::Controller;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
@@ -270,8 +270,8 @@ mod parted_twice {
     // The two part in a turn back to the leader, meet again within the lease, and part again.
 
     use crate::command::LunIndex;
-    use crate::duo::Duo;
     use crate::pair::Role;
+    use crate::testing::Duo;
     use crate::unit::Controller;
 
     /// alpha, the preferred main and the leader, was started again and refilled; beta is about to give the LUN back to it.

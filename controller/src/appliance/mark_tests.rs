@@ -1,7 +1,7 @@
 //! Disks that do not take the mark of a start, or late.
 
 use crate::disk::DiskError;
-use crate::duo::Duo;
+use crate::testing::Duo;
 
 #[test]
 fn a_disk_that_hangs_when_a_start_is_marked_harms_only_its_own_lun() {
@@ -66,7 +66,7 @@ fn a_file_size_limit_that_keeps_a_volume_from_being_marked_takes_out_only_that_c
 #[test]
 fn a_disk_of_the_sub_that_hangs_when_its_start_is_marked_does_not_keep_mains_hosts_waiting() {
     use crate::command::Outcome;
-    use crate::duo::write;
+    use crate::testing::write;
     let mut duo = Duo::two_luns(1, 64);
     duo.connect();
     duo.settle(4);

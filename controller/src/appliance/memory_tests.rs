@@ -3,8 +3,8 @@
 
 use crate::command::Outcome;
 use crate::disk::DiskError;
-use crate::duo::{BLOCKS, Duo, write};
 use crate::pair::PairStatus;
+use crate::testing::{BLOCKS, Duo, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 

@@ -1,9 +1,9 @@
 //! What people are told where the two machines' configurations differ in what parts nobody.
 
 use crate::disk::DiskError;
-use crate::duo::{BLOCKS, Duo, write};
 use crate::pair::PairStatus;
 use crate::plan::TOLD;
+use crate::testing::{BLOCKS, Duo, write};
 use crate::volume::superblock::VolumeFound;
 
 fn notes(duo: &Duo) -> [Vec<String>; 2] {

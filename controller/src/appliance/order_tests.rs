@@ -6,9 +6,9 @@ use protocol::scsi::sense::{Sense, Status};
 
 use crate::command::{COMMAND_AGE_MAX, Command, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::DiskError;
-use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
 use crate::lease::{DRIFT_MARGIN, LEASE, RENEWAL};
 use crate::pair::{PairStatus, Role};
+use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 

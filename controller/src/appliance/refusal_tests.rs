@@ -1,8 +1,8 @@
 //! What people are told when connections of the interlink come to nothing.
 
 use super::LinkRefusal;
-use crate::duo::Duo;
 use crate::status::InterlinkStatus;
+use crate::testing::Duo;
 
 fn interlink(duo: &Duo) -> InterlinkStatus {
     duo.controllers[0].status().interlink

@@ -2,8 +2,8 @@
 
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
-use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
 use crate::pair::{PairStatus, Role};
+use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
 use crate::unit::Controller;
 use protocol::scsi::sense::Sense;
 
@@ -236,7 +236,7 @@ fn a_peer_that_is_lost_while_its_copy_comes_back_keeps_nobody_from_being_served(
 mod full_and_then_failed {
     use crate::command::{LunIndex, Op, Outcome};
     use crate::disk::DiskError;
-    use crate::duo::{BLOCKS, Duo, write};
+    use crate::testing::{BLOCKS, Duo, write};
 
     const GOOD: Outcome = Outcome::Good(Vec::new());
 

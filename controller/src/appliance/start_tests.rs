@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::appliance::Restored;
 use crate::command::Op;
-use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
 use crate::pair::PairStatus;
+use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
 use crate::volume::superblock::{Superblock, VolumeFound};
 use crate::world::World;
 

@@ -1,9 +1,9 @@
 //! A controller whose workers do not get on claims nothing: neither its own lease nor that of its peer is renewed.
 
 use crate::command::{Op, Outcome};
-use crate::duo::{BLOCKS, Duo, range, write};
 use crate::lease::LEASE;
 use crate::pair::{PairStatus, Role};
+use crate::testing::{BLOCKS, Duo, range, write};
 use crate::time::TICK;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
@@ -89,7 +89,7 @@ fn one_that_is_stuck_meets_nobody_and_one_that_gets_on_again_does() {
 
 mod smaller_ones {
     use crate::command::Outcome;
-    use crate::duo::{Duo, write};
+    use crate::testing::{Duo, write};
 
     const GOOD: Outcome = Outcome::Good(Vec::new());
 

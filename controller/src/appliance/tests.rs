@@ -3,9 +3,9 @@
 use crate::appliance::Restored;
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
-use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
 use crate::link::{LinkId, LinkKind};
 use crate::pair::{PairStatus, Role};
+use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
 use crate::unit::Controller;
 use crate::volume::superblock::VolumeFound;
 use bytes::Bytes;

@@ -7,9 +7,9 @@ use protocol::scsi::sense::Sense;
 
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
-use crate::duo::{Duo, range, write};
 use crate::pair::{Breakage, PairStatus, Role};
 use crate::reservation::asked;
+use crate::testing::{Duo, range, write};
 
 /// Commands of the sub's hosts that the turn meets.
 const WRITES: u32 = 6;

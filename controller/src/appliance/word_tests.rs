@@ -1,9 +1,9 @@
 //! What each controller is told by its peer of the peer's own state, and how old it is.
 
 use crate::disk::DiskError;
-use crate::duo::{Duo, write};
 use crate::pair::{PairStatus, Role};
 use crate::status::{ControllerStatus, PeerWord};
+use crate::testing::{Duo, write};
 use crate::volume::superblock::VolumeFound;
 
 fn status(duo: &Duo, side: usize) -> ControllerStatus {

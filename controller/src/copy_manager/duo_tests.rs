@@ -10,8 +10,8 @@ use protocol::scsi::sense::{CopyEnd, Forwarded, Sense, Status};
 
 use super::{CopyOrder, ListName, Segment};
 use crate::command::{Admission, Command, LunIndex, NexusId, Op, Outcome, TaskTag};
-use crate::duo::{Duo, write};
 use crate::reservation::asked;
+use crate::testing::{Duo, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const BLOCKS: u64 = 8192;

@@ -3,8 +3,8 @@
 
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
-use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
 use crate::pair::PairStatus;
+use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 

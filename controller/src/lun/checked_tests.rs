@@ -8,8 +8,8 @@ use protocol::scsi::sense::{Sense, Status};
 
 use crate::command::{Data, LunIndex, NexusId, Op, Outcome};
 use crate::disk::DiskError;
-use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
 use crate::pair::PairStatus;
+use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 

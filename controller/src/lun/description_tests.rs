@@ -7,8 +7,8 @@ use protocol::scsi::sense::Sense;
 
 use super::{Lun, LunSetup};
 use crate::command::{Admission, Initiator, LunIndex, NexusId, Outcome};
-use crate::duo::{BLOCKS, Duo};
 use crate::plan::Side;
+use crate::testing::{BLOCKS, Duo};
 
 const LUN: LunIndex = LunIndex(0);
 const HOST: NexusId = NexusId(1);

@@ -6,8 +6,8 @@ use protocol::interlink::shared::SharedState;
 use protocol::scsi::sense::{Sense, Status};
 
 use crate::command::{LunIndex, NexusId, Op, Outcome, TaskTag};
-use crate::duo::{Duo, range, write};
 use crate::pair::PairStatus;
+use crate::testing::{Duo, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const CONFLICT: Outcome = Outcome::Status(Status::ReservationConflict);

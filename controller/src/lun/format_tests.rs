@@ -7,7 +7,7 @@ use protocol::scsi::sense::{Asc, Sense, SenseKey};
 use super::sanitize_tests::{code, exit, is_under_way, kept, met, overwrite, sanitize, state, until, wholly};
 use crate::command::{Admission, LunIndex, NexusId, Op, Outcome};
 use crate::disk::DiskError;
-use crate::duo::{BLOCKS, Duo, range, write};
+use crate::testing::{BLOCKS, Duo, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const LUN: LunIndex = LunIndex(0);

@@ -3,8 +3,8 @@
 
 use super::LEG_AGE_MAX;
 use crate::command::{Op, Outcome};
-use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
 use crate::pair::PairStatus;
+use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
 use crate::time::TICK;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
@@ -60,8 +60,8 @@ fn a_peer_that_gets_on_slowly_is_not_parted_from() {
 
 mod events {
     use crate::command::{Op, Outcome};
-    use crate::duo::{Duo, range};
     use crate::reservation::asked;
+    use crate::testing::{Duo, range};
     use protocol::scsi::persistent_reservation::{Kind, OutAction, ReserveOut};
 
     fn registers() -> ReserveOut {

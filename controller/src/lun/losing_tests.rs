@@ -3,9 +3,9 @@
 use protocol::scsi::sense::Sense;
 
 use crate::command::{Op, Outcome};
-use crate::duo::{Duo, blocks_of, range, write};
 use crate::exclusive::WAITERS_MAX;
 use crate::pair::PairStatus;
+use crate::testing::{Duo, blocks_of, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 

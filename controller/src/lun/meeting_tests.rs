@@ -6,8 +6,8 @@ use protocol::scsi::persistent_reservation::{Kind, OutAction};
 use protocol::scsi::sense::Status;
 
 use crate::command::{NexusId, Op, Outcome};
-use crate::duo::{Duo, range, write};
 use crate::reservation::asked;
+use crate::testing::{Duo, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const CONFLICT: Outcome = Outcome::Status(Status::ReservationConflict);

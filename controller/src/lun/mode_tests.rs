@@ -7,7 +7,7 @@ use protocol::scsi::sense::{Sense, SenseKey, Status};
 
 use crate::command::{LunIndex, NexusId, Outcome, TaskTag};
 use crate::disk::DiskError;
-use crate::duo::{Duo, write};
+use crate::testing::{Duo, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 

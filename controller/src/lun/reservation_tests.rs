@@ -7,8 +7,8 @@ use protocol::scsi::sense::{Sense, Status};
 
 use crate::command::{Admission, LunIndex, NexusId, Op, Outcome};
 use crate::disk::DiskError;
-use crate::duo::{Duo, range, write};
 use crate::reservation::{asked, perform};
+use crate::testing::{Duo, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const CONFLICT: Outcome = Outcome::Status(Status::ReservationConflict);
@@ -256,6 +256,44 @@ fn lasting(state: &Reservations) -> (Vec<Registrant>, Option<Reservation>) {
     (state.registrants.clone(), state.reservation.clone())
 }
 
+/// Any service action of a nexus with this registration.
+fn service_action(own: Option<&Registrant>, pick: &mut impl FnMut(u64) -> u64) -> ReserveOut {
+    let action = OutAction::ALL[pick(7) as usize];
+    ReserveOut {
+        action,
+        kind: Kind::ALL[pick(6) as usize].code(),
+        key: own.map_or(0, |own| own.key),
+        action_key: pick(3),
+        aptpl: true,
+        all_target_ports: pick(4) == 0,
+        others: Vec::new(),
+        moved: None,
+    }
+}
+
+/// A cut, a crash of one or of both, or nothing; then the two are connected.
+fn through_a_fault(mut duo: Duo, seed: u64, pick: &mut impl FnMut(u64) -> u64) -> Duo {
+    match pick(5) {
+        0 => {
+            duo.cut();
+            duo.settle(pick(40) as u32);
+        }
+        fault @ (1 | 2) => {
+            let crashed = fault as usize - 1;
+            duo = duo.crash_one(seed, crashed);
+            duo.settle(pick(40) as u32);
+            relog(&duo, crashed);
+        }
+        3 => {
+            duo = duo.crash(seed, true);
+            (0..2).for_each(|side| relog(&duo, side));
+        }
+        _ => return duo,
+    }
+    duo.connect();
+    duo
+}
+
 /// Registrations persist through power loss here, so whatever happens both controllers end with the last state that
 /// was answered, or with that and what was asked for last.
 #[test]
@@ -278,47 +316,14 @@ fn random_sequences_with_cuts_and_crashes_leave_both_with_what_was_answered() {
             let (side, nexus) = (pick(2) as usize, pick(2) + 1);
             let who = duo.controllers[side].who(LunIndex(0), NexusId(nexus)).unwrap();
             let own = model.registrants.iter().find(|registrant| registrant.nexus == who.name);
-            let action = OutAction::ALL[pick(7) as usize];
-            let out = ReserveOut {
-                action,
-                kind: Kind::ALL[pick(6) as usize].code(),
-                key: own.map_or(0, |own| own.key),
-                action_key: pick(3),
-                aptpl: true,
-                all_target_ports: pick(4) == 0,
-                others: Vec::new(),
-                moved: None,
-            };
+            let out = service_action(own, &mut pick);
             let after = perform(&model, &who.name, &out).ok().and_then(|done| done.next);
             duo.event(side, nexus, 9, |who| Event::ReserveOut { who, out: Box::new(out) });
             (0..pick(16)).for_each(|_| {
                 duo.step();
             });
             let mut answers = duo.answers(side);
-            let fault = pick(5);
-            duo = match fault {
-                0 => {
-                    duo.cut();
-                    duo.settle(pick(40) as u32);
-                    duo
-                }
-                1 | 2 => {
-                    let crashed = fault as usize - 1;
-                    let mut duo = duo.crash_one(seed * 10 + round, crashed);
-                    duo.settle(pick(40) as u32);
-                    relog(&duo, crashed);
-                    duo
-                }
-                3 => {
-                    let duo = duo.crash(seed * 10 + round, true);
-                    (0..2).for_each(|side| relog(&duo, side));
-                    duo
-                }
-                _ => duo,
-            };
-            if fault < 4 {
-                duo.connect();
-            }
+            duo = through_a_fault(duo, seed * 10 + round, &mut pick);
             duo.settle(100);
             answers.extend(duo.answers(side));
             let actual = state(&duo, 0).reservations;

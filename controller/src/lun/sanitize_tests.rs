@@ -10,7 +10,7 @@ use protocol::scsi::sense::{Asc, Sense, SenseKey};
 
 use crate::command::{Admission, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::DiskError;
-use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
+use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const LUN: LunIndex = LunIndex(0);

@@ -5,8 +5,8 @@ use protocol::interlink::shared::{SharedState, Who};
 use protocol::scsi::persistent_reservation::{Kind, OutAction};
 
 use crate::command::{LunIndex, Outcome};
-use crate::duo::Duo;
 use crate::reservation::asked;
+use crate::testing::Duo;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 

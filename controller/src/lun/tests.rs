@@ -5,8 +5,8 @@ use protocol::interlink::{GenerationTag, Message, WireOp};
 use protocol::scsi::sense::{Sense, Status};
 
 use crate::command::{LunIndex, NexusId, Op, Outcome, TaskTag};
-use crate::duo::{BLOCKS, Duo, blocks_of, range, write};
 use crate::link::LinkId;
+use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
