@@ -14,9 +14,9 @@ use controller::status::{LimitStatus, compared, counted};
 
 use crate::device_server::limits as commands;
 use crate::run::limits as run;
-use crate::session::commands::{COMMAND_WINDOW, IMMEDIATE_COMMANDS_MAX};
-use crate::session::discovery::{TEXT_KEYS_MAX, TEXT_REQUEST_BYTES_MAX};
-use crate::session::full_feature::{DATA_IN_BYTES_MAX, Usage};
+use crate::session::budget::DATA_IN_BYTES_MAX;
+use crate::session::command_window::{COMMAND_WINDOW, IMMEDIATE_COMMANDS_MAX};
+use crate::session::data_out::{DATA_OUT_SILENCE_MAX, SILENCED_MAX, SOLICITED_BYTES_MAX};
 use crate::session::line::{
     DISCOVERY_SILENCE_MAX, FAREWELL_MAX, LOGIN_TIME_MAX, LOGOUT_TIME_MAX, PING_ANSWER_MAX,
 };
@@ -27,7 +27,8 @@ use crate::session::parameters::{
     BURST_BYTES_MAX, FIRST_BURST_BYTES_MAX, OUTSTANDING_R2T_MAX, RECEIVE_SEGMENT_BYTES_MAX,
 };
 use crate::session::task_management::FUNCTIONS_MAX;
-use crate::session::writing::{DATA_OUT_SILENCE_MAX, SILENCED_MAX, SOLICITED_BYTES_MAX};
+use crate::session::text::{TEXT_KEYS_MAX, TEXT_REQUEST_BYTES_MAX};
+use crate::session::usage::Usage;
 use crate::sessions::{
     DEPARTED_TIME_MAX, DISCOVERIES_MAX, HOST_SESSIONS_MAX, INITIATOR_SESSIONS_MAX, LOGINS_MAX, SESSIONS_MAX,
     SessionView, Sessions,
@@ -153,7 +154,7 @@ fn each_session(sessions: &[SessionView]) -> Vec<LimitStatus> {
         most("SOLICITED_BYTES_MAX", "bytes per session", SOLICITED_BYTES_MAX, |used| used.solicited_bytes),
         most("DATA_IN_BYTES_MAX", "bytes per session", DATA_IN_BYTES_MAX, |used| used.data_in_bytes),
         most("OUTPUT_BYTES_MAX", "bytes per session", OUTPUT_BYTES_MAX as u64, |used| used.output_bytes),
-        most("SILENCED_MAX", "aborted tasks per session", SILENCED_MAX as u64, |used| used.silenced),
+        most("SILENCED_MAX", "aborted tasks per session", SILENCED_MAX as u64, |used| used.aborted_writes),
         compared("TEXT_KEYS_MAX", "keys of one text exchange", TEXT_KEYS_MAX as u64),
         compared("TEXT_REQUEST_BYTES_MAX", "bytes of one text exchange", TEXT_REQUEST_BYTES_MAX as u64),
     ]

@@ -26,10 +26,11 @@ use protocol::iscsi::{AsyncEvent, Isid};
 
 use crate::portal::CONNECTIONS_MAX;
 use crate::run::cork::{self, Due, Flush};
-use crate::session::full_feature::Usage;
+
 use crate::session::link::Link;
 use crate::session::memory::Memory;
-use crate::session::tasks::Claim;
+use crate::session::task_management::Waiter;
+use crate::session::usage::Usage;
 use crate::visits::Visits;
 
 /// Normal sessions of one controller at most.
@@ -370,14 +371,14 @@ impl Sessions {
         let Some(link) = self.link(nexus) else {
             return;
         };
-        let Some(claims) = link.on_outcome(tag, outcome) else {
+        let Some(waiters) = link.on_outcome(tag, outcome) else {
             return self.settle(nexus);
         };
         let output: Arc<dyn Flush> = link;
         if !cork::flush_at_end(&output, Due::AfterDisk) {
             output.flush();
         }
-        self.release(&claims);
+        self.release(&waiters);
     }
 
     /// Every session, oldest first, for status.
@@ -636,10 +637,10 @@ impl Sessions {
     }
 
     /// Tells task management functions of other sessions that tasks they waited for have ended.
-    pub(crate) fn release(&self, claims: &[Claim]) {
-        for claim in claims {
-            if let Some(link) = self.link(claim.nexus) {
-                let _ = link.with(|session, output| session.release(claim.function, -1, output));
+    pub(crate) fn release(&self, waiters: &[Waiter]) {
+        for waiter in waiters {
+            if let Some(link) = self.link(waiter.nexus) {
+                let _ = link.with(|session, output| session.release(waiter.function, -1, output));
                 link.flush();
             }
         }

@@ -7,7 +7,16 @@ use controller::disk::crc32c::{crc32c, crc32c_of, crc32c_of_both};
 use protocol::iscsi::frame::DIGEST_BYTES;
 use protocol::iscsi::{BHS_BYTES, Bhs, Digests, Frame};
 
-use super::full_feature::Received;
+/// A PDU as it was received.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Its header.
+    pub bhs: Bhs,
+    /// Its additional header segments; mostly empty.
+    pub ahs: Bytes,
+    /// Its data segment; none if the data digest did not match.
+    pub data: Option<Bytes>,
+}
 
 /// What stands at the front of the input.
 #[derive(Debug)]

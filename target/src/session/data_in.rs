@@ -3,54 +3,12 @@
 
 use bytes::Bytes;
 use controller::command::Outcome;
-use controller::unit::SenseFormats;
-use protocol::iscsi::{CmdSn, DataIn, Lun, RESERVED_TAG, Residual, ScsiResponse, StatSn, sense_segment};
-use protocol::scsi::lun::Address;
+use protocol::iscsi::{DataIn, RESERVED_TAG, Residual, ScsiResponse, StatSn, sense_segment};
 use protocol::scsi::sense::{Sense, Status};
 
-use super::output::{Output, Pieces};
-use super::parameters::Parameters;
+use super::output::Pieces;
+use super::sender::Sender;
 use super::tasks::{Ending, Task};
-
-/// What every PDU of a target carries, and where it goes.
-#[derive(Debug)]
-pub struct Sender<'a> {
-    /// The connection's output.
-    pub output: &'a mut Output,
-    /// The next StatSN.
-    pub stat_sn: &'a mut StatSn,
-    /// ExpCmdSN.
-    pub expected: CmdSn,
-    /// MaxCmdSN.
-    pub maximum: CmdSn,
-    /// What was negotiated.
-    pub parameters: &'a Parameters,
-    /// The numbers of the LUNs the initiator may see; all if none.
-    pub luns: Option<&'a [u16]>,
-    /// In which format sense data of the LUNs is sent.
-    pub sense_formats: &'a SenseFormats,
-}
-
-impl Sender<'_> {
-    /// The StatSN of a PDU that uses one up.
-    pub fn take_stat_sn(&mut self) -> StatSn {
-        let this = *self.stat_sn;
-        *self.stat_sn = this.next();
-        this
-    }
-
-    /// Sense data as D_SENSE of its LUN says: in fixed format if the initiator sees no LUN there.
-    fn sense_data(&self, lun: &Lun, sense: &Sense) -> Vec<u8> {
-        let descriptor = match Address::decode(lun) {
-            Address::Unit(number) => {
-                self.luns.is_none_or(|seen| seen.contains(&number))
-                    && self.sense_formats.is_descriptor(number)
-            }
-            Address::ReportLuns | Address::Other => false,
-        };
-        if descriptor { sense.to_descriptor() } else { sense.to_fixed() }
-    }
-}
 
 /// Answers a task that has ended.
 pub fn answer(sender: &mut Sender<'_>, task: &Task, outcome: Outcome) {
@@ -98,8 +56,8 @@ fn send_data(sender: &mut Sender<'_>, task: &Task, data: Vec<Bytes>, length: u32
             initiator_task_tag: task.tag,
             target_transfer_tag: RESERVED_TAG,
             stat_sn: if last { sender.take_stat_sn() } else { StatSn(0) },
-            exp_cmd_sn: sender.expected,
-            max_cmd_sn: sender.maximum,
+            exp_cmd_sn: sender.expected(),
+            max_cmd_sn: sender.maximum(),
             data_sn,
             buffer_offset: offset,
         };
@@ -122,8 +80,8 @@ fn respond(sender: &mut Sender<'_>, task: &Task, status: Status, sense: Option<S
         data_segment_length: segment.len() as u32,
         initiator_task_tag: task.tag,
         stat_sn: sender.take_stat_sn(),
-        exp_cmd_sn: sender.expected,
-        max_cmd_sn: sender.maximum,
+        exp_cmd_sn: sender.expected(),
+        max_cmd_sn: sender.maximum(),
         // No Data-In was sent: what has data has its status in the last Data-In, or none of the data (11.4.8).
         exp_data_sn: 0,
         ..ScsiResponse::default()

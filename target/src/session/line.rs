@@ -18,14 +18,16 @@ use protocol::iscsi::{
 use protocol::scsi::lun::Address;
 
 use super::backend::Backend;
-use super::cut::{Cut, cut};
-use super::exchange::Managed;
-use super::full_feature::{FullFeature, Received, Work};
+use super::cut::{Cut, Received, cut};
+
+use super::full_feature::FullFeature;
 use super::link::{Link, Step};
 use super::login::Login;
+use super::logout;
 use super::parameters::SEGMENT_BYTES_DEFAULT;
-use super::task_management::{Reach, reach};
-use super::tasks::Claim;
+use super::requests::Work;
+use super::task_management::{Managed, Reach, Waiter, reach};
+
 use crate::connection::{Closed, Transport};
 use crate::frontend::FrontendConfig;
 use crate::run::cork::{Batch, Flush};
@@ -302,8 +304,8 @@ impl Line {
             Work::Execute(request) => {
                 let tag = request.tag;
                 if let Some(outcome) = backend.execute(request) {
-                    let claims = self.link.on_outcome(tag, outcome);
-                    self.sessions.release(&claims.unwrap_or_default());
+                    let waiters = self.link.on_outcome(tag, outcome);
+                    self.sessions.release(&waiters.unwrap_or_default());
                 }
             }
             Work::Manage(request) => self.manage(&request, backend),
@@ -322,8 +324,8 @@ impl Line {
             Phase::Ended => return,
             Phase::Login(_) => {}
             Phase::Full(nexus) => {
-                let claims = self.link.leave();
-                self.sessions.release(&claims);
+                let waiters = self.link.leave();
+                self.sessions.release(&waiters);
                 match nexus {
                     Some(nexus) if self.sessions.depart(nexus, backend.now()) => {
                         backend.nexus_lost(nexus);
@@ -346,7 +348,7 @@ impl Line {
     }
 
     fn log_out(&mut self, request: &LogoutRequest, backend: &impl Backend) {
-        let Some(result) = self.link.with(|session, _| session.judge_logout(request)) else {
+        let Some(result) = self.link.with(|session, _| logout::judge(request, session.cid())) else {
             return;
         };
         if result == LogoutResult::Closed {
@@ -374,7 +376,7 @@ impl Line {
     /// The session's tasks are given up first.
     fn log_out_later(&mut self, ended: &Managed, backend: &impl Backend) {
         self.leaving = Some(backend.now());
-        self.sessions.release(&ended.claims);
+        self.sessions.release(&ended.waiters);
         if let Phase::Full(Some(nexus)) = self.phase {
             abort_all(nexus, &ended.aborts, backend);
         }
@@ -389,20 +391,21 @@ impl Line {
         let Some(managed) = self.link.with(|session, output| session.manage(request, exists, output)) else {
             return;
         };
-        self.sessions.release(&managed.claims);
+        self.sessions.release(&managed.waiters);
         abort_all(nexus, &managed.aborts, backend);
         if !managed.waits {
             return;
         }
         if let Ok(reach @ (Reach::Unit | Reach::Target)) = reach(request.function) {
-            let claim = Claim { nexus, function: tag };
+            let waiter = Waiter { nexus, function: tag };
             for (other, link) in self.sessions.others(nexus) {
-                let drawn = link.with(|session, output| session.draw_in(&request.lun, reach, claim, output));
-                let drawn = drawn.unwrap_or_default();
-                let count = drawn.aborts.len() as i64;
+                let reached =
+                    link.with(|session, output| session.abort_for(&request.lun, reach, waiter, output));
+                let reached = reached.unwrap_or_default();
+                let count = reached.aborts.len() as i64;
                 let _ = self.link.with(|session, output| session.release(tag, count, output));
-                self.sessions.release(&drawn.claims);
-                abort_all(other, &drawn.aborts, backend);
+                self.sessions.release(&reached.waiters);
+                abort_all(other, &reached.aborts, backend);
                 link.flush();
             }
         }

@@ -12,10 +12,13 @@ use controller::time::Time;
 use parking_lot::{Mutex, MutexGuard};
 use protocol::iscsi::{Bhs, Digests};
 
-use super::full_feature::{FullFeature, Received, Usage, Work};
+use super::cut::Received;
+use super::full_feature::FullFeature;
 use super::memory::{Holding, Memory};
 use super::output::{OUTPUT_BYTES_MAX, Output};
-use super::tasks::Claim;
+use super::requests::Work;
+use super::task_management::Waiter;
+use super::usage::Usage;
 use crate::connection::Transport;
 use crate::run::cork::Flush;
 
@@ -154,18 +157,18 @@ impl Link {
     }
 
     /// The session ends: nothing is answered any more. Gives what other sessions' functions waited for.
-    pub fn leave(&self) -> Vec<Claim> {
+    pub fn leave(&self) -> Vec<Waiter> {
         let mut shared = self.shared.lock();
-        let claims = shared.session.take().map(|session| {
-            shared.awaited = session.executing().collect();
-            let (claims, holding) = session.end();
+        let waiters = shared.session.take().map(|session| {
+            shared.awaited = session.commands().executing().collect();
+            let (waiters, holding) = session.end();
             shared.left = Some(holding);
-            claims
+            waiters
         });
         shared.settle_what_is_left();
         drop(shared);
         self.memory.wake();
-        claims.unwrap_or_default()
+        waiters.unwrap_or_default()
     }
 
     /// True if there is no session, and every command of the one there was has ended.
@@ -192,7 +195,7 @@ impl Link {
     /// How its output stands.
     pub fn outflow(&self) -> Outflow {
         let shared = self.shared.lock();
-        let holds = |session: &FullFeature| session.holds_memory();
+        let holds = |session: &FullFeature| session.commands().holds_memory();
         let left = shared.left.as_ref().is_some_and(|left| left.taken() > 0);
         Outflow {
             sent: shared.sent,
@@ -304,7 +307,8 @@ impl Link {
 
     /// Whoever waits for memory looks again: a wake-up may have come just before it was enlisted.
     pub fn look_again(&self) {
-        let waits = self.shared.lock().session.as_ref().is_some_and(FullFeature::wants_memory);
+        let waits =
+            self.shared.lock().session.as_ref().is_some_and(|session| session.commands().wants_memory());
         if waits {
             self.transport.want_writable();
         }
@@ -346,15 +350,15 @@ impl Link {
 
     /// Hands an outcome to the session; the answer waits for [`Flush::flush`] or the end of the batch. `None` if the
     /// session is over.
-    pub fn on_outcome(&self, tag: TaskTag, outcome: Outcome) -> Option<Vec<Claim>> {
+    pub fn on_outcome(&self, tag: TaskTag, outcome: Outcome) -> Option<Vec<Waiter>> {
         let shared = &mut *self.shared.lock();
         let Some(session) = &mut shared.session else {
             shared.awaited.retain(|awaited| *awaited != tag.task());
             return None;
         };
-        let claims = session.on_outcome(tag, outcome, &mut shared.queue);
+        let waiters = session.on_outcome(tag, outcome, &mut shared.queue);
         shared.closing |= session.closes();
-        Some(claims)
+        Some(waiters)
     }
 
     /// Does something with the session, if there is one.
@@ -410,7 +414,7 @@ impl Link {
         }
         shared.settle_what_is_left();
         let resume = !close && !shared.gathering && shared.take_resume();
-        let request = shared.session.as_mut().and_then(FullFeature::memory_request);
+        let request = shared.session.as_mut().and_then(|session| session.commands_mut().memory_request());
         drop(shared);
         if close {
             self.transport.finish();

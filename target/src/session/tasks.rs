@@ -1,11 +1,10 @@
 //! The tasks of a session by initiator task tag, from the arrival of the command PDU to its answer.
 
-use controller::command::NexusId;
 use controller::time::Time;
 use protocol::iscsi::{CmdSn, Lun, TaskAttribute};
 
+use super::data_out::Mark;
 use super::transfer::Gather;
-use super::writing::Mark;
 use crate::device_server::limits::TRANSFER_BYTES_MAX;
 
 /// Where a task stands; each waiting state is named by what it waits for.
@@ -16,7 +15,7 @@ pub enum State {
     /// For data-out.
     Data,
     /// For being executed.
-    Turn,
+    Ready,
     /// For its outcome.
     Outcome,
 }
@@ -83,15 +82,6 @@ impl Task {
     pub fn charged_in(&self) -> u64 {
         u64::from(self.expected_in()).min(TRANSFER_BYTES_MAX)
     }
-}
-
-/// A task management function of another session that waits for tasks of this one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Claim {
-    /// The session that asked.
-    pub nexus: NexusId,
-    /// Its function's Initiator Task Tag.
-    pub function: u32,
 }
 
 /// Tags that are looked at together.

@@ -4,10 +4,15 @@ use std::sync::Arc;
 
 use controller::command::Outcome;
 use controller::time::Time;
+use controller::unit::SenseFormats;
 use proptest::prelude::*;
-use protocol::iscsi::{Digests, TargetPdu};
+use protocol::iscsi::{CmdSn, Digests, TargetPdu};
 
+use super::super::command_window::CommandWindow;
 use super::super::cut::{Cut, cut};
+use super::super::output::Output;
+use super::super::parameters::Parameters;
+use super::super::sender::TransferTags;
 use super::super::tasks::State;
 use super::super::transfer::Gather;
 use super::*;
@@ -51,8 +56,8 @@ fn answered_by(
     let mut sender = Sender {
         output: &mut output,
         stat_sn: &mut stat_sn,
-        expected: CmdSn(2),
-        maximum: CmdSn(9),
+        window: &mut CommandWindow::new(CmdSn(2)),
+        tags: &mut TransferTags::default(),
         parameters,
         luns,
         sense_formats,

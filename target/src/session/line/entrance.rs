@@ -15,10 +15,12 @@ use protocol::iscsi::{CmdSn, Isid, LoginRequest, LoginResponse, LoginStage, Logi
 
 use super::{Line, Phase};
 use crate::session::backend::Backend;
-use crate::session::commands::COMMAND_WINDOW;
-use crate::session::full_feature::{FullFeature, Opening, Received};
+use crate::session::command_window::COMMAND_WINDOW;
+use crate::session::cut::Received;
+use crate::session::full_feature::FullFeature;
 use crate::session::link::Link;
 use crate::session::login::{Circumstances, Login, Reply, Verdict};
+use crate::session::opening::Opening;
 use crate::session::parameters::Parameters;
 use crate::session::refused::Refused;
 use crate::sessions::{

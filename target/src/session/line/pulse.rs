@@ -7,7 +7,7 @@ use core::time::Duration;
 use controller::time::Time;
 use protocol::iscsi::Opcode;
 
-use crate::session::full_feature::Received;
+use crate::session::cut::Received;
 use crate::session::link::Outflow;
 
 /// A line on which fewer bytes have moved than this has not moved: what comes a byte at a time is no sign of life.

@@ -70,7 +70,7 @@ impl Line {
 
     /// Is the host still there, and does it do what it owes?
     fn watch(&mut self, moved: u64, now: Time) {
-        let _ = self.link.with(|session, _| session.on_tick(moved, now));
+        let _ = self.link.with(|session, _| session.commands_mut().on_tick(moved, now));
         if let Some(since) = self.leaving {
             if now.since(since) > LOGOUT_TIME_MAX {
                 if let Some((host, unsaid)) = self.says("slow logout", now) {
@@ -82,7 +82,7 @@ impl Line {
             }
             return;
         }
-        if self.link.with(|session, _| session.owes_data(now)) == Some(true) {
+        if self.link.with(|session, _| session.commands().owes_data(now)) == Some(true) {
             if let Some((host, unsaid)) = self.says("owes data", now) {
                 tracing::info!(
                     "{host} leaves data it was asked for unsent; its connection is closed{unsaid}"

@@ -7,7 +7,7 @@ use protocol::iscsi::ScsiResponse;
 
 use crate::connection::Transport;
 
-use super::super::super::commands::COMMAND_WINDOW_TIGHT;
+use super::super::super::command_window::COMMAND_WINDOW_TIGHT;
 use super::super::super::memory::{PURSE_BYTES_MAX, SHARE_BYTES, hog};
 use super::*;
 
@@ -51,12 +51,12 @@ fn r2ts_and_reads_beyond_the_own_share_wait_while_the_purse_is_low() {
     session.on_pdu(&command(3, false, 4096), Time(0), &mut output);
     assert!(pdus(&mut output).is_empty());
     assert_eq!(executed(&mut session), [0_u32; 0]);
-    assert!(session.wants_memory());
+    assert!(session.commands().wants_memory());
     drop(hog);
     session.on_memory(&mut output);
     assert!(matches!(pdus(&mut output)[..], [TargetPdu::ReadyToTransfer(_)]));
     assert_eq!(executed(&mut session), [3]);
-    assert!(!session.wants_memory());
+    assert!(!session.commands().wants_memory());
     drop(session);
     assert_eq!(memory.taken(), 0);
 }
@@ -181,11 +181,11 @@ impl Reader {
             self.backlog += READ_BYTES;
             ran += 1;
         }
-        let memory = self.session.holding.memory();
+        let memory = self.session.commands().budget().memory();
         memory.wake();
-        if let Some(request) = self.session.memory_request() {
+        if let Some(request) = self.session.commands_mut().memory_request() {
             let transport: Arc<dyn Transport> = self.told.clone();
-            self.session.holding.memory().enlist(request, &transport);
+            self.session.commands().budget().memory().enlist(request, &transport);
         }
         ran
     }
@@ -196,7 +196,7 @@ impl Reader {
         self.backlog -= bytes;
         self.taken += bytes;
         let room = self.session.take_room(self.backlog);
-        self.session.holding.memory().wake();
+        self.session.commands().budget().memory().wake();
         self.told.0.swap(false, Ordering::Relaxed) || room
     }
 }
@@ -267,7 +267,7 @@ fn a_read_is_no_older_than_the_room_for_its_data() {
     session.on_pdu(&read, Time(1), &mut output);
     assert_eq!(executed(&mut session), [0_u32; 0]);
     drop(hog);
-    session.on_tick(0, Time(30));
+    session.commands_mut().on_tick(0, Time(30));
     session.on_memory(&mut output);
     let (Some(Work::Execute(request)), _) = session.next_work(0) else { panic!() };
     assert_eq!(request.received, Time(30));

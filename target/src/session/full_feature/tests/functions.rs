@@ -97,11 +97,11 @@ fn a_host_that_leaves_an_r2t_unanswered_owes_data() {
     let second = |n: u64| Time(n * 1_000_000_000);
     session.on_pdu(&command(1, true, 8192), second(0), &mut output);
     let [TargetPdu::ReadyToTransfer(r2t)] = pdus(&mut output)[..] else { panic!() };
-    assert!(!session.owes_data(second(30)));
-    assert!(session.owes_data(second(31)));
+    assert!(!session.commands().owes_data(second(30)));
+    assert!(session.commands().owes_data(second(31)));
     session.on_pdu(&data_out(1, r2t.target_transfer_tag, 0, 4096, false), second(31), &mut output);
-    assert!(!session.owes_data(second(61)));
-    assert!(session.owes_data(second(62)));
+    assert!(!session.commands().owes_data(second(61)));
+    assert!(session.commands().owes_data(second(62)));
 }
 
 fn answered(session: &mut FullFeature, output: &mut Output) -> Vec<TaskManagementResult> {
@@ -188,5 +188,9 @@ fn what_was_aborted_in_its_turn_leaves_nothing_behind() {
         assert_eq!(answered(&mut session, &mut output), [TaskManagementResult::Complete]);
     }
     assert_eq!(session.usage().tasks, 2);
-    assert!(session.turn.len() <= 2, "{} stand in the queue, every PDU looks at each", session.turn.len());
+    assert!(
+        session.commands().ready() <= 2,
+        "{} stand in the queue, every PDU looks at each",
+        session.commands().ready()
+    );
 }

@@ -1,8 +1,8 @@
 //! Slow lines and short memory: a line that moves is alive, a limit counts silence.
 
 use super::*;
+use crate::session::data_out::DATA_OUT_SILENCE_MAX;
 use crate::session::memory::{Holding, PURSE_BYTES_MAX, hog};
-use crate::session::writing::DATA_OUT_SILENCE_MAX;
 
 const SECOND: u64 = 1_000_000_000;
 
