@@ -17,7 +17,7 @@ use crate::run::limits as run;
 use crate::session::budget::DATA_IN_BYTES_MAX;
 use crate::session::command_window::{COMMAND_WINDOW, IMMEDIATE_COMMANDS_MAX};
 use crate::session::data_out::{DATA_OUT_SILENCE_MAX, SILENCED_MAX, SOLICITED_BYTES_MAX};
-use crate::session::line::{
+use crate::session::line::watch::{
     DISCOVERY_SILENCE_MAX, FAREWELL_MAX, LOGIN_TIME_MAX, LOGOUT_TIME_MAX, PING_ANSWER_MAX,
 };
 use crate::session::login::{LOGIN_KEYS_MAX, LOGIN_REQUESTS_MAX, LOGIN_TEXT_BYTES_MAX};

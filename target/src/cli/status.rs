@@ -137,5 +137,4 @@ impl Overview {
 }
 
 #[cfg(test)]
-#[path = "status_tests.rs"]
 pub(super) mod tests;

@@ -8,6 +8,8 @@ mod checked;
 #[cfg(test)]
 mod checked_tests;
 #[cfg(test)]
+mod decode_any_tests;
+#[cfg(test)]
 mod decode_tests;
 mod describe;
 #[cfg(test)]

@@ -70,6 +70,7 @@ use controller::volume::lock::{LockError, StateLock};
 use self::liveness::{Liveness, Watch};
 use self::scan::Looking;
 use self::signals::Signals;
+use self::start::Shared;
 use self::workers::Workers;
 use self::world::ProductWorld;
 use crate::config::Config;
@@ -159,18 +160,6 @@ pub enum Stopped {
     Clean,
     /// It took longer than [`STOP_WITHIN`], or a second signal came: the next start treats it as a crash.
     Unclean,
-}
-
-/// What all controllers of this process share.
-struct Shared<'a> {
-    config: &'a Config,
-    workers: Arc<Workers>,
-    buffers: BufferPool,
-    pool: &'a DiskPool,
-    /// Connections of hosts that one controller has file descriptors for.
-    host_connections: usize,
-    liveness: Liveness,
-    looking: Looking,
 }
 
 impl Appliance {

@@ -11,6 +11,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 
 use controller::appliance::Restored;
+use controller::disk::buffers::BufferPool;
+use controller::disk::pool::DiskPool;
 use controller::link::LinkKind;
 use controller::log_limit::TimedLogLimiter;
 use controller::plan::{Plan, Side};
@@ -26,14 +28,15 @@ use super::cork::Batch;
 use super::entrance::Entrance;
 use super::interlink::{Interlink, KnownBy};
 use super::link::LinkTable;
+use super::liveness::Liveness;
 use super::rooms::{Looked, Seen};
-use super::scan::{self, Scanned};
+use super::scan::{self, Looking, Scanned};
 use super::secret::Secret;
 use super::tls::certificates::Certificates;
 use super::troubles::TroubleBook;
 use super::workers::Workers;
 use super::world::{ProductWorld, VolumeSlot};
-use super::{Running, Shared, StartError, access, control, portals};
+use super::{Running, StartError, access, control, portals};
 use crate::config::{Config, Lun, to_plan};
 use crate::frontend::{Frontend, FrontendConfig, PortalGroup};
 use crate::portal;
@@ -54,6 +57,18 @@ struct Surroundings {
     sessions: Arc<Sessions>,
     known_by: KnownBy,
     name: String,
+}
+
+/// What all controllers of this process share.
+pub(super) struct Shared<'a> {
+    pub(super) config: &'a Config,
+    pub(super) workers: Arc<Workers>,
+    pub(super) buffers: BufferPool,
+    pub(super) pool: &'a DiskPool,
+    /// Connections of hosts that one controller has file descriptors for.
+    pub(super) host_connections: usize,
+    pub(super) liveness: Liveness,
+    pub(super) looking: Looking,
 }
 
 impl Shared<'_> {

@@ -6,14 +6,14 @@
 //! ```
 
 use core::net::SocketAddr;
-use core::time::Duration;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use controller::command::{LunIndex, NexusId, TaskTag};
+use controller::log_limit::Suppressed;
 use controller::time::Time;
 use protocol::iscsi::{
-    Digests, LogoutRequest, LogoutResult, Lun, Opcode, StatSn, TaskManagementFunction, TaskManagementRequest,
+    Digests, LogoutRequest, LogoutResult, Lun, TaskManagementFunction, TaskManagementRequest,
 };
 use protocol::scsi::lun::Address;
 
@@ -22,7 +22,6 @@ use super::cut::{Cut, Received, cut};
 
 use super::full_feature::FullFeature;
 use super::link::{Link, Step};
-use super::login::Login;
 use super::logout;
 use super::parameters::SEGMENT_BYTES_DEFAULT;
 use super::requests::Work;
@@ -34,46 +33,19 @@ use crate::run::cork::{Batch, Flush};
 use crate::sessions::{LOGINS_MAX, Sessions};
 use crate::visits::{Parting, Visitor};
 
-mod entrance;
+mod login_complete;
 mod pulse;
-mod watching;
+mod retention;
+pub mod watch;
 
-use entrance::Waiting;
-use pulse::Pulse;
-
-/// How long a login may take.
-pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(15);
-
-/// A host not heard from for this long has its connection's spare memory taken.
-const REST_AFTER: Duration = Duration::from_secs(3);
-
-/// A host not heard from for this long is asked whether it is there.
-pub const PING_AFTER: Duration = Duration::from_secs(10);
-
-/// A host that does not answer for this long is given up. One that waits for a long operation may let a minute pass
-/// between two looks at its connection.
-pub const PING_ANSWER_MAX: Duration = Duration::from_secs(60);
-
-/// A discovery session not heard from for this long is ended: on it nothing is asked (RFC 7143 7.4.3).
-pub const DISCOVERY_SILENCE_MAX: Duration = Duration::from_secs(300);
-
-/// Data that stays may keep this many times its length alive of what came with it; what would keep more is copied.
-const WASTE_MAX: u64 = 4;
-
-/// After so many bytes what came before is forgotten in that reckoning.
-const RECKONED_BYTES: u64 = 4 * 1024 * 1024;
-
-/// How long a Logout waits for the commands of its session; then the connection ends without an answer.
-pub const LOGOUT_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// How long nothing of what a connection said last may leave, or how long its host may take to close it, before it is
-/// closed anyway.
-pub const FAREWELL_MAX: Duration = Duration::from_secs(5);
+use login_complete::{Entered, LoginPhase, Progress, Surroundings};
+use retention::RetentionPolicy;
+use watch::{Due, Fault, Watch};
 
 /// Where a connection stands.
 #[derive(Debug)]
 enum Phase {
-    Login(Box<Login>),
+    Login(Box<LoginPhase>),
     /// In full feature phase; without a nexus for discovery.
     Full(Option<NexusId>),
     Ended,
@@ -86,59 +58,17 @@ pub struct Line {
     sessions: Arc<Sessions>,
     directory: Arc<FrontendConfig>,
     phase: Phase,
-    stat_sn: StatSn,
     digests: Digests,
     segment_max: u32,
     /// Input not taken because the host does not read what it is sent.
     kept: BytesMut,
     stalled: bool,
-    phase_since: Time,
-    /// When the last whole PDU came, or enough of one.
-    heard: Time,
-    pinged: Option<Time>,
-    pulse: Pulse,
-    /// A Logout waits to be answered.
-    leaving: Option<Time>,
-    /// A login waits for the commands of the session before it.
-    waiting: Option<Box<Waiting>>,
-    thrift: Thrift,
+    watch: Watch,
+    retention: RetentionPolicy,
     /// InitiatorName of the normal session, once there is one.
     initiator: String,
     /// Where it came from, kept for when the socket knows no more.
     ends: Option<(SocketAddr, SocketAddr)>,
-}
-
-/// What a connection brought lately: data that stays in memory until its command is done shares that memory with
-/// what came beside it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Thrift {
-    kept: u64,
-    passed: u64,
-}
-
-impl Thrift {
-    /// Counts a PDU in, and copies its data if that saves memory out of proportion.
-    fn keep(&mut self, pdu: &mut Received) {
-        const COMMAND: u8 = Opcode::ScsiCommand as u8;
-        const DATA_OUT: u8 = Opcode::DataOut as u8;
-        let length = pdu.data.as_ref().map_or(0, |data| data.len() as u64);
-        self.passed += pdu.bhs.len() as u64;
-        if length == 0 {
-            return;
-        }
-        if !matches!(Opcode::value_of(&pdu.bhs), COMMAND | DATA_OUT) {
-            self.passed += length;
-            return;
-        }
-        self.kept += length;
-        if self.passed > WASTE_MAX * self.kept {
-            pdu.data = pdu.data.as_deref().map(Bytes::copy_from_slice);
-        }
-        if self.kept + self.passed > RECKONED_BYTES {
-            self.kept /= 2;
-            self.passed /= 2;
-        }
-    }
 }
 
 impl Line {
@@ -155,19 +85,13 @@ impl Line {
             link,
             sessions,
             directory,
-            phase: Phase::Login(Box::new(Login::new())),
-            stat_sn: StatSn(0),
+            phase: Phase::Login(Box::new(LoginPhase::new())),
             digests: Digests::default(),
             segment_max: SEGMENT_BYTES_DEFAULT,
             kept: BytesMut::new(),
             stalled: false,
-            phase_since: now,
-            heard: now,
-            pinged: None,
-            pulse: Pulse::new(now),
-            leaving: None,
-            waiting: None,
-            thrift: Thrift::default(),
+            watch: Watch::new(now),
+            retention: RetentionPolicy::default(),
             initiator: String::new(),
             ends: None,
         };
@@ -224,7 +148,10 @@ impl Line {
         let link = self.link.clone();
         let running = link.begin_batch();
         let batch = Batch::begin();
-        self.enter_at_last(backend, now);
+        if let Phase::Login(login) = &mut self.phase {
+            let progress = login.retry(surroundings(&link, &self.sessions, &self.directory), backend);
+            self.after_login(progress, now);
+        }
         link.on_memory();
         let step = link.next_work();
         self.run_work(step, backend);
@@ -250,14 +177,12 @@ impl Line {
             }
             match cut(input, self.digests, self.segment_max) {
                 Ok(Cut::Pdu(mut pdu)) => {
-                    self.heard = now;
-                    self.pinged = None;
-                    self.pulse.on_pdu(&pdu);
-                    self.thrift.keep(&mut pdu);
+                    self.watch.on_pdu(&pdu, now);
+                    self.retention.apply(&mut pdu);
                     self.on_pdu(&pdu, backend, now);
                 }
                 Ok(Cut::Incomplete(bytes)) => {
-                    self.pulse.on_part(input);
+                    self.watch.on_part(input);
                     input.reserve(bytes.saturating_sub(input.len()));
                     return Ok(());
                 }
@@ -275,12 +200,34 @@ impl Line {
     }
 
     fn on_pdu(&mut self, pdu: &Received, backend: &impl Backend, now: Time) {
-        if matches!(self.phase, Phase::Full(_)) {
-            let step = self.link.on_pdu(pdu, now);
-            self.run_work(step, backend);
-        } else {
-            self.on_login_pdu(pdu, backend, now);
+        match &mut self.phase {
+            Phase::Full(_) => {
+                let step = self.link.on_pdu(pdu, now);
+                self.run_work(step, backend);
+            }
+            Phase::Login(login) => {
+                let around = surroundings(&self.link, &self.sessions, &self.directory);
+                let progress = login.on_pdu(pdu, around, backend);
+                self.after_login(progress, now);
+            }
+            Phase::Ended => {}
         }
+    }
+
+    fn after_login(&mut self, progress: Progress, now: Time) {
+        self.phase = match progress {
+            Progress::GoesOn => return,
+            Progress::Refused => Phase::Ended,
+            Progress::Entered(Entered { nexus, initiator, digests, segment_max }) => {
+                (self.digests, self.segment_max) = (digests, segment_max);
+                if nexus.is_some() {
+                    (self.initiator, self.ends) = (initiator, self.link.ends());
+                    self.sessions.visits.came(self.visitor(), now);
+                }
+                Phase::Full(nexus)
+            }
+        };
+        self.watch.on_phase(now);
     }
 
     fn run_work(&mut self, mut step: Step, backend: &impl Backend) {
@@ -337,7 +284,68 @@ impl Line {
                 }
             }
         }
-        self.phase_since = backend.now();
+        self.watch.on_phase(backend.now());
+    }
+
+    /// Time has passed.
+    pub fn on_tick(&mut self, now: Time) -> Result<(), Closed> {
+        let outflow = self.link.outflow();
+        let felt = self.watch.feel(&outflow, now);
+        if felt.stands_still && outflow.holds_memory && self.sessions.memory.is_starved(now) {
+            self.end_for(Fault::Standstill, now);
+        }
+        match &self.phase {
+            Phase::Login(_) if self.watch.is_login_overdue(now) => self.link.end(),
+            // What it waits for may be overdue.
+            Phase::Login(login) if login.is_waiting() => self.link.wake(),
+            Phase::Ended if self.watch.is_farewell_overdue(now) => self.link.end(),
+            Phase::Login(_) | Phase::Ended => {}
+            Phase::Full(None) if self.watch.is_discovery_silent(now) => self.link.end(),
+            Phase::Full(None) => {}
+            Phase::Full(Some(_)) => self.watch_session(felt.before_r2ts, now),
+        }
+        let over = match self.phase {
+            Phase::Ended => self.link.has_ended(),
+            // Ended from elsewhere: nothing more will be answered.
+            Phase::Login(_) | Phase::Full(_) => self.link.has_finished(),
+        };
+        if over { Err(Closed) } else { Ok(()) }
+    }
+
+    /// Is the host still there, and does it do what it owes? Its R2Ts had to wait for so many bytes.
+    fn watch_session(&mut self, moved: u64, now: Time) {
+        let owes = self.link.with(|session, _| {
+            session.commands_mut().on_tick(moved, now);
+            session.commands().owes_data(now)
+        });
+        match self.watch.session(owes == Some(true), now) {
+            Due::End(fault) => self.end_for(fault, now),
+            Due::Leaving => {}
+            Due::GoesOn { rest, ping } => {
+                if rest {
+                    self.link.rest();
+                }
+                if ping && self.link.with(FullFeature::ping).is_some() {
+                    self.link.flush();
+                }
+                self.link.look_again();
+            }
+        }
+    }
+
+    fn end_for(&self, fault: Fault, now: Time) {
+        if let Some((host, unsaid)) = self.says(fault.kind(), now) {
+            fault.log(&host, &unsaid);
+        }
+        self.link.end();
+    }
+
+    /// `what` happens to this connection: its host's address if that is to be logged now. By address, because names
+    /// cost a host nothing.
+    fn says(&self, what: &'static str, now: Time) -> Option<(String, Suppressed)> {
+        let host = self.link.host_name();
+        let unsaid = self.sessions.said(what, &host, now)?;
+        Some((host, unsaid))
     }
 
     /// The socket is gone.
@@ -375,7 +383,7 @@ impl Line {
 
     /// The session's tasks are given up first.
     fn log_out_later(&mut self, ended: &Managed, backend: &impl Backend) {
-        self.leaving = Some(backend.now());
+        self.watch.on_leaving(backend.now());
         self.sessions.release(&ended.waiters);
         if let Phase::Full(Some(nexus)) = self.phase {
             abort_all(nexus, &ended.aborts, backend);
@@ -426,6 +434,14 @@ impl Line {
         }
         let _ = self.link.with(|session, _| session.close_when_answered());
     }
+}
+
+const fn surroundings<'a>(
+    link: &'a Arc<Link>,
+    sessions: &'a Arc<Sessions>,
+    directory: &'a Arc<FrontendConfig>,
+) -> Surroundings<'a> {
+    Surroundings { link, sessions, directory }
 }
 
 /// The LUNs that a function resets.

@@ -192,6 +192,11 @@ impl Link {
         self.transport.host()
     }
 
+    /// The host's address as text, for people.
+    pub fn host_name(&self) -> String {
+        self.host().map_or_else(|| "a host".to_owned(), |host| host.ip().to_string())
+    }
+
     /// How its output stands.
     pub fn outflow(&self) -> Outflow {
         let shared = self.shared.lock();

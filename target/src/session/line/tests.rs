@@ -9,18 +9,22 @@ use controller::command::{Initiator, Outcome};
 use parking_lot::Mutex;
 use protocol::iscsi::{
     CmdSn, DataOut, LoginRequest, LoginStage, LoginStatus, LogoutReason, NopOut, RESERVED_TAG, RejectReason,
-    ScsiCommand, TargetPdu, TaskAttribute, TaskManagementResult, TextRequest,
+    ScsiCommand, StatSn, TargetPdu, TaskAttribute, TaskManagementResult, TextRequest,
 };
 
+use super::watch::LOGIN_TIME_MAX;
 use super::*;
 use crate::device_server::Request;
 use crate::frontend::PortalGroup;
 use crate::session::output::{OUTPUT_BYTES_MAX, Output};
 use controller::unit::SenseFormats;
 
+mod commands;
 mod departing;
 mod ending;
 mod entrance_tests;
+mod functions;
+mod input;
 mod rejects;
 mod slow;
 mod threads;
@@ -212,7 +216,7 @@ impl Host {
             data_segment_length: text.len() as u32,
             cmd_sn: CmdSn(1),
             initiator_task_tag: 1,
-            ..entrance::unreadable(&Received { bhs: [0; 48], ahs: Bytes::new(), data: None })
+            ..login_complete::unreadable(&Received { bhs: [0; 48], ahs: Bytes::new(), data: None })
         };
         self.queue(&request.encode(), text.as_bytes());
         self.exchange(script).unwrap();
@@ -367,238 +371,6 @@ fn a_login_again_ends_the_session_it_reinstates() {
 }
 
 #[test]
-fn a_write_gathers_immediate_unsolicited_and_solicited_data() {
-    let script = script(true);
-    let keys =
-        "InitialR2T=No|ImmediateData=Yes|FirstBurstLength=1024|MaxBurstLength=1024|MaxOutstandingR2T=2|";
-    let mut host = Host::logged_in(&script, "iqn.a", keys);
-    let tag = host.command(0x2a, 8, true, &[1; 512], false);
-    host.data_out(tag, RESERVED_TAG, 0, 512, &[2; 512], true);
-    host.exchange(&script).unwrap();
-    let mut offset = 1024;
-    while offset < 4096 {
-        let requests = host.answers();
-        assert!(!requests.is_empty() && requests.len() <= 2);
-        for (pdu, _) in requests {
-            let TargetPdu::ReadyToTransfer(r2t) = pdu else { panic!("{pdu:?}") };
-            assert_eq!((r2t.buffer_offset, r2t.desired_data_transfer_length), (offset, 1024));
-            let fill = [(offset / 1024) as u8 + 2; 512];
-            host.data_out(tag, r2t.target_transfer_tag, 0, offset, &fill, false);
-            host.data_out(tag, r2t.target_transfer_tag, 1, offset + 512, &fill, true);
-            offset += 1024;
-        }
-        host.exchange(&script).unwrap();
-    }
-    let answers = host.answers();
-    let [(TargetPdu::ScsiResponse(response), _)] = &answers[..] else { panic!("{answers:?}") };
-    assert_eq!((response.status, response.exp_data_sn), (0, 0), "R2Ts do not count (11.4.8)");
-    let expected =
-        [[1_u8; 512], [2; 512], [3; 512], [3; 512], [4; 512], [4; 512], [5; 512], [5; 512]].concat();
-    assert_eq!(script.written.borrow()[&tag], expected);
-}
-
-#[test]
-fn data_at_the_wrong_offset_ends_the_command_and_not_the_session() {
-    let script = script(true);
-    let mut host = Host::logged_in(&script, "iqn.a", "");
-    let tag = host.command(0x2a, 2, true, &[], true);
-    host.exchange(&script).unwrap();
-    let answers = host.answers();
-    let [(TargetPdu::ReadyToTransfer(r2t), _)] = &answers[..] else { panic!("{answers:?}") };
-    host.data_out(tag, r2t.target_transfer_tag, 0, 4, &[0; 1024], true);
-    host.data_out(tag + 1, 77, 0, 0, &[0; 8], true);
-    host.command(0x28, 1, false, &[], true);
-    host.exchange(&script).unwrap();
-    let answers = host.answers();
-    let [
-        (TargetPdu::ScsiResponse(failed), _),
-        (TargetPdu::Reject(reject), header),
-        (TargetPdu::DataIn(_), _),
-    ] = &answers[..]
-    else {
-        panic!("{answers:?}")
-    };
-    assert_eq!((failed.status, reject.reason), (0x02, RejectReason::InvalidPduField));
-    assert_eq!(header.len(), 48);
-    assert!(script.written.borrow().is_empty());
-}
-
-#[test]
-fn commands_run_in_the_order_of_their_numbers() {
-    let script = script(true);
-    let mut host = Host::logged_in(&script, "iqn.a", "");
-    host.cmd_sn = 3;
-    host.command(0x28, 1, false, &[], true);
-    host.cmd_sn = 2;
-    host.command(0x28, 1, false, &[], true);
-    host.exchange(&script).unwrap();
-    assert!(host.answers().is_empty());
-    host.cmd_sn = 1;
-    host.command(0x28, 1, false, &[], true);
-    host.cmd_sn = 1;
-    host.command(0x28, 1, false, &[], true);
-    host.exchange(&script).unwrap();
-    let tags = host
-        .answers()
-        .iter()
-        .map(|(pdu, _)| match pdu {
-            TargetPdu::DataIn(pdu) => pdu.initiator_task_tag,
-            other => panic!("{other:?}"),
-        })
-        .collect::<Vec<_>>();
-    assert_eq!(tags, [1001, 1002, 1003], "each once");
-}
-
-#[test]
-fn an_abort_is_answered_when_the_task_has_ended_and_the_task_never() {
-    let script = script(true);
-    let mut host = Host::logged_in(&script, "iqn.a", "");
-    let tag = host.command(0xff, 0, false, &[], true);
-    host.manage(TaskManagementFunction::AbortTask, 0, tag);
-    host.exchange(&script).unwrap();
-    assert_eq!(script.log.borrow().last().unwrap(), &format!("abort {tag}"));
-    assert!(host.answers().is_empty());
-    let nexus = script.sessions.list()[0].nexus;
-    script.sessions.answer(nexus, TaskTag::of(tag), Outcome::Aborted);
-    let answers = host.answers();
-    assert_eq!((functions_answered(&answers), answers.len()), (vec![TaskManagementResult::Complete], 1));
-}
-
-#[test]
-fn functions_without_an_object_say_so() {
-    use TaskManagementFunction as F;
-    use TaskManagementResult as R;
-    let script = script(true);
-    let mut host = Host::logged_in(&script, "iqn.a", "");
-    host.command(0x28, 1, false, &[], true);
-    host.exchange(&script).unwrap();
-    host.answers();
-    let cases = [
-        (F::AbortTask, 0, 1001, R::TaskDoesNotExist),
-        (F::AbortTaskSet, 5, RESERVED_TAG, R::LunDoesNotExist),
-        (F::LogicalUnitReset, 1, RESERVED_TAG, R::Complete),
-        (F::TargetWarmReset, 5, RESERVED_TAG, R::Complete),
-        (F::ClearAca, 0, RESERVED_TAG, R::NotSupported),
-        (F::TaskReassign, 0, 1001, R::ReassignmentNotSupported),
-        (F::Other(12), 0, RESERVED_TAG, R::NotSupported),
-    ];
-    for (function, lun, referenced, result) in cases {
-        host.manage(function, lun, referenced);
-        host.exchange(&script).unwrap();
-        assert_eq!(functions_answered(&host.answers()), [result], "{function:?}");
-    }
-}
-
-#[test]
-fn a_reset_waits_for_the_tasks_of_other_sessions_too() {
-    let script = script(true);
-    let mut a = Host::logged_in(&script, "iqn.a", "");
-    let mut b = Host::logged_in(&script, "iqn.b", "");
-    let tag = b.command(0xff, 0, false, &[], true);
-    b.exchange(&script).unwrap();
-    a.manage(TaskManagementFunction::LogicalUnitReset, 0, RESERVED_TAG);
-    a.exchange(&script).unwrap();
-    let log = script.log.borrow().clone();
-    assert_eq!(log[log.len() - 2..], [format!("abort {tag}"), "reset 0".to_owned()]);
-    assert!(a.answers().is_empty());
-    let nexus = script.sessions.list().iter().find(|s| s.initiator == "iqn.b").unwrap().nexus;
-    script.sessions.answer(nexus, TaskTag::of(tag), Outcome::Aborted);
-    assert_eq!(functions_answered(&a.answers()), [TaskManagementResult::Complete]);
-    let answers = b.answers();
-    let [(TargetPdu::ScsiResponse(response), _)] = &answers[..] else { panic!("{answers:?}") };
-    assert_eq!(response.status, 0x40, "TASK ABORTED");
-}
-
-#[test]
-fn a_function_that_waits_for_data_is_answered_when_a_reset_of_another_session_takes_the_task() {
-    let script = script(true);
-    let mut a = Host::logged_in(&script, "iqn.a", "");
-    let mut b = Host::logged_in(&script, "iqn.b", "");
-    b.command(0x2a, 8, true, &[], true);
-    b.exchange(&script).unwrap();
-    assert!(matches!(b.answers()[..], [(TargetPdu::ReadyToTransfer(_), _)]));
-    b.manage(TaskManagementFunction::AbortTaskSet, 0, RESERVED_TAG);
-    b.exchange(&script).unwrap();
-    assert!(b.answers().is_empty(), "the data it asked for may still come (11.5.1)");
-    a.manage(TaskManagementFunction::LogicalUnitReset, 0, RESERVED_TAG);
-    a.exchange(&script).unwrap();
-    assert_eq!(functions_answered(&a.answers()), [TaskManagementResult::Complete]);
-    let answers = b.answers();
-    assert_eq!(functions_answered(&answers), [TaskManagementResult::Complete]);
-    assert_eq!(answers.len(), 1, "the task itself is not answered: {answers:?}");
-}
-
-#[test]
-fn a_function_that_waits_for_data_is_answered_when_a_later_one_takes_the_task() {
-    use TaskManagementFunction as F;
-    for later in [F::AbortTask, F::LogicalUnitReset, F::TargetWarmReset] {
-        let script = script(true);
-        let mut host = Host::logged_in(&script, "iqn.a", "");
-        let tag = host.command(0x2a, 8, true, &[], true);
-        host.exchange(&script).unwrap();
-        assert!(matches!(host.answers()[..], [(TargetPdu::ReadyToTransfer(_), _)]));
-        host.manage(F::AbortTaskSet, 0, RESERVED_TAG);
-        host.exchange(&script).unwrap();
-        assert!(host.answers().is_empty());
-        host.manage_as(9001, later, 0, if later == F::AbortTask { tag } else { RESERVED_TAG });
-        host.exchange(&script).unwrap();
-        let complete = TaskManagementResult::Complete;
-        assert_eq!(functions_answered(&host.answers()), [complete, complete], "{later:?}");
-    }
-}
-
-#[test]
-fn a_reset_is_answered_when_the_controller_has_reset_every_lun() {
-    let script = Script { resets: false, ..script(true) };
-    let mut a = Host::logged_in(&script, "iqn.a", "");
-    let nexus = script.sessions.list()[0].nexus;
-    for (function, luns) in
-        [(TaskManagementFunction::LogicalUnitReset, 1), (TaskManagementFunction::TargetWarmReset, 2)]
-    {
-        let tag = a.manage(function, 0, RESERVED_TAG);
-        a.exchange(&script).unwrap();
-        for _ in 0..luns {
-            assert!(a.answers().is_empty());
-            script.sessions.answer(nexus, TaskTag::of(tag), Outcome::Good(Vec::new()));
-        }
-        assert_eq!(functions_answered(&a.answers()), [TaskManagementResult::Complete]);
-    }
-    let tag = a.manage(TaskManagementFunction::LogicalUnitReset, 0, RESERVED_TAG);
-    a.exchange(&script).unwrap();
-    script.sessions.answer(nexus, TaskTag::of(tag), Outcome::Aborted);
-    assert_eq!(functions_answered(&a.answers()), [TaskManagementResult::Rejected]);
-}
-
-#[test]
-fn a_cold_reset_closes_the_connection_when_it_is_answered() {
-    let script = Script { resets: false, ..script(true) };
-    let mut a = Host::logged_in(&script, "iqn.a", "");
-    let nexus = script.sessions.list()[0].nexus;
-    let tag = a.manage(TaskManagementFunction::TargetColdReset, 0, RESERVED_TAG);
-    a.exchange(&script).unwrap();
-    for _ in 0..2 {
-        assert!(a.answers().is_empty());
-        assert!(!a.socket.state.lock().shut);
-        script.sessions.answer(nexus, TaskTag::of(tag), Outcome::Good(Vec::new()));
-    }
-    assert_eq!(functions_answered(&a.answers()), [TaskManagementResult::Complete]);
-    assert!(a.socket.state.lock().shut);
-}
-
-#[test]
-fn a_reset_does_not_wait_for_a_session_that_is_gone() {
-    let script = script(true);
-    let mut a = Host::logged_in(&script, "iqn.a", "");
-    let mut b = Host::logged_in(&script, "iqn.b", "");
-    b.command(0xff, 0, false, &[], true);
-    b.exchange(&script).unwrap();
-    a.manage(TaskManagementFunction::LogicalUnitReset, 0, RESERVED_TAG);
-    a.exchange(&script).unwrap();
-    b.line.closed(&script);
-    assert_eq!(functions_answered(&a.answers()), [TaskManagementResult::Complete]);
-}
-
-#[test]
 fn pings_are_answered_with_their_data() {
     let script = script(true);
     let mut host = Host::logged_in(&script, "iqn.a", "");
@@ -693,106 +465,4 @@ fn discovery_lists_targets_and_runs_no_commands() {
     };
     assert_eq!(list, format!("TargetName={IQN}\0TargetAddress=127.0.0.1:3260,1\0").as_bytes());
     assert!(script.log.borrow().is_empty(), "no nexus");
-}
-
-#[test]
-fn digests_hold_from_the_first_pdu_after_the_login() {
-    let script = script(true);
-    let mut host = Host::logged_in(&script, "iqn.a", "HeaderDigest=CRC32C|DataDigest=CRC32C|");
-    let tag = host.command(0x2a, 1, true, &[7; 512], true);
-    host.command(0x28, 1, false, &[], true);
-    host.exchange(&script).unwrap();
-    assert_eq!(host.answers().len(), 2);
-    assert_eq!(script.written.borrow()[&tag], [7; 512]);
-    host.command(0x2a, 1, true, &[7; 512], true);
-    let last = host.input.len() - 1;
-    host.input[last] ^= 1;
-    host.exchange(&script).unwrap();
-    let answers = host.answers();
-    let [(TargetPdu::Reject(reject), _)] = &answers[..] else { panic!("{answers:?}") };
-    assert_eq!(reject.reason, RejectReason::DataDigestError);
-    host.command(0x28, 1, false, &[], true);
-    host.input[3] ^= 1;
-    assert_eq!(host.exchange(&script), Err(Closed));
-}
-
-#[test]
-fn a_host_that_does_not_read_is_not_read_from() {
-    let script = script(true);
-    let mut host = Host::logged_in(&script, "iqn.a", "");
-    host.socket.state.lock().full = true;
-    let mut sent = 0;
-    while host.line.wants_input() {
-        for _ in 0..100 {
-            host.command(0x28, 255, false, &[], true);
-            sent += 1;
-        }
-        host.exchange(&script).unwrap();
-        assert!(sent < 10_000, "output grows without bound");
-    }
-    assert!(host.line.link.with(|_, output| output.bytes()).unwrap() <= OUTPUT_BYTES_MAX + 255 * 512 + 48);
-    host.socket.state.lock().full = false;
-    let mut answered = 0;
-    for _ in 0..100 {
-        host.line.on_writable(&script).unwrap();
-        answered += host
-            .answers()
-            .iter()
-            .filter(|(p, _)| matches!(p, TargetPdu::DataIn(p) if p.status.is_some()))
-            .count();
-    }
-    assert!(host.line.wants_input());
-    assert_eq!(answered, sent);
-}
-
-#[test]
-fn an_unknown_opcode_is_rejected_and_a_format_error_ends_the_session() {
-    let script = script(true);
-    let mut host = Host::logged_in(&script, "iqn.a", "");
-    let mut bhs = [0; 48];
-    bhs[0] = 0x1c;
-    host.queue(&bhs, &[]);
-    host.exchange(&script).unwrap();
-    assert!(matches!(host.answers()[..], [(TargetPdu::Reject(_), _)]));
-    // R, W and F all clear, but a length is expected.
-    bhs = [0; 48];
-    (bhs[0], bhs[20]) = (0x01, 1);
-    host.queue(&bhs, &[]);
-    let _ = host.exchange(&script);
-    assert!(matches!(host.answers()[..], [(TargetPdu::Reject(_), _)]));
-    assert!(host.socket.state.lock().shut);
-    assert_eq!(*script.log.borrow(), ["added 1", "lost 1"]);
-}
-
-proptest::proptest! {
-    #[test]
-    fn any_bytes_are_survived(bytes: Vec<u8>, full: bool) {
-        let script = script(true);
-        let mut host = if full { Host::logged_in(&script, "iqn.a", "") } else { Host::connect(&script) };
-        host.input.extend_from_slice(&bytes);
-        let _ = host.exchange(&script);
-        host.line.closed(&script);
-    }
-
-    #[test]
-    fn any_headers_are_survived(
-        headers in proptest::collection::vec((proptest::sample::select(vec![0_u8, 1, 2, 4, 5, 6, 0x10, 0x41, 0x40, 0x42]), proptest::prelude::any::<[u8; 24]>(), 0_u32..4, 0_u32..600), 0..40),
-    ) {
-        let script = script(true);
-        let mut host = Host::logged_in(&script, "iqn.a", "InitialR2T=No|");
-        for (opcode, rest, small, length) in headers {
-            let mut bhs = [0; 48];
-            bhs[24..].copy_from_slice(&rest);
-            (bhs[0], bhs[1]) = (opcode, rest[0]);
-            bhs[5..8].copy_from_slice(&length.to_be_bytes()[1..]);
-            bhs[16..20].copy_from_slice(&small.to_be_bytes());
-            bhs[20..24].copy_from_slice(&(small * 300).to_be_bytes());
-            bhs[24..28].copy_from_slice(&(host.cmd_sn + u32::from(rest[1] % 3)).to_be_bytes());
-            host.cmd_sn += u32::from(rest[2] % 2);
-            host.queue(&bhs, &vec![0; length as usize]);
-        }
-        let _ = host.exchange(&script);
-        host.line.closed(&script);
-        proptest::prop_assert_eq!(script.sessions.list().len(), 0);
-    }
 }

@@ -2,6 +2,7 @@
 //! place, wait for them.
 
 use super::*;
+use crate::session::line::watch::LOGOUT_TIME_MAX;
 use crate::sessions::DEPARTED_TIME_MAX;
 
 /// A controller that still has what a lost nexus left behind.

@@ -2,6 +2,8 @@
 
 use protocol::iscsi::{AsyncEvent, TargetPdu};
 
+use core::time::Duration;
+
 use super::*;
 
 const SECOND: u64 = 1_000_000_000;
@@ -112,20 +114,20 @@ fn nothing_is_asked_on_a_discovery_session() {
 #[test]
 fn small_data_among_much_else_is_copied_out_of_the_input() {
     let script = script(true);
-    let mut thrift = Thrift::default();
+    let mut policy = RetentionPolicy::default();
     let mut host = Host::logged_in(&script, "iqn.a", "");
     host.command(0x2a, 1, true, &[7; 512], true);
     let Ok(Cut::Pdu(write)) = cut(&mut host.input, Digests::default(), 8192) else { panic!() };
-    let shares = |thrift: &mut Thrift| {
+    let shares = |policy: &mut RetentionPolicy| {
         let mut pdu = write.clone();
-        thrift.keep(&mut pdu);
+        policy.apply(&mut pdu);
         assert_eq!(pdu.data, write.data);
         pdu.data.unwrap().as_ptr() == write.data.as_ref().unwrap().as_ptr()
     };
-    assert!(shares(&mut thrift));
+    assert!(shares(&mut policy));
     let ping = Received { bhs: [0; 48], ahs: Bytes::new(), data: Some(Bytes::from(vec![0; 8192])) };
-    thrift.keep(&mut ping.clone());
-    assert!(!shares(&mut thrift));
+    policy.apply(&mut ping.clone());
+    assert!(!shares(&mut policy));
 }
 
 #[test]

@@ -15,7 +15,7 @@ impl Host {
             next_stage: Some(LoginStage::FullFeaturePhase),
             data_segment_length: text.len() as u32,
             isid: protocol::iscsi::Isid([0x80, 0, 0, 0, high, low]),
-            ..entrance::unreadable(&Received { bhs: [0; 48], ahs: Bytes::new(), data: None })
+            ..login_complete::unreadable(&Received { bhs: [0; 48], ahs: Bytes::new(), data: None })
         };
         self.queue(&request.encode(), text.as_bytes());
         self.exchange(script).unwrap();
@@ -33,7 +33,7 @@ impl Host {
             initiator_task_tag: 1,
             tsih,
             cid,
-            ..entrance::unreadable(&Received { bhs: [0; 48], ahs: Bytes::new(), data: None })
+            ..login_complete::unreadable(&Received { bhs: [0; 48], ahs: Bytes::new(), data: None })
         };
         self.queue(&request.encode(), text.as_bytes());
         self.exchange(script).unwrap();
@@ -109,7 +109,7 @@ fn discovery_sessions_are_reinstated_by_their_own_rule() {
             current_stage: LoginStage::OperationalNegotiation,
             next_stage: Some(LoginStage::FullFeaturePhase),
             data_segment_length: text.len() as u32,
-            ..entrance::unreadable(&Received { bhs: [0; 48], ahs: Bytes::new(), data: None })
+            ..login_complete::unreadable(&Received { bhs: [0; 48], ahs: Bytes::new(), data: None })
         };
         host.queue(&request.encode(), text.as_bytes());
         host.exchange(&script).unwrap();
@@ -312,7 +312,7 @@ fn prove(
             current_stage: LoginStage::SecurityNegotiation,
             next_stage: next,
             data_segment_length: text.len() as u32,
-            ..entrance::unreadable(&Received { bhs: [0; 48], ahs: Bytes::new(), data: None })
+            ..login_complete::unreadable(&Received { bhs: [0; 48], ahs: Bytes::new(), data: None })
         };
         host.queue(&request.encode(), text.as_bytes());
         host.exchange(script).unwrap();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::session::data_out::DATA_OUT_SILENCE_MAX;
+use crate::session::line::watch::FAREWELL_MAX;
 use crate::session::memory::{Holding, PURSE_BYTES_MAX, hog};
 
 const SECOND: u64 = 1_000_000_000;
