@@ -85,6 +85,18 @@ pub enum Quiet {
     Yes,
 }
 
+impl Quiet {
+    /// Of two LUNs together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Undecided, _) | (_, Self::Undecided) => Self::Undecided,
+            (Self::Yes, Self::Yes) => Self::Yes,
+        }
+    }
+}
+
 /// Why a pair is broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Breakage {

@@ -49,6 +49,32 @@ pub struct Plan {
     pub bridges: u16,
 }
 
+impl Plan {
+    /// This controller's name.
+    #[must_use]
+    pub fn own_name(&self) -> &str {
+        &self.names[self.side.index()]
+    }
+
+    /// The other controller's name.
+    #[must_use]
+    pub fn peer_name(&self) -> &str {
+        &self.names[self.side.peer().index()]
+    }
+
+    /// Whether this controller leads when the two meet: the first one of the configuration does.
+    #[must_use]
+    pub const fn leads(&self) -> bool {
+        matches!(self.side, Side::First)
+    }
+
+    /// The groups, each with the places of its LUNs, in the order of the file.
+    #[must_use]
+    pub fn groups(&self) -> Vec<Vec<usize>> {
+        (0..self.luns.len()).map(|lun| vec![lun]).collect()
+    }
+}
+
 /// What keys of [`Plan::shared`] begin with that are compared, and told where they differ, but part nobody. No LUN has
 /// such a name, so that a release that does not know them takes no notice.
 pub const TOLD: &str = "lun./";

@@ -14,7 +14,7 @@ use protocol::interlink::event::Event;
 use protocol::interlink::shared::{Modes, SharedState, Who};
 use protocol::interlink::{GenerationTag, Message};
 
-use crate::appliance::{Appliance, Effect, LinkRefusal, Restored, shared_key};
+use crate::appliance::{Appliance, Effect, LinkRefusal, LunOrder, Restored, shared_key};
 use crate::command::{Admission, Command, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::copy_manager::CopyManager;
 use crate::disk::{DiskError, DiskIo, DiskResult};
@@ -144,7 +144,7 @@ impl<W: World> Controller<W> {
     /// Begins: once, before anything else.
     pub fn start(&self) {
         let now = self.world.now();
-        self.with_appliance(|appliance, effects| appliance.start(now, effects));
+        self.with_appliance(|appliance| appliance.start(now));
     }
 
     /// The world it lives in.
@@ -283,6 +283,7 @@ impl<W: World> Controller<W> {
     ///
     /// If something does not hold.
     pub fn check(&self) {
+        self.appliance.lock().check();
         self.luns.iter().for_each(|lun| lun.lock().check());
     }
 
@@ -321,7 +322,7 @@ impl<W: World> Controller<W> {
     /// clean mark is made durable; then [`Controller::stopped`] turns true.
     pub fn stop(&self) {
         let now = self.world.now();
-        self.with_appliance(|appliance, effects| appliance.stop(now, effects));
+        self.with_appliance(|appliance| appliance.stop(now));
     }
 
     /// True when a clean end is complete.
@@ -335,7 +336,7 @@ impl<W: World> Controller<W> {
         if self.world.stuck().is_some() {
             return self.world.close(link);
         }
-        self.with_appliance(|appliance, effects| appliance.on_link_up(link, dialed, effects));
+        self.with_appliance(|appliance| appliance.on_link_up(link, dialed));
     }
 
     /// A connection of the interlink came to nothing before it was a link.
@@ -347,7 +348,7 @@ impl<W: World> Controller<W> {
     pub fn on_frame(&self, link: LinkId, head: Bytes, payload: Bytes) {
         let now = self.world.now();
         let Ok((prefix, message)) = Message::decode(&head, &payload) else {
-            return self.with_appliance(|appliance, effects| appliance.on_nonsense(link, effects));
+            return self.with_appliance(|appliance| appliance.on_nonsense(link));
         };
         let lun = self.lun(u64::from(prefix.lun)).map(|index| usize::from(index.0));
         if message.is_data() {
@@ -361,14 +362,14 @@ impl<W: World> Controller<W> {
         if self.world.stuck().is_some() {
             return self.with_appliance(Appliance::on_stuck);
         }
-        self.with_appliance(|appliance, effects| {
-            appliance.on_message(link, lun, prefix.generation, message, now, effects);
+        self.with_appliance(|appliance| {
+            appliance.on_message(link, lun, prefix.generation, message, now);
         });
     }
 
     /// A connection of the interlink is gone.
     pub fn on_link_down(&self, link: LinkId) {
-        self.with_appliance(|appliance, effects| appliance.on_link_down(link, effects));
+        self.with_appliance(|appliance| appliance.on_link_down(link));
     }
 
     /// Disk I/O that [`World::submit`] did not finish at once is complete.
@@ -422,12 +423,12 @@ impl<W: World> Controller<W> {
         if stuck {
             return;
         }
-        self.with_appliance(|appliance, effects| {
+        self.with_appliance(|appliance| {
             let quiet = |index: usize| self.luns.get(index).map_or(Quiet::No, |lun| lun.lock().quiet());
-            appliance.on_tick(now, quiet, effects);
+            appliance.on_tick(now, quiet);
             for index in 0..self.luns.len() {
                 if appliance.wants_room(index) && self.world.has_room(VolumeIndex(index as u16)) {
-                    appliance.on_room(index, now, effects);
+                    appliance.on_room(index, now);
                 }
             }
         });
@@ -435,11 +436,11 @@ impl<W: World> Controller<W> {
 
     fn on_done(&self, ticket: Ticket, result: Result<(), DiskError>) {
         let stuck = self.world.stuck().is_some();
-        self.with_appliance(|appliance, effects| {
+        self.with_appliance(|appliance| {
             if stuck {
                 appliance.hold_done(ticket, result);
             } else {
-                appliance.on_done(ticket, result, effects);
+                appliance.on_done(ticket, result);
             }
         });
     }
@@ -494,8 +495,8 @@ impl<W: World> Controller<W> {
                     self.world.persist(&shared_key(&self.plan.luns[index].name), record, ticket);
                 }
                 Action::Broken(breakage, as_of) => {
-                    self.with_appliance(|appliance, effects| {
-                        appliance.on_broken(index, breakage, as_of, effects);
+                    self.with_appliance(|appliance| {
+                        appliance.on_broken(index, breakage, as_of);
                     });
                 }
                 Action::Revoked { nexus, task } => {
@@ -506,8 +507,8 @@ impl<W: World> Controller<W> {
                     self.with_copies(|copies| copies.was_reset(LunIndex(index as u16)));
                 }
                 Action::CopyComplete(as_of) => {
-                    self.with_appliance(|appliance, effects| {
-                        appliance.on_copy_complete(index, as_of, effects);
+                    self.with_appliance(|appliance| {
+                        appliance.on_copy_complete(index, as_of);
                     });
                 }
             }
@@ -516,25 +517,24 @@ impl<W: World> Controller<W> {
 
     /// Locks the appliance, lets it handle an event; what it decides about LUNs takes effect before the lock is
     /// given up, so that decisions reach them in their order. Then performs the rest.
-    pub(crate) fn with_appliance(&self, handle: impl FnOnce(&mut Appliance, &mut Vec<Effect>)) {
-        let mut effects = Vec::new();
+    pub(crate) fn with_appliance(&self, handle: impl FnOnce(&mut Appliance)) {
         let mut actions: Vec<(usize, Vec<Action>)> = Vec::new();
         let mut outside = Vec::new();
         {
             let mut appliance = self.appliance.lock();
-            handle(&mut appliance, &mut effects);
-            let mut queue = VecDeque::from(effects);
+            handle(&mut appliance);
+            let mut queue = VecDeque::from(appliance.take_effects());
             while let Some(effect) = queue.pop_front() {
-                let loses = if let Effect::LosePeer(lun) = effect { Some(lun) } else { None };
+                let loses =
+                    if let Effect::Order(lun, LunOrder::LosePeer) = effect { Some(lun) } else { None };
                 if let Some(effect) = self.tell_lun(effect, &mut actions) {
                     outside.push(effect);
                 }
                 // Whether it gave its disk up before is known in the same step, or it might become the last copy.
                 if let Some((lun, generation)) = loses.and_then(|lun| self.gave_disk_up(lun)) {
                     let silent = Breakage::OwnDisk(DiskError::Silent);
-                    let mut more = Vec::new();
-                    appliance.on_broken(lun, silent, generation, &mut more);
-                    queue.extend(more);
+                    appliance.on_broken(lun, silent, generation);
+                    queue.extend(appliance.take_effects());
                 }
             }
         }
@@ -572,28 +572,18 @@ impl<W: World> Controller<W> {
                 }
                 index
             }
-            Effect::Open(index) => {
-                self.luns.get(index)?.lock().open(self.world.now(), &mut told);
-                index
-            }
-            Effect::Suspend(index) => {
-                self.luns.get(index)?.lock().suspend(&mut told);
-                index
-            }
-            Effect::PeerGone(index) => {
-                self.luns.get(index)?.lock().peer_gone(&mut told);
-                index
-            }
-            Effect::LosePeer(index) => {
-                self.luns.get(index)?.lock().lose_peer(&mut told);
-                index
-            }
-            Effect::Hold(index) => {
-                self.luns.get(index)?.lock().hold(&mut told);
-                index
-            }
-            Effect::LastCopy(index) => {
-                self.luns.get(index)?.lock().stay_as_last_copy();
+            Effect::Order(index, order) => {
+                let mut lun = self.luns.get(index)?.lock();
+                match order {
+                    LunOrder::Open => lun.open(self.world.now(), &mut told),
+                    LunOrder::Suspend => lun.suspend(&mut told),
+                    LunOrder::PeerGone => lun.peer_gone(&mut told),
+                    LunOrder::LosePeer => lun.lose_peer(&mut told),
+                    LunOrder::Hold => lun.hold(&mut told),
+                    LunOrder::LastCopy => lun.stay_as_last_copy(),
+                    LunOrder::Copied => lun.on_copied(),
+                    LunOrder::Close => lun.close(&mut told),
+                }
                 index
             }
             Effect::Identified(index, blocks) => {
@@ -603,14 +593,6 @@ impl<W: World> Controller<W> {
             Effect::LunsChanged => {
                 self.luns.iter().for_each(|lun| lun.lock().luns_changed());
                 return None;
-            }
-            Effect::Copied(index) => {
-                self.luns.get(index)?.lock().on_copied();
-                index
-            }
-            Effect::CloseLun(index) => {
-                self.luns.get(index)?.lock().close(&mut told);
-                index
             }
             // Handed over in the order of the decisions: a record that comes later must not be the older one.
             Effect::Persist(key, record, ticket) => {
@@ -651,14 +633,7 @@ impl<W: World> Controller<W> {
                 }
             }
             Effect::Begin { .. }
-            | Effect::Open(_)
-            | Effect::Suspend(_)
-            | Effect::PeerGone(_)
-            | Effect::LosePeer(_)
-            | Effect::Hold(_)
-            | Effect::LastCopy(_)
-            | Effect::Copied(_)
-            | Effect::CloseLun(_)
+            | Effect::Order(..)
             | Effect::Identified(..)
             | Effect::LunsChanged
             | Effect::Persist(..) => {}

@@ -47,22 +47,29 @@ pub enum Effect {
         /// Whether hosts are served already.
         open: bool,
     },
-    /// Serve hosts on a LUN that has its place.
-    Open(usize),
-    /// The pair of a LUN is out of reach or broken.
-    Suspend(usize),
-    /// The peer of a LUN whose only whole copy is here is gone.
-    PeerGone(usize),
+    /// Tell a LUN.
+    Order(usize, LunOrder),
+}
+
+/// What a LUN is told beside its place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LunOrder {
+    /// Hosts are served.
+    Open,
+    /// Nothing is served any more.
+    Suspend,
+    /// The peer is gone; this controller serves on.
+    PeerGone,
     /// The peer is out of reach, and this main will go on.
-    LosePeer(usize),
+    LosePeer,
     /// Hosts' new commands wait.
-    Hold(usize),
-    /// The peer's copy of a LUN is about to leave the pair.
-    LastCopy(usize),
-    /// The copy of a LUN is whole.
-    Copied(usize),
-    /// Refuse hosts' new commands on a LUN.
-    CloseLun(usize),
+    Hold,
+    /// Hosts' new commands are refused.
+    Close,
+    /// The peer's copy is about to leave the pair.
+    LastCopy,
+    /// The copy is whole.
+    Copied,
 }
 
 /// Why the two are apart.
@@ -163,6 +170,19 @@ pub enum Apart {
 }
 
 impl Apart {
+    /// A connection came to nothing before a frame was exchanged; `name` is the peer's.
+    pub(super) const fn of_refusal(refusal: LinkRefusal, name: String) -> Self {
+        match refusal {
+            LinkRefusal::Mute => Self::Silent(name),
+            LinkRefusal::OtherIsPlain => Self::Encryption(name, false),
+            LinkRefusal::OtherIsEncrypted => Self::Encryption(name, true),
+            LinkRefusal::WrongCertificate => Self::WrongCertificate(name),
+            LinkRefusal::CertificateRefused => Self::CertificateRefused(name),
+            LinkRefusal::NoProof => Self::NoProof(name),
+            LinkRefusal::WrongProof => Self::WrongProof(name),
+        }
+    }
+
     /// The two reach each other, but one will not have the other: no network is to be looked at.
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
@@ -189,6 +209,25 @@ impl Apart {
             | Self::Stopping => false,
         }
     }
+}
+
+/// Why a connection of the interlink ended before a frame was exchanged, where people can do something about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LinkRefusal {
+    /// The other end does not encrypt, this one does.
+    OtherIsPlain,
+    /// The other end encrypts, this one does not.
+    OtherIsEncrypted,
+    /// The other end has another certificate than the peer's.
+    WrongCertificate,
+    /// The other end does not take this controller's certificate.
+    CertificateRefused,
+    /// The other end greets as the release before does, which proves nothing.
+    NoProof,
+    /// The other end's proof was made with another secret.
+    WrongProof,
+    /// The other end takes the connection and says nothing.
+    Mute,
 }
 
 const fn does(encrypt: bool) -> &'static str {

@@ -94,8 +94,7 @@ fn the_word_that_a_copy_is_complete_means_nothing_under_another_generation() {
         duo.settle(1);
         copying(&mut duo);
         assert_ne!(duo.generation(), earlier, "seed {seed}");
-        duo.controllers[0]
-            .with_appliance(|appliance, effects| appliance.on_copy_complete(0, earlier, effects));
+        duo.controllers[0].with_appliance(|appliance| appliance.on_copy_complete(0, earlier));
         duo.settle(1);
         assert_eq!(duo.statuses(), [PairStatus::Copy; 2], "seed {seed}: half a copy is called whole");
         duo.resume_disk(0);

@@ -441,6 +441,24 @@ impl Stage {
         }
     }
 
+    /// Whether it has a part in the meeting under way, and is not served yet.
+    #[must_use]
+    pub(super) const fn is_agreed(self) -> bool {
+        matches!(self, Self::Agreed { .. } | Self::Placed(_))
+    }
+
+    /// Whether it is served together with the peer, or was until an end began.
+    #[must_use]
+    pub(super) const fn is_joint(self) -> bool {
+        matches!(self, Self::Served(_) | Self::Turning { .. } | Self::Closed(_) | Self::Yielding(_))
+    }
+
+    /// When the last lease has run out that this main waits for.
+    #[must_use]
+    pub(super) const fn waits_until(self) -> Option<Time> {
+        if let Self::WaitingOut { until } = self { Some(until) } else { None }
+    }
+
     /// Whether this LUN has to fall quiet before a clean end goes on. A turn has to be over as well.
     #[must_use]
     pub(super) const fn closes(self) -> bool {

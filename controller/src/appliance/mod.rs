@@ -1,53 +1,59 @@
 //! The core of one controller as part of an appliance: it meets its peer over the interlink, makes the
 //! appliance's identity with it, agrees on the generation of every group, and ends cleanly. Events go in,
-//! [`Effect`]s come out; no I/O, no clock, no lock.
+//! [`Effect`]s come out ([`Appliance::take_effects`]); no I/O, no clock, no lock.
+//!
+//! This type only coordinates; each part is a struct that never sees the others:
 //!
 //! ```text
-//!           control connection and all bridges greeted
-//!  Apart ───────────────────────────────────────────────► Settling   identity durable on both
-//!    ▲                                                       │
-//!    │ any connection lost, peer silent, peer refused     Comparing  what each has of every LUN
-//!    │                                                       │
-//!    │                                                    Making     volumes of new LUNs, then both tell again
-//!    │                                                       │
-//!    │                                                    Agreeing   volumes made, generations durable on both
-//!    │                                                       │
-//!    └──────────────────────────────────────────────────── Joined    LUNs are served
+//!   connections, greetings ── PeerSession ── Phase (how far the meeting is), Meeting (what belongs to it)
+//!   pings, leases          ── Liveness
+//!   records, volumes       ── Tickets (what is waited for)
+//!   a clean end            ── Shutdown
+//!   who the appliance is   ── Identities, Ids
+//!   of each group          ── Group ── Stage (its life), Copies, LunCopy (what this controller has of each LUN)
 //! ```
 //!
 //! The first controller of the configuration leads: it dials the control connection, sends the identity, the
 //! agreements and the word to begin. Every step is durable on both before the next one starts, so a crash
 //! anywhere leaves two states that [`crate::group::agree`] can put together.
+//!
+//! What always holds: each part what its own page says ([`Appliance::check`]), a LUN belongs to exactly one group, and a
+//! controller whose records cannot be read writes nothing.
 
 #[cfg(test)]
 mod absence_tests;
-mod alone;
+mod comparison;
+mod copies;
+mod copy;
 #[cfg(test)]
 mod copy_tests;
 #[cfg(test)]
 mod device_tests;
 mod effect;
-mod ending;
 #[cfg(test)]
 mod ending_tests;
-mod greeting;
 mod group;
-mod identity;
-mod joining;
+mod identities;
+mod ids;
+mod judging;
 #[cfg(test)]
 mod late_tests;
 mod lifecycle;
+mod liveness;
 #[cfg(test)]
 mod mark_tests;
+mod meet;
+mod meeting;
 #[cfg(test)]
 mod memory_tests;
+mod mute;
 #[cfg(test)]
 mod note_tests;
 mod notes;
 #[cfg(test)]
 mod order_tests;
 mod pending;
-mod places;
+mod phase;
 mod record;
 mod refilling;
 #[cfg(test)]
@@ -56,174 +62,100 @@ mod report;
 mod restored;
 #[cfg(test)]
 mod room_tests;
+mod session;
+mod shutdown;
 #[cfg(test)]
 mod start_tests;
 mod starts;
-mod stuck;
 #[cfg(test)]
 mod stuck_tests;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod turn;
 #[cfg(test)]
 mod turn_tests;
-mod turns;
+mod wish;
 #[cfg(test)]
 mod word_tests;
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use protocol::interlink::frame::VERSION_MAX;
-use protocol::interlink::hello::{Identity, LunIdentity, Purpose};
-use protocol::interlink::message::Agreement;
-use protocol::interlink::standing::{CopyFound, GroupRecord, Standing, Told};
+use protocol::interlink::Message;
+use protocol::interlink::hello::LunIdentity;
+use protocol::interlink::standing::GroupRecord;
 use protocol::interlink::word::Word;
-use protocol::interlink::{GenerationTag, Message};
 
 use crate::disk::DiskError;
-use crate::lease::{self, Lease};
-use crate::link::LinkId;
-use crate::pair::Quiet;
-use crate::plan::{Plan, Side};
-use crate::time::{RunTime, Time};
-use crate::volume::superblock::Superblock;
+use crate::lease::Lease;
+use crate::link::{LinkId, LinkKind};
+use crate::pair::{Breakage, PairView, Quiet, Service};
+use crate::plan::Plan;
+use crate::status::InterlinkStatus;
+use crate::time::Time;
 use crate::world::Ticket;
 
-pub use effect::{Apart, Effect};
-use ending::Ending;
-pub use greeting::LinkRefusal;
-use greeting::Mute;
+use copy::LunCopy;
+pub use effect::{Apart, Effect, LinkRefusal, LunOrder};
 use group::Group;
-use lifecycle::Stage;
+use identities::Identities;
+use ids::Ids;
+use lifecycle::{Event, Stage};
+use liveness::{Beat, Liveness};
 use pending::Pending;
+use phase::Phase;
+use protocol::interlink::GenerationTag;
 pub use record::{CONTROL_KEY, ControlRecord};
+pub use report::LunReport;
+use report::Report;
 pub use restored::Restored;
 pub(crate) use restored::shared_key;
+use session::{Own, PeerSession};
+use shutdown::{Next, Shutdown};
+use starts::Round;
+use tickets::Tickets;
+use wish::{Parting, Setting, Wish};
 
-/// A peer that says nothing for this long on the control connection is taken for lost.
-pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(2);
-
-/// While the two are in touch, each tells the other this often what it would say if it were asked.
-pub const WORD_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A connection whose other end says no greeting for this long is closed, and dialed again. Its other end may have
-/// died with the machine it was on, and nothing that is sent would ever find out.
-pub const GREETING_MAX: Duration = Duration::from_secs(2);
-
-/// From the greetings to the LUNs being served at most.
-pub const MEETING_MAX: Duration = Duration::from_secs(3);
-
-#[derive(Debug)]
-struct Link {
-    dialed: bool,
-    purpose: Option<Purpose>,
-    greeted: bool,
-    /// Known to be open for this long.
-    since: Option<Time>,
-}
-
-#[derive(Debug)]
-struct Peer {
-    control: LinkId,
-    incarnation: u128,
-    bridges: u16,
-    identity: Identity,
-    shared: Vec<(String, String)>,
-    rooms: Vec<(String, u64)>,
-    standings: Option<Vec<(String, Standing)>>,
-    /// The newest version that both speak.
-    version: u16,
-    told: Vec<(String, Told)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    Apart,
-    Settling { own: bool, peer: bool },
-    Comparing,
-    Making { waits: u32 },
-    Agreeing { waits: u32, step: Step },
-    Joined,
-}
-
-/// Who makes what durable while agreeing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Step {
-    /// The leader, of the LUNs it will be main of.
-    LeadingOwn,
-    /// The leader waits for the other.
-    LeadingPeer,
-    /// The leader, of the LUNs the other will be main of.
-    LeadingRest,
-    /// The other.
-    Following,
-    /// The other has all and waits for the word to begin.
-    Placed,
-}
-
-/// The LUN part of this core's tickets: no LUN's.
-const TICKET_BASE: u64 = 0xffff << 48;
+/// How often a turn looks whether nothing is in flight any more.
+const TURN_POLL: Duration = Duration::from_millis(5);
 
 /// The core of one controller.
 #[derive(Debug)]
 pub struct Appliance {
     plan: Plan,
-    incarnation: u128,
-    random: u128,
-    /// What this controller keeps on its disk cannot be used.
+    /// What this controller keeps on its disk cannot be used: it serves nothing, meets nobody, and writes nothing down.
     unusable: bool,
-    /// The newest version of the interlink that it offers.
-    speaks: u16,
-    identity: Identity,
+    ids: Ids,
+    identities: Identities,
     groups: Vec<Group>,
-    links: BTreeMap<LinkId, Link>,
-    mute: Mute,
-    peer: Option<Peer>,
-    phase: Phase,
-    /// Counts meetings, so that what an earlier one waited for means nothing to a later one.
-    meeting: u64,
-    apart: Apart,
-    ending: Ending,
-    next_ticket: u64,
-    pending: BTreeMap<u64, (u64, Pending)>,
-    /// Of those that are marks: since when, in the time that this controller has run.
-    marking_since: BTreeMap<u64, Duration>,
-    /// Those that were given up, each with its LUN.
-    late_marks: BTreeMap<u64, usize>,
-    /// The same of volumes whose making was given up.
-    late_volumes: BTreeMap<u64, (usize, Superblock)>,
-    run_time: RunTime,
-    /// What came of it while this controller was stuck.
-    held_done: Vec<(Ticket, Result<(), DiskError>)>,
-    heard: Time,
-    pinged: Time,
-    /// When the peer was last granted a lease.
-    granted: Time,
-    /// When the meeting under way began.
-    meeting_since: Option<Time>,
-    lease: Arc<Lease>,
-    /// LUNs without a copy that are being made ready at the start; no meeting begins before they are.
+    /// By LUN the place of its group.
+    group_of: Vec<usize>,
+    session: PeerSession,
+    liveness: Liveness,
+    shutdown: Shutdown,
+    tickets: Tickets,
+    /// Groups without a copy that are being made ready at the start; no meeting begins before they are.
     singles: Vec<usize>,
-    /// What the leader said of LUNs that wait for the record that both have their generation. One a LUN at most.
-    early_words: Vec<(usize, GenerationTag, Message)>,
-    /// What is known of LUNs that the file does not name now: it may have left one out by a mistake.
-    unnamed: Vec<GroupRecord>,
-    /// The leader's, until the other has them.
-    agreements: Vec<Agreement>,
-    /// What the peer has was looked at in this meeting, as it was last told.
-    compared: bool,
-    /// The volumes of LUNs that were never agreed on were asked for in this meeting.
-    made: bool,
-    /// The leader's, come before what it has.
-    early: Option<Vec<Agreement>>,
-    /// The leader's, come while this controller was writing down that it goes alone.
-    early_identity: Option<Identity>,
-    /// When the peer was last told what this controller says of itself; none since they met.
-    told: Option<Time>,
-    /// What the peer said of itself last. Shown, with its age; nothing is decided by it.
-    word: Option<(Time, Word)>,
+    /// What is to be done, in its order.
+    out: Vec<Effect>,
+}
+
+/// What the core says of itself and of the peer, for people.
+#[derive(Debug)]
+pub struct About<'a> {
+    /// The appliance's id, once made.
+    pub appliance: Option<u128>,
+    /// This run of this controller.
+    pub incarnation: u128,
+    /// It is ending.
+    pub stopping: bool,
+    /// The interlink; whether it is encrypted is not this core's to know.
+    pub interlink: InterlinkStatus,
+    /// What is wrong with the appliance as a whole, and what to do. Known while the peer is.
+    pub notes: Vec<String>,
+    /// What the peer said of itself last, and whether it still says so.
+    pub peer_said: Option<(Time, &'a Word, bool)>,
 }
 
 impl Appliance {
@@ -231,342 +163,489 @@ impl Appliance {
     /// will make.
     #[must_use]
     pub fn new(plan: Plan, restored: &Restored, random: u128, lease: Arc<Lease>) -> Self {
-        let own = plan.names[plan.side.index()].clone();
-        let (record, unusable) = match restored.control(&own) {
+        let own = plan.own_name();
+        let (record, unusable) = match restored.control(own) {
             Ok(record) => (record, None),
-            Err(reason) => (ControlRecord::default(), Some(Apart::Unusable(own.clone(), reason))),
+            Err(reason) => (ControlRecord::default(), Some(Apart::Unusable(own.to_owned(), reason))),
         };
-        let ControlRecord { identity, groups: records } = record;
+        let identities = Identities::restored(&record, &plan);
         let volumes = restored.volumes_that_count(&plan);
-        let planned = |record: &&GroupRecord| plan.luns.iter().any(|lun| lun.name == record.lun);
-        let unnamed = records.iter().filter(|record| !planned(record)).cloned().collect();
-        let groups = plan
-            .luns
-            .iter()
-            .enumerate()
-            .map(|(index, lun)| {
-                let record = records.iter().find(|record| record.lun == lun.name);
-                Group {
-                    known: identity.luns.iter().any(|known| known.name == lun.name),
-                    unreadable: restored.shared(&own, &lun.name).is_err(),
-                    ..Group::restored(record, volumes[index])
-                }
-            })
-            .collect();
+        let copy = |lun: usize| {
+            let of = &plan.luns[lun];
+            let record = record.groups.iter().find(|record| record.lun == of.name);
+            let wanted = identities.superblock(&of.name, own);
+            let unreadable = restored.shared(own, &of.name).is_err();
+            LunCopy::restored(lun, of, record, volumes[lun], wanted, unreadable)
+        };
+        let group = |luns: &Vec<usize>| {
+            Group::restored(plan.side, &plan.luns[luns[0]], luns.iter().map(|lun| copy(*lun)).collect())
+        };
+        let luns = plan.groups();
+        let groups = luns.iter().map(group).collect();
+        let place = |lun: usize| luns.iter().position(|group| group.contains(&lun)).unwrap_or_default();
+        let group_of = (0..plan.luns.len()).map(place).collect();
         let is_unusable = unusable.is_some();
-        let apart = unusable.unwrap_or_else(|| Apart::NeverMet(plan.names[plan.side.peer().index()].clone()));
+        let apart = unusable.unwrap_or_else(|| Apart::NeverMet(plan.peer_name().to_owned()));
         Self {
             plan,
-            incarnation: random,
-            random,
             unusable: is_unusable,
-            speaks: VERSION_MAX,
-            identity,
+            ids: Ids::new(random),
+            identities,
             groups,
-            links: BTreeMap::new(),
-            mute: Mute::default(),
-            peer: None,
-            phase: Phase::Apart,
-            meeting: 0,
-            apart,
-            ending: Ending::default(),
-            next_ticket: 0,
-            pending: BTreeMap::new(),
-            marking_since: BTreeMap::new(),
-            late_marks: BTreeMap::new(),
-            late_volumes: BTreeMap::new(),
-            run_time: RunTime::default(),
-            held_done: Vec::new(),
-            heard: Time(0),
-            pinged: Time(0),
-            granted: Time(0),
-            meeting_since: None,
-            lease,
+            group_of,
+            session: PeerSession::new(random, apart),
+            liveness: Liveness::new(lease),
+            shutdown: Shutdown::default(),
+            tickets: Tickets::default(),
             singles: Vec::new(),
-            early_words: Vec::new(),
-            unnamed,
-            agreements: Vec::new(),
-            compared: false,
-            made: false,
-            early: None,
-            early_identity: None,
-            told: None,
-            word: None,
+            out: Vec::new(),
         }
     }
 
     #[cfg(test)]
     pub(crate) const fn speak_version_1(&mut self) {
-        self.speaks = protocol::interlink::Version::V1 as u16;
+        self.session.speak_version_1();
+    }
+
+    /// What is to be done since it was last asked for, in its order.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        core::mem::take(&mut self.out)
     }
 
     /// Begins: what may be served without the peer is.
-    pub fn start(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        if self.is_unusable() {
+    pub fn start(&mut self, now: Time) {
+        if self.unusable {
             return;
         }
-        let mut single = Vec::new();
-        for lun in 0..self.groups.len() {
-            if self.starts_single(lun) {
-                single.push(lun);
+        for at in 0..self.groups.len() {
+            if self.groups[at].starts_single() {
+                self.singles.push(at);
             }
-            self.start_alone(lun, now, effects);
+            let ending = self.shutdown.whose();
+            let wishes = self.groups[at].start_alone(now, ending);
+            self.carry(at, wishes);
         }
-        let whole = |lun: &usize| self.copy_found(*lun) == CopyFound::Whole && !single.contains(lun);
-        let whole: Vec<usize> = (0..self.groups.len()).filter(whole).collect();
-        self.write_start_marks(&whole, effects);
-        if !single.is_empty() {
-            self.write_singles(single, effects);
+        // Whole copies are marked when their controller starts, before it meets anybody: a disk that does not take the mark
+        // has failed before the two agree on whose copies count, and takes no part in that.
+        let mut any = false;
+        for (at, group) in self.groups.iter_mut().enumerate() {
+            any |= !self.singles.contains(&at) && group.copies_mut().choose_start_marks(&mut self.ids);
+        }
+        if any {
+            self.persist(Pending::Named(Round::Start));
+        }
+        if !self.singles.is_empty() {
+            self.singles.iter().for_each(|at| self.groups[*at].copies_mut().choose_marks(&mut self.ids));
+            self.persist(Pending::Named(Round::Single));
         }
     }
 
     /// Whether identities exist: before that, no portal serves anything.
     #[must_use]
-    pub fn has_identity(&self) -> bool {
-        self.identity.appliance != 0
+    pub const fn has_identity(&self) -> bool {
+        self.identities.appliance().is_some()
     }
 
     /// The identity of a LUN of the plan, once made.
     #[must_use]
     pub fn lun_identity(&self, lun: usize) -> Option<&LunIdentity> {
-        let name = &self.plan.luns.get(lun)?.name;
-        self.identity.luns.iter().find(|known| known.name == *name)
+        self.identities.of(&self.plan.luns.get(lun)?.name)
     }
 
-    /// A message that is not about data.
-    pub fn on_message(
-        &mut self,
-        link: LinkId,
-        lun: Option<usize>,
-        generation: protocol::interlink::GenerationTag,
-        message: Message,
-        now: Time,
-        effects: &mut Vec<Effect>,
-    ) {
-        if let Message::Hello(hello) = message {
-            return self.on_hello(link, &hello, now, effects);
-        }
-        if self.peer.as_ref().is_none_or(|peer| peer.control != link) {
-            return;
-        }
-        self.heard = now;
-        match message {
-            Message::Ping(number) => {
-                self.granted = now;
-                self.lease.clock.heard(number, now);
-                effects.push(Effect::Send(link, Message::Pong(number)));
-            }
-            Message::Pong(number) if number <= now.0 => self.lease.renew(Time(number)),
-            Message::Identity(identity) => self.on_identity(identity, effects),
-            Message::IdentityDurable => self.on_identity_durable(effects),
-            Message::Starts(told) => {
-                if let Some(peer) = &mut self.peer {
-                    peer.told = told;
-                }
-            }
-            Message::Standings(standings) => self.on_standings(standings, effects),
-            Message::Agreements(agreements) => self.on_agreements(&agreements, effects),
-            Message::AgreementsDurable => self.on_agreements_durable(effects),
-            Message::Begin => self.on_begin(effects),
-            Message::Goodbye => self.on_goodbye(now, effects),
-            Message::Drained => self.on_peer_drained(effects),
-            Message::Farewell => self.on_farewell(),
-            Message::Word(word) => self.word = Some((now, *word)),
-            other => self.on_message_about(lun, generation, other, effects),
+    /// What it says of itself and of the peer.
+    #[must_use]
+    pub fn about(&self) -> About<'_> {
+        let notes = |peer: &session::Peer| notes::notes(&self.plan, &peer.shared);
+        About {
+            appliance: self.identities.appliance(),
+            incarnation: self.session.incarnation(),
+            stopping: *self.session.apart() == Apart::Stopping,
+            interlink: self.session.interlink(),
+            notes: self.session.peer().map_or_else(Vec::new, notes),
+            peer_said: self.session.word(),
         }
     }
 
-    /// A message about one LUN that is not data.
-    fn on_message_about(
-        &mut self,
-        lun: Option<usize>,
-        generation: protocol::interlink::GenerationTag,
-        message: Message,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(lun) = lun.filter(|_| self.phase == Phase::Joined) else {
-            return;
+    /// What is said of one LUN.
+    #[must_use]
+    pub fn lun_report(&self, lun: usize) -> LunReport {
+        let report = Report {
+            plan: &self.plan,
+            lun,
+            group: &self.groups[self.group_of[lun]],
+            apart: self.session.apart(),
+            joined: self.session.is_joined(),
+            ends: self.shutdown.begun() || self.unusable,
         };
-        if matches!(self.groups[lun].stage, Stage::Placed(_)) {
-            // It waits for the record that both have its generation. Nothing but a turn can be said of it, once.
-            if self.early_words.len() < self.groups.len() {
-                self.early_words.push((lun, generation, message));
-            }
-            return;
-        }
-        let current = self.groups[lun].generation.tag() == generation;
-        match message {
-            Message::Turn { generation, pairing } if current => {
-                self.on_turn(lun, generation, pairing, effects);
-            }
-            Message::TurnDurable(number) => self.on_turn_durable(lun, number, effects),
-            Message::TurnBegin(number) => self.on_turn_begin(lun, number, effects),
-            Message::TurnBegun(number) => self.on_turn_begun(lun, number, effects),
-            Message::Copied if current => self.on_copied(lun, effects),
-            Message::CopiedDurable if current => self.on_copied_durable(lun, effects),
-            _ => {}
-        }
+        report.make()
     }
 
-    /// A record is durable, a volume made, a volume flushed.
-    pub fn on_done(&mut self, ticket: Ticket, result: Result<(), DiskError>, effects: &mut Vec<Effect>) {
-        let Some((meeting, pending)) = self.pending.remove(&ticket.0) else {
-            return self.on_late_mark(ticket, result, effects);
-        };
-        match pending {
-            // These are what they are, whatever became of the meeting in which they were asked for.
-            Pending::Volume(lun) => return self.on_own_volume(lun, result, effects),
-            Pending::Alone => return self.mark_alone(ticket.0, effects),
-            Pending::MarkedAlone(lun, alone) => return self.on_marked_alone(lun, alone, result, effects),
-            Pending::MarksAlone(alone) => return self.on_alone_durable(alone, effects),
-            Pending::Singles | Pending::MarkedSingle(_) | Pending::MarksSingle => {
-                return self.on_singles(pending, result, effects);
-            }
-            Pending::StartMarks => return self.on_start_marks_durable(effects),
-            Pending::MarkedLate(lun) => return self.on_late_mark_durable(lun, effects),
-            Pending::MarkedStart(lun) => return self.on_marked_start(lun, result, effects),
-            Pending::Marked(lun) => {
-                let good = self.on_marked(lun, result);
-                if meeting == self.meeting {
-                    self.on_agreed_marked(good, effects);
-                }
-                return;
-            }
-            Pending::FlushApart(lun, as_of) => {
-                return self.on_flushed_apart(lun, as_of, result.is_ok(), effects);
-            }
-            _ if meeting != self.meeting => return,
-            _ => {}
-        }
-        match pending {
-            Pending::Identity => self.on_own_identity_durable(effects),
-            Pending::Agreements => self.on_own_agreements_durable(effects),
-            Pending::Starts => self.on_own_starts_durable(effects),
-            Pending::Confirmed => self.begin_placed(effects),
-            Pending::CopiedAtSub(lun) => self.on_copied_at_sub(lun, effects),
-            Pending::CopiedAtMain(lun) => self.on_copied_at_main(lun, effects),
-            Pending::Flush(lun) => self.on_flushed(lun, result.is_ok(), effects),
-            Pending::EndMarks => self.on_end_marks_durable(effects),
-            Pending::MarkedEnd(lun) => self.on_marked_end(lun, result, effects),
-            Pending::Clean => self.on_clean(effects),
-            Pending::Turn(lun) => self.on_own_turn_durable(lun, effects),
-            _ => {}
-        }
+    /// Whether the peer can serve a LUN, as far as this controller knows.
+    #[must_use]
+    pub fn peer_serves(&self, lun: usize) -> bool {
+        let group = &self.groups[self.group_of[lun]];
+        let paired = group.stage() != Stage::Alone;
+        self.session.is_joined() && paired && group.service() != Service::Refused
+    }
+
+    /// Whether a LUN's pair is about to go on under another generation.
+    #[must_use]
+    pub fn is_turning(&self, lun: usize) -> bool {
+        self.group_of.get(lun).is_some_and(|at| self.groups[*at].stage().turn().is_some())
+    }
+
+    /// Whether the own copy of a LUN is out of the pair for want of room, and the peer is there to refill it.
+    #[must_use]
+    pub fn wants_room(&self, lun: usize) -> bool {
+        self.groups[self.group_of[lun]].wants_room(self.session.is_joined())
     }
 
     /// Whether a ticket is one of this core's.
     #[must_use]
     pub const fn owns(ticket: Ticket) -> bool {
-        ticket.0 >= TICKET_BASE
+        Tickets::owns(ticket)
+    }
+
+    /// True when nothing more needs to be done before the process ends.
+    #[must_use]
+    pub const fn stopped(&self) -> bool {
+        self.shutdown.stopped()
+    }
+
+    /// A connection of the interlink came to nothing.
+    pub fn on_refusal(&mut self, refusal: LinkRefusal) {
+        self.session.on_refusal(refusal, self.plan.peer_name().to_owned());
+    }
+
+    /// A connection of the interlink is open.
+    pub fn on_link_up(&mut self, link: LinkId, dialed: Option<LinkKind>) {
+        if self.unusable {
+            return self.out.push(Effect::Close(link));
+        }
+        if let Some(purpose) = self.session.on_link_up(link, dialed) {
+            let own = own(&self.plan, &self.identities, &self.groups);
+            let hello = self.session.hello(purpose, own);
+            self.out.push(Effect::Send(link, hello));
+        }
+    }
+
+    /// A connection of the interlink is gone.
+    pub fn on_link_down(&mut self, link: LinkId) {
+        if self.session.on_link_down(link) {
+            self.lose(Apart::Lost(self.plan.peer_name().to_owned()));
+        }
+    }
+
+    /// A frame of the peer could not be read.
+    pub fn on_nonsense(&mut self, link: LinkId) {
+        let name = self.plan.peer_name().to_owned();
+        match self.session.is_greeted(link) {
+            Some(true) => self.lose(Apart::Nonsense(name)),
+            Some(false) => self.turn_away(link, None, Apart::NotThePeer(name)),
+            None => {}
+        }
+    }
+
+    /// The workers do not get on: to be called as long as that lasts, instead of everything else.
+    pub fn on_stuck(&mut self) {
+        if self.unusable {
+            return;
+        }
+        let stuck = Apart::Stuck(self.plan.own_name().to_owned());
+        if self.session.peer().is_some() {
+            return self.lose(stuck);
+        }
+        self.out.extend(self.session.close_all().into_iter().map(Effect::Close));
+        self.session.say(stuck);
+    }
+
+    /// Something is durable while the workers do not get on: what follows from it comes when they do.
+    pub fn hold_done(&mut self, ticket: Ticket, result: Result<(), DiskError>) {
+        self.liveness.hold(ticket, result);
+    }
+
+    /// A disk failed here, or the peer, as a LUN says under a generation.
+    pub fn on_broken(&mut self, lun: usize, breakage: Breakage, as_of: GenerationTag) {
+        let (at, setting) = (self.group_of[lun], self.setting());
+        let wishes = self.groups[at].on_broken(breakage, as_of, setting, &mut self.ids);
+        self.carry(at, wishes);
+    }
+
+    /// Main's copy of a LUN is complete on both sides and flushed, as of a generation.
+    pub fn on_copy_complete(&mut self, lun: usize, as_of: GenerationTag) {
+        let (at, joined) = (self.group_of[lun], self.session.is_joined());
+        let wishes = self.groups[at].on_copy_complete(lun, as_of, joined);
+        self.carry(at, wishes);
+    }
+
+    /// There is room for a copy that wants it.
+    pub fn on_room(&mut self, lun: usize, now: Time) {
+        let (at, setting) = (self.group_of[lun], self.setting());
+        let wishes = self.groups[at].on_room(now, setting, &mut self.ids);
+        self.carry(at, wishes);
     }
 
     /// Time has passed. `quiet(lun)`: whether no command is in flight there.
-    pub fn on_tick(&mut self, now: Time, quiet: impl Fn(usize) -> Quiet, effects: &mut Vec<Effect>) {
-        self.on_getting_on(effects);
-        self.tick_marks(now, effects);
-        if let Some(peer) = &self.peer {
-            let control = peer.control;
-            if now.since(self.heard) >= PEER_SILENCE_MAX || self.meets_too_long(now) {
-                let name = self.peer_name();
-                self.lose(Apart::Silent(name), effects);
-            } else if now.since(self.pinged) >= lease::RENEWAL {
-                self.pinged = now;
-                effects.push(Effect::Send(control, Message::Ping(now.0)));
+    pub fn on_tick(&mut self, now: Time, quiet: impl Fn(usize) -> Quiet) {
+        for (ticket, result) in self.liveness.release() {
+            self.on_done(ticket, result);
+        }
+        for ticket in self.tickets.tick(now) {
+            self.on_done(ticket, Err(DiskError::Silent));
+        }
+        if let Some(control) = self.session.control() {
+            match self.liveness.tick(now, self.session.is_joined()) {
+                Beat::Silent => self.lose(Apart::Silent(self.plan.peer_name().to_owned())),
+                Beat::Ping => self.out.push(Effect::Send(control, Message::Ping(now.0))),
+                Beat::Nothing => {}
             }
         }
-        self.tell_peer(now, effects);
-        self.close_mute(now, effects);
-        (0..self.groups.len()).for_each(|lun| self.leave_if_broken(lun, effects));
-        (0..self.groups.len()).for_each(|lun| self.prefer(lun, effects));
-        self.tick_turns(now, &quiet, effects);
-        self.tick_alone(now, effects);
-        // Hosts wait for these: they shall not wait for the next tick as well.
-        let lun_count = self.groups.len();
-        let turning = (0..lun_count).any(|lun| self.is_turning(lun)).then_some(now + turns::TURN_POLL);
-        let alone_at = (0..lun_count).filter_map(|lun| self.waits_until(lun)).filter(|at| *at > now).min();
-        effects.extend(turning.into_iter().chain(alone_at).min().map(Effect::Wake));
-        let all_quiet = (0..self.groups.len()).all(|lun| !self.is_closing(lun) || quiet(lun) == Quiet::Yes);
-        self.tick_ending(now, all_quiet, effects);
-    }
-
-    /// A meeting that gets nowhere ends, so that a main that may go on alone does.
-    fn meets_too_long(&mut self, now: Time) -> bool {
-        if self.phase == Phase::Joined {
-            self.meeting_since = None;
-            return false;
+        self.out.extend(self.session.word_due(now).map(Effect::Tell));
+        self.out.extend(self.session.close_mute(now).into_iter().map(Effect::Close));
+        for at in 0..self.groups.len() {
+            let setting = self.setting();
+            let wishes = self.groups[at].leave_if_broken(setting, &mut self.ids);
+            self.carry(at, wishes);
         }
-        now.since(*self.meeting_since.get_or_insert(now)) >= MEETING_MAX
+        for at in 0..self.groups.len() {
+            let setting = self.setting();
+            let wishes = self.groups[at].prefer(setting, &mut self.ids);
+            self.carry(at, wishes);
+        }
+        self.tick_turns(now, &quiet);
+        self.tick_alone(now);
+        // Hosts wait for these: they shall not wait for the next tick as well.
+        let turning =
+            self.groups.iter().any(|group| group.stage().turn().is_some()).then_some(now + TURN_POLL);
+        let alone_at = self.groups.iter().filter_map(|group| group.stage().waits_until());
+        let alone_at = alone_at.filter(|at| *at > now).min();
+        self.out.extend(turning.into_iter().chain(alone_at).min().map(Effect::Wake));
+        let closing = |group: &&Group| self.shutdown.begun() && group.stage().closes();
+        let all_quiet = self.groups.iter().filter(closing).all(|group| group.quiet(&quiet) == Quiet::Yes);
+        self.tick_ending(now, all_quiet);
     }
 
-    /// Its own state cannot be used: it serves nothing, meets nobody, and writes nothing down.
-    const fn is_unusable(&self) -> bool {
-        self.unusable
+    fn tick_turns(&mut self, now: Time, quiet: &impl Fn(usize) -> Quiet) {
+        let mut any_late = false;
+        for at in 0..self.groups.len() {
+            let ending = self.shutdown.whose();
+            let (wishes, late) = self.groups[at].tick_turn(now, at, quiet, ending);
+            any_late |= late;
+            self.carry(at, wishes);
+        }
+        if any_late {
+            self.lose(Apart::Silent(self.plan.peer_name().to_owned()));
+        }
     }
 
-    fn peer_name(&self) -> String {
-        self.plan.names[self.plan.side.peer().index()].clone()
+    /// The leases that were granted have run out: name the own copies alone. Not while the two are about to agree: what
+    /// this controller has is being looked at. A peer that was met and refused has no part in it.
+    fn tick_alone(&mut self, now: Time) {
+        if !matches!(self.session.phase(), Phase::Apart | Phase::Joined) {
+            return;
+        }
+        let due = |group: &Group| group.stage().waits_until().is_some_and(|at| now >= at);
+        if self.shutdown.begun() || !self.groups.iter().any(due) {
+            return;
+        }
+        let ticket = self.tickets.issue(self.session.number(), Pending::Alone);
+        for group in self.groups.iter_mut().filter(|group| due(group)) {
+            group.go_alone(ticket.0, &mut self.ids);
+        }
+        let goes = Stage::GoingAlone { ticket: ticket.0 };
+        for group in self.groups.iter_mut().filter(|group| group.stage() == goes) {
+            group.copies_mut().choose_marks(&mut self.ids);
+        }
+        self.persist_as(ticket);
     }
 
-    const fn leads(&self) -> bool {
-        matches!(self.plan.side, Side::First)
+    /// Begins a clean end.
+    pub fn stop(&mut self, now: Time) {
+        if !self.shutdown.stop() {
+            return;
+        }
+        self.session.stop();
+        if self.unusable {
+            return self.shutdown.is_over();
+        }
+        if !matches!(self.session.phase(), Phase::Apart | Phase::Joined) {
+            // Nothing is to begin any more: what the two are about to agree on comes to nothing.
+            self.lose(Apart::Stopping);
+        }
+        if let Some(control) = self.session.joined_control() {
+            self.out.push(Effect::Send(control, Message::Goodbye));
+        }
+        self.begin_ending(now, true);
     }
 
-    fn ticket(&mut self, pending: Pending) -> Ticket {
-        let ticket = TICKET_BASE + self.next_ticket;
-        self.next_ticket += 1;
-        self.pending.insert(ticket, (self.meeting, pending));
-        Ticket(ticket)
+    fn begin_ending(&mut self, now: Time, own: bool) {
+        self.shutdown.begin(now);
+        for at in 0..self.groups.len() {
+            let ending = self.shutdown.whose();
+            let wishes = self.groups[at].begin_ending(own, ending);
+            self.carry(at, wishes);
+        }
+    }
+
+    fn tick_ending(&mut self, now: Time, quiet: bool) {
+        if self.shutdown.is_draining() && quiet && !self.is_any_turning() {
+            if self.shutdown.drain()
+                && let Some(control) = self.session.joined_control()
+            {
+                self.out.push(Effect::Send(control, Message::Drained));
+            }
+            self.flush_if_drained();
+        }
+        self.shutdown.tick(now);
+    }
+
+    fn is_any_turning(&self) -> bool {
+        self.groups.iter().any(|group| group.stage().turn().is_some())
+    }
+
+    /// Both sides are quiet (or there is no other side): flush, so that the mark may be made.
+    fn flush_if_drained(&mut self) {
+        let turning = self.is_any_turning();
+        if !self.shutdown.begins_to_flush(!self.session.is_joined(), turning) {
+            return;
+        }
+        for lun in self.groups.iter().flat_map(Group::to_be_flushed).collect::<Vec<_>>() {
+            self.shutdown.expect();
+            let ticket = self.tickets.issue(self.session.number(), Pending::Flush(lun));
+            self.out.push(Effect::Flush(lun, ticket));
+        }
+        self.go_on_ending();
+    }
+
+    /// A volume was flushed or marked: what comes next in an end.
+    fn go_on_ending(&mut self) {
+        match self.shutdown.next() {
+            Next::Waits | Next::Unclean => {}
+            Next::Mark => {
+                self.groups.iter_mut().for_each(|group| group.choose_end_marks(&mut self.ids));
+                self.persist(Pending::Named(Round::End));
+            }
+            Next::WriteClean => {
+                self.groups.iter_mut().for_each(Group::end_cleanly);
+                self.persist(Pending::Clean);
+            }
+        }
+    }
+
+    fn setting(&self) -> Setting {
+        Setting { joined: self.session.is_joined(), ending: self.shutdown.whose() }
+    }
+
+    /// Closes every connection and stops serving what needs the peer.
+    fn lose(&mut self, apart: Apart) {
+        let closed = self.session.lose(apart, self.shutdown.peer_ended());
+        self.out.extend(closed.into_iter().map(Effect::Close));
+        let until = self.liveness.lose();
+        let ending = self.shutdown.whose();
+        for at in 0..self.groups.len() {
+            let wishes = self.groups[at].lose(until, ending);
+            self.carry(at, wishes);
+        }
+        self.shutdown.on_lost();
+    }
+
+    /// An event of a group.
+    fn on_group(&mut self, at: usize, event: Event) {
+        let ending = self.shutdown.whose();
+        let wishes = self.groups[at].on(event, ending);
+        self.carry(at, wishes);
+    }
+
+    /// Carries out what a group wants, in its order.
+    fn carry(&mut self, at: usize, wishes: Vec<Wish>) {
+        for wish in wishes {
+            let group = &self.groups[at];
+            match wish {
+                Wish::Begin(open) => {
+                    // A peer that has no part in it is nothing to these LUNs.
+                    let alone = group.stage() == Stage::Alone;
+                    let links = if alone { Vec::new() } else { self.session.bridges() };
+                    let view = PairView { links, version: self.session.version(), ..group.view() };
+                    for copy in group.copies().iter() {
+                        let (lun, blocks, view) = (copy.lun(), copy.blocks(), view.clone());
+                        self.out.push(Effect::Begin { lun, view, blocks, open });
+                    }
+                }
+                Wish::Tell(order) => {
+                    self.out.extend(group.copies().iter().map(|copy| Effect::Order(copy.lun(), order)));
+                }
+                Wish::Say(message) => {
+                    let about = |control| {
+                        let (lun, generation) = (group.copies().first_lun(), group.copies().generation());
+                        Effect::SendAbout(control, lun, generation, message)
+                    };
+                    self.out.extend(self.session.control().map(about));
+                }
+                Wish::Write(pending) => self.persist(pending),
+                Wish::Flush(lun, pending) => {
+                    let ticket = self.tickets.issue(self.session.number(), pending);
+                    self.out.push(Effect::Flush(lun, ticket));
+                }
+                Wish::Part(parting) => self.part(parting),
+            }
+        }
+    }
+
+    /// The two part, for a reason that a group has.
+    fn part(&mut self, parting: Parting) {
+        let own = || self.plan.own_name().to_owned();
+        let peer = || self.plan.peer_name().to_owned();
+        let apart = match parting {
+            Parting::Nonsense => Apart::Nonsense(peer()),
+            Parting::Overdue => Apart::Silent(peer()),
+            Parting::InATurn => Apart::Failed(peer()),
+            Parting::OwnDisk => Apart::Failed(own()),
+            Parting::OwnDiskAnswers => Apart::Answers(own()),
+        };
+        let needs_peer = matches!(parting, Parting::OwnDisk | Parting::OwnDiskAnswers);
+        if !needs_peer || self.session.peer().is_some() {
+            self.lose(apart);
+        }
     }
 
     /// Keeps the identity and all generations as they are now.
-    fn persist(&mut self, pending: Pending, effects: &mut Vec<Effect>) {
-        let ticket = self.ticket(pending);
-        self.persist_as(ticket, effects);
+    fn persist(&mut self, pending: Pending) {
+        let ticket = self.tickets.issue(self.session.number(), pending);
+        self.persist_as(ticket);
     }
 
-    fn persist_as(&self, ticket: Ticket, effects: &mut Vec<Effect>) {
-        if self.is_unusable() {
+    fn persist_as(&mut self, ticket: Ticket) {
+        if self.unusable {
             // What could not be read is never written over.
             return;
         }
-        let groups: Vec<GroupRecord> = self
-            .plan
-            .luns
-            .iter()
-            .zip(&self.groups)
-            // Of one without an identity there is nothing to be said; so there are no more than can be read again.
-            .filter(|(lun, group)| {
-                group.generation.number > 0 || self.identity.luns.iter().any(|known| known.name == lun.name)
-            })
-            .map(|(lun, group)| GroupRecord {
-                lun: lun.name.clone(),
-                generation: group.generation,
-                clean: group.clean,
-                flushed: group.flushed,
-                volume: group.volume_start,
-                volume_coming: group.volume_coming,
-                starts: group.starts,
-            })
-            .chain(self.unnamed.iter().cloned())
-            .collect();
-        let mut identity = self.identity.clone();
-        identity.luns.retain(|known| {
-            let mut planned = self.plan.luns.iter().zip(&self.groups);
-            planned.all(|(lun, group)| lun.name != known.name || group.known)
-        });
-        let record = ControlRecord { identity, groups }.write(&self.plan.names[self.plan.side.index()]);
-        effects.push(Effect::Persist(CONTROL_KEY, record, ticket));
+        let record = |lun: usize| self.groups[self.group_of[lun]].copies().of(lun).to_record();
+        let groups: Vec<(GroupRecord, bool)> = (0..self.plan.luns.len()).map(record).collect();
+        let record = self.identities.record(groups).write(self.plan.own_name());
+        self.out.push(Effect::Persist(CONTROL_KEY, record, ticket));
     }
 
-    /// A new random id: the seed this core was given, stirred (SplitMix64 on both halves).
-    fn make_id(&mut self) -> u128 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-        let stir = |mut word: u64| {
-            word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            word ^ (word >> 31)
-        };
-        let (high, low) = ((self.random >> 64) as u64, self.random as u64);
-        u128::from(stir(high ^ low.rotate_left(32))) << 64 | u128::from(stir(low))
+    /// Asserts what always holds, of every part and between them; for simulated worlds, after every event.
+    ///
+    /// # Panics
+    ///
+    /// If something does not hold.
+    pub fn check(&self) {
+        self.session.check();
+        self.liveness.check(self.session.peer().is_some(), self.session.is_joined());
+        self.shutdown.check();
+        self.tickets.check();
+        self.identities.check();
+        for (at, group) in self.groups.iter().enumerate() {
+            group.check();
+            assert!(group.copies().iter().all(|copy| self.group_of[copy.lun()] == at), "a LUN of two groups");
+        }
+        assert!(self.out.is_empty(), "something was not carried out: {:?}", self.out);
     }
+}
+
+/// What this controller greets with.
+fn own<'a>(plan: &'a Plan, identities: &'a Identities, groups: &[Group]) -> Own<'a> {
+    let unreadable = groups.iter().any(|group| group.copies().iter().any(LunCopy::is_unreadable));
+    Own { plan, identity: identities.whole(), unreadable }
 }

@@ -1,17 +1,16 @@
-//! What a person is told: why a LUN is not served, and what to do.
+//! What a person is told of a LUN: why it is not served, and what to do. A function of what is known of its group, of why
+//! the two are apart, and of the configuration; nothing is changed by it.
 
+use protocol::block::BLOCK_BYTES;
+use protocol::interlink::standing::CopyFound;
+
+use super::effect::Apart;
+use super::group::Group;
 use super::lifecycle::Stage;
-use super::{Apart, Appliance, Effect, Phase, WORD_INTERVAL, notes};
 use crate::disk::DiskError;
 use crate::group::Refusal;
 use crate::pair::{Breakage, PairStatus, Role, Service};
-use crate::plan::Side;
-use crate::status::InterlinkStatus;
-use crate::time::Time;
-use protocol::block::BLOCK_BYTES;
-use protocol::interlink::hello::Purpose;
-use protocol::interlink::standing::CopyFound;
-use protocol::interlink::word::Word;
+use crate::plan::{Plan, Side};
 
 /// One LUN as this core knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,99 +25,50 @@ pub struct LunReport {
     pub reason: Option<String>,
 }
 
-impl Appliance {
-    /// What is wrong with the appliance as a whole, and what to do. Known while the peer is.
-    #[must_use]
-    pub fn notes(&self) -> Vec<String> {
-        self.peer.as_ref().map_or_else(Vec::new, |peer| notes::notes(&self.plan, &peer.shared))
-    }
+/// What a report of one LUN is made of.
+pub(super) struct Report<'a> {
+    pub(super) plan: &'a Plan,
+    /// The LUN's place in the plan.
+    pub(super) lun: usize,
+    pub(super) group: &'a Group,
+    /// Why the two are apart, if they are.
+    pub(super) apart: &'a Apart,
+    pub(super) joined: bool,
+    /// A clean end has begun, or this controller can serve nothing.
+    pub(super) ends: bool,
+}
 
-    /// The appliance's id, once made.
-    #[must_use]
-    pub const fn id(&self) -> Option<u128> {
-        if self.identity.appliance == 0 { None } else { Some(self.identity.appliance) }
-    }
-
-    /// This run of this controller.
-    #[must_use]
-    pub const fn incarnation(&self) -> u128 {
-        self.incarnation
-    }
-
-    /// Whether this controller is ending.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.apart == Apart::Stopping
-    }
-
-    /// The interlink; whether it is encrypted is not this core's to know.
-    #[must_use]
-    pub fn interlink(&self) -> InterlinkStatus {
-        let up = self.phase == Phase::Joined;
-        let bridges = self
-            .links
-            .values()
-            .filter(|link| link.greeted && matches!(link.purpose, Some(Purpose::Bridge(_))))
-            .count();
-        InterlinkStatus {
-            up,
-            encrypted: false,
-            bridges: bridges as u32,
-            refused: !up && self.apart.is_refusal(),
-            mute: !up && self.mute.holds,
-            reason: if up { None } else { Some(self.apart.to_string()) },
-        }
-    }
-
-    /// What the peer said of itself last, and whether it still says so.
-    #[must_use]
-    pub fn peer_said(&self) -> Option<(Time, &Word, bool)> {
-        self.word.as_ref().map(|(at, word)| (*at, word, self.phase == Phase::Joined))
-    }
-
-    /// In touch, the peer is told at once and then every [`WORD_INTERVAL`] what this controller says of itself.
-    pub(super) fn tell_peer(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        let control = self.peer.as_ref().map(|peer| peer.control).filter(|_| self.phase == Phase::Joined);
-        let Some(control) = control else {
-            self.told = None;
-            return;
-        };
-        if self.told.is_none_or(|told| now.since(told) >= WORD_INTERVAL) {
-            self.told = Some(now);
-            effects.push(Effect::Tell(control));
-        }
-    }
-
-    /// Whether the peer can serve a LUN, as far as this controller knows.
-    #[must_use]
-    pub fn peer_serves(&self, lun: usize) -> bool {
-        let paired = !matches!(self.groups[lun].stage, Stage::Alone);
-        self.phase == Phase::Joined && paired && self.service(lun) != Service::Refused
-    }
-
-    /// One LUN.
-    #[must_use]
-    pub fn lun_report(&self, lun: usize) -> LunReport {
-        let group = &self.groups[lun];
-        let role = self.role(lun);
+impl Report<'_> {
+    /// The report.
+    pub(super) fn make(&self) -> LunReport {
+        let role = self.group.role();
         let main = match role {
             Role::Main => self.plan.side,
             Role::Sub => self.plan.side.peer(),
         };
-        let (status, service) = (self.status(lun), self.service(lun));
-        let reason = match (&group.refusal, group.breakage, status) {
+        let (status, service) = (self.group.status(), self.group.service());
+        let reason = match (self.group.refusal(), self.group.copies().breakage(), status) {
             (Some(refusal), ..) => Some(refusal.to_string()),
             // What its failure means is true of a copy that serves, and of the one that failed.
             (None, Some(breakage), PairStatus::Suspended)
                 if service != Service::Refused || matches!(breakage, Breakage::OwnDisk(_)) =>
             {
-                Some(self.breakage_text(lun, breakage))
+                Some(self.breakage_text(breakage))
             }
-            (None, _, PairStatus::Suspended) => Some(self.suspended_text(lun, role)),
+            (None, _, PairStatus::Suspended) => Some(self.suspended_text(role)),
             (None, breakage, PairStatus::Copy) => Some(self.copy_text(main, breakage)),
-            _ => self.other_size(lun),
+            _ => self.other_size(),
         };
         LunReport { role, main, status, reason }
+    }
+
+    fn names(&self) -> (&str, &str) {
+        let [own, peer] = [self.plan.side, self.plan.side.peer()].map(|side| &self.plan.names[side.index()]);
+        (own, peer)
+    }
+
+    fn found(&self) -> CopyFound {
+        self.group.copies().found(self.lun)
     }
 
     fn copy_text(&self, main: Side, breakage: Option<Breakage>) -> String {
@@ -137,14 +87,14 @@ impl Appliance {
     }
 
     /// The configuration names another size than the LUN has.
-    fn other_size(&self, lun: usize) -> Option<String> {
+    fn other_size(&self) -> Option<String> {
         // Until then it has none that it would keep.
-        if self.groups[lun].generation.number == 0 {
+        if self.group.copies().generation().number == 0 {
             return None;
         }
         let bytes = |blocks: u64| blocks.saturating_mul(u64::from(BLOCK_BYTES));
-        let wanted = bytes(self.plan.luns[lun].blocks);
-        let has = bytes(self.lun_identity(lun)?.blocks);
+        let wanted = bytes(self.plan.luns[self.lun].blocks);
+        let has = bytes(self.group.copies().of(self.lun).blocks());
         (wanted != 0 && wanted != has).then(|| {
             format!(
                 "appliance.toml says {wanted} bytes, and it has {has}: a LUN keeps the size it was made with, and is \
@@ -154,19 +104,19 @@ impl Appliance {
     }
 
     /// Why a pair is apart: who serves, why the other does not, what to do.
-    fn suspended_text(&self, lun: usize, role: Role) -> String {
-        let (own, peer) = (&self.plan.names[self.plan.side.index()], self.peer_name());
-        let (group, apart, service) = (&self.groups[lun], &self.apart, self.service(lun));
-        if self.ending.begun() || self.is_unusable() || matches!(apart, Apart::Stuck(_)) {
+    fn suspended_text(&self, role: Role) -> String {
+        let (own, peer) = self.names();
+        let (group, apart, service) = (self.group, self.apart, self.group.service());
+        if self.ends || matches!(apart, Apart::Stuck(_)) {
             return apart.to_string();
         }
-        if self.phase == Phase::Joined && service == Service::Alone {
+        if self.joined && service == Service::Alone {
             return format!(
                 "the copy of {peer} is out of the pair, its disk failed or is full: {own} serves the hosts of both \
                  from the only current copy. Keep {own} running and its volume where it is"
             );
         }
-        if self.phase == Phase::Joined && service == Service::Forwarded {
+        if self.joined && service == Service::Forwarded {
             return format!(
                 "the copy of {own} is out of the pair, its disk failed or is full: {peer} serves the hosts of both \
                  from the only current copy. Repair the disk of {own} or make room on it, then start {own} again: it is \
@@ -179,23 +129,23 @@ impl Appliance {
                  other. Keep {own} running and its volume where it is, and bring {peer} back: it is then refilled by itself"
             );
         }
-        let goes_alone = matches!(group.stage, Stage::WaitingOut { .. } | Stage::GoingAlone { .. });
-        if self.phase == Phase::Joined && !goes_alone {
+        let goes_alone = matches!(group.stage(), Stage::WaitingOut { .. } | Stage::GoingAlone { .. });
+        if self.joined && !goes_alone {
             return "the two controllers are about to agree on it; hosts wait a moment".to_owned();
         }
-        if let Some(refused) = self.unfit_text(lun) {
+        if let Some(refused) = self.unfit_text() {
             return format!("{apart}; {refused}");
         }
         if goes_alone {
             return format!("{apart}; in a moment {own} serves its hosts alone. They wait, nothing is lost");
         }
-        if group.generation.number == 0 {
+        if group.copies().generation().number == 0 {
             return format!("{apart}; the LUN is made when the two meet for the first time. Start {peer}");
         }
-        if let Some(text) = self.lost_volume_text(lun) {
+        if let Some(text) = self.lost_volume_text() {
             return text;
         }
-        if !self.plan.luns[lun].mirror {
+        if !self.plan.luns[self.lun].mirror {
             return format!(
                 "{apart}, and {peer} has the only copy of this LUN. {own} refuses its hosts; wait for {peer}"
             );
@@ -209,9 +159,9 @@ impl Appliance {
                 "{apart}. {peer} is main and may be serving its hosts alone, so what {own} has may be old: {own} \
                  refuses its hosts, they use the path to {peer}.{} {own} does not take over by itself: leave both \
                  volumes where they are, bring {peer} back, and wait for {peer}",
-                self.what_both_have(lun)
+                self.what_both_have()
             ),
-            Role::Main if group.kept => format!(
+            Role::Main if group.has_kept() => format!(
                 "{apart} while {own} was becoming main: {peer} may be serving its hosts alone. {own} refuses its hosts. \
                  Leave both volumes where they are, bring {peer} back, and wait until the two have met"
             ),
@@ -223,9 +173,9 @@ impl Appliance {
     }
 
     /// What is wrong with what was found here, where the other controller has not been asked yet.
-    fn unfit_text(&self, lun: usize) -> Option<String> {
-        let own = self.plan.names[self.plan.side.index()].clone();
-        match self.copy_found(lun) {
+    fn unfit_text(&self) -> Option<String> {
+        let own = self.names().0.to_owned();
+        match self.found() {
             CopyFound::Stale => Some(Refusal::Stale(own).to_string()),
             CopyFound::Unreadable => Some(Refusal::Unreadable(own).to_string()),
             CopyFound::Others => Some(Refusal::Others(own).to_string()),
@@ -234,15 +184,15 @@ impl Appliance {
     }
 
     /// The own volume of a LUN that was made is not there.
-    fn lost_volume_text(&self, lun: usize) -> Option<String> {
-        let (own, peer, apart) = (&self.plan.names[self.plan.side.index()], self.peer_name(), &self.apart);
-        let group = &self.groups[lun];
-        let gone = matches!(self.copy_found(lun), CopyFound::Missing | CopyFound::Blank);
-        if !gone || !(self.plan.luns[lun].mirror || self.role(lun) == Role::Main) {
+    fn lost_volume_text(&self) -> Option<String> {
+        let ((own, peer), apart) = (self.names(), self.apart);
+        let group = self.group;
+        let gone = matches!(self.found(), CopyFound::Missing | CopyFound::Blank);
+        if !gone || !(self.plan.luns[self.lun].mirror || self.group.role() == Role::Main) {
             return None;
         }
         let other = 1 << self.plan.side.peer().index();
-        Some(if group.generation.members & other != 0 {
+        Some(if group.copies().generation().members & other != 0 {
             format!(
                 "the volume on {own} is gone; look whether its disk is mounted. {peer} has a copy, and {apart}. If the \
                  volume is lost, bring {peer} back: once the two meet, it is made anew and refilled from there"
@@ -256,29 +206,29 @@ impl Appliance {
     }
 
     /// What is certain of a whole copy whose main is away, and what is not.
-    fn what_both_have(&self, lun: usize) -> String {
-        let group = &self.groups[lun];
+    fn what_both_have(&self) -> String {
+        let group = self.group;
         // A controller that was started again does not know what the other has acknowledged meanwhile.
-        if !group.generation.has_member(self.plan.side as u8) || !group.kept {
+        if !group.copies().generation().has_member(self.plan.side as u8) || !group.has_kept() {
             return String::new();
         }
         format!(
             " What was acknowledged before is on both copies, what {peer} acknowledges since on that of {peer} alone.",
-            peer = self.peer_name()
+            peer = self.names().1
         )
     }
 
     /// Where what was acknowledged is when the own disk has failed, certain only while the other is heard of; and what
     /// to do, for which `mend` is how that disk gets well, and `by_itself` whether that is noticed.
-    fn what_is_left(&self, lun: usize, mend: &str, by_itself: bool) -> String {
-        let (own, peer) = (&self.plan.names[self.plan.side.index()], self.peer_name());
+    fn what_is_left(&self, mend: &str, by_itself: bool) -> String {
+        let (own, peer) = self.names();
         let refill = if by_itself {
             format!("{mend}, and the copy of {own} is refilled by itself")
         } else {
             format!("{mend}, then start {own} again: it is refilled")
         };
-        match self.service(lun) {
-            Service::Forwarded if self.phase == Phase::Joined => format!(
+        match self.group.service() {
+            Service::Forwarded if self.joined => format!(
                 "Nothing acknowledged is lost: {peer} has the only current copy, keep it running. {refill}"
             ),
             Service::Alone => format!(
@@ -292,23 +242,22 @@ impl Appliance {
         }
     }
 
-    fn breakage_text(&self, lun: usize, breakage: Breakage) -> String {
-        let own = &self.plan.names[self.plan.side.index()];
-        let peer = self.peer_name();
+    fn breakage_text(&self, breakage: Breakage) -> String {
+        let (own, peer) = self.names();
         match breakage {
             Breakage::OwnDisk(DiskError::Full) => {
                 format!(
                     "the file system of {own} is full. {}",
-                    self.what_is_left(lun, &format!("Make room on {own}: that is noticed"), true)
+                    self.what_is_left(&format!("Make room on {own}: that is noticed"), true)
                 )
             }
             Breakage::OwnDisk(DiskError::SizeLimit) => format!(
                 "on {own} a file size limit keeps the volume from growing (`ulimit -f`, LimitFSIZE= of its service, or \
                  the largest file its file system can hold). {}",
-                self.what_is_left(lun, "Raise the limit", false)
+                self.what_is_left("Raise the limit", false)
             ),
             Breakage::OwnDisk(error) => {
-                format!("on {own}: {error}. {}", self.what_is_left(lun, "Repair or replace the disk", false))
+                format!("on {own}: {error}. {}", self.what_is_left("Repair or replace the disk", false))
             }
             Breakage::PeerDisk => format!(
                 "the disk of {peer} failed or is full: {own} serves the hosts of both from the only current copy. \

@@ -1,7 +1,41 @@
-//! A turn under way: what it is to, and what it waits for on this controller ([`super::turns`] has the drawing).
+//! Turns: a pair that is in touch goes on under another generation, hosts hardly noticing: back to the preferred
+//! main when a copy is complete; without a copy whose disk failed.
+//!
+//! ```text
+//!  proposer (will not be main)        the other (will be main)
+//!   │ hosts' commands wait               │
+//!   │ TURN{generation} ─────────────────►│ hosts' commands wait
+//!   │                                    │ none of them in flight: generation durable
+//!   │◄──────────────────── TURN DURABLE  │ still in its old place: changes in flight may come
+//!   │ nothing in flight: durable         │
+//!   │ takes its new place                │
+//!   │ TURN BEGIN ───────────────────────►│ takes its new place; what waited goes on
+//!   │◄────────────────────── TURN BEGUN  │
+//!   │ what waited goes on                │
+//! ```
+//!
+//! Nobody sends a message of the new generation before the other has its place, and nobody leaves the old one while
+//! the other may send one of it: no message meets a generation that does not know it. One kind may, and is passed over:
+//! what a copy that leaves the pair says of its last changes (APPLIED), which TURN BEGIN overtakes on another
+//! connection. Main goes on without that copy, so those changes are decided like any other that it may lack.
+//!
+//! Whoever will be main has the generation on disk first, so nobody else can go on from the one before. Nothing is
+//! served under the new one before it is durable on both: a crash in between leaves two copies that are both
+//! still whole, or the failed one, which the new generation does not name.
+//!
+//! A disk that fails in the middle of a turn to the preferred main ends the meeting: at the next one its copy is known
+//! to have failed. Until then the range of what it could not take belongs to nobody ([`Quiet::Undecided`]), on neither
+//! side: the other copy may be the one that leaves. Commands that wait for such a range go back to the door, for they
+//! would be in flight until the turn is over, and the turn would wait for them.
+//!
+//! A disk that says nothing is given up only while another copy stays: what it was asked it may still write, at any
+//! time. From the peer's word that its copy leaves, the own disk is waited for; the turn, which waits for what is in
+//! flight, may then end in another meeting. A copy whose disk was given up before that word never becomes the last one:
+//! no turn makes it so, and at the next meeting it has failed.
 
 use protocol::interlink::standing::{Generation, Pairing};
 
+use crate::pair::Quiet;
 use crate::time::Time;
 
 /// A turn under way.
@@ -35,6 +69,27 @@ pub(super) enum TurnStep {
 }
 
 impl Turn {
+    /// Whether it waits at that step for the peer's word about the generation of that number.
+    pub(super) fn waits(self, step: TurnStep, number: u64) -> bool {
+        self.step == step && self.generation.number == number
+    }
+
+    /// The next step, if this one waits for commands in flight and there are none. A copy that lacks a change, or has one
+    /// that the other lacks, may leave by a turn, but not go on as a whole one: then nothing may wait for a decision about
+    /// the pair.
+    pub(super) fn step_when(self, quiet: impl Fn() -> Quiet) -> Option<TurnStep> {
+        let ready = || match quiet() {
+            Quiet::Yes => true,
+            Quiet::Undecided => self.pairing == Pairing::Out,
+            Quiet::No => false,
+        };
+        match self.step {
+            TurnStep::Draining if ready() => Some(TurnStep::WritesLast),
+            TurnStep::Asked if ready() => Some(TurnStep::WritesFirst),
+            _ => None,
+        }
+    }
+
     pub(super) const fn is_proposer(self) -> bool {
         match self.step {
             TurnStep::Proposed | TurnStep::Draining | TurnStep::WritesLast | TurnStep::AwaitsPeersPlace => {

@@ -137,8 +137,7 @@ fn a_main_that_hears_of_a_disk_given_up_just_after_it_lost_its_peer_does_not_bec
         // The LUN gave it up before, and said so while the appliance was losing its peer.
         let given_up = Breakage::OwnDisk(DiskError::Silent);
         let as_of = duo.generation();
-        duo.controllers[0]
-            .with_appliance(|appliance, effects| appliance.on_broken(0, given_up, as_of, effects));
+        duo.controllers[0].with_appliance(|appliance| appliance.on_broken(0, given_up, as_of));
         duo.settle(70);
         let unavailable = Outcome::Check(Sense::UNAVAILABLE);
         assert!(duo.answers(0).contains(&(8, unavailable)), "seed {seed}: hosts use the other path");
@@ -227,8 +226,8 @@ fn turning_back(seed: u64) -> Duo {
 fn a_main_whose_disk_failed_in_a_turn_to_two_whole_copies_does_not_go_on_alone() {
     for seed in 0..40 {
         let mut duo = turning_back(seed);
-        duo.controllers[1].with_appliance(|appliance, effects| {
-            appliance.on_broken(0, Breakage::OwnDisk(DiskError::Io), Default::default(), effects);
+        duo.controllers[1].with_appliance(|appliance| {
+            appliance.on_broken(0, Breakage::OwnDisk(DiskError::Io), Default::default());
         });
         duo.cut();
         duo.settle(30);

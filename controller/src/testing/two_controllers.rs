@@ -439,7 +439,7 @@ impl Duo {
     /// Beta offers no newer version of the interlink than the first.
     pub(crate) fn speak_version_1(&mut self) {
         self.first_release = true;
-        self.controllers[1].with_appliance(|appliance, _| appliance.speak_version_1());
+        self.controllers[1].with_appliance(|appliance| appliance.speak_version_1());
     }
 
     pub(crate) fn advance_and_tick(&mut self) {

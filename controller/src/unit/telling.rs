@@ -28,8 +28,8 @@ impl<W: World> Controller<W> {
         let appliance = self.appliance.lock();
         let mut luns: Vec<LunStatus> =
             (0..self.plan.luns.len()).map(|index| self.lun_status(&appliance, index, now)).collect();
-        let notes = appliance.notes();
-        let peer_said = appliance.peer_said().map(|said| self.peer_word(said, &luns, now));
+        let about = appliance.about();
+        let peer_said = about.peer_said.map(|said| self.peer_word(said, &luns, now));
         for (lun, peer) in luns.iter_mut().filter_map(|lun| Some((lun, peer_said.as_ref()?))) {
             // Main tells how far a copy is; while the two are in touch the sub knows by it.
             let said = peer.luns.iter().find(|said| peer.current && said.number == lun.number);
@@ -40,15 +40,15 @@ impl<W: World> Controller<W> {
         let status = ControllerStatus {
             controller: self.plan.names[self.plan.side.index()].clone(),
             peer: self.plan.names[self.plan.side.peer().index()].clone(),
-            appliance: appliance.id().map(|id| format!("{id:032x}")),
-            incarnation: format!("{:032x}", appliance.incarnation()),
+            appliance: about.appliance.map(|id| format!("{id:032x}")),
+            incarnation: format!("{:032x}", about.incarnation),
             stuck: self.world.stuck(),
-            stopping: appliance.is_stopping(),
-            interlink: InterlinkStatus { encrypted: self.world.encrypts(), ..appliance.interlink() },
+            stopping: about.stopping,
+            interlink: InterlinkStatus { encrypted: self.world.encrypts(), ..about.interlink },
             luns,
             hosts: Vec::new(),
             contests: self.world.contests(),
-            notes,
+            notes: about.notes,
             peer_said,
             file_systems: self.world.file_systems(),
             troubles: self.world.troubles(),
@@ -134,7 +134,7 @@ impl<W: World> Controller<W> {
         let (luns, mut notes): (Vec<LunStatus>, _) = {
             let appliance = self.appliance.lock();
             let luns = (0..self.plan.luns.len()).map(|index| self.lun_status(&appliance, index, now));
-            (luns.collect(), appliance.notes())
+            (luns.collect(), appliance.about().notes)
         };
         notes.extend(self.world.contests().iter().map(ToString::to_string));
         let message = Message::Word(Box::new(word(&luns, &self.world.hosts(), notes)));

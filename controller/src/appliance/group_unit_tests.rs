@@ -1,0 +1,209 @@
+use protocol::interlink::standing::{GroupRecord, Start, Starts};
+
+use super::*;
+use crate::appliance::copy::tests::plan;
+use crate::volume::superblock::{Owner, Superblock, VolumeFound};
+
+const JOINED: Setting = Setting { joined: true, ending: None };
+const UNTIL: Time = Time(630);
+
+/// A group of so many LUNs on alpha, at a generation with this main and these members.
+fn group(luns: usize, main: u8, members: u8) -> Group {
+    let copy = |lun: usize| {
+        let superblock = Superblock::new(1, lun as u128 + 2, 8, Owner::of("alpha"));
+        let name = format!("data{lun}");
+        let record = GroupRecord {
+            lun: name.clone(),
+            generation: Generation { number: 5, id: 50, parent: 40, main, members },
+            clean: false,
+            flushed: false,
+            volume: Start::default(),
+            volume_coming: Start::default(),
+            starts: Starts::default(),
+        };
+        LunCopy::restored(
+            lun,
+            &plan(&name),
+            Some(&record),
+            VolumeFound::Open(superblock),
+            Some(superblock),
+            false,
+        )
+    };
+    Group::restored(Side::First, &plan("data0"), (0..luns).map(copy).collect())
+}
+
+/// The same, served together with the peer.
+fn served(luns: usize, main: u8, pairing: Pairing) -> Group {
+    let members = if pairing == Pairing::Whole { 0b11 } else { 1 << main };
+    let mut group = group(luns, main, members);
+    group.on(Event::Agreed(pairing), None);
+    group.on(Event::TakesPlace { open: true }, None);
+    group.check();
+    group
+}
+
+fn tells(wishes: &[Wish]) -> Vec<LunOrder> {
+    wishes.iter().filter_map(|wish| if let Wish::Tell(order) = wish { Some(*order) } else { None }).collect()
+}
+
+fn parts(wishes: &[Wish]) -> bool {
+    wishes.iter().any(|wish| matches!(wish, Wish::Part(_)))
+}
+
+/// A turn of two groups, each on its controller, up to the point where `beta` has it durable.
+fn says_turn(wishes: &[Wish]) -> Option<(Generation, Pairing)> {
+    wishes.iter().find_map(|wish| match wish {
+        Wish::Say(Message::Turn { generation, pairing }) => Some((*generation, *pairing)),
+        _ => None,
+    })
+}
+
+#[test]
+fn the_view_follows_from_the_stage_and_the_generation() {
+    let view = |group: &Group| (group.view().role, group.view().status, group.view().service);
+    let apart = (PairStatus::Suspended, Service::Refused);
+    assert_eq!(view(&group(2, 0, 0b11)), (Role::Main, apart.0, apart.1));
+    assert_eq!(view(&served(2, 1, Pairing::Whole)), (Role::Sub, PairStatus::Duplex, Service::Mirrored));
+    assert_eq!(view(&served(2, 0, Pairing::Copy)), (Role::Main, PairStatus::Copy, Service::Mirrored));
+    assert_eq!(view(&served(2, 1, Pairing::Out)), (Role::Sub, PairStatus::Suspended, Service::Forwarded));
+}
+
+#[test]
+fn a_main_that_loses_its_peer_flushes_every_copy_and_goes_on_under_one_generation() {
+    let mut group = served(2, 0, Pairing::Whole);
+    let wishes = group.lose(UNTIL, None);
+    assert_eq!(tells(&wishes), [LunOrder::LosePeer]);
+    assert_eq!(group.stage().waits_until(), Some(UNTIL));
+    group.go_alone(7, &mut Ids::new(1));
+    let generation = group.copies().generation();
+    assert_eq!((generation.number, generation.parent, generation.members), (6, 50, 0b01));
+    assert!(group.copies().are_one());
+    assert!(matches!(group.on(Event::AloneDurable(7), None)[..], [Wish::Begin(true)]));
+    group.check();
+}
+
+#[test]
+fn a_sub_that_loses_its_peer_is_flushed_and_suspended() {
+    let mut group = served(2, 1, Pairing::Whole);
+    let wishes = group.lose(UNTIL, None);
+    let flushes: Vec<usize> = wishes
+        .iter()
+        .filter_map(|wish| if let Wish::Flush(lun, _) = wish { Some(*lun) } else { None })
+        .collect();
+    assert_eq!((flushes, tells(&wishes)), (vec![0, 1], vec![LunOrder::Suspend]));
+    let as_of = group.copies().generation().tag();
+    assert!(!parts(&group.on_flushed_apart(0, as_of, true, "alpha", false)));
+    assert!(!group.common().flushed, "one of two");
+    group.on_flushed_apart(1, as_of, true, "alpha", false);
+    assert!(group.common().flushed);
+}
+
+#[test]
+fn a_broken_copy_leaves_by_a_turn_and_the_peer_is_told_once() {
+    let mut ids = Ids::new(1);
+    let mut group = served(2, 0, Pairing::Whole);
+    let as_of = group.copies().generation().tag();
+    let wishes = group.on_broken(Breakage::OwnDisk(DiskError::Io), as_of, JOINED, &mut ids);
+    let (generation, pairing) = says_turn(&wishes).expect("a turn");
+    assert_eq!((generation.main, generation.members, pairing), (1, 0b10, Pairing::Out));
+    assert!(group.leave_if_broken(JOINED, &mut ids).is_empty(), "it is leaving already");
+    let ended = Setting { ending: Some(Ends::Own), ..JOINED };
+    let mut other = served(1, 0, Pairing::Whole);
+    assert!(says_turn(&other.on_broken(Breakage::OwnDisk(DiskError::Io), as_of, ended, &mut ids)).is_none());
+}
+
+#[test]
+fn a_turn_ends_with_both_luns_at_its_generation() {
+    let mut ids = Ids::new(1);
+    let mut group = served(2, 0, Pairing::Whole);
+    let as_of = group.copies().generation().tag();
+    let wishes = group.on_broken(Breakage::OwnDisk(DiskError::Full), as_of, JOINED, &mut ids);
+    let (generation, _) = says_turn(&wishes).expect("a turn");
+    group.on_turn_word(&Message::TurnDurable(generation.number), None);
+    // One of its LUNs is not quiet.
+    let busy = |lun| if lun == 1 { Quiet::No } else { Quiet::Yes };
+    assert!(group.tick_turn(Time(0), 0, &busy, None).0.is_empty());
+    let (wishes, late) = group.tick_turn(Time(1), 0, &|_| Quiet::Yes, None);
+    assert!(!late && matches!(wishes[..], [Wish::Write(Pending::Turn(0))]));
+    assert!(group.copies().iter().all(|copy| copy.generation() == generation));
+    let wishes = group.on_own_turn_durable(None);
+    assert!(matches!(wishes[..], [Wish::Begin(false), Wish::Say(Message::TurnBegin(_))]), "{wishes:?}");
+    assert_eq!(tells(&group.on_turn_word(&Message::TurnBegun(generation.number), None)), [LunOrder::Open]);
+    assert_eq!((group.role(), group.service()), (Role::Sub, Service::Forwarded));
+    group.check();
+}
+
+#[test]
+fn a_turn_that_takes_too_long_is_late() {
+    let mut group = served(1, 1, Pairing::Whole);
+    let generation = Generation { number: 6, id: 60, parent: 50, main: 0, members: 0b11 };
+    group.on_turn(generation, Pairing::Whole, true, None);
+    assert!(!group.tick_turn(Time(1), 0, &|_| Quiet::No, None).1);
+    assert!(group.tick_turn(Time(1) + TURN_MAX, 0, &|_| Quiet::No, None).1);
+}
+
+#[test]
+fn of_two_turns_that_cross_the_leaders_stands() {
+    for leads in [true, false] {
+        let mut ids = Ids::new(1);
+        let mut group = served(1, 0, Pairing::Whole);
+        let as_of = group.copies().generation().tag();
+        let wishes = group.on_broken(Breakage::OwnDisk(DiskError::Full), as_of, JOINED, &mut ids);
+        let (own, _) = says_turn(&wishes).expect("a turn");
+        let theirs = Generation { number: 6, id: 61, parent: 50, main: 0, members: 0b01 };
+        group.on_turn(theirs, Pairing::Out, leads, None);
+        let stands = if leads { own } else { theirs };
+        assert_eq!(group.stage().turn().map(|turn| turn.generation), Some(stands));
+    }
+}
+
+#[test]
+fn a_copy_given_up_never_becomes_the_last() {
+    let mut group = served(1, 0, Pairing::Whole);
+    group.copies_mut().break_by(GIVEN_UP);
+    let theirs = Generation { number: 6, id: 61, parent: 50, main: 0, members: 0b01 };
+    let wishes = group.on_turn(theirs, Pairing::Out, true, None);
+    assert!(matches!(wishes[..], [Wish::Part(Parting::InATurn)]));
+}
+
+#[test]
+fn the_copy_of_a_group_is_complete_when_that_of_its_last_lun_is() {
+    let mut group = served(2, 0, Pairing::Copy);
+    let as_of = group.copies().generation().tag();
+    assert!(group.on_copy_complete(0, as_of, true).is_empty());
+    let old = GenerationTag { number: 4, ..as_of };
+    assert!(group.on_copy_complete(1, old, true).is_empty(), "said late");
+    assert!(matches!(group.on_copy_complete(1, as_of, true)[..], [Wish::Say(Message::Copied)]));
+    assert!(matches!(group.on_copied_durable(3)[..], [Wish::Write(Pending::CopiedAtMain(3))]));
+    assert!(group.copies().iter().all(|copy| copy.generation().members == 0b11));
+    assert_eq!(tells(&group.on_copied_at_main(JOINED, &mut Ids::new(1))), [LunOrder::Copied]);
+    assert_eq!(group.status(), PairStatus::Duplex);
+}
+
+#[test]
+fn luns_of_different_generations_start_neither_alone() {
+    let mut group = group(2, 0, 0b01);
+    let newer = Generation { number: 9, id: 90, parent: 50, main: 0, members: 0b01 };
+    group.copies_mut().of_mut(1).take_on(newer);
+    assert!(group.start_alone(Time(0), None).is_empty());
+    group.copies_mut().of_mut(0).take_on(newer);
+    assert_eq!(tells(&group.start_alone(Time(0), None)), [LunOrder::LosePeer]);
+}
+
+#[test]
+fn a_refusal_ends_what_goes_on_alone_only_for_good() {
+    for (refusal, newer, ends) in [
+        (Refusal::TooMany, false, false),
+        (Refusal::TooMany, true, true),
+        (Refusal::SplitBrain("alpha".into(), "beta".into()), false, true),
+    ] {
+        let mut group = group(1, 0, 0b01);
+        group.start_alone(Time(0), None);
+        let wishes = group.refuse(refusal, newer, None);
+        assert_eq!(!tells(&wishes).is_empty(), ends);
+        assert!(group.refusal().is_some());
+        group.accept();
+        assert!(group.refusal().is_none());
+    }
+}

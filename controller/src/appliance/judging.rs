@@ -1,0 +1,153 @@
+//! What the two controllers have of a group beside each other: whether they agree, and on what. Both, given the same, come
+//! to the same; `crate::group` decides, this brings it what it has to know.
+
+use protocol::interlink::message::Agreement;
+use protocol::interlink::standing::{CopyFound, Standing, Told};
+
+use super::comparison;
+use super::group::Group;
+use super::identities::Identities;
+use super::ids::Ids;
+use super::session::Peer;
+use crate::group::{self, Question, Refusal, agree};
+use crate::plan::{Plan, Side};
+
+/// What is known of the peer, and of the configuration.
+pub(super) struct Judge<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) peer: &'a Peer,
+    /// What the peer has of each LUN.
+    pub(super) theirs: &'a [(String, Standing)],
+}
+
+/// Whether what the peer has of a group may be newer than all this controller knows of.
+pub(super) fn is_newer(theirs: &[(String, Standing)], group: &Group) -> bool {
+    let newest = group.newest().number;
+    let of_group = |name: &str| group.copies().iter().any(|copy| copy.name() == name);
+    theirs.iter().any(|(name, their)| of_group(name) && their.generation.number > newest)
+}
+
+impl Judge<'_> {
+    /// What the peer has of a LUN.
+    fn their(&self, name: &str) -> Option<Standing> {
+        self.theirs.iter().find(|(other, _)| other == name).map(|(_, standing)| *standing)
+    }
+
+    /// The LUNs of a group that the two never agreed on, and that lack a volume on either side.
+    pub(super) fn to_be_made(&self, group: &Group) -> Vec<usize> {
+        let absent = |standing: &Standing| matches!(standing.copy, CopyFound::Missing | CopyFound::Blank);
+        let is_new = |both: &[Standing; 2]| {
+            both.iter().all(|standing| standing.generation.number == 0) && both.iter().any(absent)
+        };
+        let both = |lun: usize, name: &str, told: Option<Standing>| {
+            let both = [told?, self.their(name)?];
+            is_new(&both).then_some(lun)
+        };
+        let copies = group.copies().iter();
+        copies.filter_map(|copy| both(copy.lun(), copy.name(), copy.told())).collect()
+    }
+
+    /// Whether the two agree on a group, and on what, for each of its LUNs. LUNs that get another size thereby are named in
+    /// `resized`, with their blocks.
+    pub(super) fn judge(
+        &self,
+        group: &mut Group,
+        identities: &mut Identities,
+        ids: &mut Ids,
+        resized: &mut Vec<(usize, u64)>,
+    ) -> Result<Vec<Agreement>, Refusal> {
+        let luns: Vec<usize> = group.copies().iter().map(super::copy::LunCopy::lun).collect();
+        let mut theirs = Vec::new();
+        for lun in &luns {
+            let their = self.find(*lun, identities)?;
+            resized.extend(self.resize(*lun, group, identities, &their));
+            theirs.push(their);
+        }
+        let id = ids.make();
+        let agreed = self.agree(group, &luns, &theirs, id)?;
+        let each = luns.iter().zip(theirs).zip(agreed);
+        let heard = each.map(|((lun, their), agreed)| {
+            group.copies_mut().of_mut(*lun).hear(their.starts.unwrap_or_default());
+            Agreement {
+                lun: self.plan.luns[*lun].name.clone(),
+                generation: agreed.generation,
+                pairing: agreed.pairing,
+                create: agreed.create,
+            }
+        });
+        Ok(heard.collect())
+    }
+
+    /// What the peer has of a LUN of which both have the same configuration and an identity.
+    fn find(&self, lun: usize, identities: &Identities) -> Result<Standing, Refusal> {
+        let name = &self.plan.luns[lun].name;
+        let Some(their) = self.their(name) else {
+            let peer = self.plan.side.peer().index();
+            return Err(Refusal::UnknownToPeer(self.plan.names[peer].clone()));
+        };
+        let differs = comparison::differing(self.plan, &self.peer.shared, &format!("lun.{name}."));
+        if let Some((_, refusal)) = differs {
+            return Err(refusal);
+        }
+        if identities.of(name).is_none() {
+            let blocks = comparison::first_blocks(self.plan, &self.peer.rooms, lun);
+            return Err(blocks.err().unwrap_or(Refusal::TooMany));
+        }
+        if !self.peer.knows_starts() {
+            return Ok(Standing { starts: None, may_go_on: false, remembers: false, ..their });
+        }
+        let told = self.peer.told.iter().find(|(other, _)| other == name).map(|(_, told)| *told);
+        let starts = told.map(|told| told.starts);
+        let Told { may_go_on, remembers, .. } = told.unwrap_or_default();
+        Ok(Standing { starts, may_go_on, remembers, ..their })
+    }
+
+    /// A LUN that the two never agreed on gets the size that the files say now, and the devices allow; both come to the
+    /// same. It is durable with the generation, at the leader before either writes that down (its identity is the one that
+    /// both take); until then it may change again, and a volume of another size that was already made was never served.
+    fn resize(
+        &self,
+        lun: usize,
+        group: &mut Group,
+        identities: &mut Identities,
+        their: &Standing,
+    ) -> Option<(usize, u64)> {
+        let copy = group.copies_mut().of_mut(lun);
+        let told = copy.told()?;
+        let unmade = |standing: &Standing| {
+            standing.generation.number == 0
+                && matches!(standing.copy, CopyFound::Missing | CopyFound::Blank | CopyFound::Failed)
+        };
+        if !(self.peer.knows_starts() && unmade(&told) && unmade(their)) {
+            return None;
+        }
+        let blocks = comparison::first_blocks(self.plan, &self.peer.rooms, lun).ok()?;
+        if !identities.resize(&self.plan.luns[lun].name, blocks) {
+            return None;
+        }
+        copy.resize(blocks);
+        Some((lun, blocks))
+    }
+
+    fn agree(
+        &self,
+        group: &Group,
+        luns: &[usize],
+        theirs: &[Standing],
+        id: u128,
+    ) -> Result<Vec<group::Agreed>, Refusal> {
+        let common = group.common();
+        let mut agreed = Vec::new();
+        for (lun, their) in luns.iter().zip(theirs) {
+            let own = group.copies().of(*lun).judged(common, self.peer.knows_starts());
+            let standings = match self.plan.side {
+                Side::First => [&own, their],
+                Side::Second => [their, &own],
+            };
+            let plan = &self.plan.luns[*lun];
+            let question = Question { names: &self.plan.names, main: plan.main, mirror: plan.mirror, id };
+            agreed.push(agree(question, standings)?);
+        }
+        Ok(agreed)
+    }
+}

@@ -1,0 +1,293 @@
+//! A clean end: hosts' new commands are refused on both sides, those in flight finish, both flush, and only then
+//! do both mark their generations clean. Cut short anywhere, the mark is missing and the next meeting copies.
+//!
+//! ```text
+//!  begun ──► drained ──► flushing ──► marks ──► clean ──► over
+//!            here and    every LUN    every     durable   the peer has said farewell, or was waited for
+//!            at the peer that serves  volume
+//! ```
+//!
+//! What always holds: the mark of a clean end is asked for only when nothing is being flushed any more and every flush was
+//! good ([`Shutdown::next`]), and a peer's end is forgotten when the two lose each other or meet again.
+
+use core::time::Duration;
+
+use super::lifecycle::Ends;
+use crate::time::Time;
+
+/// A clean end that is not complete by then goes on without its mark.
+pub(super) const ENDING_MAX: Duration = Duration::from_secs(8);
+
+/// How long the one who ends waits for the other's farewell after its own.
+pub(super) const FAREWELL_MAX: Duration = Duration::from_secs(2);
+
+/// How far a clean end of either side has come.
+#[derive(Debug, Default)]
+pub(super) struct Shutdown {
+    /// This controller shall end.
+    own: bool,
+    /// When it began, on either side.
+    since: Option<Time>,
+    drained: bool,
+    peer_drained: bool,
+    /// Volumes that are being flushed or marked.
+    flushes: u32,
+    flush_failed: bool,
+    flushing: bool,
+    /// All is flushed, and the volumes are marked.
+    marks: bool,
+    /// The clean mark is durable here.
+    clean: Option<Time>,
+    /// The peer said so of itself.
+    farewell: bool,
+    /// Nothing more to do.
+    over: bool,
+}
+
+/// What an end does next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Next {
+    /// Volumes are still being flushed or marked.
+    Waits,
+    /// Nothing: a flush has failed, and no mark says that this end was clean.
+    Unclean,
+    /// Every volume was flushed: mark them.
+    Mark,
+    /// Every volume is marked: write down that the end was clean.
+    WriteClean,
+}
+
+impl Shutdown {
+    /// This controller shall end. False if it is ending already.
+    pub(super) const fn stop(&mut self) -> bool {
+        !core::mem::replace(&mut self.own, true)
+    }
+
+    /// Hosts' commands end from now on, for this controller's end or for the peer's.
+    pub(super) const fn begin(&mut self, now: Time) {
+        if self.since.is_none() {
+            self.since = Some(now);
+        }
+    }
+
+    /// There is nothing that would have to be ended.
+    pub(super) const fn is_over(&mut self) {
+        self.over = true;
+    }
+
+    /// This controller shall end, and nothing more needs to be done before.
+    pub(super) const fn stopped(&self) -> bool {
+        self.own && self.over
+    }
+
+    pub(super) const fn begun(&self) -> bool {
+        self.since.is_some() || self.own
+    }
+
+    /// Whose end it is.
+    pub(super) const fn whose(&self) -> Option<Ends> {
+        match (self.own, self.since) {
+            (true, _) => Some(Ends::Own),
+            (false, Some(_)) => Some(Ends::Peer),
+            (false, None) => None,
+        }
+    }
+
+    /// The two have met (again): an earlier end of the peer is history.
+    pub(super) fn on_joined(&mut self) {
+        if !self.own {
+            *self = Self::default();
+        }
+    }
+
+    /// The interlink is gone. A peer's end is over; an own one goes on without the mark.
+    pub(super) fn on_lost(&mut self) {
+        if self.own {
+            self.over = true;
+        } else {
+            *self = Self { farewell: self.farewell && self.clean.is_some(), ..Self::default() };
+        }
+    }
+
+    /// The peer has ended cleanly, and said so.
+    pub(super) const fn peer_ended(&self) -> bool {
+        self.farewell
+    }
+
+    /// Whether hosts' commands are to end, so that it is looked whether they have.
+    pub(super) const fn is_draining(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Nothing of a host is in flight here. True the first time: the peer is to know.
+    pub(super) const fn drain(&mut self) -> bool {
+        !core::mem::replace(&mut self.drained, true)
+    }
+
+    /// The same at the peer.
+    pub(super) const fn on_peer_drained(&mut self) {
+        self.peer_drained = true;
+    }
+
+    /// Whether the flush begins: both sides are quiet (or there is no other side). A turn may come upon one that has said
+    /// already that nothing is in flight.
+    pub(super) fn begins_to_flush(&mut self, alone: bool, turning: bool) -> bool {
+        let drained = self.drained && (self.peer_drained || alone) && !turning;
+        if !drained || self.flushing {
+            return false;
+        }
+        self.flushing = true;
+        true
+    }
+
+    /// A volume is being flushed or marked.
+    pub(super) const fn expect(&mut self) {
+        self.flushes += 1;
+    }
+
+    /// It is, or could not be.
+    pub(super) const fn on_flushed(&mut self, good: bool) {
+        self.flushes = self.flushes.saturating_sub(1);
+        self.flush_failed |= !good;
+    }
+
+    /// What comes next, when a volume was flushed or marked.
+    pub(super) fn next(&mut self) -> Next {
+        if self.flushes > 0 {
+            return Next::Waits;
+        }
+        if self.flush_failed {
+            self.over = true;
+            return Next::Unclean;
+        }
+        if core::mem::replace(&mut self.marks, true) { Next::WriteClean } else { Next::Mark }
+    }
+
+    /// The clean mark is durable; whether there is a peer to hear so.
+    pub(super) fn on_clean(&mut self, peer: bool) {
+        self.clean = Some(Time(0));
+        self.over |= !peer;
+        self.end_if_over();
+    }
+
+    /// The peer's clean mark is. Whether that is why the two will be apart.
+    pub(super) fn on_farewell(&mut self) -> bool {
+        self.farewell = true;
+        self.end_if_over();
+        !self.own
+    }
+
+    fn end_if_over(&mut self) {
+        if self.clean.is_some() && self.farewell {
+            self.over = true;
+        }
+    }
+
+    /// Time has passed: no end waits for ever.
+    pub(super) fn tick(&mut self, now: Time) {
+        let Some(since) = self.since else {
+            return;
+        };
+        let waited = self.clean.is_some_and(|clean| now.since(clean) >= FAREWELL_MAX);
+        if self.own && (waited || now.since(since) >= ENDING_MAX) {
+            self.over = true;
+        }
+        if let Some(clean) = &mut self.clean
+            && *clean == Time(0)
+        {
+            *clean = now;
+        }
+    }
+
+    /// Asserts what always holds.
+    pub(super) fn check(&self) {
+        assert!(self.flushing || !self.marks, "marked without a flush");
+        assert!(
+            self.clean.is_none() || (self.marks && self.flushes == 0 && !self.flush_failed),
+            "clean before everything is on its disk"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time(0) + Duration::from_millis(ms)
+    }
+
+    fn drained() -> Shutdown {
+        let mut shutdown = Shutdown::default();
+        assert!(shutdown.stop());
+        shutdown.begin(at(1_000));
+        assert!(shutdown.drain());
+        shutdown
+    }
+
+    #[test]
+    fn an_end_flushes_when_both_are_quiet_and_no_turn_is_under_way() {
+        let mut shutdown = drained();
+        assert!(!shutdown.drain(), "it is said once");
+        assert!(!shutdown.begins_to_flush(false, false), "the peer is not quiet yet");
+        shutdown.on_peer_drained();
+        assert!(!shutdown.begins_to_flush(false, true), "a turn is under way");
+        assert!(shutdown.begins_to_flush(false, false));
+        assert!(!shutdown.begins_to_flush(false, false), "once");
+    }
+
+    #[test]
+    fn the_mark_comes_after_every_flush_and_every_mark_of_a_volume() {
+        let mut shutdown = drained();
+        assert!(shutdown.begins_to_flush(true, false));
+        shutdown.expect();
+        shutdown.expect();
+        shutdown.on_flushed(true);
+        assert_eq!(shutdown.next(), Next::Waits);
+        shutdown.on_flushed(true);
+        assert_eq!(shutdown.next(), Next::Mark);
+        shutdown.expect();
+        assert_eq!(shutdown.next(), Next::Waits);
+        shutdown.on_flushed(true);
+        assert_eq!(shutdown.next(), Next::WriteClean);
+        shutdown.on_clean(true);
+        shutdown.check();
+        assert!(!shutdown.stopped(), "the peer's farewell is waited for");
+        assert!(!shutdown.on_farewell());
+        assert!(shutdown.stopped());
+    }
+
+    #[test]
+    fn a_failed_flush_ends_it_without_a_mark() {
+        let mut shutdown = drained();
+        assert!(shutdown.begins_to_flush(true, false));
+        shutdown.expect();
+        shutdown.on_flushed(false);
+        assert_eq!(shutdown.next(), Next::Unclean);
+        assert!(shutdown.stopped());
+        shutdown.check();
+    }
+
+    #[test]
+    fn no_end_waits_for_ever() {
+        let mut shutdown = drained();
+        shutdown.tick(at(1_000) + ENDING_MAX - Duration::from_millis(1));
+        assert!(!shutdown.stopped());
+        shutdown.tick(at(1_000) + ENDING_MAX);
+        assert!(shutdown.stopped());
+    }
+
+    #[test]
+    fn a_peers_end_is_forgotten_when_the_two_meet_again_and_an_own_one_is_not() {
+        let mut shutdown = Shutdown::default();
+        shutdown.begin(at(1_000));
+        assert_eq!(shutdown.whose(), Some(Ends::Peer));
+        shutdown.on_joined();
+        assert_eq!(shutdown.whose(), None);
+        assert!(shutdown.stop() && !shutdown.stop());
+        shutdown.on_joined();
+        assert_eq!(shutdown.whose(), Some(Ends::Own));
+        shutdown.on_lost();
+        assert!(shutdown.stopped(), "without a peer there is nobody to wait for");
+    }
+}

@@ -1,0 +1,48 @@
+//! What a group wants done when something has happened to it: the appliance core carries it out, in the order of the list.
+
+use protocol::interlink::Message;
+
+use super::effect::LunOrder;
+use super::lifecycle::Ends;
+use super::pending::Pending;
+
+/// How the controller stands when something happens to a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Setting {
+    /// The two have joined.
+    pub(super) joined: bool,
+    /// Whose clean end has begun.
+    pub(super) ending: Option<Ends>,
+}
+
+/// What a group wants done.
+#[derive(Debug)]
+pub(super) enum Wish {
+    /// Its LUNs take the place of its view; hosts are served at once only if `true`.
+    Begin(bool),
+    /// Each of its LUNs is told.
+    Tell(LunOrder),
+    /// The peer is told of the group, under the generation it has here.
+    Say(Message),
+    /// All records are written; this follows when they are durable.
+    Write(Pending),
+    /// A LUN is flushed; this follows when it is.
+    Flush(usize, Pending),
+    /// The two part.
+    Part(Parting),
+}
+
+/// Why the two part, as a group sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Parting {
+    /// The peer sent something that cannot be.
+    Nonsense,
+    /// The peer does not end what it was asked for.
+    Overdue,
+    /// A disk failed in the middle of a turn.
+    InATurn,
+    /// This controller's disk failed while the two were about to agree.
+    OwnDisk,
+    /// A disk of this controller that was given up answers.
+    OwnDiskAnswers,
+}
