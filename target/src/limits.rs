@@ -64,7 +64,7 @@ pub fn of(used: &Use<'_>) -> Vec<LimitStatus> {
 fn connections(table: &Sessions, sessions: &[SessionView]) -> Vec<LimitStatus> {
     let (open, peak) =
         (table.connections.load(Ordering::Relaxed), table.connections_peak.load(Ordering::Relaxed));
-    let (logins, discoveries) = table.visitors();
+    let (logins, discoveries) = (table.half_open(), table.discoveries());
     vec![
         counted(
             "CONNECTIONS_MAX",

@@ -274,7 +274,7 @@ impl Line {
                 let waiters = self.link.leave();
                 self.sessions.release(&waiters);
                 match nexus {
-                    Some(nexus) if self.sessions.depart(nexus, backend.now()) => {
+                    Some(nexus) if self.sessions.close(nexus, backend.now()) => {
                         backend.nexus_lost(nexus);
                         self.sessions.settle(nexus);
                         self.sessions.visits.went(self.visitor(), how, backend.now());

@@ -26,7 +26,7 @@ use crate::session::opening::Opening;
 use crate::session::parameters::Parameters;
 use crate::session::refused::Refused;
 use crate::sessions::{
-    Beginning, Begun, Discovering, HOST_SESSIONS_MAX, INITIATOR_SESSIONS_MAX, Identity, Sessions, Share,
+    Begun, Discovering, HOST_SESSIONS_MAX, INITIATOR_SESSIONS_MAX, Identity, LoginAdmission, Sessions, Share,
 };
 use crate::visits::CONTENDER_HEARD_WITHIN;
 
@@ -187,7 +187,7 @@ impl LoginPhase {
         let response = self.response(request, status, &reply, request.tsih);
         link.put(&response.encode(), &[]);
         link.close_when_written();
-        sessions.wants_no_place(link);
+        sessions.wait_no_more(link);
         Progress::Refused
     }
 
@@ -264,17 +264,17 @@ impl LoginPhase {
             alias: login.initiator_alias().to_owned(),
             isid: request.isid,
         };
-        if let Some(discovery) = sessions.end_named_discovery(&identity.initiator, identity.isid) {
+        if let Some(discovery) = sessions.take_named_discovery(&identity.initiator, identity.isid) {
             discovery.end();
         }
         let continues = login.reinstates();
         loop {
             match sessions.begin(&identity, request.cid, link, continues, backend.now()) {
-                Beginning::Begun(Begun { nexus, tsih }) => {
+                LoginAdmission::Begun(Begun { nexus, tsih }) => {
                     backend.nexus_added(nexus, &initiator);
                     return Ok(Some((Some(nexus), tsih)));
                 }
-                Beginning::Replaces(old, old_link) => {
+                LoginAdmission::Replaces(old, old_link) => {
                     let (addresses, now) = ([old_link.host(), link.host()], backend.now());
                     // One that was silent before has lost its line, and is the same host's.
                     if now.since(old_link.heard()) <= CONTENDER_HEARD_WITHIN {
@@ -283,13 +283,13 @@ impl LoginPhase {
                     let old = end_session(old, &old_link, sessions, backend);
                     waiting.continued = old.filter(|_| continues.is_some());
                 }
-                Beginning::Waits => return Ok(None),
-                Beginning::Crowded(share) => {
+                LoginAdmission::Waits => return Ok(None),
+                LoginAdmission::Crowded(share) => {
                     say_crowded(login.initiator(), share, around, backend.now());
                     return Err(LoginStatus::OutOfResources);
                 }
-                Beginning::Full => return Err(LoginStatus::OutOfResources),
-                Beginning::Gone => return Err(LoginStatus::SessionDoesNotExist),
+                LoginAdmission::Full => return Err(LoginStatus::OutOfResources),
+                LoginAdmission::Gone => return Err(LoginStatus::SessionDoesNotExist),
             }
         }
     }
@@ -313,7 +313,7 @@ impl LoginPhase {
         if discovering.named
             && is_known
             && let Some((old, old_link)) =
-                sessions.take(&discovering.initiator, discovering.isid, backend.now())
+                sessions.close_port(&discovering.initiator, discovering.isid, backend.now())
         {
             end_session(old, &old_link, sessions, backend);
         }

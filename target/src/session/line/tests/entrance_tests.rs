@@ -259,11 +259,11 @@ fn a_flood_of_connections_without_a_session_makes_its_own_host_give_way() {
         flood.push(host);
     }
     assert!(!honest.socket.state.lock().shut);
-    assert_eq!(script.sessions.visitors().0, LOGINS_MAX);
+    assert_eq!(script.sessions.half_open(), LOGINS_MAX);
     let over = flood.iter().filter(|host| host.line.link.has_ended()).count();
     assert_eq!(over, LOGINS_MAX + 1);
     flood.iter_mut().for_each(|host| host.line.closed(&script));
-    assert_eq!(script.sessions.visitors().0, 1);
+    assert_eq!(script.sessions.half_open(), 1);
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn hosts_that_log_out_and_stay_are_bounded_too() {
         host.ask_to_log_out(&script);
         hosts.push(host);
     }
-    assert_eq!(script.sessions.visitors().0, LOGINS_MAX);
+    assert_eq!(script.sessions.half_open(), LOGINS_MAX);
     assert!(hosts[0].line.link.has_ended() && !hosts[LOGINS_MAX].line.link.has_ended());
 }
 
