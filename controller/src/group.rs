@@ -138,6 +138,24 @@ pub enum Refusal {
          {0} again"
     )]
     UnknownToPeer(String),
+    /// A LUN of a group cannot be served, so that none of them is.
+    #[error("the LUNs of group {group} are served together, and {lun} cannot be: {reason}")]
+    InGroup {
+        /// The group.
+        group: String,
+        /// The LUN.
+        lun: String,
+        /// Why not.
+        reason: Box<Self>,
+    },
+    /// The copies that count of a group's LUNs are not on one controller.
+    #[error(
+        "the only whole copies of the LUNs of this group are not all on one controller, so that none could be main of all. \
+         Nothing was touched. Look whether a disk is not mounted and start both controllers again; if it is as it should \
+         be, remove `group` from the LUNs of this group on both machines: each is then refilled by itself, and they can be \
+         joined again when all are whole"
+    )]
+    Torn,
     /// The two configurations differ.
     #[error(
         "the two machines' appliance.toml differ in `{key}`: {first} on {first_name}, {second} on {second_name}. \
@@ -155,6 +173,14 @@ pub enum Refusal {
         /// The second controller.
         second_name: String,
     },
+}
+
+impl Refusal {
+    /// Why a LUN is refused, whether it is for its own sake or for that of another LUN of its group.
+    #[must_use]
+    pub fn reason(&self) -> &Self {
+        if let Self::InGroup { reason, .. } = self { reason } else { self }
+    }
 }
 
 /// What [`agree`] must know of a LUN.
@@ -195,6 +221,64 @@ pub fn agree(question: Question<'_>, standings: [&Standing; 2]) -> Result<Agreed
         [false, false] => newest(question.names, standings)?,
     };
     if question.mirror { mirrored(question, standings, newest) } else { single(question, standings, newest) }
+}
+
+/// Decides for all LUNs of a group together: one main, one pairing, one generation. If one of them cannot be served, why, as
+/// `of_lun` tells it of that LUN. A LUN that joins others brings what it was at before with it, as the parent of the new
+/// generation.
+pub fn agree_together(
+    question: Question<'_>,
+    luns: &[[&Standing; 2]],
+    of_lun: impl Fn(usize, Refusal) -> Refusal,
+) -> Result<Vec<Agreed>, Refusal> {
+    let judged = luns.iter().enumerate().map(|(at, both)| (at, agree(question, *both)));
+    let each = judged.map(|(at, agreed)| agreed.map_err(|refusal| of_lun(at, refusal)));
+    let agreed: Vec<Agreed> = each.collect::<Result<_, _>>()?;
+    if let [one] = agreed[..] {
+        return Ok(vec![one]);
+    }
+    let known = luns.iter().position(|both| both.iter().any(|standing| standing.generation.number > 0));
+    let natural = usize::from(agreed[known.unwrap_or_default()].generation.main);
+    let sides = [natural, 1 - natural];
+    let tries = [false, true].into_iter().flat_map(|forget| sides.map(|main| (main, forget)));
+    let found = tries.into_iter().find_map(|(main, forget)| {
+        let main_side = [Side::First, Side::Second][main];
+        let question = Question { main: main_side, ..question };
+        let favoured = luns.iter().map(|both| agree(question, favour(*both, main, forget).each_ref()));
+        let agreed: Vec<Agreed> = favoured.collect::<Result<_, _>>().ok()?;
+        agreed.iter().all(|agreed| usize::from(agreed.generation.main) == main).then_some((main, agreed))
+    });
+    let Some((main, agreed)) = found else {
+        return Err(Refusal::Torn);
+    };
+    let pairing = |of: Pairing| agreed.iter().any(|agreed| agreed.pairing == of).then_some(of);
+    let pairing = pairing(Pairing::Out).or(pairing(Pairing::Copy)).unwrap_or(Pairing::Whole);
+    let whole = question.mirror && pairing == Pairing::Whole;
+    let members = if whole { 0b11 } else { 1 << main };
+    let number = agreed.iter().map(|agreed| agreed.generation.number).max().unwrap_or_default();
+    let together = |agreed: Agreed| {
+        let generation = Generation { number, main: main as u8, members, ..agreed.generation };
+        // Of what is not mirrored only main has a volume.
+        let create = if question.mirror || agreed.create == 0 { agreed.create } else { 1 << main };
+        Agreed { generation, pairing, create }
+    };
+    Ok(agreed.into_iter().map(together).collect())
+}
+
+/// Lets a side be the source of a LUN where both copies are equally good: then it is a matter of choice. `forget`: what only
+/// one controller remembers of reservations shall not decide, because the blocks of another LUN of the group do.
+fn favour(both: [&Standing; 2], main: usize, forget: bool) -> [Standing; 2] {
+    let mut both = both.map(|standing| *standing);
+    let good = both.map(|standing| standing.kept || standing.clean);
+    let free = good[0] == good[1] && !both[1 - main].may_go_on;
+    if free && !both.iter().all(|standing| standing.clean) {
+        both[main].kept = true;
+        (both[1 - main].kept, both[1 - main].clean) = (false, false);
+    }
+    if forget {
+        both.iter_mut().for_each(|standing| standing.remembers = false);
+    }
+    both
 }
 
 /// Whose state folder is older than it was: it does not know when the two last began to serve together.
@@ -355,171 +439,5 @@ pub fn next(newest: Generation, id: u128, main: usize, members: u8) -> Generatio
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names() -> [String; 2] {
-        ["alpha".into(), "beta".into()]
-    }
-
-    fn at(number: u64, id: u128, parent: u128, main: u8, members: u8) -> Standing {
-        let generation = Generation { number, id, parent, main, members };
-        Standing {
-            generation,
-            clean: false,
-            kept: false,
-            copy: CopyFound::Whole,
-            known: true,
-            device: false,
-            starts: None,
-            may_go_on: false,
-            remembers: false,
-        }
-    }
-
-    fn fresh() -> Standing {
-        Standing { copy: CopyFound::Missing, known: false, ..at(0, 0, 0, 0, 0) }
-    }
-
-    fn ask(first: &Standing, second: &Standing) -> Result<(u8, u8, bool, u8), Refusal> {
-        let names = names();
-        let question = Question { names: &names, main: Side::First, mirror: true, id: 77 };
-        agree(question, [first, second]).map(|agreed| {
-            (
-                agreed.generation.main,
-                agreed.generation.members,
-                agreed.pairing == Pairing::Whole,
-                agreed.create,
-            )
-        })
-    }
-
-    #[test]
-    fn two_fresh_files_are_made_and_are_whole_at_once() {
-        assert_eq!(ask(&fresh(), &fresh()), Ok((0, 0b11, true, 0b11)));
-    }
-
-    #[test]
-    fn a_fresh_device_is_copied_first() {
-        let device = Standing { device: true, copy: CopyFound::Blank, ..fresh() };
-        assert_eq!(ask(&device, &device), Ok((0, 0b01, false, 0b11)));
-    }
-
-    #[test]
-    fn after_a_clean_end_of_both_nothing_is_copied_and_the_preferred_main_is_main() {
-        let clean = Standing { clean: true, ..at(5, 50, 40, 1, 0b11) };
-        assert_eq!(ask(&clean, &clean), Ok((0, 0b11, true, 0)));
-    }
-
-    #[test]
-    fn of_two_clean_copies_the_one_whose_controller_ran_on_is_main_first() {
-        let clean = Standing { clean: true, ..at(5, 50, 40, 0, 0b11) };
-        let ran_on = Standing { remembers: true, ..clean };
-        assert_eq!(ask(&clean, &ran_on), Ok((1, 0b11, true, 0)), "it may know reservations that no disk has");
-        assert_eq!(ask(&ran_on, &ran_on), Ok((0, 0b11, true, 0)));
-        let goes_on = Standing { may_go_on: true, ..clean };
-        assert_eq!(
-            ask(&goes_on, &ran_on),
-            Ok((0, 0b11, true, 0)),
-            "nobody else may be main before it agreed"
-        );
-    }
-
-    #[test]
-    fn after_both_lost_power_main_is_the_source() {
-        let dirty = at(5, 50, 40, 1, 0b11);
-        assert_eq!(ask(&dirty, &dirty), Ok((1, 0b10, false, 0)));
-    }
-
-    #[test]
-    fn the_copy_whose_controller_kept_its_memory_is_the_source_whatever_its_role() {
-        let lost = at(5, 50, 40, 0, 0b11);
-        let kept = Standing { kept: true, ..lost };
-        assert_eq!(ask(&lost, &kept), Ok((1, 0b10, false, 0)));
-        assert_eq!(ask(&kept, &lost), Ok((0, 0b01, false, 0)));
-    }
-
-    #[test]
-    fn one_clean_end_alone_does_not_make_the_copies_identical_but_its_copy_the_source() {
-        let clean = Standing { clean: true, ..at(5, 50, 40, 0, 0b11) };
-        let kept = Standing { kept: true, ..at(5, 50, 40, 0, 0b11) };
-        let lost = at(5, 50, 40, 0, 0b11);
-        assert_eq!(ask(&clean, &kept), Ok((0, 0b01, false, 0)), "both have everything: main's is taken");
-        assert_eq!(ask(&lost, &clean), Ok((1, 0b10, false, 0)));
-        assert_eq!(ask(&clean, &lost), Ok((0, 0b01, false, 0)));
-    }
-
-    #[test]
-    fn a_half_made_copy_is_never_the_source() {
-        let newest = at(6, 60, 50, 1, 0b10);
-        assert_eq!(ask(&Standing { kept: true, ..newest }, &newest), Ok((1, 0b10, false, 0)));
-        let lost_source = Standing { copy: CopyFound::Missing, ..newest };
-        assert_eq!(ask(&newest, &lost_source), Err(Refusal::NoSource));
-    }
-
-    #[test]
-    fn a_generation_durable_on_one_side_only_does_not_make_its_target_a_source() {
-        let ahead = at(6, 60, 50, 1, 0b10);
-        let behind = Standing { kept: true, ..at(5, 50, 40, 0, 0b11) };
-        assert_eq!(ask(&ahead, &behind), Ok((1, 0b10, false, 0)));
-    }
-
-    #[test]
-    fn two_that_went_on_alone_are_a_split_brain_however_far_each_counted() {
-        let [alone, further] = [at(6, 60, 50, 0, 0b01), at(8, 81, 71, 1, 0b10)];
-        assert_eq!(ask(&alone, &further), Err(Refusal::SplitBrain("alpha".into(), "beta".into())));
-        let met_since = at(7, 70, 60, 0, 0b01);
-        assert_eq!(ask(&alone, &met_since), Ok((0, 0b01, false, 0)));
-    }
-
-    #[test]
-    fn a_copy_two_generations_behind_is_never_the_source() {
-        let ahead = at(7, 70, 60, 1, 0b10);
-        let behind = Standing { kept: true, ..at(5, 50, 40, 0, 0b11) };
-        assert_eq!(ask(&ahead, &behind), Err(Refusal::NoSource));
-        let whole = at(7, 70, 60, 0, 0b11);
-        assert_eq!(ask(&whole, &behind), Ok((0, 0b01, false, 0)));
-    }
-
-    #[test]
-    fn the_newest_generation_decides_whichever_controller_has_it() {
-        let behind = Standing { kept: true, ..at(5, 50, 40, 1, 0b11) };
-        let ahead = at(7, 70, 60, 0, 0b11);
-        assert_eq!(ask(&ahead, &behind), Ok((0, 0b01, false, 0)));
-        assert_eq!(
-            ask(&behind, &Standing { generation: Generation { main: 1, ..ahead.generation }, ..ahead }),
-            Ok((1, 0b10, false, 0))
-        );
-    }
-
-    #[test]
-    fn a_missing_volume_is_refilled_and_never_the_source() {
-        let missing = Standing { copy: CopyFound::Missing, ..at(5, 50, 40, 0, 0b11) };
-        let whole = at(5, 50, 40, 0, 0b11);
-        assert_eq!(ask(&missing, &whole), Ok((1, 0b10, false, 0b01)));
-        assert_eq!(ask(&missing, &missing), Err(Refusal::NoSource));
-    }
-
-    #[test]
-    fn foreign_content_split_brains_and_lost_state_are_refused() {
-        let whole = at(5, 50, 40, 0, 0b11);
-        let foreign = Standing { copy: CopyFound::Foreign, ..whole };
-        assert_eq!(ask(&whole, &foreign), Err(Refusal::Foreign("beta".into())));
-        let other = at(5, 51, 40, 0, 0b01);
-        assert_eq!(ask(&whole, &other), Err(Refusal::SplitBrain("alpha".into(), "beta".into())));
-        assert_eq!(ask(&whole, &fresh()), Err(Refusal::StateLost("beta".into())));
-    }
-
-    #[test]
-    fn a_lun_without_mirror_asks_for_its_one_volume_only() {
-        let names = names();
-        let question = Question { names: &names, main: Side::Second, mirror: false, id: 77 };
-        let agreed = agree(question, [&fresh(), &fresh()]).unwrap();
-        assert_eq!((agreed.generation.main, agreed.create, agreed.pairing), (1, 0b10, Pairing::Whole));
-        let old = at(5, 50, 40, 0, 0b01);
-        let agreed = agree(question, [&old, &fresh()]).unwrap();
-        assert_eq!((agreed.generation.main, agreed.create), (0, 0), "the persisted role wins");
-        let gone = Standing { copy: CopyFound::Missing, ..old };
-        assert_eq!(agree(question, [&gone, &fresh()]), Err(Refusal::Gone("alpha".into())));
-    }
-}
+#[path = "group_tests.rs"]
+mod tests;

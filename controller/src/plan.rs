@@ -68,10 +68,20 @@ impl Plan {
         matches!(self.side, Side::First)
     }
 
-    /// The groups, each with the places of its LUNs, in the order of the file.
+    /// The groups, each with the places of its LUNs, in the order of the file: LUNs that name one group are in it, every
+    /// other is a group of its own.
     #[must_use]
     pub fn groups(&self) -> Vec<Vec<usize>> {
-        (0..self.luns.len()).map(|lun| vec![lun]).collect()
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for (lun, plan) in self.luns.iter().enumerate() {
+            let joins =
+                |group: &&mut Vec<usize>| plan.group.is_some() && self.luns[group[0]].group == plan.group;
+            match groups.iter_mut().find(joins) {
+                Some(group) => group.push(lun),
+                None => groups.push(vec![lun]),
+            }
+        }
+        groups
     }
 }
 
@@ -98,6 +108,8 @@ pub struct LunPlan {
     pub main: Side,
     /// Whether the other controller keeps a copy.
     pub mirror: bool,
+    /// The group that it is in with other LUNs of the same main; none: it is one of its own.
+    pub group: Option<String>,
     /// Write cache on: GOOD means both controllers' memory. Off: both disks.
     pub write_cache: bool,
     /// No host may write.
@@ -109,4 +121,30 @@ pub struct LunPlan {
     /// The largest LUN, in logical blocks, that this controller's device has room for; zero if it cannot be used.
     /// `None`: a file, or no copy here.
     pub room: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn luns_that_name_one_group_are_in_it_and_every_other_is_one_of_its_own() {
+        let lun = |group: Option<&str>| LunPlan {
+            number: 0,
+            name: String::new(),
+            blocks: 1,
+            main: Side::First,
+            mirror: true,
+            group: group.map(str::to_owned),
+            write_cache: true,
+            read_only: false,
+            physical_block_exponent: 0,
+            device: false,
+            room: None,
+        };
+        let luns = [None, Some("a"), Some("b"), None, Some("a")].map(lun).to_vec();
+        let names = ["alpha".to_owned(), "beta".to_owned()];
+        let plan = Plan { side: Side::First, names, luns, shared: Vec::new(), bridges: 1 };
+        assert_eq!(plan.groups(), [vec![0], vec![1, 4], vec![2], vec![3]]);
+    }
 }

@@ -200,6 +200,9 @@ pub struct LunStatus {
     pub number: u16,
     /// Its name.
     pub name: String,
+    /// The group that it is in with other LUNs: they have one role, one status and one turn.
+    #[serde(default)]
+    pub group: Option<String>,
     /// Capacity in bytes.
     pub bytes: u64,
     /// This controller's role.

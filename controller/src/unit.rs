@@ -285,6 +285,16 @@ impl<W: World> Controller<W> {
     pub fn check(&self) {
         self.appliance.lock().check();
         self.luns.iter().for_each(|lun| lun.lock().check());
+        for group in self.plan.groups() {
+            let places: Vec<_> = group
+                .iter()
+                .map(|lun| {
+                    let lun = self.luns[*lun].lock();
+                    (lun.view().role, lun.view().status, lun.view().service, lun.view().generation)
+                })
+                .collect();
+            assert!(places.windows(2).all(|two| two[0] == two[1]), "LUNs of one group differ: {places:?}");
+        }
     }
 
     /// In which format sense data of the LUNs goes to hosts, now and later.
@@ -426,11 +436,7 @@ impl<W: World> Controller<W> {
         self.with_appliance(|appliance| {
             let quiet = |index: usize| self.luns.get(index).map_or(Quiet::No, |lun| lun.lock().quiet());
             appliance.on_tick(now, quiet);
-            for index in 0..self.luns.len() {
-                if appliance.wants_room(index) && self.world.has_room(VolumeIndex(index as u16)) {
-                    appliance.on_room(index, now);
-                }
-            }
+            appliance.refill(now, |index| self.world.has_room(VolumeIndex(index as u16)));
         });
     }
 

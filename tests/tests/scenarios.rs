@@ -209,3 +209,13 @@ fn an_extended_copy_whose_destination_loses_its_main_is_no_success_and_leaves_bo
 fn an_extended_copy_whose_copy_manager_dies_leaves_both_copies_alike() {
     holds(long_work::copy_manager_lost);
 }
+
+#[test]
+fn the_luns_of_a_group_are_always_under_one_generation_role_and_turn() {
+    holds(scenarios::group_cut_and_crashed);
+}
+
+#[test]
+fn the_luns_of_a_group_break_and_end_together() {
+    holds(scenarios::group_breaks_and_ends);
+}

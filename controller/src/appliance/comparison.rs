@@ -68,6 +68,7 @@ mod tests {
             blocks,
             main: Side::First,
             mirror: true,
+            group: None,
             write_cache: true,
             read_only: false,
             physical_block_exponent: 0,

@@ -11,6 +11,7 @@ pub(in crate::appliance) fn plan(name: &str) -> LunPlan {
         blocks: 8,
         main: Side::First,
         mirror: true,
+        group: None,
         write_cache: true,
         read_only: false,
         physical_block_exponent: 0,

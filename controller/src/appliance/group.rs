@@ -209,7 +209,7 @@ impl Group {
         if self.stage != Stage::Apart || !current {
             return Vec::new();
         }
-        let awaited = matches!(&self.refusal, Some(Refusal::Unsettled(name)) if name == own);
+        let awaited = self.is_refused_unsettled(own);
         if good {
             self.copies.of_mut(lun).note_flushed();
             let mut wishes = vec![Wish::Write(Pending::Noted)];
@@ -227,7 +227,12 @@ impl Group {
     /// Whether it was refused for what this copy's disk had not flushed, and that has come back. `own` is this controller's
     /// name.
     pub(super) fn is_settled_since(&self, own: &str) -> bool {
-        self.copies.are_settled() && matches!(&self.refusal, Some(Refusal::Unsettled(name)) if name == own)
+        self.copies.are_settled() && self.is_refused_unsettled(own)
+    }
+
+    fn is_refused_unsettled(&self, own: &str) -> bool {
+        let reason = self.refusal.as_ref().map(Refusal::reason);
+        matches!(reason, Some(Refusal::Unsettled(name)) if name == own)
     }
 
     /// Whether this controller goes on alone with it when it loses its peer now. Not with a copy whose disk failed while
@@ -329,7 +334,7 @@ impl Group {
     /// The two do not agree. A main that serves alone, or is about to, goes on with that; but not if what the peer has
     /// may be newer, or is another history: whatever would be written from now on a person may have to throw away.
     pub(super) fn refuse(&mut self, refusal: Refusal, newer: bool, ending: Option<Ends>) -> Vec<Wish> {
-        let for_good = matches!(refusal, Refusal::SplitBrain(..) | Refusal::PutBack { .. }) || newer;
+        let for_good = matches!(refusal.reason(), Refusal::SplitBrain(..) | Refusal::PutBack { .. }) || newer;
         let wishes = self.on(Event::Refused { for_good }, ending);
         self.refusal = Some(refusal);
         wishes
@@ -354,7 +359,7 @@ impl Group {
     }
 
     /// Whether the own copies are out of the pair for want of room, and the peer is there to refill them.
-    pub(super) fn wants_room(&self, joined: bool) -> bool {
+    fn wants_room(&self, joined: bool) -> bool {
         joined
             && self.copies.breakage() == Some(Breakage::OwnDisk(DiskError::Full))
             && self.role() == Role::Sub
@@ -362,9 +367,17 @@ impl Group {
             && self.stage.turn().is_none()
     }
 
-    /// There is room for copies that want it.
-    pub(super) fn on_room(&mut self, now: Time, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
-        if self.wants_room(setting.joined) && self.refilling.is_due(now) {
+    /// There may be room for copies that want it: they are refilled when there is for each of them. How much they need is
+    /// not known before.
+    pub(super) fn refill(
+        &mut self,
+        now: Time,
+        has_room: impl Fn(usize) -> bool,
+        setting: Setting,
+        ids: &mut Ids,
+    ) -> Vec<Wish> {
+        let wants = self.wants_room(setting.joined) && self.copies.iter().all(|copy| has_room(copy.lun()));
+        if wants && self.refilling.is_due(now) {
             self.refilling.tried();
             return self.propose(self.side.peer(), Pairing::Copy, setting, ids);
         }

@@ -10,6 +10,7 @@ fn plan(names: &[&str]) -> Plan {
         blocks: 8,
         main: Side::First,
         mirror: true,
+        group: None,
         write_cache: true,
         read_only: false,
         physical_block_exponent: 0,

@@ -9,7 +9,7 @@ use super::group::Group;
 use super::identities::Identities;
 use super::ids::Ids;
 use super::session::Peer;
-use crate::group::{self, Question, Refusal, agree};
+use crate::group::{self, Question, Refusal, agree_together};
 use crate::plan::{Plan, Side};
 
 /// What is known of the peer, and of the configuration.
@@ -59,7 +59,7 @@ impl Judge<'_> {
         let luns: Vec<usize> = group.copies().iter().map(super::copy::LunCopy::lun).collect();
         let mut theirs = Vec::new();
         for lun in &luns {
-            let their = self.find(*lun, identities)?;
+            let their = self.find(*lun, identities).map_err(|refusal| self.of_group(*lun, refusal))?;
             resized.extend(self.resize(*lun, group, identities, &their));
             theirs.push(their);
         }
@@ -136,18 +136,27 @@ impl Judge<'_> {
         theirs: &[Standing],
         id: u128,
     ) -> Result<Vec<group::Agreed>, Refusal> {
-        let common = group.common();
-        let mut agreed = Vec::new();
-        for (lun, their) in luns.iter().zip(theirs) {
-            let own = group.copies().of(*lun).judged(common, self.peer.knows_starts());
-            let standings = match self.plan.side {
-                Side::First => [&own, their],
-                Side::Second => [their, &own],
-            };
-            let plan = &self.plan.luns[*lun];
-            let question = Question { names: &self.plan.names, main: plan.main, mirror: plan.mirror, id };
-            agreed.push(agree(question, standings)?);
+        let (common, starts) = (group.common(), self.peer.knows_starts());
+        let owns: Vec<Standing> =
+            luns.iter().map(|lun| group.copies().of(*lun).judged(common, starts)).collect();
+        let both = owns.iter().zip(theirs).map(|(own, their)| match self.plan.side {
+            Side::First => [own, their],
+            Side::Second => [their, own],
+        });
+        let both: Vec<[&Standing; 2]> = both.collect();
+        let plan = &self.plan.luns[luns[0]];
+        let question = Question { names: &self.plan.names, main: plan.main, mirror: plan.mirror, id };
+        agree_together(question, &both, |at, refusal| self.of_group(luns[at], refusal))
+    }
+
+    /// Why a group is not served, if one of its LUNs cannot be.
+    fn of_group(&self, lun: usize, refusal: Refusal) -> Refusal {
+        let plan = &self.plan.luns[lun];
+        match &plan.group {
+            Some(group) => {
+                Refusal::InGroup { group: group.clone(), lun: plan.name.clone(), reason: Box::new(refusal) }
+            }
+            None => refusal,
         }
-        Ok(agreed)
     }
 }

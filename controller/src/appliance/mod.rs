@@ -33,6 +33,8 @@ mod effect;
 #[cfg(test)]
 mod ending_tests;
 mod group;
+#[cfg(test)]
+mod grouped_tests;
 mod identities;
 mod ids;
 mod judging;
@@ -294,12 +296,6 @@ impl Appliance {
         self.group_of.get(lun).is_some_and(|at| self.groups[*at].stage().turn().is_some())
     }
 
-    /// Whether the own copy of a LUN is out of the pair for want of room, and the peer is there to refill it.
-    #[must_use]
-    pub fn wants_room(&self, lun: usize) -> bool {
-        self.groups[self.group_of[lun]].wants_room(self.session.is_joined())
-    }
-
     /// Whether a ticket is one of this core's.
     #[must_use]
     pub const fn owns(ticket: Ticket) -> bool {
@@ -378,11 +374,13 @@ impl Appliance {
         self.carry(at, wishes);
     }
 
-    /// There is room for a copy that wants it.
-    pub fn on_room(&mut self, lun: usize, now: Time) {
-        let (at, setting) = (self.group_of[lun], self.setting());
-        let wishes = self.groups[at].on_room(now, setting, &mut self.ids);
-        self.carry(at, wishes);
+    /// Copies that are out of the pair for want of room are refilled, where there is some: `has_room(lun)`.
+    pub fn refill(&mut self, now: Time, has_room: impl Fn(usize) -> bool) {
+        for at in 0..self.groups.len() {
+            let setting = self.setting();
+            let wishes = self.groups[at].refill(now, &has_room, setting, &mut self.ids);
+            self.carry(at, wishes);
+        }
     }
 
     /// Time has passed. `quiet(lun)`: whether no command is in flight there.

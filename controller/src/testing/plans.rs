@@ -19,6 +19,16 @@ pub(super) fn plans_of_two(blocks: u64) -> [Plan; 2] {
     })
 }
 
+/// The same two LUNs in one group, both of alpha.
+pub(super) fn plans_of_a_group(blocks: u64) -> [Plan; 2] {
+    plans_of_two(blocks).map(|mut plan| {
+        for lun in &mut plan.luns {
+            (lun.main, lun.group) = (Side::First, Some("db".to_owned()));
+        }
+        plan
+    })
+}
+
 pub(super) fn plan(side: Side, mirror: bool) -> Plan {
     plan_with(side, mirror, &[])
 }
@@ -30,6 +40,7 @@ pub(super) fn plan_with(side: Side, mirror: bool, shared: &[(&str, &str)]) -> Pl
         blocks: BLOCKS,
         main: Side::First,
         mirror,
+        group: None,
         write_cache: true,
         read_only: false,
         physical_block_exponent: 3,

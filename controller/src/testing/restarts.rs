@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::fake_world::{FakeWorld, Outside};
-use super::plans::{device_plans, plans, plans_of_two};
+use super::plans::{device_plans, plans, plans_of_a_group, plans_of_two};
 use super::two_controllers::Duo;
 use crate::appliance::Restored;
 use crate::plan::Plan;
@@ -59,6 +59,19 @@ impl Duo {
     pub(crate) fn crash_of_two(self, seed: u64) -> Self {
         let blocks = self.blocks;
         self.crash_of_two_resized(seed, blocks)
+    }
+
+    /// As [`Duo::crash_of_two`], of LUNs in one group, and what was restored changes.
+    pub(crate) fn crash_of_a_group(self, seed: u64, change: impl Fn(usize, &mut Restored)) -> Self {
+        let plans = plans_of_a_group(self.blocks);
+        let second = [0, 1].map(|side| {
+            let outside = self.outside(side);
+            outside.volumes.get(&1).map_or(VolumeFound::Missing, |(found, _)| VolumeFound::Open(*found))
+        });
+        self.crash_planned(seed, plans, |side, restored| {
+            restored.volumes.push(second[side]);
+            change(side, restored);
+        })
     }
 
     /// As [`Duo::crash_of_two`], and the files now say so many blocks of the second LUN.
@@ -118,6 +131,11 @@ impl Duo {
     }
 
     /// One ends as a crash would and starts again by this plan; `volumes`: what it finds then.
+    pub(crate) fn crash_one_of_a_group(self, seed: u64, side: usize) -> Self {
+        let plan = plans_of_a_group(self.blocks)[side].clone();
+        self.crash_one_planned(seed, side, plan, None)
+    }
+
     pub(crate) fn crash_one_planned(
         mut self,
         seed: u64,

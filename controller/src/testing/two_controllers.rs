@@ -14,7 +14,7 @@ use protocol::scsi::sense::Sense;
 
 use super::BLOCKS;
 use super::fake_world::{FakeWorld, Job, Outside, carry_out};
-use super::plans::{device_plans, plan_with, plans, plans_of_two};
+use super::plans::{device_plans, plan_with, plans, plans_of_a_group, plans_of_two};
 use crate::appliance::Restored;
 use crate::command::{Admission, Command, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::DiskError;
@@ -116,6 +116,20 @@ impl Duo {
     /// Two with two mirrored LUNs of so many blocks, each of which has another main.
     pub(crate) fn two_luns(seed: u64, blocks: u64) -> Self {
         Self::planned(seed, plans_of_two(blocks), [Restored::default(), Restored::default()])
+    }
+
+    /// Two LUNs in one group.
+    pub(crate) fn grouped(seed: u64) -> Self {
+        Self::planned(seed, plans_of_a_group(BLOCKS), [Restored::default(), Restored::default()])
+    }
+
+    /// The same two LUNs before the files join them.
+    pub(crate) fn ungrouped(seed: u64) -> Self {
+        let plans = plans_of_a_group(BLOCKS).map(|mut plan| {
+            plan.luns.iter_mut().for_each(|lun| lun.group = None);
+            plan
+        });
+        Self::planned(seed, plans, [Restored::default(), Restored::default()])
     }
 
     fn restored(seed: u64, mirror: bool, restored: [Restored; 2]) -> Self {

@@ -72,6 +72,7 @@ impl<W: World> Controller<W> {
         LunStatus {
             number: plan.number,
             name: plan.name.clone(),
+            group: plan.group.clone(),
             bytes: core.blocks() * u64::from(BLOCK_BYTES),
             role: report.role,
             main: self.plan.names[report.main.index()].clone(),

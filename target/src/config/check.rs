@@ -153,6 +153,7 @@ fn luns(reader: &mut Reader<'_>, draft: &Draft) {
     for (index, lun) in draft.luns.iter().enumerate() {
         references(reader, draft, index, lun);
     }
+    groups(reader, draft);
     let names = draft.controllers.iter().filter_map(|controller| controller.name.as_ref());
     for name in names {
         let paths = draft.luns.iter().enumerate().filter_map(|(index, lun)| {
@@ -160,6 +161,31 @@ fn luns(reader: &mut Reader<'_>, draft: &Draft) {
             Some((index, path, format!("{:?} of {}", path.get_ref(), name.get_ref())))
         });
         twice(reader, "lun", "device", paths);
+    }
+}
+
+/// LUNs of a group are served together: what says how, they have in common.
+fn groups(reader: &mut Reader<'_>, draft: &Draft) {
+    for (index, lun) in draft.luns.iter().enumerate() {
+        let Some(group) = &lun.group else { continue };
+        let joins =
+            |other: &&LunDraft| other.group.as_ref().is_some_and(|of| of.get_ref() == group.get_ref());
+        let before = draft.luns[..index].iter().enumerate().find(|(_, other)| joins(other));
+        let Some((first, other)) = before else { continue };
+        let at = other.group.as_ref().map_or_else(String::new, |of| reader.whereabouts(&of.span()));
+        let first = format!("lun[{first}] ({at})");
+        let main = |lun: &LunDraft| lun.main.as_ref().map(|main| format!("{:?}", main.get_ref()));
+        let differs = match (main(lun), main(other)) {
+            (Some(own), Some(their)) if own != their => Some(("main", own, their)),
+            _ if lun.mirror != other.mirror => {
+                Some(("mirror", lun.mirror.to_string(), other.mirror.to_string()))
+            }
+            _ => None,
+        };
+        if let Some((key, own, their)) = differs {
+            let problem = Problem::GroupDiffers { group: group.get_ref().clone(), key, own, their, first };
+            reader.mistake(format!("lun[{index}].group"), group.span(), problem);
+        }
     }
 }
 

@@ -179,6 +179,12 @@ pub enum Problem {
         "use 1 to 64 lower-case letters, digits, `-`, `_` and `.`, beginning with a letter or a digit"
     ))]
     NotAName(String),
+    /// Not a name for a group.
+    #[error("{0:?} cannot be the name of a group")]
+    #[diagnostic(help(
+        "use 1 to 64 lower-case letters, digits, `-`, `_` and `.`, beginning with a letter or a digit"
+    ))]
+    NotAGroup(String),
     /// Not an IP address with a port.
     #[error("{0:?} is not an IP address with a port")]
     #[diagnostic(help("write, for instance, \"192.0.2.10:3260\" or \"[2001:db8::10]:3260\""))]
@@ -299,6 +305,23 @@ pub enum Problem {
         found: String,
         /// Why not.
         problem: SizeProblem,
+    },
+    /// LUNs of one group that cannot be served together.
+    #[error(
+        "LUNs of one group have the same `{key}`: here it is {own}, and {their} for the first of {group:?}, {first}"
+    )]
+    #[diagnostic(help("write the same `{key}` for all LUNs of the group, or name another group here"))]
+    GroupDiffers {
+        /// The group.
+        group: String,
+        /// The key that differs.
+        key: &'static str,
+        /// What it says here.
+        own: String,
+        /// What it says for the first LUN of the group.
+        their: String,
+        /// That LUN, and where.
+        first: String,
     },
     /// A mirrored LUN with one device.
     #[error("a mirrored LUN needs a device on both controllers; {missing} has none")]

@@ -85,6 +85,8 @@ pub struct Lun {
     pub main: Side,
     /// Whether the other controller keeps a copy.
     pub mirror: bool,
+    /// The group that it is in with other LUNs of the same main; none: it is one of its own.
+    pub group: Option<String>,
     /// GOOD means both controllers' memory (on), or both disks (off).
     pub write_cache: bool,
     /// No host may write.

@@ -28,6 +28,7 @@ fn lun_plan(lun: &Lun) -> LunPlan {
         blocks: lun.bytes.unwrap_or(0) / u64::from(BLOCK_BYTES),
         main: lun.main,
         mirror: lun.mirror,
+        group: lun.group.clone(),
         write_cache: lun.write_cache,
         read_only: lun.read_only,
         physical_block_exponent: physical_block_exponent(lun.physical_block_bytes),
@@ -64,6 +65,9 @@ fn shared(config: &Config) -> Vec<(String, String)> {
             ("read_only", lun.read_only.to_string()),
             ("physical_block", lun.physical_block_bytes.to_string()),
         ];
+        // A release that knows no groups has no such key: a LUN that is in one is not served together with it.
+        let group = lun.group.iter().map(|group| ("group", group.clone()));
+        let keys = keys.into_iter().chain(group);
         shared.extend(keys.map(|(key, value)| (format!("lun.{}.{key}", lun.name), value)));
     }
     shared.extend(told(config).into_iter().map(|(key, value)| (format!("{TOLD}{key}"), value)));

@@ -55,7 +55,7 @@ const LUN: &[Key] = &[
     key("physical_block", "`physical_block = \"4 KiB\"`"),
     key("communication_volume", "`communication_volume = \"memory\"`"),
     key("arbitration", "`arbitration = \"main\"`"),
-    key("group", "`group = \"name\"`"),
+    key("group", "`group = \"database\"`"),
 ];
 
 /// Keys of `[[lun]]` of which only the first value has something behind it so far, and what to do instead.
@@ -98,6 +98,7 @@ pub(super) struct LunDraft {
     pub(super) bytes: Option<u64>,
     pub(super) main: Option<Spanned<String>>,
     pub(super) mirror: bool,
+    pub(super) group: Option<Spanned<String>>,
     pub(super) write_cache: bool,
     pub(super) read_only: bool,
     pub(super) physical_block_bytes: u32,
@@ -146,6 +147,7 @@ impl Draft {
                     bytes: draft.bytes,
                     main: if second { Side::Second } else { Side::First },
                     mirror: draft.mirror,
+                    group: draft.group.map(Spanned::into_inner),
                     write_cache: draft.write_cache,
                     read_only: draft.read_only,
                     physical_block_bytes: draft.physical_block_bytes,
@@ -277,13 +279,24 @@ fn controller<'t>(reader: &mut Reader<'t>, section: &Section<'_, 't>) -> Control
 /// `name` of a controller or a LUN: becomes part of a file name.
 fn name<'t>(reader: &mut Reader<'t>, section: &Section<'_, 't>) -> Option<Spanned<String>> {
     let name = reader.text(section, "name")?;
+    plain_name(reader, section, "name", name, Problem::NotAName)
+}
+
+/// A name of letters that may stand in the names of files.
+fn plain_name<'t>(
+    reader: &mut Reader<'t>,
+    section: &Section<'_, 't>,
+    key: &str,
+    name: Spanned<String>,
+    problem: fn(String) -> Problem,
+) -> Option<Spanned<String>> {
     let word = name.get_ref();
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let good = (1..=64).contains(&word.len())
         && word.bytes().next().is_some_and(plain)
         && word.bytes().all(|byte| plain(byte) || b"-_.".contains(&byte));
     if !good {
-        reader.mistake(section.key("name"), name.span(), Problem::NotAName(word.clone()));
+        reader.mistake(section.key(key), name.span(), problem(word.clone()));
         return None;
     }
     Some(name)
@@ -355,10 +368,6 @@ fn lun<'t>(reader: &mut Reader<'t>, section: &Section<'_, 't>) -> LunDraft {
             reader.mistake(section.key(name), value.span(), Problem::NotYet { remedy });
         }
     }
-    if let Some(group) = reader.optional(section, "group") {
-        let remedy = "remove this key: every LUN is a group of its own for now";
-        reader.mistake(section.key("group"), group.span(), Problem::NotYet { remedy });
-    }
     let device = reader.optional(section, "device").and_then(|value| devices(reader, section, value));
     let size = if reader.optional(section, "device").is_some() {
         reader.optional(section, "size")
@@ -371,6 +380,9 @@ fn lun<'t>(reader: &mut Reader<'t>, section: &Section<'_, 't>) -> LunDraft {
         bytes: size.and_then(|value| bytes(reader, section, value)),
         main: reader.text(section, "main"),
         mirror: reader.switch(section, "mirror", true),
+        group: reader
+            .optional_text(section, "group")
+            .and_then(|name| plain_name(reader, section, "group", name, Problem::NotAGroup)),
         write_cache: reader.choice(section, "write_cache", &["on", "off"]) == 0,
         read_only: reader.switch(section, "read_only", false),
         physical_block_bytes: match reader.choice(section, "physical_block", &["512 B", "4 KiB"]) {

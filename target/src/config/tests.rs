@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::{Config, to_plan};
 
 mod addresses;
+mod groups;
 
 const GOOD: &str = r#"[appliance]
 iqn = "iqn.2026-11.com.example:demo"
@@ -243,9 +244,9 @@ const WRONG_AT_THE_END: &[(&str, &[&str])] = &[
         &["17:15: lun[0].arbitration: is not available yet; remove this key or set `arbitration = \"main\"`"],
     ),
     (
-        "group = \"db\"",
+        "group = \"DB 1\"",
         &[
-            "17:9: lun[0].group: is not available yet; remove this key: every LUN is a group of its own for now",
+            "17:9: lun[0].group: \"DB 1\" cannot be the name of a group; use 1 to 64 lower-case letters, digits, `-`, `_` and `.`, beginning with a letter or a digit",
         ],
     ),
     (

@@ -65,6 +65,7 @@ fn started(records: BTreeMap<String, Vec<u8>>) -> Controller<Still> {
         blocks: 4096,
         main: Side::First,
         mirror: true,
+        group: None,
         write_cache: true,
         read_only: false,
         physical_block_exponent: 3,

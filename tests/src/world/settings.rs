@@ -122,6 +122,7 @@ pub(super) fn lun(number: u16, main: Side, mirror: bool, write_cache: bool) -> L
         blocks: LUN_BLOCKS,
         main,
         mirror,
+        group: None,
         write_cache,
         read_only: false,
         physical_block_exponent: 0,

@@ -81,7 +81,13 @@ fn luns(overview: &Overview, config: &Config) -> String {
         overview.controllers.iter().find_map(|view| lun.on(view)?.lun.reservation.as_ref()).map(reserved)
     };
     let any_reserved = luns.iter().any(|lun| reservation(lun).is_some());
+    let group =
+        |lun: &Named<'_>| overview.controllers.iter().find_map(|view| lun.on(view)?.lun.group.clone());
+    let any_group = luns.iter().any(|lun| group(lun).is_some());
     let mut rows = vec![row(["LUN", "NAME", "SIZE", "MAIN", "PAIR", &on(first), &on(second)])];
+    if any_group {
+        rows[0].push("GROUP".to_owned());
+    }
     if any_reserved {
         rows[0].push("RESERVED".to_owned());
     }
@@ -97,6 +103,9 @@ fn luns(overview: &Overview, config: &Config) -> String {
     let rest_is_well = luns.iter().skip(LUNS_SHOWN_MAX).all(|lun| is_well(overview, lun));
     for lun in luns.iter().take(LUNS_SHOWN_MAX) {
         let mut cells = lun_row(overview, lun);
+        if any_group {
+            cells.push(group(lun).unwrap_or_else(|| "-".to_owned()));
+        }
         if any_reserved {
             cells.push(reservation(lun).unwrap_or_else(|| "-".to_owned()));
         }

@@ -33,6 +33,7 @@ pub(in super::super) fn healthy() -> [ControllerStatus; 2] {
         luns: vec![LunStatus {
             number: 0,
             name: "data0".to_owned(),
+            group: None,
             bytes: 1 << 30,
             role,
             main: "alpha".to_owned(),

@@ -7,6 +7,7 @@
 mod answers;
 mod disks;
 mod ghosts;
+mod groups;
 mod reads;
 mod sources;
 
@@ -18,6 +19,7 @@ use controller::plan::Side;
 pub use self::answers::*;
 pub use self::disks::*;
 pub use self::ghosts::*;
+pub use self::groups::*;
 pub use self::reads::*;
 pub use self::sources::*;
 use super::scenario::Scenario;
@@ -44,7 +46,7 @@ pub(super) const THERE: Extent = Extent { start: 64, blocks: 8 };
 pub(super) const GOOD: workload::Ended = workload::Ended::Good;
 
 /// All of them by name.
-pub const ALL: [(&str, Scenario); 27] = [
+pub const ALL: [(&str, Scenario); 29] = [
     ("resync-by-role", resync_by_role),
     ("empty-volume", empty_volume),
     ("mount-missing", mount_missing),
@@ -72,6 +74,8 @@ pub const ALL: [(&str, Scenario); 27] = [
     ("logical-unit-reset", logical_unit_reset),
     ("old-bridge", old_bridge),
     ("lost-state", lost_state),
+    ("group-cut-and-crashed", group_cut_and_crashed),
+    ("group-breaks-and-ends", group_breaks_and_ends),
 ];
 
 pub(super) fn act(act: Act) -> Step {
