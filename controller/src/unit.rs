@@ -23,6 +23,7 @@ use crate::link::{Frame, LinkId, LinkKind, Via};
 use crate::lun::{Action, Lun, LunCounters, LunSetup};
 use crate::pair::{Breakage, PairStatus, Quiet, Role, Service};
 use crate::plan::Plan;
+use crate::status::ControllerStatus;
 use crate::volume::record::{self, Kind};
 use crate::world::{Ticket, VolumeIndex, World};
 
@@ -275,6 +276,11 @@ impl<W: World> Controller<W> {
     /// False until the appliance's identity exists: logins are answered with status 0301h (RFC 7143 11.13.5).
     pub fn serving(&self) -> bool {
         self.appliance.lock().has_identity()
+    }
+
+    /// What this controller says of itself, and what its peer said last.
+    pub fn status(&self) -> ControllerStatus {
+        telling::status(self)
     }
 
     /// Looks whether what always holds of every LUN does; for simulated worlds, after every event.
@@ -619,7 +625,7 @@ impl<W: World> Controller<W> {
                 let head = message.encode(u16::MAX, Default::default(), &[]);
                 self.world.send(Via::Link(link), Frame { head, payload: Vec::new() });
             }
-            Effect::Tell(link) => self.tell(link),
+            Effect::Tell(link) => telling::tell(self, link),
             Effect::SendAbout(link, index, generation, message) => {
                 let number = self.plan.luns.get(index).map_or(u16::MAX, |lun| lun.number);
                 let head = message.encode(number, generation.tag(), &[]);

@@ -1,4 +1,4 @@
-//! What a controller says of itself: to people ([`Controller::status`]), and in short to its peer, which shows it
+//! What a controller says of itself: to people ([`status`]), and in short to its peer, which shows it
 //! to people on the other machine.
 
 use core::time::Duration;
@@ -13,6 +13,7 @@ use crate::appliance::Appliance;
 use crate::limits;
 use crate::link::{Frame, LinkId, Via};
 use crate::pair::{PairStatus, Role};
+use crate::plan::Plan;
 use crate::status::{ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PeerWord};
 use crate::time::Time;
 use crate::world::{VolumeIndex, World};
@@ -21,127 +22,130 @@ use crate::world::{VolumeIndex, World};
 const STATUSES: [PairStatus; 5] =
     [PairStatus::Simplex, PairStatus::Copy, PairStatus::Duplex, PairStatus::Split, PairStatus::Suspended];
 
-impl<W: World> Controller<W> {
-    /// What this controller says of itself, and what its peer said last.
-    pub fn status(&self) -> ControllerStatus {
-        let now = self.world.now();
-        let appliance = self.appliance.lock();
-        let mut luns: Vec<LunStatus> =
-            (0..self.plan.luns.len()).map(|index| self.lun_status(&appliance, index, now)).collect();
-        let about = appliance.about();
-        let peer_said = about.peer_said.map(|said| self.peer_word(said, &luns, now));
-        for (lun, peer) in luns.iter_mut().filter_map(|lun| Some((lun, peer_said.as_ref()?))) {
-            // Main tells how far a copy is; while the two are in touch the sub knows by it.
-            let said = peer.luns.iter().find(|said| peer.current && said.number == lun.number);
-            if let (PairStatus::Copy, Role::Sub, Some(said)) = (lun.status, lun.role, said) {
-                (lun.copied_percent, lun.copy_seconds_left) = (said.copied_percent, said.copy_seconds_left);
-            }
-        }
-        let status = ControllerStatus {
-            controller: self.plan.names[self.plan.side.index()].clone(),
-            peer: self.plan.names[self.plan.side.peer().index()].clone(),
-            appliance: about.appliance.map(|id| format!("{id:032x}")),
-            incarnation: format!("{:032x}", about.incarnation),
-            stuck: self.world.stuck(),
-            stopping: about.stopping,
-            interlink: InterlinkStatus { encrypted: self.world.encrypts(), ..about.interlink },
-            luns,
-            hosts: Vec::new(),
-            contests: self.world.contests(),
-            notes: about.notes,
-            peer_said,
-            file_systems: self.world.file_systems(),
-            troubles: self.world.troubles(),
-            limits: Vec::new(),
-        };
-        drop(appliance);
-        let usages: Vec<_> = self.luns.iter().map(|lun| lun.lock().usage()).collect();
-        let mut limits = limits::of(&self.plan, &usages);
-        limits.extend(self.copies.lock().limits());
-        limits.extend(self.world.limits());
-        ControllerStatus { hosts: self.world.hosts(), limits, ..status }
-    }
-
-    fn lun_status(&self, appliance: &Appliance, index: usize, now: Time) -> LunStatus {
-        let plan = &self.plan.luns[index];
-        let report = appliance.lun_report(index);
-        let identity = appliance.lun_identity(index);
-        let core = self.luns[index].lock();
-        let (commands, communication_bytes) = core.load();
-        let copied = core.copied(now);
-        LunStatus {
-            number: plan.number,
-            name: plan.name.clone(),
-            group: plan.group.clone(),
-            bytes: core.blocks() * u64::from(BLOCK_BYTES),
-            role: report.role,
-            main: self.plan.names[report.main.index()].clone(),
-            status: report.status,
-            serving: core.serving(),
-            copied_percent: copied.map(|(percent, _)| percent),
-            copy_seconds_left: copied.and_then(|(_, left)| left),
-            sanitize: core.sanitize_status(),
-            reservation: core.reservation(&self.plan.names[self.plan.side.peer().index()]),
-            reason: with_want_of_room(report.reason, self.world.want_of_room(VolumeIndex(index as u16))),
-            commands,
-            communication_bytes,
-            naa: identity.map(|identity| format!("{:016x}", identity.naa)),
-            wwid: identity.map(|identity| wwid(identity.naa)),
-            serial: identity.map(|identity| format!("{:016x}", identity.serial)),
+/// What this controller says of itself, and what its peer said last.
+pub(super) fn status<W: World>(unit: &Controller<W>) -> ControllerStatus {
+    let now = unit.world.now();
+    let appliance = unit.appliance.lock();
+    let mut luns: Vec<LunStatus> =
+        (0..unit.plan.luns.len()).map(|index| lun_status(unit, &appliance, index, now)).collect();
+    let about = appliance.about();
+    let peer_said = about.peer_said.map(|said| peer_word(&unit.plan, said, &luns, now));
+    for (lun, peer) in luns.iter_mut().filter_map(|lun| Some((lun, peer_said.as_ref()?))) {
+        // Main tells how far a copy is; while the two are in touch the sub knows by it.
+        let said = peer.luns.iter().find(|said| peer.current && said.number == lun.number);
+        if let (PairStatus::Copy, Role::Sub, Some(said)) = (lun.status, lun.role, said) {
+            (lun.copied_percent, lun.copy_seconds_left) = (said.copied_percent, said.copy_seconds_left);
         }
     }
+    let status = ControllerStatus {
+        controller: unit.plan.names[unit.plan.side.index()].clone(),
+        peer: unit.plan.names[unit.plan.side.peer().index()].clone(),
+        appliance: about.appliance.map(|id| format!("{id:032x}")),
+        incarnation: format!("{:032x}", about.incarnation),
+        stuck: unit.world.stuck(),
+        stopping: about.stopping,
+        interlink: InterlinkStatus { encrypted: unit.world.encrypts(), ..about.interlink },
+        luns,
+        hosts: Vec::new(),
+        contests: unit.world.contests(),
+        notes: about.notes,
+        peer_said,
+        file_systems: unit.world.file_systems(),
+        troubles: unit.world.troubles(),
+        limits: Vec::new(),
+    };
+    drop(appliance);
+    let usages: Vec<_> = unit.luns.iter().map(|lun| lun.lock().usage()).collect();
+    let mut limits = limits::of(&unit.plan, &usages);
+    limits.extend(unit.copies.lock().limits());
+    limits.extend(unit.world.limits());
+    ControllerStatus { hosts: unit.world.hosts(), limits, ..status }
+}
 
-    /// The peer's last word beside what this controller knows of the same LUNs.
-    fn peer_word(&self, (at, word, current): (Time, &Word, bool), own: &[LunStatus], now: Time) -> PeerWord {
-        let age = now.since(at);
-        let names = [self.plan.side, self.plan.side.peer()].map(|side| &self.plan.names[side.index()]);
-        let lun = |said: &LunWord| {
-            let own = own.iter().find(|own| own.number == said.lun)?;
-            let reason = said.reason.and_then(|at| word.reasons.get(usize::from(at)));
-            Some(LunStatus {
-                role: if said.main { Role::Main } else { Role::Sub },
-                main: names[usize::from(said.main)].clone(),
-                status: STATUSES.get(usize::from(said.status)).copied().unwrap_or(PairStatus::Suspended),
-                serving: said.serving,
-                copied_percent: said.copied.map(|copied| copied.percent),
-                copy_seconds_left: said.copied.and_then(|copied| copied.seconds_left).map(u64::from),
-                reason: reason.cloned(),
-                commands: said.commands,
-                communication_bytes: said.communication_bytes,
-                ..own.clone()
-            })
-        };
-        let host = |said: &HostWord| HostStatus {
-            initiator: said.initiator.clone(),
-            alias: said.alias.clone(),
-            address: said.address.clone(),
-            portal: said.portal.clone(),
-            seconds: u64::from(said.seconds).saturating_add(age.as_secs()),
+fn lun_status<W: World>(unit: &Controller<W>, appliance: &Appliance, index: usize, now: Time) -> LunStatus {
+    let plan = &unit.plan.luns[index];
+    let report = appliance.lun_report(index);
+    let identity = appliance.lun_identity(index);
+    let core = unit.luns[index].lock();
+    let (commands, communication_bytes) = core.load();
+    let copied = core.copied(now);
+    LunStatus {
+        number: plan.number,
+        name: plan.name.clone(),
+        group: plan.group.clone(),
+        bytes: core.blocks() * u64::from(BLOCK_BYTES),
+        role: report.role,
+        main: unit.plan.names[report.main.index()].clone(),
+        status: report.status,
+        serving: core.serving(),
+        copied_percent: copied.map(|(percent, _)| percent),
+        copy_seconds_left: copied.and_then(|(_, left)| left),
+        sanitize: core.sanitize_status(),
+        reservation: core.reservation(&unit.plan.names[unit.plan.side.peer().index()]),
+        reason: with_want_of_room(report.reason, unit.world.want_of_room(VolumeIndex(index as u16))),
+        commands,
+        communication_bytes,
+        naa: identity.map(|identity| format!("{:016x}", identity.naa)),
+        wwid: identity.map(|identity| wwid(identity.naa)),
+        serial: identity.map(|identity| format!("{:016x}", identity.serial)),
+    }
+}
+
+/// The peer's last word beside what this controller knows of the same LUNs.
+fn peer_word(
+    plan: &Plan,
+    (at, word, current): (Time, &Word, bool),
+    own: &[LunStatus],
+    now: Time,
+) -> PeerWord {
+    let age = now.since(at);
+    let names = [plan.side, plan.side.peer()].map(|side| &plan.names[side.index()]);
+    let lun = |said: &LunWord| {
+        let own = own.iter().find(|own| own.number == said.lun)?;
+        let reason = said.reason.and_then(|at| word.reasons.get(usize::from(at)));
+        Some(LunStatus {
+            role: if said.main { Role::Main } else { Role::Sub },
+            main: names[usize::from(said.main)].clone(),
+            status: STATUSES.get(usize::from(said.status)).copied().unwrap_or(PairStatus::Suspended),
+            serving: said.serving,
+            copied_percent: said.copied.map(|copied| copied.percent),
+            copy_seconds_left: said.copied.and_then(|copied| copied.seconds_left).map(u64::from),
+            reason: reason.cloned(),
             commands: said.commands,
-        };
-        PeerWord {
-            age_seconds: age.as_secs(),
-            current: current && age <= STALE_AFTER,
-            luns: word.luns.iter().filter_map(lun).collect(),
-            hosts_count: word.hosts,
-            hosts: word.named.iter().map(host).collect(),
-            notes: word.unreferenced().map(str::to_owned).collect(),
-        }
+            communication_bytes: said.communication_bytes,
+            ..own.clone()
+        })
+    };
+    let host = |said: &HostWord| HostStatus {
+        initiator: said.initiator.clone(),
+        alias: said.alias.clone(),
+        address: said.address.clone(),
+        portal: said.portal.clone(),
+        seconds: u64::from(said.seconds).saturating_add(age.as_secs()),
+        commands: said.commands,
+    };
+    PeerWord {
+        age_seconds: age.as_secs(),
+        current: current && age <= STALE_AFTER,
+        luns: word.luns.iter().filter_map(lun).collect(),
+        hosts_count: word.hosts,
+        hosts: word.named.iter().map(host).collect(),
+        notes: word.unreferenced().map(str::to_owned).collect(),
     }
+}
 
-    /// Tells the peer in short what this controller says of itself.
-    pub(super) fn tell(&self, link: LinkId) {
-        let now = self.world.now();
-        let (luns, mut notes): (Vec<LunStatus>, _) = {
-            let appliance = self.appliance.lock();
-            let luns = (0..self.plan.luns.len()).map(|index| self.lun_status(&appliance, index, now));
-            (luns.collect(), appliance.about().notes)
-        };
-        notes.extend(self.world.contests().iter().map(ToString::to_string));
-        let message = Message::Word(Box::new(word(&luns, &self.world.hosts(), notes)));
-        let head = message.encode(u16::MAX, Default::default(), &[]);
-        self.world.send(Via::Link(link), Frame { head, payload: Vec::new() });
-    }
+/// Tells the peer in short what this controller says of itunit.
+pub(super) fn tell<W: World>(unit: &Controller<W>, link: LinkId) {
+    let now = unit.world.now();
+    let (luns, mut notes): (Vec<LunStatus>, _) = {
+        let appliance = unit.appliance.lock();
+        let luns = (0..unit.plan.luns.len()).map(|index| lun_status(unit, &appliance, index, now));
+        (luns.collect(), appliance.about().notes)
+    };
+    notes.extend(unit.world.contests().iter().map(ToString::to_string));
+    let message = Message::Word(Box::new(word(&luns, &unit.world.hosts(), notes)));
+    let head = message.encode(u16::MAX, Default::default(), &[]);
+    unit.world.send(Via::Link(link), Frame { head, payload: Vec::new() });
 }
 
 /// A disk that is full is told beside whatever else there is to tell.
