@@ -1,12 +1,16 @@
 //! What the group decides of a pair and the LUN lives by, in words that both have: roles, the pair's status, and why a
 //! pair breaks.
 
-use protocol::interlink::GenerationTag;
 use protocol::interlink::frame::VERSION_MAX;
+use protocol::interlink::shared::SharedState;
+use protocol::interlink::{GenerationTag, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::DiskError;
 use crate::link::LinkId;
+
+/// The version of the interlink since which a format is told.
+const FORMATS_SINCE: u16 = Version::V2 as u16;
 
 /// The pair status (lower case in JSON).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
@@ -39,6 +43,8 @@ pub enum Role {
 pub enum Service {
     /// Not at all.
     Refused,
+    /// Not until it is decided how main, which has lost its peer, goes on: nothing is admitted, no write answered.
+    Undecided,
     /// Changes go to both copies. The sub reads its own.
     Mirrored,
     /// Main has the only whole copy.
@@ -71,6 +77,33 @@ impl PairView {
         let generation = GenerationTag { number: 0, id: 0 };
         let (status, service) = (PairStatus::Suspended, Service::Refused);
         Self { role, status, service, generation, links: Vec::new(), version: VERSION_MAX }
+    }
+
+    /// Whether this is a main whose changes go to both copies.
+    #[must_use]
+    pub const fn is_mirrored(&self) -> bool {
+        matches!((self.role, self.service), (Role::Main, Service::Mirrored))
+    }
+
+    /// Whether the peer can read of a format; without a peer nobody has to.
+    #[must_use]
+    pub fn peer_reads_formats(&self) -> bool {
+        self.links.is_empty() || self.version >= FORMATS_SINCE
+    }
+
+    /// A state that the peer is to have, in words that it can read. Both then have it in these words.
+    #[must_use]
+    pub fn as_peer_reads(&self, state: SharedState) -> SharedState {
+        if self.peer_reads_formats() {
+            return state;
+        }
+        SharedState { sanitize: state.sanitize.in_version_1(), ..state }
+    }
+
+    /// Whether hosts' commands are carried out, here or at main.
+    #[must_use]
+    pub const fn serves(&self) -> bool {
+        !matches!(self.service, Service::Refused | Service::Undecided)
     }
 }
 

@@ -32,13 +32,13 @@ pub enum Kind {
 #[must_use]
 pub const fn route(role: Role, service: Service, kind: Kind) -> Route {
     use Kind::{Change, ReadContended, ReadFree};
-    use Service::{Alone, Forwarded, Mirrored, Refused};
+    use Service::{Alone, Forwarded, Mirrored, Refused, Undecided};
     match (role, service, kind) {
         (Role::Main, Mirrored | Alone, _) => Route::Here,
         (Role::Sub, Mirrored, ReadFree) => Route::Here,
         (Role::Sub, Mirrored, ReadContended | Change) => Route::ToMain,
         (Role::Sub, Forwarded, _) => Route::ToMain,
-        (_, Refused, _) | (Role::Main, Forwarded, _) | (Role::Sub, Alone, _) => Route::Refuse,
+        (_, Refused | Undecided, _) | (Role::Main, Forwarded, _) | (Role::Sub, Alone, _) => Route::Refuse,
     }
 }
 
@@ -50,7 +50,9 @@ mod tests {
     fn the_table_as_a_whole() {
         let mut seen = String::new();
         for role in [Role::Main, Role::Sub] {
-            for service in [Service::Refused, Service::Mirrored, Service::Alone, Service::Forwarded] {
+            for service in
+                [Service::Refused, Service::Undecided, Service::Mirrored, Service::Alone, Service::Forwarded]
+            {
                 let row = [Kind::ReadFree, Kind::ReadContended, Kind::Change].map(|kind| {
                     match route(role, service, kind) {
                         Route::Here => "here",
@@ -63,9 +65,11 @@ mod tests {
         }
         assert_eq!(
             seen,
-            "Main Refused: refuse refuse refuse\nMain Mirrored: here here here\nMain Alone: here here here\n\
+            "Main Refused: refuse refuse refuse\nMain Undecided: refuse refuse refuse\n\
+             Main Mirrored: here here here\nMain Alone: here here here\n\
              Main Forwarded: refuse refuse refuse\n\
-             Sub Refused: refuse refuse refuse\nSub Mirrored: here main main\nSub Alone: refuse refuse refuse\n\
+             Sub Refused: refuse refuse refuse\nSub Undecided: refuse refuse refuse\n\
+             Sub Mirrored: here main main\nSub Alone: refuse refuse refuse\n\
              Sub Forwarded: main main main\n"
         );
     }

@@ -575,26 +575,27 @@ impl<W: World> Controller<W> {
     /// Performs an effect that is about a LUN core or must keep its place; gives back any other.
     fn tell_lun(&self, effect: Effect, actions: &mut Vec<(usize, Vec<Action>)>) -> Option<Effect> {
         let mut told = Vec::new();
+        let now = self.world.now();
         let index = match effect {
             Effect::Begin { lun: index, view, blocks, open } => {
                 let mut lun = self.luns.get(index)?.lock();
-                lun.begin(view, blocks, &mut told);
+                lun.begin(view, blocks, now, &mut told);
                 if open {
-                    lun.open(self.world.now(), &mut told);
+                    lun.open(now, &mut told);
                 }
                 index
             }
             Effect::Order(index, order) => {
                 let mut lun = self.luns.get(index)?.lock();
                 match order {
-                    LunOrder::Open => lun.open(self.world.now(), &mut told),
-                    LunOrder::Suspend => lun.suspend(&mut told),
-                    LunOrder::PeerGone => lun.peer_gone(&mut told),
-                    LunOrder::LosePeer => lun.lose_peer(&mut told),
-                    LunOrder::Hold => lun.hold(&mut told),
+                    LunOrder::Open => lun.open(now, &mut told),
+                    LunOrder::Suspend => lun.suspend(now, &mut told),
+                    LunOrder::PeerGone => lun.peer_gone(now, &mut told),
+                    LunOrder::LosePeer => lun.lose_peer(now, &mut told),
+                    LunOrder::Hold => lun.hold(now, &mut told),
                     LunOrder::LastCopy => lun.stay_as_last_copy(),
                     LunOrder::Copied => lun.on_copied(),
-                    LunOrder::Close => lun.close(&mut told),
+                    LunOrder::Close => lun.close(now, &mut told),
                 }
                 index
             }

@@ -1,29 +1,39 @@
 //! The core of one LUN: reservations, ranges held, commands in flight. Events go in, [`Action`]s come out; no
 //! I/O, no clock, no lock.
 //!
+//! [`Lun`] is the coordinator of parts that know nothing of each other:
+//!
+//! | part | what it is |
+//! |---|---|
+//! | [`gate`] | whether commands of this controller's hosts are judged now, wait, or are refused |
+//! | [`unit_state`] | what both controllers share other than the blocks; whom it keeps out |
+//! | [`events`] | how that state changes: one event after the other, each a barrier |
+//! | [`blocks`] | commands on the blocks: ranges, the local copy, at main the peer's ([`mirror`], [`resync`]), at the sub what main orders ([`replica`]) |
+//! | [`forwarder`] | at the sub: commands on their way to main |
+//! | [`copy_permits`], [`sanitizing`] | which EXTENDED COPYs pass; the sanitize operation |
+//!
 //! At **main** a command is admitted in one step under this core's lock (its ranges granted, its sequence
-//! given), then goes to both copies at once ([`main_side`]). At the **sub** a change is kept in the communication
-//! volume and forwarded; main's order comes back and the own copy takes it ([`sub_side`]). Which of the two
+//! given), then goes to both copies at once. At the **sub** a change is kept in the communication
+//! volume and forwarded; main's order comes back and the local copy takes it. Which of the two
 //! happens is decided in [`crate::route`].
 //!
 //! What always holds:
-//! * A change holds its range at main until both copies have it; so two changes of one block never travel
-//!   together, and the messages about them may overtake each other freely.
 //! * At the sub the range of a change is held from its arrival until main's word that both copies have it
 //!   (DONE, or a later message's `released`). A read that meets it goes to main and waits there: no read, on
 //!   either side, returns what is not yet on every copy.
 //! * A command that was not admitted when the interlink or its nexus goes away is never executed.
+//! * When an event of the controller has been handled, nothing that came of it is left undone ([`Lun::run`]).
 
-mod admission;
 #[cfg(test)]
 mod atomic_tests;
 mod attention;
-mod background;
 mod blocks;
 mod budget;
 #[cfg(test)]
 mod checked_tests;
+mod commands;
 mod communication;
+mod compare;
 mod copy_permits;
 #[cfg(test)]
 mod description_tests;
@@ -35,14 +45,8 @@ mod format_tests;
 mod forwarder;
 mod gate;
 mod guard;
-mod keeper;
-mod legs;
-#[cfg(test)]
-mod legs_tests;
-mod losing;
 #[cfg(test)]
 mod losing_tests;
-mod main_side;
 #[cfg(test)]
 mod meeting_tests;
 mod mirror;
@@ -50,21 +54,23 @@ mod mirror;
 mod mode_tests;
 mod operation;
 mod outstanding;
-mod reading;
+mod overdue;
+#[cfg(test)]
+mod overdue_tests;
 mod redo;
 #[cfg(test)]
 mod redo_tests;
 mod replica;
+mod report;
 #[cfg(test)]
 mod reservation_tests;
 mod resync;
 #[cfg(test)]
 mod sanitize_tests;
 mod sanitizing;
-mod sharing;
 #[cfg(test)]
 mod stamp_tests;
-mod sub_side;
+mod steps;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -72,51 +78,44 @@ mod unit_state;
 mod usage;
 mod volume;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use core::time::Duration;
 
-use protocol::interlink::shared::SharedState;
+use protocol::interlink::sanitize::Sanitize;
+use protocol::interlink::shared::{SharedState, Who};
 use protocol::scsi::sense::{Sense, Status};
-use slab::Slab;
 
-use crate::command::{COMMAND_AGE_MAX, Data, Initiator, NexusId, Op, Outcome, TaskTag};
-
-use crate::disk::{DiskError, DiskResult};
-use crate::exclusive::RangeLocks;
+use crate::command::{COMMAND_AGE_MAX, Command, Data, LunIndex, NexusId, Op, Outcome};
+use crate::disk::DiskResult;
 use crate::lease::Lease;
-use crate::pair::{PairStatus, PairView, Quiet, Role, Service};
+use crate::pair::{Breakage, PairView, Quiet, Role, Service};
 use crate::plan::Side;
-use crate::status::ReservationStatus;
+use crate::status::{ReservationStatus, SanitizeStatus};
 use crate::time::Time;
 use crate::world::Ticket;
 
 pub use attention::NEXUSES_MAX;
+use blocks::{Blocks, Happened};
 use budget::Budget;
-use communication::Forward;
 use copy_permits::CopyPermits;
-use events::Events;
-use forwarder::Forwarder;
+use events::{Events, Facts, Here, Step};
+use forwarder::{Forwarder, Way};
 use gate::Gate;
-use keeper::Keeper;
-use mirror::Mirror;
-use redo::Step;
-use replica::Replica;
-use resync::Resync;
-use sanitizing::Sanitizing;
+use overdue::Overdue;
+use sanitizing::{Sanitizing, Started};
 pub use task::Action;
-use task::{Origin, Slot, Stage, Task};
+use task::{Origin, end};
 use unit_state::UnitState;
-use usage::Peaks;
-use volume::{Completion, Volume};
 
 pub use budget::{CLASS_BYTES_MAX, LUN_CLASS_BYTES_MAX, LUN_CLASS_BYTES_MIN};
 pub use communication::{COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX};
-pub use legs::LEG_AGE_MAX;
 pub use outstanding::{CHANGE_SILENCE_MAX, DISK_SILENCE_MAX, FLUSH_SILENCE_MAX};
+pub use overdue::LEG_AGE_MAX;
 pub use resync::COPY_PIECES_MAX;
 pub use sanitizing::SANITIZE_PIECES_MAX;
+use steps::ABORTED;
 pub use usage::{LunUsage, Used};
 
 /// Commands in flight on one LUN of one controller, those of the peer's hosts among them.
@@ -164,78 +163,46 @@ pub struct Lun {
     setup: LunSetup,
     /// The LUN has an identity, and so a capacity that stays.
     known: bool,
-    view: PairView,
-    gate: Gate,
-    /// The peer has its place in the pair too: before that it would not know a message of this generation.
-    peer_in_place: bool,
     lease: Arc<Lease>,
-    /// Data of the sub's own reads that waits for the lease to be renewed.
-    awaiting_lease: BTreeMap<u32, Data>,
-    /// When the own copy was last flushed while there is no other.
-    flushed: Time,
-    locks: RangeLocks,
-    /// What both controllers share of the LUN other than its blocks.
+    gate: Gate,
+    /// What both controllers share of the LUN other than its blocks, and how it changes.
     unit: UnitState,
-    /// The part of it that is on this controller's disk, or on its way there.
-    keeper: Keeper,
     events: Events,
-    permits: CopyPermits,
-    tasks: Slab<Task>,
-    volume: Volume,
-    /// What the peer is to do.
-    legs: legs::Legs,
-    /// The peer's copy is about to leave the pair.
-    last_copy: bool,
-    /// START STOP UNIT has stopped the unit: what needs the medium is refused. It starts again with every new
-    /// standing of the pair, so both controllers always agree.
-    stopped: bool,
-    // At main.
-    mirror: Mirror,
-    resync: Resync,
-    sanitizing: Sanitizing,
-    // At the sub.
+    blocks: Blocks,
+    /// At the sub: commands on their way to main.
     forwarder: Forwarder,
-    replica: Replica,
+    permits: CopyPermits,
+    sanitizing: Sanitizing,
+    /// What only the peer can end.
+    overdue: Overdue,
     counters: LunCounters,
-    peaks: Peaks,
 }
 
 impl Lun {
     /// A LUN that serves nothing yet, with what is on disk of its shared state.
     #[must_use]
     pub fn new(setup: LunSetup, restored: SharedState, lease: Arc<Lease>) -> Self {
+        let events = Events::new(setup.index, setup.write_cache, restored.clone());
+        let unit = UnitState::new(&setup, restored);
         Self {
             setup,
             known: false,
-            view: PairView::suspended(Role::Sub),
             gate: Gate::new(),
-            peer_in_place: false,
+            events,
+            blocks: Blocks::new(setup, unit.caches(), Arc::clone(&lease)),
             lease,
-            awaiting_lease: BTreeMap::new(),
-            flushed: Time(0),
-            locks: RangeLocks::default(),
-            keeper: Keeper::new(restored.clone()),
-            unit: UnitState::new(&setup, restored),
-            events: Events::default(),
-            permits: CopyPermits::default(),
-            tasks: Slab::new(),
-            volume: Volume::new(setup.index),
-            legs: legs::Legs::default(),
-            last_copy: false,
-            stopped: false,
-            mirror: Mirror::new(Budget::share_of(setup.luns)),
-            resync: Resync::default(),
-            sanitizing: Sanitizing::new(),
+            unit,
             forwarder: Forwarder::new(Budget::share_of(setup.luns)),
-            replica: Replica::default(),
+            permits: CopyPermits::default(),
+            sanitizing: Sanitizing::new(),
+            overdue: Overdue::default(),
             counters: LunCounters::default(),
-            peaks: Peaks::default(),
         }
     }
 
     /// Limits every class's credit to `bytes`, to see how the LUN fares with little.
     pub fn set_credit(&mut self, bytes: u64) {
-        self.mirror.set_room(Budget::of(bytes));
+        self.blocks.set_credit(bytes);
         self.forwarder.set_room(Budget::of(bytes));
     }
 
@@ -247,50 +214,48 @@ impl Lun {
     pub fn check(&self) {
         self.gate.check();
         self.unit.check();
-        self.keeper.check();
-        self.resync.check();
+        self.events.check();
+        self.blocks.check();
         self.sanitizing.check();
+        assert_eq!(self.blocks.caches(), self.unit.caches(), "the blocks go by another WCE than the state");
     }
 
     /// Its place in the pair.
     #[must_use]
     pub const fn view(&self) -> &PairView {
-        &self.view
+        self.blocks.view()
     }
 
     /// What the run met so far.
     #[must_use]
-    pub fn counters(&self) -> LunCounters {
-        LunCounters { range_waits: self.locks.waits(), ..self.counters }
+    pub const fn counters(&self) -> LunCounters {
+        let (range_waits, credit_waits) = self.blocks.waits();
+        let credit_waits = self.counters.credit_waits + credit_waits;
+        LunCounters { range_waits, credit_waits, ..self.counters }
     }
 
     /// Commands of hosts in flight here, and bytes in the communication volume.
     #[must_use]
     pub fn load(&self) -> (u32, u64) {
-        let hosts = self.tasks.iter().filter(|(_, task)| matches!(task.origin, Origin::Host { .. })).count();
         let forwarded = self.forwarder.volume();
-        ((hosts + forwarded.len()) as u32, forwarded.bytes())
+        ((self.blocks.hosts() + forwarded.len()) as u32, forwarded.bytes())
     }
 
     /// Whether anything is in flight here, for a host or for the peer.
     #[must_use]
     pub fn quiet(&self) -> Quiet {
-        let quiet = self.tasks.iter().all(|(_, task)| task.awaits_decision())
-            && self.forwarder.is_quiet()
-            && self.events.is_quiet()
-            && self.volume.is_quiet()
-            && self.replica.is_quiet();
-        match quiet {
+        let (quiet, undecided) = self.blocks.quiet();
+        match quiet && self.forwarder.is_quiet() && self.events.is_quiet() {
             false => Quiet::No,
-            true if self.tasks.is_empty() => Quiet::Yes,
-            true => Quiet::Undecided,
+            true if undecided => Quiet::Undecided,
+            true => Quiet::Yes,
         }
     }
 
     /// While COPY, at main: how much is done, in percent, and what the rest takes at the pace so far, in seconds.
     #[must_use]
     pub fn copied(&self, now: Time) -> Option<(u8, Option<u64>)> {
-        self.resync.progress(self.setup.blocks, now)
+        self.blocks.resync().progress(self.setup.blocks, now)
     }
 
     /// Capacity in logical blocks.
@@ -306,140 +271,172 @@ impl Lun {
         self.unit.reservation(peer)
     }
 
+    /// The state that both controllers share, as it is here.
+    #[must_use]
+    pub const fn shared(&self) -> &SharedState {
+        self.unit.state()
+    }
+
+    /// Who a nexus of this controller is, if it is known.
+    #[must_use]
+    pub fn who(&self, nexus: NexusId) -> Option<Who> {
+        self.unit.who(nexus)
+    }
+
+    /// Where those who encode sense data of this LUN find its format.
+    #[must_use]
+    pub fn sense_format(&self) -> Arc<AtomicBool> {
+        self.unit.sense_format()
+    }
+
+    /// What people are told of a sanitize operation.
+    #[must_use]
+    pub fn sanitize_status(&self) -> Option<SanitizeStatus> {
+        self.sanitizing.status(&self.unit.state().sanitize, self.setup.blocks)
+    }
+
     /// What this LUN uses of its bounds.
     #[must_use]
     pub fn usage(&self) -> LunUsage {
-        let used = |now: usize, peak: usize| Used { now: now as u64, peak: peak as u64 };
-        let (class_bytes, now, peak) = self.mirror.usage();
+        let (commands, waiters) = self.blocks.usage();
+        let (class_bytes, now, peak) = self.blocks.room();
         let apply_bytes = Used { now, peak };
         let (_, now, peak) = self.forwarder.usage();
-        let (waiting, waiting_peak) = self.locks.waiting();
+        let forward_bytes = Used { now, peak };
         let (held, held_peak) = self.gate.waiting();
+        let kept = self.forwarder.volume();
         LunUsage {
-            commands: used(self.tasks.len(), self.peaks.commands),
-            held: used(held, held_peak),
-            waiters: used(waiting, waiting_peak),
-            requests: self.forwarder.volume().len() as u64,
-            communication_bytes: Used {
-                now: self.forwarder.volume().bytes(),
-                peak: self.forwarder.volume().bytes_peak(),
-            },
+            commands,
+            held: Used { now: held as u64, peak: held_peak as u64 },
+            waiters,
+            requests: kept.len() as u64,
+            communication_bytes: Used { now: kept.bytes(), peak: kept.bytes_peak() },
             apply_bytes,
-            forward_bytes: Used { now, peak },
+            forward_bytes,
             class_bytes,
             nexuses: self.unit.nexuses() as u64,
             sanitize_pieces: u64::from(self.sanitizing.running()),
-            copy_pieces: u64::from(self.resync.running()),
+            copy_pieces: u64::from(self.blocks.resync().running()),
         }
     }
 
     /// The pair is agreed on: take the place in it that `view` gives, hosts not yet served. Whatever belonged to an
     /// earlier one has ended, was given up by [`Lun::suspend`], or waits for this ([`Lun::lose_peer`]).
-    pub fn begin(&mut self, view: PairView, blocks: u64, actions: &mut Vec<Action>) {
-        self.on_released(u64::MAX, actions);
-        self.end_order();
+    pub fn begin(&mut self, view: PairView, blocks: u64, now: Time, actions: &mut Vec<Action>) {
         // What still waits for a range, and what comes now, goes on when the peer has its place as well.
         self.gate.pause();
-        self.peer_in_place = false;
-        self.resync.forget();
-        self.last_copy = false;
         self.sanitizing.forget();
-        self.stopped = false;
-        self.legs = legs::Legs::default();
-        self.flushed = Time(0);
+        self.overdue = Overdue::default();
         self.learn(blocks);
-        self.view = view;
-        self.begin_events(actions);
+        // What the sub remembers may be old: nobody is judged by it before main's word.
+        self.gate.know(view.role == Role::Main || view.links.is_empty());
+        let role = view.role;
+        self.blocks.begin(view, actions);
+        self.hold_events(actions);
+        if role == Role::Sub {
+            self.end_sanitize_wait(&ABORTED, actions, |_| true);
+            let (events, mut here) = self.here(actions);
+            let resanitized = events.give_up_legs(&mut here);
+            self.on_installed(resanitized);
+        }
+        self.run(now, actions);
     }
 
     /// Serve hosts: what waited for the decision goes on. Begin to copy, where that is due.
     pub fn open(&mut self, now: Time, actions: &mut Vec<Action>) {
-        self.peer_in_place = true;
-        let copies = self.view.role == Role::Main && self.view.status == PairStatus::Copy;
-        if copies {
-            self.resync.begin(now);
-        } else {
-            self.resync.stop();
-        }
-        self.decide_lost(actions);
-        self.open_events(actions);
+        self.blocks.open(now, actions);
+        let (events, mut here) = self.here(actions);
+        events.open(&mut here);
         self.gate.open();
+        self.run(now, actions);
         self.let_in(now, actions);
-        self.pump_resync(actions);
+        self.blocks.pump_resync(actions);
         self.pump_sanitize(actions);
-    }
-
-    /// Whether nothing may be admitted now: main without its pair, or before the peer can take a change.
-    fn may_not_admit(&self) -> bool {
-        self.view.service == Service::Refused || (self.is_mirrored() && !self.peer_in_place)
+        self.run(now, actions);
     }
 
     /// Hosts' new commands wait until [`Lun::open`] or [`Lun::suspend`]; those in flight go on.
-    pub fn hold(&mut self, actions: &mut Vec<Action>) {
+    pub fn hold(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.pause(actions);
+        self.run(now, actions);
+    }
+
+    fn pause(&mut self, actions: &mut Vec<Action>) {
         self.gate.pause();
-        self.resync.stop();
+        self.blocks.hold();
         self.sanitizing.forget();
         // A host of the sub that waits for the end would keep both from being quiet.
-        let aborted = Outcome::Check(Sense::ABORTED_COMMAND);
-        self.end_sanitize_wait(&aborted, actions, |origin| matches!(origin, Origin::Peer { .. }));
+        self.end_sanitize_wait(&ABORTED, actions, |origin| matches!(origin, Origin::Peer { .. }));
     }
 
     /// The peer is out of reach, and this main will go on: alone when the peer's lease has run out, or with it if
     /// it comes back before. Until then nothing is admitted and no write is answered.
-    pub fn lose_peer(&mut self, actions: &mut Vec<Action>) {
-        self.stop_events();
-        self.hold(actions);
-        self.view.service = Service::Refused;
-        self.view.status = PairStatus::Suspended;
-        self.view.links.clear();
-        self.mirror.lose();
-        self.suspend_sub_side(false, actions);
-        self.hold_main_side(actions);
+    pub fn lose_peer(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.events.stop();
+        self.pause(actions);
+        let writing = self.blocks.lose_peer(actions);
+        self.forwarder.lose(&writing, false, actions);
+        self.blocks.hold_tasks(actions);
+        self.run(now, actions);
         self.hold_events(actions);
+        self.run(now, actions);
+    }
+
+    /// What events have not begun goes back to the gate.
+    fn hold_events(&mut self, actions: &mut Vec<Action>) {
+        for waiting in self.events.hold(&self.unit) {
+            if let Origin::Host { nexus, tag } = waiting.origin {
+                let lun = LunIndex(self.setup.index);
+                let (op, received) = (waiting.op, waiting.received);
+                self.keep_waiting(Command { lun, nexus, tag, op, received }, actions);
+            }
+        }
     }
 
     /// The peer is gone from a LUN whose only whole copy is here: what it forwarded and was not admitted is never
-    /// executed; own hosts go on.
-    pub fn peer_gone(&mut self, actions: &mut Vec<Action>) {
-        self.view.links.clear();
-        self.withdraw_those(&Outcome::Aborted, actions, |task| matches!(task.origin, Origin::Peer { .. }));
-        self.events_without_peer(actions);
+    /// executed; this controller's hosts go on.
+    pub fn peer_gone(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.blocks.peer_gone(actions);
+        self.end_sanitize_wait(&Outcome::Aborted, actions, |origin| matches!(origin, Origin::Peer { .. }));
+        let (events, mut here) = self.here(actions);
+        events.peer_gone(&mut here);
+        self.run(now, actions);
     }
 
     /// The copy is complete and agreed on: both copies are whole.
     pub fn on_copied(&mut self) {
-        if self.view.status == PairStatus::Copy {
-            self.view.status = PairStatus::Duplex;
-            self.view.service = Service::Mirrored;
-            self.resync.stop();
-        }
+        self.blocks.on_copied();
     }
 
     /// Refuses new commands of hosts, and those that wait at the gate; those in flight finish.
-    pub fn close(&mut self, actions: &mut Vec<Action>) {
+    pub fn close(&mut self, now: Time, actions: &mut Vec<Action>) {
         self.shut_gate(actions);
-        self.resync.stop();
+        self.blocks.close();
         self.sanitizing.forget();
-        self.end_sanitize_wait(&Outcome::Check(Sense::ABORTED_COMMAND), actions, |_| true);
+        self.end_sanitize_wait(&ABORTED, actions, |_| true);
+        self.run(now, actions);
     }
 
     /// The pair is broken, the peer out of reach: what was not admitted is refused, what was is given up with
-    /// ABORTED COMMAND as soon as the own copy has it (the host cannot know, and will ask again).
-    pub fn suspend(&mut self, actions: &mut Vec<Action>) {
-        self.stop_events();
-        let before = self.view.service;
-        self.view = PairView::suspended(self.view.role);
-        self.resync.stop();
+    /// ABORTED COMMAND as soon as the local copy has it (the host cannot know, and will ask again).
+    pub fn suspend(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.events.stop();
+        let before = self.view().service;
         self.sanitizing.forget();
-        self.mirror.lose();
+        let writing = self.blocks.suspend(actions);
         self.shut_gate(actions);
-        self.suspend_sub_side(before == Service::Forwarded, actions);
-        self.suspend_main_side(actions);
-        self.suspend_events(actions);
-        if before != Service::Refused {
+        self.forwarder.lose(&writing, before == Service::Forwarded, actions);
+        self.blocks.suspend_tasks(actions);
+        self.run(now, actions);
+        self.end_sanitize_wait(&ABORTED, actions, |_| true);
+        let (events, mut here) = self.here(actions);
+        let resanitized = events.suspend(&mut here);
+        self.on_installed(resanitized);
+        if !matches!(before, Service::Refused | Service::Undecided) {
             // What this copy's memory holds is on its disk as soon as can be: it may be the only one for long.
-            self.enter(Origin::Nobody, Op::SynchronizeCache, true, Time(0), actions);
+            self.blocks.enter(Origin::Nobody, Op::SynchronizeCache, true, Time(0), actions);
         }
+        self.run(now, actions);
     }
 
     /// What the LUN is, as its identity says: from now on hosts are told it, served or not.
@@ -449,6 +446,7 @@ impl Lun {
         }
         self.known = true;
         self.setup.blocks = blocks;
+        self.blocks.resize(blocks);
     }
 
     /// LUNs have been added to those that hosts see.
@@ -456,155 +454,79 @@ impl Lun {
         self.unit.raise_for_all(Sense::REPORTED_LUNS_CHANGED);
     }
 
-    /// A new I_T nexus.
-    pub fn nexus_added(&mut self, nexus: NexusId, initiator: &Initiator) {
-        self.unit.add(nexus, initiator);
-    }
-
-    /// An I_T nexus is gone: what it had not got admitted is never executed.
-    pub fn nexus_lost(&mut self, nexus: NexusId, now: Time, actions: &mut Vec<Action>) {
-        self.unit.remove(nexus);
-        self.permits.nexus_lost(nexus);
-        self.give_up(now, actions, |owner, _| owner == nexus);
-        self.end_lost_reservation(now, actions);
-    }
-
-    /// A task shall be given up, if it was not admitted.
-    pub fn abort(&mut self, nexus: NexusId, tag: TaskTag, now: Time, actions: &mut Vec<Action>) {
-        self.give_up(now, actions, |owner, which| owner == nexus && which == tag);
-    }
-
     /// Disk I/O is complete.
     pub fn on_disk(&mut self, ticket: Ticket, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
-        let completion = self.volume.on_disk(ticket, result);
-        self.on_completion(completion, now, actions);
+        self.blocks.on_disk(ticket, result, now, actions);
+        self.run(now, actions);
     }
 
-    fn on_completion(&mut self, completion: Completion, now: Time, actions: &mut Vec<Action>) {
-        match completion {
-            Completion::GivenUp => {}
-            Completion::Of(slot, result) => self.on_disk_of(slot, result, now, actions),
-            Completion::Redo(steps) => {
-                for step in steps {
-                    match step {
-                        Step::Go(go) => actions.push(self.volume.go(go)),
-                        Step::Done(slot, result) => self.on_disk_of(slot, result, now, actions),
-                        Step::Failed(error) => self.on_idle_disk_failed(error, actions),
-                    }
-                }
-                if self.events.is_waiting() {
-                    self.pump_events(actions);
-                }
-            }
-        }
+    /// A record is durable.
+    pub fn on_persisted(&mut self, ticket: Ticket, now: Time, actions: &mut Vec<Action>) {
+        self.events.on_persisted(ticket, actions);
+        self.run(now, actions);
     }
 
-    fn on_disk_of(&mut self, slot: Slot, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
-        match slot {
-            Slot::Task(slot) => self.on_task_disk(slot, result, now, actions),
-            Slot::Apply(slot) => self.on_apply_disk(slot, result, now, actions),
-        }
-    }
-
-    /// The disk failed while nobody waited for it.
-    fn on_idle_disk_failed(&self, error: DiskError, actions: &mut Vec<Action>) {
-        let other_copy = matches!(
-            (self.view.role, self.view.service),
-            (Role::Main, Service::Mirrored) | (Role::Sub, Service::Mirrored | Service::Forwarded)
-        );
-        if other_copy {
-            self.report_own_disk(error, actions);
-        }
-    }
-
-    /// The peer's copy is about to leave the pair: from now on the own disk is waited for. What is given up it may still
-    /// write, over what comes later, in a copy that everyone reads.
+    /// The peer's copy is about to leave the pair: from now on the local disk is waited for.
     pub const fn stay_as_last_copy(&mut self) {
-        self.last_copy = true;
+        self.blocks.stay_as_last_copy();
     }
 
     /// Whether its disk was given up: what it was asked it may still write.
     #[must_use]
     pub const fn gave_disk_up(&self) -> bool {
-        self.volume.is_given_up()
-    }
-
-    /// A disk that says nothing has failed, as long as there is another copy: its work is given up, and what it
-    /// still writes is never read, for this copy leaves the pair.
-    fn give_up_silent_disk(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let other_copy = match (self.view.role, self.view.service, self.view.status) {
-            (Role::Main, Service::Mirrored, status) => status == PairStatus::Duplex,
-            (Role::Sub, Service::Mirrored | Service::Forwarded, status) => status != PairStatus::Simplex,
-            _ => false,
-        };
-        let other_copy = other_copy && !self.last_copy;
-        if other_copy {
-            for whose in self.volume.give_up_if_silent() {
-                let completion = self.volume.completed(whose, Err(DiskError::Silent));
-                self.on_completion(completion, now, actions);
-            }
-        }
+        self.blocks.volume().is_given_up()
     }
 
     /// Time has passed.
     pub fn on_tick(&mut self, now: Time, actions: &mut Vec<Action>) {
-        self.volume.on_tick(now);
         let busy = Outcome::Status(Status::Busy);
         self.end_waiting(&busy, actions, |command| now.since(command.received) >= COMMAND_AGE_MAX);
-        self.give_up_silent_disk(now, actions);
-        self.make_way(actions);
-        self.expire_tasks(now, actions);
-        self.answer_leased(now, actions);
-        self.flush_alone(now, actions);
+        self.blocks.tick(self.gate.waits(), self.gate.is_open(), now, actions);
         let way = self.way();
         self.forwarder.expire(way, now, actions);
+        self.run(now, actions);
         if self.permits.tick() {
-            self.pump_events(actions);
-            self.let_in(now, actions);
+            self.run(now, actions);
         }
         self.tick_events(now, actions);
-        self.tell_released(actions);
-        self.tick_background(now, actions);
-        self.tick_legs(actions);
+        self.run(now, actions);
+        self.blocks.tick_pair(actions);
+        if matches!(self.unit.state().sanitize, Sanitize::UnderWay { .. }) {
+            self.sanitizing.tick(now);
+            self.pump_sanitize(actions);
+        }
+        self.run(now, actions);
+        self.tick_overdue(actions);
     }
 
-    /// TASK SET FULL tells a host to wait for its own commands; one that has none in the task set would wait
-    /// for ever, and is told BUSY instead (SAM-5 5.3.1).
-    fn full_status(&self, origin: Origin) -> Status {
-        let has_tasks = match origin {
-            Origin::Host { nexus, .. } => self
-                .tasks
-                .iter()
-                .any(|(_, task)| matches!(task.origin, Origin::Host { nexus: other, .. } if other == nexus)),
-            Origin::Peer { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Event(_) | Origin::Nobody => {
-                false
-            }
-        };
-        if has_tasks { Status::TaskSetFull } else { Status::Busy }
-    }
-
-    /// Ends every command of a host that `chosen` picks and that was not admitted.
-    fn give_up(&mut self, now: Time, actions: &mut Vec<Action>, chosen: impl Fn(NexusId, TaskTag) -> bool) {
-        self.end_waiting(&Outcome::Aborted, actions, |command| chosen(command.nexus, command.tag));
-        self.give_up_behind(&Outcome::Aborted, actions, |origin, _| match origin {
-            Origin::Host { nexus, tag } => chosen(nexus, tag),
-            Origin::Peer { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Event(_) | Origin::Nobody => {
-                false
-            }
+    fn tick_events(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let busy = Outcome::Status(Status::Busy);
+        let (events, mut here) = self.here(actions);
+        events.give_up(&busy, &mut here, |origin, received| {
+            matches!(origin, Origin::Host { .. } | Origin::Peer { .. })
+                && now.since(received) >= COMMAND_AGE_MAX
         });
-        self.end_sanitize_wait(
-            &Outcome::Aborted,
-            actions,
-            |origin| matches!(origin, Origin::Host { nexus, tag } if chosen(nexus, tag)),
-        );
-        self.withdraw_those(
-            &Outcome::Aborted,
-            actions,
-            |task| matches!(task.origin, Origin::Host { nexus, tag } if chosen(nexus, tag)),
-        );
-        let way = self.way();
-        let gone = |request: &Forward| chosen(request.nexus, request.tag);
-        self.forwarder.withdraw(gone, &Outcome::Aborted, way, now, actions);
-        self.forwarder.cancel(chosen, way.generation, actions);
+        if self.events.forbids_writes() && self.blocks.volume().has_record_left() {
+            actions.extend(self.blocks.blot_stuck_record());
+        }
+        self.end_lost_reservation(now, actions);
+    }
+
+    /// Ends the meeting over a leg that only the peer can end, and does not.
+    fn tick_overdue(&mut self, actions: &mut Vec<Action>) {
+        let view = self.view();
+        let command = match (view.role, view.service) {
+            (Role::Main, Service::Mirrored) => self.blocks.oldest_at_peer(),
+            (Role::Sub, Service::Mirrored) => self.forwarder.oldest_change(),
+            _ => None,
+        };
+        let event = match view.role {
+            Role::Main => self.events.at_sub(),
+            Role::Sub => self.forwarder.oldest_event(),
+        };
+        let generation = view.generation;
+        if self.overdue.tick(command, event, self.blocks.volume().ran()) {
+            actions.push(Action::Broken(Breakage::Overdue, generation));
+        }
     }
 }

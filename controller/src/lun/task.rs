@@ -1,7 +1,7 @@
 //! What a LUN core has in flight, and what it asks to be done.
 
 use protocol::block::BlockRange;
-use protocol::interlink::{GenerationTag, Message, WireOp};
+use protocol::interlink::{Ending, GenerationTag, Message, WireOp};
 
 use super::operation::{to_disk, to_wire, wire_write};
 use crate::command::{Data, NexusId, Op, Outcome, TaskTag};
@@ -76,6 +76,8 @@ pub(super) enum Leg {
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) origin: Origin,
+    /// Counts the commands that ever came.
+    pub(super) number: u64,
     pub(super) op: Op,
     pub(super) ranges: Ranges,
     pub(super) mode: Mode,
@@ -217,4 +219,28 @@ pub(super) enum Fate {
     Good,
     Undecided,
     Unknown,
+}
+
+/// Tells the origin of a command how it ended; what this controller does by itself hears it elsewhere.
+pub(super) fn end(origin: Origin, outcome: Outcome, generation: GenerationTag) -> Option<Action> {
+    match origin {
+        Origin::Host { nexus, tag } => Some(Action::Answer { nexus, tag, outcome }),
+        Origin::Peer { link, id } => {
+            let (ending, payload) = match outcome {
+                Outcome::Good(data) => (Ending::Good, data),
+                Outcome::Check(sense) => (Ending::Check(sense), Data::new()),
+                Outcome::Status(status) => (Ending::Status(status), Data::new()),
+                Outcome::Aborted => (Ending::Aborted, Data::new()),
+            };
+            let message = Message::Ended { id, ending };
+            Some(Action::Send { via: Via::Link(link), message, payload, generation })
+        }
+        Origin::Copy | Origin::Sanitize(_) | Origin::Event(_) | Origin::Nobody => None,
+    }
+}
+
+/// A forwarded command that was not admitted goes back to the gate it came in by.
+pub(super) fn send_back(link: LinkId, id: u64, generation: GenerationTag) -> Action {
+    let (message, payload) = (Message::Ended { id, ending: Ending::Stale }, Data::new());
+    Action::Send { via: Via::Link(link), message, payload, generation }
 }

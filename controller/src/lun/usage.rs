@@ -35,9 +35,3 @@ pub struct LunUsage {
     /// Nexuses known: [`super::NEXUSES_MAX`].
     pub nexuses: u64,
 }
-
-/// The most there was of what does not count its own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Peaks {
-    pub(super) commands: usize,
-}

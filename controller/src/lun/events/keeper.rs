@@ -4,18 +4,17 @@
 use bytes::Bytes;
 use protocol::interlink::shared::SharedState;
 
-/// A record to be written now.
-#[derive(Debug)]
-pub(super) struct Record {
-    /// Which.
-    pub(super) number: u64,
-    /// What it says.
-    pub(super) content: Bytes,
-}
+use crate::lun::task::Action;
+use crate::world::Ticket;
+
+/// Bits of a ticket that name the record of a LUN.
+const RECORD_BITS: u32 = 48;
 
 /// What is on the disk of this controller, or on its way there.
 #[derive(Debug)]
 pub(super) struct Keeper {
+    /// The LUN's place in the controller's table.
+    index: u16,
     newest: SharedState,
     /// Records handed over, and the last of them that is durable.
     asked: u64,
@@ -27,8 +26,8 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// What is on the disk.
-    pub(super) const fn new(restored: SharedState) -> Self {
-        Self { newest: restored, asked: 0, kept: 0, writes: false, next: None }
+    pub(super) const fn new(index: u16, restored: SharedState) -> Self {
+        Self { index, newest: restored, asked: 0, kept: 0, writes: false, next: None }
     }
 
     /// The generation in the stamp of the newest record.
@@ -37,40 +36,47 @@ impl Keeper {
     }
 
     /// Hands over the durable part of a state, if it changes: the number of the record that has to be durable, if one is
-    /// not yet; and what is to be written now.
-    pub(super) fn keep(&mut self, next: &SharedState) -> (Option<u64>, Option<Record>) {
+    /// not yet.
+    pub(super) fn keep(&mut self, next: &SharedState, actions: &mut Vec<Action>) -> Option<u64> {
         if next.survives_as(&self.newest) {
-            return ((self.kept < self.asked).then_some(self.asked), None);
+            return (self.kept < self.asked).then_some(self.asked);
         }
-        let (number, record) = self.record(next);
-        (Some(number), record)
+        Some(self.record(next, actions))
     }
 
-    /// Hands over the durable part of a state: the number of its record, and what is to be written now.
-    pub(super) fn record(&mut self, next: &SharedState) -> (u64, Option<Record>) {
+    /// Hands over the durable part of a state: the number of its record.
+    pub(super) fn record(&mut self, next: &SharedState, actions: &mut Vec<Action>) -> u64 {
         self.newest = next.after_power_loss();
         let content = self.newest.encode();
         self.asked += 1;
         let number = self.asked;
         if self.writes {
             self.next = Some(content);
-            return (number, None);
+        } else {
+            self.writes = true;
+            actions.push(self.persist(number, &content));
         }
-        self.writes = true;
-        (number, Some(Record { number, content }))
+        number
     }
 
-    /// A record is durable; what follows it is to be written now.
-    pub(super) fn on_durable(&mut self, number: u64) -> Option<Record> {
+    fn persist(&self, number: u64, content: &Bytes) -> Action {
+        let ticket = Ticket(u64::from(self.index) << RECORD_BITS | number);
+        Action::Persist { record: content.to_vec(), ticket }
+    }
+
+    /// A record is durable; what follows it is written now.
+    pub(super) fn on_durable(&mut self, ticket: Ticket, actions: &mut Vec<Action>) {
+        let number = ticket.0 & ((1 << RECORD_BITS) - 1);
         assert!(
             number <= self.asked && number > self.kept,
             "a record that nobody has handed over is durable"
         );
         self.kept = number;
         self.writes = false;
-        let content = self.next.take()?;
-        self.writes = true;
-        Some(Record { number: self.asked, content })
+        if let Some(content) = self.next.take() {
+            self.writes = true;
+            actions.push(self.persist(self.asked, &content));
+        }
     }
 
     /// Whether a record is durable, or one that came after it.

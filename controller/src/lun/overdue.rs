@@ -12,7 +12,7 @@ pub const LEG_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// What the peer is to do, of which each kind has its own time: commands that come and go do not hide an event.
 #[derive(Debug, Default)]
-pub(super) struct Legs {
+pub(super) struct Overdue {
     commands: Oldest,
     events: Oldest,
 }
@@ -39,10 +39,10 @@ impl Oldest {
     }
 }
 
-impl Legs {
+impl Overdue {
     /// Time has passed: the oldest command and the oldest event that only the peer can end, by a name that no other has
     /// meanwhile, and how long the controller had run. True if the peer has had either for too long.
-    pub(super) fn overdue(&mut self, command: Option<u64>, event: Option<u64>, ran: Duration) -> bool {
+    pub(super) fn tick(&mut self, command: Option<u64>, event: Option<u64>, ran: Duration) -> bool {
         let overdue = [self.commands.overdue(command, ran), self.events.overdue(event, ran)];
         overdue.contains(&true)
     }
@@ -54,14 +54,14 @@ mod tests {
 
     #[test]
     fn each_kind_has_its_own_time_and_a_younger_one_begins_anew() {
-        let mut legs = Legs::default();
+        let mut overdue = Overdue::default();
         let second = Duration::from_secs(1);
-        assert!(!legs.overdue(Some(1), None, second));
-        assert!(!legs.overdue(Some(1), Some(9), 2 * second));
+        assert!(!overdue.tick(Some(1), None, second));
+        assert!(!overdue.tick(Some(1), Some(9), 2 * second));
         // Commands come and go; the event stays.
-        assert!(!legs.overdue(Some(2), Some(9), LEG_AGE_MAX + second));
-        assert!(legs.overdue(Some(3), Some(9), LEG_AGE_MAX + 2 * second));
-        assert!(!legs.overdue(Some(3), Some(9), LEG_AGE_MAX + 3 * second), "it was said");
-        assert!(!legs.overdue(None, None, 100 * LEG_AGE_MAX));
+        assert!(!overdue.tick(Some(2), Some(9), LEG_AGE_MAX + second));
+        assert!(overdue.tick(Some(3), Some(9), LEG_AGE_MAX + 2 * second));
+        assert!(!overdue.tick(Some(3), Some(9), LEG_AGE_MAX + 3 * second), "it was said");
+        assert!(!overdue.tick(None, None, 100 * LEG_AGE_MAX));
     }
 }

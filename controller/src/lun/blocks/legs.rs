@@ -1,0 +1,292 @@
+//! Changes on their legs: at main on both copies at once, at the sub on the local copy in main's order.
+//!
+//! ```text
+//!  at main:    Legs   peer: Writing ─► Done     local: Writing ─► Flushing ─► Verifying ─► Done
+//!  either leg may end Lost instead; with neither on its way the change ends ([`Blocks::finish_if_whole`]).
+//! ```
+
+use protocol::interlink::Message;
+use protocol::scsi::sense::Sense;
+
+use super::{Blocks, Happened};
+use crate::command::{Data, Op, Outcome};
+use crate::disk::{DiskError, DiskIo, DiskResult};
+use crate::exclusive::{Mode, Request};
+use crate::link::Via;
+use crate::lun::mirror::Place;
+use crate::lun::operation::{is_atomic, payload_bytes, ranges};
+use crate::lun::replica::{Applied, Ordered};
+use crate::lun::task::{Action, Fate, Leg, Origin, Slot, Stage};
+use crate::pair::Breakage;
+use crate::time::Time;
+
+impl Blocks {
+    /// Sends a change on its legs, once the peer has room for its data.
+    pub(super) fn change(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let mirrored = self.view.is_mirrored();
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        // The peer keeps the data of what it forwarded, but not the result of an ORWRITE.
+        let kept_there = matches!(task.origin, Origin::Peer { .. }) && task.result.is_empty();
+        let carries_data = mirrored && !kept_there;
+        if carries_data {
+            let bytes = payload_bytes(&task.op);
+            if !self.mirror.take_room(bytes, task.stage == Stage::Credit) {
+                if task.stage != Stage::Credit {
+                    task.stage = Stage::Credit;
+                    self.credit_waits += 1;
+                    self.mirror.wait_for_room(slot);
+                }
+                return;
+            }
+            task.credit = bytes;
+        }
+        task.stage = Stage::Legs;
+        if mirrored {
+            self.start_peer_leg(slot, actions);
+        }
+        self.start_own_leg(slot, actions);
+    }
+
+    fn start_peer_leg(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        let Place { sequence, released } = self.mirror.order(slot);
+        task.sequence = sequence;
+        task.peer = Leg::Writing;
+        let (via, message, payload) = match task.origin {
+            Origin::Peer { link, id } => {
+                (Via::Link(link), Message::Order { id, sequence, released }, task.result.clone())
+            }
+            Origin::Host { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Event(_) | Origin::Nobody => {
+                let (op, payload) = task.apply_op();
+                (Via::AnyBridge, Message::Apply { sequence, released, durable: task.durable, op }, payload)
+            }
+        };
+        let generation = self.view.generation;
+        actions.push(Action::Send { via, message, payload, generation });
+    }
+
+    fn start_own_leg(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        if task.origin == Origin::Copy && !matches!(task.op, Op::SynchronizeCache) {
+            // A piece of the copy came from the own volume.
+            task.own = Leg::None;
+            return self.finish_if_whole(slot, actions);
+        }
+        let (io, atomic) = (task.io(), is_atomic(&task.op));
+        task.own = if io == DiskIo::Flush { Leg::Flushing } else { Leg::Writing };
+        actions.extend(self.volume.change(Slot::Task(slot), io, atomic));
+    }
+
+    /// A task's disk I/O is complete.
+    pub(super) fn on_task_disk(
+        &mut self,
+        slot: u32,
+        result: DiskResult,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        match (task.stage, result) {
+            (Stage::Read, Ok(data)) => self.on_data(slot, data, now, actions),
+            (Stage::Read, Err(error)) => self.on_read_error(slot, error, actions),
+            (Stage::Legs, Ok(_)) if task.own == Leg::Writing && task.durable => {
+                task.own = Leg::Flushing;
+                actions.push(self.volume.go_on(Slot::Task(slot), DiskIo::Flush));
+            }
+            (Stage::Legs, Ok(_)) => match &task.op {
+                Op::WriteAndVerify { range, data } if task.own == Leg::Flushing => {
+                    let io = DiskIo::Verify { range: *range, data: data.clone() };
+                    task.own = Leg::Verifying;
+                    actions.push(self.volume.go_on(Slot::Task(slot), io));
+                }
+                _ => self.on_own_done(slot, actions),
+            },
+            (Stage::Legs, Err(error)) => {
+                let flush = task.own == Leg::Flushing;
+                task.failed = Some(error);
+                task.own = Leg::Lost;
+                if task.peer != Leg::None {
+                    self.spoil_resync(slot, flush);
+                    self.report_own_disk(error, actions);
+                }
+                self.finish_if_whole(slot, actions);
+            }
+            (Stage::Range | Stage::Credit | Stage::Lease, _) => {}
+        }
+    }
+
+    /// The own copy could not take a change. The only whole one stays when all it lacks is room: its hosts hear so, and
+    /// can go on when there is some.
+    pub(super) fn report_own_disk(&self, error: DiskError, actions: &mut Vec<Action>) {
+        if !(error.wants_room() && matches!(self.fate(), Fate::Good)) {
+            actions.push(Action::Broken(Breakage::OwnDisk(error), self.view.generation));
+        }
+    }
+
+    /// The own copy has a change.
+    fn on_own_done(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let generation = self.view.generation;
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        task.own = Leg::Done;
+        if let (Origin::Peer { link, id }, Leg::Writing | Leg::Done) = (task.origin, task.peer) {
+            let message = Message::Done { id };
+            actions.push(Action::Send { via: Via::Link(link), message, payload: Data::new(), generation });
+        }
+        self.finish_if_whole(slot, actions);
+    }
+
+    /// The peer's copy has a change, or could not take it.
+    pub(in crate::lun) fn on_applied(&mut self, sequence: u64, good: bool, actions: &mut Vec<Action>) {
+        let Some(slot) = self.mirror.task(sequence) else {
+            return;
+        };
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        if task.peer != Leg::Writing {
+            return;
+        }
+        self.mirror.give_room(core::mem::take(&mut task.credit));
+        task.peer = if good { Leg::Done } else { Leg::Lost };
+        if !good {
+            self.resync.fail();
+        }
+        self.finish_if_whole(slot, actions);
+        self.resume_credit(actions);
+    }
+
+    /// Ends a change when neither of its legs is on its way any more.
+    pub(super) fn finish_if_whole(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get(slot as usize) else {
+            return;
+        };
+        let under_way = |leg| matches!(leg, Leg::Writing | Leg::Flushing | Leg::Verifying);
+        if task.stage != Stage::Legs || under_way(task.own) || under_way(task.peer) {
+            return;
+        }
+        let copied_again = task.copied_again.is_some() && self.resync.goes_on();
+        let outcome = match (task.failed, task.peer) {
+            (Some(error), Leg::None) => Outcome::Check(error.sense(true)),
+            (Some(_), _) if !copied_again && matches!(self.fate(), Fate::Undecided) => {
+                return self.end_undecided(slot, actions);
+            }
+            // No other copy could have taken it: what the target of a copy has of it is copied over.
+            (Some(error), _) if error.wants_room() && (copied_again || matches!(self.fate(), Fate::Good)) => {
+                Outcome::Check(error.sense(true))
+            }
+            (Some(_), _) => Outcome::Check(Sense::ABORTED_COMMAND),
+            (None, Leg::Lost) if task.origin == Origin::Copy => Outcome::Aborted,
+            (None, Leg::Lost) => match self.fate() {
+                Fate::Good => Outcome::Good(Data::new()),
+                // The event would keep the pair from being decided on.
+                Fate::Undecided if matches!(task.origin, Origin::Event(_)) => {
+                    return self.end_undecided(slot, actions);
+                }
+                Fate::Undecided => return,
+                Fate::Unknown => Outcome::Check(Sense::ABORTED_COMMAND),
+            },
+            (None, _) => Outcome::Good(Data::new()),
+        };
+        if copied_again {
+            return self.copy_again(slot, outcome, actions);
+        }
+        self.finish(slot, outcome, actions);
+    }
+
+    /// Those who wait for the peer's buffers go on in their order, as far as there is room.
+    fn resume_credit(&mut self, actions: &mut Vec<Action>) {
+        while let Some(slot) = self.mirror.first_waiting() {
+            self.change(slot, actions);
+            if self.tasks.get(slot as usize).is_some_and(|task| task.stage == Stage::Credit) {
+                return;
+            }
+            self.mirror.first_goes();
+        }
+    }
+
+    /// Tells the peer what is on both copies, when no other message did.
+    pub(super) fn tell_released(&mut self, actions: &mut Vec<Action>) {
+        if self.view.is_mirrored()
+            && let Some(released) = self.mirror.tell()
+        {
+            let generation = self.view.generation;
+            let message = Message::Released { released };
+            actions.push(Action::Send { via: Via::AnyBridge, message, payload: Data::new(), generation });
+        }
+    }
+
+    /// A change main has ordered: it waits for reads of the own copy, then is written.
+    pub(in crate::lun) fn apply(&mut self, ordered: &Ordered<'_>, actions: &mut Vec<Action>) {
+        let (ranges, _) = ranges(ordered.op);
+        if !self.locks.is_free(Mode::Exclusive, &ranges) {
+            for sequence in self.replica.overtaken(&ranges) {
+                self.release_apply(sequence, actions);
+            }
+        }
+        match self.replica.take(ordered, &mut self.locks) {
+            (slot, Request::Granted) => self.apply_granted(slot, actions),
+            (_, Request::Waits) => {}
+            (_, Request::Refused) => {
+                actions.push(Action::Broken(Breakage::Nonsense, self.view.generation));
+            }
+        }
+    }
+
+    /// The range of a change is free of the own copy's reads.
+    pub(super) fn apply_granted(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        actions.extend(self.replica.start(slot, &mut self.volume));
+    }
+
+    /// The local disk is done with a change that main has ordered.
+    pub(super) fn on_apply_disk(&mut self, slot: u32, result: DiskResult, actions: &mut Vec<Action>) {
+        let generation = self.view.generation;
+        let (link, sequence, forward) = match self.replica.on_disk(slot, &result, &mut self.stopped) {
+            Applied::Unknown => return,
+            Applied::Goes(io) => return actions.push(self.volume.go_on(Slot::Apply(slot), io)),
+            // Its bridge went away while the disk had it: its host cannot know how it ended.
+            Applied::Lost(ranges, forward) => {
+                let mut granted = Vec::new();
+                self.locks.release(Slot::Apply(slot).holder(), Mode::Exclusive, &ranges, &mut granted);
+                self.happened.extend(forward.map(|forward| Happened::Applied { forward, good: false }));
+                return self.granted(granted, actions);
+            }
+            Applied::Over { link, sequence, forward } => (link, sequence, forward),
+        };
+        let message = Message::Applied { sequence, good: result.is_ok() };
+        actions.push(Action::Send { via: Via::Link(link), message, payload: Data::new(), generation });
+        if let Err(error) = &result {
+            actions.push(Action::Broken(Breakage::OwnDisk(*error), generation));
+        }
+        self.happened.extend(forward.map(|forward| Happened::Applied { forward, good: result.is_ok() }));
+    }
+
+    /// Everything below `released` is on both copies: its ranges are free for reads of the own copy.
+    pub(in crate::lun) fn on_released(&mut self, released: u64, actions: &mut Vec<Action>) {
+        while let Some(sequence) = self.replica.below(released) {
+            self.release_apply(sequence, actions);
+        }
+    }
+
+    /// A change is on both copies: its range is free.
+    pub(in crate::lun) fn release_apply(&mut self, sequence: u64, actions: &mut Vec<Action>) {
+        let granted = self.replica.release(sequence, &mut self.locks);
+        self.granted(granted, actions);
+    }
+
+    /// The interlink is gone. Which forwarded commands the local disk still has.
+    pub(super) fn lose_orders(&mut self, actions: &mut Vec<Action>) -> Vec<u32> {
+        let (writing, granted) = self.replica.lose(&mut self.locks);
+        self.granted(granted, actions);
+        writing
+    }
+}

@@ -1,0 +1,309 @@
+//! What becomes of commands when the pair changes or time runs out: those that were not admitted are taken back, changes
+//! that one copy may lack wait for the decision about the pair.
+
+use protocol::scsi::sense::{Sense, Status};
+
+use super::{Blocks, Happened};
+use crate::command::{COMMAND_AGE_MAX, Command, LunIndex, NexusId, Op, Outcome};
+use crate::disk::DiskError;
+use crate::lun::ALONE_FLUSH_INTERVAL;
+use crate::lun::task::{Action, Fate, Leg, Origin, Slot, Stage, Task, send_back};
+use crate::pair::{PairStatus, PairView, Role, Service};
+use crate::time::Time;
+
+impl Blocks {
+    /// The pair is decided on: so are the changes that waited for it.
+    pub(in crate::lun) fn decide_lost(&mut self, actions: &mut Vec<Action>) {
+        let waiting: Vec<u32> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| task.awaits_decision())
+            .map(|(slot, _)| slot as u32)
+            .collect();
+        for slot in waiting {
+            self.finish_if_whole(slot, actions);
+        }
+    }
+
+    /// The order of changes starts anew. What is left of the one before waits for the decision about the pair: also
+    /// where the peer's word about its copy is still on its way, for it comes too late to be understood.
+    pub(in crate::lun) fn end_order(&mut self) {
+        self.mirror.begin();
+        for (_, task) in &mut self.tasks {
+            self.mirror.give_room(core::mem::take(&mut task.credit));
+            if task.peer == Leg::Writing {
+                task.peer = Leg::Lost;
+            }
+        }
+    }
+
+    /// What becomes of a change that the own copy has and the peer's may lack.
+    pub(super) fn fate(&self) -> Fate {
+        match (self.view.role, self.view.service, self.view.status) {
+            // The generation names the own copy as the only whole one: what it has is kept.
+            (Role::Main, Service::Alone, _) => Fate::Good,
+            (Role::Main, Service::Mirrored, PairStatus::Copy) if !self.resync.ends() => Fate::Good,
+            // One of the copies failed; it leaves the pair first. When the copy is complete the sub may already read
+            // its own.
+            (Role::Main, Service::Mirrored, _) => Fate::Undecided,
+            (Role::Main, Service::Undecided, _) => Fate::Undecided,
+            _ => Fate::Unknown,
+        }
+    }
+
+    /// The own copy could not take a change, or took half of it: its host hears of it at once, but its range stays
+    /// held until this copy has left the pair. Nobody reads what only one of them has.
+    pub(super) fn end_undecided(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        if let Some(task) = self.tasks.get_mut(slot as usize) {
+            let origin = core::mem::replace(&mut task.origin, Origin::Nobody);
+            let aborted = Outcome::Check(Sense::ABORTED_COMMAND);
+            match origin {
+                Origin::Event(number) => {
+                    self.happened.push_back(Happened::Flushed { number, outcome: aborted });
+                }
+                origin => self.answer(origin, aborted, actions),
+            }
+        }
+    }
+
+    /// Back to the gate with a command that has begun nothing, to wait there for the decision about the pair.
+    pub(super) fn put_back(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        let Origin::Host { nexus, tag } = task.origin else {
+            return self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
+        };
+        task.origin = Origin::Nobody;
+        let (op, received, stage) = (task.op.clone(), task.received, task.stage);
+        let lun = LunIndex(self.setup.index);
+        self.happened.push_back(Happened::Back(Command { lun, nexus, tag, op, received }));
+        if matches!(stage, Stage::Range | Stage::Credit) {
+            self.withdraw(slot, Outcome::Aborted, actions);
+        } else {
+            self.finish(slot, Outcome::Aborted, actions);
+        }
+    }
+
+    /// The peer is out of reach, and this main will go on: nothing is admitted, no write answered until it is decided how.
+    /// Which forwarded commands the local disk still has from an earlier role.
+    pub(in crate::lun) fn lose_peer(&mut self, actions: &mut Vec<Action>) -> Vec<u32> {
+        self.view.service = Service::Undecided;
+        self.view.status = PairStatus::Suspended;
+        self.view.links.clear();
+        self.mirror.lose();
+        self.lose_orders(actions)
+    }
+
+    /// The peer is gone from a LUN whose only whole copy is here: what it forwarded and was not admitted is never executed.
+    pub(in crate::lun) fn peer_gone(&mut self, actions: &mut Vec<Action>) {
+        self.view.links.clear();
+        self.withdraw_those(&Outcome::Aborted, actions, |task| matches!(task.origin, Origin::Peer { .. }));
+    }
+
+    /// The pair is broken, the peer out of reach. Which forwarded commands the local disk still has;
+    /// [`Blocks::suspend_tasks`] follows.
+    pub(in crate::lun) fn suspend(&mut self, actions: &mut Vec<Action>) -> Vec<u32> {
+        self.view = PairView::suspended(self.view.role);
+        self.resync.stop();
+        self.mirror.lose();
+        self.lose_orders(actions)
+    }
+
+    /// The peer is out of reach, and what becomes of the pair is undecided: waiting commands of this controller's hosts go
+    /// back to the gate in the order in which they came.
+    pub(in crate::lun) fn hold_tasks(&mut self, actions: &mut Vec<Action>) {
+        let mut back: Vec<(Time, u32)> = Vec::new();
+        let mut gone = Vec::new();
+        let mut decide = Vec::new();
+        for (slot, task) in &mut self.tasks {
+            let slot = slot as u32;
+            self.mirror.give_room(core::mem::take(&mut task.credit));
+            task.forget_copy();
+            match (task.stage, task.origin) {
+                (Stage::Range | Stage::Credit, Origin::Host { .. }) => back.push((task.received, slot)),
+                (Stage::Range | Stage::Credit, _) => gone.push(slot),
+                (Stage::Legs, _) => {
+                    if task.peer == Leg::Writing {
+                        task.peer = Leg::Lost;
+                    }
+                    decide.push(slot);
+                }
+                (Stage::Read | Stage::Lease, _) => {}
+            }
+        }
+        back.sort_unstable();
+        // Remove all of them first: removing one would otherwise admit the next.
+        for slot in gone {
+            self.withdraw(slot, Outcome::Aborted, actions);
+        }
+        for (_, slot) in back {
+            self.put_back(slot, actions);
+        }
+        for slot in decide {
+            self.finish_if_whole(slot, actions);
+        }
+    }
+
+    /// A turn waits for what is in flight. What waits for the range of a change that in turn waits for the decision about
+    /// the pair would be in flight for ever: when nothing else is left it goes back to the gate that it came in by.
+    pub(in crate::lun) fn make_way(&mut self, gate_is_open: bool, actions: &mut Vec<Action>) {
+        let waits = |task: &Task| {
+            task.stage == Stage::Range && matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
+        };
+        let stuck = !gate_is_open
+            && self.view.is_mirrored()
+            && self.tasks.iter().any(|(_, task)| task.awaits_decision())
+            && self.tasks.iter().all(|(_, task)| task.awaits_decision() || waits(task));
+        if !stuck {
+            return;
+        }
+        let waiting = self.tasks.iter().filter(|(_, task)| waits(task));
+        let mut back: Vec<(Time, u32)> = waiting.map(|(slot, task)| (task.received, slot as u32)).collect();
+        back.sort_unstable();
+        for (_, slot) in back {
+            // The going of another may have let it in.
+            let Some(task) = self.tasks.get_mut(slot as usize).filter(|task| waits(task)) else {
+                continue;
+            };
+            let Origin::Peer { link, id } = task.origin else {
+                self.put_back(slot, actions);
+                continue;
+            };
+            task.origin = Origin::Nobody;
+            self.withdraw(slot, Outcome::Aborted, actions);
+            actions.push(send_back(link, id, self.view.generation));
+        }
+    }
+
+    /// While there is no other copy, what is in memory goes to the disk every second.
+    pub(in crate::lun) fn flush_alone(&mut self, gate_waits: bool, now: Time, actions: &mut Vec<Action>) {
+        let alone = self.view.service == Service::Alone && self.view.status == PairStatus::Suspended;
+        // A switch waits for what is in flight.
+        let due = alone && !gate_waits && self.caches && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL;
+        if due && self.enter(Origin::Nobody, Op::SynchronizeCache, true, now, actions) {
+            self.flushed = now;
+        }
+    }
+
+    /// A disk that says nothing has failed, as long as there is another copy: its work is given up, and what it still writes
+    /// is never read, for this copy leaves the pair.
+    fn give_up_silent_disk(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let other_copy = match (self.view.role, self.view.service, self.view.status) {
+            (Role::Main, Service::Mirrored, status) => status == PairStatus::Duplex,
+            (Role::Sub, Service::Mirrored | Service::Forwarded, status) => status != PairStatus::Simplex,
+            _ => false,
+        };
+        let other_copy = other_copy && !self.last_copy;
+        if other_copy {
+            for whose in self.volume.give_up_if_silent() {
+                let completion = self.volume.completed(whose, Err(DiskError::Silent));
+                self.on_completion(completion, now, actions);
+            }
+        }
+    }
+
+    /// Time has passed, as the volume's deadlines see it; a silent disk is given up.
+    pub(in crate::lun) fn tick_volume(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.volume.on_tick(now);
+        self.give_up_silent_disk(now, actions);
+    }
+
+    /// Nothing is served any more: what was not admitted is refused, what was ends with the local copy.
+    pub(in crate::lun) fn suspend_tasks(&mut self, actions: &mut Vec<Action>) {
+        let slots: Vec<u32> = self.tasks.iter().map(|(slot, _)| slot as u32).collect();
+        for slot in slots {
+            let Some(task) = self.tasks.get_mut(slot as usize) else {
+                continue;
+            };
+            self.mirror.give_room(core::mem::take(&mut task.credit));
+            task.forget_copy();
+            match task.stage {
+                Stage::Range | Stage::Credit => {
+                    self.withdraw(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
+                }
+                Stage::Lease => {
+                    self.awaiting_lease.remove(&slot);
+                    self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
+                }
+                Stage::Legs => {
+                    if task.peer == Leg::Writing {
+                        task.peer = Leg::Lost;
+                    }
+                    self.finish_if_whole(slot, actions);
+                }
+                Stage::Read => {}
+            }
+        }
+    }
+
+    /// Takes back a task that was not admitted, or holds its ranges but has begun nothing.
+    pub(in crate::lun) fn withdraw(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get(slot as usize) else {
+            return;
+        };
+        match task.stage {
+            Stage::Range => {
+                let origin = task.origin;
+                let op = self.tasks.remove(slot as usize).op;
+                let mut granted = Vec::new();
+                self.locks.cancel(Slot::Task(slot).holder(), &mut granted);
+                match origin {
+                    Origin::Copy => self.on_copy_step(&op, false, false, actions),
+                    origin => self.tell(origin, op, outcome, actions),
+                }
+                self.granted(granted, actions);
+            }
+            Stage::Credit => {
+                self.mirror.waits_no_more(slot);
+                self.finish(slot, outcome, actions);
+            }
+            Stage::Read | Stage::Lease | Stage::Legs => {}
+        }
+    }
+
+    /// Takes back those of the tasks which have begun nothing that `chosen` picks. The end of one may let another have
+    /// its slot: whoever is in it then is looked at anew.
+    pub(in crate::lun) fn withdraw_those(
+        &mut self,
+        outcome: &Outcome,
+        actions: &mut Vec<Action>,
+        chosen: impl Fn(&Task) -> bool,
+    ) {
+        let chosen = |task: &Task| matches!(task.stage, Stage::Range | Stage::Credit) && chosen(task);
+        let found = self.tasks.iter().filter(|(_, task)| chosen(task));
+        let slots: Vec<u32> = found.map(|(slot, _)| slot as u32).collect();
+        for slot in slots {
+            if self.tasks.get(slot as usize).is_some_and(&chosen) {
+                self.withdraw(slot, outcome.clone(), actions);
+            }
+        }
+    }
+
+    /// What waited too long is never executed.
+    pub(in crate::lun) fn expire_tasks(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.withdraw_those(&Outcome::Status(Status::Busy), actions, |task| {
+            matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
+                && now.since(task.received) >= COMMAND_AGE_MAX
+        });
+    }
+
+    /// Ends those of hosts' commands that wait for a range and that `refusal` keeps out.
+    pub(in crate::lun) fn refuse_waiting(
+        &mut self,
+        actions: &mut Vec<Action>,
+        refusal: impl Fn(NexusId, &Op) -> Option<Outcome>,
+    ) {
+        let mut refused = Vec::new();
+        for (slot, task) in &self.tasks {
+            if let (Stage::Range, Origin::Host { nexus, .. }) = (task.stage, task.origin)
+                && let Some(outcome) = refusal(nexus, &task.op)
+            {
+                refused.push((slot as u32, outcome));
+            }
+        }
+        for (slot, outcome) in refused {
+            self.withdraw(slot, outcome, actions);
+        }
+    }
+}

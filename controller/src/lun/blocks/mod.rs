@@ -1,0 +1,532 @@
+//! The blocks of a LUN as one controller has them: commands that read or change blocks, from the grant of their ranges to
+//! their end, on the local copy and, at main, on the peer's.
+//!
+//! A task's way: its ranges (stage Range) → for a READ the local copy's data (stage Read, [`reading`]), then the answer; for
+//! COMPARE AND WRITE the same, then the comparison → for a change both copies at once (stage Legs), the peer's message
+//! before the local write → when both have it, the ranges are free and the answer goes out. At the sub a change comes in
+//! main's order ([`super::replica`]).
+//!
+//! What comes of it for others (an event's flush, a chunk of a sanitize operation, a command that is to wait at the gate
+//! again) is told as [`Happened`], in order; the LUN takes each of them before it takes its next event.
+//!
+//! What always holds ([`Blocks::check`]):
+//! * A change holds its range at main until both copies have it; so two changes of one block never travel together, and
+//!   the messages about them may overtake each other freely.
+//! * A task that is not admitted has no place in the order and no leg.
+//! * Data waits for the lease exactly for the tasks in that stage.
+
+mod legs;
+mod losing;
+mod reading;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use protocol::scsi::sense::Status;
+use slab::Slab;
+
+use super::budget::Budget;
+use super::mirror::Mirror;
+use super::operation::{asks_durable, ranges};
+use super::redo::Step;
+use super::replica::Replica;
+use super::report::report_io;
+use super::resync::Resync;
+use super::task::{Action, Leg, Origin, Slot, Stage, Task, end};
+use super::volume::{Completion, Volume};
+use super::{LUN_COMMANDS_MAX, LunSetup, Used};
+use crate::command::{Command, Data, Op, Outcome};
+use crate::disk::{DiskIo, DiskResult};
+use crate::exclusive::{Holder, Mode, RangeLocks, Ranges, Request};
+use crate::lease::Lease;
+use crate::pair::{PairStatus, PairView, Role, Service};
+use crate::time::Time;
+use crate::world::Ticket;
+
+/// What came of a task for others.
+#[derive(Debug)]
+pub(super) enum Happened {
+    /// A chunk of a sanitize operation, or the flush at the end of a segment, has ended.
+    Sanitized {
+        /// The run of the operation that it belongs to.
+        run: u32,
+        op: Op,
+        outcome: Outcome,
+    },
+    /// The flush of this number that an event asked for has ended.
+    Flushed { number: u32, outcome: Outcome },
+    /// A host's command that has begun nothing is to wait at the gate again.
+    Back(Command),
+    /// A host's read of the local copy is to be done by main.
+    ToMain(Command),
+    /// The local copy is done with a change of this controller's host that main has ordered.
+    Applied {
+        /// The forwarded command.
+        forward: u32,
+        good: bool,
+    },
+}
+
+/// The blocks of one LUN on one controller.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    setup: LunSetup,
+    view: PairView,
+    /// The peer has its place in the pair too: before that it would not know a message of this generation.
+    peer_in_place: bool,
+    /// A change may be answered before it is durable.
+    caches: bool,
+    lease: Arc<Lease>,
+    tasks: Slab<Task>,
+    /// Commands that ever came, and the most that there were at once.
+    entered: u64,
+    peak: usize,
+    /// Data of the sub's reads that waits for the lease to be renewed.
+    awaiting_lease: BTreeMap<u32, Data>,
+    locks: RangeLocks,
+    volume: Volume,
+    mirror: Mirror,
+    resync: Resync,
+    replica: Replica,
+    /// The peer's copy is about to leave the pair.
+    last_copy: bool,
+    /// START STOP UNIT has stopped the unit.
+    stopped: bool,
+    /// When the local copy was last flushed while there is no other.
+    flushed: Time,
+    /// Commands that had to wait for room at the peer.
+    credit_waits: u64,
+    happened: VecDeque<Happened>,
+}
+
+impl Blocks {
+    pub(super) fn new(setup: LunSetup, caches: bool, lease: Arc<Lease>) -> Self {
+        Self {
+            setup,
+            view: PairView::suspended(Role::Sub),
+            peer_in_place: false,
+            caches,
+            lease,
+            tasks: Slab::new(),
+            entered: 0,
+            peak: 0,
+            awaiting_lease: BTreeMap::new(),
+            locks: RangeLocks::default(),
+            volume: Volume::new(setup.index),
+            mirror: Mirror::new(Budget::share_of(setup.luns)),
+            resync: Resync::default(),
+            replica: Replica::default(),
+            last_copy: false,
+            stopped: false,
+            flushed: Time(0),
+            credit_waits: 0,
+            happened: VecDeque::new(),
+        }
+    }
+
+    /// Limits the room for data on its way to the peer to `bytes`.
+    pub(super) fn set_credit(&mut self, bytes: u64) {
+        self.mirror.set_room(Budget::of(bytes));
+    }
+
+    /// The place in the pair, as the group has decided on it.
+    pub(super) const fn view(&self) -> &PairView {
+        &self.view
+    }
+
+    /// What is to be done for others next.
+    pub(super) fn next_happened(&mut self) -> Option<Happened> {
+        self.happened.pop_front()
+    }
+
+    /// Whether changes may be answered before they are durable, from now on.
+    pub(super) const fn set_caches(&mut self, caches: bool) {
+        self.caches = caches;
+    }
+
+    /// The LUN has so many blocks.
+    pub(super) const fn resize(&mut self, blocks: u64) {
+        self.setup.blocks = blocks;
+    }
+
+    /// Takes another place in the pair. Whatever belonged to an earlier one has ended or waits for the decision about the
+    /// pair.
+    pub(super) fn begin(&mut self, view: PairView, actions: &mut Vec<Action>) {
+        self.on_released(u64::MAX, actions);
+        self.end_order();
+        self.peer_in_place = false;
+        self.resync.forget();
+        self.last_copy = false;
+        self.stopped = false;
+        self.flushed = Time(0);
+        self.view = view;
+    }
+
+    /// The peer has its place too: copy, where that is due, and decide on the changes that waited.
+    pub(super) fn open(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.peer_in_place = true;
+        let copies = self.view.role == Role::Main && self.view.status == PairStatus::Copy;
+        if copies {
+            self.resync.begin(now);
+        } else {
+            self.resync.stop();
+        }
+        self.decide_lost(actions);
+    }
+
+    /// The peer has sent something of this generation, so it has its place.
+    pub(super) const fn peer_is_in_place(&mut self) {
+        self.peer_in_place = true;
+    }
+
+    /// Whether it has.
+    pub(super) const fn has_peer_in_place(&self) -> bool {
+        self.peer_in_place
+    }
+
+    /// The pair is about to change: no more chunks are copied.
+    pub(super) fn hold(&mut self) {
+        self.resync.stop();
+    }
+
+    /// Serves no new commands; what is under way finishes.
+    pub(super) fn close(&mut self) {
+        self.resync.stop();
+        if self.view.service == Service::Undecided {
+            self.view.service = Service::Refused;
+        }
+    }
+
+    /// The copy is complete and agreed on.
+    pub(super) fn on_copied(&mut self) {
+        if self.view.status == PairStatus::Copy {
+            self.view.status = PairStatus::Duplex;
+            self.view.service = Service::Mirrored;
+            self.resync.stop();
+        }
+    }
+
+    /// Whether nothing may be admitted now: a pair that is not decided on, or a peer that could not take a change yet.
+    fn may_not_admit(&self) -> bool {
+        matches!(self.view.service, Service::Refused | Service::Undecided)
+            || (self.view.is_mirrored() && !self.peer_in_place)
+    }
+
+    /// START STOP UNIT has stopped the unit.
+    pub(super) const fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Whether a read of these blocks meets no change under way.
+    pub(super) fn is_free_to_read(&self, ranges: &Ranges) -> bool {
+        self.locks.is_free(Mode::Shared, ranges)
+    }
+
+    /// The number of hosts' commands that have come so far: those that come now have a higher one.
+    pub(super) const fn entered(&self) -> u64 {
+        self.entered
+    }
+
+    /// Whether a host of this controller has a command under way that came when there were at most `entered`.
+    pub(super) fn has_host_since_before(&self, entered: u64) -> bool {
+        self.tasks
+            .iter()
+            .any(|(_, task)| task.number <= entered && matches!(task.origin, Origin::Host { .. }))
+    }
+
+    /// Commands of this controller's hosts here.
+    pub(super) fn hosts(&self) -> usize {
+        self.tasks.iter().filter(|(_, task)| matches!(task.origin, Origin::Host { .. })).count()
+    }
+
+    /// No host's command is under way here, not even one that main has ordered on this copy.
+    pub(super) fn is_drained(&self) -> bool {
+        let hosts = |task: &Task| matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. });
+        self.replica.is_empty() && !self.tasks.iter().any(|(_, task)| hosts(task))
+    }
+
+    /// Whether nothing is under way but changes that wait for a decision about the pair, and whether there are any.
+    pub(super) fn quiet(&self) -> (bool, bool) {
+        let quiet = self.tasks.iter().all(|(_, task)| task.awaits_decision())
+            && self.volume.is_quiet()
+            && self.replica.is_quiet();
+        (quiet, !self.tasks.is_empty())
+    }
+
+    /// Commands here and the most there were; those that wait for ranges and the most that did.
+    pub(super) fn usage(&self) -> (Used, Used) {
+        let used = |(now, peak): (usize, usize)| Used { now: now as u64, peak: peak as u64 };
+        (used((self.tasks.len(), self.peak)), used(self.locks.waiting()))
+    }
+
+    /// How often commands had to wait for a range, and for room at the peer.
+    pub(super) const fn waits(&self) -> (u64, u64) {
+        (self.locks.waits(), self.credit_waits)
+    }
+
+    /// Data on its way to the peer: the room for it, what is taken, and the most that ever was.
+    pub(super) const fn room(&self) -> (u64, u64, u64) {
+        self.mirror.usage()
+    }
+
+    /// The resync, if this controller is main and one is under way.
+    pub(super) const fn resync(&self) -> &Resync {
+        &self.resync
+    }
+
+    /// The volume under the local copy.
+    pub(super) const fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
+    /// Blots out a record that a failed disk left behind, if it can.
+    pub(super) fn blot_stuck_record(&mut self) -> Option<Action> {
+        self.volume.blot_stuck_record()
+    }
+
+    /// The oldest change that only the peer can end.
+    pub(super) fn oldest_at_peer(&self) -> Option<u64> {
+        self.mirror.oldest(|slot| self.tasks.get(slot as usize).is_some_and(|task| task.peer == Leg::Writing))
+    }
+
+    /// The peer's copy is about to leave the pair: from now on the local disk is waited for. A write that is given up could
+    /// still land over a later one, in the only copy left.
+    pub(super) const fn stay_as_last_copy(&mut self) {
+        self.last_copy = true;
+    }
+
+    /// Whether changes may be answered before they are durable.
+    pub(super) const fn caches(&self) -> bool {
+        self.caches
+    }
+
+    /// Time has passed. `gate_waits`, `gate_is_open`: what becomes of hosts' new commands now.
+    pub(super) fn tick(
+        &mut self,
+        gate_waits: bool,
+        gate_is_open: bool,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        self.tick_volume(now, actions);
+        self.make_way(gate_is_open, actions);
+        self.expire_tasks(now, actions);
+        self.answer_leased(now, actions);
+        self.flush_alone(gate_waits, now, actions);
+    }
+
+    /// Time has passed, for the other copy.
+    pub(super) fn tick_pair(&mut self, actions: &mut Vec<Action>) {
+        self.tell_released(actions);
+        self.resync.tick();
+        self.pump_resync(actions);
+    }
+
+    /// What always holds of its parts and between them.
+    pub(super) fn check(&self) {
+        self.resync.check();
+        for (slot, task) in &self.tasks {
+            let leased = self.awaiting_lease.contains_key(&(slot as u32));
+            assert_eq!(
+                task.stage == Stage::Lease,
+                leased,
+                "data waits for the lease for another task: {task:?}"
+            );
+            let legs = task.stage == Stage::Legs || (task.own, task.peer) == (Leg::None, Leg::None);
+            assert!(legs, "a task that is not admitted as a change has a leg: {task:?}");
+            let room = task.credit == 0 || task.stage == Stage::Legs;
+            assert!(room, "a task has room at the peer and sends nothing: {task:?}");
+        }
+        assert!(self.awaiting_lease.len() <= self.tasks.len(), "data waits for the lease for no task");
+        assert!(self.happened.is_empty(), "what came of tasks was not taken: {:?}", self.happened);
+    }
+
+    /// Disk I/O is complete.
+    pub(super) fn on_disk(
+        &mut self,
+        ticket: Ticket,
+        result: DiskResult,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        let completion = self.volume.on_disk(ticket, result);
+        self.on_completion(completion, now, actions);
+    }
+
+    fn on_completion(&mut self, completion: Completion, now: Time, actions: &mut Vec<Action>) {
+        match completion {
+            Completion::GivenUp => {}
+            Completion::Of(slot, result) => self.on_disk_of(slot, result, now, actions),
+            Completion::Redo(steps) => {
+                for step in steps {
+                    match step {
+                        Step::Go(go) => actions.push(self.volume.go(go)),
+                        Step::Done(slot, result) => self.on_disk_of(slot, result, now, actions),
+                        Step::Failed(error) if self.has_other_copy() => self.report_own_disk(error, actions),
+                        Step::Failed(_) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_disk_of(&mut self, slot: Slot, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
+        match slot {
+            Slot::Task(slot) => self.on_task_disk(slot, result, now, actions),
+            Slot::Apply(slot) => self.on_apply_disk(slot, result, actions),
+        }
+    }
+
+    const fn has_other_copy(&self) -> bool {
+        matches!(
+            (self.view.role, self.view.service),
+            (Role::Main, Service::Mirrored) | (Role::Sub, Service::Mirrored | Service::Forwarded)
+        )
+    }
+
+    /// Admits a command as soon as its ranges are free: reservation, range and order in one step. False if there is no
+    /// place for it, to wait or to go on: then it is not under way, and whoever counts it must not.
+    pub(super) fn enter(
+        &mut self,
+        origin: Origin,
+        op: Op,
+        durable: bool,
+        received: Time,
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        if self.tasks.len() >= LUN_COMMANDS_MAX {
+            self.turn_away(origin, actions);
+            return false;
+        }
+        self.entered += 1;
+        let (ranges, mode) = ranges(&op);
+        let durable = durable || !self.caches || asks_durable(&op);
+        let task = Task {
+            origin,
+            number: self.entered,
+            op,
+            ranges,
+            mode,
+            durable,
+            received,
+            stage: Stage::Range,
+            sequence: 0,
+            own: Leg::None,
+            peer: Leg::None,
+            failed: None,
+            credit: 0,
+            result: Data::new(),
+            copied_again: None,
+        };
+        let slot = self.tasks.insert(task) as u32;
+        self.peak = self.peak.max(self.tasks.len());
+        let task = &self.tasks[slot as usize];
+        match self.locks.request(Slot::Task(slot).holder(), task.mode, &task.ranges) {
+            Request::Granted => self.admitted(slot, actions),
+            Request::Waits => {}
+            Request::Refused => {
+                self.tasks.remove(slot as usize);
+                self.turn_away(origin, actions);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// No place for a command.
+    fn turn_away(&mut self, origin: Origin, actions: &mut Vec<Action>) {
+        // TASK SET FULL tells a host to wait for its own commands; one that has none in the task set would wait for ever, and
+        // is told BUSY instead (SAM-5 5.3.1).
+        let is_its = |task: &Task| matches!((task.origin, origin), (Origin::Host { nexus: one, .. }, Origin::Host { nexus: other, .. }) if one == other);
+        let full = self.tasks.iter().any(|(_, task)| is_its(task));
+        let outcome = Outcome::Status(if full { Status::TaskSetFull } else { Status::Busy });
+        match origin {
+            Origin::Event(number) => self.happened.push_back(Happened::Flushed { number, outcome }),
+            origin => self.answer(origin, outcome, actions),
+        }
+    }
+
+    /// The ranges of a task are held.
+    pub(super) fn admitted(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let refused = self.may_not_admit();
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        task.stage = Stage::Read;
+        if refused && task.origin != Origin::Nobody {
+            return self.put_back(slot, actions);
+        }
+        match &task.op {
+            Op::Read { range }
+            | Op::Verify { range, .. }
+            | Op::CompareAndWrite { range, .. }
+            | Op::OrWrite { range, .. } => {
+                let io = DiskIo::Read(*range);
+                actions.push(self.volume.submit(Slot::Task(slot), io));
+            }
+            Op::Prefetch { range } => {
+                let io = DiskIo::Prefetch(*range);
+                actions.push(self.volume.submit(Slot::Task(slot), io));
+            }
+            Op::Report { what, allocation } => {
+                let io = report_io(*what, *allocation, self.setup.blocks);
+                actions.push(self.volume.submit(Slot::Task(slot), io));
+            }
+            Op::Write { .. }
+            | Op::WriteAtomic { .. }
+            | Op::WriteAndVerify { .. }
+            | Op::WriteSame { .. }
+            | Op::Unmap { .. }
+            | Op::StartStop { .. }
+            | Op::SynchronizeCache
+            | Op::Event(_) => self.change(slot, actions),
+        }
+    }
+
+    /// A task is over: its ranges are free, its origin hears of it.
+    pub(super) fn finish(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.try_remove(slot as usize) else {
+            return;
+        };
+        // Only now it is on both copies, and `released` may pass it.
+        self.mirror.end(task.sequence, slot);
+        if let (Op::StartStop { start }, Outcome::Good(_)) = (&task.op, &outcome) {
+            self.stopped = !start;
+        }
+        let mut granted = Vec::new();
+        self.locks.release(Slot::Task(slot).holder(), task.mode, &task.ranges, &mut granted);
+        match task.origin {
+            Origin::Copy => {
+                let good = outcome == Outcome::Good(Data::new());
+                self.on_copy_step(&task.op, task.copied_again.is_some(), good, actions);
+            }
+            // A change of the peer's host was answered by DONE already.
+            Origin::Peer { .. } if task.sequence != 0 && matches!(outcome, Outcome::Good(_)) => {}
+            origin => self.tell(origin, task.op, outcome, actions),
+        }
+        self.granted(granted, actions);
+    }
+
+    /// Those who waited for ranges go on.
+    pub(super) fn granted(&mut self, holders: Vec<Holder>, actions: &mut Vec<Action>) {
+        for holder in holders {
+            match Slot::of_holder(holder) {
+                Slot::Task(slot) => self.admitted(slot, actions),
+                Slot::Apply(slot) => self.apply_granted(slot, actions),
+            }
+        }
+    }
+
+    /// Tells the origin of a task how it ended.
+    fn tell(&mut self, origin: Origin, op: Op, outcome: Outcome, actions: &mut Vec<Action>) {
+        match origin {
+            Origin::Sanitize(run) => self.happened.push_back(Happened::Sanitized { run, op, outcome }),
+            Origin::Event(number) => self.happened.push_back(Happened::Flushed { number, outcome }),
+            origin => self.answer(origin, outcome, actions),
+        }
+    }
+
+    fn answer(&self, origin: Origin, outcome: Outcome, actions: &mut Vec<Action>) {
+        actions.extend(end(origin, outcome, self.view.generation));
+    }
+}

@@ -1,0 +1,197 @@
+//! What comes of a LUN's parts for each other, taken one after the other until nothing is left: no part calls another, and
+//! nothing is handled in the middle of something else.
+
+use super::commands::Turn;
+use super::*;
+
+/// The pair changes: a host cannot know how its command ended, and will ask again.
+pub(super) const ABORTED: Outcome = Outcome::Check(Sense::ABORTED_COMMAND);
+
+impl Lun {
+    /// Takes what came of the parts until nothing is left.
+    pub(super) fn run(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let mut stepped = false;
+        loop {
+            while let Some(happened) = self.blocks.next_happened() {
+                self.on_happened(happened, now, actions);
+            }
+            if !self.events.is_quiet() && self.step_events(now, actions) {
+                stepped = true;
+            } else if core::mem::take(&mut stepped) {
+                self.pump_sanitize(actions);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn on_happened(&mut self, happened: Happened, now: Time, actions: &mut Vec<Action>) {
+        match happened {
+            Happened::Sanitized { run, op, outcome } => self.on_sanitized(run, &op, &outcome, actions),
+            Happened::Flushed { number, outcome } => {
+                let (events, mut here) = self.here(actions);
+                events.on_flushed(number, outcome, &mut here);
+            }
+            Happened::Back(command) if self.gate.waits() => self.keep_waiting(command, actions),
+            Happened::Back(Command { nexus, tag, .. }) => {
+                actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::UNAVAILABLE) });
+            }
+            Happened::ToMain(Command { nexus, tag, op, received, .. }) => {
+                self.forward(nexus, tag, op, received, now, actions);
+            }
+            Happened::Applied { forward, good: true } => {
+                self.forwarder.on_applied_here(forward);
+                self.answer_if_both(forward, now, actions);
+            }
+            Happened::Applied { forward, good: false } => self.end_forward(forward, ABORTED, now, actions),
+        }
+    }
+
+    /// Takes events one step further. False if they rest.
+    fn step_events(&mut self, now: Time, actions: &mut Vec<Action>) -> bool {
+        let facts = self.facts();
+        let (events, mut here) = self.here(actions);
+        match events.step(&facts, &mut here) {
+            Step::Rests => return false,
+            Step::Goes => {}
+            Step::Reset => self.give_up_waiting(actions),
+            Step::Turn(waiting) => match waiting.origin {
+                Origin::Host { nexus, tag } => {
+                    let lun = LunIndex(self.setup.index);
+                    let (op, received) = (waiting.op, waiting.received);
+                    self.judge(Command { lun, nexus, tag, op, received }, Turn::Has, now, actions);
+                }
+                Origin::Peer { .. } => self.take_forwarded(waiting, Turn::Has, actions),
+                Origin::Copy | Origin::Sanitize(_) | Origin::Event(_) | Origin::Nobody => {}
+            },
+            Step::Flush(number) => {
+                self.blocks.enter(Origin::Event(number), Op::SynchronizeCache, true, Time(0), actions);
+            }
+            Step::Revoke { reset, attentions } => self.revoke_for(reset, &attentions, actions),
+            Step::Holds { origin, outcome, sanitizes, resanitized } => {
+                self.on_installed(resanitized);
+                self.answer_sanitize(actions);
+                if sanitizes {
+                    self.end_sanitize_wait(&ABORTED, actions, |_| true);
+                    self.sanitizing.wait(origin);
+                } else {
+                    actions.extend(end(origin, outcome, self.view().generation));
+                }
+            }
+            Step::Taken { message, met, resanitized } => {
+                self.on_installed(resanitized);
+                let (unit, sanitizing, blocks) = (&self.unit, &self.sanitizing, self.setup.blocks);
+                self.blocks.refuse_waiting(actions, |nexus, op| refusal(unit, sanitizing, blocks, nexus, op));
+                if met {
+                    self.gate.know(true);
+                }
+                actions.push(message);
+                self.let_in(now, actions);
+            }
+        }
+        true
+    }
+
+    /// What events may have waited for.
+    fn facts(&self) -> Facts {
+        let drains = self.events.drains();
+        Facts {
+            drained: self.blocks.is_drained(),
+            record_left: self.blocks.volume().has_record_left(),
+            copies_end: self.permits.awaits(),
+            hosts_ended: drains.is_none_or(|entered| !self.blocks.has_host_since_before(entered)),
+        }
+    }
+
+    /// The events, and what they need of the rest.
+    pub(super) fn here<'a>(&'a mut self, actions: &'a mut Vec<Action>) -> (&'a mut Events, Here<'a>) {
+        (&mut self.events, Here { view: self.blocks.view(), unit: &mut self.unit, actions })
+    }
+
+    /// How commands leave for main now.
+    pub(super) fn way(&self) -> Way {
+        let view = self.view();
+        Way { generation: view.generation, formats: view.peer_reads_formats() }
+    }
+
+    /// The shared state is another one now. `resanitized`: another sanitize operation, or another position of it.
+    pub(super) fn on_installed(&mut self, resanitized: bool) {
+        if resanitized {
+            // What is under way belongs to another position.
+            self.sanitizing.forget();
+        }
+        self.blocks.set_caches(self.unit.caches());
+    }
+
+    /// A reset: what hosts asked for and was not admitted never is.
+    pub(super) fn give_up_waiting(&mut self, actions: &mut Vec<Action>) {
+        self.blocks.withdraw_those(&Outcome::Aborted, actions, |task| {
+            matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
+        });
+        self.end_sanitize_wait(&Outcome::Aborted, actions, |_| true);
+    }
+
+    /// Main may change blocks for the operation that the state names.
+    fn may_sanitize(&self) -> bool {
+        let view = self.view();
+        view.role == Role::Main && view.serves() && self.gate.is_open() && self.events.knows_the_state()
+    }
+
+    /// Starts as many chunks of a sanitize operation as may run; after the last of a segment, a flush of both copies.
+    pub(super) fn pump_sanitize(&mut self, actions: &mut Vec<Action>) {
+        let Sanitize::UnderWay { order, at } = &self.unit.state().sanitize else {
+            return;
+        };
+        if !self.may_sanitize() {
+            return;
+        }
+        let (order, at, blocks) = (order.clone(), *at, self.setup.blocks);
+        while let Some(Started { run, op, before }) = self.sanitizing.next(&order, at, blocks) {
+            if !self.blocks.enter(Origin::Sanitize(run), op, false, Time(0), actions) {
+                // Asked for again with the next tick, or when another chunk is over.
+                return self.sanitizing.take_back(before);
+            }
+        }
+    }
+
+    /// A chunk of a sanitize operation, or the flush at the end of a segment, is over.
+    fn on_sanitized(&mut self, run: u32, op: &Op, outcome: &Outcome, actions: &mut Vec<Action>) {
+        let (state, blocks) = (&self.unit.state().sanitize, self.setup.blocks);
+        if let Some(event) = self.sanitizing.on_step(run, op, outcome, state, blocks) {
+            self.admit_here(Origin::Nobody, Op::Event(Box::new(event)), Time(0), Turn::Comes, actions);
+        }
+        self.pump_sanitize(actions);
+    }
+
+    /// Answers the host that waits for the end of a sanitize operation, if it has come.
+    fn answer_sanitize(&mut self, actions: &mut Vec<Action>) {
+        if matches!(self.unit.state().sanitize, Sanitize::UnderWay { .. }) {
+            return;
+        }
+        let outcome = self.unit.state().sanitize.sense(0).map_or(Outcome::Good(Data::new()), Outcome::Check);
+        self.end_sanitize_wait(&outcome, actions, |_| true);
+    }
+
+    /// Ends the waiting for a sanitize operation, if `chosen` picks the host that waits. The operation goes on.
+    pub(super) fn end_sanitize_wait(
+        &mut self,
+        outcome: &Outcome,
+        actions: &mut Vec<Action>,
+        chosen: impl Fn(Origin) -> bool,
+    ) {
+        if let Some(origin) = self.sanitizing.wait_no_more(chosen) {
+            actions.extend(end(origin, outcome.clone(), self.view().generation));
+        }
+    }
+}
+
+/// How a command ends that the shared state, or a sanitize operation under way, keeps out.
+pub(super) fn refusal(
+    unit: &UnitState,
+    sanitizing: &Sanitizing,
+    blocks: u64,
+    nexus: NexusId,
+    op: &Op,
+) -> Option<Outcome> {
+    unit.refusal(nexus, op).or_else(|| sanitizing.refusal(op, &unit.state().sanitize, blocks))
+}
