@@ -14,19 +14,16 @@ use core::time::Duration;
 use bytes::Bytes;
 use protocol::interlink::event::Event;
 use protocol::interlink::shared::{Attention, SharedState};
-use protocol::interlink::{Ending, Message, Prefix, Report};
+use protocol::interlink::{Message, Prefix, Report};
 use protocol::scsi::sense::{Sense, Status};
 
 use super::Lun;
-use super::communication::{Forward, Progress};
+use super::communication::Forward;
 use super::events::{Taking, Waiting};
-use super::forwarder::{AtMain, Order, Submitted};
-use super::operation::{asks_durable, from_wire, payload_bytes};
+use super::operation::from_wire;
 use super::replica::Ordered;
 use super::task::{Action, Origin, end, send_back};
-use crate::command::{
-    Admission, COMMAND_AGE_MAX, Command, Data, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag,
-};
+use crate::command::{Admission, COMMAND_AGE_MAX, Command, Data, Initiator, NexusId, Op, Outcome, TaskTag};
 use crate::exclusive::Ranges;
 use crate::link::{LinkId, Via};
 use crate::pair::{Breakage, Role};
@@ -382,16 +379,20 @@ impl Lun {
                 let (events, mut here) = self.here(actions);
                 events.on_shared_told(payload, &mut here);
             }
-            Message::Shared { reset, met, attentions } => {
-                self.on_shared(link, reset, met, attentions, payload, now, actions);
-            }
+            Message::Shared { reset, met, attentions } => match SharedState::decode(payload) {
+                Ok(state) => {
+                    let drains = reset.then(|| self.blocks.entered());
+                    self.on_shared(Taking { link, state, attentions, own: None, drains, met }, now, actions);
+                }
+                Err(_) => self.break_over_nonsense(actions),
+            },
             Message::SharedTaken { version } => self.events.on_shared_taken(version),
             _ => {}
         }
         self.run(now, actions);
     }
 
-    fn break_over_nonsense(&self, actions: &mut Vec<Action>) {
+    pub(super) fn break_over_nonsense(&self, actions: &mut Vec<Action>) {
         actions.push(Action::Broken(Breakage::Nonsense, self.view().generation));
     }
 
@@ -420,21 +421,8 @@ impl Lun {
     }
 
     /// At the sub: the state as it is to be from now on.
-    fn on_shared(
-        &mut self,
-        link: LinkId,
-        reset: bool,
-        met: bool,
-        attentions: Vec<Attention>,
-        payload: &Bytes,
-        now: Time,
-        actions: &mut Vec<Action>,
-    ) {
-        let Ok(state) = SharedState::decode(payload) else {
-            return self.break_over_nonsense(actions);
-        };
-        let drains = reset.then(|| self.blocks.entered());
-        let taking = Taking { link, state, attentions: attentions.clone(), own: None, drains, met };
+    fn on_shared(&mut self, taking: Taking, now: Time, actions: &mut Vec<Action>) {
+        let (attentions, reset) = (taking.attentions.clone(), taking.drains.is_some());
         let (events, mut here) = self.here(actions);
         if !events.on_shared(taking, &mut here) {
             return self.break_over_nonsense(actions);
@@ -445,103 +433,6 @@ impl Lun {
             let way = self.way();
             self.forwarder.reset(way, now, actions);
         }
-    }
-
-    /// Keeps a host's command in the communication volume and sends it to main.
-    pub(super) fn forward(
-        &mut self,
-        nexus: NexusId,
-        tag: TaskTag,
-        op: Op,
-        received: Time,
-        now: Time,
-        actions: &mut Vec<Action>,
-    ) {
-        if matches!(op, Op::Read { .. } | Op::Verify { .. }) {
-            self.counters.contended_reads += 1;
-        }
-        let request = Forward {
-            id: 0,
-            nexus,
-            tag,
-            bytes: payload_bytes(&op),
-            durable: !self.unit.caches() || asks_durable(&op),
-            op,
-            version: self.unit.version(),
-            received,
-            progress: Progress::Queued,
-            given_up: false,
-        };
-        let way = self.way();
-        match self.forwarder.submit(request, way, now) {
-            Submitted::Leaves(action) => {
-                self.counters.forwards += 1;
-                actions.push(action);
-            }
-            Submitted::Queued => {
-                self.counters.forwards += 1;
-                self.counters.credit_waits += 1;
-            }
-            Submitted::Full(status) => {
-                actions.push(Action::Answer { nexus, tag, outcome: Outcome::Status(status) });
-            }
-        }
-    }
-
-    /// Main has admitted a forwarded change: the local copy takes what is kept for it.
-    fn on_order(&mut self, link: LinkId, id: u64, sequence: u64, result: &Bytes, actions: &mut Vec<Action>) {
-        match self.forwarder.on_order(id, sequence, result) {
-            Some(Order { slot, op, durable }) => {
-                let forward = Some(slot);
-                self.blocks.apply(&Ordered { link, sequence, op: &op, durable, forward }, actions);
-            }
-            None => self.break_over_nonsense(actions),
-        }
-    }
-
-    /// Main's copy has a forwarded change.
-    fn on_done(&mut self, id: u64, now: Time, actions: &mut Vec<Action>) {
-        if let Some(slot) = self.forwarder.on_done(id) {
-            self.answer_if_both(slot, now, actions);
-        }
-    }
-
-    /// Answers a forwarded change that both copies are done with.
-    pub(super) fn answer_if_both(&mut self, slot: u32, now: Time, actions: &mut Vec<Action>) {
-        let Some((free, outcome)) = self.forwarder.both(slot) else {
-            return;
-        };
-        if let Some(sequence) = free {
-            self.blocks.release_apply(sequence, actions);
-        }
-        self.end_forward(slot, outcome, now, actions);
-    }
-
-    /// A forwarded command ended at main without a change.
-    fn on_ended(&mut self, id: u64, ending: Ending, payload: &Bytes, now: Time, actions: &mut Vec<Action>) {
-        match self.forwarder.on_ended(id, ending, payload) {
-            AtMain::Unknown => {}
-            AtMain::Over(slot, outcome) => self.end_forward(slot, outcome, now, actions),
-            AtMain::Lacks(slot) => self.answer_if_both(slot, now, actions),
-            AtMain::Again(slot) => self.check_again(slot, now, actions),
-            AtMain::Nonsense => self.break_over_nonsense(actions),
-        }
-    }
-
-    /// Main did not admit a command that an older shared state let pass: back to the gate with it.
-    fn check_again(&mut self, slot: u32, now: Time, actions: &mut Vec<Action>) {
-        if let Some(request) = self.forwarder.take(slot) {
-            let Forward { nexus, tag, op, received, .. } = request;
-            let lun = LunIndex(self.setup.index);
-            self.judge(Command { lun, nexus, tag, op, received }, Turn::Comes, now, actions);
-            let way = self.way();
-            self.forwarder.resume(way, now, actions);
-        }
-    }
-
-    pub(super) fn end_forward(&mut self, slot: u32, outcome: Outcome, now: Time, actions: &mut Vec<Action>) {
-        let way = self.way();
-        self.forwarder.end(slot, outcome, way, now, actions);
     }
 }
 

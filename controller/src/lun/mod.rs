@@ -83,30 +83,29 @@ use std::sync::atomic::AtomicBool;
 
 use core::time::Duration;
 
-use protocol::interlink::sanitize::Sanitize;
 use protocol::interlink::shared::{SharedState, Who};
-use protocol::scsi::sense::{Sense, Status};
+use protocol::scsi::sense::Sense;
 
-use crate::command::{COMMAND_AGE_MAX, Command, Data, LunIndex, NexusId, Op, Outcome};
+use crate::command::{Command, LunIndex, NexusId, Op, Outcome};
 use crate::disk::DiskResult;
 use crate::lease::Lease;
-use crate::pair::{Breakage, PairView, Quiet, Role, Service};
+use crate::pair::{PairView, Quiet, Role, Service};
 use crate::plan::Side;
 use crate::status::{ReservationStatus, SanitizeStatus};
 use crate::time::Time;
 use crate::world::Ticket;
 
 pub use attention::NEXUSES_MAX;
-use blocks::{Blocks, Happened};
+use blocks::Blocks;
 use budget::Budget;
 use copy_permits::CopyPermits;
-use events::{Events, Facts, Here, Step};
-use forwarder::{Forwarder, Way};
+use events::Events;
+use forwarder::Forwarder;
 use gate::Gate;
 use overdue::Overdue;
-use sanitizing::{Sanitizing, Started};
+use sanitizing::Sanitizing;
 pub use task::Action;
-use task::{Origin, end};
+use task::Origin;
 use unit_state::UnitState;
 
 pub use budget::{CLASS_BYTES_MAX, LUN_CLASS_BYTES_MAX, LUN_CLASS_BYTES_MIN};
@@ -475,58 +474,5 @@ impl Lun {
     #[must_use]
     pub const fn gave_disk_up(&self) -> bool {
         self.blocks.volume().is_given_up()
-    }
-
-    /// Time has passed.
-    pub fn on_tick(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let busy = Outcome::Status(Status::Busy);
-        self.end_waiting(&busy, actions, |command| now.since(command.received) >= COMMAND_AGE_MAX);
-        self.blocks.tick(self.gate.waits(), self.gate.is_open(), now, actions);
-        let way = self.way();
-        self.forwarder.expire(way, now, actions);
-        self.run(now, actions);
-        if self.permits.tick() {
-            self.run(now, actions);
-        }
-        self.tick_events(now, actions);
-        self.run(now, actions);
-        self.blocks.tick_pair(actions);
-        if matches!(self.unit.state().sanitize, Sanitize::UnderWay { .. }) {
-            self.sanitizing.tick(now);
-            self.pump_sanitize(actions);
-        }
-        self.run(now, actions);
-        self.tick_overdue(actions);
-    }
-
-    fn tick_events(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let busy = Outcome::Status(Status::Busy);
-        let (events, mut here) = self.here(actions);
-        events.give_up(&busy, &mut here, |origin, received| {
-            matches!(origin, Origin::Host { .. } | Origin::Peer { .. })
-                && now.since(received) >= COMMAND_AGE_MAX
-        });
-        if self.events.forbids_writes() && self.blocks.volume().has_record_left() {
-            actions.extend(self.blocks.blot_stuck_record());
-        }
-        self.end_lost_reservation(now, actions);
-    }
-
-    /// Ends the meeting over a leg that only the peer can end, and does not.
-    fn tick_overdue(&mut self, actions: &mut Vec<Action>) {
-        let view = self.view();
-        let command = match (view.role, view.service) {
-            (Role::Main, Service::Mirrored) => self.blocks.oldest_at_peer(),
-            (Role::Sub, Service::Mirrored) => self.forwarder.oldest_change(),
-            _ => None,
-        };
-        let event = match view.role {
-            Role::Main => self.events.at_sub(),
-            Role::Sub => self.forwarder.oldest_event(),
-        };
-        let generation = view.generation;
-        if self.overdue.tick(command, event, self.blocks.volume().ran()) {
-            actions.push(Action::Broken(Breakage::Overdue, generation));
-        }
     }
 }

@@ -1,8 +1,26 @@
 //! What comes of a LUN's parts for each other, taken one after the other until nothing is left: no part calls another, and
 //! nothing is handled in the middle of something else.
 
+use bytes::Bytes;
+use protocol::interlink::Ending;
+use protocol::interlink::sanitize::Sanitize;
+use protocol::scsi::sense::{Sense, Status};
+
+use super::Lun;
+use super::blocks::Happened;
 use super::commands::Turn;
-use super::*;
+use super::communication::{Forward, Progress};
+use super::events::{Events, Facts, Here, Step};
+use super::forwarder::{AtMain, Order, Submitted, Way};
+use super::operation::{asks_durable, payload_bytes};
+use super::replica::Ordered;
+use super::sanitizing::{Sanitizing, Started};
+use super::task::{Action, Origin, end};
+use super::unit_state::UnitState;
+use crate::command::{COMMAND_AGE_MAX, Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
+use crate::link::LinkId;
+use crate::pair::{Breakage, Role, Service};
+use crate::time::Time;
 
 /// The pair changes: a host cannot know how its command ended, and will ask again.
 pub(super) const ABORTED: Outcome = Outcome::Check(Sense::ABORTED_COMMAND);
@@ -182,6 +200,170 @@ impl Lun {
         if let Some(origin) = self.sanitizing.wait_no_more(chosen) {
             actions.extend(end(origin, outcome.clone(), self.view().generation));
         }
+    }
+
+    /// Time has passed.
+    pub fn on_tick(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let busy = Outcome::Status(Status::Busy);
+        self.end_waiting(&busy, actions, |command| now.since(command.received) >= COMMAND_AGE_MAX);
+        self.blocks.tick(self.gate.waits(), self.gate.is_open(), now, actions);
+        let way = self.way();
+        self.forwarder.expire(way, now, actions);
+        self.run(now, actions);
+        if self.permits.tick() {
+            self.run(now, actions);
+        }
+        self.tick_events(now, actions);
+        self.run(now, actions);
+        self.blocks.tick_pair(actions);
+        if matches!(self.unit.state().sanitize, Sanitize::UnderWay { .. }) {
+            self.sanitizing.tick(now);
+            self.pump_sanitize(actions);
+        }
+        self.run(now, actions);
+        self.tick_overdue(actions);
+    }
+
+    fn tick_events(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let busy = Outcome::Status(Status::Busy);
+        let (events, mut here) = self.here(actions);
+        events.give_up(&busy, &mut here, |origin, received| {
+            matches!(origin, Origin::Host { .. } | Origin::Peer { .. })
+                && now.since(received) >= COMMAND_AGE_MAX
+        });
+        if self.events.forbids_writes() && self.blocks.volume().has_record_left() {
+            actions.extend(self.blocks.blot_stuck_record());
+        }
+        self.end_lost_reservation(now, actions);
+    }
+
+    /// Ends the meeting over a leg that only the peer can end, and does not.
+    fn tick_overdue(&mut self, actions: &mut Vec<Action>) {
+        let view = self.view();
+        let command = match (view.role, view.service) {
+            (Role::Main, Service::Mirrored) => self.blocks.oldest_at_peer(),
+            (Role::Sub, Service::Mirrored) => self.forwarder.oldest_change(),
+            _ => None,
+        };
+        let event = match view.role {
+            Role::Main => self.events.at_sub(),
+            Role::Sub => self.forwarder.oldest_event(),
+        };
+        let generation = view.generation;
+        if self.overdue.tick(command, event, self.blocks.volume().ran()) {
+            actions.push(Action::Broken(Breakage::Overdue, generation));
+        }
+    }
+
+    /// Keeps a host's command in the communication volume and sends it to main.
+    pub(super) fn forward(
+        &mut self,
+        nexus: NexusId,
+        tag: TaskTag,
+        op: Op,
+        received: Time,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        if matches!(op, Op::Read { .. } | Op::Verify { .. }) {
+            self.counters.contended_reads += 1;
+        }
+        let request = Forward {
+            id: 0,
+            nexus,
+            tag,
+            bytes: payload_bytes(&op),
+            durable: !self.unit.caches() || asks_durable(&op),
+            op,
+            version: self.unit.version(),
+            received,
+            progress: Progress::Queued,
+            given_up: false,
+        };
+        let way = self.way();
+        match self.forwarder.submit(request, way, now) {
+            Submitted::Leaves(action) => {
+                self.counters.forwards += 1;
+                actions.push(action);
+            }
+            Submitted::Queued => {
+                self.counters.forwards += 1;
+                self.counters.credit_waits += 1;
+            }
+            Submitted::Full(status) => {
+                actions.push(Action::Answer { nexus, tag, outcome: Outcome::Status(status) });
+            }
+        }
+    }
+
+    /// Main has admitted a forwarded change: the local copy takes what is kept for it.
+    pub(super) fn on_order(
+        &mut self,
+        link: LinkId,
+        id: u64,
+        sequence: u64,
+        result: &Bytes,
+        actions: &mut Vec<Action>,
+    ) {
+        match self.forwarder.on_order(id, sequence, result) {
+            Some(Order { slot, op, durable }) => {
+                let forward = Some(slot);
+                self.blocks.apply(&Ordered { link, sequence, op: &op, durable, forward }, actions);
+            }
+            None => self.break_over_nonsense(actions),
+        }
+    }
+
+    /// Main's copy has a forwarded change.
+    pub(super) fn on_done(&mut self, id: u64, now: Time, actions: &mut Vec<Action>) {
+        if let Some(slot) = self.forwarder.on_done(id) {
+            self.answer_if_both(slot, now, actions);
+        }
+    }
+
+    /// Answers a forwarded change that both copies are done with.
+    pub(super) fn answer_if_both(&mut self, slot: u32, now: Time, actions: &mut Vec<Action>) {
+        let Some((free, outcome)) = self.forwarder.both(slot) else {
+            return;
+        };
+        if let Some(sequence) = free {
+            self.blocks.release_apply(sequence, actions);
+        }
+        self.end_forward(slot, outcome, now, actions);
+    }
+
+    /// A forwarded command ended at main without a change.
+    pub(super) fn on_ended(
+        &mut self,
+        id: u64,
+        ending: Ending,
+        payload: &Bytes,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        match self.forwarder.on_ended(id, ending, payload) {
+            AtMain::Unknown => {}
+            AtMain::Over(slot, outcome) => self.end_forward(slot, outcome, now, actions),
+            AtMain::Lacks(slot) => self.answer_if_both(slot, now, actions),
+            AtMain::Again(slot) => self.check_again(slot, now, actions),
+            AtMain::Nonsense => self.break_over_nonsense(actions),
+        }
+    }
+
+    /// Main did not admit a command that an older shared state let pass: back to the gate with it.
+    pub(super) fn check_again(&mut self, slot: u32, now: Time, actions: &mut Vec<Action>) {
+        if let Some(request) = self.forwarder.take(slot) {
+            let Forward { nexus, tag, op, received, .. } = request;
+            let lun = LunIndex(self.setup.index);
+            self.judge(Command { lun, nexus, tag, op, received }, Turn::Comes, now, actions);
+            let way = self.way();
+            self.forwarder.resume(way, now, actions);
+        }
+    }
+
+    pub(super) fn end_forward(&mut self, slot: u32, outcome: Outcome, now: Time, actions: &mut Vec<Action>) {
+        let way = self.way();
+        self.forwarder.end(slot, outcome, way, now, actions);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::command::{COMMAND_AGE_MAX, Command, LunIndex, NexusId, Op, Outcome};
 use crate::disk::DiskError;
 use crate::lun::ALONE_FLUSH_INTERVAL;
 use crate::lun::task::{Action, Fate, Leg, Origin, Slot, Stage, Task, send_back};
-use crate::pair::{PairStatus, PairView, Role, Service};
+use crate::pair::{Breakage, PairStatus, PairView, Role, Service};
 use crate::time::Time;
 
 impl Blocks {
@@ -305,5 +305,20 @@ impl Blocks {
         for (slot, outcome) in refused {
             self.withdraw(slot, outcome, actions);
         }
+    }
+
+    /// The own copy could not take a change. The only whole one stays when all it lacks is room: its hosts hear so, and
+    /// can go on when there is some.
+    pub(super) fn report_own_disk(&self, error: DiskError, actions: &mut Vec<Action>) {
+        if !(error.wants_room() && matches!(self.fate(), Fate::Good)) {
+            actions.push(Action::Broken(Breakage::OwnDisk(error), self.view.generation));
+        }
+    }
+
+    pub(super) const fn has_other_copy(&self) -> bool {
+        matches!(
+            (self.view.role, self.view.service),
+            (Role::Main, Service::Mirrored) | (Role::Sub, Service::Mirrored | Service::Forwarded)
+        )
     }
 }

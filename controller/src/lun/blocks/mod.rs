@@ -15,7 +15,7 @@
 //! * A task that is not admitted has no place in the order and no leg.
 //! * Data waits for the lease exactly for the tasks in that stage.
 
-mod legs;
+mod execution;
 mod losing;
 mod reading;
 
@@ -28,20 +28,18 @@ use slab::Slab;
 use super::budget::Budget;
 use super::mirror::Mirror;
 use super::operation::{asks_durable, ranges};
-use super::redo::Step;
 use super::replica::Replica;
 use super::report::report_io;
 use super::resync::Resync;
 use super::task::{Action, Leg, Origin, Slot, Stage, Task, end};
-use super::volume::{Completion, Volume};
+use super::volume::Volume;
 use super::{LUN_COMMANDS_MAX, LunSetup, Used};
 use crate::command::{Command, Data, Op, Outcome};
-use crate::disk::{DiskIo, DiskResult};
+use crate::disk::DiskIo;
 use crate::exclusive::{Holder, Mode, RangeLocks, Ranges, Request};
 use crate::lease::Lease;
 use crate::pair::{PairStatus, PairView, Role, Service};
 use crate::time::Time;
-use crate::world::Ticket;
 
 /// What came of a task for others.
 #[derive(Debug)]
@@ -339,49 +337,6 @@ impl Blocks {
         }
         assert!(self.awaiting_lease.len() <= self.tasks.len(), "data waits for the lease for no task");
         assert!(self.happened.is_empty(), "what came of tasks was not taken: {:?}", self.happened);
-    }
-
-    /// Disk I/O is complete.
-    pub(super) fn on_disk(
-        &mut self,
-        ticket: Ticket,
-        result: DiskResult,
-        now: Time,
-        actions: &mut Vec<Action>,
-    ) {
-        let completion = self.volume.on_disk(ticket, result);
-        self.on_completion(completion, now, actions);
-    }
-
-    fn on_completion(&mut self, completion: Completion, now: Time, actions: &mut Vec<Action>) {
-        match completion {
-            Completion::GivenUp => {}
-            Completion::Of(slot, result) => self.on_disk_of(slot, result, now, actions),
-            Completion::Redo(steps) => {
-                for step in steps {
-                    match step {
-                        Step::Go(go) => actions.push(self.volume.go(go)),
-                        Step::Done(slot, result) => self.on_disk_of(slot, result, now, actions),
-                        Step::Failed(error) if self.has_other_copy() => self.report_own_disk(error, actions),
-                        Step::Failed(_) => {}
-                    }
-                }
-            }
-        }
-    }
-
-    fn on_disk_of(&mut self, slot: Slot, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
-        match slot {
-            Slot::Task(slot) => self.on_task_disk(slot, result, now, actions),
-            Slot::Apply(slot) => self.on_apply_disk(slot, result, actions),
-        }
-    }
-
-    const fn has_other_copy(&self) -> bool {
-        matches!(
-            (self.view.role, self.view.service),
-            (Role::Main, Service::Mirrored) | (Role::Sub, Service::Mirrored | Service::Forwarded)
-        )
     }
 
     /// Admits a command as soon as its ranges are free: reservation, range and order in one step. False if there is no

@@ -21,29 +21,16 @@
 //!   begun nothing goes back to the gate, or, forwarded, is never executed.
 //! * Main begins each place in a pair in which it has a peer by asking for the peer's state. The newer of both holds.
 //!
-//! # The end of the write cache
-//!
-//! A MODE SELECT that makes WCE 0, and a reset that brings a saved 0 back, flush both copies between draining and legs:
-//! from its answer on every write that was ever answered is durable on both.
-//! * When the flush begins, no host's command is under way and what comes waits behind the event. Nothing is answered that
-//!   the flush does not cover.
-//! * What waited is admitted under the new state only, by which it is durable on both copies before its answer. The sub
-//!   sends what an older state let pass again, under the new one.
-//! * A crash before the new state is on both leaves WCE as it was, or 0, for an event that nobody was told of; the copies
-//!   are flushed in either case. After it, main has the new state or meets a peer that has.
-//! * If the pair loses a copy meanwhile, what the flush said of it means nothing: the event is given back, and flushes anew
-//!   when the pair is decided on, or its host hears that it came to nothing.
-//!
 //! What always holds ([`Events::check`]): an event under way at main and a state being taken at the sub exclude each other
 //! while the LUN is served, and no more wait than may.
 
 mod access;
 mod keeper;
+mod lost_reserver;
 mod receiving;
 mod running;
 mod step;
 
-use core::time::Duration;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -64,13 +51,11 @@ use crate::world::Ticket;
 
 use access::AccessNotes;
 use keeper::Keeper;
+use lost_reserver::LostReserver;
 use receiving::Receiving;
 pub(super) use receiving::Taking;
 use running::{Legs, Running, Stage, What};
 pub(super) use step::{Facts, Here, Step, Waiting};
-
-/// How long a session's end may go unanswered before main is told again.
-const RELEASE_AGAIN: Duration = Duration::from_secs(1);
 
 /// The events of one LUN on one controller.
 #[derive(Debug)]
@@ -89,8 +74,7 @@ pub(super) struct Events {
     meets: bool,
     /// Flushes that events began.
     flushes: u32,
-    /// When main was last told of a session's end.
-    release_told: Option<Time>,
+    lost_reserver: LostReserver,
     access: AccessNotes,
 }
 
@@ -106,7 +90,7 @@ impl Events {
             open: false,
             meets: false,
             flushes: 0,
-            release_told: None,
+            lost_reserver: LostReserver::default(),
             access: AccessNotes::default(),
         }
     }
@@ -392,16 +376,9 @@ impl Events {
         });
     }
 
-    /// A legacy reservation ends with its session (SPC-2 5.5.1): the session whose end main is to be told now, again and
-    /// again until it says so.
+    /// The session that has reserved the LUN, has ended, and whose end main is to be told now.
     pub(super) fn lost_reserver(&mut self, unit: &UnitState, now: Time) -> Option<NexusHandle> {
-        let reserver = unit.state().reserver?;
-        let told = |at: Time| now.since(at) < RELEASE_AGAIN;
-        if !unit.is_of_lost_session(reserver) || self.release_told.is_some_and(told) {
-            return None;
-        }
-        self.release_told = Some(now);
-        Some(reserver)
+        self.lost_reserver.due(unit, now)
     }
 
     /// The pair is about to change: until it has, no event goes on, and nothing that waits behind one.

@@ -1,26 +1,241 @@
-//! Changes on their legs: at main on both copies at once, at the sub on the local copy in main's order.
+//! How a command is carried out once its ranges are granted.
 //!
 //! ```text
-//!  at main:    Legs   peer: Writing ─► Done     local: Writing ─► Flushing ─► Verifying ─► Done
-//!  either leg may end Lost instead; with neither on its way the change ends ([`Blocks::finish_if_whole`]).
+//!  a read      Read ─► answered with a proof ([`super::reading`]), or Lease ─► answered, or done by main after all
+//!  a change    (Read ─►) Credit ─► Legs   peer: Writing ─► Done   local: Writing ─► Flushing ─► Verifying ─► Done
+//!              either leg may end Lost instead; with neither on its way the change ends ([`Blocks::finish_if_whole`])
+//!  at the sub  a change of the local copy in main's order ([`crate::lun::replica`])
 //! ```
+//!
+//! A chunk of a resync is a read that becomes a change for the peer's copy alone.
 
+use bytes::Bytes;
 use protocol::interlink::Message;
-use protocol::scsi::sense::Sense;
+use protocol::scsi::sense::{Sense, Status};
 
+use super::reading::{Truth, answer, truth};
 use super::{Blocks, Happened};
-use crate::command::{Data, Op, Outcome};
+use crate::command::{Command, Data, LunIndex, Op, Outcome};
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::exclusive::{Mode, Request};
 use crate::link::Via;
+use crate::lun::compare::{first_difference, ored};
 use crate::lun::mirror::Place;
-use crate::lun::operation::{is_atomic, payload_bytes, ranges};
+use crate::lun::operation::{is_atomic, is_zero, payload_bytes, ranges};
+use crate::lun::redo::Step;
 use crate::lun::replica::{Applied, Ordered};
+use crate::lun::resync::{After, Refused, next_piece};
 use crate::lun::task::{Action, Fate, Leg, Origin, Slot, Stage};
-use crate::pair::Breakage;
+use crate::lun::volume::Completion;
+use crate::pair::{Breakage, Role, Service};
 use crate::time::Time;
+use crate::world::Ticket;
 
 impl Blocks {
+    /// Disk I/O is complete.
+    pub(in crate::lun) fn on_disk(
+        &mut self,
+        ticket: Ticket,
+        result: DiskResult,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        let completion = self.volume.on_disk(ticket, result);
+        self.on_completion(completion, now, actions);
+    }
+
+    pub(super) fn on_completion(&mut self, completion: Completion, now: Time, actions: &mut Vec<Action>) {
+        match completion {
+            Completion::GivenUp => {}
+            Completion::Of(slot, result) => self.on_disk_of(slot, result, now, actions),
+            Completion::Redo(steps) => {
+                for step in steps {
+                    match step {
+                        Step::Go(go) => actions.push(self.volume.go(go)),
+                        Step::Done(slot, result) => self.on_disk_of(slot, result, now, actions),
+                        Step::Failed(error) if self.has_other_copy() => self.report_own_disk(error, actions),
+                        Step::Failed(_) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_disk_of(&mut self, slot: Slot, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
+        match slot {
+            Slot::Task(slot) => self.on_task_disk(slot, result, now, actions),
+            Slot::Apply(slot) => self.on_apply_disk(slot, result, actions),
+        }
+    }
+
+    /// The local disk's data of a task is there.
+    pub(super) fn on_data(&mut self, slot: u32, data: Vec<Bytes>, now: Time, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get(slot as usize) else {
+            return;
+        };
+        match (&task.op, task.origin) {
+            (Op::Read { .. }, Origin::Copy) => self.on_copy_data(slot, &data, actions),
+            (Op::Read { .. } | Op::Verify { .. } | Op::Report { .. }, _) => {
+                self.on_read_data(slot, data, now, actions);
+            }
+            (Op::Prefetch { .. }, _) => self.finish(slot, Outcome::Good(Data::new()), actions),
+            (Op::CompareAndWrite { compare, .. }, _) => match first_difference(compare, &data) {
+                Some(offset) => self.finish(slot, Outcome::Check(Sense::miscompare(offset)), actions),
+                None if self.may_not_admit() => self.put_back(slot, actions),
+                None => self.change(slot, actions),
+            },
+            (Op::OrWrite { .. }, _) if self.may_not_admit() => self.put_back(slot, actions),
+            (Op::OrWrite { data: added, .. }, _) => {
+                let result = ored(&data, added);
+                if let Some(task) = self.tasks.get_mut(slot as usize) {
+                    task.result = vec![result];
+                }
+                self.change(slot, actions);
+            }
+            _ => {}
+        }
+    }
+
+    /// A read is answered if the local copy is the truth after its data was read.
+    fn on_read_data(&mut self, slot: u32, data: Vec<Bytes>, now: Time, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        match truth(&self.view, &self.lease, now) {
+            Truth::Proven(proof) => {
+                let outcome = answer(&task.op, &proof, data);
+                self.finish(slot, outcome, actions);
+            }
+            Truth::Unproven => {
+                task.stage = Stage::Lease;
+                self.awaiting_lease.insert(slot, data);
+            }
+            Truth::AtMain => self.forward_instead(slot, actions),
+            Truth::Nowhere => self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions),
+        }
+    }
+
+    /// Reads that waited for the lease.
+    pub(super) fn answer_leased(&mut self, now: Time, actions: &mut Vec<Action>) {
+        for (slot, data) in core::mem::take(&mut self.awaiting_lease) {
+            self.on_read_data(slot, data, now, actions);
+        }
+    }
+
+    /// A read of the local copy that main has to do after all: later, if main may not have its place yet and would not
+    /// know the message.
+    fn forward_instead(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        if !self.peer_in_place && matches!(task.origin, Origin::Host { .. }) {
+            return self.put_back(slot, actions);
+        }
+        let (op, received) = (task.op.clone(), task.received);
+        let origin = core::mem::replace(&mut task.origin, Origin::Nobody);
+        self.finish(slot, Outcome::Aborted, actions);
+        if let Origin::Host { nexus, tag } = origin {
+            let lun = LunIndex(self.setup.index);
+            self.happened.push_back(Happened::ToMain(Command { lun, nexus, tag, op, received }));
+        }
+    }
+
+    pub(super) fn on_read_error(&mut self, slot: u32, error: DiskError, actions: &mut Vec<Action>) {
+        match (self.view.role, self.view.service) {
+            // The other copy may be good: this one leaves the pair rather than report the medium.
+            (Role::Main, Service::Mirrored) => {
+                actions.push(Action::Broken(Breakage::OwnDisk(error), self.view.generation));
+                self.finish(slot, Outcome::Status(Status::Busy), actions);
+            }
+            (Role::Sub, Service::Mirrored | Service::Forwarded) => {
+                actions.push(Action::Broken(Breakage::OwnDisk(error), self.view.generation));
+                self.forward_instead(slot, actions);
+            }
+            (Role::Main, Service::Alone) => {
+                self.finish(slot, Outcome::Check(error.sense(false)), actions);
+            }
+            _ => self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions),
+        }
+    }
+
+    /// Starts as many pieces of a resync as may run; after the last, a flush of both copies.
+    pub(in crate::lun) fn pump_resync(&mut self, actions: &mut Vec<Action>) {
+        while let Some(op) = self.resync.next(self.setup.blocks) {
+            let again = op.clone();
+            if !self.enter(Origin::Copy, op, false, Time(0), actions) {
+                // It is not under way: asked for again with the next tick, or when another piece is over.
+                return self.resync.take_back(&again);
+            }
+        }
+    }
+
+    /// The own copy could not take a change that the peer's may have, or could not make it durable (`flush`).
+    pub(super) fn spoil_resync(&mut self, slot: u32, flush: bool) {
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        let refused = match flush {
+            true if task.origin == Origin::Copy => Refused::OwnFlush,
+            true => Refused::Flush,
+            false => Refused::Change(task.ranges.as_slice()),
+        };
+        if let Some(left) = self.resync.spoil(refused) {
+            task.copied_again = Some(left);
+        }
+    }
+
+    /// Both have done with a change that the own copy could not take, or with a piece of its blocks: the next one. Its
+    /// origin hears of the end at once; the ranges stay held.
+    pub(super) fn copy_again(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        let Some(range) = task.copied_again.as_mut().and_then(next_piece) else {
+            return self.finish(slot, outcome, actions);
+        };
+        // It has another place in the order from now on.
+        self.mirror.end(task.sequence, slot);
+        let origin = core::mem::replace(&mut task.origin, Origin::Copy);
+        let op = core::mem::replace(&mut task.op, Op::Read { range });
+        task.stage = Stage::Read;
+        (task.own, task.peer, task.failed) = (Leg::None, Leg::None, None);
+        task.result.clear();
+        actions.push(self.volume.submit(Slot::Task(slot), DiskIo::Read(range)));
+        if origin != Origin::Copy {
+            self.tell(origin, op, outcome, actions);
+        }
+    }
+
+    /// A piece was read: it becomes a change for the peer alone. The range stays held.
+    pub(super) fn on_copy_data(&mut self, slot: u32, data: &[Bytes], actions: &mut Vec<Action>) {
+        if !self.resync.is_under_way() {
+            return self.finish(slot, Outcome::Aborted, actions);
+        }
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        let Op::Read { range } = task.op else {
+            return;
+        };
+        task.op = if data.iter().all(|piece| is_zero(piece)) {
+            Op::Unmap { ranges: vec![range] }
+        } else {
+            Op::Write { range, data: Data::from(data), fua: false }
+        };
+        task.stage = Stage::Legs;
+        self.change(slot, actions);
+    }
+
+    /// A piece, or the flush at the end, is over; or blocks are that were copied again (`repeat`).
+    pub(super) fn on_copy_step(&mut self, op: &Op, repeat: bool, good: bool, actions: &mut Vec<Action>) {
+        match self.resync.on_step(op, repeat, good) {
+            After::GoesOn => {}
+            After::Decide => self.decide_lost(actions),
+            After::Complete => actions.push(Action::CopyComplete(self.view.generation)),
+        }
+        self.pump_resync(actions);
+    }
+
     /// Sends a change on its legs, once the peer has room for its data.
     pub(super) fn change(&mut self, slot: u32, actions: &mut Vec<Action>) {
         let mirrored = self.view.is_mirrored();
@@ -120,14 +335,6 @@ impl Blocks {
                 self.finish_if_whole(slot, actions);
             }
             (Stage::Range | Stage::Credit | Stage::Lease, _) => {}
-        }
-    }
-
-    /// The own copy could not take a change. The only whole one stays when all it lacks is room: its hosts hear so, and
-    /// can go on when there is some.
-    pub(super) fn report_own_disk(&self, error: DiskError, actions: &mut Vec<Action>) {
-        if !(error.wants_room() && matches!(self.fate(), Fate::Good)) {
-            actions.push(Action::Broken(Breakage::OwnDisk(error), self.view.generation));
         }
     }
 
