@@ -1,6 +1,6 @@
 #!/bin/sh
-# libiscsi 1.19.0 (Debian 12), iscsi-test-cu: the test iSCSITMF.LUNResetSimpleAsync passes against no target when it runs
-# alone. It looks at a flag that only the answer to its LOGICAL UNIT RESET sets, directly after it has queued that
+# libiscsi 1.19.0 (Debian 12), iscsi-test-cu: the test iSCSITMF.LUNResetSimpleAsync passes against no target when it
+# runs alone. It looks at a flag that only the answer to its LOGICAL UNIT RESET sets, directly after it has queued that
 # function and before anything was sent; run behind a test that has left the flag set it passes, whatever the target
 # does. Whoever judges a target by this suite has to leave it out or look elsewhere; the authors repaired it later.
 #

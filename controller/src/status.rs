@@ -111,9 +111,9 @@ impl fmt::Display for ContestStatus {
         let Self { initiator, addresses: [one, other], times, seconds } = self;
         write!(
             f,
-            "{initiator} logs in from {one} and from {other}, and each login ends the session of the other ({times} times \
-             in {seconds} s): two machines have one InitiatorName, and what they do fails or waits. Give one of them a \
-             name of its own (/etc/iscsi/initiatorname.iscsi) and log in there again"
+            "{initiator} logs in from {one} and from {other}, and each login ends the session of the other ({times} \
+             times in {seconds} s): two machines have one InitiatorName, and what they do fails or waits. Give one \
+             of them a name of its own (/etc/iscsi/initiatorname.iscsi) and log in there again"
         )
     }
 }

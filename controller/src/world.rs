@@ -53,8 +53,8 @@ pub trait World: Send + Sync + 'static {
     /// Gives a command's outcome to its nexus. Vanishes if the nexus is gone.
     fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome);
 
-    /// Whether there is room on the disk of a volume for more than it has, as far as is known: nothing is looked at that
-    /// could make the caller wait.
+    /// Whether there is room on the disk of a volume for more than it has, as far as is known: nothing is looked at
+    /// that could make the caller wait.
     fn has_room(&self, _volume: VolumeIndex) -> bool {
         false
     }
@@ -74,8 +74,8 @@ pub trait World: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// What of this controller does not get on, if something does not. It then grants no lease, meets no peer and does not
-    /// go on alone.
+    /// What of this controller does not get on, if something does not. It then grants no lease, meets no peer and does
+    /// not go on alone.
     fn stuck(&self) -> Option<StuckStatus> {
         None
     }

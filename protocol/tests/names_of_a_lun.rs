@@ -1,5 +1,5 @@
-//! The name that each of the tools of a Linux host picks from VPD page 83h: there is to be one only. Their rules, written
-//! down anew: udev's scsi_id (systemd 252), the udev rules of sg3_utils 1.46, multipath-tools 0.9.4, Linux 6.1.
+//! The name that each of the tools of a Linux host picks from VPD page 83h: there is to be one only. Their rules,
+//! written down anew: udev's scsi_id (systemd 252), the udev rules of sg3_utils 1.46, multipath-tools 0.9.4, Linux 6.1.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

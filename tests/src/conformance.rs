@@ -316,7 +316,8 @@ mod tests {
     #[test]
     fn only_a_skip_with_a_reason_is_right_and_a_reason_without_a_skip_is_not() {
         let skips = Skips::parse(
-            "# a comment\n\nNoMedia.NoMediaSBC   the medium stays where it is\n~Sanitize.Readonly no key\n!Late.Simple it looks too early\n",
+            "# a comment\n\nNoMedia.NoMediaSBC   the medium stays where it is\n\
+             ~Sanitize.Readonly no key\n!Late.Simple it looks too early\n",
         );
         let ended = |verdict| Ended { verdict, reason: None, said: String::new() };
         for (test, verdict, right) in [
@@ -365,10 +366,10 @@ mod tests {
         assert_eq!(
             sums,
             [
-                "through main: 3 tests: 1 passed (0 of them but for a part that was skipped), 2 failed (1 of them by a fault of \
-                 the test), 0 skipped",
-                "through sub: 2 tests: 1 passed (1 of them but for a part that was skipped), 0 failed (0 of them by a fault of \
-                 the test), 1 skipped",
+                "through main: 3 tests: 1 passed (0 of them but for a part that was skipped), 2 failed (1 of them \
+                 by a fault of the test), 0 skipped",
+                "through sub: 2 tests: 1 passed (1 of them but for a part that was skipped), 0 failed (0 of them \
+                 by a fault of the test), 1 skipped",
             ]
         );
     }

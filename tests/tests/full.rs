@@ -1,6 +1,6 @@
-//! Full file systems, and the limits of a process, under the built binary: an error like any other, told truthfully, and
-//! over as soon as there is room. Each controller's state folder is a small file system of its own; skipped where none can
-//! be mounted.
+//! Full file systems, and the limits of a process, under the built binary: an error like any other, told truthfully,
+//! and over as soon as there is room. Each controller's state folder is a small file system of its own; skipped where
+//! none can be mounted.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 

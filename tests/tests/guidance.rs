@@ -189,7 +189,8 @@ fn configuration(ports: &[SocketAddr; 4]) -> String {
         )
     };
     format!(
-        "[appliance]\niqn = \"{IQN}\"\n{}{}[[lun]]\nnumber = 0\nname = \"data0\"\nsize = \"16 MiB\"\nmain = \"alpha\"\n",
+        "[appliance]\niqn = \"{IQN}\"\n{}{}\
+         [[lun]]\nnumber = 0\nname = \"data0\"\nsize = \"16 MiB\"\nmain = \"alpha\"\n",
         controller(0, "alpha"),
         controller(1, "beta")
     )
@@ -205,7 +206,8 @@ fn files_that_differ_in_who_may_log_in_or_in_a_lun_are_told_on_both_machines() {
                 [[access.host]]\nname = \"iqn.1993-08.org.debian:a\"\n"
     });
     machines.iter_mut().for_each(|machine| machine.start(&[]));
-    let differ = "`access.host.iqn.1993-08.org.debian:a`: without a proof, LUN 0 on alpha, without a proof, all LUNs on beta";
+    let differ = "`access.host.iqn.1993-08.org.debian:a`: without a proof, LUN 0 on alpha, \
+                  without a proof, all LUNs on beta";
     for machine in &machines {
         machine.wait_for_status(false, &["data0 16 MiB alpha duplex", differ]);
     }
@@ -262,8 +264,8 @@ fn the_end_of_its_terminal_ends_it_cleanly_unless_that_is_ignored() {
     machines[1].ended();
 }
 
-/// A terminal that closes sends SIGHUP to its shell only. The shell sends it on to its jobs and ends, and then the kernel
-/// sends it to the job in the foreground once more.
+/// A terminal that closes sends SIGHUP to its shell only. The shell sends it on to its jobs and ends, and then the
+/// kernel sends it to the job in the foreground once more.
 #[test]
 fn a_terminal_that_closes_says_so_twice_and_the_end_is_clean_all_the_same() {
     let folder = tempfile::tempdir().unwrap();

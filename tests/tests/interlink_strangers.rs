@@ -194,7 +194,8 @@ fn strangers_that_begin_a_handshake_at_an_interlink_without_encryption_have_no_m
             most = most.max(sockets(process).saturating_sub(before));
         }
     }
-    // As many as there are workers at most, and 32 more (`UNPROVEN_MAX`), and a few that have lost their place just now.
+    // As many as there are workers at most, and 32 more (`UNPROVEN_MAX`), and a few that have lost their place just
+    // now.
     assert!(most <= 64 + 32 + 8, "strangers have {most} connections open at once");
     drop(strangers);
     pair.serves("strangers");

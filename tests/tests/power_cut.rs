@@ -1,5 +1,5 @@
-//! A host of the first controller that is up again after a power cut: it is told what the LUNs are, that they cannot be used
-//! yet, and when they can.
+//! A host of the first controller that is up again after a power cut: it is told what the LUNs are, that they cannot be
+//! used yet, and when they can.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 

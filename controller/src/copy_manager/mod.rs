@@ -19,11 +19,11 @@
 //!   that no piece has overwritten yet.
 //! * **Who ends a copy**: an abort of its task, the end of its session, a reset of a LUN it uses, a PREEMPT that takes
 //!   its nexus's registration or reservation there. Each takes away its *permit* at the LUNs
-//!   (`lun/copy_permits.rs`): a piece that comes to a LUN without a permit is refused, under that LUN's lock. What is under
-//!   way is given up like any command. The copy is answered when its last piece has ended, and whoever ended it is
-//!   answered after that: so none of it is written afterwards.
-//! * **No crash point matters**: nothing of a copy is kept. What was written are writes of that host, each whole on both
-//!   copies or not answered; the host hears nothing of the rest and copies again.
+//!   (`lun/copy_permits.rs`): a piece that comes to a LUN without a permit is refused, under that LUN's lock. What is
+//!   under way is given up like any command. The copy is answered when its last piece has ended, and whoever ended it
+//!   is answered after that: so none of it is written afterwards.
+//! * **No crash point matters**: nothing of a copy is kept. What was written are writes of that host, each whole on
+//!   both copies or not answered; the host hears nothing of the rest and copies again.
 //! * A copy that takes longer than [`EXTENDED_COPY_TIME_MAX`] begins no more pieces. It ends with COPY ABORTED, and the
 //!   host knows from the sense data where to go on.
 
@@ -58,7 +58,8 @@ pub const EXTENDED_COPY_PIECE_BLOCKS_MAX: u32 = 1024;
 /// After this time a copy begins no more pieces: with the age of the last of them it has ended within ten seconds.
 pub const EXTENDED_COPY_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Copies that have ended and whose list identifiers are remembered, on one controller at most; the oldest is forgotten.
+/// Copies that have ended and whose list identifiers are remembered, on one controller at most; the oldest is
+/// forgotten.
 pub const COPY_RESULTS_MAX: usize = 1024;
 
 /// Copies that have ended and whose list identifiers are remembered for one I_T nexus at most.

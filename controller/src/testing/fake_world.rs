@@ -1,5 +1,5 @@
-//! The world of one controller under test: its disk, its state store and its connections are lists of what is under way,
-//! and nothing in them happens until a test lets it.
+//! The world of one controller under test: its disk, its state store and its connections are lists of what is under
+//! way, and nothing in them happens until a test lets it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

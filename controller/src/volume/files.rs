@@ -132,7 +132,8 @@ impl VolumePlace {
     ///
     /// When a flush fails, the kernel forgets what it was to write, tells it once, and shows it on from its cache: an
     /// earlier run of the controller may have been told, or nobody at all. So everything is written first, and what was
-    /// kept of the volume in the cache is dropped. Without this the next flush would call durable what no disk ever got.
+    /// kept of the volume in the cache is dropped. Without this the next flush would call durable what no disk ever
+    /// got.
     pub fn recover(&self, file: &File, superblock: &Superblock) -> io::Result<()> {
         if let Err(error) = file.sync_all() {
             tracing::error!(
@@ -255,9 +256,9 @@ impl VolumePlace {
         made.map_err(|error| self.failed("create", &error))
     }
 
-    /// Writes the superblock of a volume of ours anew, durable: another time of service begins. It goes to `open`, which
-    /// takes hosts' blocks. What lies at the path may be something else by now, a copy that somebody has put there: with
-    /// the mark it would pass for the volume at the next start.
+    /// Writes the superblock of a volume of ours anew, durable: another time of service begins. It goes to `open`,
+    /// which takes hosts' blocks. What lies at the path may be something else by now, a copy that somebody has put
+    /// there: with the mark it would pass for the volume at the next start.
     pub fn begin_service(&self, open: &File, superblock: &Superblock) -> Result<(), DiskError> {
         let begun = || {
             let size = { open }.seek(SeekFrom::End(0))?;
@@ -396,8 +397,8 @@ pub fn make_state_folder(folder: &Path) -> io::Result<()> {
     let (owner, user) = (opened.metadata()?.uid(), rustix::process::geteuid().as_raw());
     if owner != user {
         let why = format!(
-            "it belongs to the user with the number {owner}, and this process runs as {user}. Run it as {owner}, or, if \
-             all in it is to be {user}'s, `chown -R {user}` it"
+            "it belongs to the user with the number {owner}, and this process runs as {user}. Run it as {owner}, \
+             or, if all in it is to be {user}'s, `chown -R {user}` it"
         );
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }

@@ -13,11 +13,11 @@
 //! | 4132 | zeros |
 //! | 8192 | the data: what the blocks become |
 //!
-//! The first release wrote no version, and its checksum did not cover the 8 bytes; one of a version that is not known is
-//! refused with its volume ([`is_newer`]). The record names no generation, no volume and no controller: it lies in the
-//! volume that it speaks of, whose superblock does, and whose tail was blank when it became ours; and whatever the pair
-//! decides later, this copy was in the middle of this write. There is one at most, so there is no order among records
-//! either.
+//! The first release wrote no version, and its checksum did not cover the 8 bytes; one of a version that is not known
+//! is refused with its volume ([`is_newer`]). The record names no generation, no volume and no controller: it lies in
+//! the volume that it speaks of, whose superblock does, and whose tail was blank when it became ours; and whatever the
+//! pair decides later, this copy was in the middle of this write. There is one at most, so there is no order among
+//! records either.
 //!
 //! A record that is torn, cut short or blotted out fails its checksum and is none. One that holds is replayed when the
 //! volume is found, before anybody compares or serves the copy: it is made durable (the crash may have been of the

@@ -402,7 +402,9 @@ mod tests {
         }
 
         #[test]
-        fn what_was_encoded_is_decoded(appliance: u128, volume: u128, blocks: u64, sequence: u64, name in "[a-z]{0,64}") {
+        fn what_was_encoded_is_decoded(
+            appliance: u128, volume: u128, blocks: u64, sequence: u64, name in "[a-z]{0,64}",
+        ) {
             let start = Start { number: blocks ^ sequence, id: appliance ^ volume };
             let superblock = Superblock { start, ..Superblock::new(appliance, volume, blocks, Owner::of(&name)) };
             prop_assert_eq!(Superblock::decode(&superblock.encode(sequence)), Ok((superblock, sequence)));

@@ -58,8 +58,8 @@ impl Generation {
     }
 }
 
-/// The beginning of a time of service: when two controllers, or one alone, began to serve a LUN. Made durable before the
-/// first byte, so nothing that is older can have it.
+/// The beginning of a time of service: when two controllers, or one alone, began to serve a LUN. Made durable before
+/// the first byte, so nothing that is older can have it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Start {
     /// The number of the generation it began with; zero for none.
@@ -148,7 +148,8 @@ pub enum CopyFound {
     Foreign,
     /// Its disk failed during this run: neither a source nor worth refilling.
     Failed,
-    /// The LUN's own volume as it was at an earlier time, or with a record of an earlier time: never a source. Version 2.
+    /// The LUN's own volume as it was at an earlier time, or with a record of an earlier time: never a source. Version
+    /// 2.
     Stale,
     /// What this controller keeps of the LUN beside its volume cannot be read. Version 2.
     Unreadable,
@@ -223,8 +224,8 @@ pub struct Standing {
     /// As main by a generation on its disk it serves without the other, or will when a lease has run out: as long as
     /// that one's word does not keep it from that, nobody else may become main. Travels with `starts`.
     pub may_go_on: bool,
-    /// It has run on since it last took part, and knows what no disk has: reservations that do not persist. Travels with
-    /// `starts`.
+    /// It has run on since it last took part, and knows what no disk has: reservations that do not persist. Travels
+    /// with `starts`.
     pub remembers: bool,
 }
 

@@ -47,8 +47,8 @@ pub const fn allocation(cdb: &Cdb) -> usize {
     be32(cdb, 10) as usize
 }
 
-/// How much a copy manager takes and does at once, as RECEIVE COPY OPERATING PARAMETERS and VPD page 8Fh tell it. Neither
-/// inline data nor held data.
+/// How much a copy manager takes and does at once, as RECEIVE COPY OPERATING PARAMETERS and VPD page 8Fh tell it.
+/// Neither inline data nor held data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CopyLimits {
     /// MAXIMUM CSCD DESCRIPTOR COUNT.
@@ -106,7 +106,8 @@ pub struct ParameterList {
 }
 
 /// An identification descriptor CSCD descriptor: who is a copy source or destination. The logical units that the copy
-/// manager reaches are in its own device, so the RELATIVE INITIATOR PORT IDENTIFIER is not looked at; nor is LU ID TYPE.
+/// manager reaches are in its own device, so the RELATIVE INITIATOR PORT IDENTIFIER is not looked at; nor is LU ID
+/// TYPE.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cscd {
     /// The byte of the parameter list where it begins.

@@ -1,5 +1,5 @@
-//! FORMAT UNIT (SBC-3 5.4): the CDB and the header of its parameter list. There is nothing to choose: the logical blocks
-//! have one length, no protection information, and a medium without defects.
+//! FORMAT UNIT (SBC-3 5.4): the CDB and the header of its parameter list. There is nothing to choose: the logical
+//! blocks have one length, no protection information, and a medium without defects.
 
 use super::cdb::Cdb;
 use super::sense::Sense;
@@ -11,8 +11,8 @@ pub struct FormatUnit {
     pub list: bool,
     /// LONGLIST: its header is the long one.
     pub long_list: bool,
-    /// The byte of the first field that asks for what there is not: FMTPINFO, DEFECT LIST FORMAT, FFMT, or a byte that is
-    /// reserved or the vendor's.
+    /// The byte of the first field that asks for what there is not: FMTPINFO, DEFECT LIST FORMAT, FFMT, or a byte that
+    /// is reserved or the vendor's.
     pub unknown: Option<u16>,
 }
 

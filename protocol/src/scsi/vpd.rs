@@ -158,8 +158,8 @@ fn block_limits(limits: &BlockLimits) -> [u8; 60] {
     body
 }
 
-/// MEDIUM ROTATION RATE 0001h: no seeks worth ordering for. WABEREQ 01b: blocks can be read after a SANITIZE that erased
-/// them (SBC-4 6.6.2).
+/// MEDIUM ROTATION RATE 0001h: no seeks worth ordering for. WABEREQ 01b: blocks can be read after a SANITIZE that
+/// erased them (SBC-4 6.6.2).
 fn block_device_characteristics() -> [u8; 60] {
     let mut body = [0; 60];
     body[1] = 0x01;

@@ -1,5 +1,5 @@
-# One host on Debian's own settings but for README's /etc/multipath.conf: a LUN has one name, is joined when it is new, and
-# I/O goes back to the better way.
+# One host on Debian's own settings but for README's /etc/multipath.conf: a LUN has one name, is joined when it is new,
+# and I/O goes back to the better way.
 # hosts: 1
 # seconds at most: 900
 LOG_MAY_COMPLAIN=yes # of connections that end with their controller

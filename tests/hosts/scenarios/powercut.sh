@@ -1,5 +1,5 @@
-# A power cut takes both controllers. Hosts that come before either is up again, between the two and after both find disks of
-# the right size, and use them without a rescan once the two have met.
+# A power cut takes both controllers. Hosts that come before either is up again, between the two and after both find
+# disks of the right size, and use them without a rescan once the two have met.
 # hosts: 1
 # seconds at most: 900
 LOG_MAY_COMPLAIN=yes # of connections that end with their controller, and of paths that are not ready

@@ -15,7 +15,11 @@ done
 
 # same WHAT COMMAND...: says the same through both paths; what is said of the path itself is left out, and what is free
 # on the disk of the LUN's volume: whatever else writes to that disk changes it from one question to the next.
-told() { "$@" 2>&1 | grep -viE 'available lba mapping|relative (target )?port|/dev/sd|port group:|target port id|session|0x[0-9a-f]*,t,0x|,t,0x'; return "${PIPESTATUS[0]}"; }
+told() {
+    local of_the_path='available lba mapping|relative (target )?port|/dev/sd|port group:|target port id|session'
+    "$@" 2>&1 | grep -viE "$of_the_path|0x[0-9a-f]*,t,0x|,t,0x"
+    return "${PIPESTATUS[0]}"
+}
 same() {
     local what=$1 one two
     shift
@@ -63,15 +67,19 @@ echo "logical blocks of $size bytes"
 for way in "$first $second" "$second $first"; do
     set -- $way
     pattern 16
-    check "WRITE AND VERIFY(16) through $1" sg_write_verify --16 --lba=$((64 * each)) --num=$((16 * each)) --ilen=65536 --in=/tmp/pattern "$1"
+    check "WRITE AND VERIFY(16) through $1" \
+        sg_write_verify --16 --lba=$((64 * each)) --num=$((16 * each)) --ilen=65536 --in=/tmp/pattern "$1"
     check "is read through $2" sees "$2" 64 16
-    check "VERIFY(16) with the bytes, through $2" sg_verify --16 --lba=$((64 * each)) --count=$((16 * each)) --ndo=65536 --in=/tmp/pattern "$2"
+    check "VERIFY(16) with the bytes, through $2" \
+        sg_verify --16 --lba=$((64 * each)) --count=$((16 * each)) --ndo=65536 --in=/tmp/pattern "$2"
     pattern 16
-    refused "VERIFY(16) with other bytes" sg_verify --16 --lba=$((64 * each)) --count=$((16 * each)) --ndo=65536 --in=/tmp/pattern "$2"
+    refused "VERIFY(16) with other bytes" \
+        sg_verify --16 --lba=$((64 * each)) --count=$((16 * each)) --ndo=65536 --in=/tmp/pattern "$2"
     check "SYNCHRONIZE CACHE(16)" sg_sync --16 --lba=0 --count=0 "$2"
 
     head -c "$size" /dev/urandom >/tmp/block
-    check "WRITE SAME(16) of a pattern" sg_write_same --16 --in=/tmp/block --lba=$((64 * each)) --num=$((16 * each)) --xferlen="$size" "$1"
+    check "WRITE SAME(16) of a pattern" \
+        sg_write_same --16 --in=/tmp/block --lba=$((64 * each)) --num=$((16 * each)) --xferlen="$size" "$1"
     for ((at = 0; at < 16 * each; at++)); do cat /tmp/block; done >/tmp/pattern
     check "is read" sees "$2" 64 16
     check "WRITE SAME(16), NDOB" sg_write_same --16 --ndob --lba=$((64 * each)) --num=$((16 * each)) "$1"
@@ -85,7 +93,8 @@ for way in "$first $second" "$second $first"; do
     zeros 16
     check "is read as zeros" sees "$2" 64 16
     check "GET LBA STATUS says so" sh -c "sg_get_lba_status --lba=$((64 * each)) $2 | grep -qi deallocated"
-    check "WRITE SAME(16) with UNMAP" sg_write_same --16 --unmap --lba=$((64 * each)) --num=$((16 * each)) --xferlen="$size" "$1"
+    check "WRITE SAME(16) with UNMAP" \
+        sg_write_same --16 --unmap --lba=$((64 * each)) --num=$((16 * each)) --xferlen="$size" "$1"
 
     zeros 1
     head -c 4096 /dev/urandom >/tmp/new
@@ -93,7 +102,8 @@ for way in "$first $second" "$second $first"; do
     check "COMPARE AND WRITE" sg_compare_and_write --in=/tmp/both --lba=$((64 * each)) --num=$each --xferlen=8192 "$1"
     cp /tmp/new /tmp/pattern
     check "is read" sees "$2" 64 1
-    refused "COMPARE AND WRITE of something else" sg_compare_and_write --quiet --in=/tmp/both --lba=$((64 * each)) --num=$each --xferlen=8192 "$2"
+    refused "COMPARE AND WRITE of something else" \
+        sg_compare_and_write --quiet --in=/tmp/both --lba=$((64 * each)) --num=$each --xferlen=8192 "$2"
     check "nothing was written" sees "$1" 64 1
     pattern 2
     check "WRITE ATOMIC(16)" sg_write_x --atomic=0 --16 --lba=$((64 * each)) --num=$((2 * each)) --in=/tmp/pattern "$1"
@@ -108,9 +118,11 @@ done
 other_first=$(paths 1 | sed -n 1p) other_second=$(paths 1 | sed -n 2p)
 pattern 256
 dd if=/tmp/pattern of="$first" bs=4096 seek=512 oflag=direct status=none
-check "EXTENDED COPY" sg_xcopy if="$first" of="$other_first" bs="$size" skip=$((512 * each)) seek=$((1024 * each)) count=$((256 * each))
+check "EXTENDED COPY" \
+    sg_xcopy if="$first" of="$other_first" bs="$size" skip=$((512 * each)) seek=$((1024 * each)) count=$((256 * each))
 check "is read through the other controller" sees "$other_second" 1024 256
-check "sg_dd reads the same" sh -c "sg_dd if=$second bs=$size skip=$((512 * each)) count=$((256 * each)) of=- 2>/dev/null | cmp - /tmp/pattern"
+check "sg_dd reads the same" \
+    sh -c "sg_dd if=$second bs=$size skip=$((512 * each)) count=$((256 * each)) of=- 2>/dev/null | cmp - /tmp/pattern"
 
 check "PREVENT ALLOW MEDIUM REMOVAL" sg_prevent --prevent=1 "$first"
 check "and allow" sg_prevent --allow "$first"

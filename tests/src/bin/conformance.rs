@@ -29,7 +29,8 @@ const fn fresh(number: u16) -> Lun {
 /// Runs libiscsi's conformance tests against an appliance of its own.
 #[derive(Parser)]
 #[command(
-    after_help = "Exit status: 0 if every test passed or has a reason; 1 if one failed or was skipped without a reason; 2 for a mistake on the command line."
+    after_help = "Exit status: 0 if every test passed or has a reason; 1 if one failed or was skipped without a \
+                  reason; 2 for a mistake on the command line."
 )]
 struct Arguments {
     /// Only tests with one of these words in their name, for instance Verify or Read10.Simple
@@ -112,10 +113,10 @@ enum Asked {
     AsFamily,
 }
 
-/// Where a test runs: on the read-only LUN what needs one, over both controllers what needs two paths. UnmapSingle makes
-/// holes of whole physical blocks and then asks for the status of block i + 1, but expects an answer that begins with
-/// the next physical block, where SBC-3 5.4.2 begins with the block asked for: they agree only if a physical block is a
-/// logical one.
+/// Where a test runs: on the read-only LUN what needs one, over both controllers what needs two paths. UnmapSingle
+/// makes holes of whole physical blocks and then asks for the status of block i + 1, but expects an answer that begins
+/// with the next physical block, where SBC-3 5.4.2 begins with the block asked for: they agree only if a physical block
+/// is a logical one.
 fn urls(appliance: &Appliance, controller: usize, test: &str, asked: Asked) -> Vec<String> {
     match family(test) {
         "ReadOnly" => vec![appliance.url(controller, READ_ONLY.number)],

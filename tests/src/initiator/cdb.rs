@@ -150,8 +150,8 @@ impl Cdb {
         sixteen(0x83, 0x00, 0, bytes)
     }
 
-    /// SANITIZE, OVERWRITE (SBC-4 5.30) with a parameter list of so many bytes; see [`overwrite_list`]. With `immed` it is
-    /// answered when it has begun.
+    /// SANITIZE, OVERWRITE (SBC-4 5.30) with a parameter list of so many bytes; see [`overwrite_list`]. With `immed` it
+    /// is answered when it has begun.
     #[must_use]
     pub fn sanitize_overwrite(bytes: u16, immed: bool) -> Self {
         ten(0x48, u8::from(immed) << 7 | 0x01, 0, bytes)

@@ -1,7 +1,8 @@
 //! Writes that are all or nothing: what a crash has left of one on a copy is all of it, or nothing.
 //!
 //! Judged by what one copy holds. A block that holds the mark of such a write tells that it took place; a block of the
-//! same write that holds something surely older, or zeros that nobody can have made since, tells that it did so in part.
+//! same write that holds something surely older, or zeros that nobody can have made since, tells that it did so in
+//! part.
 
 use super::Violation;
 use super::history::{History, Kind, Operation, Outcome, Piece, Seen};

@@ -239,8 +239,8 @@ impl Workload {
         ended
     }
 
-    /// SANITIZE, OVERWRITE with zeros of a LUN of so many blocks, with IMMED: its answer says only that it has begun, so
-    /// blocks may become zeros at any time, also after a loss of power that took back what was there before.
+    /// SANITIZE, OVERWRITE with zeros of a LUN of so many blocks, with IMMED: its answer says only that it has begun,
+    /// so blocks may become zeros at any time, also after a loss of power that took back what was there before.
     pub fn sanitize_of(&mut self, history: &mut History, blocks: u64) -> Request {
         let id = self.begin(history, Kind::Zero, vec![Extent { start: 0, blocks }]);
         history.end(id, Outcome::Unknown);

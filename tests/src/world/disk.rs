@@ -291,8 +291,8 @@ impl Hub {
     }
 
     /// Tells the judge of a LUN what gets to a copy. One that has left the pair does not count: its disk may carry out
-    /// late what it was asked before, and nobody reads it until it is refilled. Nor does what was there `before`: an ORWRITE
-    /// that sets no bit writes back what another has written.
+    /// late what it was asked before, and nobody reads it until it is refilled. Nor does what was there `before`: an
+    /// ORWRITE that sets no bit writes back what another has written.
     fn lands(&mut self, side: Side, volume: VolumeIndex, start: u64, data: &[u8], before: &[u8]) {
         let at = usize::from(volume.0);
         if self.judges.len() <= at {

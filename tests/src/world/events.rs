@@ -69,8 +69,8 @@ impl Simulation {
         }
     }
 
-    /// Main of a LUN without a mirror starts again: it may serve the LUN before it hears what its peer, which has judged
-    /// its own hosts until now, remembers.
+    /// Main of a LUN without a mirror starts again: it may serve the LUN before it hears what its peer, which has
+    /// judged its own hosts until now, remembers.
     pub(super) fn forget_single_events(&mut self, side: Side) {
         for (judge, plan) in self.hub.lock().judges.iter_mut().zip(&self.settings.luns) {
             if !plan.mirror && plan.main == side {

@@ -1,5 +1,5 @@
-//! What becomes of a controller's files while it is down: volumes that are gone, a configuration or records for which its
-//! peer has to refuse it.
+//! What becomes of a controller's files while it is down: volumes that are gone, a configuration or records for which
+//! its peer has to refuse it.
 
 use std::collections::BTreeMap;
 

@@ -166,8 +166,8 @@ impl Simulation {
         Ok(Run { report, hash: hub.trace.hash() })
     }
 
-    /// A connection that a cut has spoiled may be noticed long after the cut, and part the two again: what they then have
-    /// to copy they do before they end. Else the copies are not expected to be the same.
+    /// A connection that a cut has spoiled may be noticed long after the cut, and part the two again: what they then
+    /// have to copy they do before they end. Else the copies are not expected to be the same.
     fn await_settled(&mut self) -> Result<(), String> {
         let done = self.now();
         while self.settings.has_trouble() && !self.is_settled() {

@@ -194,8 +194,8 @@ impl fmt::Display for Report {
         )?;
         write!(
             f,
-            "\n{} probes of what is called serving: no write answered for {} ms at most, refused by a main that is well \
-             for {} ms at most",
+            "\n{} probes of what is called serving: no write answered for {} ms at most, refused by a main that is \
+             well for {} ms at most",
             self.probes, self.longest_owed_ms, self.longest_refused_ms
         )?;
         self.fmt_events(f)?;

@@ -1,6 +1,6 @@
 //! Resets of a LUN through one controller while a host of the other has a write in some stage, each written out as a
-//! script: when the reset is answered, nothing of that write can be written any more. Main is alpha, sub is beta; hosts A
-//! and C are alpha's, host B is beta's.
+//! script: when the reset is answered, nothing of that write can be written any more. Main is alpha, sub is beta; hosts
+//! A and C are alpha's, host B is beta's.
 
 use super::scenario::Scenario;
 use super::scenarios::{

@@ -3,11 +3,11 @@
 //!
 //! * **Owed** ([`OWED_MAX`]): since when a LUN has been called serving and no write was answered GOOD. That it is
 //!   reserved or write-protected is an answer. Excused: while its controller stands still, and while any disk of the
-//!   pair stands still or fails. Every fault has its own time: two that follow each other have twice as much. That the peer or the interlink is gone, slow, or refused excuses nobody: who cannot
-//!   serve without them has to say so.
-//! * **Refused** ([`REFUSED_MAX`]): the preferred main that has served the LUN in this run, whose disk was well in it and
-//!   whose generation is the newest on any disk, serves it, whatever becomes of its peer. (Only a failed disk or its
-//!   coming back makes such a LUN change main, and then another generation is the newest, or it was not the main.)
+//!   pair stands still or fails. Every fault has its own time: two that follow each other have twice as much. That the
+//!   peer or the interlink is gone, slow, or refused excuses nobody: who cannot serve without them has to say so.
+//! * **Refused** ([`REFUSED_MAX`]): the preferred main that has served the LUN in this run, whose disk was well in it
+//!   and whose generation is the newest on any disk, serves it, whatever becomes of its peer. (Only a failed disk or
+//!   its coming back makes such a LUN change main, and then another generation is the newest, or it was not the main.)
 //! * **In the end** every LUN is served by both, and each answers a write and a read of what was written.
 //!
 //! A scenario that is written out holds what it is for: there only the end is looked at.

@@ -12,10 +12,10 @@
 //! | 40 | zeros |
 //! | 64 | the records: their count (32 bits), then of each its key (length in 16 bits) and the record (32 bits) |
 //!
-//! They are written in place, one after the other, each durable before the next is touched, and the one that may be torn
-//! or older always first: whatever a crash tears, one of them holds together. A writing is told of when both have it. So
-//! a file that is damaged at rest takes nothing away that anybody was told of, and no older state is ever taken for the
-//! newest: the other file has it all.
+//! They are written in place, one after the other, each durable before the next is touched, and the one that may be
+//! torn or older always first: whatever a crash tears, one of them holds together. A writing is told of when both have
+//! it. So a file that is damaged at rest takes nothing away that anybody was told of, and no older state is ever taken
+//! for the newest: the other file has it all.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -387,8 +387,8 @@ mod tests {
         let seen = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).unwrap();
         inotify::add_watch(&seen, folder.path(), inotify::WatchFlags::MODIFY).unwrap();
         assert_eq!(Pair::open(folder.path()).unwrap().unwrap().1, example());
-        // Should the power fail again in the middle of the first writing, nothing is left of the control state if that is
-        // to the one file that holds together.
+        // Should the power fail again in the middle of the first writing, nothing is left of the control state if that
+        // is to the one file that holds together.
         let mut buffer = [core::mem::MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&seen, &mut buffer);
         let first = reader.next().unwrap().file_name().unwrap().to_str().unwrap().to_owned();

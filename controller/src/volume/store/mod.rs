@@ -1,8 +1,8 @@
 //! The control state of one controller: small records by key, each durable before anything builds on it.
 //!
-//! All records lie in two files, each complete in itself ([`files`]). One thread writes. What gathers while a writing is
-//! in flight becomes durable with the next one. A writing that fails is tried again until it succeeds: nobody hears of a
-//! record that is not durable. What cannot be read is refused and left as it is.
+//! All records lie in two files, each complete in itself ([`files`]). One thread writes. What gathers while a writing
+//! is in flight becomes durable with the next one. A writing that fails is tried again until it succeeds: nobody hears
+//! of a record that is not durable. What cannot be read is refused and left as it is.
 
 pub mod files;
 pub mod previous;

@@ -1,8 +1,9 @@
 //! The control state as the first release kept it: a redb database, `control.redb`. It is read once, from a copy in
 //! memory, and the file is removed when its records are durable in the files of today.
 //!
-//! The library panics at some databases that were damaged at rest, and takes an emptied one for a new one. So everything
-//! is read behind one wall ([`std::panic::catch_unwind`]), and only from a database that passes its own check.
+//! The library panics at some databases that were damaged at rest, and takes an emptied one for a new one. So
+//! everything is read behind one wall ([`std::panic::catch_unwind`]), and only from a database that passes its own
+//! check.
 
 use std::collections::BTreeMap;
 use std::fs;

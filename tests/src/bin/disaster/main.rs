@@ -12,9 +12,8 @@ use twinlun_tests::disaster::{Disaster, Failure, MAIN, SUB, reservations};
 
 /// Lets disasters befall a pair of real processes under load.
 #[derive(Parser)]
-#[command(
-    after_help = "Exit status: 0 if nothing was violated; 1 at the first violation; 2 for a mistake on the command line."
-)]
+#[command(after_help = "Exit status: 0 if nothing was violated; 1 at the first violation; \
+                  2 for a mistake on the command line.")]
 struct Arguments {
     /// What the hosts do is drawn from this; the same seed draws the same
     #[arg(long, default_value_t = 1)]

@@ -21,9 +21,8 @@ const COST_MAX: u64 = 64 * 1024;
 
 /// Measures what an idle session costs.
 #[derive(Parser)]
-#[command(
-    after_help = "Exit status: 0 if a session costs at most 64 KiB; 1 if it costs more; 2 for a mistake on the command line."
-)]
+#[command(after_help = "Exit status: 0 if a session costs at most 64 KiB; 1 if it costs more; \
+                  2 for a mistake on the command line.")]
 struct Arguments {
     /// Sessions that log in and stay
     #[arg(long, default_value_t = 1000)]

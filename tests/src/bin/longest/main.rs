@@ -21,9 +21,8 @@ const LUN: Lun = Lun { number: 0, mib: 512, main: 0, mirror: true };
 
 /// Measures the longest commands.
 #[derive(Parser)]
-#[command(
-    after_help = "Exit status: 0 if every command took less than a second; 1 if one took longer; 2 for a mistake on the command line."
-)]
+#[command(after_help = "Exit status: 0 if every command took less than a second; 1 if one took longer; \
+                  2 for a mistake on the command line.")]
 struct Arguments {
     /// How often each command is executed
     #[arg(long, default_value_t = 7)]

@@ -263,7 +263,8 @@ impl State {
                 next.reserver = None;
                 Answer::Good
             }
-            // Another's reservation, or none, stays as it is (SPC-2 7.16); registrations come in between (SPC-4 5.13.3).
+            // Another's reservation, or none, stays as it is (SPC-2 7.16); registrations come in between (SPC-4
+            // 5.13.3).
             Command::Release if self.keys.is_empty() => Answer::Good,
             Command::Release => Answer::Either,
             _ if self.reserver.is_some_and(|reserver| reserver != who) => Answer::Conflict,

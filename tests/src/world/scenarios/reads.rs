@@ -13,8 +13,8 @@ use crate::world::script::Moment::{self, Ended, Idle, InFlight, Not};
 use crate::world::script::{Hold, Io};
 use crate::world::settings::Settings;
 
-/// beta is stopped for 30 s. alpha goes on alone and writes; then a host of beta asks to read. beta wakes, and before it
-/// notices the time or hears of anything it reads its own copy: it finds its lease gone before it answers.
+/// beta is stopped for 30 s. alpha goes on alone and writes; then a host of beta asks to read. beta wakes, and before
+/// it notices the time or hears of anything it reads its own copy: it finds its lease gone before it answers.
 #[must_use]
 pub fn paused_reader(seed: u64) -> Settings {
     let pauses = vec![
