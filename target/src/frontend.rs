@@ -1,35 +1,16 @@
-//! The front end of one controller: what its connections share.
+//! The front end of one controller: what its connections share, and each of them with the controller behind it.
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
+use controller::time::Time;
 use controller::unit::Controller;
 use controller::world::World;
 
-use crate::connection::{Connection, Transport};
-use crate::session::access::Access;
-use crate::sessions::Sessions;
-
-/// One group of portals, as SendTargets lists it: the portals of one controller.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PortalGroup {
-    /// Target portal group tag: 1 for the first controller, 2 for the second.
-    pub tag: u16,
-    /// Addresses with ports, for instance `127.0.0.1:3260` or `[::1]:3260`.
-    pub addresses: Vec<String>,
-}
-
-/// What the front end is told at its start.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FrontendConfig {
-    /// The iSCSI target name, the same on both controllers.
-    pub iqn: String,
-    /// The portals of both controllers; SendTargets on either lists all of them.
-    pub portal_groups: Vec<PortalGroup>,
-    /// The tag of this controller's own group.
-    pub own_group: u16,
-    /// Who may log in.
-    pub access: Access,
-}
+use crate::iscsi::connection::Connection;
+use crate::iscsi::directory::FrontendConfig;
+use crate::iscsi::sessions::Sessions;
+use crate::transport::{Closed, Transport};
 
 /// The front end of one controller.
 pub struct Frontend<W: World> {
@@ -48,7 +29,49 @@ impl<W: World> Frontend<W> {
     }
 
     /// A connection was accepted.
-    pub fn connect(&self, transport: Arc<dyn Transport>) -> Connection<W> {
-        Connection::new(self, transport)
+    pub fn connect(&self, transport: Arc<dyn Transport>) -> HostConnection<W> {
+        HostConnection::new(self, transport)
+    }
+}
+
+/// One iSCSI connection to this controller. Owned by one task; answers go out from any thread.
+pub struct HostConnection<W: World> {
+    controller: Arc<Controller<W>>,
+    connection: Connection,
+}
+
+impl<W: World> HostConnection<W> {
+    pub(crate) fn new(frontend: &Frontend<W>, transport: Arc<dyn Transport>) -> Self {
+        let now = frontend.controller.world().now();
+        let connection = Connection::new(transport, frontend.sessions.clone(), frontend.config.clone(), now);
+        Self { controller: frontend.controller.clone(), connection }
+    }
+
+    /// Takes every whole PDU out of `input`, executes them, and writes their answers together. The beginning of
+    /// a PDU stays in `input`, which then has room for the rest of it.
+    pub fn receive(&mut self, input: &mut BytesMut) -> Result<(), Closed> {
+        self.connection.receive(input, &*self.controller)
+    }
+
+    /// False while nothing should be read: the host does not read what it is sent. True again at the latest
+    /// after the next [`HostConnection::on_writable`] that finds room.
+    #[must_use]
+    pub const fn wants_input(&self) -> bool {
+        self.connection.wants_input()
+    }
+
+    /// What [`Transport::want_writable`] asked for.
+    pub fn on_writable(&mut self) -> Result<(), Closed> {
+        self.connection.on_writable(&*self.controller)
+    }
+
+    /// Time has passed: at least once a second.
+    pub fn on_tick(&mut self, now: Time) -> Result<(), Closed> {
+        self.connection.on_tick(now)
+    }
+
+    /// The socket is gone; the session ends with it.
+    pub fn closed(&mut self) {
+        self.connection.closed(&*self.controller);
     }
 }

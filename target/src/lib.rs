@@ -4,15 +4,15 @@
 //! [`session`] orders them and gathers Data-Out, [`device_server`] finds the opcode's row and hands it to the
 //! controller's door. The answer comes back through [`sessions`].
 
+pub mod admin;
+pub mod batch;
 pub mod cli;
 pub mod config;
-pub mod connection;
 pub mod device_server;
 pub mod frontend;
-pub mod limits;
+pub mod interlink;
+pub mod iscsi;
 mod log;
 pub mod portal;
-pub mod run;
-pub mod session;
-pub mod sessions;
-pub mod visits;
+pub mod runtime;
+pub mod transport;

@@ -19,9 +19,9 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::connection::{Closed, Connection, Transport};
-use crate::frontend::Frontend;
-use crate::sessions::Sessions;
+use crate::frontend::{Frontend, HostConnection};
+use crate::iscsi::sessions::Sessions;
+use crate::transport::{Closed, Transport};
 
 /// What one read takes at most, in bytes.
 const INPUT_BYTES: usize = 256 * 1024;
@@ -175,7 +175,7 @@ enum Ended {
 
 async fn drive<W: World>(
     frontend: &Frontend<W>,
-    connection: &mut Connection<W>,
+    connection: &mut HostConnection<W>,
     mut reader: OwnedReadHalf,
     transport: &TcpTransport,
 ) -> Result<(), Ended> {

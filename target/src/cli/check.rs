@@ -17,8 +17,8 @@ use self::hosts::{MayLogIn, may_log_in};
 use super::interlink::short;
 use super::table::{self, row};
 use crate::config::{Config, Lun, in_units};
-use crate::run::secret::{Secret, SecretFileError};
-use crate::run::tls::certificates::{CertificateError, Certificates, fingerprint, only_here, path};
+use crate::interlink::secret::{Secret, SecretFileError};
+use crate::interlink::tls::certificates::{CertificateError, Certificates, fingerprint, only_here, path};
 
 /// What was found.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -122,7 +122,7 @@ impl Report {
         let usable = problems.is_empty() || disk::state_problems(config).is_empty();
         // Where no folder can be there is nothing more to be told of what it is to hold.
         let certificates = if usable { certificates(config, &mut problems) } else { Vec::new() };
-        let secrets = crate::run::access::load(config).err().map_or_else(Vec::new, |wrong| wrong.0);
+        let secrets = crate::runtime::access::load(config).err().map_or_else(Vec::new, |wrong| wrong.0);
         problems.extend(secrets.iter().map(|wrong| format!("{wrong}. No controller starts with that.")));
         let mut warnings = warnings(config);
         warnings.extend(disk::foreign_state(config));

@@ -10,7 +10,7 @@ use protocol::interlink::standing::{Generation, GroupRecord, Start, Starts};
 
 use super::{Report, describe};
 use crate::config::Config;
-use crate::run::tls::certificates;
+use crate::interlink::tls::certificates;
 
 /// The example appliance, with `end` added to its one LUN.
 pub(in super::super) fn config(end: &str) -> Config {
@@ -295,7 +295,7 @@ fn the_secret_of_two_controllers_on_one_machine_is_looked_at() {
 
     use controller::plan::Side;
 
-    use crate::run::secret::Secret;
+    use crate::interlink::secret::Secret;
 
     let folder = tempfile::tempdir().unwrap();
     let config = config_in(folder.path(), "");

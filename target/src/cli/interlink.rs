@@ -11,7 +11,7 @@ use super::control::{AskError, ask};
 use super::table::{self, row};
 use super::{INIT_STATUS, OutputOptions};
 use crate::config::Config;
-use crate::run::tls::certificates::{MakeError, make};
+use crate::interlink::tls::certificates::{MakeError, make};
 
 /// Digits of a fingerprint that people are shown.
 pub(super) const FINGERPRINT_DIGITS: usize = 16;
@@ -154,7 +154,7 @@ mod tests {
 
     use super::super::check::tests::config_in;
     use super::*;
-    use crate::run::tls::certificates::{CertificateError, Certificates, path};
+    use crate::interlink::tls::certificates::{CertificateError, Certificates, path};
 
     #[test]
     fn each_controller_gets_a_file_of_its_own_that_fits_the_others() {

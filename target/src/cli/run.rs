@@ -16,8 +16,8 @@ use super::supervisor::Supervisor;
 use super::{CliError, check, promises};
 use crate::config::{Config, ConfigError};
 use crate::log::Log;
-use crate::run::advice::next_step;
-use crate::run::{Appliance, StartError, Stopped, liveness};
+use crate::runtime::advice::next_step;
+use crate::runtime::{Appliance, StartError, Stopped, liveness};
 
 /// What multipath-tools needs to join the two ways to a LUN, take the better one, and wait for main.
 const MULTIPATH_CONF: &str = include_str!("multipath.conf");

@@ -6,7 +6,7 @@ use protocol::block::BLOCK_BYTES;
 use sha2::{Digest, Sha256};
 
 use super::{Chap, Config, Host, Lun};
-use crate::run::access::DISCOVERY_USER;
+use crate::runtime::access::DISCOVERY_USER;
 
 /// What one controller is handed. It opens one bridge per worker; here one worker per processor is assumed.
 #[must_use]

@@ -15,7 +15,7 @@ use super::mistake::Problem;
 use super::reader::{Key, Reader, Section, list};
 use super::size::{SizeProblem, check_size, parse_size};
 use super::{Access, Appliance, Config, Controller, Lun, SecretPlace};
-use crate::session::text::is_link_local;
+use crate::iscsi::session::text::is_link_local;
 
 /// The highest LUN number: what the simple peripheral addressing of SAM-5 section 4.7.7.2 can tell.
 pub(super) const LUN_NUMBER_MAX: u16 = 255;

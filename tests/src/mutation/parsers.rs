@@ -17,7 +17,7 @@ use protocol::iscsi::{
 use protocol::scsi::lun::Address;
 use protocol::scsi::sanitize::Method;
 use protocol::scsi::{cdb as cdbs, provisioning};
-use target::session::cut::{Cut, cut};
+use target::iscsi::connection::framing::{Framed, take_pdu};
 
 /// A property that does not hold.
 fn differs(what: &str, first: &impl core::fmt::Debug, second: &impl core::fmt::Debug) -> Result<(), String> {
@@ -57,13 +57,13 @@ pub(super) fn cut_stream(input: &[u8]) -> Result<(), String> {
     let mut stream = BytesMut::from(rest);
     for _ in 0..=rest.len() {
         let before = stream.len();
-        match cut(&mut stream, digests, 8192) {
-            Ok(Cut::Pdu(_)) if stream.len() < before => {}
-            Ok(Cut::Pdu(_)) => return Err("a PDU was cut out of nothing".to_owned()),
-            Ok(Cut::Incomplete(bytes)) if bytes <= before => {
+        match take_pdu(&mut stream, digests, 8192) {
+            Ok(Framed::Pdu(_)) if stream.len() < before => {}
+            Ok(Framed::Pdu(_)) => return Err("a PDU was cut out of nothing".to_owned()),
+            Ok(Framed::Incomplete(bytes)) if bytes <= before => {
                 return Err(format!("{bytes} bytes are asked for, {before} are there"));
             }
-            Ok(Cut::Incomplete(_)) | Err(_) => return Ok(()),
+            Ok(Framed::Incomplete(_)) | Err(_) => return Ok(()),
         }
     }
     Err("a stream was cut without end".to_owned())

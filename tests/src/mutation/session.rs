@@ -17,12 +17,12 @@ use controller::time::Time;
 use controller::unit::SenseFormats;
 use parking_lot::Mutex;
 use protocol::iscsi::{BHS_BYTES, Digests, Frame, TargetPdu};
-use target::connection::Transport;
 use target::device_server::{self, Request};
-use target::frontend::{FrontendConfig, PortalGroup};
-use target::session::backend::Backend;
-use target::session::line::Line;
-use target::sessions::Sessions;
+use target::iscsi::backend::Backend;
+use target::iscsi::connection::Connection;
+use target::iscsi::directory::{FrontendConfig, PortalGroup};
+use target::iscsi::sessions::Sessions;
+use target::transport::Transport;
 
 use super::corpus;
 
@@ -219,7 +219,7 @@ fn play(input: &[u8]) -> Result<usize, String> {
         own_group: 1,
         access: Default::default(),
     };
-    let mut line = Line::new(socket.clone(), toy.sessions.clone(), Arc::new(directory), Time(0));
+    let mut connection = Connection::new(socket.clone(), toy.sessions.clone(), Arc::new(directory), Time(0));
     let mut host = Host::default();
     let mut received = BytesMut::new();
     for (flags, pdu) in steps(input).take(STEPS_MAX) {
@@ -228,7 +228,7 @@ fn play(input: &[u8]) -> Result<usize, String> {
         let full = flags & FULL != 0;
         let ended = pdu.chunks(pieces).any(|piece| {
             received.extend_from_slice(piece);
-            line.receive(&mut received, &toy).is_err()
+            connection.receive(&mut received, &toy).is_err()
         });
         if flags & ANSWER != 0 {
             let request = toy.kept.borrow_mut().pop_front();
@@ -241,10 +241,10 @@ fn play(input: &[u8]) -> Result<usize, String> {
             *toy.now.borrow_mut() = now;
         }
         let now = *toy.now.borrow();
-        if ended || line.on_tick(now).is_err() {
+        if ended || connection.on_tick(now).is_err() {
             break;
         }
-        if socket.full.swap(full, Ordering::Relaxed) && !full && line.on_writable(&toy).is_err() {
+        if socket.full.swap(full, Ordering::Relaxed) && !full && connection.on_writable(&toy).is_err() {
             break;
         }
         // With digests only their owner can tell where a PDU ends.
@@ -252,7 +252,7 @@ fn play(input: &[u8]) -> Result<usize, String> {
             host.hear(&socket)?;
         }
     }
-    line.closed(&toy);
+    connection.closed(&toy);
     if toy.sessions.list().is_empty() && toy.kept.borrow().is_empty() {
         Ok(host.pdus)
     } else {

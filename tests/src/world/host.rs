@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::BytesMut;
 use controller::plan::Side;
 use controller::time::Time;
-use target::connection::Connection;
+use target::frontend::HostConnection;
 
 use super::hub::{Event as Happening, Hub};
 use super::reserving::Reserving;
@@ -70,7 +70,7 @@ pub(super) struct Host {
     pub(super) number: usize,
     pub(super) settings: HostSettings,
     pub(super) phase: Phase,
-    pub(super) connection: Option<Connection<SimWorld>>,
+    pub(super) connection: Option<HostConnection<SimWorld>>,
     /// What the controller's end has not cut into PDUs yet.
     pub(super) input: BytesMut,
     pub(super) initiator: Initiator,

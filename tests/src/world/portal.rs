@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use controller::plan::Side;
 use parking_lot::Mutex;
-use target::connection::Transport;
+use target::transport::Transport;
 
 use super::hub::{Event, Hub};
 

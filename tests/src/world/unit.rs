@@ -7,8 +7,9 @@ use controller::plan::{Plan, Side};
 use controller::unit::Controller;
 use controller::volume::superblock::VolumeFound;
 use parking_lot::Mutex;
-use target::frontend::{Frontend, FrontendConfig, PortalGroup};
-use target::sessions::Sessions;
+use target::frontend::Frontend;
+use target::iscsi::directory::{FrontendConfig, PortalGroup};
+use target::iscsi::sessions::Sessions;
 
 use super::hub::Hub;
 use super::side::SimWorld;

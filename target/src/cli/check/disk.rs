@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 use rustix::process::{Resource, geteuid, getrlimit};
 
 use crate::config::{Config, in_units};
-use crate::run::places;
+use crate::runtime::places;
 
 /// Bytes of the path of a local socket at most (unix(7): 108 with the zero at its end).
 const SOCKET_PATH_BYTES_MAX: usize = 107;

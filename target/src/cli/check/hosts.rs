@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::row;
 use crate::config::{Chap, Config};
-use crate::run::access::DISCOVERY_USER;
+use crate::runtime::access::DISCOVERY_USER;
 
 /// The name of sessions that only ask for portals.
 const DISCOVERY: &str = "discovery";
@@ -45,7 +45,7 @@ impl MayLogIn {
     }
 }
 
-/// Who may log in, as [`crate::session::access`] decides it.
+/// Who may log in, as [`crate::iscsi::login::access`] decides it.
 pub(super) fn may_log_in(config: &Config) -> Vec<MayLogIn> {
     let access = &config.access;
     let own_user = |chap: &Chap| {

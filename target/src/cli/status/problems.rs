@@ -6,7 +6,7 @@ use controller::status::LunStatus;
 use super::screen::for_how_long;
 use super::{AskError, Seen, View};
 use crate::config::{Config, Lun};
-use crate::run::tls::certificates::only_here;
+use crate::interlink::tls::certificates::only_here;
 
 /// LUNs named in one line at most.
 const TITLES_MAX: usize = 4;

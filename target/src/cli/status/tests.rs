@@ -9,7 +9,7 @@ use controller::status::{
 use super::super::check::tests::config;
 use super::super::control::AskError;
 use super::Overview;
-use crate::run::tls::certificates;
+use crate::interlink::tls::certificates;
 
 mod long;
 
