@@ -21,7 +21,7 @@ use crate::iscsi::login::parameters::{
     BURST_BYTES_MAX, FIRST_BURST_BYTES_MAX, OUTSTANDING_R2T_MAX, RECEIVE_SEGMENT_BYTES_MAX,
 };
 use crate::iscsi::login::{LOGIN_KEYS_MAX, LOGIN_REQUESTS_MAX, LOGIN_TEXT_BYTES_MAX};
-use crate::iscsi::memory_pool::PURSE_BYTES_MAX;
+use crate::iscsi::memory_pool::POOL_BYTES_MAX;
 use crate::iscsi::session::budget::DATA_IN_BYTES_MAX;
 use crate::iscsi::session::command_window::{COMMAND_WINDOW, IMMEDIATE_COMMANDS_MAX};
 use crate::iscsi::session::data_out::{DATA_OUT_SILENCE_MAX, SILENCED_MAX, SOLICITED_BYTES_MAX};
@@ -90,9 +90,9 @@ fn connections(table: &Sessions, sessions: &[SessionView]) -> Vec<LimitStatus> {
         counted("LOGINS_MAX", "connections in login or farewell", LOGINS_MAX as u64, logins as u64, None),
         counted("DISCOVERIES_MAX", "discovery sessions", DISCOVERIES_MAX as u64, discoveries as u64, None),
         counted(
-            "PURSE_BYTES_MAX",
+            "POOL_BYTES_MAX",
             "bytes of data of all sessions beyond their shares",
-            PURSE_BYTES_MAX,
+            POOL_BYTES_MAX,
             table.memory.taken(),
             None,
         ),

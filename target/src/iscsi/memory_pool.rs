@@ -1,21 +1,21 @@
 //! The memory that the sessions of one controller hold for data, bounded over all of them.
 //!
 //! Each session has a share of its own that nobody else can take, and which is enough for what most hosts ever have
-//! under way; counting it costs no shared word. What goes beyond comes out of one purse for all, in lumps. When the
-//! purse runs low, hosts are slowed down in this order: their command windows get narrow; R2Ts and reads are
+//! under way; counting it costs no shared word. What goes beyond comes out of one pool for all, in grants. When the
+//! pool runs low, hosts are slowed down in this order: their command windows get narrow; R2Ts and reads are
 //! withheld; what brings its data unasked is answered TASK SET FULL, or BUSY where the host has nothing else under
 //! way.
 //!
-//! Who gets what of the purse:
+//! Who gets what of the pool:
 //!
 //! * A session that has something under way may take more as long as it holds only a small part of what is left for
-//!   everybody else ([`FAIR_PART`]). So the first host that does not take its data keeps a thirteenth of the purse, the
+//!   everybody else ([`FAIR_PART`]). So the first host that does not take its data keeps a thirteenth of the pool, the
 //!   next a thirteenth of the rest, and dozens of them leave room for others. None gets more before some of what it
 //!   has is gone: it looks again when its own data moves.
 //! * A session that has nothing under way gets room for one command, in its turn: it stands in a queue while there is
 //!   none, and nobody takes anything past the queue. Room is given to the first in it before it is woken, so nobody
 //!   waits for a thread.
-//! * Should those who hold the purse stand still while somebody is first in the queue, they are given up, one after the
+//! * Should those who hold the pool stand still while somebody is first in the queue, they are given up, one after the
 //!   other ([`Pool::is_starved`]).
 
 use std::collections::VecDeque;
@@ -29,21 +29,21 @@ use parking_lot::Mutex;
 use crate::transport::Transport;
 
 /// Data of all sessions of one controller together beyond their own shares at most, in bytes.
-pub const PURSE_BYTES_MAX: u64 = 512 * 1024 * 1024;
+pub const POOL_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
-/// What every session may hold beside the purse, in bytes.
+/// What every session may hold beside the pool, in bytes.
 pub const GUARANTEED_BYTES: u64 = 256 * 1024;
 
-/// The purse is given out in such lumps, in bytes.
+/// The pool is given out in such grants, in bytes.
 pub(super) const GRANT_BYTES: u64 = 1024 * 1024;
 
-/// Taken from the purse above which command windows are narrow, in bytes.
-const TIGHT_BYTES: u64 = PURSE_BYTES_MAX / 2;
+/// Taken from the pool above which command windows are narrow, in bytes.
+const TIGHT_BYTES: u64 = POOL_BYTES_MAX / 2;
 
-/// Kept in the purse for data that comes unasked, in bytes: R2Ts and reads do not use it.
-const UNASKED_BYTES: u64 = PURSE_BYTES_MAX / 8;
+/// Kept in the pool for data that comes unasked, in bytes: R2Ts and reads do not use it.
+const UNASKED_BYTES: u64 = POOL_BYTES_MAX / 8;
 
-/// What one session holds of the purse for R2Ts and reads, times this, is at most what is left of it.
+/// What one session holds of the pool for R2Ts and reads, times this, is at most what is left of it.
 const FAIR_PART: u64 = 12;
 
 /// How long somebody is first in the queue before those who hold memory and stand still are given up.
@@ -79,7 +79,7 @@ struct Waiting {
     first_since: Option<Time>,
 }
 
-/// The purse of a controller.
+/// The pool of a controller.
 #[derive(Default)]
 pub struct Pool {
     taken: AtomicU64,
@@ -91,7 +91,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Taken from the purse, in bytes: at most [`PURSE_BYTES_MAX`].
+    /// Taken from the pool, in bytes: at most [`POOL_BYTES_MAX`].
     #[must_use]
     pub fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
@@ -153,7 +153,7 @@ impl Pool {
         let mut served = Vec::new();
         let mut queue = self.queue.lock();
         while let Some(first) = queue.front() {
-            if !self.take(first.bytes, PURSE_BYTES_MAX - UNASKED_BYTES, |_| true) {
+            if !self.take(first.bytes, POOL_BYTES_MAX - UNASKED_BYTES, |_| true) {
                 break;
             }
             first.stay.given.fetch_add(first.bytes, Ordering::SeqCst);
@@ -226,13 +226,13 @@ impl Quota {
         Self { memory, taken: 0, stay: Arc::default(), place: Place::None }
     }
 
-    /// The purse it takes from.
+    /// The pool it takes from.
     #[must_use]
     pub fn memory(&self) -> &Pool {
         &self.memory
     }
 
-    /// What it has taken from the purse, in bytes.
+    /// What it has taken from the pool, in bytes.
     #[must_use]
     pub const fn taken(&self) -> u64 {
         self.taken
@@ -259,10 +259,10 @@ impl Quota {
         let fits = match purpose {
             Purpose::Unasked => {
                 let first = own == 0 && bytes == GRANT_BYTES;
-                self.memory.take(bytes, PURSE_BYTES_MAX, |left| first || fair(left, 1))
+                self.memory.take(bytes, POOL_BYTES_MAX, |left| first || fair(left, 1))
             }
             Purpose::Asked { alone } => {
-                let most = PURSE_BYTES_MAX - UNASKED_BYTES;
+                let most = POOL_BYTES_MAX - UNASKED_BYTES;
                 !queue && self.memory.take(bytes, most, |left| alone || fair(left, FAIR_PART))
             }
         };
@@ -310,7 +310,7 @@ impl Quota {
         }
     }
 
-    /// No more than `level` bytes are needed: gives back the rest, but for a lump that is soon taken again.
+    /// No more than `level` bytes are needed: gives back the rest, but for one grant that is soon taken again.
     pub fn settle(&mut self, level: u64) {
         if self.taken > 0 {
             let spare = if self.memory.is_tight() || self.memory.waiting() > 0 { 0 } else { GRANT_BYTES };
@@ -338,11 +338,11 @@ impl Drop for Quota {
     }
 }
 
-/// Takes all but `left` bytes of the purse.
+/// Takes all but `left` bytes of the pool.
 #[cfg(test)]
 pub(super) fn hog(memory: &Arc<Pool>, left: u64) -> Quota {
-    let bytes = PURSE_BYTES_MAX - memory.taken() - left;
-    assert!(memory.take(bytes, PURSE_BYTES_MAX, |_| true));
+    let bytes = POOL_BYTES_MAX - memory.taken() - left;
+    assert!(memory.take(bytes, POOL_BYTES_MAX, |_| true));
     let mut hog = Quota::new(memory.clone());
     hog.taken = bytes;
     hog

@@ -1,111 +1,111 @@
-//! How long a worker looks for more work before it sleeps.
+//! Busy polling: how long a worker spins for more work before it sleeps.
 //!
 //! Putting a processor to sleep and waking it costs more than executing a command, in the host's waiting and in
 //! processor time. So a worker whose work comes in short intervals goes on looking for it for a while: at most
-//! [`LOOK_MAX`], and only as long as that pays. It sleeps at once where work comes in longer intervals, and where
+//! [`SPIN_MAX`], and only as long as that pays. It sleeps at once where work comes in longer intervals, and where
 //! somebody else wants its processor. A worker without work sleeps.
 //!
 //! Two workers may share a processor (both controllers on a small machine, or in a measurement). Then the one that
 //! hears from hosts shall look, and the one whose work the first makes shall sleep: it is waked cheaply. Each counts
-//! where its work came from ([`Poller::on_found`]), and who gives way does so for longer each time it tries in vain.
+//! where its work came from ([`Poller::on_polled_work`]), and the one that gives way does so for longer each time it tries in vain.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// A worker looks for at most this long.
-const LOOK_MAX: Duration = Duration::from_micros(100);
+/// A worker spins for at most this long.
+const SPIN_MAX: Duration = Duration::from_micros(100);
 
-/// The first time it looks for this long.
-const LOOK_MIN: Duration = Duration::from_micros(25);
+/// The first time it spins for this long.
+const SPIN_MIN: Duration = Duration::from_micros(25);
 
-/// When yielding to the system takes longer than this, others of this processor did some work meanwhile. One that only
-/// looks for work, too, takes less.
-const YIELD_TAKES_MAX: Duration = Duration::from_micros(10);
+/// A yield to the system that takes longer than this has let others of this processor work. One that only spins, too,
+/// takes less.
+const SOLE_YIELD_MAX: Duration = Duration::from_micros(10);
 
-/// When it takes longer than this, they did not only make work for this worker.
-const YIELD_TO_NEIGHBOUR_MAX: Duration = Duration::from_micros(100);
+/// A yield that takes longer than this has let them do more than make work for this worker.
+const SHORT_YIELD_MAX: Duration = Duration::from_micros(100);
 
-/// So much crowding is too much.
-const CROWDING_MAX: u32 = 16;
+/// So much contention makes a worker stop spinning.
+const CONTENTION_MAX: u32 = 16;
 
-/// What one long run of others counts, where work that others of this processor made counts one.
-const NEIGHBOUR_CROWDS: u32 = 4;
+/// How much one long yield counts as contention, where work that others of this processor made counts one.
+const LONG_YIELD_WEIGHT: u32 = 4;
 
-/// What work from elsewhere counts against it.
-const ELSEWHERE_RELIEVES: u32 = 2;
+/// How much contention a piece of work from elsewhere takes away.
+const REMOTE_WORK_RELIEF: u32 = 2;
 
-/// For how long a worker whose processor others want sleeps at once; each time twice as long as the last, so that of two
-/// workers on one processor the one whose work comes from elsewhere is rarely disturbed by the other's attempts.
-const CONTENDED_FOR: Duration = Duration::from_millis(20);
+/// How long a worker stops spinning once its processor is contended. Doubles each time, so that of two workers on one
+/// processor the one fed by the network is rarely disturbed.
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
 
-/// The longest such time.
-const CONTENDED_FOR_MAX: Duration = Duration::from_millis(320);
+/// The longest time for which it stops spinning.
+const BACKOFF_MAX: Duration = Duration::from_millis(320);
 
-/// By what part work from elsewhere shortens the next such time.
-const ELSEWHERE_SHORTENS: u32 = 16;
+/// By what part work from elsewhere shortens the next such time: one in so many.
+const BACKOFF_DECAY: u32 = 16;
 
-/// Decides how long to look.
+/// Decides how long to spin.
 #[derive(Debug, Default)]
 struct Poller {
-    /// For how long to look; zero: sleep at once.
-    window: Duration,
+    /// For how long to spin; zero: sleep at once.
+    spin_for: Duration,
     /// Others worked the last time this worker yielded.
-    yielded: bool,
+    others_ran: bool,
     /// Grows with work that was made on this processor, whose maker would wake this worker cheaply, and with long
     /// runs of others; shrinks with work from elsewhere.
-    crowding: u32,
+    contention: u32,
     /// For how long it slept at once the last time, less what work from elsewhere took off.
-    contended_for: Duration,
+    backoff: Duration,
 }
 
 impl Poller {
     /// Work came to the sleeping worker, `idle` after the end of the last.
     fn on_woken(&mut self, idle: Duration) {
-        self.window = if idle <= LOOK_MAX {
-            (self.window * 2).clamp(LOOK_MIN, LOOK_MAX)
-        } else if self.window > LOOK_MIN {
-            self.window / 2
+        self.spin_for = if idle <= SPIN_MAX {
+            (self.spin_for * 2).clamp(SPIN_MIN, SPIN_MAX)
+        } else if self.spin_for > SPIN_MIN {
+            self.spin_for / 2
         } else {
             Duration::ZERO
         };
     }
 
     /// Looking has found work.
-    fn on_found(&mut self) {
-        if self.yielded {
-            self.crowding += 1;
+    fn on_polled_work(&mut self) {
+        if self.others_ran {
+            self.contention += 1;
         } else {
-            self.crowding = self.crowding.saturating_sub(ELSEWHERE_RELIEVES);
-            self.contended_for -= self.contended_for / ELSEWHERE_SHORTENS;
+            self.contention = self.contention.saturating_sub(REMOTE_WORK_RELIEF);
+            self.backoff -= self.backoff / BACKOFF_DECAY;
         }
     }
 
     /// Yielding to the system took `time`. For how long this processor is to be left to others, if it is.
     fn on_yielded(&mut self, time: Duration) -> Option<Duration> {
-        self.yielded = time > YIELD_TAKES_MAX;
-        if time > YIELD_TO_NEIGHBOUR_MAX {
-            self.crowding += NEIGHBOUR_CROWDS;
+        self.others_ran = time > SOLE_YIELD_MAX;
+        if time > SHORT_YIELD_MAX {
+            self.contention += LONG_YIELD_WEIGHT;
         }
-        if self.crowding < CROWDING_MAX {
+        if self.contention < CONTENTION_MAX {
             return None;
         }
-        let contended_for = (self.contended_for * 2).clamp(CONTENDED_FOR, CONTENDED_FOR_MAX);
-        *self = Self { contended_for, ..Self::default() };
-        Some(contended_for)
+        let backoff = (self.backoff * 2).clamp(BACKOFF_MIN, BACKOFF_MAX);
+        *self = Self { backoff, ..Self::default() };
+        Some(backoff)
     }
 
-    /// True if it pays to look on, `idle` after the end of the last work.
-    fn looks_on(&self, idle: Duration) -> bool {
-        idle < self.window
+    /// True if it pays to go on spinning, `idle` after the end of the last work.
+    fn keeps_spinning(&self, idle: Duration) -> bool {
+        idle < self.spin_for
     }
 }
 
 thread_local! {
     /// Batches of work that this thread has ended.
     static ENDED: Cell<u64> = const { Cell::new(0) };
-    /// What wakes `look_for_work` on this thread; there while the worker sleeps or is about to.
+    /// What wakes `poll_for_work` on this thread; there while the worker sleeps or is about to.
     static SLEEPER: RefCell<Option<Waker>> = const { RefCell::new(None) };
     /// A batch has begun that ends later, outside of the runtime: until then this worker works.
     static LEFT: Cell<bool> = const { Cell::new(false) };
@@ -148,7 +148,7 @@ async fn work_after(ended: u64) {
 
 /// Keeps the runtime of this thread from sleeping while that pays, for ever. Yielding to it makes it look at its
 /// sockets without waiting; yielding to the system lets others of this processor run.
-pub(crate) async fn look_for_work() {
+pub(crate) async fn poll_for_work() {
     let mut poller = Poller::default();
     let (mut ended, mut since) = (ENDED.get(), Instant::now());
     loop {
@@ -157,19 +157,19 @@ pub(crate) async fn look_for_work() {
         let woken = WOKEN.take().unwrap_or(now);
         poller.on_woken(woken.saturating_duration_since(since));
         (ended, since) = (ENDED.get(), now);
-        while LEFT.get() || poller.looks_on(now.saturating_duration_since(since)) {
+        while LEFT.get() || poller.keeps_spinning(now.saturating_duration_since(since)) {
             // Work that was found and has not ended is neither idle time nor somebody else's.
             if !LEFT.get() {
                 std::thread::yield_now();
                 let back = Instant::now();
-                if let Some(contended_for) = poller.on_yielded(back.saturating_duration_since(now)) {
-                    tokio::time::sleep(contended_for).await;
+                if let Some(backoff) = poller.on_yielded(back.saturating_duration_since(now)) {
+                    tokio::time::sleep(backoff).await;
                 }
             }
             tokio::task::yield_now().await;
             now = Instant::now();
             if ENDED.get() != ended {
-                poller.on_found();
+                poller.on_polled_work();
                 (ended, since) = (ENDED.get(), now);
             }
         }
@@ -190,35 +190,35 @@ mod tests {
 
     #[test]
     fn a_worker_without_much_to_do_sleeps_at_once() {
-        assert!(!Poller::default().looks_on(Duration::ZERO));
-        assert!(!after(&[Duration::from_millis(1); 5]).looks_on(Duration::ZERO));
+        assert!(!Poller::default().keeps_spinning(Duration::ZERO));
+        assert!(!after(&[Duration::from_millis(1); 5]).keeps_spinning(Duration::ZERO));
     }
 
     #[test]
     fn work_in_short_intervals_is_looked_for_longer_each_time_up_to_the_bound() {
-        assert!(after(&[SHORT]).looks_on(Duration::ZERO));
-        assert!(!after(&[SHORT]).looks_on(LOOK_MIN));
-        assert!(after(&[SHORT; 2]).looks_on(SHORT));
-        assert!(!after(&[SHORT; 50]).looks_on(LOOK_MAX));
+        assert!(after(&[SHORT]).keeps_spinning(Duration::ZERO));
+        assert!(!after(&[SHORT]).keeps_spinning(SPIN_MIN));
+        assert!(after(&[SHORT; 2]).keeps_spinning(SHORT));
+        assert!(!after(&[SHORT; 50]).keeps_spinning(SPIN_MAX));
     }
 
     #[test]
     fn looking_in_vain_ends_soon() {
         let mut intervals = vec![SHORT; 50];
-        intervals.extend([LOOK_MAX * 2; 3]);
-        assert!(!after(&intervals).looks_on(Duration::ZERO));
+        intervals.extend([SPIN_MAX * 2; 3]);
+        assert!(!after(&intervals).keeps_spinning(Duration::ZERO));
     }
 
     /// How many of `turns` pass before the processor is left to others.
-    fn turns_until_crowded(turns: &[(Duration, bool)]) -> Option<usize> {
+    fn turns_until_contended(turns: &[(Duration, bool)]) -> Option<usize> {
         let mut poller = after(&[SHORT; 5]);
         turns.iter().position(|(yielded, found)| {
-            let crowded = poller.on_yielded(*yielded).is_some();
-            assert_eq!(crowded, !poller.looks_on(Duration::ZERO));
+            let contended = poller.on_yielded(*yielded).is_some();
+            assert_eq!(contended, !poller.keeps_spinning(Duration::ZERO));
             if *found {
-                poller.on_found();
+                poller.on_polled_work();
             }
-            crowded
+            contended
         })
     }
 
@@ -229,48 +229,48 @@ mod tests {
 
     #[test]
     fn a_processor_that_others_want_is_left_to_them() {
-        assert_eq!(turns_until_crowded(&[(WITH_NEIGHBOUR, false); 100]), Some(3));
-        assert!(turns_until_crowded(&[(ALONE, true); 100]).is_none());
+        assert_eq!(turns_until_contended(&[(WITH_NEIGHBOUR, false); 100]), Some(3));
+        assert!(turns_until_contended(&[(ALONE, true); 100]).is_none());
     }
 
     #[test]
     fn work_that_is_made_on_the_same_processor_is_waited_for_asleep_unless_others_bring_more() {
-        assert!(turns_until_crowded(&[(WITH_MAKER, true); 100]).is_some());
-        assert!(turns_until_crowded(&[(WITH_MAKER, true), (ALONE, true)].repeat(100)).is_none());
+        assert!(turns_until_contended(&[(WITH_MAKER, true); 100]).is_some());
+        assert!(turns_until_contended(&[(WITH_MAKER, true), (ALONE, true)].repeat(100)).is_none());
         let others_look_too = [(WITH_MAKER, true), (WITH_ONE_THAT_LOOKS, true)];
-        assert!(turns_until_crowded(&others_look_too.repeat(100)).is_none(), "they give up first");
+        assert!(turns_until_contended(&others_look_too.repeat(100)).is_none(), "they give up first");
     }
 
     #[test]
     fn who_tries_again_in_vain_leaves_the_processor_for_longer_each_time() {
         fn left_for(poller: &mut Poller) -> Duration {
             poller.on_woken(SHORT);
-            for _ in 0..=CROWDING_MAX {
-                if let Some(contended_for) = poller.on_yielded(WITH_MAKER) {
-                    return contended_for;
+            for _ in 0..=CONTENTION_MAX {
+                if let Some(backoff) = poller.on_yielded(WITH_MAKER) {
+                    return backoff;
                 }
-                poller.on_found();
+                poller.on_polled_work();
             }
             panic!("others work whenever it yields, and it goes on looking");
         }
         let mut poller = Poller::default();
-        assert_eq!(left_for(&mut poller), CONTENDED_FOR);
-        assert_eq!(left_for(&mut poller), CONTENDED_FOR * 2);
+        assert_eq!(left_for(&mut poller), BACKOFF_MIN);
+        assert_eq!(left_for(&mut poller), BACKOFF_MIN * 2);
         for _ in 0..20 {
-            assert!(left_for(&mut poller) <= CONTENDED_FOR_MAX);
+            assert!(left_for(&mut poller) <= BACKOFF_MAX);
         }
-        assert_eq!(left_for(&mut poller), CONTENDED_FOR_MAX);
+        assert_eq!(left_for(&mut poller), BACKOFF_MAX);
         for _ in 0..100 {
             assert_eq!(poller.on_yielded(ALONE), None);
-            poller.on_found();
+            poller.on_polled_work();
         }
-        assert_eq!(left_for(&mut poller), CONTENDED_FOR, "work has come from elsewhere for a while");
+        assert_eq!(left_for(&mut poller), BACKOFF_MIN, "work has come from elsewhere for a while");
     }
 
     #[test]
     fn a_worker_that_found_no_more_work_sleeps_until_there_is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let looking = runtime.spawn(look_for_work());
+        let looking = runtime.spawn(poll_for_work());
         runtime.block_on(async {
             while SLEEPER.with_borrow(Option::is_none) {
                 tokio::task::yield_now().await;
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn work_that_goes_on_outside_of_the_runtime_is_no_idle_time() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let looking = runtime.spawn(look_for_work());
+        let looking = runtime.spawn(poll_for_work());
         let sleeps = || SLEEPER.with_borrow(Option::is_some);
         runtime.block_on(async {
             while !sleeps() {
@@ -300,7 +300,7 @@ mod tests {
             // While it looks for more, work comes that goes on outside.
             on_work_left();
             let begun = Instant::now();
-            while begun.elapsed() < LOOK_MAX * 20 {
+            while begun.elapsed() < SPIN_MAX * 20 {
                 tokio::task::yield_now().await;
                 assert!(!sleeps(), "it works");
             }

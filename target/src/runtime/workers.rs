@@ -105,7 +105,7 @@ pub(crate) struct Worker {
     /// Calls its thread out of the runtime.
     leave: Mutex<Option<Waker>>,
     /// Looks for work.
-    looking: Mutex<Option<AbortHandle>>,
+    polling: Mutex<Option<AbortHandle>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -171,7 +171,7 @@ impl Worker {
             beats: AtomicU64::new(0),
             ending: AtomicBool::new(false),
             leave: Mutex::default(),
-            looking: Mutex::default(),
+            polling: Mutex::default(),
             thread: Mutex::default(),
         });
         let beating = Arc::downgrade(&worker);
@@ -271,8 +271,8 @@ impl Worker {
         SELF.set(Some(Arc::clone(&self)));
         batch::go_on_with(Arc::clone(&self.gathered));
         if matches!(self.kind, ThreadKind::Worker(_)) {
-            let looking = runtime.spawn(busy_poll::look_for_work()).abort_handle();
-            if let Some(before) = self.looking.lock().replace(looking) {
+            let polling = runtime.spawn(busy_poll::poll_for_work()).abort_handle();
+            if let Some(before) = self.polling.lock().replace(polling) {
                 before.abort();
             }
         }

@@ -39,7 +39,7 @@ pub struct Target {
 /// Every target.
 pub const TARGETS: &[Target] = &[
     Target { name: "pdu", corpus: corpus::headers, read: parsers::pdu, bytes_max: 64 << 10 },
-    Target { name: "cut", corpus: corpus::streams, read: parsers::cut_stream, bytes_max: 1 << 20 },
+    Target { name: "framing", corpus: corpus::streams, read: parsers::frame_stream, bytes_max: 1 << 20 },
     Target { name: "segments", corpus: corpus::segments, read: parsers::segments, bytes_max: 256 << 10 },
     Target { name: "text", corpus: corpus::texts, read: parsers::text, bytes_max: 1 << 20 },
     Target { name: "cdb", corpus: corpus::cdbs, read: parsers::cdb, bytes_max: 64 << 10 },

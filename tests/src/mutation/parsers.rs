@@ -50,8 +50,8 @@ pub(super) fn pdu(input: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// A stream is cut into PDUs whose bytes add up to what was taken.
-pub(super) fn cut_stream(input: &[u8]) -> Result<(), String> {
+/// A stream is framed into PDUs whose bytes add up to what was taken.
+pub(super) fn frame_stream(input: &[u8]) -> Result<(), String> {
     let (flags, rest) = input.split_first().unwrap_or((&0, &[]));
     let digests = Digests { header: flags & 1 != 0, data: flags & 2 != 0 };
     let mut stream = BytesMut::from(rest);
@@ -59,14 +59,14 @@ pub(super) fn cut_stream(input: &[u8]) -> Result<(), String> {
         let before = stream.len();
         match take_pdu(&mut stream, digests, 8192) {
             Ok(Framed::Pdu(_)) if stream.len() < before => {}
-            Ok(Framed::Pdu(_)) => return Err("a PDU was cut out of nothing".to_owned()),
+            Ok(Framed::Pdu(_)) => return Err("a PDU was framed out of nothing".to_owned()),
             Ok(Framed::Incomplete(bytes)) if bytes <= before => {
                 return Err(format!("{bytes} bytes are asked for, {before} are there"));
             }
             Ok(Framed::Incomplete(_)) | Err(_) => return Ok(()),
         }
     }
-    Err("a stream was cut without end".to_owned())
+    Err("a stream was framed without end".to_owned())
 }
 
 pub(super) fn segments(input: &[u8]) -> Result<(), String> {

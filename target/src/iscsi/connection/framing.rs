@@ -1,4 +1,4 @@
-//! Cutting the bytes of a connection into PDUs, digests checked (RFC 7143 11.2).
+//! Framing: the bytes of a connection as PDUs, digests checked (RFC 7143 11.2).
 
 use core::hint::cold_path;
 
@@ -27,7 +27,7 @@ pub enum Framed {
     Incomplete(usize),
 }
 
-/// Input that cannot be cut: the connection must end.
+/// Input that cannot be framed: the connection must end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FramingError {
     /// A data segment longer than MaxRecvDataSegmentLength (13.12).

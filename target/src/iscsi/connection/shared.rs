@@ -1,8 +1,8 @@
 //! The part of a connection that several threads share: its session and its output, behind one lock.
 //!
-//! Output is appended under the lock and written outside it: whoever finds nobody writing takes the queue, writes
-//! it, and looks again before leaving. While the connection's own thread gathers a batch nobody writes; the end
-//! of the batch does. The lock is never held while the controller or the transport is called.
+//! Output is appended under the lock and written outside it: a thread that finds the writer idle takes the
+//! queue, writes it, and looks again before leaving. While the connection's own thread runs a batch no other writes; the
+//! end of the batch does. The lock is never held while the controller or the transport is called.
 
 use core::net::SocketAddr;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ const BATCH_OUTPUT_BYTES: usize = 512 * 1024;
 /// Who may write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Writer {
-    /// Whoever comes.
-    Nobody,
-    /// Somebody does.
-    Somebody,
+    /// The next that comes.
+    Idle,
+    /// A thread writes.
+    Writing,
     /// The transport takes no more until it says so.
     Blocked,
     /// Everything is said; the other side is to close.
@@ -54,9 +54,9 @@ struct State {
     /// Bytes that the transport has taken, ever.
     sent: u64,
     /// What covers the output of a session that has ended.
-    left: Option<Quota>,
+    leftover: Option<Quota>,
     writer: Writer,
-    gathering: bool,
+    batching: bool,
     /// Close once everything is written.
     closing: bool,
     /// The connection's thread stopped for want of room and has to be told when there is some.
@@ -69,13 +69,13 @@ impl State {
     }
 
     /// Output is on its way out, or its end: what a session that has ended held for it is given back.
-    fn settle_what_is_left(&mut self) {
+    fn settle_leftover(&mut self) {
         let backlog = self.backlog() as u64;
-        if let Some(left) = &mut self.left {
-            left.rest(backlog);
+        if let Some(leftover) = &mut self.leftover {
+            leftover.rest(backlog);
         }
         if backlog == 0 {
-            self.left = None;
+            self.leftover = None;
         }
     }
 
@@ -135,9 +135,9 @@ impl SharedHalf {
             sending: Output::default(),
             sending_bytes: 0,
             sent: 0,
-            left: None,
-            writer: Writer::Nobody,
-            gathering: false,
+            leftover: None,
+            writer: Writer::Idle,
+            batching: false,
             closing: false,
             stalled: false,
         };
@@ -162,10 +162,10 @@ impl SharedHalf {
         let waiters = state.session.take().map(|session| {
             state.awaited = session.commands().executing().collect();
             let (waiters, quota) = session.end();
-            state.left = Some(quota);
+            state.leftover = Some(quota);
             waiters
         });
-        state.settle_what_is_left();
+        state.settle_leftover();
         drop(state);
         self.memory.wake();
         waiters.unwrap_or_default()
@@ -201,7 +201,7 @@ impl SharedHalf {
     pub fn outflow(&self) -> Outflow {
         let state = self.state.lock();
         let holds = |session: &FullFeature| session.commands().holds_memory();
-        let left = state.left.as_ref().is_some_and(|left| left.taken() > 0);
+        let left = state.leftover.as_ref().is_some_and(|left| left.taken() > 0);
         Outflow {
             sent: state.sent,
             waiting: state.backlog() as u64,
@@ -234,7 +234,7 @@ impl SharedHalf {
     /// From here to [`SharedHalf::end_batch`] output is gathered, and [`SharedHalf::quiesce`] waits.
     pub fn begin_batch(&self) -> MutexGuard<'_, ()> {
         let running = self.running.lock();
-        self.state.lock().gathering = true;
+        self.state.lock().batching = true;
         running
     }
 
@@ -247,7 +247,7 @@ impl SharedHalf {
     /// Writes what was gathered.
     pub fn end_batch(&self) {
         let mut state = self.state.lock();
-        state.gathering = false;
+        state.batching = false;
         self.write(state);
     }
 
@@ -260,12 +260,12 @@ impl SharedHalf {
     pub fn on_writable(&self) {
         let mut state = self.state.lock();
         if state.writer == Writer::Blocked {
-            state.writer = Writer::Nobody;
+            state.writer = Writer::Idle;
         }
         self.write(state);
     }
 
-    /// There may be room in the purse again. During a batch, so that nothing comes between and what was given is used.
+    /// There may be room in the pool again. During a batch, so that nothing comes between and what was given is used.
     pub fn on_memory(&self) {
         let state = &mut *self.state.lock();
         if let Some(session) = &mut state.session {
@@ -288,12 +288,12 @@ impl SharedHalf {
     /// Closes the connection now.
     pub fn end(&self) {
         let mut state = self.state.lock();
-        if state.writer != Writer::Somebody {
+        if state.writer != Writer::Writing {
             state.sending.clear();
             state.sending_bytes = 0;
         }
         state.queue.clear();
-        state.left = None;
+        state.leftover = None;
         state.writer = Writer::Ended;
         drop(state);
         self.memory.wake();
@@ -376,7 +376,7 @@ impl SharedHalf {
 
     fn write<'a>(&'a self, mut state: MutexGuard<'a, State>) {
         let mut blocked = false;
-        while state.writer == Writer::Nobody {
+        while state.writer == Writer::Idle {
             if state.sending.is_empty() {
                 let State { queue, sending, .. } = &mut *state;
                 core::mem::swap(queue, sending);
@@ -384,7 +384,7 @@ impl SharedHalf {
             if state.sending.is_empty() {
                 break;
             }
-            state.writer = Writer::Somebody;
+            state.writer = Writer::Writing;
             let mut sending = core::mem::take(&mut state.sending);
             state.sending_bytes = sending.bytes();
             drop(state);
@@ -397,7 +397,7 @@ impl SharedHalf {
                 break;
             }
             match written {
-                Ok(true) => state.writer = Writer::Nobody,
+                Ok(true) => state.writer = Writer::Idle,
                 Ok(false) => {
                     state.writer = Writer::Blocked;
                     blocked = true;
@@ -408,16 +408,16 @@ impl SharedHalf {
                     state.queue.clear();
                     state.sending.clear();
                     state.sending_bytes = 0;
-                    state.writer = Writer::Nobody;
+                    state.writer = Writer::Idle;
                 }
             }
         }
-        let close = state.closing && state.writer == Writer::Nobody && !state.gathering;
+        let close = state.closing && state.writer == Writer::Idle && !state.batching;
         if close {
             state.writer = Writer::Finished;
         }
-        state.settle_what_is_left();
-        let resume = !close && !state.gathering && state.take_resume();
+        state.settle_leftover();
+        let resume = !close && !state.batching && state.take_resume();
         let request = state.session.as_mut().and_then(|session| session.commands_mut().memory_request());
         drop(state);
         if close {
@@ -436,7 +436,7 @@ impl Flush for SharedHalf {
     /// Writes unless a batch is being gathered.
     fn flush(&self) {
         let state = self.state.lock();
-        if !state.gathering {
+        if !state.batching {
             self.write(state);
         }
     }

@@ -1,4 +1,4 @@
-//! Who gets what of the purse, and in which order.
+//! Who gets what of the pool, and in which order.
 
 use std::io::{self, IoSlice};
 use std::thread;
@@ -11,8 +11,8 @@ use super::*;
 const ALONE: Purpose = Purpose::Asked { alone: true };
 const MORE: Purpose = Purpose::Asked { alone: false };
 
-/// Of the purse, what can be made to wait may use so much.
-const ASKED_BYTES: u64 = PURSE_BYTES_MAX - UNASKED_BYTES;
+/// Of the pool, what can be made to wait may use so much.
+const ASKED_BYTES: u64 = POOL_BYTES_MAX - UNASKED_BYTES;
 
 /// A connection that counts how often it is woken.
 #[derive(Default)]
@@ -74,7 +74,7 @@ impl Session {
 }
 
 #[test]
-fn the_share_of_a_session_costs_the_purse_nothing() {
+fn the_share_of_a_session_costs_the_pool_nothing() {
     let memory = Arc::new(Pool::default());
     let mut quota = Quota::new(memory.clone());
     assert!(quota.take(GUARANTEED_BYTES, Purpose::Unasked));
@@ -264,7 +264,7 @@ fn many_threads_with_little_memory_all_come_to_an_end() {
 
 proptest! {
     #[test]
-    fn the_purse_is_never_overdrawn_and_every_byte_comes_back(
+    fn the_pool_is_never_overdrawn_and_every_byte_comes_back(
         steps in prop::collection::vec((0_usize..4, 0_u64..400 << 20, 0_u8..4), 0..100),
     ) {
         let memory = Arc::new(Pool::default());
@@ -284,7 +284,7 @@ proptest! {
             if session.take(level, purpose) {
                 *held = (*held).max(level);
             }
-            prop_assert!(memory.taken() <= PURSE_BYTES_MAX);
+            prop_assert!(memory.taken() <= POOL_BYTES_MAX);
             for (session, held) in &sessions {
                 prop_assert!(session.quota.covers(GUARANTEED_BYTES + *held));
             }

@@ -1,4 +1,4 @@
-//! Gathering the data-out of one command (RFC 7143 4.2.5.2, 11.7): immediate, unsolicited and solicited.
+//! The buffer for the Data-Out of one command (RFC 7143 4.2.5.2, 11.7): immediate, unsolicited and solicited.
 //!
 //! DataPDUInOrder and DataSequenceInOrder are always Yes, so bytes arrive in one order only: `received` is where
 //! the next one belongs. A *sequence* is a run of Data-Out ended by the F bit: the unsolicited one, or the
@@ -21,8 +21,8 @@ pub const INCORRECT_AMOUNT_OF_DATA: Sense = Sense::new(SenseKey::AbortedCommand,
 /// Protocol service CRC error (11.4.7.2): a data digest did not match.
 pub const PROTOCOL_SERVICE_CRC_ERROR: Sense = Sense::new(SenseKey::AbortedCommand, 0x47, 0x05);
 
-/// Pieces shorter than this, in bytes, are joined: a transfer in tiny PDUs takes little more memory than its data.
-const JOINED_BYTES: usize = 4096;
+/// Chunks shorter than this, in bytes, are coalesced: a transfer in tiny PDUs takes little more memory than its data.
+const COALESCED_BYTES: usize = 4096;
 
 /// Why a command is not executed although it may be answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,7 +83,7 @@ struct Sequence {
 /// The data-out of one command.
 #[derive(Debug, Default)]
 pub struct DataOutBuffer {
-    pieces: Vec<Bytes>,
+    chunks: Vec<Bytes>,
     /// Bytes the command takes: the rest of what the initiator wants to send is not asked for.
     wanted: u32,
     /// Bytes the initiator wants to send.
@@ -95,8 +95,8 @@ pub struct DataOutBuffer {
     sequences: VecDeque<Sequence>,
     r2ts: u32,
     failed: Option<Refusal>,
-    /// Short pieces, not among the pieces yet.
-    joined: Vec<u8>,
+    /// Short chunks, not among the chunks yet.
+    coalesced: Vec<u8>,
 }
 
 /// What a command and its session say about its data-out.
@@ -146,8 +146,8 @@ impl DataOutBuffer {
     /// The command is not to be executed: its data is dropped and no more is asked for.
     pub fn refuse(&mut self, refusal: Refusal) {
         self.failed.get_or_insert(refusal);
-        self.pieces = Vec::new();
-        self.joined = Vec::new();
+        self.chunks = Vec::new();
+        self.coalesced = Vec::new();
     }
 
     fn append(&mut self, data: Bytes) {
@@ -158,22 +158,22 @@ impl DataOutBuffer {
         }
         let useful = data.len().min((self.wanted - offset) as usize);
         let data = if useful == data.len() { data } else { data.slice(..useful) };
-        let complete = self.received >= self.wanted && self.joined.is_empty();
-        if data.len() < JOINED_BYTES && !complete {
-            return self.joined.extend_from_slice(&data);
+        let complete = self.received >= self.wanted && self.coalesced.is_empty();
+        if data.len() < COALESCED_BYTES && !complete {
+            return self.coalesced.extend_from_slice(&data);
         }
         self.close_joined();
-        if complete && self.pieces.is_empty() {
+        if complete && self.chunks.is_empty() {
             // All in one: no room for more.
-            self.pieces = vec![data];
+            self.chunks = vec![data];
         } else {
-            self.pieces.push(data);
+            self.chunks.push(data);
         }
     }
 
     fn close_joined(&mut self) {
-        if !self.joined.is_empty() {
-            self.pieces.push(core::mem::take(&mut self.joined).into());
+        if !self.coalesced.is_empty() {
+            self.chunks.push(core::mem::take(&mut self.coalesced).into());
         }
     }
 
@@ -259,7 +259,7 @@ impl DataOutBuffer {
     /// The data, once complete.
     pub fn take(&mut self) -> Vec<Bytes> {
         self.close_joined();
-        core::mem::take(&mut self.pieces)
+        core::mem::take(&mut self.chunks)
     }
 }
 
@@ -372,8 +372,8 @@ mod tests {
         for n in 0..100_u8 {
             put(&mut buffer, data(5, n.into(), n.into(), n == 99), n..n + 1);
         }
-        let pieces = buffer.take();
-        assert_eq!((pieces.len(), pieces.concat()), (1, (0..100).collect::<Vec<u8>>()));
+        let chunks = buffer.take();
+        assert_eq!((chunks.len(), chunks.concat()), (1, (0..100).collect::<Vec<u8>>()));
     }
 
     #[test]
@@ -432,8 +432,8 @@ mod tests {
                     tag += 1;
                 }
                 let header = Header { transfer_tag, data_sn, offset, last };
-                let piece = good.then(|| Bytes::from(vec![1; length as usize]));
-                let _ = buffer.on_data(header, length, piece);
+                let chunk = good.then(|| Bytes::from(vec![1; length as usize]));
+                let _ = buffer.on_data(header, length, chunk);
             }
             if buffer.progress() == Progress::Complete {
                 prop_assert_eq!(buffer.take().concat().len() as u32, wanted);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::iscsi::connection::watch::FAREWELL_MAX;
-use crate::iscsi::memory_pool::{PURSE_BYTES_MAX, Quota, hog};
+use crate::iscsi::memory_pool::{POOL_BYTES_MAX, Quota, hog};
 use crate::iscsi::session::data_out::DATA_OUT_SILENCE_MAX;
 
 const SECOND: u64 = 1_000_000_000;
@@ -56,7 +56,7 @@ fn ended(host: &mut Host) -> Vec<u32> {
 }
 
 fn all_but_what_comes_unasked(script: &Script) -> Quota {
-    hog(&script.sessions.memory, PURSE_BYTES_MAX / 8)
+    hog(&script.sessions.memory, POOL_BYTES_MAX / 8)
 }
 
 #[test]

@@ -8,7 +8,7 @@ use protocol::iscsi::ScsiResponse;
 use crate::transport::Transport;
 
 use super::*;
-use crate::iscsi::memory_pool::{GUARANTEED_BYTES, PURSE_BYTES_MAX, hog};
+use crate::iscsi::memory_pool::{GUARANTEED_BYTES, POOL_BYTES_MAX, hog};
 use crate::iscsi::session::command_window::COMMAND_WINDOW_TIGHT;
 
 fn write_with(number: u32, immediate: usize, expected: u32) -> Received {
@@ -25,7 +25,7 @@ fn responses(output: &mut Output) -> Vec<ScsiResponse> {
 #[test]
 fn the_window_gets_narrow_before_anything_is_withheld() {
     let memory = Arc::new(Pool::default());
-    let _hog = hog(&memory, PURSE_BYTES_MAX / 2);
+    let _hog = hog(&memory, POOL_BYTES_MAX / 2);
     let mut session = session_with(memory);
     let mut output = Output::default();
     for number in 1..=COMMAND_WINDOW {
@@ -40,9 +40,9 @@ fn the_window_gets_narrow_before_anything_is_withheld() {
 }
 
 #[test]
-fn r2ts_and_reads_beyond_the_own_share_wait_while_the_purse_is_low() {
+fn r2ts_and_reads_beyond_the_own_share_wait_while_the_pool_is_low() {
     let memory = Arc::new(Pool::default());
-    let hog = hog(&memory, PURSE_BYTES_MAX / 8);
+    let hog = hog(&memory, POOL_BYTES_MAX / 8);
     let mut session = session_with(memory.clone());
     let mut output = Output::default();
     session.on_pdu(&command(1, true, GUARANTEED_BYTES as u32), Time(0), &mut output);
@@ -62,7 +62,7 @@ fn r2ts_and_reads_beyond_the_own_share_wait_while_the_purse_is_low() {
 }
 
 #[test]
-fn data_that_comes_unasked_is_answered_busy_or_task_set_full_when_the_purse_is_empty() {
+fn data_that_comes_unasked_is_answered_busy_or_task_set_full_when_the_pool_is_empty() {
     let memory = Arc::new(Pool::default());
     let _hog = hog(&memory, 0);
     let mut session = session_with(memory);
@@ -221,7 +221,7 @@ fn hosts_that_do_not_take_their_reads_leave_the_others_room() {
 }
 
 #[test]
-fn honest_reads_beyond_the_purse_are_all_served_and_nobody_is_told_to_look_for_ever() {
+fn honest_reads_beyond_the_pool_are_all_served_and_nobody_is_told_to_look_for_ever() {
     for (hosts, depth) in [(24, 20), (150, 8)] {
         let memory = Arc::new(Pool::default());
         let mut readers: Vec<Reader> = (0..hosts).map(|_| Reader::new(&memory, depth)).collect();
@@ -247,7 +247,7 @@ fn honest_reads_beyond_the_purse_are_all_served_and_nobody_is_told_to_look_for_e
 #[test]
 fn a_write_goes_past_the_reads_that_wait_for_room() {
     let memory = Arc::new(Pool::default());
-    let _hog = hog(&memory, PURSE_BYTES_MAX / 8);
+    let _hog = hog(&memory, POOL_BYTES_MAX / 8);
     let mut session = session_with(memory);
     let mut output = Output::default();
     session.on_pdu(&command(1, false, 1 << 20), Time(0), &mut output);
@@ -259,7 +259,7 @@ fn a_write_goes_past_the_reads_that_wait_for_room() {
 #[test]
 fn a_read_is_no_older_than_the_room_for_its_data() {
     let memory = Arc::new(Pool::default());
-    let hog = hog(&memory, PURSE_BYTES_MAX / 8);
+    let hog = hog(&memory, POOL_BYTES_MAX / 8);
     let mut session = session_with(memory);
     let mut output = Output::default();
     let mut read = command(1, false, 1 << 20);
@@ -276,7 +276,7 @@ fn a_read_is_no_older_than_the_room_for_its_data() {
 #[test]
 fn writes_and_reads_that_wait_for_memory_both_get_it_in_the_end() {
     let memory = Arc::new(Pool::default());
-    let mut hog = Some(hog(&memory, PURSE_BYTES_MAX / 8));
+    let mut hog = Some(hog(&memory, POOL_BYTES_MAX / 8));
     let mut session = session_with(memory.clone());
     let mut output = Output::default();
     for number in 1..=4 {
