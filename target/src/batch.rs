@@ -10,9 +10,9 @@
 //! Hosts come before them because a peer on the same processor that is woken first runs first: the host would wait
 //! while the peer takes note of a write's end. Nothing depends on that order, as nothing can on that of two sockets.
 //!
-//! On a worker a batch that asks disks ends outside of the runtime ([`crate::runtime::workers`]), with what other batches have
-//! left there. What is gathered belongs to the worker, not to its thread: if a disk keeps the thread, the next one goes
-//! on with all that is left.
+//! On a worker a batch that asks disks ends outside of the runtime ([`crate::runtime::workers`]), with what other
+//! batches have left there. What is gathered belongs to the worker, not to its thread: if a disk keeps the thread, the
+//! next one goes on with all that is left.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -285,8 +285,8 @@ enum Finished {
     ByAnother,
 }
 
-/// Sends what was gathered, and asks disks, for at most so many requests. Nothing is locked while it does, because sending
-/// and asking gather more.
+/// Sends what was gathered, and asks disks, for at most so many requests. Nothing is locked while it does, because
+/// sending and asking gather more.
 fn finish(gathered: &Arc<Gathered>, requests: usize) -> Finished {
     let mut requests = requests;
     loop {
@@ -318,8 +318,8 @@ fn finish(gathered: &Arc<Gathered>, requests: usize) -> Finished {
     }
 }
 
-/// Asks disks for the first `asks` things that were gathered, and tells their answers: those of one volume together, and
-/// before another is asked, which may hang. False if this thread goes on with something else since.
+/// Asks disks for the first `asks` things that were gathered, and tells their answers: those of one volume together,
+/// and before another is asked, which may hang. False if this thread goes on with something else since.
 fn ask(gathered: &Arc<Gathered>, asks: usize) -> bool {
     let mut asked = 0;
     for _ in 0..asks {

@@ -1,8 +1,8 @@
 //! The iSCSI front end of Twinlun: portals, sessions, the device server, the configuration and the command line.
 //!
-//! The journey of a command, top to bottom: [`portal`] accepts, [`connection`] turns bytes into PDUs,
-//! [`session`] orders them and gathers Data-Out, [`device_server`] finds the opcode's row and hands it to the
-//! controller's door. The answer comes back through [`sessions`].
+//! The journey of a command, top to bottom: [`portal`] accepts, [`iscsi::connection`] turns bytes into PDUs,
+//! [`iscsi::session`] orders them and gathers Data-Out, [`device_server`] finds the opcode's row and hands it to the
+//! controller's door. The answer comes back through [`iscsi::sessions`].
 
 pub mod admin;
 pub mod batch;

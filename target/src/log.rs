@@ -1,6 +1,7 @@
-//! The log on its way to standard error, which may take nothing for as long as it likes: a terminal stopped with Ctrl-S,
-//! a pager nobody reads on in, a journal whose disk hangs. Whoever logs must not wait for that, least of all a worker: so
-//! lines stand in a bounded queue, and one thread writes them. What finds no room there is lost, and counted.
+//! The log on its way to standard error, which may take nothing for as long as it likes: a terminal stopped with
+//! Ctrl-S, a pager nobody reads on in, a journal whose disk hangs. Whoever logs must not wait for that, least of all a
+//! worker: so lines stand in a bounded queue, and one thread writes them. What finds no room there is lost, and
+//! counted.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};

@@ -35,8 +35,8 @@ thread_local! {
     static INPUT: RefCell<BytesMut> = RefCell::default();
 }
 
-/// So much input of one connection is taken before the others of its worker come, in bytes: a host that sends faster than
-/// its worker reads would keep them waiting for as long as it likes.
+/// So much input of one connection is taken before the others of its worker come, in bytes: a host that sends faster
+/// than its worker reads would keep them waiting for as long as it likes.
 const INPUT_AT_A_TIME_BYTES: usize = INPUT_BYTES;
 
 /// Connections waiting to be accepted at most.

@@ -1,7 +1,7 @@
 //! The beginning of a time of service: what is made durable before the first byte, so that old state which somebody puts
 //! back is not taken for current.
 //!
-//! There are two marks, each a number and a random id ([`Start`]), in the control record of every LUN and in
+//! There are two marks, each a number and a random id (`Start`), in the control record of every LUN and in
 //! the superblock of its volume:
 //!
 //! * **The volume's**, once in every run of a controller, before it meets anybody, or in the meeting in which the volume

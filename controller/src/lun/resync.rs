@@ -9,7 +9,7 @@
 //! moments, and without it there is no other whole copy.
 //!
 //! When the last piece has gone the copy ends: main's disk may refuse no more, for who refuses then could keep the end
-//! away for ever. What it does not take from then on is decided as if the copy were complete ([`super::losing`]).
+//! away for ever. What it does not take from then on is decided as if the copy were complete (`blocks::losing`).
 
 use core::time::Duration;
 

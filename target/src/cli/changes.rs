@@ -20,8 +20,8 @@ const LINES_SOON: u32 = 2;
 /// After that, how often.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Controllers that are started together do not meet at once. What is not served yet for want of the other is told of as
-/// bad only after this.
+/// Controllers that are started together do not meet at once. What is not served yet for want of the other is told of
+/// as bad only after this.
 const MEETING_MAX: Duration = Duration::from_secs(5);
 
 /// A line for the log.

@@ -288,7 +288,8 @@ fn records_that_cannot_be_used_are_a_problem() {
     assert!(problems.len() == 1 && problems[0].contains("cannot be read"), "{problems:?}");
 }
 
-/// `run` says that the secret "holds the secret of the interlink, and others may read or change it", and does not start.
+/// `run` says that the secret "holds the secret of the interlink, and others may read or change it", and does not
+/// start.
 #[test]
 fn the_secret_of_two_controllers_on_one_machine_is_looked_at() {
     use std::os::unix::fs::PermissionsExt;

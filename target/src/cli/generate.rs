@@ -22,7 +22,8 @@ pub(super) struct GenerateError {
 const SHELLS: [(Shell, &str); 3] =
     [(Shell::Bash, "twinlun"), (Shell::Zsh, "_twinlun"), (Shell::Fish, "twinlun.fish")];
 
-/// Writes `man/twinlun….1` and `completions/SHELL/…` into a folder, which is made where it is missing. What was written.
+/// Writes `man/twinlun….1` and `completions/SHELL/…` into a folder, which is made where it is missing. What was
+/// written.
 pub(super) fn generate(command: &Command, folder: &Path) -> Result<Vec<PathBuf>, GenerateError> {
     let mut written = Vec::new();
     let mut put = |path: PathBuf, write: &dyn Fn(&mut File) -> io::Result<()>| {

@@ -60,8 +60,8 @@ pub(super) fn or_write(asked: Transfer, lun: Bounds, data: DataOut) -> Decoded {
     Ok(written.map(|(range, data)| Op::OrWrite { range, data, fua: asked.fua }))
 }
 
-/// WRITE ATOMIC (16) (SBC-4 5.48), of whole physical blocks and without boundaries within the transfer. A part of the data is not what is to be
-/// written all or nothing, and is refused.
+/// WRITE ATOMIC (16) (SBC-4 5.48), of whole physical blocks and without boundaries within the transfer. A part of the
+/// data is not what is to be written all or nothing, and is refused.
 pub(super) fn write_atomic(cdb: &Cdb, lun: Bounds, data: DataOut) -> Decoded {
     let asked = Transfer::of_write_atomic(cdb);
     if atomic_boundary(cdb) != 0 {

@@ -41,8 +41,8 @@ pub const CSCD_DESCRIPTORS_MAX: u16 = 16;
 /// Segment descriptors of one EXTENDED COPY at most. Each can name 32 MiB, less a block.
 pub const SEGMENT_DESCRIPTORS_MAX: u16 = 8;
 
-/// Bytes of an EXTENDED COPY parameter list at most: what is longer than its descriptors may be is read all the same, to
-/// say what is wrong with it.
+/// Bytes of an EXTENDED COPY parameter list at most: what is longer than its descriptors may be is read all the same,
+/// to say what is wrong with it.
 pub const EXTENDED_COPY_LIST_BYTES_MAX: u32 = HEADER_BYTES as u32 + COPY_LIMITS.descriptors_bytes() + 1024;
 
 /// The limits of EXTENDED COPY as RECEIVE COPY OPERATING PARAMETERS and VPD page 8Fh tell them.

@@ -19,8 +19,8 @@ pub(super) fn start_stop_unit(cdb: &Cdb, _: Bounds) -> Decoded {
     Ok(Some(Op::StartStop { start: asked.start }))
 }
 
-/// SEND DIAGNOSTIC (SPC-4 6.42): the default self-test is that both copies take a flush. No diagnostic pages, and no other
-/// self-test.
+/// SEND DIAGNOSTIC (SPC-4 6.42): the default self-test is that both copies take a flush. No diagnostic pages, and no
+/// other self-test.
 pub(super) fn send_diagnostic(cdb: &Cdb, _: Bounds) -> Decoded {
     let asked = SendDiagnostic::of(cdb);
     if asked.code != 0 {

@@ -233,7 +233,8 @@ mod tests {
     fn an_answer_from_one_connection_is_worth_nothing_on_another() {
         let (mut one, other) = duplex(4096);
         let (third, mut fourth) = duplex(4096);
-        // Somebody who was dialed in the peer's place hands everything on to the one who dialed, as if he were the peer.
+        // Somebody who was dialed in the peer's place hands everything on to the one who dialed, as if he were the
+        // peer.
         let carry = |mut from: DuplexStream, mut to: DuplexStream| async move {
             let _ended = tokio::io::copy_bidirectional(&mut from, &mut to).await;
         };

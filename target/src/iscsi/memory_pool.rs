@@ -129,8 +129,8 @@ impl Pool {
     pub fn enqueue(&self, request: Request, transport: &Arc<dyn Transport>) {
         let Request { stay, bytes } = request;
         let queue = &mut *self.queue.lock();
-        // Between its being asked for and here, the session may have ended, or have been given what it wanted before: it
-        // asks again if that was not enough.
+        // Between its being asked for and here, the session may have ended, or have been given what it wanted before:
+        // it asks again if that was not enough.
         if stay.over.load(Ordering::SeqCst) || stay.given.load(Ordering::SeqCst) > 0 {
             return;
         }
@@ -144,8 +144,8 @@ impl Pool {
         self.due.store(true, Ordering::SeqCst);
     }
 
-    /// Gives the first in the queue what they wait for, as far as it goes, and wakes them, if something has changed since
-    /// the last time. Not to be called under a session's lock.
+    /// Gives the first in the queue what they wait for, as far as it goes, and wakes them, if something has changed
+    /// since the last time. Not to be called under a session's lock.
     pub fn wake(&self) {
         if self.waiting() == 0 || !self.due.swap(false, Ordering::SeqCst) {
             return;

@@ -174,8 +174,8 @@ impl Sessions {
         self.table.read().get(nexus).map(|entry| entry.shared.clone())
     }
 
-    /// A login succeeded: the session begins, by itself or, with its handle in `continues`, on a new connection. What is
-    /// to be done first, if anything, is in the answer; then it is asked again.
+    /// A login succeeded: the session begins, by itself or, with its handle in `continues`, on a new connection. What
+    /// is to be done first, if anything, is in the answer; then it is asked again.
     pub(crate) fn begin(
         &self,
         identity: &Identity,

@@ -15,12 +15,12 @@ use protocol::iscsi::{Isid, LoginStatus};
 /// Lines about one host within a minute that are logged at once; more are counted.
 const LINES_SOON: u32 = 4;
 
-/// A session that is ended so often by a login of its own initiator port, each within [`CONTEST_AGE`] of the one before,
-/// is contested.
+/// A session that is ended so often by a login of its own initiator port, each within [`CONTEST_AGE`] of the one
+/// before, is contested.
 const CONTEST_FROM: u32 = 3;
 
-/// A session that a login of its own initiator port ends is contested only if it was heard of so lately: open-iscsi asks
-/// every 5 s whether its target is there, and logs in anew when 5 s later it has heard nothing.
+/// A session that a login of its own initiator port ends is contested only if it was heard of so lately: open-iscsi
+/// asks every 5 s whether its target is there, and logs in anew when 5 s later it has heard nothing.
 pub(crate) const CONTENDER_HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 /// A contest that was not seen for this long is over.

@@ -7,7 +7,8 @@
 //!
 //! Two workers may share a processor (both controllers on a small machine, or in a measurement). Then the one that
 //! hears from hosts shall look, and the one whose work the first makes shall sleep: it is waked cheaply. Each counts
-//! where its work came from ([`Poller::on_polled_work`]), and the one that gives way does so for longer each time it tries in vain.
+//! where its work came from ([`Poller::on_polled_work`]), and the one that gives way does so for longer each time it
+//! tries in vain.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

@@ -1,6 +1,6 @@
-//! File descriptors: every connection is one, and so is every volume. Hosts get what is left when everything else that a
-//! controller needs has its own, so that they can use up neither the disks', nor the interlink's, nor those of people who
-//! ask how it is.
+//! File descriptors: every connection is one, and so is every volume. Hosts get what is left when everything else that
+//! a controller needs has its own, so that they can use up neither the disks', nor the interlink's, nor those of people
+//! who ask how it is.
 
 use controller::plan::Side;
 use rustix::process::{Resource, getrlimit, setrlimit};

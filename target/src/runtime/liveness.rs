@@ -1,10 +1,10 @@
 //! Whether this process gets on: what it may claim to the peer and to its supervisor, and what is done if it does not.
 //!
 //! One thread looks, and nothing it does can wait for anybody. Every worker and control thread proves that it gets on
-//! by a count that grows ([`crate::runtime::workers::BEAT_EVERY`]). One that has not for [`BEAT_SILENCE_MAX`] is stuck: the
-//! process does not claim any more to live ([`Liveness::alive`]), so its controllers grant no lease, end their meetings
-//! and say so in their status. If that lasts for [`STUCK_MAX`], the process ends, its sockets first, so that hosts and
-//! the peer notice at once and a supervisor starts it anew.
+//! by a count that grows ([`crate::runtime::workers::BEAT_EVERY`]). One that has not for [`BEAT_SILENCE_MAX`] is stuck:
+//! the process does not claim any more to live ([`Liveness::alive`]), so its controllers grant no lease, end their
+//! meetings and say so in their status. If that lasts for [`STUCK_MAX`], the process ends, its sockets first, so that
+//! hosts and the peer notice at once and a supervisor starts it anew.
 //!
 //! The same thread sees to it that disks which hang keep neither a worker nor the disk pool's threads from others.
 //!
@@ -193,7 +193,8 @@ fn give_up() {
     std::process::exit(1);
 }
 
-/// Shuts every connection and listener of this process: a thread that a disk keeps would keep them open beyond the end of the process.
+/// Shuts every connection and listener of this process: a thread that a disk keeps would keep them open beyond the end
+/// of the process.
 pub(crate) fn shut_sockets() {
     if let Err(error) = try_to_shut_sockets() {
         tracing::error!("not every socket could be shut: {error}");

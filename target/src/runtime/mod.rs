@@ -198,8 +198,8 @@ impl Appliance {
         Ok(Self { workers, controllers, watch, _pool: pool })
     }
 
-    /// Whether everything that serves hosts and the peer gets on. What it gives may be asked from any thread, also after
-    /// the appliance has ended.
+    /// Whether everything that serves hosts and the peer gets on. What it gives may be asked from any thread, also
+    /// after the appliance has ended.
     #[must_use]
     pub fn liveness(&self) -> Liveness {
         self.watch.liveness()
@@ -218,8 +218,8 @@ impl Appliance {
         move || controllers.iter().filter_map(Weak::upgrade).map(|controller| controller.status()).collect()
     }
 
-    /// Runs until SIGTERM, SIGINT or SIGHUP, then says so to `ending` and ends cleanly; a SIGTERM or SIGINT after that ends
-    /// at once. If it cannot end cleanly, says so to `unclean` before it ends what may still wait for disks.
+    /// Runs until SIGTERM, SIGINT or SIGHUP, then says so to `ending` and ends cleanly; a SIGTERM or SIGINT after that
+    /// ends at once. If it cannot end cleanly, says so to `unclean` before it ends what may still wait for disks.
     pub fn run_until_signal(self, ending: impl FnOnce(), unclean: impl FnOnce()) -> io::Result<Stopped> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {

@@ -1,6 +1,7 @@
-//! What lies where the volumes are, when a controller starts. Nobody can say of a disk beforehand whether it will answer,
-//! so each place is looked at on a thread of its own, all side by side. One that does not answer is not waited for longer
-//! than [`PATIENCE`] says: the controller starts without it, and touches nothing there until it is started again.
+//! What lies where the volumes are, when a controller starts. Nobody can say of a disk beforehand whether it will
+//! answer, so each place is looked at on a thread of its own, all side by side. One that does not answer is not waited
+//! for longer than [`PATIENCE`] says: the controller starts without it, and touches nothing there until it is started
+//! again.
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -27,7 +27,8 @@ impl Signals {
     }
 
     /// Waits for somebody who will not wait for the end that has begun: another SIGTERM or SIGINT. SIGHUP is not that:
-    /// when a terminal closes, the shell sends it and then the kernel does, and systemd may send it right behind SIGTERM.
+    /// when a terminal closes, the shell sends it and then the kernel does, and systemd may send it right behind
+    /// SIGTERM.
     pub(super) async fn insists(&mut self) {
         let Self { terminate, interrupt, hangup: _ } = self;
         tokio::select! {

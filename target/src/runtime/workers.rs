@@ -316,15 +316,16 @@ impl Worker {
     }
 }
 
-/// What this worker's batch has gathered is to be done outside of its runtime. False if the calling thread is no worker.
+/// What this worker's batch has gathered is to be done outside of its runtime. False if the calling thread is no
+/// worker.
 pub(crate) fn leave_runtime() -> bool {
     SELF.with_borrow(|worker| worker.as_ref().map(|worker| worker.call_out()).is_some())
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Whoever is the last to know it may be in a runtime, where the end of another must not be waited for. Its tasks
-        // end here all the same.
+        // Whoever is the last to know it may be in a runtime, where the end of another must not be waited for. Its
+        // tasks end here all the same.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

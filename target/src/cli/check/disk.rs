@@ -175,8 +175,8 @@ pub(super) fn too_large(config: &Config) -> Vec<String> {
     problems
 }
 
-/// Whether a file of so many bytes can be there, full of holes: tried with one that has no name. True where it cannot be
-/// tried.
+/// Whether a file of so many bytes can be there, full of holes: tried with one that has no name. True where it cannot
+/// be tried.
 fn holds(folder: &Path, bytes: u64) -> bool {
     // Beyond the limit the kernel would end this process.
     if getrlimit(Resource::Fsize).current.is_some_and(|limit| limit < bytes) {

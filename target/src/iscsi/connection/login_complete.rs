@@ -1,10 +1,10 @@
 //! The login of a connection: requests to the [`Login`] machine, answers back, and at its end a session.
 //!
 //! Whom a new session replaces is decided here, in this order (RFC 7143 6.3.4, 6.3.5): the old session departs;
-//! nothing of it reaches the controller any more; the controller gives its tasks up; when all of them have ended, or are
-//! too old to begin ([`DEPARTED_TIME_MAX`](crate::iscsi::sessions::DEPARTED_TIME_MAX)), the new one begins. Until then the last
-//! answer of the login waits. It is the same after a connection that was lost: a write of the old session that is still
-//! on its way to main must not land on what the new one has written.
+//! nothing of it reaches the controller any more; the controller gives its tasks up; when all of them have ended, or
+//! are too old to begin ([`DEPARTED_TIME_MAX`](crate::iscsi::sessions::DEPARTED_TIME_MAX)), the new one begins. Until
+//! then the last answer of the login waits. It is the same after a connection that was lost: a write of the old session
+//! that is still on its way to main must not land on what the new one has written.
 
 use std::sync::Arc;
 

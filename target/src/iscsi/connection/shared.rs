@@ -1,8 +1,8 @@
 //! The part of a connection that several threads share: its session and its output, behind one lock.
 //!
 //! Output is appended under the lock and written outside it: a thread that finds the writer idle takes the
-//! queue, writes it, and looks again before leaving. While the connection's own thread runs a batch no other writes; the
-//! end of the batch does. The lock is never held while the controller or the transport is called.
+//! queue, writes it, and looks again before leaving. While the connection's own thread runs a batch no other writes;
+//! the end of the batch does. The lock is never held while the controller or the transport is called.
 
 use core::net::SocketAddr;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Why a login is refused: the status that RFC 7143 section 11.13.5 has for the host, and a sentence for the log of this
-//! controller, which says more than a stranger should hear.
+//! Why a login is refused: the status that RFC 7143 section 11.13.5 has for the host, and a sentence for the log of
+//! this controller, which says more than a stranger should hear.
 
 use std::borrow::Cow;
 

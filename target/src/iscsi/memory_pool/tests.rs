@@ -179,8 +179,8 @@ fn whoever_leaves_leaves_the_queue_and_what_it_was_given() {
     assert_eq!(memory.taken(), 0);
 }
 
-/// `SharedHalf::write` takes the request under the session's lock, and hands it over when it has let go of it: a session may
-/// end in between, on another thread.
+/// `SharedHalf::write` takes the request under the session's lock, and hands it over when it has let go of it: a
+/// session may end in between, on another thread.
 #[test]
 fn a_session_that_ends_before_its_request_is_in_the_queue_leaves_nothing_there() {
     let memory = Arc::new(Pool::default());

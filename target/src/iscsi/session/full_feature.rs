@@ -8,8 +8,8 @@
 //! ```
 //! A task that is `Ready` also waits for those that its attribute or theirs puts before it (`task_set`).
 //!
-//! The machine never calls out: its owner locks it, hands an event in, takes the next [`Work`], unlocks and performs it.
-//! Answers may come from any thread, even while the same thread performs [`Work::Execute`].
+//! The machine never calls out: its owner locks it, hands an event in, takes the next [`Work`], unlocks and performs
+//! it. Answers may come from any thread, even while the same thread performs [`Work::Execute`].
 //!
 //! Its parts know nothing of each other: [`CommandWindow`] and [`EarlyPdus`] say when a PDU's turn has come, the
 //! [`TaskManager`] runs commands and task management functions, [`Requests`] takes the rest.
@@ -320,8 +320,8 @@ impl FullFeature {
         (self.parameters.agreed, self.window.expected())
     }
 
-    /// Takes the outcome of a command, or of a reset for one of its functions. Gives the functions of other sessions that
-    /// waited for it.
+    /// Takes the outcome of a command, or of a reset for one of its functions. Gives the functions of other sessions
+    /// that waited for it.
     pub fn on_outcome(&mut self, tag: TaskTag, outcome: Outcome, output: &mut Output) -> Vec<Waiter> {
         let (tasks, mut sender) = self.parts(output);
         let waiters = tasks.on_outcome(tag, outcome, &mut sender);

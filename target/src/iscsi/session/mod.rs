@@ -1,8 +1,9 @@
 //! One session in full feature phase as a pure machine: [`full_feature`].
 //!
 //! When a PDU's turn has come is said by the [`command_window`], with what came [`early`]. The [`task_manager`] has the
-//! [`commands`]: their [`tasks`] in the order of the [`scheduler`] ([`task_set`]), their [`data_out`] ([`data_out_buffer`])
-//! and [`data_in`] within their [`budget`]; and [`task_management`]. The session's other [`requests`]: [`nop`], [`text`],
+//! [`commands`]: their [`tasks`] in the order of the [`scheduler`] ([`task_set`]), their [`data_out`]
+//! ([`data_out_buffer`]) and [`data_in`] within their [`budget`]; and [`task_management`]. The session's other
+//! [`requests`]: [`nop`], [`text`],
 //! [`logout`]. What is sent is made by a [`sender`]; [`reject`] and [`async_message`] answer none of the above.
 
 pub mod async_message;

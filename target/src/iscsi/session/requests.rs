@@ -61,7 +61,8 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// None yet, to a target that these portals are of. `ends` are the host's address and that of the portal it came to.
+    /// None yet, to a target that these portals are of. `ends` are the host's address and that of the portal it came
+    /// to.
     #[must_use]
     pub fn new(directory: Arc<FrontendConfig>, ends: Option<(SocketAddr, SocketAddr)>) -> Self {
         Self { directory, ends, text: TextExchange::default(), work: VecDeque::new() }

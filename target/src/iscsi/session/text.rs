@@ -238,7 +238,8 @@ pub struct Directory<'a> {
 }
 
 impl Directory<'_> {
-    /// The addresses of a group that mean something to the host. The group it came to has at least one: that where it is.
+    /// The addresses of a group that mean something to the host. The group it came to has at least one: that where it
+    /// is.
     fn told(&self, group: &PortalGroup) -> Vec<String> {
         let means = |address: &String| self.as_told(address);
         let mut told: Vec<String> = group.addresses.iter().filter_map(means).collect();

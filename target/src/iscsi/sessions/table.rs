@@ -26,8 +26,8 @@ use crate::iscsi::sessions::hosts::host_elsewhere;
 pub const SESSIONS_MAX: usize = 1024;
 
 /// Normal sessions of one initiator (by its InitiatorName) on one controller: an eighth of them, so that others
-/// find room whatever it does. A host that uses several paths has one for each, a virtual machine monitor perhaps one for
-/// each disk.
+/// find room whatever it does. A host that uses several paths has one for each, a virtual machine monitor perhaps one
+/// for each disk.
 pub const INITIATOR_SESSIONS_MAX: usize = SESSIONS_MAX / 8;
 
 /// Normal sessions of one address, whatever it calls itself, on one controller: three quarters of them, so that
@@ -273,8 +273,8 @@ impl Table {
         }
     }
 
-    /// If the last command of a closing session has ended, its place is free, or that of a login that waits for it: gives
-    /// the connections to wake.
+    /// If the last command of a closing session has ended, its place is free, or that of a login that waits for it:
+    /// gives the connections to wake.
     pub(super) fn settle(&mut self, nexus: NexusId) -> Vec<Arc<SharedHalf>> {
         let Some(entry) = self.get(nexus).filter(|entry| entry.is_settled()) else {
             return Vec::new();
