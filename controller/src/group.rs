@@ -44,15 +44,15 @@ pub enum Refusal {
     Foreign(String),
     /// A device cannot be opened.
     #[error(
-        "the volume of {0} cannot be opened or made: its device is not there or used by somebody else, its disk does not \
-         answer, there is no room for its size, or what lies there was never served and has content. Nothing was touched. `twinlun check` on that machine says what is wrong \
-         with it; then start both controllers again"
+        "the volume of {0} cannot be opened or made: its device is not there or used by somebody else, its disk does \
+         not answer, there is no room for its size, or what lies there was never served and has content. Nothing was \
+         touched. `twinlun check` on that machine says what is wrong with it; then start both controllers again"
     )]
     NoDevice(String),
     /// No more LUNs can be known.
     #[error(
-        "this appliance knows {LUNS_MAX} names of LUNs, also of those that its files name no more, and no more fit. The LUN \
-         was not made, all others go on. More LUNs need another appliance"
+        "this appliance knows {LUNS_MAX} names of LUNs, also of those that its files name no more, and no more fit. \
+         The LUN was not made, all others go on. More LUNs need another appliance"
     )]
     TooMany,
     /// A device has no room for a LUN that is to be made.
@@ -83,16 +83,16 @@ pub enum Refusal {
     StateLost(String),
     /// A copy is older than what its controller served, and no newer one was found.
     #[error(
-        "the copy of {0}, or its state folder, is older than what {0} has served since: was it put back from a backup? It \
-         is not served, and nothing was touched. Put the volume and the state folder of {0} back as they were last, both, \
-         or start the other controller with its whole copy: {0} is then refilled"
+        "the copy of {0}, or its state folder, is older than what {0} has served since: was it put back from a backup? \
+         It is not served, and nothing was touched. Put the volume and the state folder of {0} back as they were last, \
+         both, or start the other controller with its whole copy: {0} is then refilled"
     )]
     Stale(String),
     /// An old state folder was put back, and its controller has gone on from it.
     #[error(
         "the state folder of {old} was put back from a time before {old} and {new} last served together, and {old} has \
-         gone on alone from there: two histories. Neither is served, nothing was touched. Keep both volumes and both state \
-         folders; every volume is a raw image that can be read and copied while the controllers are stopped"
+         gone on alone from there: two histories. Neither is served, nothing was touched. Keep both volumes and both \
+         state folders; every volume is a raw image that can be read and copied while the controllers are stopped"
     )]
     PutBack {
         /// Whose.
@@ -102,22 +102,22 @@ pub enum Refusal {
     },
     /// A record of the LUN cannot be read.
     #[error(
-        "what {0} keeps of this LUN beside its volume (reservations, mode pages) cannot be read: it is damaged, or a newer \
-         release wrote it. The LUN is not served from there, nothing was touched. Run the release that wrote it, or put the \
-         state folder of {0} back as it was last, then start {0} again"
+        "what {0} keeps of this LUN beside its volume (reservations, mode pages) cannot be read: it is damaged, or a \
+         newer release wrote it. The LUN is not served from there, nothing was touched. Run the release that wrote it, \
+         or put the state folder of {0} back as it was last, then start {0} again"
     )]
     Unreadable(String),
     /// A copy that would be the source may still turn out to have lost something.
     #[error(
-        "{0} is still writing to its disk what was acknowledged before the two parted. Until that is done nobody knows whether \
-         its copy has everything, and the other is not overwritten by it; the two then go on by themselves. If it lasts, look \
-         at the disk of {0}; leave both volumes where they are"
+        "{0} is still writing to its disk what was acknowledged before the two parted. Until that is done nobody knows \
+         whether its copy has everything, and the other is not overwritten by it; the two then go on by themselves. If \
+         it lasts, look at the disk of {0}; leave both volumes where they are"
     )]
     Unsettled(String),
     /// The volume is the other controller's.
     #[error(
-        "the volume that lies at {0} is the copy of the other controller. Nothing was touched. Put the own volume of {0} \
-         back, or move this one away: {0} is then refilled. Then start {0} again"
+        "the volume that lies at {0} is the copy of the other controller. Nothing was touched. Put the own volume of \
+         {0} back, or move this one away: {0} is then refilled. Then start {0} again"
     )]
     Others(String),
     /// No whole copy is left.
@@ -128,14 +128,14 @@ pub enum Refusal {
     NoSource,
     /// The only volume of a LUN that is not mirrored is gone.
     #[error(
-        "the volume on {0} is gone, and this LUN has no copy. Nothing was created in its place. Look whether its disk is \
-         mounted, bring the volume back, then start {0} again"
+        "the volume on {0} is gone, and this LUN has no copy. Nothing was created in its place. Look whether its disk \
+         is mounted, bring the volume back, then start {0} again"
     )]
     Gone(String),
     /// The peer's configuration does not have the LUN.
     #[error(
-        "the appliance.toml of {0} does not have this LUN, so that it is not served. Make the two files equal, then start \
-         {0} again"
+        "the appliance.toml of {0} does not have this LUN, so that it is not served. Make the two files equal, then \
+         start {0} again"
     )]
     UnknownToPeer(String),
     /// A LUN of a group cannot be served, so that none of them is.
@@ -150,10 +150,10 @@ pub enum Refusal {
     },
     /// The copies that count of a group's LUNs are not on one controller.
     #[error(
-        "the only whole copies of the LUNs of this group are not all on one controller, so that none could be main of all. \
-         Nothing was touched. Look whether a disk is not mounted and start both controllers again; if it is as it should \
-         be, remove `group` from the LUNs of this group on both machines: each is then refilled by itself, and they can be \
-         joined again when all are whole"
+        "the only whole copies of the LUNs of this group are not all on one controller, so that none could be main of \
+         all. Nothing was touched. Look whether a disk is not mounted and start both controllers again; if it is as it \
+         should be, remove `group` from the LUNs of this group on both machines: each is then refilled by itself, and \
+         they can be joined again when all are whole"
     )]
     Torn,
     /// The two configurations differ.
@@ -223,9 +223,9 @@ pub fn agree(question: Question<'_>, standings: [&Standing; 2]) -> Result<Agreed
     if question.mirror { mirrored(question, standings, newest) } else { single(question, standings, newest) }
 }
 
-/// Decides for all LUNs of a group together: one main, one pairing, one generation. If one of them cannot be served, why, as
-/// `of_lun` tells it of that LUN. A LUN that joins others brings what it was at before with it, as the parent of the new
-/// generation.
+/// Decides for all LUNs of a group together: one main, one pairing, one generation. If one of them cannot be served,
+/// why, as `of_lun` tells it of that LUN. A LUN that joins others brings what it was at before with it, as the parent
+/// of the new generation.
 pub fn agree_together(
     question: Question<'_>,
     luns: &[[&Standing; 2]],
@@ -265,8 +265,8 @@ pub fn agree_together(
     Ok(agreed.into_iter().map(together).collect())
 }
 
-/// Lets a side be the source of a LUN where both copies are equally good: then it is a matter of choice. `forget`: what only
-/// one controller remembers of reservations shall not decide, because the blocks of another LUN of the group do.
+/// Lets a side be the source of a LUN where both copies are equally good: then it is a matter of choice. `forget`: what
+/// only one controller remembers of reservations shall not decide, because the blocks of another LUN of the group do.
 fn favour(both: [&Standing; 2], main: usize, forget: bool) -> [Standing; 2] {
     let mut both = both.map(|standing| *standing);
     let good = both.map(|standing| standing.kept || standing.clean);

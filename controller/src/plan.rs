@@ -68,8 +68,8 @@ impl Plan {
         matches!(self.side, Side::First)
     }
 
-    /// The groups, each with the places of its LUNs, in the order of the file: LUNs that name one group are in it, every
-    /// other is a group of its own.
+    /// The groups, each with the places of its LUNs, in the order of the file: LUNs that name one group are in it,
+    /// every other is a group of its own.
     #[must_use]
     pub fn groups(&self) -> Vec<Vec<usize>> {
         let mut groups: Vec<Vec<usize>> = Vec::new();

@@ -265,8 +265,8 @@ impl<W: World> Controller<W> {
         })
     }
 
-    /// Capacity, whether no host may write, and LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT, for checking a command's range
-    /// before it comes to the door.
+    /// Capacity, whether no host may write, and LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT, for checking a command's
+    /// range before it comes to the door.
     pub fn capacity(&self, lun: LunIndex) -> Option<(u64, bool, u8)> {
         let index = usize::from(lun.0);
         let plan = self.plan.luns.get(index)?;

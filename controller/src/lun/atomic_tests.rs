@@ -1,5 +1,5 @@
-//! WRITE ATOMIC, and COMPARE AND WRITE and ORWRITE of several blocks, asked of both controllers in the toy world: by way
-//! of the redo record on both copies.
+//! WRITE ATOMIC, and COMPARE AND WRITE and ORWRITE of several blocks, asked of both controllers in the toy world: by
+//! way of the redo record on both copies.
 
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;

@@ -4,10 +4,10 @@
 //! A forwarded change ends for its host when the local copy has it and main's DONE has come. Its range stays held
 //! until then; the range of a change of main's own hosts until a later message says that it is on both copies.
 //!
-//! When the interlink breaks, what main may have is answered ABORTED COMMAND at once: main completes nothing more before
-//! it has noticed too, and then admits nothing of this any more. A main that has the only good copy completes what it
-//! gets without asking: there the answer waits until the command is too old for main, so that the host's next write cannot
-//! come before it ([`Progress::Adrift`](super::communication::Progress::Adrift)).
+//! When the interlink breaks, what main may have is answered ABORTED COMMAND at once: main completes nothing more
+//! before it has noticed too, and then admits nothing of this any more. A main that has the only good copy completes
+//! what it gets without asking: there the answer waits until the command is too old for main, so that the host's next
+//! write cannot come before it ([`Progress::Adrift`](super::communication::Progress::Adrift)).
 
 use core::time::Duration;
 

@@ -106,7 +106,9 @@ mod tests {
 
         #[test]
         fn one_block_is_expected_in_the_place_of_each(
-            blocks in 1_usize..5, wrong in any::<prop::sample::Index>(), cuts in prop::collection::vec(any::<usize>(), 0..6)
+            blocks in 1_usize..5,
+            wrong in any::<prop::sample::Index>(),
+            cuts in prop::collection::vec(any::<usize>(), 0..6)
         ) {
             let block: Vec<u8> = (0..512).map(|at| at as u8).collect();
             let mut data = block.repeat(blocks);

@@ -1,11 +1,12 @@
-//! Which EXTENDED COPYs may read or write this LUN. A chunk comes in the name of a host's EXTENDED COPY; it neither waits
-//! for unit attentions nor takes them, and passes only while the copy has a permit here.
+//! Which EXTENDED COPYs may read or write this LUN. A chunk comes in the name of a host's EXTENDED COPY; it neither
+//! waits for unit attentions nor takes them, and passes only while the copy has a permit here.
 //!
 //! An event that ends a copy revokes its permit under this LUN's lock, so no chunk of it that comes later is let in,
 //! whatever it has waited for. A reset revokes every EXTENDED COPY addressed to, reading or writing this LUN; a PREEMPT
 //! those of the nexuses it removes. The event completes when these copies have ended on both controllers (`events.rs`):
-//! then none of their chunks is under way on any LUN. But one may be with the disk of another LUN, which hangs. This LUN
-//! does not wait for that for longer than [`ENDS_TICKS`]: no chunk is let in here any more, whatever becomes of it there.
+//! then none of their chunks is under way on any LUN. But one may be with the disk of another LUN, which hangs. This
+//! LUN does not wait for that for longer than [`ENDS_TICKS`]: no chunk is let in here any more, whatever becomes of it
+//! there.
 
 use core::time::Duration;
 use std::collections::BTreeMap;

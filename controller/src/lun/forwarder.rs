@@ -1,5 +1,5 @@
-//! Hosts' commands on their way from the sub to main: kept in the communication volume, sent when main has room, ended by
-//! what main and the own copy say.
+//! Hosts' commands on their way from the sub to main: kept in the communication volume, sent when main has room, ended
+//! by what main and the own copy say.
 //!
 //! ```text
 //!  Queued ──► AtMain ──► Ordered ──► answered when both copies have it
@@ -224,8 +224,8 @@ impl Forwarder {
         let Progress::Ordered { main, .. } = &mut request.progress else {
             return AtMain::Over(slot, outcome);
         };
-        // Ordered, then main's own copy could not take it and leaves the pair. The host hears of it when the copy here is
-        // done with it.
+        // Ordered, then main's own copy could not take it and leaves the pair. The host hears of it when the copy here
+        // is done with it.
         if *main == MainsCopy::Writing {
             *main = MainsCopy::Lacks(match outcome {
                 Outcome::Check(sense) => sense,
@@ -236,8 +236,8 @@ impl Forwarder {
     }
 
     /// How a change ends that both copies are done with. GOOD, if both have it: then its range is free here too, by its
-    /// place in the order. It is not where main's copy could not take it: it may yet be this copy that leaves the pair, so
-    /// nobody reads what it alone has before that is decided.
+    /// place in the order. It is not where main's copy could not take it: it may yet be this copy that leaves the pair,
+    /// so nobody reads what it alone has before that is decided.
     pub(super) fn both(&mut self, slot: u32) -> Option<(Option<u64>, Outcome)> {
         match *self.progress(slot)? {
             Progress::Ordered { sequence, here: true, main: MainsCopy::Has } => {
@@ -295,8 +295,8 @@ impl Forwarder {
         }
     }
 
-    /// Asks main to give up what it has not admitted. What it says to each comes as to any other; a request that overtakes
-    /// its command is too early, and the command ends as it would have.
+    /// Asks main to give up what it has not admitted. What it says to each comes as to any other; a request that
+    /// overtakes its command is too early, and the command ends as it would have.
     pub(super) fn cancel(
         &mut self,
         chosen: impl Fn(NexusId, TaskTag) -> bool,
@@ -371,8 +371,8 @@ impl Forwarder {
         }
     }
 
-    /// The oldest change that main has and has not admitted: it gives up at once what it does not admit, and says at once
-    /// what it admits.
+    /// The oldest change that main has and has not admitted: it gives up at once what it does not admit, and says at
+    /// once what it admits.
     pub(super) fn oldest_change(&self) -> Option<u64> {
         self.kept.oldest(|request| {
             request.progress.is_at_main()

@@ -10,8 +10,8 @@
 //! While the gate is paused a decision about the pair is awaited; while it is opening, main's word which shared state
 //! holds: what the sub remembers may be old, so nobody is judged by it.
 //!
-//! What always holds ([`Gate::check`]): commands wait only at a gate that is paused or opening, in the order in which they
-//! came, and [`HELD_COMMANDS_MAX`] at most.
+//! What always holds ([`Gate::check`]): commands wait only at a gate that is paused or opening, in the order in which
+//! they came, and [`HELD_COMMANDS_MAX`] at most.
 
 use std::collections::VecDeque;
 

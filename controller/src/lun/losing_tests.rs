@@ -9,8 +9,8 @@ use crate::testing::{Duo, blocks_of, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
-/// A command that reads its blocks at main before it writes them is reading them when the two are cut, and has read them
-/// while the sub's lease still runs.
+/// A command that reads its blocks at main before it writes them is reading them when the two are cut, and has read
+/// them while the sub's lease still runs.
 fn reads_its_blocks_in_a_cut(seed: u64, op: Op) -> Duo {
     let mut duo = Duo::met(seed);
     duo.stall_disk(0);

@@ -8,7 +8,8 @@
 //! | [`gate`] | whether commands of this controller's hosts are judged now, wait, or are refused |
 //! | [`unit_state`] | what both controllers share other than the blocks; whom it keeps out |
 //! | [`events`] | how that state changes: one event after the other, each a barrier |
-//! | [`blocks`] | commands on the blocks: ranges, the local copy, at main the peer's ([`mirror`], [`resync`]), at the sub what main orders ([`replica`]) |
+//! | [`blocks`] | commands on the blocks, and what goes to this copy and to the peer's |
+//! | [`mirror`], [`resync`], [`replica`] | at main what the peer's copy gets, at the sub what main orders |
 //! | [`forwarder`] | at the sub: commands on their way to main |
 //! | [`copy_permits`], [`sanitizing`] | which EXTENDED COPYs pass; the sanitize operation |
 //!

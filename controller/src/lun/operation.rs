@@ -1,5 +1,5 @@
-//! What is true of each operation: the blocks it holds, whether it asks for durability, the bytes it takes of the peer's
-//! buffers, and what it is on the interlink and on the disk.
+//! What is true of each operation: the blocks it holds, whether it asks for durability, the bytes it takes of the
+//! peer's buffers, and what it is on the interlink and on the disk.
 
 use bytes::Bytes;
 use protocol::block::{BLOCK_BYTES, BlockRange, Lba};

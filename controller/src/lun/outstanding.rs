@@ -5,8 +5,9 @@
 //! A disk is given only the time in which this controller ran: one that was stopped, or whose machine was, finds
 //! answers waiting when it goes on, and must not take its own absence for the disk's silence.
 //!
-//! Nor is a disk silent that is being flushed and has much to write: it has the time in which a slow one writes that, and
-//! what it was asked besides waits behind it. One that was written little hangs as soon without a flush as with one.
+//! Nor is a disk silent that is being flushed and has much to write: it has the time in which a slow one writes that,
+//! and what it was asked besides waits behind it. One that was written little hangs as soon without a flush as with
+//! one.
 
 use core::time::Duration;
 
@@ -23,8 +24,8 @@ pub const DISK_SILENCE_MAX: Duration = Duration::from_secs(3);
 /// The same while it is being flushed, however much was written before: no host is to wait for 10 s.
 pub const FLUSH_SILENCE_MAX: Duration = Duration::from_secs(8);
 
-/// A change that one disk takes in several steps (record, flush, blocks, flush, read back) has this long for all of them,
-/// however soon each ends: it is one leg to the peer, and one command to its host.
+/// A change that one disk takes in several steps (record, flush, blocks, flush, read back) has this long for all of
+/// them, however soon each ends: it is one leg to the peer, and one command to its host.
 pub const CHANGE_SILENCE_MAX: Duration = FLUSH_SILENCE_MAX;
 
 /// Bytes that any disk of an appliance writes in a second.

@@ -1,13 +1,13 @@
 //! The deadline of what the peer is to do: a leg that is never answered ends the meeting.
 //!
-//! A peer whose workers are stuck parts by itself, and a connection that brings nothing is noticed. This is for the rest:
-//! a message that was taken and that nobody ever handles. Only what no disk can hold up is given a deadline: a disk that
-//! is silent is given up before, and what waits for the last copy's disk may wait.
+//! A peer whose workers are stuck parts by itself, and a connection that brings nothing is noticed. This is for the
+//! rest: a message that was taken and that nobody ever handles. Only what no disk can hold up is given a deadline: a
+//! disk that is silent is given up before, and what waits for the last copy's disk may wait.
 
 use core::time::Duration;
 
-/// The peer's oldest leg that does not end for this long ends the meeting: more than a disk's longest silence. Behind an
-/// event every command waits.
+/// The peer's oldest leg that does not end for this long ends the meeting: more than a disk's longest silence. Behind
+/// an event every command waits.
 pub const LEG_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// What the peer is to do, of which each kind has its own time: commands that come and go do not hide an event.

@@ -94,8 +94,8 @@ mod events {
         );
     }
 
-    /// The sub's state folder takes nothing any more (its file system went read-only, or hangs). Its volumes are on devices
-    /// and well, and so is everything of main.
+    /// The sub's state folder takes nothing any more (its file system went read-only, or hangs). Its volumes are on
+    /// devices and well, and so is everything of main.
     #[test]
     fn an_event_that_the_subs_state_folder_never_takes_ends_the_meeting() {
         never_taken(false);

@@ -1,8 +1,8 @@
 //! The sub's copy: the changes that main has ordered on it, from their arrival until main says that they are on both.
 //!
 //! What always holds:
-//! * A change begins when no read of the own copy is in its way, and holds its range until it is released: main's DONE, a
-//!   later order that overlaps it, or a `released` beyond it.
+//! * A change begins when no read of the own copy is in its way, and holds its range until it is released: main's DONE,
+//!   a later order that overlaps it, or a `released` beyond it.
 //! * APPLIED goes back by the bridge that brought the change, once. What that bridge's loss leaves behind ends with its
 //!   disk I/O, and says nothing.
 
@@ -122,8 +122,8 @@ impl Replica {
         (slot, request)
     }
 
-    /// Main orders no change of a range before the one before it is on both copies: an order is as good as the word that
-    /// those it overlaps are free. Their places in the order.
+    /// Main orders no change of a range before the one before it is on both copies: an order is as good as the word
+    /// that those it overlaps are free. Their places in the order.
     pub(super) fn overtaken(&self, ranges: &Ranges) -> Vec<u64> {
         let overlaps =
             |slot: &u32| self.applies.get(*slot as usize).is_some_and(|apply| apply.ranges.overlap(ranges));

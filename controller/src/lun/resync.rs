@@ -1,12 +1,12 @@
 //! Copying main's volume to the peer while hosts go on: pieces are read under a shared hold of their range and
 //! sent like any other change, holes as holes. Interrupted, it starts again from the beginning.
 //!
-//! A change that main's disk does not take, and the peer's may have taken, must not keep the two apart: before its range
-//! is free, what main has of it is copied again. So the copy gets on however many such changes come, and no more of them
-//! are under way than commands. A failed flush says nothing of any range: after it the copy starts over.
+//! A change that main's disk does not take, and the peer's may have taken, must not keep the two apart: before its
+//! range is free, what main has of it is copied again. So the copy gets on however many such changes come, and no more
+//! of them are under way than commands. A failed flush says nothing of any range: after it the copy starts over.
 //!
-//! What main's disk cannot read is tried again, after all the rest and after longer and longer rests: a disk may have bad
-//! moments, and without it there is no other whole copy.
+//! What main's disk cannot read is tried again, after all the rest and after longer and longer rests: a disk may have
+//! bad moments, and without it there is no other whole copy.
 //!
 //! When the last piece has gone the copy ends: main's disk may refuse no more, for who refuses then could keep the end
 //! away for ever. What it does not take from then on is decided as if the copy were complete (`blocks::losing`).
@@ -186,7 +186,8 @@ impl Resync {
         self.run.is_some()
     }
 
-    /// How much is done, in percent, and what the rest takes at the pace so far, in seconds; none before anything is done.
+    /// How much is done, in percent, and what the rest takes at the pace so far, in seconds; none before anything is
+    /// done.
     pub(super) fn progress(&self, blocks: u64, now: Time) -> Option<(u8, Option<u64>)> {
         let run = self.run.as_ref()?;
         // At most 100.
@@ -245,8 +246,8 @@ impl Resync {
         self.complete || self.run.as_ref().is_some_and(|run| run.ends && !run.failed)
     }
 
-    /// The own copy could not take a change that the peer's may have, or could not make it durable. What is to be copied
-    /// again before the change's ranges are free.
+    /// The own copy could not take a change that the peer's may have, or could not make it durable. What is to be
+    /// copied again before the change's ranges are free.
     pub(super) fn spoil(&mut self, refused: Refused<'_>) -> Option<Vec<BlockRange>> {
         let ends = self.ends();
         let run = self.run.as_mut()?;

@@ -1,5 +1,5 @@
-//! What comes of a LUN's parts for each other, taken one after the other until nothing is left: no part calls another, and
-//! nothing is handled in the middle of something else.
+//! What comes of a LUN's parts for each other, taken one after the other until nothing is left: no part calls another,
+//! and nothing is handled in the middle of something else.
 
 use bytes::Bytes;
 use protocol::interlink::Ending;

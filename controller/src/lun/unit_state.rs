@@ -1,8 +1,8 @@
-//! What both controllers share of a LUN other than its blocks, as it holds on this one: the state itself, the nexuses of
-//! this controller with what each has yet to be told, and whom the state keeps out.
+//! What both controllers share of a LUN other than its blocks, as it holds on this one: the state itself, the nexuses
+//! of this controller with what each has yet to be told, and whom the state keeps out.
 //!
-//! What always holds ([`UnitState::check`]): the guard is what the state means for the nexuses there are, and D_SENSE is
-//! shown as the state has it. Whoever changes one of them works the others out anew, here and nowhere else.
+//! What always holds ([`UnitState::check`]): the guard is what the state means for the nexuses there are, and D_SENSE
+//! is shown as the state has it. Whoever changes one of them works the others out anew, here and nowhere else.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,5 @@
-//! What becomes of commands when the pair changes or time runs out: those that were not admitted are taken back, changes
-//! that one copy may lack wait for the decision about the pair.
+//! What becomes of commands when the pair changes or time runs out: those that were not admitted are taken back,
+//! changes that one copy may lack wait for the decision about the pair.
 
 use protocol::scsi::sense::{Sense, Status};
 
@@ -85,8 +85,8 @@ impl Blocks {
         }
     }
 
-    /// The peer is out of reach, and this main will go on: nothing is admitted, no write answered until it is decided how.
-    /// Which forwarded commands the local disk still has from an earlier role.
+    /// The peer is out of reach, and this main will go on: nothing is admitted, no write answered until it is decided
+    /// how. Which forwarded commands the local disk still has from an earlier role.
     pub(in crate::lun) fn lose_peer(&mut self, actions: &mut Vec<Action>) -> Vec<u32> {
         self.view.service = Service::Undecided;
         self.view.status = PairStatus::Suspended;
@@ -95,7 +95,8 @@ impl Blocks {
         self.lose_orders(actions)
     }
 
-    /// The peer is gone from a LUN whose only whole copy is here: what it forwarded and was not admitted is never executed.
+    /// The peer is gone from a LUN whose only whole copy is here: what it forwarded and was not admitted is never
+    /// executed.
     pub(in crate::lun) fn peer_gone(&mut self, actions: &mut Vec<Action>) {
         self.view.links.clear();
         self.withdraw_those(&Outcome::Aborted, actions, |task| matches!(task.origin, Origin::Peer { .. }));
@@ -110,8 +111,8 @@ impl Blocks {
         self.lose_orders(actions)
     }
 
-    /// The peer is out of reach, and what becomes of the pair is undecided: waiting commands of this controller's hosts go
-    /// back to the gate in the order in which they came.
+    /// The peer is out of reach, and what becomes of the pair is undecided: waiting commands of this controller's hosts
+    /// go back to the gate in the order in which they came.
     pub(in crate::lun) fn hold_tasks(&mut self, actions: &mut Vec<Action>) {
         let mut back: Vec<(Time, u32)> = Vec::new();
         let mut gone = Vec::new();
@@ -145,8 +146,9 @@ impl Blocks {
         }
     }
 
-    /// A turn waits for what is in flight. What waits for the range of a change that in turn waits for the decision about
-    /// the pair would be in flight for ever: when nothing else is left it goes back to the gate that it came in by.
+    /// A turn waits for what is in flight. What waits for the range of a change that in turn waits for the decision
+    /// about the pair would be in flight for ever: when nothing else is left it goes back to the gate that it came in
+    /// by.
     pub(in crate::lun) fn make_way(&mut self, gate_is_open: bool, actions: &mut Vec<Action>) {
         let waits = |task: &Task| {
             task.stage == Stage::Range && matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
@@ -186,8 +188,8 @@ impl Blocks {
         }
     }
 
-    /// A disk that says nothing has failed, as long as there is another copy: its work is given up, and what it still writes
-    /// is never read, for this copy leaves the pair.
+    /// A disk that says nothing has failed, as long as there is another copy: its work is given up, and what it still
+    /// writes is never read, for this copy leaves the pair.
     fn give_up_silent_disk(&mut self, now: Time, actions: &mut Vec<Action>) {
         let other_copy = match (self.view.role, self.view.service, self.view.status) {
             (Role::Main, Service::Mirrored, status) => status == PairStatus::Duplex,

@@ -1,13 +1,13 @@
-//! The blocks of a LUN as one controller has them: commands that read or change blocks, from the grant of their ranges to
-//! their end, on the local copy and, at main, on the peer's.
+//! The blocks of a LUN as one controller has them: commands that read or change blocks, from the grant of their ranges
+//! to their end, on the local copy and, at main, on the peer's.
 //!
-//! A task's way: its ranges (stage Range) → for a READ the local copy's data (stage Read, [`reading`]), then the answer; for
-//! COMPARE AND WRITE the same, then the comparison → for a change both copies at once (stage Legs), the peer's message
-//! before the local write → when both have it, the ranges are free and the answer goes out. At the sub a change comes in
-//! main's order ([`super::replica`]).
+//! A task's way: its ranges (stage Range) → for a READ the local copy's data (stage Read, [`reading`]), then the
+//! answer; for COMPARE AND WRITE the same, then the comparison → for a change both copies at once (stage Legs), the
+//! peer's message before the local write → when both have it, the ranges are free and the answer goes out. At the sub a
+//! change comes in main's order ([`super::replica`]).
 //!
-//! What comes of it for others (an event's flush, a chunk of a sanitize operation, a command that is to wait at the gate
-//! again) is told as [`Happened`], in order; the LUN takes each of them before it takes its next event.
+//! What comes of it for others (an event's flush, a chunk of a sanitize operation, a command that is to wait at the
+//! gate again) is told as [`Happened`], in order; the LUN takes each of them before it takes its next event.
 //!
 //! What always holds ([`Blocks::check`]):
 //! * A change holds its range at main until both copies have it; so two changes of one block never travel together, and
@@ -147,8 +147,8 @@ impl Blocks {
         self.setup.blocks = blocks;
     }
 
-    /// Takes another place in the pair. Whatever belonged to an earlier one has ended or waits for the decision about the
-    /// pair.
+    /// Takes another place in the pair. Whatever belonged to an earlier one has ended or waits for the decision about
+    /// the pair.
     pub(super) fn begin(&mut self, view: PairView, actions: &mut Vec<Action>) {
         self.on_released(u64::MAX, actions);
         self.end_order();
@@ -287,8 +287,8 @@ impl Blocks {
         self.mirror.oldest(|slot| self.tasks.get(slot as usize).is_some_and(|task| task.peer == Leg::Writing))
     }
 
-    /// The peer's copy is about to leave the pair: from now on the local disk is waited for. A write that is given up could
-    /// still land over a later one, in the only copy left.
+    /// The peer's copy is about to leave the pair: from now on the local disk is waited for. A write that is given up
+    /// could still land over a later one, in the only copy left.
     pub(super) const fn stay_as_last_copy(&mut self) {
         self.last_copy = true;
     }
@@ -390,9 +390,13 @@ impl Blocks {
 
     /// No place for a command.
     fn turn_away(&mut self, origin: Origin, actions: &mut Vec<Action>) {
-        // TASK SET FULL tells a host to wait for its own commands; one that has none in the task set would wait for ever, and
-        // is told BUSY instead (SAM-5 5.3.1).
-        let is_its = |task: &Task| matches!((task.origin, origin), (Origin::Host { nexus: one, .. }, Origin::Host { nexus: other, .. }) if one == other);
+        // TASK SET FULL tells a host to wait for its own commands; one that has none in the task set would wait for
+        // ever, and is told BUSY instead (SAM-5 5.3.1).
+        let nexus = |origin| match origin {
+            Origin::Host { nexus, .. } => Some(nexus),
+            _ => None,
+        };
+        let is_its = |task: &Task| nexus(origin).is_some_and(|own| nexus(task.origin) == Some(own));
         let full = self.tasks.iter().any(|(_, task)| is_its(task));
         let outcome = Outcome::Status(if full { Status::TaskSetFull } else { Status::Busy });
         match origin {

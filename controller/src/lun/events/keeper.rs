@@ -35,8 +35,8 @@ impl Keeper {
         self.newest.stamp.generation
     }
 
-    /// Hands over the durable part of a state, if it changes: the number of the record that has to be durable, if one is
-    /// not yet.
+    /// Hands over the durable part of a state, if it changes: the number of the record that has to be durable, if one
+    /// is not yet.
     pub(super) fn keep(&mut self, next: &SharedState, actions: &mut Vec<Action>) -> Option<u64> {
         if next.survives_as(&self.newest) {
             return (self.kept < self.asked).then_some(self.asked);

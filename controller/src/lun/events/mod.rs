@@ -15,14 +15,14 @@
 //!   new state before.
 //! * The sub checks its hosts' commands against its own copy of the state, and forwards them with that state's
 //!   version. Main admits none of another version: the sub checks it again. No command carries names.
-//! * A reset, and a PREEMPT of those it drives out, end copies of the copy manager (`copy_permits.rs`): main concludes, and
-//!   the sub says that it has it, when those copies have ended.
-//! * An event that is on its legs when main loses its peer is completed by the controller that goes on as main; one that had
-//!   begun nothing goes back to the gate, or, forwarded, is never executed.
+//! * A reset, and a PREEMPT of those it drives out, end copies of the copy manager (`copy_permits.rs`): main concludes,
+//!   and the sub says that it has it, when those copies have ended.
+//! * An event that is on its legs when main loses its peer is completed by the controller that goes on as main; one
+//!   that had begun nothing goes back to the gate, or, forwarded, is never executed.
 //! * Main begins each place in a pair in which it has a peer by asking for the peer's state. The newer of both holds.
 //!
-//! What always holds ([`Events::check`]): an event under way at main and a state being taken at the sub exclude each other
-//! while the LUN is served, and no more wait than may.
+//! What always holds ([`Events::check`]): an event under way at main and a state being taken at the sub exclude each
+//! other while the LUN is served, and no more wait than may.
 
 mod access;
 mod keeper;
@@ -166,8 +166,8 @@ impl Events {
         }
     }
 
-    /// The event under way may forbid a write that a record, which a failed disk left behind, would carry out at the next
-    /// start.
+    /// The event under way may forbid a write that a record, which a failed disk left behind, would carry out at the
+    /// next start.
     pub(super) fn forbids_writes(&self) -> bool {
         self.running.as_ref().is_some_and(Running::forbids_writes)
     }
@@ -386,8 +386,8 @@ impl Events {
         self.open = false;
     }
 
-    /// The peer is out of reach, and this main will go on: what is on its legs is completed then. What has begun nothing is
-    /// given back, to wait at the gate.
+    /// The peer is out of reach, and this main will go on: what is on its legs is completed then. What has begun
+    /// nothing is given back, to wait at the gate.
     pub(super) fn hold(&mut self, unit: &UnitState) -> Vec<Waiting> {
         self.open = false;
         self.meets = false;
@@ -496,8 +496,8 @@ fn stamp_generation(view: &PairView) -> u64 {
     view.generation.number.saturating_add(u64::from(view.links.is_empty()))
 }
 
-/// The state holds here from now on, and the nexuses of this controller are told of it. Whether another sanitize operation,
-/// or another position of it, is known now.
+/// The state holds here from now on, and the nexuses of this controller are told of it. Whether another sanitize
+/// operation, or another position of it, is known now.
 fn install(unit: &mut UnitState, next: SharedState, attentions: &[Attention], met: bool) -> bool {
     let before = unit.install(next, attentions, met);
     before.sanitize != unit.state().sanitize

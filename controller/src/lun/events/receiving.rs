@@ -1,5 +1,5 @@
-//! The state that main has sent, under way at the sub: its durable part becomes durable, what has to end first ends, then it
-//! holds, and main hears so.
+//! The state that main has sent, under way at the sub: its durable part becomes durable, what has to end first ends,
+//! then it holds, and main hears so.
 
 use protocol::interlink::shared::{Attention, SharedState};
 use protocol::interlink::{GenerationTag, Message};

@@ -4,14 +4,14 @@
 //!
 //! A MODE SELECT that makes WCE 0, and a reset that brings a saved 0 back, flush both copies between draining and legs:
 //! from its answer on every write that was ever answered is durable on both.
-//! * When the flush begins, no host's command is under way and what comes waits behind the event. Nothing is answered that
-//!   the flush does not cover.
+//! * When the flush begins, no host's command is under way and what comes waits behind the event. Nothing is answered
+//!   that the flush does not cover.
 //! * What waited is admitted under the new state only, by which it is durable on both copies before its answer. The sub
 //!   sends what an older state let pass again, under the new one.
-//! * A crash before the new state is on both leaves WCE as it was, or 0, for an event that nobody was told of; the copies
-//!   are flushed in either case. After it, main has the new state or meets a peer that has.
-//! * If the pair loses a copy meanwhile, what the flush said of it means nothing: the event is given back, and flushes anew
-//!   when the pair is decided on, or its host hears that it came to nothing.
+//! * A crash before the new state is on both leaves WCE as it was, or 0, for an event that nobody was told of; the
+//!   copies are flushed in either case. After it, main has the new state or meets a peer that has.
+//! * If the pair loses a copy meanwhile, what the flush said of it means nothing: the event is given back, and flushes
+//!   anew when the pair is decided on, or its host hears that it came to nothing.
 
 use protocol::interlink::event::Event;
 use protocol::interlink::shared::{Attention, SharedState};
