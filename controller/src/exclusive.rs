@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use protocol::block::BlockRange;
+use protocol::block::{BlockRange, Lba};
 
 /// Commands that may wait for ranges of one LUN; one more is refused.
 pub const WAITERS_MAX: usize = 1024;
@@ -152,6 +152,36 @@ impl RangeLocks {
     #[must_use]
     pub const fn waits(&self) -> u64 {
         self.waits
+    }
+
+    /// What always holds: no two hold what cannot be held together, and each that waits has a reason to.
+    ///
+    /// # Panics
+    ///
+    /// If something does not hold.
+    pub fn check(&self) {
+        let mut last = 0;
+        for (start, (end, holder)) in &self.exclusive {
+            assert!(start < end, "{holder} holds an empty range at {start}");
+            assert!(last <= *start, "the exclusive range of {holder} at {start} overlaps another");
+            last = *end;
+        }
+        for ((start, holder), end) in &self.shared {
+            let blocks = end - start;
+            assert!(
+                0 < blocks && blocks <= self.shared_blocks_max,
+                "{blocks} blocks, longer than the longest"
+            );
+            let range = BlockRange { start: Lba(*start), blocks };
+            assert!(!self.overlaps_exclusive(&range), "{holder} reads what another changes: {range}");
+        }
+        assert!(self.waiting.len() <= self.waiting_peak && self.waiting_peak <= WAITERS_MAX, "too many wait");
+        for (at, Waiter { holder, mode, ranges }) in self.waiting.iter().enumerate() {
+            let in_the_way = self.is_held_against(*mode, ranges) || self.is_waited_for(*mode, ranges, at);
+            assert!(in_the_way, "{holder} waits for nothing");
+            let twice = self.waiting.iter().skip(at + 1).any(|other| other.holder == *holder);
+            assert!(!twice, "{holder} waits twice");
+        }
     }
 
     fn hold(&mut self, holder: Holder, mode: Mode, ranges: &Ranges) {
@@ -313,10 +343,12 @@ mod tests {
                     Request::Waits => { prop_assert!(!free); waiting.push(asked); }
                     Request::Refused => prop_assert!(false, "far from the bound"),
                 }
+                locks.check();
                 if held.len() > 4 {
                     let gone = held.remove(pick.index(held.len()));
                     let mut granted = Vec::new();
                     locks.release(gone.0, gone.1, &gone.2, &mut granted);
+                    locks.check();
                     for holder in granted {
                         let at = waiting.iter().position(|w| w.0 == holder).unwrap();
                         prop_assert!(!waiting[..at].iter().any(|w| conflict(w, &waiting[at])));

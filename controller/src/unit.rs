@@ -291,6 +291,7 @@ impl<W: World> Controller<W> {
     pub fn check(&self) {
         self.appliance.lock().check();
         self.luns.iter().for_each(|lun| lun.lock().check());
+        self.copies.lock().check();
         for group in self.plan.groups() {
             let places: Vec<_> = group
                 .iter()

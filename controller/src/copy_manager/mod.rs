@@ -260,6 +260,24 @@ impl CopyManager {
         self.acts.push_back(Act::Answer(key.0, TaskTag::of(key.1), outcome));
     }
 
+    /// What always holds of copies, whatever came before.
+    ///
+    /// # Panics
+    ///
+    /// If something does not hold.
+    pub fn check(&self) {
+        assert!(self.copies.len() <= self.peak && self.peak <= EXTENDED_COPIES_MAX, "too many copies");
+        let mut names: Vec<_> = self.copies.values().filter_map(Running::name).collect();
+        let copies = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), copies, "two copies of one list identifier");
+        self.copies.values().for_each(Running::check);
+        let (results, most) = self.results.counts();
+        assert!(results <= COPY_RESULTS_MAX && most <= NEXUS_COPY_RESULTS_MAX, "too many results");
+        assert!(self.driven || self.acts.is_empty(), "what is to be done is left");
+    }
+
     /// How far the copy of a list identifier is or came; `None` if there is none.
     #[must_use]
     pub fn progress(&self, nexus: NexusId, lun: LunIndex, list: u8) -> Option<Progress> {

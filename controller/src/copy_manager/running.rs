@@ -107,6 +107,31 @@ impl Running {
             && self.order.list.is_some_and(|name| name.id == list)
     }
 
+    /// What it is known by to RECEIVE COPY RESULTS, if it has a list identifier.
+    pub(super) fn name(&self) -> Option<(NexusId, LunIndex, u8)> {
+        self.order.list.map(|list| (self.order.nexus, self.order.lun, list.id))
+    }
+
+    /// What always holds of one copy.
+    pub(super) fn check(&self) {
+        assert!(self.luns.is_sorted() && self.luns.contains(&self.order.lun), "{:?}", self.luns);
+        assert!(self.pieces.len() <= EXTENDED_COPY_PIECES_MAX, "{} pieces", self.pieces.len());
+        let blocks = match self.order.segments.get(self.at) {
+            Some(Ok(segment)) => segment.blocks,
+            _ => 0,
+        };
+        let under_way: u32 = self.pieces.iter().map(|piece| piece.blocks).sum();
+        let beyond: u32 = self.beyond.iter().map(|(_, blocks)| blocks).sum();
+        assert!(
+            self.written + beyond + under_way <= self.taken && self.taken <= blocks,
+            "{} written, {beyond} behind gaps, {under_way} under way of {} taken of {blocks}",
+            self.written,
+            self.taken
+        );
+        let known = |piece: &Piece| 0 < piece.number && piece.number <= self.numbers;
+        assert!(self.pieces.iter().all(known), "a piece without a number: {:?}", self.pieces);
+    }
+
     /// The list identifier under which the end is to be remembered.
     pub(super) fn held_list(&self) -> Option<u8> {
         self.order.list.filter(|name| name.hold).map(|name| name.id)

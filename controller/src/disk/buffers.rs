@@ -129,6 +129,7 @@ impl Buffer {
     /// Shows the first `filled` bytes (at most all of them) and nothing else.
     #[must_use]
     pub fn freeze(mut self, filled: usize) -> Bytes {
+        debug_assert!(filled <= self.space.used.len(), "more than there is room for");
         self.filled = filled.min(self.space.used.len());
         Bytes::from_owner(self)
     }

@@ -43,7 +43,11 @@ impl Flusher {
 
     /// Flushes for all that have gathered. True if more gathered meanwhile: it must then be called again.
     pub fn flush(&self, sync: impl FnOnce() -> Result<(), DiskError>) -> bool {
-        let batch = std::mem::take(&mut self.gathering.lock().waiting);
+        let batch = {
+            let mut gathering = self.gathering.lock();
+            debug_assert!(gathering.in_flight, "a flush that nobody was asked for");
+            std::mem::take(&mut gathering.waiting)
+        };
         let result = if self.failed() { Err(DiskError::FlushFailed) } else { sync() };
         if result.is_err() {
             self.failed.store(true, Ordering::Release);

@@ -199,6 +199,7 @@ impl OpenFile {
         let mut offset = offset;
         for pieces in data.chunks(WRITE_PIECES_MAX) {
             let bytes = pieces.iter().map(Bytes::len).sum::<usize>();
+            debug_assert!(self.may_write(offset, bytes), "a write to the superblock, or beyond the file");
             let slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
             let written = retry_on_intr(|| rustix::io::pwritev(&self.file, &slices, offset))
                 .map_err(|errno| self.failed("write", errno))?;
@@ -208,6 +209,13 @@ impl OpenFile {
             offset += bytes as u64;
         }
         Ok(())
+    }
+
+    /// Whether these bytes are the LUN's, or the redo record's.
+    fn may_write(&self, offset: u64, bytes: usize) -> bool {
+        let end = offset.saturating_add(bytes as u64);
+        let in_record = |record: u64| record <= offset && end <= record + redo::RECORD_BYTES;
+        end <= self.lun_bytes || self.record.is_some_and(in_record)
     }
 
     /// The disk took only the first `written` bytes of `pieces`: the rest piece by piece, to learn why.
@@ -222,6 +230,7 @@ impl OpenFile {
     }
 
     fn write_piece(&self, offset: u64, piece: &[u8]) -> Result<(), DiskError> {
+        debug_assert!(self.may_write(offset, piece.len()), "a write to the superblock, or beyond the file");
         let (mut offset, mut left) = (offset, piece);
         while left.has_remaining() {
             match retry_on_intr(|| rustix::io::pwrite(&self.file, left, offset)) {

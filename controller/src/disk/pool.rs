@@ -164,6 +164,20 @@ impl State {
         }
     }
 
+    /// What always holds of the lanes and their disks, seen by a thread that has taken a job or given one back.
+    fn check(&self) {
+        for (index, disk) in self.disks.iter().enumerate() {
+            let running = self.lanes.iter().filter(|lane| lane.disk == index).map(|lane| lane.running).sum();
+            debug_assert_eq!(disk.running, running, "a disk and its lanes count differently");
+            debug_assert!(disk.running <= THREADS_PER_DISK_MAX, "{} threads for one disk", disk.running);
+        }
+        for (index, lane) in self.lanes.iter().enumerate() {
+            debug_assert!(lane.running <= LANE_THREADS_MAX, "{} threads for one volume", lane.running);
+            let in_line = self.ready.iter().filter(|ready| **ready == index).count();
+            debug_assert_eq!(in_line, usize::from(lane.ready), "a lane is in line once or not at all");
+        }
+    }
+
     fn finished_jobs(&self) -> u64 {
         self.disks.iter().map(|disk| disk.finished).sum()
     }
@@ -273,6 +287,9 @@ impl Shared {
         let mut state = self.state.lock();
         loop {
             if let Some((lane, job)) = state.take() {
+                if cfg!(debug_assertions) {
+                    state.check();
+                }
                 parking_lot::MutexGuard::unlocked(&mut state, job);
                 state.finished(lane);
             } else if state.closed || state.threads > state.wanted {

@@ -52,6 +52,10 @@ const _: () = assert!(RECORD_OFFSET + HEADER_BYTES as u64 + DATA_BYTES <= COPY_O
 /// The header of a record of `data`, which fills `range` exactly.
 #[must_use]
 pub fn header<'a>(range: BlockRange, data: impl IntoIterator<Item = &'a [u8]>) -> [u8; HEADER_BYTES] {
+    debug_assert!(
+        !range.is_empty() && range.blocks <= u64::from(ATOMIC_BLOCKS_MAX),
+        "no replay takes a record of {range}"
+    );
     let mut header = [0; HEADER_BYTES];
     header[..8].copy_from_slice(&MAGIC);
     header[8..16].copy_from_slice(&range.blocks.to_le_bytes());

@@ -203,6 +203,7 @@ impl Superblock {
         copy[120..122].copy_from_slice(&u16::from(self.owner.length).to_le_bytes());
         copy[128..128 + OWNER_BYTES_MAX].copy_from_slice(&self.owner.bytes);
         seal(&mut copy);
+        debug_assert_eq!(Self::decode(&copy), Ok((*self, sequence)), "not read as it is written");
         copy
     }
 

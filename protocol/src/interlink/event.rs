@@ -190,7 +190,7 @@ fn put_out(body: &mut BytesMut, out: &ReserveOut) {
     body.put_u64(out.action_key);
     body.put_u8(u8::from(out.aptpl));
     body.put_u8(u8::from(out.all_target_ports));
-    put_list(body, &out.others, put_port);
+    put_list(body, TRANSPORT_IDS_MAX, &out.others, put_port);
     body.put_u8(u8::from(out.moved.is_some()));
     if let Some(moved) = &out.moved {
         body.put_u8(u8::from(moved.unregister));

@@ -130,6 +130,8 @@ fn crc32c(pieces: &[&[u8]]) -> u32 {
 #[must_use]
 pub fn encode(prefix: Prefix, body: &[u8], payload: &[Bytes]) -> Bytes {
     let payload_bytes: usize = payload.iter().map(Bytes::len).sum();
+    debug_assert!(body.len() <= BODY_BYTES_MAX as usize, "the peer refuses a body of {} bytes", body.len());
+    debug_assert!(payload_bytes <= PAYLOAD_BYTES_MAX as usize, "the peer refuses {payload_bytes} bytes");
     let mut head = BytesMut::with_capacity(PREFIX_BYTES + body.len());
     head.put_slice(&MAGIC);
     head.put_u16(prefix.version);
@@ -153,6 +155,7 @@ pub fn encode(prefix: Prefix, body: &[u8], payload: &[Bytes]) -> Bytes {
     head.put_u32(0);
     let checksum = crc32c(&[&head, body]);
     head.put_u32(checksum);
+    debug_assert_eq!(head.len(), PREFIX_BYTES, "the prefix is what its reader takes for it");
     head.put_slice(body);
     head.freeze()
 }

@@ -69,7 +69,7 @@ pub struct Hello {
 
 pub(super) fn put_identity(body: &mut BytesMut, identity: &Identity) {
     body.put_u128(identity.appliance);
-    put_list(body, &identity.luns, |body, lun| {
+    put_list(body, LUNS_MAX, &identity.luns, |body, lun| {
         put_string(body, &lun.name);
         body.put_u128(lun.volume);
         body.put_u64(lun.naa);
@@ -113,6 +113,7 @@ impl Identity {
 
 impl Hello {
     pub(super) fn put(&self, body: &mut BytesMut) {
+        debug_assert!(self.versions.0 <= self.versions.1, "no version at all: {:?}", self.versions);
         body.put_u16(self.versions.0);
         body.put_u16(self.versions.1);
         match self.purpose {
@@ -126,11 +127,11 @@ impl Hello {
         body.put_u128(self.appliance);
         body.put_u128(self.incarnation);
         body.put_u16(self.bridges);
-        put_list(body, &self.shared, |body, (key, value)| {
+        put_list(body, KEYS_MAX, &self.shared, |body, (key, value)| {
             put_string(body, key);
             put_string(body, value);
         });
-        put_list(body, &self.rooms, |body, (lun, blocks)| {
+        put_list(body, LUNS_MAX, &self.rooms, |body, (lun, blocks)| {
             put_string(body, lun);
             body.put_u64(*blocks);
         });

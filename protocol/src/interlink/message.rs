@@ -266,6 +266,10 @@ impl Message {
             _ => frame::Version::V1,
         };
         let prefix = Prefix { version: version as u16, kind: self.kind(), lun, generation };
+        debug_assert!(
+            self.is_data() || payload.iter().all(Bytes::is_empty),
+            "what is not about a LUN's data has no payload: {self:?}"
+        );
         frame::encode(prefix, &body, payload)
     }
 
@@ -273,15 +277,15 @@ impl Message {
         match self {
             Self::Hello(hello) => hello.put(body),
             Self::Identity(identity) => put_identity(body, identity),
-            Self::Starts(list) => put_list(body, list, |body, (name, told)| {
+            Self::Starts(list) => put_list(body, LUNS_MAX, list, |body, (name, told)| {
                 put_string(body, name);
                 told.put(body);
             }),
-            Self::Standings(list) => put_list(body, list, |body, (name, standing)| {
+            Self::Standings(list) => put_list(body, LUNS_MAX, list, |body, (name, standing)| {
                 put_string(body, name);
                 standing.put(body);
             }),
-            Self::Agreements(list) => put_list(body, list, |body, agreement| {
+            Self::Agreements(list) => put_list(body, LUNS_MAX, list, |body, agreement| {
                 put_string(body, &agreement.lun);
                 agreement.generation.put(body);
                 body.put_u8(agreement.pairing.code());
@@ -356,7 +360,7 @@ impl Message {
             Self::Shared { reset, met, attentions } => {
                 body.put_u8(u8::from(*reset));
                 body.put_u8(u8::from(*met));
-                put_list(body, attentions, |body, attention| attention.put(body));
+                put_list(body, ATTENTIONS_MAX, attentions, |body, attention| attention.put(body));
             }
             Self::SharedTaken { version } => body.put_u64(*version),
             _ => {}

@@ -98,7 +98,7 @@ pub(super) fn put_op(body: &mut BytesMut, op: &WireOp) {
         WireOp::CompareAndWrite(range) => (4, range),
         WireOp::Unmap(ranges) => {
             body.put_u8(5);
-            put_list(body, ranges, |body, range| put_range(body, *range));
+            put_list(body, RANGES_MAX, ranges, |body, range| put_range(body, *range));
             return;
         }
         WireOp::SynchronizeCache => {

@@ -78,7 +78,7 @@ impl Order {
             Method::Format => body.put_u8(FORMAT),
             Method::Overwrite { pattern, invert, passes } => {
                 body.put_slice(&[*passes, u8::from(*invert)]);
-                put_list(body, pattern, |body, byte| body.put_u8(*byte));
+                put_list(body, BLOCK_BYTES as usize, pattern, |body, byte| body.put_u8(*byte));
             }
         }
     }

@@ -237,7 +237,7 @@ impl Reservations {
     fn put(&self, body: &mut BytesMut) {
         body.put_u32(self.generation);
         body.put_u8(u8::from(self.aptpl));
-        put_list(body, &self.registrants, |body, registrant| {
+        put_list(body, REGISTRANTS_MAX, &self.registrants, |body, registrant| {
             registrant.nexus.put(body);
             body.put_u64(registrant.key);
         });

@@ -300,7 +300,7 @@ impl GroupRecord {
     #[must_use]
     pub fn encode_all(groups: &[Self]) -> Vec<u8> {
         let mut body = BytesMut::new();
-        put_list(&mut body, groups, |body, group| {
+        put_list(&mut body, LUNS_MAX, groups, |body, group| {
             put_string(body, &group.lun);
             group.generation.put(body);
             body.put_u8(u8::from(group.clean));

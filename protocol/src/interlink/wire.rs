@@ -83,6 +83,7 @@ impl<'a> Reader<'a> {
 }
 
 pub(super) fn put_string(body: &mut BytesMut, text: &str) {
+    debug_assert!(text.len() <= usize::from(u16::MAX), "a text of {} bytes is cut", text.len());
     let mut length = text.len().min(usize::from(u16::MAX));
     while !text.is_char_boundary(length) {
         length -= 1;
@@ -92,12 +93,20 @@ pub(super) fn put_string(body: &mut BytesMut, text: &str) {
 }
 
 pub(super) fn put_range(body: &mut BytesMut, range: BlockRange) {
+    debug_assert!(BlockRange::new(range.start.0, range.blocks).is_some(), "the reader refuses {range}");
     body.put_u64(range.start.0);
     body.put_u64(range.blocks);
 }
 
-/// Writes a counted list; what exceeds a 16-bit count is left out, which no caller's bound allows.
-pub(super) fn put_list<T>(body: &mut BytesMut, list: &[T], mut element: impl FnMut(&mut BytesMut, &T)) {
+/// Writes a counted list of at most `most` elements, which is what its reader takes. What exceeds a 16-bit count is left
+/// out, which no caller's bound allows.
+pub(super) fn put_list<T>(
+    body: &mut BytesMut,
+    most: usize,
+    list: &[T],
+    mut element: impl FnMut(&mut BytesMut, &T),
+) {
+    debug_assert!(list.len() <= most, "the reader refuses {} elements, {most} at most", list.len());
     let count = list.len().min(usize::from(u16::MAX));
     body.put_u16(count as u16);
     for item in &list[..count] {

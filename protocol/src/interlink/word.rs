@@ -86,7 +86,7 @@ impl Word {
 
     pub(super) fn put(&self, body: &mut BytesMut) {
         let luns = self.luns.get(..WORD_LUNS_MAX).unwrap_or(&self.luns);
-        put_list(body, luns, |body, lun| {
+        put_list(body, WORD_LUNS_MAX, luns, |body, lun| {
             body.put_u16(lun.lun);
             body.put_u8(u8::from(lun.main));
             body.put_u8(u8::from(lun.serving));
@@ -99,10 +99,10 @@ impl Word {
             body.put_u8(lun.reason.filter(|at| usize::from(*at) < WORD_REASONS_MAX).unwrap_or(u8::MAX));
         });
         let reasons = self.reasons.get(..WORD_REASONS_MAX).unwrap_or(&self.reasons);
-        put_list(body, reasons, |body, reason| put_text(body, reason));
+        put_list(body, WORD_REASONS_MAX, reasons, |body, reason| put_text(body, reason));
         body.put_u32(self.hosts);
         let named = self.named.get(..WORD_HOSTS_MAX).unwrap_or(&self.named);
-        put_list(body, named, |body, host| {
+        put_list(body, WORD_HOSTS_MAX, named, |body, host| {
             for text in [&host.initiator, &host.alias, &host.address, &host.portal] {
                 put_text(body, text);
             }

@@ -138,6 +138,10 @@ impl LoginResponse {
     /// Writes the header.
     #[must_use]
     pub fn encode(&self) -> Bhs {
+        debug_assert!(
+            !(self.continue_bit && self.next_stage.is_some()),
+            "what goes on stays in its stage (11.13.2)"
+        );
         let flags = LoginFlags {
             continue_bit: self.continue_bit,
             current_stage: self.current_stage,

@@ -61,6 +61,8 @@ impl ReadyToTransfer {
     /// Writes the header.
     #[must_use]
     pub fn encode(&self) -> Bhs {
+        debug_assert_ne!(self.target_transfer_tag, RESERVED_TAG, "an R2T has a tag (11.8.5)");
+        debug_assert_ne!(self.desired_data_transfer_length, 0, "an R2T asks for something (11.8.4)");
         let mut bhs = field::start(Self::OPCODE, false, FINAL);
         field::put_lun(&mut bhs, &self.lun);
         put_u32(&mut bhs, 16, self.initiator_task_tag);
@@ -104,13 +106,10 @@ mod tests {
 
     #[test]
     fn no_tag_and_no_length_are_refused() {
-        let no_tag = ReadyToTransfer { target_transfer_tag: RESERVED_TAG, ..R2T };
-        let no_length = ReadyToTransfer { desired_data_transfer_length: 0, ..R2T };
-        for wrong in [no_tag, no_length] {
-            assert!(matches!(
-                ReadyToTransfer::decode(&wrong.encode()),
-                Err(DecodeError::Inconsistent { .. })
-            ));
+        for (at, wrong) in [(20, RESERVED_TAG), (44, 0)] {
+            let mut bhs = R2T.encode();
+            put_u32(&mut bhs, at, wrong);
+            assert!(matches!(ReadyToTransfer::decode(&bhs), Err(DecodeError::Inconsistent { .. })));
         }
     }
 }

@@ -60,6 +60,12 @@ impl TextResponse {
     /// Writes the header.
     #[must_use]
     pub fn encode(&self) -> Bhs {
+        debug_assert!(!(self.final_bit && self.continue_bit), "what goes on is not final (11.11.2)");
+        debug_assert_eq!(
+            self.final_bit,
+            self.target_transfer_tag == RESERVED_TAG,
+            "an exchange that goes on has a tag (11.11.1)"
+        );
         let flags = bit(self.final_bit, FINAL) | bit(self.continue_bit, CONTINUE);
         let mut bhs = field::start(Self::OPCODE, false, flags);
         field::put_data_segment_length(&mut bhs, self.data_segment_length);
@@ -109,8 +115,10 @@ mod tests {
             (false, true, RESERVED_TAG, false),
             (true, true, RESERVED_TAG, false),
         ] {
-            let response = TextResponse { final_bit, continue_bit, target_transfer_tag, ..FINISHED };
-            assert_eq!(TextResponse::decode(&response.encode()).is_ok(), fine, "{response:?}");
+            let mut bhs = FINISHED.encode();
+            bhs[1] = bit(final_bit, FINAL) | bit(continue_bit, CONTINUE);
+            put_u32(&mut bhs, 20, target_transfer_tag);
+            assert_eq!(TextResponse::decode(&bhs).is_ok(), fine, "{bhs:02x?}");
         }
     }
 }

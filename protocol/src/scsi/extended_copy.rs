@@ -319,6 +319,7 @@ pub fn failure_details(failure: Option<&Sense>) -> Vec<u8> {
     let mut data = vec![0; 60];
     // EXTENDED COPY COMMAND STATUS: CHECK CONDITION.
     data[56] = 0x02;
+    debug_assert!(sense.len() <= usize::from(u16::MAX), "its length has two bytes");
     data[58..60].copy_from_slice(&place(sense.len()).to_be_bytes());
     data.extend_from_slice(&sense);
     let available = data.len() as u32 - 4;
@@ -342,6 +343,7 @@ pub fn operating_parameters(limits: &CopyLimits) -> Vec<u8> {
     data[34..36].copy_from_slice(&limits.copies_max.to_be_bytes());
     data[36] = limits.named_copies_max;
     data[37] = limits.granularity();
+    debug_assert!(DESCRIPTORS.is_sorted(), "descriptor type codes come in ascending order (SPC-4 6.19)");
     data[43] = DESCRIPTORS.len() as u8;
     data.extend_from_slice(&DESCRIPTORS);
     let available = data.len() as u32 - 4;

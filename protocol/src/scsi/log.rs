@@ -103,6 +103,7 @@ pub fn logical_block_provisioning(pointer: u16, used: u64, available: u64) -> Ve
         body.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
         body.extend_from_slice(&[scope, 0, 0, 0]);
     }
+    debug_assert!(body.len().is_multiple_of(12), "each parameter has 12 bytes (SBC-3 6.3.4.2)");
     page(LOGICAL_BLOCK_PROVISIONING, 0, &body)
 }
 
@@ -113,6 +114,7 @@ const FORMAT_BINARY_LIST: u8 = 0x03;
 fn page(code: u8, subpage: u8, body: &[u8]) -> Vec<u8> {
     const DS: u8 = 0x80;
     const SPF: u8 = 0x40;
+    debug_assert!(body.len() <= usize::from(u16::MAX), "a log page can tell its length");
     let [high, low] = u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes();
     let spf = if subpage == 0 { 0 } else { SPF };
     let mut page = vec![DS | spf | code, subpage, high, low];

@@ -208,6 +208,7 @@ pub fn parameter_list(sense: &ModeSense, parameters: &Parameters) -> Result<Vec<
     let mut list = header(sense, parameters, descriptor.len(), descriptor.len() + pages.len());
     list.extend_from_slice(&descriptor);
     list.extend_from_slice(&pages);
+    debug_assert!(list.len() <= usize::from(u8::MAX), "MODE SENSE(6) can tell its length: {}", list.len());
     Ok(list)
 }
 

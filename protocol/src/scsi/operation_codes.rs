@@ -71,6 +71,11 @@ pub fn all_commands<'a>(table: impl Iterator<Item = Supported<'a>>, timeouts: bo
     const CTDP: u8 = 0x02;
     let mut data = vec![0; 4];
     for command in table {
+        debug_assert!(
+            matches!(command.usage.len(), 6 | 10 | 12 | 16),
+            "no length of a CDB: {:02x?}",
+            command.usage
+        );
         let servactv = if command.service_action.is_some() { SERVACTV } else { 0 };
         let ctdp = if timeouts { CTDP } else { 0 };
         let length = command.usage.len().to_be_bytes();
@@ -95,6 +100,7 @@ pub fn one_command(command: Option<Supported<'_>>, timeouts: bool) -> Vec<u8> {
     let Some(command) = command else {
         return vec![0, NOT_SUPPORTED, 0, 0];
     };
+    debug_assert_eq!(command.usage.first(), Some(&command.opcode), "the usage data begins with the opcode");
     let length = command.usage.len().to_be_bytes();
     let mut data = vec![0, SUPPORTED_AS_STANDARD | if timeouts { CTDP } else { 0 }];
     data.extend_from_slice(&length[length.len() - 2..]);

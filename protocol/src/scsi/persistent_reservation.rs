@@ -361,6 +361,7 @@ pub fn parameter_data(action: InAction, state: &Reservations) -> Vec<u8> {
 }
 
 fn with_header(state: &Reservations, rest: Vec<u8>) -> Vec<u8> {
+    debug_assert!(rest.len().is_multiple_of(4), "keys and descriptors end at a multiple of 4 bytes");
     let mut data = state.generation.to_be_bytes().to_vec();
     data.extend_from_slice(&u32::try_from(rest.len()).unwrap_or(u32::MAX).to_be_bytes());
     data.extend_from_slice(&rest);

@@ -145,6 +145,7 @@ pub fn lba_status_descriptor(
 /// follows it.
 #[must_use]
 pub fn lba_status(descriptors: &[u8]) -> Vec<u8> {
+    debug_assert!(descriptors.len().is_multiple_of(LBA_STATUS_DESCRIPTOR_BYTES), "whole descriptors only");
     let mut data = vec![0; LBA_STATUS_HEADER_BYTES];
     let length = u32::try_from(descriptors.len() + 4).unwrap_or(u32::MAX);
     data[..4].copy_from_slice(&length.to_be_bytes());

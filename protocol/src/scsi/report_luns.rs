@@ -52,6 +52,7 @@ pub fn parameter_data(select: Select, numbers: &[u16]) -> Vec<u8> {
     if select != Select::Units {
         data.extend_from_slice(&REPORT_LUNS_WELL_KNOWN);
     }
+    debug_assert!(data.len().is_multiple_of(8), "a header and LUNs, of 8 bytes each");
     let list_bytes = u32::try_from(data.len() - 8).unwrap_or(u32::MAX);
     data[..4].copy_from_slice(&list_bytes.to_be_bytes());
     data

@@ -270,6 +270,7 @@ impl Sense {
                 data[7] += 1 + FIXED_BYTES as u8;
             }
         }
+        debug_assert!(data.len() <= LONGEST_BYTES && data.len() == usize::from(data[7]) + 8, "{data:02x?}");
         data
     }
 
@@ -297,6 +298,7 @@ impl Sense {
         }
         // Of the descriptors each is there once at most.
         data[7] = (data.len() - 8) as u8;
+        debug_assert!(data.len() <= LONGEST_BYTES && data.len().is_multiple_of(2), "{data:02x?}");
         data
     }
 
@@ -344,6 +346,9 @@ impl FieldPointer {
 
 /// Length of fixed format sense data in bytes.
 pub const FIXED_BYTES: usize = 18;
+
+/// The longest sense data there is (SPC-4 4.5.1).
+const LONGEST_BYTES: usize = 252;
 
 #[cfg(test)]
 mod tests {

@@ -72,6 +72,7 @@ pub fn parameter_data(format: Format, groups: &[Group]) -> Vec<u8> {
         data.extend_from_slice(&[group.state as u8, SUPPORTED_STATES, high, low, 0, 0, 0, 1]);
         data.extend_from_slice(&[0, 0, high, low]);
     }
+    debug_assert!(data.len().is_multiple_of(4), "descriptors end at a multiple of 4 bytes");
     let length = u32::try_from(data.len() - 4).unwrap_or(u32::MAX);
     data[..4].copy_from_slice(&length.to_be_bytes());
     data

@@ -87,6 +87,7 @@ pub fn page(code: u8, identity: &Identity<'_>, limits: &BlockLimits) -> Option<V
         LOGICAL_BLOCK_PROVISIONING => LOGICAL_BLOCK_PROVISIONING_BODY.to_vec(),
         _ => return None,
     };
+    debug_assert!(body.len() <= usize::from(u16::MAX), "a page can tell its length");
     let length = u16::try_from(body.len()).ok()?;
     let mut page = vec![0x00, code];
     page.extend_from_slice(&length.to_be_bytes());

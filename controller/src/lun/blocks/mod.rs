@@ -323,6 +323,7 @@ impl Blocks {
     /// What always holds of its parts and between them.
     pub(super) fn check(&self) {
         self.resync.check();
+        self.locks.check();
         for (slot, task) in &self.tasks {
             let leased = self.awaiting_lease.contains_key(&(slot as u32));
             assert_eq!(

@@ -216,6 +216,10 @@ fn encode(sequence: u64, records: &Records) -> Vec<u8> {
     bytes[24..32].copy_from_slice(&length.to_le_bytes());
     let sum = checksum(&bytes[..SUM_OFFSET], &bytes[HEAD_BYTES..]);
     bytes[SUM_OFFSET..SUM_OFFSET + 8].copy_from_slice(&sum.to_le_bytes());
+    debug_assert!(
+        decode(&bytes).is_ok_and(|(read, found)| read == sequence && found == *records),
+        "what is written is not what will be read"
+    );
     bytes
 }
 
