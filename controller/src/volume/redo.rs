@@ -189,10 +189,11 @@ mod tests {
         assert_eq!(range_of(&made, 11), Some(range(10, 1)));
         assert_eq!(range_of(&made, 10), None, "it ends behind the volume");
         assert_eq!(range_of(&[0; HEADER_BYTES], 100), None);
-        for (start, blocks) in [(0, 0), (0, u64::from(ATOMIC_BLOCKS_MAX) + 1), (u64::MAX / 512, 1)] {
-            if let Some(range) = BlockRange::new(start, blocks) {
-                assert_eq!(range_of(&header(range, [&data[..]]), 1 << 40), None);
-            }
+        for (start, blocks) in [(0_u64, 0), (0, u64::from(ATOMIC_BLOCKS_MAX) + 1), (u64::MAX / 512, 1)] {
+            let mut nonsense = made;
+            nonsense[8..16].copy_from_slice(&blocks.to_le_bytes());
+            nonsense[16..24].copy_from_slice(&start.to_le_bytes());
+            assert_eq!(range_of(&nonsense, 1 << 40), None, "{blocks} blocks from {start}");
         }
     }
 

@@ -113,7 +113,6 @@ impl Identity {
 
 impl Hello {
     pub(super) fn put(&self, body: &mut BytesMut) {
-        debug_assert!(self.versions.0 <= self.versions.1, "no version at all: {:?}", self.versions);
         body.put_u16(self.versions.0);
         body.put_u16(self.versions.1);
         match self.purpose {

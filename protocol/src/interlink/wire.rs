@@ -98,8 +98,8 @@ pub(super) fn put_range(body: &mut BytesMut, range: BlockRange) {
     body.put_u64(range.blocks);
 }
 
-/// Writes a counted list of at most `most` elements, which is what its reader takes. What exceeds a 16-bit count is left
-/// out, which no caller's bound allows.
+/// Writes a counted list of at most `most` elements, which is what its reader takes. What exceeds a 16-bit count is
+/// left out, which no caller's bound allows.
 pub(super) fn put_list<T>(
     body: &mut BytesMut,
     most: usize,
