@@ -1,5 +1,5 @@
-//! A LUN that is missing from the files for a start, or of which its folders know nothing, or whose volume is not made in
-//! time.
+//! A LUN that is missing from the files for a start, or of which its folders know nothing, or whose volume is not made
+//! in time.
 
 use crate::command::{Command, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::pair::PairStatus;

@@ -1,8 +1,8 @@
-//! What this controller has of all LUNs of a group, and what is broken about it. A disk that fails takes the copies of the
-//! whole group out of the pair: hosts that use several LUNs together find them together.
+//! What this controller has of all LUNs of a group, and what is broken about it. A disk that fails takes the copies of
+//! the whole group out of the pair: hosts that use several LUNs together find them together.
 //!
-//! What always holds: there is at least one LUN; a disk that was given up is forgotten only when no mark is waited for any
-//! more ([`Copies::on_marked`]), or when what it holds is copied anew.
+//! What always holds: there is at least one LUN; a disk that was given up is forgotten only when no mark is waited for
+//! any more ([`Copies::on_marked`]), or when what it holds is copied anew.
 
 use protocol::interlink::GenerationTag;
 use protocol::interlink::standing::{CopyFound, Generation, Pairing};
@@ -53,8 +53,8 @@ impl Copies {
         self.each[0].lun()
     }
 
-    /// The generation they are at. LUNs that were groups of their own until the files joined them have different ones until
-    /// the two have agreed: then it is the newest.
+    /// The generation they are at. LUNs that were groups of their own until the files joined them have different ones
+    /// until the two have agreed: then it is the newest.
     pub(super) fn generation(&self) -> Generation {
         let mut newest = self.each[0].generation();
         for copy in &self.each[1..] {
@@ -91,8 +91,8 @@ impl Copies {
         matches!(self.breakage, Some(Breakage::OwnDisk(_)))
     }
 
-    /// Whether a disk here has failed. A copy that found no room has all that was acknowledged while it was in the pair,
-    /// and can be refilled.
+    /// Whether a disk here has failed. A copy that found no room has all that was acknowledged while it was in the
+    /// pair, and can be refilled.
     pub(super) fn have_failed(&self) -> bool {
         matches!(self.breakage, Some(Breakage::OwnDisk(error)) if !error.wants_room())
     }
@@ -113,8 +113,8 @@ impl Copies {
         self.each.iter_mut().for_each(LunCopy::begin);
         // The peer's copy is back.
         self.breakage.take_if(|breakage| *breakage == Breakage::PeerDisk && pairing != Pairing::Out);
-        // The only whole copy and one that is refilled try again: a disk that found no room may have some. Nor is the only
-        // whole copy a failed one: its hosts hear what its disk says.
+        // The only whole copy and one that is refilled try again: a disk that found no room may have some. Nor is the
+        // only whole copy a failed one: its hosts hear what its disk says.
         let only = pairing == Pairing::Out && is_main;
         let forgotten = |error: DiskError| match error {
             DiskError::Silent => false,

@@ -7,8 +7,8 @@
 //!                            record
 //! ```
 //!
-//! What always holds: while a mark is coming, the record takes the superblock for its own with the old start and with the
-//! coming one ([`LunCopy::expects`]); a volume is made once at a time.
+//! What always holds: while a mark is coming, the record takes the superblock for its own with the old start and with
+//! the coming one ([`LunCopy::expects`]); a volume is made once at a time.
 
 use protocol::interlink::GenerationTag;
 use protocol::interlink::standing::{CopyFound, Generation, GroupRecord, Standing, Start, Starts, Told};
@@ -295,8 +295,8 @@ impl LunCopy {
         (self.agreed, self.told) = (None, None);
     }
 
-    /// What both agreed on is about to be written down, and is this controller's now. A meeting that ends before leaves it
-    /// with what it had.
+    /// What both agreed on is about to be written down, and is this controller's now. A meeting that ends before leaves
+    /// it with what it had.
     pub(super) fn take_on_agreed(&mut self, starts: bool) {
         if let Some(generation) = self.agreed.take() {
             self.take_on(generation);
@@ -410,8 +410,8 @@ impl LunCopy {
         self.record.flushed
     }
 
-    /// Has its volume made, once at a time: one that an earlier meeting asked for and that is still being made is waited
-    /// for.
+    /// Has its volume made, once at a time: one that an earlier meeting asked for and that is still being made is
+    /// waited for.
     pub(super) fn create(&mut self, failed: bool, meeting: u64) -> Creation {
         let wanted = !self.unmade && self.found(failed) != CopyFound::Whole;
         let Some(superblock) = self.wanted.filter(|_| wanted) else {
@@ -422,8 +422,8 @@ impl LunCopy {
         if asked.is_none() { Creation::Make(superblock) } else { Creation::Waited }
     }
 
-    /// Its volume was made, or could not be. `meeting` is the one under way, `making` whether it goes on without volumes
-    /// that cannot be made.
+    /// Its volume was made, or could not be. `meeting` is the one under way, `making` whether it goes on without
+    /// volumes that cannot be made.
     pub(super) fn on_made(&mut self, result: Result<(), DiskError>, meeting: u64, making: bool) -> Made {
         let Some((asked_in, superblock)) = self.creation.take() else {
             return Made::NotWaitedFor;

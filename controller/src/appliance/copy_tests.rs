@@ -210,8 +210,8 @@ fn what_main_could_not_take_when_the_copy_is_complete_is_read_by_nobody_before_i
 }
 
 /// The only whole copy is copied from a disk that is full. Every so many steps a host of one of the two tries to write
-/// where `at` says, a few at a time, until both are whole. How many tries there were, and which were refused for want of
-/// room.
+/// where `at` says, a few at a time, until both are whole. How many tries there were, and which were refused for want
+/// of room.
 fn copied_from_a_full_disk(
     seed: u64,
     every: u32,

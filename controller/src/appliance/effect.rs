@@ -115,8 +115,8 @@ pub enum Apart {
     NotThePeer(String),
     /// One of the two encrypts the interlink, the other does not. What the peer does comes second.
     #[error(
-        "{0} {peer} the interlink and this controller {own}. Write the same `plain_interlink` and interlink addresses into \
-         both machines' appliance.toml and start both again", peer = does(*.1), own = does(!*.1)
+        "{0} {peer} the interlink and this controller {own}. Write the same `plain_interlink` and interlink addresses \
+         into both machines' appliance.toml and start both again", peer = does(*.1), own = does(!*.1)
     )]
     Encryption(String, bool),
     /// Its certificate is not the one that is pinned for it.
@@ -136,16 +136,16 @@ pub enum Apart {
     CertificateRefused(String),
     /// It speaks the interlink as before there was a proof.
     #[error(
-        "{0} does not prove itself on an interlink without encryption: it runs an earlier release than this controller. \
-         Nothing was exchanged. Run the same release on both"
+        "{0} does not prove itself on an interlink without encryption: it runs an earlier release than this \
+         controller. Nothing was exchanged. Run the same release on both"
     )]
     NoProof(String),
     /// Its proof was made with another secret.
     #[error(
-        "whoever answers for {0} on the interlink proves itself with another secret than the one kept here; nothing was \
-         exchanged. Where both controllers run on one machine, give both the same `state` folder and start both again; \
-         where they do not, make a new secret on one of them (`twinlun interlink init --renew`), bring the other its \
-         file and start both again; if neither helps, find out who it is"
+        "whoever answers for {0} on the interlink proves itself with another secret than the one kept here; nothing \
+         was exchanged. Where both controllers run on one machine, give both the same `state` folder and start both \
+         again; where they do not, make a new secret on one of them (`twinlun interlink init --renew`), bring the \
+         other its file and start both again; if neither helps, find out who it is"
     )]
     WrongProof(String),
     /// No common version.
@@ -160,8 +160,8 @@ pub enum Apart {
     /// The control state of this controller cannot be used.
     #[error(
         "{0} serves nothing: {1}. Nothing was changed, and {0} neither meets the other controller nor writes anything \
-         down. Put the state folder of {0} back as it was last, or run the release that wrote it, then start {0} again; \
-         until then hosts use the other controller, which may be serving"
+         down. Put the state folder of {0} back as it was last, or run the release that wrote it, then start {0} \
+         again; until then hosts use the other controller, which may be serving"
     )]
     Unusable(String, String),
     /// A message made no sense.

@@ -247,7 +247,8 @@ fn a_meeting_that_comes_to_nothing_after_a_clean_end_costs_no_copy() {
     }
 }
 
-/// A clean end is no news once something was served: what was under way when the two lost each other may be on one alone.
+/// A clean end is no news once something was served: what was under way when the two lost each other may be on one
+/// alone.
 #[test]
 fn what_was_served_since_a_clean_end_is_copied_after_a_cut() {
     for (seed, steps) in (0..40).flat_map(|seed| (0..12).map(move |steps| (seed, steps))) {

@@ -16,17 +16,17 @@
 //! 4. What waited goes on. From here on the peer's copy is no source for anyone.
 //!
 //! A disk that was given up in the moment the peer was lost never becomes the last one: what it was asked for may
-//! still land, over what would be written there since. The LUN says so in the same step in which it is told of the loss.
-//! Hosts hear that the LUN is not available, and when the peer comes back its copy serves.
+//! still land, over what would be written there since. The LUN says so in the same step in which it is told of the
+//! loss. Hosts hear that the LUN is not available, and when the peer comes back its copy serves.
 //!
 //! If the peer comes back before step 3 and the two agree, they go on together, and so does what waited. If they do not
-//! agree, the wait goes on, and so does this main afterwards: a peer that is refused has no part in the LUN. Only if what
-//! that peer has may be newer, or is another history, nobody is served. A crash before step 3 leaves the old
+//! agree, the wait goes on, and so does this main afterwards: a peer that is refused has no part in the LUN. Only if
+//! what that peer has may be newer, or is another history, nobody is served. A crash before step 3 leaves the old
 //! generation with both copies; no write was answered that only one of them has.
 //!
-//! What always holds: status, service and role follow from the stage and the generation and are stored nowhere else; from
-//! the moment a group is agreed on until the peer is lost, and while it goes on alone, all its LUNs have one generation; its
-//! newest generation is no older than the one it is at.
+//! What always holds: status, service and role follow from the stage and the generation and are stored nowhere else;
+//! from the moment a group is agreed on until the peer is lost, and while it goes on alone, all its LUNs have one
+//! generation; its newest generation is no older than the one it is at.
 
 use core::time::Duration;
 
@@ -121,8 +121,8 @@ impl Group {
         self.stage.view(self.role(), self.mirror).1
     }
 
-    /// The one writer of what a LUN lives by: role, status, service and generation. The connections are added by whoever
-    /// hands it down.
+    /// The one writer of what a LUN lives by: role, status, service and generation. The connections are added by
+    /// whoever hands it down.
     pub(super) fn view(&self) -> PairView {
         let role = self.role();
         let (status, service) = self.stage.view(role, self.mirror);
@@ -195,8 +195,8 @@ impl Group {
         }
     }
 
-    /// The flush of a LUN is over, however many connections came to nothing meanwhile. It says nothing of what is served
-    /// under another generation. `own` is this controller's name.
+    /// The flush of a LUN is over, however many connections came to nothing meanwhile. It says nothing of what is
+    /// served under another generation. `own` is this controller's name.
     pub(super) fn on_flushed_apart(
         &mut self,
         lun: usize,
@@ -218,14 +218,14 @@ impl Group {
             }
             return wishes;
         }
-        // What was answered and not flushed before may be gone from this copy: it is no better than one whose controller
-        // has lost its memory. Where the two are just meeting, the peer has been told otherwise.
+        // What was answered and not flushed before may be gone from this copy: it is no better than one whose
+        // controller has lost its memory. Where the two are just meeting, the peer has been told otherwise.
         self.kept = false;
         if awaited || !joined { vec![Wish::Part(Parting::OwnDisk)] } else { Vec::new() }
     }
 
-    /// Whether it was refused for what this copy's disk had not flushed, and that has come back. `own` is this controller's
-    /// name.
+    /// Whether it was refused for what this copy's disk had not flushed, and that has come back. `own` is this
+    /// controller's name.
     pub(super) fn is_settled_since(&self, own: &str) -> bool {
         self.copies.are_settled() && self.is_refused_unsettled(own)
     }
@@ -235,8 +235,8 @@ impl Group {
         matches!(reason, Some(Refusal::Unsettled(name)) if name == own)
     }
 
-    /// Whether this controller goes on alone with it when it loses its peer now. Not with a copy whose disk failed while
-    /// another was whole; the only whole one goes on, and its hosts hear what its disk says.
+    /// Whether this controller goes on alone with it when it loses its peer now. Not with a copy whose disk failed
+    /// while another was whole; the only whole one goes on, and its hosts hear what its disk says.
     pub(super) fn may_go_on(&self, ending: Option<Ends>) -> bool {
         let failed = self.copies.have_failed();
         let only = self.status() == PairStatus::Copy;
@@ -295,7 +295,8 @@ impl Group {
         !self.mirror && generation.number > 0 && own && self.copies.are_one() && self.copies.are_whole()
     }
 
-    /// The leases that were granted have run out: name the own copies alone, in the record that is written by this ticket.
+    /// The leases that were granted have run out: name the own copies alone, in the record that is written by this
+    /// ticket.
     pub(super) fn go_alone(&mut self, ticket: u64, ids: &mut Ids) {
         let own = self.side.index();
         let (stage, order) = self.stage.on(Event::LeaseOut(ticket), self.facts(None));
@@ -352,8 +353,8 @@ impl Group {
         }
     }
 
-    /// A mark has come late: of a copy of which nothing was made meanwhile it counts. One without which the peer has gone on
-    /// does not. Whether it has to be written down.
+    /// A mark has come late: of a copy of which nothing was made meanwhile it counts. One without which the peer has
+    /// gone on does not. Whether it has to be written down.
     pub(super) fn on_late_mark(&mut self, lun: usize) -> bool {
         self.stage == Stage::Apart && self.copies.on_late_mark(lun)
     }
@@ -367,8 +368,8 @@ impl Group {
             && self.stage.turn().is_none()
     }
 
-    /// There may be room for copies that want it: they are refilled when there is for each of them. How much they need is
-    /// not known before.
+    /// There may be room for copies that want it: they are refilled when there is for each of them. How much they need
+    /// is not known before.
     pub(super) fn refill(
         &mut self,
         now: Time,
@@ -384,8 +385,8 @@ impl Group {
         Vec::new()
     }
 
-    /// A disk failed here: these copies leave the pair, the peer's go on as main. `as_of`: the generation under which the
-    /// LUN says so. What it says of its disk is true later as well; what it says of the peer is not.
+    /// A disk failed here: these copies leave the pair, the peer's go on as main. `as_of`: the generation under which
+    /// the LUN says so. What it says of its disk is true later as well; what it says of the peer is not.
     pub(super) fn on_broken(
         &mut self,
         breakage: Breakage,
@@ -425,9 +426,9 @@ impl Group {
         wishes
     }
 
-    /// A copy whose controller has lost its peer is the last one: what its disk could not take its host has heard of, and
-    /// nothing that was answered is lost by it. Only a flush that failed may have lost some of that: the peer's copy has
-    /// it, as long as that one is a member.
+    /// A copy whose controller has lost its peer is the last one: what its disk could not take its host has heard of,
+    /// and nothing that was answered is lost by it. Only a flush that failed may have lost some of that: the peer's
+    /// copy has it, as long as that one is a member.
     fn goes_on_with(&self, breakage: Breakage) -> bool {
         match self.stage {
             Stage::WaitingOut { .. } | Stage::Agreed { before: Before::WaitingOut, .. } => {
@@ -453,8 +454,8 @@ impl Group {
         Vec::new()
     }
 
-    /// A pair that is DUPLEX under another main than the preferred one goes back to it. Looked at again every tick: another
-    /// turn may be under way, or an end that comes to nothing.
+    /// A pair that is DUPLEX under another main than the preferred one goes back to it. Looked at again every tick:
+    /// another turn may be under way, or an end that comes to nothing.
     pub(super) fn prefer(&mut self, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
         let whole = self.stage == Stage::Served(Pairing::Whole) && self.mirror;
         if whole && self.role() == Role::Main && self.preferred != self.side {
@@ -513,8 +514,8 @@ impl Group {
         self.copies.iter().map(|copy| quiet(copy.lun())).fold(Quiet::Yes, Quiet::and)
     }
 
-    /// Time has passed; `quiet(lun)` tells whether anything is in flight there, `at` names the group when its generation is durable.
-    /// Also whether the turn takes too long.
+    /// Time has passed; `quiet(lun)` tells whether anything is in flight there, `at` names the group when its
+    /// generation is durable. Also whether the turn takes too long.
     pub(super) fn tick_turn(
         &mut self,
         now: Time,
@@ -582,9 +583,9 @@ impl Group {
         }
     }
 
-    /// Main's copy of a LUN is complete on both sides and flushed, as of a generation: the sub makes that durable first.
-    /// Said late, under another generation, it means nothing: another copy may be under way. A group's copy is complete
-    /// when that of its last LUN is.
+    /// Main's copy of a LUN is complete on both sides and flushed, as of a generation: the sub makes that durable
+    /// first. Said late, under another generation, it means nothing: another copy may be under way. A group's copy is
+    /// complete when that of its last LUN is.
     pub(super) fn on_copy_complete(&mut self, lun: usize, as_of: GenerationTag, joined: bool) -> Vec<Wish> {
         let generation = self.copies.generation();
         self.copies.of_mut(lun).note_copied(as_of);

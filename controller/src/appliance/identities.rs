@@ -3,12 +3,12 @@
 //!
 //! ```text
 //!  what this controller knows ─┐
-//!                              ├─ complete (the leader) ──► sent and kept on both, durable before anything is agreed on
+//!                              ├─ complete (the leader) ──► sent, kept on both, durable before anything is agreed on
 //!  what the peer knows ────────┘
 //! ```
 //!
-//! What always holds: what is known of a LUN is kept for good, also when the files name it no more; no two LUNs have one
-//! name.
+//! What always holds: what is known of a LUN is kept for good, also when the files name it no more; no two LUNs have
+//! one name.
 
 use protocol::interlink::hello::{Identity, LUNS_MAX, LunIdentity};
 use protocol::interlink::standing::GroupRecord;
@@ -74,8 +74,8 @@ impl Identities {
         Some(Superblock::new(self.identity.appliance, identity.volume, identity.blocks, owner))
     }
 
-    /// Both controllers' knowledge together, completed for LUNs that neither ever knew. `blocks`: how large a LUN of the
-    /// plan becomes.
+    /// Both controllers' knowledge together, completed for LUNs that neither ever knew. `blocks`: how large a LUN of
+    /// the plan becomes.
     pub(super) fn complete(
         &self,
         theirs: &Identity,
@@ -134,8 +134,8 @@ impl Identities {
         known.is_some_and(|known| core::mem::replace(&mut known.blocks, blocks) != blocks)
     }
 
-    /// The record to be kept: of the plan's LUNs what their groups say, each with whether this controller has had a part in
-    /// it; of the others what was known.
+    /// The record to be kept: of the plan's LUNs what their groups say, each with whether this controller has had a
+    /// part in it; of the others what was known.
     pub(super) fn record(&self, groups: Vec<(GroupRecord, bool)>) -> ControlRecord {
         let mut identity = self.identity.clone();
         identity.luns.retain(|known| {

@@ -1,5 +1,5 @@
-//! What the two controllers have of a group beside each other: whether they agree, and on what. Both, given the same, come
-//! to the same; `crate::group` decides, this brings it what it has to know.
+//! What the two controllers have of a group beside each other: whether they agree, and on what. Both, given the same,
+//! come to the same; `crate::group` decides, this brings it what it has to know.
 
 use protocol::interlink::message::Agreement;
 use protocol::interlink::standing::{CopyFound, Standing, Told};
@@ -47,8 +47,8 @@ impl Judge<'_> {
         copies.filter_map(|copy| both(copy.lun(), copy.name(), copy.told())).collect()
     }
 
-    /// Whether the two agree on a group, and on what, for each of its LUNs. LUNs that get another size thereby are named in
-    /// `resized`, with their blocks.
+    /// Whether the two agree on a group, and on what, for each of its LUNs. LUNs that get another size thereby are
+    /// named in `resized`, with their blocks.
     pub(super) fn judge(
         &self,
         group: &mut Group,
@@ -103,8 +103,9 @@ impl Judge<'_> {
     }
 
     /// A LUN that the two never agreed on gets the size that the files say now, and the devices allow; both come to the
-    /// same. It is durable with the generation, at the leader before either writes that down (its identity is the one that
-    /// both take); until then it may change again, and a volume of another size that was already made was never served.
+    /// same. It is durable with the generation, at the leader before either writes that down (its identity is the one
+    /// that both take); until then it may change again, and a volume of another size that was already made was never
+    /// served.
     fn resize(
         &self,
         lun: usize,

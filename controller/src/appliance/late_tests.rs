@@ -273,7 +273,8 @@ mod parted_twice {
     use crate::testing::Duo;
     use crate::unit::Controller;
 
-    /// alpha, the preferred main and the leader, was started again and refilled; beta is about to give the LUN back to it.
+    /// alpha, the preferred main and the leader, was started again and refilled; beta is about to give the LUN back to
+    /// it.
     fn turning_back(seed: u64) -> Duo {
         let mut duo = Duo::new(seed, true);
         duo.connect();

@@ -6,13 +6,13 @@
 //!  nothing heard for [`PEER_SILENCE_MAX`], or a meeting under way for [`MEETING_MAX`]: the peer is lost
 //! ```
 //!
-//! A controller whose workers do not get on does not claim to live. Its control thread alone could go on for ever granting
-//! leases and renewing its own, while nothing that is sent to it is ever handled. So it parts from its peer, which does
-//! what it does when it loses one, and meets nobody until everything gets on again. Nothing else of the appliance core
-//! happens meanwhile (it does not go on alone either): what became durable is held here.
+//! A controller whose workers do not get on does not claim to live. Its control thread alone could go on for ever
+//! granting leases and renewing its own, while nothing that is sent to it is ever handled. So it parts from its peer,
+//! which does what it does when it loses one, and meets nobody until everything gets on again. Nothing else of the
+//! appliance core happens meanwhile (it does not go on alone either): what became durable is held here.
 //!
-//! What always holds: a main goes on alone no earlier than the last lease it granted has run out ([`Liveness::lose`]), and
-//! without a peer there is no lease.
+//! What always holds: a main goes on alone no earlier than the last lease it granted has run out ([`Liveness::lose`]),
+//! and without a peer there is no lease.
 
 use core::time::Duration;
 use std::sync::Arc;

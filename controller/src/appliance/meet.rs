@@ -1,5 +1,5 @@
-//! Meeting the peer, step by step: from the greetings to the LUNs being served ([`super::phase`] has the drawing), and what
-//! is made durable on the way. Every message and every completion of the appliance core enters here.
+//! Meeting the peer, step by step: from the greetings to the LUNs being served ([`super::phase`] has the drawing), and
+//! what is made durable on the way. Every message and every completion of the appliance core enters here.
 
 use protocol::interlink::hello::{Hello, Identity, Purpose};
 use protocol::interlink::message::Agreement;
@@ -193,8 +193,8 @@ impl Appliance {
         }
     }
 
-    /// What was given up for its disk's silence can have a part again, in a new meeting. That makes whole LUNs be copied:
-    /// where others are served it is not worth it.
+    /// What was given up for its disk's silence can have a part again, in a new meeting. That makes whole LUNs be
+    /// copied: where others are served it is not worth it.
     fn meet_again_if_idle(&mut self) {
         let served = self.groups.iter().any(|group| group.stage().is_joint());
         if self.session.peer().is_some() && !served && !self.shutdown.begun() {
@@ -215,8 +215,8 @@ impl Appliance {
                 }
                 if control {
                     self.liveness.greeted(now);
-                    // Before anything else: what is forwarded as soon as the two have met may be late, and its age is known
-                    // then.
+                    // Before anything else: what is forwarded as soon as the two have met may be late, and its age is
+                    // known then.
                     self.out.push(Effect::Send(link, Message::Ping(now.0)));
                 }
                 self.join_if_complete();
@@ -237,8 +237,8 @@ impl Appliance {
         self.out.push(Effect::Close(link));
     }
 
-    /// The leader goes on when the control connection and all bridges of both sides are greeted: it sends the identity and
-    /// keeps it; the other keeps what it gets.
+    /// The leader goes on when the control connection and all bridges of both sides are greeted: it sends the identity
+    /// and keeps it; the other keeps what it gets.
     fn join_if_complete(&mut self) {
         let goes_on = self.plan.leads()
             && self.session.phase() == Phase::Apart
@@ -552,8 +552,8 @@ impl Appliance {
     fn on_marked(&mut self, lun: usize, round: Round, result: Result<(), DiskError>, current: bool) {
         let at = self.group_of[lun];
         if round == Round::End {
-            // Without the mark nothing says that this end was clean, and no more: the copy has all that was answered, and is
-            // marked again before it serves alone.
+            // Without the mark nothing says that this end was clean, and no more: the copy has all that was answered,
+            // and is marked again before it serves alone.
             let good = result.is_ok() && self.groups[at].copies_mut().on_marked(lun, result);
             self.shutdown.on_flushed(good);
             return self.go_on_ending();
@@ -594,8 +594,8 @@ impl Appliance {
         self.persist(Pending::Over(Round::Agreed));
     }
 
-    /// The generation of all groups that were agreed on is durable on both, or of those that the peer is main of. Whether
-    /// that is new of any.
+    /// The generation of all groups that were agreed on is durable on both, or of those that the peer is main of.
+    /// Whether that is new of any.
     fn know_as_joint(&mut self, all: bool) -> bool {
         let peer = self.plan.side.peer() as u8;
         let mut news = false;

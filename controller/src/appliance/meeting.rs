@@ -1,5 +1,5 @@
-//! What belongs to one meeting of the two controllers, and is forgotten with it: what came before its time, and what the
-//! leader has yet to send.
+//! What belongs to one meeting of the two controllers, and is forgotten with it: what came before its time, and what
+//! the leader has yet to send.
 //!
 //! What always holds: each thing that is early is taken up once, and there is no more of it than the peer can say once.
 
@@ -49,8 +49,8 @@ impl Meeting {
         self.early.take()
     }
 
-    /// The leader's agreements have come: back if it is their time. If not, what the leader has is still on its way; this
-    /// controller must know it too.
+    /// The leader's agreements have come: back if it is their time. If not, what the leader has is still on its way;
+    /// this controller must know it too.
     pub(super) fn hear(&mut self, agreements: Vec<Agreement>) -> Option<Vec<Agreement>> {
         if self.compared {
             return Some(agreements);
@@ -83,8 +83,8 @@ impl Meeting {
         self.early_identity.take()
     }
 
-    /// A word comes about a LUN that waits for the record that both have its generation. Nothing but a turn can be said of
-    /// it, once: there are no more than LUNs.
+    /// A word comes about a LUN that waits for the record that both have its generation. Nothing but a turn can be said
+    /// of it, once: there are no more than LUNs.
     pub(super) fn keep_word(&mut self, word: EarlyWord, luns: usize) {
         if self.early_words.len() < luns {
             self.early_words.push(word);

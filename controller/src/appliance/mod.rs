@@ -17,8 +17,8 @@
 //! agreements and the word to begin. Every step is durable on both before the next one starts, so a crash
 //! anywhere leaves two states that [`crate::group::agree`] can put together.
 //!
-//! What always holds: each part what its own page says ([`Appliance::check`]), a LUN belongs to exactly one group, and a
-//! controller whose records cannot be read writes nothing.
+//! What always holds: each part what its own page says ([`Appliance::check`]), a LUN belongs to exactly one group, and
+//! a controller whose records cannot be read writes nothing.
 
 #[cfg(test)]
 mod absence_tests;
@@ -227,8 +227,8 @@ impl Appliance {
             let wishes = self.groups[at].start_alone(now, ending);
             self.carry(at, wishes);
         }
-        // Whole copies are marked when their controller starts, before it meets anybody: a disk that does not take the mark
-        // has failed before the two agree on whose copies count, and takes no part in that.
+        // Whole copies are marked when their controller starts, before it meets anybody: a disk that does not take the
+        // mark has failed before the two agree on whose copies count, and takes no part in that.
         let mut any = false;
         for (at, group) in self.groups.iter_mut().enumerate() {
             any |= !self.singles.contains(&at) && group.copies_mut().choose_start_marks(&mut self.ids);

@@ -94,7 +94,8 @@ pub(super) enum Progress {
 }
 
 impl Phase {
-    /// The one function of transitions: the phase after an event. An event that means nothing to a phase changes nothing.
+    /// The one function of transitions: the phase after an event. An event that means nothing to a phase changes
+    /// nothing.
     #[must_use]
     pub(super) const fn on(self, progress: Progress) -> Self {
         match (self, progress) {

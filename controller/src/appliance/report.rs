@@ -1,5 +1,5 @@
-//! What a person is told of a LUN: why it is not served, and what to do. A function of what is known of its group, of why
-//! the two are apart, and of the configuration; nothing is changed by it.
+//! What a person is told of a LUN: why it is not served, and what to do. A function of what is known of its group, of
+//! why the two are apart, and of the configuration; nothing is changed by it.
 
 use protocol::block::BLOCK_BYTES;
 use protocol::interlink::standing::CopyFound;
@@ -74,13 +74,13 @@ impl Report<'_> {
     fn copy_text(&self, main: Side, breakage: Option<Breakage>) -> String {
         let [target, source] = [main.peer(), main].map(|side| &self.plan.names[side.index()]);
         let refilled = format!(
-            "the copy of {target} is being refilled from {source}; both serve hosts meanwhile. Only the copy of {source} is \
-             whole until then: keep {source} running"
+            "the copy of {target} is being refilled from {source}; both serve hosts meanwhile. Only the copy of \
+             {source} is whole until then: keep {source} running"
         );
         match breakage {
             Some(Breakage::OwnDisk(error)) if main == self.plan.side => format!(
-                "{refilled}. On {source}: {error}. What could not be read or written there is tried again; if this stays, \
-                 its disk is failing: copy from it what its hosts can still read"
+                "{refilled}. On {source}: {error}. What could not be read or written there is tried again; if this \
+                 stays, its disk is failing: copy from it what its hosts can still read"
             ),
             _ => format!("{refilled}, nothing else to do"),
         }
@@ -119,14 +119,15 @@ impl Report<'_> {
         if self.joined && service == Service::Forwarded {
             return format!(
                 "the copy of {own} is out of the pair, its disk failed or is full: {peer} serves the hosts of both \
-                 from the only current copy. Repair the disk of {own} or make room on it, then start {own} again: it is \
-                 refilled"
+                 from the only current copy. Repair the disk of {own} or make room on it, then start {own} again: it \
+                 is refilled"
             );
         }
         if service == Service::Alone {
             return format!(
                 "{own} serves its hosts alone, and only its copy is sure to be whole: what they write since is on no \
-                 other. Keep {own} running and its volume where it is, and bring {peer} back: it is then refilled by itself"
+                 other. Keep {own} running and its volume where it is, and bring {peer} back: it is then refilled by \
+                 itself"
             );
         }
         let goes_alone = matches!(group.stage(), Stage::WaitingOut { .. } | Stage::GoingAlone { .. });
@@ -162,8 +163,8 @@ impl Report<'_> {
                 self.what_both_have()
             ),
             Role::Main if group.has_kept() => format!(
-                "{apart} while {own} was becoming main: {peer} may be serving its hosts alone. {own} refuses its hosts. \
-                 Leave both volumes where they are, bring {peer} back, and wait until the two have met"
+                "{apart} while {own} was becoming main: {peer} may be serving its hosts alone. {own} refuses its \
+                 hosts. Leave both volumes where they are, bring {peer} back, and wait until the two have met"
             ),
             Role::Main => format!(
                 "{apart}. {own} has been started again and cannot tell alone whether its copy is whole: it refuses \
@@ -199,8 +200,8 @@ impl Report<'_> {
             )
         } else {
             format!(
-                "the volume on {own} is gone, and it was the only current copy; look whether its disk is mounted. Nothing \
-                 is created in its place. Bring the volume back, then start {own} again"
+                "the volume on {own} is gone, and it was the only current copy; look whether its disk is mounted. \
+                 Nothing is created in its place. Bring the volume back, then start {own} again"
             )
         })
     }
@@ -232,8 +233,8 @@ impl Report<'_> {
                 "Nothing acknowledged is lost: {peer} has the only current copy, keep it running. {refill}"
             ),
             Service::Alone => format!(
-                "{own} has the only current copy: of what its disk does not take or give, hosts hear. {mend}; if the disk \
-                 fails, copy what can be read elsewhere first"
+                "{own} has the only current copy: of what its disk does not take or give, hosts hear. {mend}; if the \
+                 disk fails, copy what can be read elsewhere first"
             ),
             _ => format!(
                 "Whether {peer} has all that was acknowledged shows when the two meet: leave both volumes where they \

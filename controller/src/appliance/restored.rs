@@ -42,8 +42,9 @@ impl Restored {
         })
     }
 
-    /// The volume of every LUN of the plan, in its order, as it counts. One that was made and under which nothing was ever
-    /// served counts as blank: the two have not agreed on its LUN yet, which may have got another size in their files.
+    /// The volume of every LUN of the plan, in its order, as it counts. One that was made and under which nothing was
+    /// ever served counts as blank: the two have not agreed on its LUN yet, which may have got another size in their
+    /// files.
     #[must_use]
     pub fn volumes_that_count(&self, plan: &Plan) -> Vec<VolumeFound> {
         let groups = self.control(&plan.names[plan.side.index()]).unwrap_or_default().groups;

@@ -226,8 +226,8 @@ impl PeerSession {
         self.apart = Apart::Stopping;
     }
 
-    /// A connection of the interlink came to nothing. Said while the two are apart; who is met does not care. `name` is the
-    /// peer's.
+    /// A connection of the interlink came to nothing. Said while the two are apart; who is met does not care. `name` is
+    /// the peer's.
     pub(super) fn on_refusal(&mut self, refusal: LinkRefusal, name: String) {
         if self.phase != Phase::Apart || matches!(self.apart, Apart::Stopping | Apart::Unusable(..)) {
             return;
@@ -277,8 +277,8 @@ impl PeerSession {
         closed
     }
 
-    /// A connection did not become one of the peer's; the others do not care. Whether it was known, and if this side was
-    /// called, so that the caller is to hear whom it has reached.
+    /// A connection did not become one of the peer's; the others do not care. Whether it was known, and if this side
+    /// was called, so that the caller is to hear whom it has reached.
     pub(super) fn turn_away(&mut self, link: LinkId, apart: Apart) -> Option<bool> {
         let known = self.links.remove(&link)?;
         if self.phase == Phase::Apart {
@@ -316,8 +316,8 @@ impl PeerSession {
         let purpose = (dialed, Some(hello.purpose));
         let known = |known: &Link| known.greeted && (known.dialed, known.purpose) == purpose;
         if self.links.values().any(known) {
-            // What it sends by the old one goes nowhere. Both start over. Nobody else can say so: whoever greets has proven
-            // to be the peer.
+            // What it sends by the old one goes nowhere. Both start over. Nobody else can say so: whoever greets has
+            // proven to be the peer.
             return Greeted::Anew;
         }
         if let Some(known) = self.links.get_mut(&link) {
@@ -444,8 +444,8 @@ impl PeerSession {
         self.word.as_ref().map(|(at, word)| (*at, word, self.is_joined()))
     }
 
-    /// In touch, the peer is told at once and then every [`WORD_INTERVAL`] what this controller says of itself: where to,
-    /// if it is due.
+    /// In touch, the peer is told at once and then every [`WORD_INTERVAL`] what this controller says of itself: where
+    /// to, if it is due.
     pub(super) fn word_due(&mut self, now: Time) -> Option<LinkId> {
         let control = self.joined_control();
         if control.is_none() {

@@ -7,8 +7,8 @@
 //!            at the peer that serves  volume
 //! ```
 //!
-//! What always holds: the mark of a clean end is asked for only when nothing is being flushed any more and every flush was
-//! good ([`Shutdown::next`]), and a peer's end is forgotten when the two lose each other or meet again.
+//! What always holds: the mark of a clean end is asked for only when nothing is being flushed any more and every flush
+//! was good ([`Shutdown::next`]), and a peer's end is forgotten when the two lose each other or meet again.
 
 use core::time::Duration;
 
@@ -129,8 +129,8 @@ impl Shutdown {
         self.peer_drained = true;
     }
 
-    /// Whether the flush begins: both sides are quiet (or there is no other side). A turn may come upon one that has said
-    /// already that nothing is in flight.
+    /// Whether the flush begins: both sides are quiet (or there is no other side). A turn may come upon one that has
+    /// said already that nothing is in flight.
     pub(super) fn begins_to_flush(&mut self, alone: bool, turning: bool) -> bool {
         let drained = self.drained && (self.peer_drained || alone) && !turning;
         if !drained || self.flushing {

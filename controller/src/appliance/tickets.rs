@@ -3,11 +3,11 @@
 //! ```text
 //!  issue ──► out ──► take: what it stands for, and the meeting that asked for it
 //!             │
-//!             └─ a volume's, and no disk has done one for [`MARK_MAX`]: given up ──► take_late, once it is done after all
+//!             └─ a volume's, and no disk has done one for [`MARK_MAX`]: given up ──► take_late, once it is done
 //! ```
 //!
-//! What always holds: a ticket is taken once, and taken late at most once after it was given up; a time is kept of exactly
-//! those tickets that are of volumes.
+//! What always holds: a ticket is taken once, and taken late at most once after it was given up; a time is kept of
+//! exactly those tickets that are of volumes.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -16,8 +16,8 @@ use super::pending::Pending;
 use crate::time::{RunTime, Time};
 use crate::world::Ticket;
 
-/// When no disk has taken a mark for this time, those that are asked for one do not answer: well before the two give up a
-/// meeting.
+/// When no disk has taken a mark for this time, those that are asked for one do not answer: well before the two give up
+/// a meeting.
 pub(super) const MARK_MAX: Duration = Duration::from_secs(2);
 
 /// The LUN part of this core's tickets: no LUN's.

@@ -74,9 +74,9 @@ impl Turn {
         self.step == step && self.generation.number == number
     }
 
-    /// The next step, if this one waits for commands in flight and there are none. A copy that lacks a change, or has one
-    /// that the other lacks, may leave by a turn, but not go on as a whole one: then nothing may wait for a decision about
-    /// the pair.
+    /// The next step, if this one waits for commands in flight and there are none. A copy that lacks a change, or has
+    /// one that the other lacks, may leave by a turn, but not go on as a whole one: then nothing may wait for a
+    /// decision about the pair.
     pub(super) fn step_when(self, quiet: impl Fn() -> Quiet) -> Option<TurnStep> {
         let ready = || match quiet() {
             Quiet::Yes => true,

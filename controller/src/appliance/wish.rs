@@ -1,4 +1,5 @@
-//! What a group wants done when something has happened to it: the appliance core carries it out, in the order of the list.
+//! What a group wants done when something has happened to it: the appliance core carries it out, in the order of the
+//! list.
 
 use protocol::interlink::Message;
 
