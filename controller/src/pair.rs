@@ -53,7 +53,15 @@ pub enum Service {
     Forwarded,
 }
 
-/// A LUN's place in the pair.
+impl Service {
+    /// Whether hosts' commands are carried out, here or at main.
+    #[must_use]
+    pub const fn serves(self) -> bool {
+        !matches!(self, Self::Refused | Self::Undecided)
+    }
+}
+
+/// A LUN's place in the pair: made by its group in one function, and handed down to its LUNs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PairView {
     /// This controller's role.
@@ -103,7 +111,13 @@ impl PairView {
     /// Whether hosts' commands are carried out, here or at main.
     #[must_use]
     pub const fn serves(&self) -> bool {
-        !matches!(self.service, Service::Refused | Service::Undecided)
+        self.service.serves()
+    }
+
+    /// A later one under the same connections.
+    #[must_use]
+    pub fn followed_by(&mut self, later: Self) -> Self {
+        Self { links: core::mem::take(&mut self.links), version: self.version, ..later }
     }
 }
 

@@ -538,8 +538,11 @@ impl<W: World> Controller<W> {
             handle(&mut appliance);
             let mut queue = VecDeque::from(appliance.take_effects());
             while let Some(effect) = queue.pop_front() {
-                let loses =
-                    if let Effect::Order(lun, LunOrder::LosePeer) = effect { Some(lun) } else { None };
+                let loses = if let Effect::Order { lun, order: LunOrder::LosePeer, .. } = effect {
+                    Some(lun)
+                } else {
+                    None
+                };
                 if let Some(effect) = self.tell_lun(effect, &mut actions) {
                     outside.push(effect);
                 }
@@ -586,17 +589,17 @@ impl<W: World> Controller<W> {
                 }
                 index
             }
-            Effect::Order(index, order) => {
+            Effect::Order { lun: index, order, view } => {
                 let mut lun = self.luns.get(index)?.lock();
                 match order {
                     LunOrder::Open => lun.open(now, &mut told),
-                    LunOrder::Suspend => lun.suspend(now, &mut told),
-                    LunOrder::PeerGone => lun.peer_gone(now, &mut told),
-                    LunOrder::LosePeer => lun.lose_peer(now, &mut told),
+                    LunOrder::Suspend => lun.suspend(view, now, &mut told),
+                    LunOrder::PeerGone => lun.peer_gone(view, now, &mut told),
+                    LunOrder::LosePeer => lun.lose_peer(view, now, &mut told),
                     LunOrder::Hold => lun.hold(now, &mut told),
                     LunOrder::LastCopy => lun.stay_as_last_copy(),
-                    LunOrder::Copied => lun.on_copied(),
-                    LunOrder::Close => lun.close(now, &mut told),
+                    LunOrder::Copied => lun.on_copied(view),
+                    LunOrder::Close => lun.close(view, now, &mut told),
                 }
                 index
             }
@@ -647,7 +650,7 @@ impl<W: World> Controller<W> {
                 }
             }
             Effect::Begin { .. }
-            | Effect::Order(..)
+            | Effect::Order { .. }
             | Effect::Identified(..)
             | Effect::LunsChanged
             | Effect::Persist(..) => {}

@@ -48,7 +48,14 @@ pub enum Effect {
         open: bool,
     },
     /// Tell a LUN.
-    Order(usize, LunOrder),
+    Order {
+        /// Which.
+        lun: usize,
+        /// What.
+        order: LunOrder,
+        /// Its place from now on; the connections stay, or are lost with the peer.
+        view: PairView,
+    },
 }
 
 /// What a LUN is told beside its place.

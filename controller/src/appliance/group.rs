@@ -126,6 +126,9 @@ impl Group {
     pub(super) fn view(&self) -> PairView {
         let role = self.role();
         let (status, service) = self.stage.view(role, self.mirror);
+        if service == Service::Refused {
+            return PairView::suspended(role);
+        }
         let generation = self.copies.generation().tag();
         PairView { role, status, service, generation, links: Vec::new(), version: VERSION_MAX }
     }
@@ -259,7 +262,7 @@ impl Group {
     /// Whether a clean end is known to be one: a copy that is not complete is not clean, it starts again.
     pub(super) fn end_cleanly(&mut self) {
         let whole = matches!(self.status(), PairStatus::Duplex | PairStatus::Simplex);
-        let served = self.service() != Service::Refused && whole;
+        let served = self.service().serves() && whole;
         if !self.copies.are_broken() {
             self.copies.iter_mut().for_each(|copy| copy.end_cleanly(served));
         }
@@ -269,7 +272,7 @@ impl Group {
     pub(super) fn to_be_flushed(&self) -> Vec<usize> {
         let failed = self.copies.have_failed();
         let counts = |copy: &&LunCopy| copy.found(failed) == CopyFound::Whole;
-        let copies = self.copies.iter().filter(|_| self.service() != Service::Refused);
+        let copies = self.copies.iter().filter(|_| self.service().serves());
         copies.filter(counts).map(LunCopy::lun).collect()
     }
 
@@ -348,7 +351,7 @@ impl Group {
 
     /// At a clean end what was served is marked once more.
     pub(super) fn choose_end_marks(&mut self, ids: &mut Ids) {
-        if self.service() != Service::Refused {
+        if self.service().serves() {
             self.copies.choose_end_marks(ids);
         }
     }

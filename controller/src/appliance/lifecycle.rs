@@ -18,7 +18,20 @@
 //!   (or [`Stage::Yielding`], at a main whose peer is the one that ends).
 //! * **Every wait is a stage**, and each arrow looks at all of it: a peer that is refused, that goes away again, a disk
 //!   that is given up, an end that begins.
-//! * The pair's status and how hosts are served follow from the stage ([`Stage::view`]); nothing else stores them.
+//! * The pair's status and how hosts are served follow from the stage in one function ([`Stage::view`]); nothing else
+//!   decides on them, and the LUNs live by what is handed down to them:
+//!
+//! | stage | pairing | status | main serves | sub serves |
+//! |---|---|---|---|---|
+//! | Apart, Agreed from it | - | SUSPENDED | no | no |
+//! | WaitingOut, GoingAlone, Agreed from them | - | SUSPENDED | not yet: commands wait | - |
+//! | Alone, Agreed from it | - | SUSPENDED | alone | - |
+//! | Placed, Served, Turning, Yielding, Closed | Copy | COPY | to both copies | through main |
+//! | the same | Whole | DUPLEX | to both copies | reads here, writes through main |
+//! | the same | Out | SUSPENDED | alone | through main |
+//! | any that serves, without a second copy | - | SIMPLEX | alone | through main |
+//!
+//! SPLIT, by a person, is in no stage yet: no command splits a pair.
 
 use protocol::interlink::standing::Pairing;
 
@@ -408,11 +421,13 @@ impl Stage {
     #[must_use]
     pub(super) fn view(self, role: Role, mirror: bool) -> (PairStatus, Service) {
         let pairing = match self {
-            Self::Apart
-            | Self::WaitingOut { .. }
-            | Self::GoingAlone { .. }
-            | Self::Agreed { before: Before::Nothing | Before::WaitingOut, .. } => {
+            Self::Apart | Self::Agreed { before: Before::Nothing, .. } => {
                 return (PairStatus::Suspended, Service::Refused);
+            }
+            Self::WaitingOut { .. }
+            | Self::GoingAlone { .. }
+            | Self::Agreed { before: Before::WaitingOut, .. } => {
+                return (PairStatus::Suspended, Service::Undecided);
             }
             Self::Alone | Self::Agreed { before: Before::Alone, .. } => Self::alone(mirror),
             Self::Placed(pairing)

@@ -92,7 +92,7 @@ use protocol::interlink::word::Word;
 use crate::disk::DiskError;
 use crate::lease::Lease;
 use crate::link::{LinkId, LinkKind};
-use crate::pair::{Breakage, PairView, Quiet, Service};
+use crate::pair::{Breakage, PairView, Quiet};
 use crate::plan::Plan;
 use crate::status::InterlinkStatus;
 use crate::time::Time;
@@ -287,7 +287,7 @@ impl Appliance {
     pub fn peer_serves(&self, lun: usize) -> bool {
         let group = &self.groups[self.group_of[lun]];
         let paired = group.stage() != Stage::Alone;
-        self.session.is_joined() && paired && group.service() != Service::Refused
+        self.session.is_joined() && paired && group.service().serves()
     }
 
     /// Whether a LUN's pair is about to go on under another generation.
@@ -570,7 +570,9 @@ impl Appliance {
                     }
                 }
                 Wish::Tell(order) => {
-                    self.out.extend(group.copies().iter().map(|copy| Effect::Order(copy.lun(), order)));
+                    let view = group.view();
+                    let orders = group.copies().iter().map(|copy| (copy.lun(), view.clone()));
+                    self.out.extend(orders.map(|(lun, view)| Effect::Order { lun, order, view }));
                 }
                 Wish::Say(message) => {
                     let about = |control| {

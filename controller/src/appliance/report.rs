@@ -51,7 +51,7 @@ impl Report<'_> {
             (Some(refusal), ..) => Some(refusal.to_string()),
             // What its failure means is true of a copy that serves, and of the one that failed.
             (None, Some(breakage), PairStatus::Suspended)
-                if service != Service::Refused || matches!(breakage, Breakage::OwnDisk(_)) =>
+                if service.serves() || matches!(breakage, Breakage::OwnDisk(_)) =>
             {
                 Some(self.breakage_text(breakage))
             }

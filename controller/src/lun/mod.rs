@@ -371,10 +371,10 @@ impl Lun {
 
     /// The peer is out of reach, and this main will go on: alone when the peer's lease has run out, or with it if
     /// it comes back before. Until then nothing is admitted and no write is answered.
-    pub fn lose_peer(&mut self, now: Time, actions: &mut Vec<Action>) {
+    pub fn lose_peer(&mut self, view: PairView, now: Time, actions: &mut Vec<Action>) {
         self.events.stop();
         self.pause(actions);
-        let writing = self.blocks.lose_peer(actions);
+        let writing = self.blocks.lose_peer(view, actions);
         self.forwarder.lose(&writing, false, actions);
         self.blocks.hold_tasks(actions);
         self.run(now, actions);
@@ -395,8 +395,8 @@ impl Lun {
 
     /// The peer is gone from a LUN whose only whole copy is here: what it forwarded and was not admitted is never
     /// executed; this controller's hosts go on.
-    pub fn peer_gone(&mut self, now: Time, actions: &mut Vec<Action>) {
-        self.blocks.peer_gone(actions);
+    pub fn peer_gone(&mut self, view: PairView, now: Time, actions: &mut Vec<Action>) {
+        self.blocks.peer_gone(view, actions);
         self.end_sanitize_wait(&Outcome::Aborted, actions, |origin| matches!(origin, Origin::Peer { .. }));
         let (events, mut here) = self.here(actions);
         events.peer_gone(&mut here);
@@ -404,14 +404,14 @@ impl Lun {
     }
 
     /// The copy is complete and agreed on: both copies are whole.
-    pub fn on_copied(&mut self) {
-        self.blocks.on_copied();
+    pub fn on_copied(&mut self, view: PairView) {
+        self.blocks.on_copied(view);
     }
 
     /// Refuses new commands of hosts, and those that wait at the gate; those in flight finish.
-    pub fn close(&mut self, now: Time, actions: &mut Vec<Action>) {
+    pub fn close(&mut self, view: PairView, now: Time, actions: &mut Vec<Action>) {
         self.shut_gate(actions);
-        self.blocks.close();
+        self.blocks.close(view);
         self.sanitizing.forget();
         self.end_sanitize_wait(&ABORTED, actions, |_| true);
         self.run(now, actions);
@@ -419,11 +419,11 @@ impl Lun {
 
     /// The pair is broken, the peer out of reach: what was not admitted is refused, what was is given up with
     /// ABORTED COMMAND as soon as the local copy has it (the host cannot know, and will ask again).
-    pub fn suspend(&mut self, now: Time, actions: &mut Vec<Action>) {
+    pub fn suspend(&mut self, view: PairView, now: Time, actions: &mut Vec<Action>) {
         self.events.stop();
         let before = self.view().service;
         self.sanitizing.forget();
-        let writing = self.blocks.suspend(actions);
+        let writing = self.blocks.suspend(view, actions);
         self.shut_gate(actions);
         self.forwarder.lose(&writing, before == Service::Forwarded, actions);
         self.blocks.suspend_tasks(actions);
@@ -432,7 +432,7 @@ impl Lun {
         let (events, mut here) = self.here(actions);
         let resanitized = events.suspend(&mut here);
         self.on_installed(resanitized);
-        if !matches!(before, Service::Refused | Service::Undecided) {
+        if before.serves() {
             // What this copy's memory holds is on its disk as soon as can be: it may be the only one for long.
             self.blocks.enter(Origin::Nobody, Op::SynchronizeCache, true, Time(0), actions);
         }

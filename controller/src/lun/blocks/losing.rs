@@ -87,25 +87,23 @@ impl Blocks {
 
     /// The peer is out of reach, and this main will go on: nothing is admitted, no write answered until it is decided
     /// how. Which forwarded commands the local disk still has from an earlier role.
-    pub(in crate::lun) fn lose_peer(&mut self, actions: &mut Vec<Action>) -> Vec<u32> {
-        self.view.service = Service::Undecided;
-        self.view.status = PairStatus::Suspended;
-        self.view.links.clear();
+    pub(in crate::lun) fn lose_peer(&mut self, view: PairView, actions: &mut Vec<Action>) -> Vec<u32> {
+        self.view = view;
         self.mirror.lose();
         self.lose_orders(actions)
     }
 
     /// The peer is gone from a LUN whose only whole copy is here: what it forwarded and was not admitted is never
     /// executed.
-    pub(in crate::lun) fn peer_gone(&mut self, actions: &mut Vec<Action>) {
-        self.view.links.clear();
+    pub(in crate::lun) fn peer_gone(&mut self, view: PairView, actions: &mut Vec<Action>) {
+        self.view = view;
         self.withdraw_those(&Outcome::Aborted, actions, |task| matches!(task.origin, Origin::Peer { .. }));
     }
 
     /// The pair is broken, the peer out of reach. Which forwarded commands the local disk still has;
     /// [`Blocks::suspend_tasks`] follows.
-    pub(in crate::lun) fn suspend(&mut self, actions: &mut Vec<Action>) -> Vec<u32> {
-        self.view = PairView::suspended(self.view.role);
+    pub(in crate::lun) fn suspend(&mut self, view: PairView, actions: &mut Vec<Action>) -> Vec<u32> {
+        self.view = view;
         self.resync.stop();
         self.mirror.lose();
         self.lose_orders(actions)

@@ -38,7 +38,7 @@ use crate::command::{Command, Data, Op, Outcome};
 use crate::disk::DiskIo;
 use crate::exclusive::{Holder, Mode, RangeLocks, Ranges, Request};
 use crate::lease::Lease;
-use crate::pair::{PairStatus, PairView, Role, Service};
+use crate::pair::{PairStatus, PairView, Role};
 use crate::time::Time;
 
 /// What came of a task for others.
@@ -188,26 +188,20 @@ impl Blocks {
     }
 
     /// Serves no new commands; what is under way finishes.
-    pub(super) fn close(&mut self) {
+    pub(super) fn close(&mut self, view: PairView) {
         self.resync.stop();
-        if self.view.service == Service::Undecided {
-            self.view.service = Service::Refused;
-        }
+        self.view = self.view.followed_by(view);
     }
 
     /// The copy is complete and agreed on.
-    pub(super) fn on_copied(&mut self) {
-        if self.view.status == PairStatus::Copy {
-            self.view.status = PairStatus::Duplex;
-            self.view.service = Service::Mirrored;
-            self.resync.stop();
-        }
+    pub(super) fn on_copied(&mut self, view: PairView) {
+        self.view = self.view.followed_by(view);
+        self.resync.stop();
     }
 
     /// Whether nothing may be admitted now: a pair that is not decided on, or a peer that could not take a change yet.
     fn may_not_admit(&self) -> bool {
-        matches!(self.view.service, Service::Refused | Service::Undecided)
-            || (self.view.is_mirrored() && !self.peer_in_place)
+        !self.view.serves() || (self.view.is_mirrored() && !self.peer_in_place)
     }
 
     /// START STOP UNIT has stopped the unit.
