@@ -16,8 +16,7 @@ const LONG_LINES: [(&str, &str); 2] = [
 ];
 
 /// What is longer than it may be and has yet to be parted. Nothing is added here.
-const STILL_TOO_LONG: [&str; 31] = [
-    "ARCHITECTURE.md",
+const STILL_TOO_LONG: [&str; 30] = [
     "controller/src/appliance/group.rs",
     "controller/src/appliance/meet.rs",
     "controller/src/appliance/mod.rs",
