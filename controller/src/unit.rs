@@ -134,7 +134,7 @@ impl<W: World> Controller<W> {
         let sense_formats = SenseFormats::new(formats.collect());
         let appliance = Appliance::new(plan.clone(), &restored, random, lease);
         for (index, lun) in luns.iter().enumerate() {
-            if let Some(identity) = appliance.lun_identity(index) {
+            if let Some(identity) = appliance.view().lun_identity(index) {
                 lun.lock().learn(identity.blocks);
             }
         }
@@ -229,8 +229,10 @@ impl<W: World> Controller<W> {
     /// The numbers of those that have an identity, ascending (REPORT LUNS).
     pub fn known_lun_numbers(&self) -> Vec<u16> {
         let appliance = self.appliance.lock();
-        let known =
-            self.numbers.iter().filter(|(_, lun)| appliance.lun_identity(usize::from(lun.0)).is_some());
+        let known = self
+            .numbers
+            .iter()
+            .filter(|(_, lun)| appliance.view().lun_identity(usize::from(lun.0)).is_some());
         known.map(|(number, _)| *number).collect()
     }
 
@@ -243,9 +245,10 @@ impl<W: World> Controller<W> {
         let (identity, report, peer_serving) = {
             let appliance = self.appliance.lock();
             let identity = appliance
+                .view()
                 .lun_identity(index)
                 .map(|identity| LunName { naa: identity.naa, serial: format!("{:016x}", identity.serial) });
-            (identity, appliance.lun_report(index), appliance.peer_serves(index))
+            (identity, appliance.view().lun_report(index), appliance.view().peer_serves(index))
         };
         let mut core = core.lock();
         core.admit(nexus, admission)?;
@@ -275,7 +278,7 @@ impl<W: World> Controller<W> {
 
     /// False until the appliance's identity exists: logins are answered with status 0301h (RFC 7143 11.13.5).
     pub fn serving(&self) -> bool {
-        self.appliance.lock().has_identity()
+        self.appliance.lock().view().has_identity()
     }
 
     /// What this controller says of itself, and what its peer said last.
@@ -322,7 +325,7 @@ impl<W: World> Controller<W> {
     /// A LUN's role, pair status and service here, and whether it is taking a turn.
     pub fn place(&self, lun: LunIndex) -> Option<(Role, PairStatus, Service, bool)> {
         let index = usize::from(lun.0);
-        let turning = self.appliance.lock().is_turning(index);
+        let turning = self.appliance.lock().view().is_turning(index);
         let core = self.luns.get(index)?.lock();
         let view = core.view();
         Some((view.role, view.status, view.service, turning))

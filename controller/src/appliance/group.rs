@@ -565,6 +565,30 @@ impl Group {
         wishes
     }
 
+    /// The peer says something of it, under the generation `as_of`; `at` names the group when something is durable,
+    /// `leads`: this controller leads.
+    pub(super) fn on_message(
+        &mut self,
+        at: usize,
+        as_of: GenerationTag,
+        message: &Message,
+        leads: bool,
+        ending: Option<Ends>,
+    ) -> Vec<Wish> {
+        let current = self.copies.generation().tag() == as_of;
+        match *message {
+            Message::Turn { generation, pairing } if current => {
+                self.on_turn(generation, pairing, leads, ending)
+            }
+            Message::TurnDurable(_) | Message::TurnBegin(_) | Message::TurnBegun(_) => {
+                self.on_turn_word(message, ending)
+            }
+            Message::Copied if current => self.on_copied(at),
+            Message::CopiedDurable if current => self.on_copied_durable(at),
+            _ => Vec::new(),
+        }
+    }
+
     /// The peer has the generation of the turn durable, or its new place, or knows that both have.
     pub(super) fn on_turn_word(&mut self, word: &Message, ending: Option<Ends>) -> Vec<Wish> {
         let Some(turn) = self.stage.turn() else {

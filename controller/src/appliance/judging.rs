@@ -8,7 +8,7 @@ use super::comparison;
 use super::group::Group;
 use super::identities::Identities;
 use super::ids::Ids;
-use super::session::Peer;
+use super::peer::Peer;
 use crate::group::{self, Question, Refusal, agree_together};
 use crate::plan::{Plan, Side};
 

@@ -5,12 +5,14 @@
 //! This type only coordinates; each part is a struct that never sees the others:
 //!
 //! ```text
-//!   connections, greetings ── PeerSession ── Phase (how far the meeting is), Meeting (what belongs to it)
+//!   connections, greetings ── PeerSession ── Peer (what it told), Handshake (the steps of a meeting)
+//!                                            ── Phase (how far it is), Meeting (what belongs to it)
 //!   pings, leases          ── Liveness
-//!   records, volumes       ── Tickets (what is waited for)
+//!   marks of volumes       ── Marking
 //!   a clean end            ── Shutdown
-//!   who the appliance is   ── Identities, Ids
-//!   of each group          ── Group ── Stage (its life), Copies, LunCopy (what this controller has of each LUN)
+//!   this controller's side ── Local ── Identities, Ids, Tickets (what is waited for)
+//!                                   ── Groups ── Group ── Stage (its life), Copies, LunCopy (what it has of each LUN)
+//!   what others read       ── View
 //! ```
 //!
 //! The first controller of the configuration leads: it dials the control connection, sends the identity, the
@@ -27,6 +29,7 @@ mod copies;
 mod copy;
 #[cfg(test)]
 mod copy_tests;
+mod deed;
 #[cfg(test)]
 mod device_tests;
 mod effect;
@@ -35,6 +38,8 @@ mod ending_tests;
 mod group;
 #[cfg(test)]
 mod grouped_tests;
+mod groups;
+mod handshake;
 mod identities;
 mod ids;
 mod judging;
@@ -42,9 +47,10 @@ mod judging;
 mod late_tests;
 mod lifecycle;
 mod liveness;
+mod local;
 #[cfg(test)]
 mod mark_tests;
-mod meet;
+mod marking;
 mod meeting;
 #[cfg(test)]
 mod memory_tests;
@@ -54,6 +60,7 @@ mod note_tests;
 mod notes;
 #[cfg(test)]
 mod order_tests;
+mod peer;
 mod pending;
 mod phase;
 mod record;
@@ -77,6 +84,7 @@ mod tickets;
 mod turn;
 #[cfg(test)]
 mod turn_tests;
+mod view;
 mod wish;
 #[cfg(test)]
 mod word_tests;
@@ -84,39 +92,40 @@ mod word_tests;
 use core::time::Duration;
 use std::sync::Arc;
 
-use protocol::interlink::Message;
-use protocol::interlink::hello::LunIdentity;
-use protocol::interlink::standing::GroupRecord;
-use protocol::interlink::word::Word;
+use protocol::interlink::hello::{Hello, Identity, Purpose};
+use protocol::interlink::{GenerationTag, Message};
 
 use crate::disk::DiskError;
 use crate::lease::Lease;
 use crate::link::{LinkId, LinkKind};
-use crate::pair::{Breakage, PairView, Quiet};
+use crate::pair::{Breakage, Quiet};
 use crate::plan::Plan;
-use crate::status::InterlinkStatus;
 use crate::time::Time;
 use crate::world::Ticket;
 
-use copy::LunCopy;
+use copy::Made;
+use deed::Deed;
 pub use effect::{Apart, Effect, LinkRefusal, LunOrder};
 use group::Group;
-use identities::Identities;
+use groups::Groups;
+use handshake::{Handshake, Ours};
 use ids::Ids;
 use lifecycle::{Event, Stage};
 use liveness::{Beat, Liveness};
+use local::Local;
+use marking::Marking;
+use peer::Peer;
 use pending::Pending;
-use phase::Phase;
-use protocol::interlink::GenerationTag;
+use phase::{Phase, Progress};
 pub use record::{CONTROL_KEY, ControlRecord};
 pub use report::LunReport;
-use report::Report;
 pub use restored::Restored;
 pub(crate) use restored::shared_key;
-use session::{Own, PeerSession};
-use shutdown::{Next, Shutdown};
+use session::{Greeted, PeerSession};
+use shutdown::Shutdown;
 use starts::Round;
 use tickets::Tickets;
+pub use view::{About, View};
 use wish::{Parting, Setting, Wish};
 
 /// How often a turn looks whether nothing is in flight any more.
@@ -125,39 +134,11 @@ const TURN_POLL: Duration = Duration::from_millis(5);
 /// The core of one controller.
 #[derive(Debug)]
 pub struct Appliance {
-    plan: Plan,
-    /// What this controller keeps on its disk cannot be used: it serves nothing, meets nobody, and writes nothing down.
-    unusable: bool,
-    ids: Ids,
-    identities: Identities,
-    groups: Vec<Group>,
-    /// By LUN the place of its group.
-    group_of: Vec<usize>,
+    local: Local,
     session: PeerSession,
     liveness: Liveness,
+    marking: Marking,
     shutdown: Shutdown,
-    tickets: Tickets,
-    /// Groups without a copy that are being made ready at the start; no meeting begins before they are.
-    singles: Vec<usize>,
-    /// What is to be done, in its order.
-    out: Vec<Effect>,
-}
-
-/// What the core says of itself and of the peer, for people.
-#[derive(Debug)]
-pub struct About<'a> {
-    /// The appliance's id, once made.
-    pub appliance: Option<u128>,
-    /// This run of this controller.
-    pub incarnation: u128,
-    /// It is ending.
-    pub stopping: bool,
-    /// The interlink; whether it is encrypted is not this core's to know.
-    pub interlink: InterlinkStatus,
-    /// What is wrong with the appliance as a whole, and what to do. Known while the peer is.
-    pub notes: Vec<String>,
-    /// What the peer said of itself last, and whether it still says so.
-    pub peer_said: Option<(Time, &'a Word, bool)>,
 }
 
 impl Appliance {
@@ -165,42 +146,13 @@ impl Appliance {
     /// will make.
     #[must_use]
     pub fn new(plan: Plan, restored: &Restored, random: u128, lease: Arc<Lease>) -> Self {
-        let own = plan.own_name();
-        let (record, unusable) = match restored.control(own) {
-            Ok(record) => (record, None),
-            Err(reason) => (ControlRecord::default(), Some(Apart::Unusable(own.to_owned(), reason))),
-        };
-        let identities = Identities::restored(&record, &plan);
-        let volumes = restored.volumes_that_count(&plan);
-        let copy = |lun: usize| {
-            let of = &plan.luns[lun];
-            let record = record.groups.iter().find(|record| record.lun == of.name);
-            let wanted = identities.superblock(&of.name, own);
-            let unreadable = restored.shared(own, &of.name).is_err();
-            LunCopy::restored(lun, of, record, volumes[lun], wanted, unreadable)
-        };
-        let group = |luns: &Vec<usize>| {
-            Group::restored(plan.side, &plan.luns[luns[0]], luns.iter().map(|lun| copy(*lun)).collect())
-        };
-        let luns = plan.groups();
-        let groups = luns.iter().map(group).collect();
-        let place = |lun: usize| luns.iter().position(|group| group.contains(&lun)).unwrap_or_default();
-        let group_of = (0..plan.luns.len()).map(place).collect();
-        let is_unusable = unusable.is_some();
-        let apart = unusable.unwrap_or_else(|| Apart::NeverMet(plan.peer_name().to_owned()));
+        let (local, apart) = Local::restored(plan, restored, random);
         Self {
-            plan,
-            unusable: is_unusable,
-            ids: Ids::new(random),
-            identities,
-            groups,
-            group_of,
+            local,
             session: PeerSession::new(random, apart),
             liveness: Liveness::new(lease),
+            marking: Marking::default(),
             shutdown: Shutdown::default(),
-            tickets: Tickets::default(),
-            singles: Vec::new(),
-            out: Vec::new(),
         }
     }
 
@@ -211,89 +163,13 @@ impl Appliance {
 
     /// What is to be done since it was last asked for, in its order.
     pub fn take_effects(&mut self) -> Vec<Effect> {
-        core::mem::take(&mut self.out)
+        self.local.take_effects()
     }
 
-    /// Begins: what may be served without the peer is.
-    pub fn start(&mut self, now: Time) {
-        if self.unusable {
-            return;
-        }
-        for at in 0..self.groups.len() {
-            if self.groups[at].starts_single() {
-                self.singles.push(at);
-            }
-            let ending = self.shutdown.whose();
-            let wishes = self.groups[at].start_alone(now, ending);
-            self.carry(at, wishes);
-        }
-        // Whole copies are marked when their controller starts, before it meets anybody: a disk that does not take the
-        // mark has failed before the two agree on whose copies count, and takes no part in that.
-        let mut any = false;
-        for (at, group) in self.groups.iter_mut().enumerate() {
-            any |= !self.singles.contains(&at) && group.copies_mut().choose_start_marks(&mut self.ids);
-        }
-        if any {
-            self.persist(Pending::Named(Round::Start));
-        }
-        if !self.singles.is_empty() {
-            self.singles.iter().for_each(|at| self.groups[*at].copies_mut().choose_marks(&mut self.ids));
-            self.persist(Pending::Named(Round::Single));
-        }
-    }
-
-    /// Whether identities exist: before that, no portal serves anything.
+    /// The core as it is now, to be read.
     #[must_use]
-    pub const fn has_identity(&self) -> bool {
-        self.identities.appliance().is_some()
-    }
-
-    /// The identity of a LUN of the plan, once made.
-    #[must_use]
-    pub fn lun_identity(&self, lun: usize) -> Option<&LunIdentity> {
-        self.identities.of(&self.plan.luns.get(lun)?.name)
-    }
-
-    /// What it says of itself and of the peer.
-    #[must_use]
-    pub fn about(&self) -> About<'_> {
-        let notes = |peer: &session::Peer| notes::notes(&self.plan, &peer.shared);
-        About {
-            appliance: self.identities.appliance(),
-            incarnation: self.session.incarnation(),
-            stopping: *self.session.apart() == Apart::Stopping,
-            interlink: self.session.interlink(),
-            notes: self.session.peer().map_or_else(Vec::new, notes),
-            peer_said: self.session.word(),
-        }
-    }
-
-    /// What is said of one LUN.
-    #[must_use]
-    pub fn lun_report(&self, lun: usize) -> LunReport {
-        let report = Report {
-            plan: &self.plan,
-            lun,
-            group: &self.groups[self.group_of[lun]],
-            apart: self.session.apart(),
-            joined: self.session.is_joined(),
-            ends: self.shutdown.begun() || self.unusable,
-        };
-        report.make()
-    }
-
-    /// Whether the peer can serve a LUN, as far as this controller knows.
-    #[must_use]
-    pub fn peer_serves(&self, lun: usize) -> bool {
-        let group = &self.groups[self.group_of[lun]];
-        let paired = group.stage() != Stage::Alone;
-        self.session.is_joined() && paired && group.service().serves()
-    }
-
-    /// Whether a LUN's pair is about to go on under another generation.
-    #[must_use]
-    pub fn is_turning(&self, lun: usize) -> bool {
-        self.group_of.get(lun).is_some_and(|at| self.groups[*at].stage().turn().is_some())
+    pub const fn view(&self) -> View<'_> {
+        View { local: &self.local, session: &self.session, ends: self.shutdown.begun() }
     }
 
     /// Whether a ticket is one of this core's.
@@ -308,33 +184,50 @@ impl Appliance {
         self.shutdown.stopped()
     }
 
+    /// Begins: what may be served without the peer is.
+    pub fn start(&mut self, now: Time) {
+        if self.local.is_unusable() {
+            return;
+        }
+        let groups = self.local.groups().iter().enumerate();
+        groups.filter(|(_, group)| group.starts_single()).for_each(|(at, _)| self.marking.add_single(at));
+        self.each(|_, group, setting, _| group.start_alone(now, setting.ending));
+        // Whole copies are marked when their controller starts, before it meets anybody: a disk that does not take the
+        // mark has failed before the two agree on whose copies count, and takes no part in that.
+        for round in [Round::Start, Round::Single] {
+            let (groups, ids) = self.local.groups_and_ids();
+            if self.marking.choose(round, groups, ids) {
+                self.local.persist(Pending::Named(round), &self.session);
+            }
+        }
+    }
+
     /// A connection of the interlink came to nothing.
     pub fn on_refusal(&mut self, refusal: LinkRefusal) {
-        self.session.on_refusal(refusal, self.plan.peer_name().to_owned());
+        self.session.on_refusal(refusal, self.local.peer_name());
     }
 
     /// A connection of the interlink is open.
     pub fn on_link_up(&mut self, link: LinkId, dialed: Option<LinkKind>) {
-        if self.unusable {
-            return self.out.push(Effect::Close(link));
+        if self.local.is_unusable() {
+            return self.local.push(Effect::Close(link));
         }
         if let Some(purpose) = self.session.on_link_up(link, dialed) {
-            let own = own(&self.plan, &self.identities, &self.groups);
-            let hello = self.session.hello(purpose, own);
-            self.out.push(Effect::Send(link, hello));
+            let hello = self.session.hello(purpose, self.local.own());
+            self.local.send(Some(link), hello);
         }
     }
 
     /// A connection of the interlink is gone.
     pub fn on_link_down(&mut self, link: LinkId) {
         if self.session.on_link_down(link) {
-            self.lose(Apart::Lost(self.plan.peer_name().to_owned()));
+            self.lose(Apart::Lost(self.local.peer_name()));
         }
     }
 
     /// A frame of the peer could not be read.
     pub fn on_nonsense(&mut self, link: LinkId) {
-        let name = self.plan.peer_name().to_owned();
+        let name = self.local.peer_name();
         match self.session.is_greeted(link) {
             Some(true) => self.lose(Apart::Nonsense(name)),
             Some(false) => self.turn_away(link, None, Apart::NotThePeer(name)),
@@ -344,14 +237,14 @@ impl Appliance {
 
     /// The workers do not get on: to be called as long as that lasts, instead of everything else.
     pub fn on_stuck(&mut self) {
-        if self.unusable {
+        if self.local.is_unusable() {
             return;
         }
-        let stuck = Apart::Stuck(self.plan.own_name().to_owned());
+        let stuck = Apart::Stuck(self.own_name());
         if self.session.peer().is_some() {
             return self.lose(stuck);
         }
-        self.out.extend(self.session.close_all().into_iter().map(Effect::Close));
+        self.local.close(self.session.close_all());
         self.session.say(stuck);
     }
 
@@ -362,25 +255,19 @@ impl Appliance {
 
     /// A disk failed here, or the peer, as a LUN says under a generation.
     pub fn on_broken(&mut self, lun: usize, breakage: Breakage, as_of: GenerationTag) {
-        let (at, setting) = (self.group_of[lun], self.setting());
-        let wishes = self.groups[at].on_broken(breakage, as_of, setting, &mut self.ids);
-        self.carry(at, wishes);
+        let at = self.local.groups().place(lun);
+        self.ask(at, |group, setting, ids| group.on_broken(breakage, as_of, setting, ids));
     }
 
     /// Main's copy of a LUN is complete on both sides and flushed, as of a generation.
     pub fn on_copy_complete(&mut self, lun: usize, as_of: GenerationTag) {
-        let (at, joined) = (self.group_of[lun], self.session.is_joined());
-        let wishes = self.groups[at].on_copy_complete(lun, as_of, joined);
-        self.carry(at, wishes);
+        let at = self.local.groups().place(lun);
+        self.ask(at, |group, setting, _| group.on_copy_complete(lun, as_of, setting.joined));
     }
 
     /// Copies that are out of the pair for want of room are refilled, where there is some: `has_room(lun)`.
     pub fn refill(&mut self, now: Time, has_room: impl Fn(usize) -> bool) {
-        for at in 0..self.groups.len() {
-            let setting = self.setting();
-            let wishes = self.groups[at].refill(now, &has_room, setting, &mut self.ids);
-            self.carry(at, wishes);
-        }
+        self.each(|_, group, setting, ids| group.refill(now, &has_room, setting, ids));
     }
 
     /// Time has passed. `quiet(lun)`: whether no command is in flight there.
@@ -388,51 +275,43 @@ impl Appliance {
         for (ticket, result) in self.liveness.release() {
             self.on_done(ticket, result);
         }
-        for ticket in self.tickets.tick(now) {
+        for ticket in self.local.tickets_mut().tick(now) {
             self.on_done(ticket, Err(DiskError::Silent));
         }
         if let Some(control) = self.session.control() {
             match self.liveness.tick(now, self.session.is_joined()) {
-                Beat::Silent => self.lose(Apart::Silent(self.plan.peer_name().to_owned())),
-                Beat::Ping => self.out.push(Effect::Send(control, Message::Ping(now.0))),
+                Beat::Silent => self.lose(Apart::Silent(self.local.peer_name())),
+                Beat::Ping => self.local.send(Some(control), Message::Ping(now.0)),
                 Beat::Nothing => {}
             }
         }
-        self.out.extend(self.session.word_due(now).map(Effect::Tell));
-        self.out.extend(self.session.close_mute(now).into_iter().map(Effect::Close));
-        for at in 0..self.groups.len() {
-            let setting = self.setting();
-            let wishes = self.groups[at].leave_if_broken(setting, &mut self.ids);
-            self.carry(at, wishes);
+        if let Some(link) = self.session.word_due(now) {
+            self.local.push(Effect::Tell(link));
         }
-        for at in 0..self.groups.len() {
-            let setting = self.setting();
-            let wishes = self.groups[at].prefer(setting, &mut self.ids);
-            self.carry(at, wishes);
-        }
+        self.local.close(self.session.close_mute(now));
+        self.each(|_, group, setting, ids| group.leave_if_broken(setting, ids));
+        self.each(|_, group, setting, ids| group.prefer(setting, ids));
         self.tick_turns(now, &quiet);
         self.tick_alone(now);
         // Hosts wait for these: they shall not wait for the next tick as well.
-        let turning =
-            self.groups.iter().any(|group| group.stage().turn().is_some()).then_some(now + TURN_POLL);
-        let alone_at = self.groups.iter().filter_map(|group| group.stage().waits_until());
-        let alone_at = alone_at.filter(|at| *at > now).min();
-        self.out.extend(turning.into_iter().chain(alone_at).min().map(Effect::Wake));
-        let closing = |group: &&Group| self.shutdown.begun() && group.stage().closes();
-        let all_quiet = self.groups.iter().filter(closing).all(|group| group.quiet(&quiet) == Quiet::Yes);
-        self.tick_ending(now, all_quiet);
+        let groups = self.local.groups();
+        let turning = groups.is_any_turning().then_some(now + TURN_POLL);
+        if let Some(wake) = turning.into_iter().chain(groups.next_lease_out(now)).min() {
+            self.local.push(Effect::Wake(wake));
+        }
+        let quiet = !self.shutdown.begun() || self.local.groups().are_closed_ones_quiet(&quiet);
+        self.end(|shutdown, joined, groups, ids| shutdown.tick(now, quiet, joined, groups, ids));
     }
 
     fn tick_turns(&mut self, now: Time, quiet: &impl Fn(usize) -> Quiet) {
         let mut any_late = false;
-        for at in 0..self.groups.len() {
-            let ending = self.shutdown.whose();
-            let (wishes, late) = self.groups[at].tick_turn(now, at, quiet, ending);
+        self.each(|at, group, setting, _| {
+            let (wishes, late) = group.tick_turn(now, at, quiet, setting.ending);
             any_late |= late;
-            self.carry(at, wishes);
-        }
+            wishes
+        });
         if any_late {
-            self.lose(Apart::Silent(self.plan.peer_name().to_owned()));
+            self.lose(Apart::Silent(self.local.peer_name()));
         }
     }
 
@@ -442,19 +321,14 @@ impl Appliance {
         if !matches!(self.session.phase(), Phase::Apart | Phase::Joined) {
             return;
         }
-        let due = |group: &Group| group.stage().waits_until().is_some_and(|at| now >= at);
-        if self.shutdown.begun() || !self.groups.iter().any(due) {
+        if self.shutdown.begun() || !self.local.groups().is_any_lease_out(now) {
             return;
         }
-        let ticket = self.tickets.issue(self.session.number(), Pending::Alone);
-        for group in self.groups.iter_mut().filter(|group| due(group)) {
-            group.go_alone(ticket.0, &mut self.ids);
-        }
-        let goes = Stage::GoingAlone { ticket: ticket.0 };
-        for group in self.groups.iter_mut().filter(|group| group.stage() == goes) {
-            group.copies_mut().choose_marks(&mut self.ids);
-        }
-        self.persist_as(ticket);
+        let ticket = self.local.issue(Pending::Alone, &self.session);
+        let (groups, ids) = self.local.groups_and_ids();
+        groups.go_alone(now, ticket.0, ids);
+        self.marking.choose(Round::Alone(ticket.0), groups, ids);
+        self.local.persist_as(ticket);
     }
 
     /// Begins a clean end.
@@ -463,166 +337,354 @@ impl Appliance {
             return;
         }
         self.session.stop();
-        if self.unusable {
+        if self.local.is_unusable() {
             return self.shutdown.is_over();
         }
         if !matches!(self.session.phase(), Phase::Apart | Phase::Joined) {
             // Nothing is to begin any more: what the two are about to agree on comes to nothing.
             self.lose(Apart::Stopping);
         }
-        if let Some(control) = self.session.joined_control() {
-            self.out.push(Effect::Send(control, Message::Goodbye));
-        }
+        self.local.send(self.session.joined_control(), Message::Goodbye);
         self.begin_ending(now, true);
     }
 
     fn begin_ending(&mut self, now: Time, own: bool) {
         self.shutdown.begin(now);
-        for at in 0..self.groups.len() {
-            let ending = self.shutdown.whose();
-            let wishes = self.groups[at].begin_ending(own, ending);
-            self.carry(at, wishes);
+        self.each(|_, group, setting, _| group.begin_ending(own, setting.ending));
+    }
+
+    /// A message that is not about data.
+    pub fn on_message(
+        &mut self,
+        link: LinkId,
+        lun: Option<usize>,
+        generation: GenerationTag,
+        message: Message,
+        now: Time,
+    ) {
+        if let Message::Hello(hello) = message {
+            return self.on_hello(link, &hello, now);
         }
-    }
-
-    fn tick_ending(&mut self, now: Time, quiet: bool) {
-        if self.shutdown.is_draining() && quiet && !self.is_any_turning() {
-            if self.shutdown.drain()
-                && let Some(control) = self.session.joined_control()
-            {
-                self.out.push(Effect::Send(control, Message::Drained));
-            }
-            self.flush_if_drained();
-        }
-        self.shutdown.tick(now);
-    }
-
-    fn is_any_turning(&self) -> bool {
-        self.groups.iter().any(|group| group.stage().turn().is_some())
-    }
-
-    /// Both sides are quiet (or there is no other side): flush, so that the mark may be made.
-    fn flush_if_drained(&mut self) {
-        let turning = self.is_any_turning();
-        if !self.shutdown.begins_to_flush(!self.session.is_joined(), turning) {
+        if self.session.control() != Some(link) {
             return;
         }
-        for lun in self.groups.iter().flat_map(Group::to_be_flushed).collect::<Vec<_>>() {
-            self.shutdown.expect();
-            let ticket = self.tickets.issue(self.session.number(), Pending::Flush(lun));
-            self.out.push(Effect::Flush(lun, ticket));
-        }
-        self.go_on_ending();
-    }
-
-    /// A volume was flushed or marked: what comes next in an end.
-    fn go_on_ending(&mut self) {
-        match self.shutdown.next() {
-            Next::Waits | Next::Unclean => {}
-            Next::Mark => {
-                self.groups.iter_mut().for_each(|group| group.choose_end_marks(&mut self.ids));
-                self.persist(Pending::Named(Round::End));
+        self.liveness.heard(now);
+        match message {
+            Message::Ping(number) => {
+                self.liveness.grant(number, now);
+                self.local.send(Some(link), Message::Pong(number));
             }
-            Next::WriteClean => {
-                self.groups.iter_mut().for_each(Group::end_cleanly);
-                self.persist(Pending::Clean);
+            Message::Pong(number) => self.liveness.on_pong(number, now),
+            Message::Identity(identity) => self.on_identity(identity),
+            Message::IdentityDurable => {
+                self.meet(|meeting, peer, ours| meeting.on_settled(Progress::PeerIdentity, peer, ours));
+            }
+            Message::Starts(told) => self.meet(|_, peer, _| {
+                peer.hear_told(told);
+                Vec::new()
+            }),
+            Message::Standings(standings) => self.meet(|meeting, peer, ours| {
+                peer.hear_standings(standings);
+                meeting.compare(peer, ours)
+            }),
+            Message::Agreements(agreements) => {
+                self.meet(|meeting, peer, ours| meeting.on_agreements(agreements, peer, ours));
+            }
+            Message::AgreementsDurable => self.meet(Handshake::on_agreements_durable),
+            Message::Begin => self.meet(Handshake::on_begin),
+            Message::Goodbye if self.session.is_joined() => self.begin_ending(now, false),
+            Message::Drained => self.end(Shutdown::on_peer_drained),
+            Message::Farewell => {
+                if self.shutdown.on_farewell() {
+                    self.session.say(Apart::Stopped(self.local.peer_name()));
+                }
+            }
+            Message::Word(word) => self.session.hear_word(now, *word),
+            other => self.on_message_about(lun, generation, other),
+        }
+    }
+
+    /// A message about a group, by one of its LUNs, that is not data.
+    fn on_message_about(&mut self, lun: Option<usize>, generation: GenerationTag, message: Message) {
+        let Some(lun) = lun.filter(|_| self.session.is_joined()) else {
+            return;
+        };
+        let (at, plan) = (self.local.groups().place(lun), self.local.plan());
+        if matches!(self.local.groups().at(at).stage(), Stage::Placed(_)) {
+            let meeting = self.session.handshake_mut().meeting_mut();
+            return meeting.keep_word((lun, generation, message), plan.luns.len());
+        }
+        let leads = plan.leads();
+        self.ask(at, |group, setting, _| group.on_message(at, generation, &message, leads, setting.ending));
+    }
+
+    /// A record is durable, a volume made, a volume flushed.
+    pub fn on_done(&mut self, ticket: Ticket, result: Result<(), DiskError>) {
+        let Some((asked_in, pending)) = self.local.tickets_mut().take(ticket) else {
+            if self.local.on_late(ticket, result.is_ok(), self.shutdown.begun(), &self.session) {
+                self.meet_again_if_idle();
+            }
+            return;
+        };
+        let current = asked_in == self.session.handshake().number();
+        if !current && !pending.outlives_meetings() {
+            return;
+        }
+        match pending {
+            Pending::Volume(lun, _) => self.on_own_volume(lun, result),
+            Pending::Alone => self.on_named(Round::Alone(ticket.0)),
+            Pending::Named(round) => self.on_named(round),
+            Pending::Marked(lun, round) => self.on_marked(lun, round, result, current),
+            Pending::Over(Round::Agreed) => self.meet(|meeting, _, _| meeting.on_starts_durable()),
+            Pending::Over(round) => {
+                let deeds = self.marking.on_over(round);
+                self.perform(deeds);
+            }
+            Pending::MarkedLate(lun) => self.on_late_mark_durable(lun),
+            Pending::FlushApart(lun, as_of) => {
+                let (at, own) = (self.local.groups().place(lun), self.own_name());
+                self.ask(at, |group, setting, _| {
+                    group.on_flushed_apart(lun, as_of, result.is_ok(), &own, setting.joined)
+                });
+            }
+            Pending::Identity => {
+                let control = self.session.control().filter(|_| !self.local.plan().leads());
+                self.local.send(control, Message::IdentityDurable);
+                self.meet(|meeting, peer, ours| meeting.on_settled(Progress::OwnIdentity, peer, ours));
+            }
+            Pending::Agreements => self.meet(|meeting, _, _| meeting.on_own_agreements_durable()),
+            Pending::Confirmed => self.begin_placed(),
+            Pending::CopiedAtSub(at) => {
+                self.ask(at, |group, setting, _| group.on_copied_at_sub(setting.ending));
+            }
+            Pending::CopiedAtMain(at) => self.ask(at, Group::on_copied_at_main),
+            Pending::Turn(at) => self.ask(at, |group, setting, _| group.on_own_turn_durable(setting.ending)),
+            Pending::Flush(_) => {
+                self.end(|shutdown, _, groups, ids| shutdown.on_volume(result.is_ok(), groups, ids));
+            }
+            Pending::Clean => {
+                let control = self.session.joined_control();
+                self.local.send(control, Message::Farewell);
+                self.shutdown.on_clean(control.is_some());
+            }
+            Pending::Noted => {}
+        }
+    }
+
+    /// That is written down: the copy has the part that it would have had at the start, alone or in a new meeting.
+    fn on_late_mark_durable(&mut self, lun: usize) {
+        let at = self.local.groups().place(lun);
+        if self.local.groups().at(at).stage() != Stage::Apart {
+            return;
+        }
+        self.meet_again_if_idle();
+        let now = self.local.tickets().ticked();
+        self.ask(at, |group, setting, _| {
+            if group.starts_single() {
+                group.on(Event::StartsSimplex, setting.ending)
+            } else {
+                group.start_alone(now, setting.ending)
+            }
+        });
+    }
+
+    /// What was given up for its disk's silence can have a part again, in a new meeting. That makes whole LUNs be
+    /// copied: where others are served it is not worth it.
+    fn meet_again_if_idle(&mut self) {
+        let served = self.local.groups().is_any_joint();
+        if self.session.peer().is_some() && !served && !self.shutdown.begun() {
+            self.lose(Apart::Answers(self.own_name()));
+        }
+    }
+
+    /// The other end of a connection greets.
+    fn on_hello(&mut self, link: LinkId, hello: &Hello, now: Time) {
+        match self.session.on_hello(link, hello, self.local.own()) {
+            Greeted::Nothing => {}
+            Greeted::Refused(apart) => self.turn_away(link, Some(hello.purpose), apart),
+            Greeted::Anew => self.lose(Apart::Lost(self.local.peer_name())),
+            Greeted::Taken { answer, control } => {
+                if answer {
+                    let hello = self.session.hello(hello.purpose, self.local.own());
+                    self.local.send(Some(link), hello);
+                }
+                if control {
+                    self.liveness.greeted(now);
+                    // Before anything else: what is forwarded as soon as the two have met may be late, and its age is
+                    // known then.
+                    self.local.send(Some(link), Message::Ping(now.0));
+                }
+                self.join_if_complete();
             }
         }
     }
 
-    fn setting(&self) -> Setting {
-        Setting { joined: self.session.is_joined(), ending: self.shutdown.whose() }
-    }
-
-    /// Closes every connection and stops serving what needs the peer.
-    fn lose(&mut self, apart: Apart) {
-        let closed = self.session.lose(apart, self.shutdown.peer_ended());
-        self.out.extend(closed.into_iter().map(Effect::Close));
-        let until = self.liveness.lose();
-        let ending = self.shutdown.whose();
-        for at in 0..self.groups.len() {
-            let wishes = self.groups[at].lose(until, ending);
-            self.carry(at, wishes);
+    /// Closes a connection that did not become one of the peer's; the others do not care. Who dialed hears whom it
+    /// reached, so that both can tell why.
+    fn turn_away(&mut self, link: LinkId, purpose: Option<Purpose>, apart: Apart) {
+        let Some(called) = self.session.turn_away(link, apart) else {
+            return;
+        };
+        if let Some(purpose) = purpose.filter(|_| called) {
+            let hello = self.session.hello(purpose, self.local.own());
+            self.local.send(Some(link), hello);
         }
-        self.shutdown.on_lost();
+        self.local.push(Effect::Close(link));
     }
 
-    /// An event of a group.
-    fn on_group(&mut self, at: usize, event: Event) {
-        let ending = self.shutdown.whose();
-        let wishes = self.groups[at].on(event, ending);
-        self.carry(at, wishes);
+    /// The leader goes on when the control connection and all bridges of both sides are greeted: it sends the identity
+    /// and keeps it; the other keeps what it gets.
+    fn join_if_complete(&mut self) {
+        let goes_on = self.local.plan().leads()
+            && self.session.phase() == Phase::Apart
+            && self.session.is_complete(self.local.plan().bridges)
+            && !self.shutdown.begun()
+            && !self.is_writing_first();
+        if goes_on {
+            self.meet(Handshake::lead);
+        }
     }
 
-    /// Carries out what a group wants, in its order.
-    fn carry(&mut self, at: usize, wishes: Vec<Wish>) {
-        for wish in wishes {
-            let group = &self.groups[at];
-            match wish {
-                Wish::Begin(open) => {
-                    // A peer that has no part in it is nothing to these LUNs.
-                    let alone = group.stage() == Stage::Alone;
-                    let links = if alone { Vec::new() } else { self.session.bridges() };
-                    let view = PairView { links, version: self.session.version(), ..group.view() };
-                    for copy in group.copies().iter() {
-                        let (lun, blocks, view) = (copy.lun(), copy.blocks(), view.clone());
-                        self.out.push(Effect::Begin { lun, view, blocks, open });
-                    }
+    fn on_identity(&mut self, identity: Identity) {
+        let complete = self.session.has_what_the_leader_counts(self.local.plan().bridges);
+        let first = self.is_writing_first();
+        self.meet(|meeting, peer, ours| meeting.follow(identity, complete, first, peer, ours));
+    }
+
+    /// A volume was made, or could not be.
+    fn on_own_volume(&mut self, lun: usize, result: Result<(), DiskError>) {
+        let meeting = self.session.handshake();
+        let (number, making) = (meeting.number(), matches!(meeting.phase(), Phase::Making { .. }));
+        match self.local.groups_mut().copy_mut(lun).on_made(result, number, making) {
+            Made::NotWaitedFor => {}
+            Made::GoesOn => self.meet(Handshake::on_volume),
+            Made::Fails(error) => self.lose(Apart::NoVolume(self.own_name(), error)),
+        }
+    }
+
+    /// A volume has its mark, or its disk did not take it; `current`: the meeting that asked for it is still under way.
+    fn on_marked(&mut self, lun: usize, round: Round, result: Result<(), DiskError>, current: bool) {
+        let more = self.local.tickets().any(|pending| pending.is_mark_of(round));
+        let deeds = self.marking.on_marked(lun, round, result, more, self.local.groups_mut());
+        if current || round != Round::Agreed {
+            self.perform(deeds);
+        }
+    }
+
+    fn on_named(&mut self, round: Round) {
+        let deeds = self.marking.on_named(round, self.local.groups());
+        self.perform(deeds);
+    }
+
+    fn begin_placed(&mut self) {
+        self.each(|_, group, setting, _| group.on(Event::Begins, setting.ending));
+        // What the leader said of them meanwhile.
+        for (lun, generation, message) in self.session.handshake_mut().meeting_mut().take_words() {
+            self.on_message_about(Some(lun), generation, message);
+        }
+    }
+
+    /// Whether a generation that names a copy alone is being written, or the marks of a start are: no meeting begins
+    /// before they are.
+    fn is_writing_first(&self) -> bool {
+        self.marking.is_making_ready()
+            || self.local.tickets().any(Pending::is_of_start)
+            || self.local.groups().is_any_going_alone()
+    }
+
+    /// What waited for that to be written down.
+    fn meet_now(&mut self) {
+        if self.is_writing_first() {
+            return;
+        }
+        self.join_if_complete();
+        if let Some(identity) = self.session.handshake_mut().meeting_mut().take_identity() {
+            self.on_identity(identity);
+        }
+    }
+
+    /// A step of the meeting with the peer, if there is one.
+    fn meet(&mut self, step: impl FnOnce(&mut Handshake, &mut Peer, &mut Ours<'_>) -> Vec<Deed>) {
+        let mut ours = self.local.ours(self.shutdown.whose());
+        if let Some((meeting, peer)) = self.session.meet() {
+            let deeds = step(meeting, peer, &mut ours);
+            self.perform(deeds);
+        }
+    }
+
+    /// A step of a clean end.
+    fn end(&mut self, step: impl FnOnce(&mut Shutdown, bool, &mut Groups, &mut Ids) -> Vec<Deed>) {
+        let (groups, ids) = self.local.groups_and_ids();
+        let deeds = step(&mut self.shutdown, self.session.is_joined(), groups, ids);
+        self.perform(deeds);
+    }
+
+    /// Carries out what a meeting or the marking of volumes wants, in its order.
+    fn perform(&mut self, deeds: Vec<Deed>) {
+        for deed in deeds {
+            match self.local.perform(deed, &self.session) {
+                Some(Deed::Group(at, wishes)) => self.ask(at, |_, _, _| wishes),
+                Some(Deed::Happens(at, event)) => {
+                    self.ask(at, |group, setting, _| group.on(event, setting.ending));
                 }
-                Wish::Tell(order) => {
-                    let view = group.view();
-                    let orders = group.copies().iter().map(|copy| (copy.lun(), view.clone()));
-                    self.out.extend(orders.map(|(lun, view)| Effect::Order { lun, order, view }));
+                Some(Deed::EveryGroup(event)) => {
+                    self.each(|_, group, setting, _| group.on(event, setting.ending));
                 }
-                Wish::Say(message) => {
-                    let about = |control| {
-                        let (lun, generation) = (group.copies().first_lun(), group.copies().generation());
-                        Effect::SendAbout(control, lun, generation, message)
-                    };
-                    self.out.extend(self.session.control().map(about));
+                Some(Deed::Named(round)) => self.on_named(round),
+                Some(Deed::Marks(Round::End, waits)) => {
+                    self.end(|shutdown, _, groups, ids| shutdown.on_marks_named(waits, groups, ids));
                 }
-                Wish::Write(pending) => self.persist(pending),
-                Wish::Flush(lun, pending) => {
-                    let ticket = self.tickets.issue(self.session.number(), pending);
-                    self.out.push(Effect::Flush(lun, ticket));
+                Some(Deed::Marks(_, waits)) => {
+                    self.meet(|meeting, peer, ours| meeting.on_marks_named(waits, peer, ours));
                 }
-                Wish::Part(parting) => self.part(parting),
+                Some(Deed::Marked(Round::End, good)) => {
+                    self.end(|shutdown, _, groups, ids| shutdown.on_volume(good, groups, ids));
+                }
+                Some(Deed::Marked(_, true)) => self.meet(Handshake::on_marked),
+                // The two meet again without that copy.
+                Some(Deed::Marked(_, false)) => self.lose(Apart::Failed(self.own_name())),
+                Some(Deed::Joined) => self.shutdown.on_joined(),
+                Some(Deed::BeginPlaced) => self.begin_placed(),
+                Some(Deed::GoOn) => self.meet_now(),
+                Some(Deed::Part(apart)) => self.lose(apart),
+                _ => {}
             }
+        }
+    }
+
+    fn own_name(&self) -> String {
+        self.local.plan().own_name().to_owned()
+    }
+
+    /// A group is asked what it wants, and that is carried out.
+    fn ask(&mut self, at: usize, ask: impl FnOnce(&mut Group, Setting, &mut Ids) -> Vec<Wish>) {
+        let setting = Setting { joined: self.session.is_joined(), ending: self.shutdown.whose() };
+        let parts = self.local.ask(at, &self.session, |group, ids| ask(group, setting, ids));
+        if let Some(parting) = parts {
+            self.part(parting);
+        }
+    }
+
+    /// Every group is asked in turn: what one wants is carried out before the next is asked.
+    fn each(&mut self, mut ask: impl FnMut(usize, &mut Group, Setting, &mut Ids) -> Vec<Wish>) {
+        for at in 0..self.local.groups().len() {
+            self.ask(at, |group, setting, ids| ask(at, group, setting, ids));
         }
     }
 
     /// The two part, for a reason that a group has.
     fn part(&mut self, parting: Parting) {
-        let own = || self.plan.own_name().to_owned();
-        let peer = || self.plan.peer_name().to_owned();
-        let apart = match parting {
-            Parting::Nonsense => Apart::Nonsense(peer()),
-            Parting::Overdue => Apart::Silent(peer()),
-            Parting::InATurn => Apart::Failed(peer()),
-            Parting::OwnDisk => Apart::Failed(own()),
-            Parting::OwnDiskAnswers => Apart::Answers(own()),
-        };
-        let needs_peer = matches!(parting, Parting::OwnDisk | Parting::OwnDiskAnswers);
-        if !needs_peer || self.session.peer().is_some() {
-            self.lose(apart);
+        if !parting.needs_peer() || self.session.peer().is_some() {
+            self.lose(parting.apart(self.local.plan()));
         }
     }
 
-    /// Keeps the identity and all generations as they are now.
-    fn persist(&mut self, pending: Pending) {
-        let ticket = self.tickets.issue(self.session.number(), pending);
-        self.persist_as(ticket);
-    }
-
-    fn persist_as(&mut self, ticket: Ticket) {
-        if self.unusable {
-            // What could not be read is never written over.
-            return;
-        }
-        let record = |lun: usize| self.groups[self.group_of[lun]].copies().of(lun).to_record();
-        let groups: Vec<(GroupRecord, bool)> = (0..self.plan.luns.len()).map(record).collect();
-        let record = self.identities.record(groups).write(self.plan.own_name());
-        self.out.push(Effect::Persist(CONTROL_KEY, record, ticket));
+    /// Closes every connection and stops serving what needs the peer.
+    fn lose(&mut self, apart: Apart) {
+        self.local.close(self.session.lose(apart, self.shutdown.peer_ended()));
+        let until = self.liveness.lose();
+        self.each(|_, group, setting, _| group.lose(until, setting.ending));
+        self.shutdown.on_lost();
     }
 
     /// Asserts what always holds, of every part and between them; for simulated worlds, after every event.
@@ -634,18 +696,6 @@ impl Appliance {
         self.session.check();
         self.liveness.check(self.session.peer().is_some(), self.session.is_joined());
         self.shutdown.check();
-        self.tickets.check();
-        self.identities.check();
-        for (at, group) in self.groups.iter().enumerate() {
-            group.check();
-            assert!(group.copies().iter().all(|copy| self.group_of[copy.lun()] == at), "a LUN of two groups");
-        }
-        assert!(self.out.is_empty(), "something was not carried out: {:?}", self.out);
+        self.local.check();
     }
-}
-
-/// What this controller greets with.
-fn own<'a>(plan: &'a Plan, identities: &'a Identities, groups: &[Group]) -> Own<'a> {
-    let unreadable = groups.iter().any(|group| group.copies().iter().any(LunCopy::is_unreadable));
-    Own { plan, identity: identities.whole(), unreadable }
 }

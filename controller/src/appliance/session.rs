@@ -16,14 +16,14 @@ use std::collections::BTreeMap;
 use protocol::interlink::Message;
 use protocol::interlink::frame::{VERSION_MAX, VERSION_MIN};
 use protocol::interlink::hello::{Hello, Identity, Purpose};
-use protocol::interlink::standing::{Standing, Told};
 use protocol::interlink::word::Word;
 
 use super::comparison;
 use super::effect::{Apart, LinkRefusal};
-use super::meeting::Meeting;
+use super::handshake::Handshake;
 use super::mute::Mute;
-use super::phase::{Phase, Progress};
+use super::peer::Peer;
+use super::phase::Phase;
 use crate::link::{LinkId, LinkKind};
 use crate::plan::Plan;
 use crate::status::InterlinkStatus;
@@ -36,9 +36,6 @@ pub(super) const WORD_INTERVAL: Duration = Duration::from_secs(1);
 /// died with the machine it was on, and nothing that is sent would ever find out.
 pub(super) const GREETING_MAX: Duration = Duration::from_secs(2);
 
-/// The version of the interlink since which the joint start is told.
-const TOLD_SINCE: u16 = protocol::interlink::Version::V2 as u16;
-
 #[derive(Debug)]
 struct Link {
     dialed: bool,
@@ -46,33 +43,6 @@ struct Link {
     greeted: bool,
     /// Known to be open for this long.
     since: Option<Time>,
-}
-
-/// What the peer has told of itself since its control connection was greeted.
-#[derive(Debug)]
-pub(super) struct Peer {
-    control: LinkId,
-    incarnation: u128,
-    bridges: u16,
-    /// The newest version that both speak.
-    version: u16,
-    /// Its configuration.
-    pub(super) shared: Vec<(String, String)>,
-    /// How large its devices let LUNs be.
-    pub(super) rooms: Vec<(String, u64)>,
-    /// Its identity before this meeting.
-    pub(super) identity: Identity,
-    /// What it has of each LUN, until that was judged.
-    standings: Option<Vec<(String, Standing)>>,
-    /// What it tells beside.
-    pub(super) told: Vec<(String, Told)>,
-}
-
-impl Peer {
-    /// Whether it tells of starts, and is told.
-    pub(super) const fn knows_starts(&self) -> bool {
-        self.version >= TOLD_SINCE
-    }
 }
 
 /// What this controller greets with.
@@ -107,10 +77,7 @@ pub(super) struct PeerSession {
     links: BTreeMap<LinkId, Link>,
     mute: Mute,
     peer: Option<Peer>,
-    phase: Phase,
-    /// Counts meetings, so that what an earlier one waited for means nothing to a later one.
-    number: u64,
-    meeting: Meeting,
+    handshake: Handshake,
     apart: Apart,
     /// When the peer was last told what this controller says of itself; none since they met.
     told: Option<Time>,
@@ -126,9 +93,7 @@ impl PeerSession {
             links: BTreeMap::new(),
             mute: Mute::default(),
             peer: None,
-            phase: Phase::Apart,
-            number: 0,
-            meeting: Meeting::default(),
+            handshake: Handshake::default(),
             apart,
             told: None,
             word: None,
@@ -145,48 +110,33 @@ impl PeerSession {
     }
 
     pub(super) const fn phase(&self) -> Phase {
-        self.phase
+        self.handshake.phase()
     }
 
     pub(super) fn is_joined(&self) -> bool {
-        self.phase == Phase::Joined
+        self.phase() == Phase::Joined
     }
 
-    /// The meeting goes on.
-    pub(super) const fn advance(&mut self, progress: Progress) -> Phase {
-        self.phase = self.phase.on(progress);
-        self.phase
+    /// The meeting under way.
+    pub(super) const fn handshake(&self) -> &Handshake {
+        &self.handshake
     }
 
-    /// Which meeting this is.
-    pub(super) const fn number(&self) -> u64 {
-        self.number
+    /// The same, to be changed.
+    pub(super) const fn handshake_mut(&mut self) -> &mut Handshake {
+        &mut self.handshake
     }
 
-    pub(super) const fn meeting_mut(&mut self) -> &mut Meeting {
-        &mut self.meeting
+    /// The meeting under way and the peer, if there is one.
+    pub(super) const fn meet(&mut self) -> Option<(&mut Handshake, &mut Peer)> {
+        match &mut self.peer {
+            Some(peer) => Some((&mut self.handshake, peer)),
+            None => None,
+        }
     }
 
     pub(super) const fn peer(&self) -> Option<&Peer> {
         self.peer.as_ref()
-    }
-
-    /// The peer tells what it has of each LUN, and beside that of times in which both served.
-    pub(super) fn hear_standings(&mut self, standings: Vec<(String, Standing)>) {
-        if let Some(peer) = &mut self.peer {
-            peer.standings = Some(standings);
-        }
-    }
-
-    pub(super) fn hear_told(&mut self, told: Vec<(String, Told)>) {
-        if let Some(peer) = &mut self.peer {
-            peer.told = told;
-        }
-    }
-
-    /// What it has, to be judged once.
-    pub(super) fn take_standings(&mut self) -> Option<Vec<(String, Standing)>> {
-        self.peer.as_mut()?.standings.take()
     }
 
     /// The peer's control connection.
@@ -202,11 +152,6 @@ impl PeerSession {
     /// The newest version that both speak.
     pub(super) fn version(&self) -> u16 {
         self.peer.as_ref().map_or(VERSION_MAX, |peer| peer.version)
-    }
-
-    /// Whether the peer, if there is one, tells of starts, and is told.
-    pub(super) fn knows_starts(&self) -> bool {
-        self.peer.as_ref().is_none_or(Peer::knows_starts)
     }
 
     /// Why the two are apart.
@@ -229,7 +174,7 @@ impl PeerSession {
     /// A connection of the interlink came to nothing. Said while the two are apart; who is met does not care. `name` is
     /// the peer's.
     pub(super) fn on_refusal(&mut self, refusal: LinkRefusal, name: String) {
-        if self.phase != Phase::Apart || matches!(self.apart, Apart::Stopping | Apart::Unusable(..)) {
+        if self.phase() != Phase::Apart || matches!(self.apart, Apart::Stopping | Apart::Unusable(..)) {
             return;
         }
         match (refusal, &self.apart) {
@@ -281,7 +226,7 @@ impl PeerSession {
     /// was called, so that the caller is to hear whom it has reached.
     pub(super) fn turn_away(&mut self, link: LinkId, apart: Apart) -> Option<bool> {
         let known = self.links.remove(&link)?;
-        if self.phase == Phase::Apart {
+        if self.phase() == Phase::Apart {
             self.say(apart);
         }
         Some(!known.dialed)
@@ -327,17 +272,7 @@ impl PeerSession {
         self.mute = Mute::default();
         let control = hello.purpose == Purpose::Control;
         if control {
-            self.peer = Some(Peer {
-                control: link,
-                incarnation: hello.incarnation,
-                bridges: hello.bridges,
-                version: hello.versions.1.min(self.speaks),
-                shared: hello.shared.clone(),
-                rooms: hello.rooms.clone(),
-                identity: hello.identity.clone(),
-                standings: None,
-                told: Vec::new(),
-            });
+            self.peer = Some(Peer::greeted(link, hello, self.speaks));
         }
         Greeted::Taken { answer: !dialed, control }
     }
@@ -396,7 +331,7 @@ impl PeerSession {
 
     /// The bridges by which messages about a LUN may come. Those of a peer that was not met yet are nothing to it.
     pub(super) fn bridges(&self) -> Vec<LinkId> {
-        if self.phase == Phase::Apart {
+        if self.phase() == Phase::Apart {
             return Vec::new();
         }
         let bridge = |link: &Link| matches!(link.purpose, Some(Purpose::Bridge(_)));
@@ -406,9 +341,7 @@ impl PeerSession {
     /// The peer is out of reach: what is to be closed. `ended`: it had said farewell.
     pub(super) fn lose(&mut self, apart: Apart, ended: bool) -> Vec<LinkId> {
         self.peer = None;
-        self.advance(Progress::Lost);
-        self.number += 1;
-        self.meeting = Meeting::default();
+        self.handshake.end();
         if !(ended && matches!(apart, Apart::Lost(_))) {
             self.say(apart);
         }
@@ -463,8 +396,9 @@ impl PeerSession {
     pub(super) fn check(&self) {
         let greeted = |link: LinkId| self.is_greeted(link) == Some(true);
         assert!(self.control().is_none_or(greeted), "a peer without its control connection");
-        assert!(self.peer.is_some() || self.phase == Phase::Apart, "{:?} with nobody", self.phase);
-        assert!(self.peer.is_some() || self.meeting.is_empty(), "a meeting with nobody: {:?}", self.meeting);
+        assert!(self.peer.is_some() || self.phase() == Phase::Apart, "{:?} with nobody", self.phase());
+        let idle = self.handshake.is_idle();
+        assert!(self.peer.is_some() || idle, "a meeting with nobody: {:?}", self.handshake);
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::appliance::phase::Progress;
 use crate::plan::Side;
 
 fn plan(side: Side) -> Plan {
@@ -105,11 +106,11 @@ fn what_is_not_greeted_in_time_is_closed_and_the_peers_machine_is_mute() {
 #[test]
 fn a_loss_closes_everything_and_the_next_meeting_has_another_number() {
     let mut session = complete();
-    let number = session.number();
+    let number = session.handshake().number();
     assert!(session.on_link_down(LinkId(3)));
     let closed = session.lose(Apart::Lost("beta".into()), false);
     assert_eq!(closed, [LinkId(1), LinkId(2)]);
-    assert_eq!(session.number(), number + 1);
+    assert_eq!(session.handshake().number(), number + 1);
     assert_eq!((session.phase(), session.control()), (Phase::Apart, None));
     session.check();
 }
@@ -146,11 +147,11 @@ fn the_peer_is_told_a_word_at_once_and_then_every_second_while_joined() {
         Progress::Identity { peer: true },
         Progress::OwnIdentity,
         Progress::Tells,
-        Progress::CarriesOut(super::super::phase::Step::Following, 0),
+        Progress::CarriesOut(crate::appliance::phase::Step::Following, 0),
         Progress::StartsDurable,
         Progress::Begin,
     ] {
-        session.advance(progress);
+        session.handshake_mut().advance(progress);
     }
     assert!(session.is_joined());
     assert_eq!(session.bridges(), [LinkId(2), LinkId(3)]);

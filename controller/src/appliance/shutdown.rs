@@ -12,7 +12,15 @@
 
 use core::time::Duration;
 
+use protocol::interlink::Message;
+
+use super::deed::Deed;
+use super::group::Group;
+use super::groups::Groups;
+use super::ids::Ids;
 use super::lifecycle::Ends;
+use super::pending::Pending;
+use super::starts::Round;
 use crate::time::Time;
 
 /// A clean end that is not complete by then goes on without its mark.
@@ -46,7 +54,7 @@ pub(super) struct Shutdown {
 
 /// What an end does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Next {
+enum Next {
     /// Volumes are still being flushed or marked.
     Waits,
     /// Nothing: a flush has failed, and no mark says that this end was clean.
@@ -114,24 +122,79 @@ impl Shutdown {
         self.farewell
     }
 
-    /// Whether hosts' commands are to end, so that it is looked whether they have.
-    pub(super) const fn is_draining(&self) -> bool {
-        self.since.is_some()
+    /// Time has passed. `quiet`: nothing of a host is in flight here; `joined`: there is a peer.
+    pub(super) fn tick(
+        &mut self,
+        now: Time,
+        quiet: bool,
+        joined: bool,
+        groups: &mut Groups,
+        ids: &mut Ids,
+    ) -> Vec<Deed> {
+        let mut deeds = Vec::new();
+        if self.since.is_some() && quiet && !groups.is_any_turning() {
+            if self.drain() && joined {
+                deeds.push(Deed::Send(Message::Drained));
+            }
+            deeds.extend(self.flush_if_drained(joined, groups, ids));
+        }
+        self.expire(now);
+        deeds
     }
 
     /// Nothing of a host is in flight here. True the first time: the peer is to know.
-    pub(super) const fn drain(&mut self) -> bool {
+    const fn drain(&mut self) -> bool {
         !core::mem::replace(&mut self.drained, true)
     }
 
     /// The same at the peer.
-    pub(super) const fn on_peer_drained(&mut self) {
+    pub(super) fn on_peer_drained(&mut self, joined: bool, groups: &mut Groups, ids: &mut Ids) -> Vec<Deed> {
         self.peer_drained = true;
+        self.flush_if_drained(joined, groups, ids)
+    }
+
+    /// Both sides are quiet (or there is no other side): flush, so that the mark may be made.
+    fn flush_if_drained(&mut self, joined: bool, groups: &mut Groups, ids: &mut Ids) -> Vec<Deed> {
+        if !self.begins_to_flush(!joined, groups.is_any_turning()) {
+            return Vec::new();
+        }
+        let luns = groups.to_be_flushed();
+        self.expect(luns.len() as u32);
+        let mut deeds: Vec<Deed> = luns.into_iter().map(Deed::Flush).collect();
+        deeds.extend(self.go_on(groups, ids));
+        deeds
+    }
+
+    /// A volume was flushed or marked, or could not be.
+    pub(super) fn on_volume(&mut self, good: bool, groups: &mut Groups, ids: &mut Ids) -> Vec<Deed> {
+        self.on_flushed(good);
+        self.go_on(groups, ids)
+    }
+
+    /// So many volumes are being marked.
+    pub(super) fn on_marks_named(&mut self, waits: u32, groups: &mut Groups, ids: &mut Ids) -> Vec<Deed> {
+        self.expect(waits);
+        self.go_on(groups, ids)
+    }
+
+    /// What comes next.
+    fn go_on(&mut self, groups: &mut Groups, ids: &mut Ids) -> Vec<Deed> {
+        match self.next() {
+            Next::Waits | Next::Unclean => Vec::new(),
+            Next::Mark => {
+                groups.iter_mut().for_each(|group| group.choose_end_marks(ids));
+                vec![Deed::Write(Pending::Named(Round::End))]
+            }
+            Next::WriteClean => {
+                groups.iter_mut().for_each(Group::end_cleanly);
+                vec![Deed::Write(Pending::Clean)]
+            }
+        }
     }
 
     /// Whether the flush begins: both sides are quiet (or there is no other side). A turn may come upon one that has
     /// said already that nothing is in flight.
-    pub(super) fn begins_to_flush(&mut self, alone: bool, turning: bool) -> bool {
+    fn begins_to_flush(&mut self, alone: bool, turning: bool) -> bool {
         let drained = self.drained && (self.peer_drained || alone) && !turning;
         if !drained || self.flushing {
             return false;
@@ -140,19 +203,19 @@ impl Shutdown {
         true
     }
 
-    /// A volume is being flushed or marked.
-    pub(super) const fn expect(&mut self) {
-        self.flushes += 1;
+    /// So many volumes are being flushed or marked.
+    const fn expect(&mut self, volumes: u32) {
+        self.flushes += volumes;
     }
 
-    /// It is, or could not be.
-    pub(super) const fn on_flushed(&mut self, good: bool) {
+    /// One is, or could not be.
+    const fn on_flushed(&mut self, good: bool) {
         self.flushes = self.flushes.saturating_sub(1);
         self.flush_failed |= !good;
     }
 
     /// What comes next, when a volume was flushed or marked.
-    pub(super) fn next(&mut self) -> Next {
+    fn next(&mut self) -> Next {
         if self.flushes > 0 {
             return Next::Waits;
         }
@@ -183,8 +246,8 @@ impl Shutdown {
         }
     }
 
-    /// Time has passed: no end waits for ever.
-    pub(super) fn tick(&mut self, now: Time) {
+    /// No end waits for ever.
+    fn expire(&mut self, now: Time) {
         let Some(since) = self.since else {
             return;
         };
@@ -230,7 +293,7 @@ mod tests {
         let mut shutdown = drained();
         assert!(!shutdown.drain(), "it is said once");
         assert!(!shutdown.begins_to_flush(false, false), "the peer is not quiet yet");
-        shutdown.on_peer_drained();
+        shutdown.peer_drained = true;
         assert!(!shutdown.begins_to_flush(false, true), "a turn is under way");
         assert!(shutdown.begins_to_flush(false, false));
         assert!(!shutdown.begins_to_flush(false, false), "once");
@@ -240,13 +303,12 @@ mod tests {
     fn the_mark_comes_after_every_flush_and_every_mark_of_a_volume() {
         let mut shutdown = drained();
         assert!(shutdown.begins_to_flush(true, false));
-        shutdown.expect();
-        shutdown.expect();
+        shutdown.expect(2);
         shutdown.on_flushed(true);
         assert_eq!(shutdown.next(), Next::Waits);
         shutdown.on_flushed(true);
         assert_eq!(shutdown.next(), Next::Mark);
-        shutdown.expect();
+        shutdown.expect(1);
         assert_eq!(shutdown.next(), Next::Waits);
         shutdown.on_flushed(true);
         assert_eq!(shutdown.next(), Next::WriteClean);
@@ -261,7 +323,7 @@ mod tests {
     fn a_failed_flush_ends_it_without_a_mark() {
         let mut shutdown = drained();
         assert!(shutdown.begins_to_flush(true, false));
-        shutdown.expect();
+        shutdown.expect(1);
         shutdown.on_flushed(false);
         assert_eq!(shutdown.next(), Next::Unclean);
         assert!(shutdown.stopped());
@@ -271,9 +333,9 @@ mod tests {
     #[test]
     fn no_end_waits_for_ever() {
         let mut shutdown = drained();
-        shutdown.tick(at(1_000) + ENDING_MAX - Duration::from_millis(1));
+        shutdown.expire(at(1_000) + ENDING_MAX - Duration::from_millis(1));
         assert!(!shutdown.stopped());
-        shutdown.tick(at(1_000) + ENDING_MAX);
+        shutdown.expire(at(1_000) + ENDING_MAX);
         assert!(shutdown.stopped());
     }
 

@@ -3,9 +3,10 @@
 
 use protocol::interlink::Message;
 
-use super::effect::LunOrder;
+use super::effect::{Apart, LunOrder};
 use super::lifecycle::Ends;
 use super::pending::Pending;
+use crate::plan::Plan;
 
 /// How the controller stands when something happens to a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,4 +47,24 @@ pub(super) enum Parting {
     OwnDisk,
     /// A disk of this controller that was given up answers.
     OwnDiskAnswers,
+}
+
+impl Parting {
+    /// The same in words.
+    pub(super) fn apart(self, plan: &Plan) -> Apart {
+        let own = || plan.own_name().to_owned();
+        let peer = || plan.peer_name().to_owned();
+        match self {
+            Self::Nonsense => Apart::Nonsense(peer()),
+            Self::Overdue => Apart::Silent(peer()),
+            Self::InATurn => Apart::Failed(peer()),
+            Self::OwnDisk => Apart::Failed(own()),
+            Self::OwnDiskAnswers => Apart::Answers(own()),
+        }
+    }
+
+    /// Whether it means nothing to a controller that has no peer.
+    pub(super) const fn needs_peer(self) -> bool {
+        matches!(self, Self::OwnDisk | Self::OwnDiskAnswers)
+    }
 }

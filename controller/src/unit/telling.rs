@@ -28,7 +28,7 @@ pub(super) fn status<W: World>(unit: &Controller<W>) -> ControllerStatus {
     let appliance = unit.appliance.lock();
     let mut luns: Vec<LunStatus> =
         (0..unit.plan.luns.len()).map(|index| lun_status(unit, &appliance, index, now)).collect();
-    let about = appliance.about();
+    let about = appliance.view().about();
     let peer_said = about.peer_said.map(|said| peer_word(&unit.plan, said, &luns, now));
     for (lun, peer) in luns.iter_mut().filter_map(|lun| Some((lun, peer_said.as_ref()?))) {
         // Main tells how far a copy is; while the two are in touch the sub knows by it.
@@ -64,8 +64,8 @@ pub(super) fn status<W: World>(unit: &Controller<W>) -> ControllerStatus {
 
 fn lun_status<W: World>(unit: &Controller<W>, appliance: &Appliance, index: usize, now: Time) -> LunStatus {
     let plan = &unit.plan.luns[index];
-    let report = appliance.lun_report(index);
-    let identity = appliance.lun_identity(index);
+    let report = appliance.view().lun_report(index);
+    let identity = appliance.view().lun_identity(index);
     let core = unit.luns[index].lock();
     let (commands, communication_bytes) = core.load();
     let copied = core.copied(now);
@@ -140,7 +140,7 @@ pub(super) fn tell<W: World>(unit: &Controller<W>, link: LinkId) {
     let (luns, mut notes): (Vec<LunStatus>, _) = {
         let appliance = unit.appliance.lock();
         let luns = (0..unit.plan.luns.len()).map(|index| lun_status(unit, &appliance, index, now));
-        (luns.collect(), appliance.about().notes)
+        (luns.collect(), appliance.view().about().notes)
     };
     notes.extend(unit.world.contests().iter().map(ToString::to_string));
     let message = Message::Word(Box::new(word(&luns, &unit.world.hosts(), notes)));

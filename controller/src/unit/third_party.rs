@@ -36,8 +36,9 @@ impl<W: World> Controller<W> {
     /// The LUN that has this NAA designator, and its number.
     pub fn lun_of_naa(&self, naa: u64) -> Option<(LunIndex, u16)> {
         let appliance = self.appliance.lock();
-        let found = (0..self.plan.luns.len())
-            .find(|index| appliance.lun_identity(*index).is_some_and(|identity| identity.naa == naa))?;
+        let found = (0..self.plan.luns.len()).find(|index| {
+            appliance.view().lun_identity(*index).is_some_and(|identity| identity.naa == naa)
+        })?;
         Some((LunIndex(found as u16), self.plan.luns[found].number))
     }
 
