@@ -1,6 +1,10 @@
 //! Connections of the interlink, and what travels on them, as the cores see them.
 
 use bytes::Bytes;
+use protocol::interlink::{GenerationTag, Message};
+
+/// In the place of a LUN's number: a message is about none.
+pub const NO_LUN: u16 = u16::MAX;
 
 /// One connection of the interlink, counted by the controller's world since its start; never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -22,6 +26,14 @@ pub struct Frame {
     pub head: Bytes,
     /// The data, in the pieces it was received in.
     pub payload: Vec<Bytes>,
+}
+
+impl Frame {
+    /// A frame with a message about the LUN of this number, under this generation.
+    #[must_use]
+    pub fn new(message: &Message, lun: u16, generation: GenerationTag, payload: Vec<Bytes>) -> Self {
+        Self { head: message.encode(lun, generation, &payload), payload }
+    }
 }
 
 /// Where a frame goes.

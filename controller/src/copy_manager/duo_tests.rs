@@ -99,7 +99,7 @@ fn a_copy_between_luns_of_different_mains_lands_on_both_copies_through_either_co
             assert!(volumes[1][..bytes(7)].iter().chain(&volumes[1][bytes(6007)..]).all(|byte| *byte == 0));
         }
         assert_still(&mut duo, seed);
-        assert!(duo.controllers[side].copy_progress(NexusId(1), LunIndex(0), 1).is_some());
+        assert!(duo.controllers[side].copies().progress(NexusId(1), LunIndex(0), 1).is_some());
     }
 }
 
@@ -129,7 +129,7 @@ fn nothing_of_a_copy_lands_after_its_nexus_is_lost_and_its_end_is_known() {
         duo.controllers[side].nexus_lost(NexusId(1));
         assert_eq!(until(&mut duo, side, COPY)[side], [(COPY, Outcome::Aborted)]);
         assert_still(&mut duo, seed);
-        assert_eq!(duo.controllers[side].copy_progress(NexusId(1), LunIndex(0), 1), None);
+        assert_eq!(duo.controllers[side].copies().progress(NexusId(1), LunIndex(0), 1), None);
     }
 }
 
@@ -149,7 +149,7 @@ fn a_reset_of_any_lun_of_a_copy_through_either_controller_ends_it_first() {
         assert!(ended[side].iter().any(|(tag, _)| *tag == COPY), "seed {seed}: {ended:?}");
         given_up += usize::from(ended[side].contains(&(COPY, Outcome::Aborted)));
         if lun == 0 {
-            assert_eq!(duo.controllers[side].copy_progress(NexusId(1), LunIndex(0), 1), None);
+            assert_eq!(duo.controllers[side].copies().progress(NexusId(1), LunIndex(0), 1), None);
         }
     }
     assert!(given_up > 80, "{given_up}");

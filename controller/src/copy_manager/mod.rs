@@ -27,6 +27,7 @@
 //! * A copy that takes longer than [`EXTENDED_COPY_TIME_MAX`] begins no more pieces. It ends with COPY ABORTED, and the
 //!   host knows from the sense data where to go on.
 
+mod driver;
 #[cfg(test)]
 mod duo_tests;
 mod results;
@@ -40,6 +41,7 @@ use std::collections::{BTreeMap, VecDeque};
 use protocol::scsi::extended_copy::CopyStatus;
 use protocol::scsi::sense::{Sense, Status};
 
+pub use self::driver::CopyDriver;
 use self::results::{Kept, Results};
 use self::running::{Over, Running};
 use crate::command::{COMMAND_AGE_MAX, Command, LunIndex, NexusId, Outcome, TaskTag};
@@ -137,8 +139,6 @@ pub struct CopyManager {
     copies: BTreeMap<(NexusId, u32), Running>,
     results: Results,
     acts: VecDeque<Act>,
-    /// Somebody performs `acts`.
-    pub(crate) driven: bool,
     peak: usize,
 }
 
@@ -275,7 +275,6 @@ impl CopyManager {
         self.copies.values().for_each(Running::check);
         let (results, most) = self.results.counts();
         assert!(results <= COPY_RESULTS_MAX && most <= NEXUS_COPY_RESULTS_MAX, "too many results");
-        assert!(self.driven || self.acts.is_empty(), "what is to be done is left");
     }
 
     /// How far the copy of a list identifier is or came; `None` if there is none.

@@ -180,19 +180,17 @@ pub(super) fn copy_results<W: World>(
     if let Err(refused) = controller.admit(lun, request.nexus, Admission::Changing) {
         return refused;
     }
-    let (nexus, cdb) = (request.nexus, &request.cdb);
+    let (copies, nexus, cdb) = (controller.copies(), request.nexus, &request.cdb);
     let (list, allocation) = (extended_copy::list_identifier(cdb), extended_copy::allocation(cdb));
     let data = match cdb::service_action(cdb) {
-        action::RECEIVE_COPY_STATUS => controller
-            .copy_progress(nexus, lun, list)
+        action::RECEIVE_COPY_STATUS => copies
+            .progress(nexus, lun, list)
             .map(|Progress { status, segments, bytes }| extended_copy::copy_status(status, segments, bytes)),
-        action::RECEIVE_COPY_DATA => {
-            controller.copy_failure(nexus, lun, list).map(|_| extended_copy::held_data())
-        }
-        action::RECEIVE_COPY_FAILURE_DETAILS => controller.copy_failure(nexus, lun, list).map(|failure| {
+        action::RECEIVE_COPY_DATA => copies.failure(nexus, lun, list).map(|_| extended_copy::held_data()),
+        action::RECEIVE_COPY_FAILURE_DETAILS => copies.failure(nexus, lun, list).map(|failure| {
             let details = extended_copy::failure_details(failure.as_ref());
             if allocation >= details.len() {
-                controller.copy_failure_told(nexus, lun, list);
+                copies.failure_told(nexus, lun, list);
             }
             details
         }),

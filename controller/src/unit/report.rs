@@ -1,17 +1,15 @@
-//! What a controller says of itself: to people ([`status`]), and in short to its peer, which shows it
+//! What a controller says of itself: to people ([`status`]), and in short to its peer ([`for_peer`]), which shows it
 //! to people on the other machine.
 
 use core::time::Duration;
 
 use protocol::block::BLOCK_BYTES;
-use protocol::interlink::Message;
 use protocol::interlink::word::{Copied, HostWord, LunWord, WORD_HOSTS_MAX, WORD_REASONS_MAX, Word};
 use protocol::scsi::vpd::wwid;
 
-use super::Controller;
+use super::luns::Luns;
 use crate::appliance::Appliance;
-use crate::limits;
-use crate::link::{Frame, LinkId, Via};
+use crate::lun::Lun;
 use crate::pair::{PairStatus, Role};
 use crate::plan::Plan;
 use crate::status::{ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PeerWord};
@@ -22,14 +20,17 @@ use crate::world::{VolumeIndex, World};
 const STATUSES: [PairStatus; 5] =
     [PairStatus::Simplex, PairStatus::Copy, PairStatus::Duplex, PairStatus::Split, PairStatus::Suspended];
 
-/// What this controller says of itself, and what its peer said last.
-pub(super) fn status<W: World>(unit: &Controller<W>) -> ControllerStatus {
-    let now = unit.world.now();
-    let appliance = unit.appliance.lock();
-    let mut luns: Vec<LunStatus> =
-        (0..unit.plan.luns.len()).map(|index| lun_status(unit, &appliance, index, now)).collect();
+/// What this controller says of itself, and what its peer said last. Hosts and limits are not in it.
+pub(super) fn status<W: World>(
+    world: &W,
+    plan: &Plan,
+    appliance: &Appliance,
+    luns: &Luns,
+) -> ControllerStatus {
+    let now = world.now();
+    let mut luns = luns_status(world, plan, appliance, luns);
     let about = appliance.view().about();
-    let peer_said = about.peer_said.map(|said| peer_word(&unit.plan, said, &luns, now));
+    let peer_said = about.peer_said.map(|said| peer_word(plan, said, &luns, now));
     for (lun, peer) in luns.iter_mut().filter_map(|lun| Some((lun, peer_said.as_ref()?))) {
         // Main tells how far a copy is; while the two are in touch the sub knows by it.
         let said = peer.luns.iter().find(|said| peer.current && said.number == lun.number);
@@ -37,36 +38,51 @@ pub(super) fn status<W: World>(unit: &Controller<W>) -> ControllerStatus {
             (lun.copied_percent, lun.copy_seconds_left) = (said.copied_percent, said.copy_seconds_left);
         }
     }
-    let status = ControllerStatus {
-        controller: unit.plan.names[unit.plan.side.index()].clone(),
-        peer: unit.plan.names[unit.plan.side.peer().index()].clone(),
+    ControllerStatus {
+        controller: plan.own_name().to_owned(),
+        peer: plan.peer_name().to_owned(),
         appliance: about.appliance.map(|id| format!("{id:032x}")),
         incarnation: format!("{:032x}", about.incarnation),
-        stuck: unit.world.stuck(),
+        stuck: world.stuck(),
         stopping: about.stopping,
-        interlink: InterlinkStatus { encrypted: unit.world.encrypts(), ..about.interlink },
+        interlink: InterlinkStatus { encrypted: world.encrypts(), ..about.interlink },
         luns,
         hosts: Vec::new(),
-        contests: unit.world.contests(),
+        contests: world.contests(),
         notes: about.notes,
         peer_said,
-        file_systems: unit.world.file_systems(),
-        troubles: unit.world.troubles(),
+        file_systems: world.file_systems(),
+        troubles: world.troubles(),
         limits: Vec::new(),
-    };
-    drop(appliance);
-    let usages: Vec<_> = unit.luns.iter().map(|lun| lun.lock().usage()).collect();
-    let mut limits = limits::of(&unit.plan, &usages);
-    limits.extend(unit.copies.lock().limits());
-    limits.extend(unit.world.limits());
-    ControllerStatus { hosts: unit.world.hosts(), limits, ..status }
+    }
 }
 
-fn lun_status<W: World>(unit: &Controller<W>, appliance: &Appliance, index: usize, now: Time) -> LunStatus {
-    let plan = &unit.plan.luns[index];
+/// What this controller says of its LUNs, and what else there is to tell.
+pub(super) fn luns_and_notes<W: World>(
+    world: &W,
+    plan: &Plan,
+    appliance: &Appliance,
+    luns: &Luns,
+) -> (Vec<LunStatus>, Vec<String>) {
+    (luns_status(world, plan, appliance, luns), appliance.view().about().notes)
+}
+
+fn luns_status<W: World>(world: &W, plan: &Plan, appliance: &Appliance, luns: &Luns) -> Vec<LunStatus> {
+    let now = world.now();
+    let luns = luns.iter().enumerate();
+    luns.map(|(index, lun)| {
+        let mut status = lun_status(plan, appliance, index, &lun, now);
+        status.reason = with_want_of_room(status.reason, world.want_of_room(VolumeIndex(index as u16)));
+        status
+    })
+    .collect()
+}
+
+fn lun_status(plan: &Plan, appliance: &Appliance, index: usize, core: &Lun, now: Time) -> LunStatus {
+    let (peer_name, names) = (plan.peer_name(), &plan.names);
+    let plan = &plan.luns[index];
     let report = appliance.view().lun_report(index);
     let identity = appliance.view().lun_identity(index);
-    let core = unit.luns[index].lock();
     let (commands, communication_bytes) = core.load();
     let copied = core.copied(now);
     LunStatus {
@@ -75,14 +91,14 @@ fn lun_status<W: World>(unit: &Controller<W>, appliance: &Appliance, index: usiz
         group: plan.group.clone(),
         bytes: core.blocks() * u64::from(BLOCK_BYTES),
         role: report.role,
-        main: unit.plan.names[report.main.index()].clone(),
+        main: names[report.main.index()].clone(),
         status: report.status,
         serving: core.serving(),
         copied_percent: copied.map(|(percent, _)| percent),
         copy_seconds_left: copied.and_then(|(_, left)| left),
         sanitize: core.sanitize_status(),
-        reservation: core.reservation(&unit.plan.names[unit.plan.side.peer().index()]),
-        reason: with_want_of_room(report.reason, unit.world.want_of_room(VolumeIndex(index as u16))),
+        reservation: core.reservation(peer_name),
+        reason: report.reason,
         commands,
         communication_bytes,
         naa: identity.map(|identity| format!("{:016x}", identity.naa)),
@@ -134,20 +150,6 @@ fn peer_word(
     }
 }
 
-/// Tells the peer in short what this controller says of itunit.
-pub(super) fn tell<W: World>(unit: &Controller<W>, link: LinkId) {
-    let now = unit.world.now();
-    let (luns, mut notes): (Vec<LunStatus>, _) = {
-        let appliance = unit.appliance.lock();
-        let luns = (0..unit.plan.luns.len()).map(|index| lun_status(unit, &appliance, index, now));
-        (luns.collect(), appliance.view().about().notes)
-    };
-    notes.extend(unit.world.contests().iter().map(ToString::to_string));
-    let message = Message::Word(Box::new(word(&luns, &unit.world.hosts(), notes)));
-    let head = message.encode(u16::MAX, Default::default(), &[]);
-    unit.world.send(Via::Link(link), Frame { head, payload: Vec::new() });
-}
-
 /// A disk that is full is told beside whatever else there is to tell.
 fn with_want_of_room(reason: Option<String>, want: Option<String>) -> Option<String> {
     match (reason, want) {
@@ -162,7 +164,8 @@ const STALE_AFTER: Duration = Duration::from_secs(5);
 /// Places of a word's reasons that are kept for what is wrong with the controller as a whole, if anything is.
 const NOTES_TOLD: usize = 4;
 
-fn word(luns: &[LunStatus], hosts: &[HostStatus], notes: Vec<String>) -> Word {
+/// In short, for the peer.
+pub(super) fn for_peer(luns: &[LunStatus], hosts: &[HostStatus], notes: Vec<String>) -> Word {
     let mut reasons: Vec<String> = Vec::new();
     let places = WORD_REASONS_MAX - notes.len().min(NOTES_TOLD);
     let mut place = |reason: &String| {
