@@ -278,8 +278,8 @@ fn certificates(config: &Config, problems: &mut Vec<String>) -> Vec<Certificate>
         [Err(CertificateError::Missing { path, .. }), Err(CertificateError::Missing { path: other, .. })] => {
             problems.push(format!(
                 "the interlink is encrypted and neither {} nor {} is there, so that no controller starts here. If \
-                 `twinlun interlink init` ran on the other machine, bring this machine's file from there; if it ran on neither, run it \
-                 on one of the two.",
+                 `twinlun interlink init` ran on the other machine, bring this machine's file from there; if it ran on \
+                 neither, run it on one of the two.",
                 path.display(),
                 other.display()
             ));
@@ -288,8 +288,8 @@ fn certificates(config: &Config, problems: &mut Vec<String>) -> Vec<Certificate>
             let [first, second] = sides.map(|side| path(config, side).display().to_string());
             problems.push(format!(
                 "{first} and {second} come of two runs of `twinlun interlink init`: controllers that start with them \
-                 refuse each other. If only one of them runs on this machine, remove the other's file here; if both do, \
-                 make new ones with `--renew`."
+                 refuse each other. If only one of them runs on this machine, remove the other's file here; if both \
+                 do, make new ones with `--renew`."
             ));
         }
         _ => {}
@@ -424,8 +424,8 @@ fn foreign(place: &VolumePlace, problems: &mut Vec<String>) -> String {
     if let Some(why) = place.problem() {
         let path = place.path().display();
         problems.push(format!(
-            "{path} holds a volume of Twinlun that cannot be used: {why}. It is left alone and the LUN is not served from \
-             it. Keep it: it may be the only whole copy."
+            "{path} holds a volume of Twinlun that cannot be used: {why}. It is left alone and the LUN is not served \
+             from it. Keep it: it may be the only whole copy."
         ));
         return format!("a volume of Twinlun that cannot be used: {why}");
     }

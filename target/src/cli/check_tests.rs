@@ -124,8 +124,9 @@ fn a_lun_of_main_alone_has_one_volume() {
 #[test]
 fn who_may_log_in_is_shown_and_never_where_a_secret_is() {
     let config = config(
-        "[[access.host]]\nname = \"iqn.1993-08.org.debian:A\"\nluns = [0]\nsecret_file = \"no-a\"\nown_secret_file = \"no-t\"\n\
-         [[access.host]]\nname = \"iqn.1993-08.org.debian:b\"\nluns = []\n[access.discovery]\nsecret_env = \"NO_SUCH\"\n",
+        "[[access.host]]\nname = \"iqn.1993-08.org.debian:A\"\nluns = [0]\nsecret_file = \"no-a\"\nown_secret_file = \
+         \"no-t\"\n[[access.host]]\nname = \"iqn.1993-08.org.debian:b\"\nluns = []\n\
+         [access.discovery]\nsecret_env = \"NO_SUCH\"\n",
     );
     let report = Report::of(&config);
     let json = serde_json::to_value(&report.hosts).unwrap();

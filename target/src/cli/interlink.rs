@@ -120,8 +120,8 @@ impl Report {
              {}; `twinlun check` says on each machine whether it has what it needs.\n",
             match (self.renewed, self.running.as_slice()) {
                 (true, _) =>
-                    "Both controllers run on with the old ones meanwhile. When both files are in place, stop both and start \
-                     both: \nstarted one after the other they refuse each other until both have the new ones"
+                    "Both controllers run on with the old ones meanwhile. When both files are in place, stop both and \
+                     start both: \nstarted one after the other they refuse each other until both have the new ones"
                         .to_owned(),
                 (false, []) => "Then start both controllers".to_owned(),
                 (false, running) => format!(
@@ -134,8 +134,8 @@ impl Report {
         ));
         if !self.encrypted {
             text.push_str(
-                "\nNot encrypted so far: this file says `plain_interlink = true`, or all its interlink addresses are on \
-                 loopback.\nOf the files only the secret is used then, by which the two know each other.\n\
+                "\nNot encrypted so far: this file says `plain_interlink = true`, or all its interlink addresses are \
+                 on loopback.\nOf the files only the secret is used then, by which the two know each other.\n\
                  `plain_interlink = false` in [access] encrypts the interlink.\n",
             );
         }

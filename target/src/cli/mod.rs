@@ -29,8 +29,8 @@ use crate::config::{Config, ConfigError};
 const EXIT_STATUS: &str = "Exit status: 0 if it was done; 1 if not, or if something is wrong; 2 for a mistake on the \
      command line.";
 const RUN_STATUS: &str = "SIGTERM, Ctrl-C or the end of its terminal (SIGHUP) ends it: what is under way is finished \
-     and flushed.\nUnder nohup it outlives its terminal. What happens is logged on standard error; RUST_LOG=debug in the\n\
-     environment logs more, RUST_LOG=warn less.\n\n\
+     and flushed.\nUnder nohup it outlives its terminal. What happens is logged on standard error; RUST_LOG=debug in \
+     the\nenvironment logs more, RUST_LOG=warn less.\n\n\
      Exit status: 0 if it ended cleanly; 1 if it could not start, or ended before everything was flushed;\n\
      2 for a mistake on the command line or in appliance.toml, which starting again does not mend.";
 const CHECK_STATUS: &str =

@@ -21,8 +21,9 @@ impl Promise {
     fn broken(self, path: &str) -> Option<String> {
         let missing = self.promised.checked_sub(self.free).filter(|missing| *missing > 0)?;
         Some(format!(
-            "the volumes on {path} may still grow by {}, and {} are free there: {} are missing. When hosts have filled it, \
-             copies there leave their pairs, and writes to the last copy fail. Add room in time, or make the LUNs smaller.",
+            "the volumes on {path} may still grow by {}, and {} are free there: {} are missing. When hosts have filled \
+             it, copies there leave their pairs, and writes to the last copy fail. Add room in time, or make the LUNs \
+             smaller.",
             rounded(self.promised),
             rounded(self.free),
             rounded(missing)

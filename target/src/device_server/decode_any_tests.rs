@@ -82,12 +82,15 @@ proptest! {
                     prop_assert!(ranges.iter().all(inside));
                     prop_assert!(ranges.windows(2).all(|pair| pair[0].end() < pair[1].start));
                 }
-                Ok(Some(Op::SynchronizeCache | Op::Event(_) | Op::StartStop { .. } | Op::Report { .. }) | None) | Err(_) => {}
+                Ok(Some(Op::SynchronizeCache | Op::Event(_) | Op::StartStop { .. } | Op::Report { .. })) => {}
+                Ok(None) | Err(_) => {}
             },
             Ok(Run::Describe(_, answer)) => drop(answer(&cdb, &view())),
             Ok(Run::PreventAllow) => drop(super::state::prevent_allow(&cdb)),
             Ok(Run::Tell(told)) => drop(told(&cdb)),
-            Ok(Run::RequestSense | Run::ReportLuns | Run::ExtendedCopy | Run::CopyResults) | Err(_) => drop(absent(&[0, 1], &cdb)),
+            Ok(Run::RequestSense | Run::ReportLuns | Run::ExtendedCopy | Run::CopyResults) | Err(_) => {
+                drop(absent(&[0, 1], &cdb));
+            }
         }
     }
 }

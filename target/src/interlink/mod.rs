@@ -165,8 +165,8 @@ impl Interlink {
             && let Some(unsaid) = self.strangers.happens("interlink", &from.to_string())
         {
             tracing::warn!(
-                "a connection to the interlink from {from} is not the other controller's: {stranger}; it was closed and \
-                 told nothing{unsaid}"
+                "a connection to the interlink from {from} is not the other controller's: {stranger}; it was closed \
+                 and told nothing{unsaid}"
             );
         }
     }

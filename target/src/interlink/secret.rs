@@ -218,7 +218,8 @@ fn make(path: &Path) -> io::Result<()> {
     let own = hex(random()?.get(..8).unwrap_or_default());
     let unfinished = path.with_extension(format!("new-{own}"));
     let text = format!(
-        "By this the controllers of an appliance that run on this machine know each other. It was made by the first of\n\
+        "By this the controllers of an appliance that run on this machine know each other. It was made by the first \
+         of\n\
          them that started; if it is lost, start both again.\n{}",
         new_line()?
     );

@@ -306,7 +306,8 @@ mod tests {
         });
         let sent =
             r#"WARN a login from 192.0.2.9 as "iqn.\u{1b}x" is refused with status 0201h: it proves nothing"#;
-        let unsent = "WARN a login from 192.0.2.9 without an InitiatorName is refused with status 0207h: it says no name";
+        let unsent = "WARN a login from 192.0.2.9 without an InitiatorName is refused with status 0207h: it says \
+                      no name";
         assert_eq!(lines, [sent, unsent]);
     }
 }

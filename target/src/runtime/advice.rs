@@ -21,7 +21,9 @@ pub fn next_step(error: &StartError) -> String {
         StartError::Lock(LockError::Held { .. }) => {
             "`twinlun status` shows how that one is; end it first if this one shall run in its place"
         }
-        StartError::Lock(LockError::Strange { .. }) => "whoever could put it there may have changed more in that folder",
+        StartError::Lock(LockError::Strange { .. }) => {
+            "whoever could put it there may have changed more in that folder"
+        }
         StartError::Lock(LockError::Io { .. }) => "look whether its disk is mounted and has room",
         StartError::Volume { .. } => {
             "look whether its disk is mounted and whether this user may read and write it; `twinlun check` says what \
@@ -42,8 +44,12 @@ pub fn next_step(error: &StartError) -> String {
             }
             _ => "correct the address in appliance.toml",
         },
-        StartError::Secret(_) => "once these are mended, start it again; `twinlun check` looks at them without starting",
-        StartError::Certificates(_) | StartError::InterlinkSecret(_) => "the other controller is not touched by this; then start this one again",
+        StartError::Secret(_) => {
+            "once these are mended, start it again; `twinlun check` looks at them without starting"
+        }
+        StartError::Certificates(_) | StartError::InterlinkSecret(_) => {
+            "the other controller is not touched by this; then start this one again"
+        }
         StartError::Threads(_) => "look at the limits of threads and memory of this user and machine (`ulimit -u`)",
     }
     .to_owned()

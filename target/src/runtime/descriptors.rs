@@ -38,8 +38,8 @@ pub(super) fn for_hosts(config: &Config, sides: &[Side], workers: usize) -> usiz
     let each = share(files, needed, sides.len());
     if each < CONNECTIONS_MAX {
         tracing::warn!(
-            "this process may have {files} files open (`ulimit -n`, LimitNOFILE= of its service): {each} connections of \
-             hosts to each of its controllers have room, not {CONNECTIONS_MAX}"
+            "this process may have {files} files open (`ulimit -n`, LimitNOFILE= of its service): {each} connections \
+             of hosts to each of its controllers have room, not {CONNECTIONS_MAX}"
         );
     }
     each

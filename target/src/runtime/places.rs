@@ -104,8 +104,8 @@ interlink = "127.0.0.1:3271"
 
     fn lun(number: u16, main: &str, alpha: &str, beta: &str) -> String {
         format!(
-            "[[lun]]\nnumber = {number}\nname = \"d{number}\"\nmain = \"{main}\"\ndevice = {{ alpha = \"{alpha}\", beta = \
-             \"{beta}\" }}\n"
+            "[[lun]]\nnumber = {number}\nname = \"d{number}\"\nmain = \"{main}\"\ndevice = {{ alpha = \"{alpha}\", \
+             beta = \"{beta}\" }}\n"
         )
     }
 

@@ -144,9 +144,9 @@ fn say_waits(path: &Path, patience: Patience, too_long: bool) {
     let path = path.display();
     if too_long {
         tracing::error!(
-            "{path}: its disk has not answered for {} s: this controller starts without that volume. Nothing is created \
-             or overwritten there, and its LUN has no copy here, until the disk answers and this controller is started \
-             again",
+            "{path}: its disk has not answered for {} s: this controller starts without that volume. Nothing is \
+             created or overwritten there, and its LUN has no copy here, until the disk answers and this controller is \
+             started again",
             patience.within.as_secs()
         );
     } else {

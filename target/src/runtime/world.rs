@@ -197,8 +197,8 @@ impl World for ProductWorld {
         if let Some(error) = self.store.as_ref().and_then(Store::trouble) {
             let name = &self.name;
             troubles.push(format!(
-                "{name} cannot write its records in its state folder: {error}. What depends on them waits, and LUNs may \
-                 be refused. Make room there or look at its disk; {name} tries on by itself"
+                "{name} cannot write its records in its state folder: {error}. What depends on them waits, and LUNs \
+                 may be refused. Make room there or look at its disk; {name} tries on by itself"
             ));
         }
         troubles.extend(self.volumes.iter().filter_map(|slot| slot.silent.as_ref()).map(|path| {

@@ -55,8 +55,8 @@ pub(super) fn deep_state(config: &Config) -> Vec<String> {
         let socket = config.control_socket(side);
         let over = socket.as_os_str().len().checked_sub(SOCKET_PATH_BYTES_MAX).filter(|over| *over > 0)?;
         Some(format!(
-            "{} is {over} bytes too long for the name of a socket, so that {} does not start: name a shorter `state` in \
-             [appliance].",
+            "{} is {over} bytes too long for the name of a socket, so that {} does not start: name a shorter `state` \
+             in [appliance].",
             socket.display(),
             config.controller(side).name
         ))

@@ -36,8 +36,8 @@ fn not_heard(controllers: &[View; 2]) -> Option<String> {
     let asked = controllers.iter().find(|view| view.status.is_some())?;
     (!silent.hangs()).then(|| {
         format!(
-            "{} runs, but {} has not heard from it yet how its LUNs are. That takes a moment after the two have met: look \
-             again.",
+            "{} runs, but {} has not heard from it yet how its LUNs are. That takes a moment after the two have met: \
+             look again.",
             silent.name, asked.name
         )
     })
@@ -187,10 +187,10 @@ fn interlink_problems(config: &Config, controllers: &[View; 2]) -> Vec<String> {
     }
     if controllers.iter().flat_map(|view| &view.status).any(|status| status.interlink.mute) {
         return vec![format!(
-            "The machine of {away_name} takes connections of the interlink, but {away_name} says nothing: it is stopped \
-             (SIGSTOP, a debugger), it hangs, or its machine is overloaded. Look at the process there: `kill -CONT` lets a \
-             stopped one go on, and the two meet again by themselves; if it never does, end it with `kill -9` and start \
-             it again. No network is to be looked at."
+            "The machine of {away_name} takes connections of the interlink, but {away_name} says nothing: it is \
+             stopped (SIGSTOP, a debugger), it hangs, or its machine is overloaded. Look at the process there: `kill \
+             -CONT` lets a stopped one go on, and the two meet again by themselves; if it never does, end it with \
+             `kill -9` and start it again. No network is to be looked at."
         )];
     }
     if addresses().iter().all(|address| address.ip().is_loopback()) {

@@ -29,13 +29,17 @@ fn luns_that_cannot_be_served_together_are_in_no_group() {
     assert_eq!(
         lines(&grouped("main = \"beta\"")),
         [
-            "22:9: lun[1].group: LUNs of one group have the same `main`: here it is \"beta\", and \"alpha\" for the first of \"db\", lun[0] (line 17, column 9); write the same `main` for all LUNs of the group, or name another group here",
+            "22:9: lun[1].group: LUNs of one group have the same `main`: here it is \"beta\", and \"alpha\" for the \
+             first of \"db\", lun[0] (line 17, column 9); write the same `main` for all LUNs of the group, or name \
+             another group here",
         ]
     );
     assert_eq!(
         lines(&grouped("main = \"alpha\"\nmirror = false")),
         [
-            "22:9: lun[1].group: LUNs of one group have the same `mirror`: here it is false, and true for the first of \"db\", lun[0] (line 17, column 9); write the same `mirror` for all LUNs of the group, or name another group here",
+            "22:9: lun[1].group: LUNs of one group have the same `mirror`: here it is false, and true for the first of \
+             \"db\", lun[0] (line 17, column 9); write the same `mirror` for all LUNs of the group, or name another \
+             group here",
         ]
     );
 }

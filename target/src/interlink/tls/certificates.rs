@@ -234,7 +234,8 @@ fn generate(controller: &str) -> Result<Pair, rcgen::Error> {
 fn text(names: [&str; 2], own: &Pair, peer: &Pair, secret: &str) -> String {
     let [name, other] = names;
     format!(
-        "The interlink of controller {name}. Whoever has this key can pass for {name}: for the machine of {name} only.\n\
+        "The interlink of controller {name}. Whoever has this key can pass for {name}: for the machine of {name} \
+         only.\n\
          {}Certificate of {name}:\n{}Certificate of {other}, the only one that {name} takes:\n{}\
          The secret of both, by which they know each other where the interlink is not encrypted:\n{secret}",
         own.1.serialize_pem(),

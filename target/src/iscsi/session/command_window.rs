@@ -137,7 +137,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_maximum_never_falls(first: u32, steps in proptest::collection::vec((any::<bool>(), 0_u32..300, any::<bool>()), 0..200)) {
+        fn the_maximum_never_falls(
+            first: u32,
+            steps in proptest::collection::vec((any::<bool>(), 0_u32..300, any::<bool>()), 0..200),
+        ) {
             let mut window = CommandWindow::new(CmdSn(first));
             for (advance, tasks, tight) in steps {
                 let before = window.maximum();

@@ -421,7 +421,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_data_out_makes_more_bytes_than_wanted(
-            headers in proptest::collection::vec((0_u32..4, 0_u32..3, 0_u32..120, any::<bool>(), 0_u32..60, any::<bool>()), 0..20),
+            headers in proptest::collection::vec(
+                (0_u32..4, 0_u32..3, 0_u32..120, any::<bool>(), 0_u32..60, any::<bool>()), 0..20,
+            ),
             wanted in 0_u32..=100, immediate in 0_u8..60, more: bool,
         ) {
             let mut buffer = DataOutBuffer::begin(&DataOutTerms { wanted, more, ..TERMS }, bytes(0..immediate));

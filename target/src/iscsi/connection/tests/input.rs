@@ -85,7 +85,13 @@ proptest::proptest! {
 
     #[test]
     fn any_headers_are_survived(
-        headers in proptest::collection::vec((proptest::sample::select(vec![0_u8, 1, 2, 4, 5, 6, 0x10, 0x41, 0x40, 0x42]), proptest::prelude::any::<[u8; 24]>(), 0_u32..4, 0_u32..600), 0..40),
+        headers in proptest::collection::vec(
+            (
+                proptest::sample::select(vec![0_u8, 1, 2, 4, 5, 6, 0x10, 0x41, 0x40, 0x42]),
+                proptest::prelude::any::<[u8; 24]>(), 0_u32..4, 0_u32..600,
+            ),
+            0..40,
+        ),
     ) {
         let script = script(true);
         let mut host = Host::logged_in(&script, "iqn.a", "InitialR2T=No|");
