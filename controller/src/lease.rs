@@ -31,7 +31,7 @@ pub struct Lease {
     pub clock: PeerClock,
 }
 
-/// That a copy was the truth at a moment after its data was read. Nobody but this module and main can make one.
+/// Proof that a copy was the newest at a moment after its data was read. Only this module and main can make one.
 #[derive(Debug)]
 pub struct Proof(());
 

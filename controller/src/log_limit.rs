@@ -9,13 +9,13 @@ use parking_lot::Mutex;
 
 use crate::time::Time;
 
-/// Until the same is said again.
+/// Until the same is logged again.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Different things that are remembered to have been said, at most. What comes on top counts as one.
+/// Different lines that are remembered, at most. All beyond these count as one.
 pub const LOG_SUBJECTS_MAX: usize = 256;
 
-/// What was said of whom, and how often it was left unsaid since.
+/// What was logged of whom, and how often it was left out since.
 #[derive(Debug, Default)]
 pub struct LogLimiter {
     entries: BTreeMap<(&'static str, String), Entry>,
@@ -23,20 +23,20 @@ pub struct LogLimiter {
 
 #[derive(Debug)]
 struct Entry {
-    /// When it was first said in this interval.
+    /// When it was first logged in this interval.
     at: Time,
-    /// How often it was said in this interval.
-    said: u32,
+    /// How often it was logged in this interval.
+    logged: u32,
     suppressed: u64,
 }
 
 impl LogLimiter {
-    /// `what` happened with `whom`. `Some` if it is to be said now.
+    /// `what` happened with `whom`. `Some` if it is to be logged now.
     pub fn happens(&mut self, what: &'static str, whom: &str, now: Time) -> Option<Suppressed> {
         self.happens_often(what, whom, now, 1)
     }
 
-    /// The same of something that may well come a few times a minute: up to `often` times it is said at once.
+    /// The same of something that may well come a few times a minute: up to `often` times it is logged at once.
     pub fn happens_often(
         &mut self,
         what: &'static str,
@@ -53,8 +53,8 @@ impl LogLimiter {
         }
         match self.entries.get_mut(&key) {
             Some(entry) if now.since(entry.at) < INTERVAL => {
-                if entry.said < often {
-                    entry.said += 1;
+                if entry.logged < often {
+                    entry.logged += 1;
                     return Some(Suppressed(0));
                 }
                 entry.suppressed += 1;
@@ -62,13 +62,13 @@ impl LogLimiter {
             }
             Some(entry) => {
                 let suppressed = core::mem::take(&mut entry.suppressed);
-                // What was more than could be said is said once in an interval as long as it goes on.
-                let said = if suppressed > 0 { often } else { 1 };
-                (entry.at, entry.said) = (now, said);
+                // What exceeds the limit is logged once in an interval as long as it goes on.
+                let logged = if suppressed > 0 { often } else { 1 };
+                (entry.at, entry.logged) = (now, logged);
                 Some(Suppressed(suppressed))
             }
             None => {
-                self.entries.insert(key, Entry { at: now, said: 1, suppressed: 0 });
+                self.entries.insert(key, Entry { at: now, logged: 1, suppressed: 0 });
                 Some(Suppressed(0))
             }
         }
@@ -81,7 +81,7 @@ impl LogLimiter {
     }
 }
 
-/// The same for those who have no clock of their own.
+/// The same for callers that have no clock of their own.
 #[derive(Debug)]
 pub struct TimedLogLimiter {
     begun: Instant,
@@ -95,14 +95,14 @@ impl Default for TimedLogLimiter {
 }
 
 impl TimedLogLimiter {
-    /// `what` happened for the reason `why`. `Some` if it is to be said now.
+    /// `what` happened for the reason `why`. `Some` if it is to be logged now.
     pub fn happens(&self, what: &'static str, why: &str) -> Option<Suppressed> {
         let passed = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.limiter.lock().happens(what, why, Time(passed))
     }
 }
 
-/// How often something was left unsaid since it was last said: to end the line with.
+/// How often something was left out since it was last logged: the end of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Suppressed(u64);
 

@@ -1,8 +1,8 @@
 //! Where a command goes: the one table that decides it. Pure.
 //!
 //! The sub never orders anything: every change goes to main. It reads its own copy while that copy is whole and
-//! nothing in the way is in flight; otherwise main reads for it (the seed's paragraph 61: what overlaps a write
-//! whose data is on its way is read from the main volume).
+//! nothing in the way is in flight; otherwise main reads for it: a range that overlaps a
+//! write whose data is on its way is read from the main volume.
 
 use crate::pair::{Role, Service};
 

@@ -61,7 +61,7 @@ pub fn apply(state: &SharedState, event: &Event, write_cache: bool) -> Result<Ap
             }
             Ok(mode_select(state, who.handle, *select, write_cache))
         }
-        // SPC-2 5.5.1: while the LUN is reserved by RESERVE, whoever asks.
+        // SPC-2 5.5.1: while the LUN is reserved by RESERVE, for its holder too.
         Event::ReserveIn { .. } | Event::ReserveOut { .. } if state.reserver.is_some() => Err(CONFLICT),
         Event::ReserveIn { action, allocation, .. } => {
             let mut data = parameter_data(*action, &state.reservations);

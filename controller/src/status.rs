@@ -200,7 +200,7 @@ pub struct LunStatus {
     pub number: u16,
     /// Its name.
     pub name: String,
-    /// The group that it is in with other LUNs: they have one role, one status and one turn.
+    /// The group that it is in with other LUNs: they have one role and one status, and change roles together.
     #[serde(default)]
     pub group: Option<String>,
     /// Capacity in bytes.

@@ -1,12 +1,12 @@
 //! Gathering what one batch of work sends and asks of disks, so that each socket gets one write, and no disk is waited
 //! for where others would wait too.
 //!
-//! Whoever executes several PDUs or frames in a row opens a [`Batch`]. While it is open on a thread, outputs
+//! Code that executes several PDUs or frames in a row opens a [`Batch`]. While it is open on a thread, outputs
 //! that would write at once ask [`flush_at_end`] to be flushed when it ends, and what disks are asked for is put
 //! behind the frames that carry the same data to the peer ([`ask_after_bridges`]), so that both copies are written
 //! at the same time. At the end of the batch: first the bridges are flushed that carry data, then the disks are
-//! asked, over again while there is something to ask; then the hosts get their answers; last the other bridges are
-//! flushed, so that what the peer is told of a forwarded write before and after the own disk took it travels together.
+//! asked, over again while there is something to ask; then the hosts get their answers; bridges without data are
+//! flushed last, so that ORDER and DONE of a forwarded write, sent before and after the local write, travel together.
 //! Hosts come before them because a peer on the same processor that is woken first runs first: the host would wait
 //! while the peer takes note of a write's end. Nothing depends on that order, as nothing can on that of two sockets.
 //!

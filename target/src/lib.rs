@@ -2,7 +2,7 @@
 //!
 //! The journey of a command, top to bottom: [`portal`] accepts, [`iscsi::connection`] turns bytes into PDUs,
 //! [`iscsi::session`] orders them and gathers Data-Out, [`device_server`] finds the opcode's row and hands it to the
-//! controller's door. The answer comes back through [`iscsi::sessions`].
+//! [`Controller::command`](controller::unit::Controller::command). The answer comes back through [`iscsi::sessions`].
 
 pub mod admin;
 pub mod batch;

@@ -1,6 +1,6 @@
 //! The log on its way to standard error, which may take nothing for as long as it likes: a terminal stopped with
-//! Ctrl-S, a pager nobody reads on in, a journal whose disk hangs. Whoever logs must not wait for that, least of all a
-//! worker: so lines stand in a bounded queue, and one thread writes them. What finds no room there is lost, and
+//! Ctrl-S, a pager nobody reads on in, a journal whose disk hangs. No thread that logs may wait for that, least of all
+//! a worker: so lines stand in a bounded queue, and one thread writes them. What finds no room there is lost, and
 //! counted.
 
 use std::collections::VecDeque;
@@ -124,7 +124,7 @@ mod tests {
 
     impl Write for Slow {
         fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-            // Whoever does not hold it back any more lets it all through.
+            // When the other end is dropped nothing holds it back any more.
             let _over = self.let_.recv();
             self.took.send(line.to_vec()).unwrap();
             Ok(line.len())

@@ -231,7 +231,7 @@ async fn read(reader: &mut OwnedReadHalf, input: &mut BytesMut) -> io::Result<us
                 shared.reserve(INPUT_BYTES);
             }
             let read = pin!(reader.read_buf(shared)).poll(context);
-            // Whoever waits holds no part of the buffer, or it could never be used again.
+            // A connection that waits holds no part of the buffer, or it could never be used again.
             if read.is_ready() {
                 *input = shared.split();
             }

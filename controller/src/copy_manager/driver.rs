@@ -1,5 +1,5 @@
 //! The loop around the copy manager: its acts are performed one after the other, by the thread that brought an event
-//! while no other does. So a chunk that ends at once is handled by the loop that asked for it, and no stack grows.
+//! while no other does. So a piece that ends at once is handled by the loop that asked for it, and no stack grows.
 
 use parking_lot::Mutex;
 use protocol::scsi::sense::Sense;
@@ -8,7 +8,7 @@ use super::{Act, CopyManager, Progress};
 use crate::command::{LunIndex, NexusId};
 use crate::status::LimitStatus;
 
-/// Acts performed at one go; the next tick goes on. A copy whose chunks end at once must not keep a worker from its
+/// Acts performed at one go; the next tick goes on. A copy whose pieces end at once must not keep a worker from its
 /// hosts: some eight MiB.
 const ACTS_AT_ONCE: usize = 32;
 

@@ -1,4 +1,4 @@
-//! EXTENDED COPY across two controllers, in the toy world: two LUNs, each with another main.
+//! EXTENDED COPY across two controllers, in a fake world: two LUNs, each with another main.
 
 use bytes::Bytes;
 use protocol::block::BLOCK_BYTES;
@@ -163,7 +163,7 @@ fn reserve_out(duo: &mut Duo, (side, nexus, lun): (usize, u64, u16), action: Out
 }
 
 fn event(duo: &mut Duo, (side, nexus, lun): (usize, u64, u16), event: Event) {
-    // Whatever it has to be told comes first.
+    // Pending unit attentions come first.
     while duo.controllers[side].admit(LunIndex(lun), NexusId(nexus), Admission::Attention).is_err() {}
     duo.controllers[side].command(Command {
         lun: LunIndex(lun),

@@ -2,9 +2,10 @@
 //! in, [`Act`]s come out.
 //!
 //! A segment is copied piece by piece: a READ of the source, then a WRITE of the destination, each a command of its own
-//! at the one door in the asking nexus's name, with a tag that names the task and the piece ([`TaskTag::piece`]). So
-//! each piece takes the way of any host's command: to main or not, under the reservations that hold then, waiting for
-//! ranges, onto both copies, and never executed when it is too old. Nothing is held from one piece to the next.
+//! that comes in by `Controller::command` in the asking nexus's name, with a tag that names the task and the piece
+//! ([`TaskTag::piece`]). So each piece takes the way of any host's command: to main or not, under the reservations that
+//! hold then, waiting for ranges, onto both copies, and never executed when it is too old. Nothing is held from one
+//! piece to the next.
 //!
 //! ```text
 //!   begun ──► Reading ──data──► Writing ──GOOD──► done
@@ -20,8 +21,8 @@
 //! * **Who ends a copy**: an abort of its task, the end of its session, a reset of a LUN it uses, a PREEMPT that takes
 //!   its nexus's registration or reservation there. Each takes away its *permit* at the LUNs
 //!   (`lun/copy_permits.rs`): a piece that comes to a LUN without a permit is refused, under that LUN's lock. What is
-//!   under way is given up like any command. The copy is answered when its last piece has ended, and whoever ended it
-//!   is answered after that: so none of it is written afterwards.
+//!   under way is given up like any command. The copy is answered when its last piece has ended, and the request that
+//!   ended it after that: so none of it is written afterwards.
 //! * **No crash point matters**: nothing of a copy is kept. What was written are writes of that host, each whole on
 //!   both copies or not answered; the host hears nothing of the rest and copies again.
 //! * A copy that takes longer than [`EXTENDED_COPY_TIME_MAX`] begins no more pieces. It ends with COPY ABORTED, and the
@@ -92,7 +93,7 @@ pub struct ListName {
 pub struct CopyOrder {
     /// The LUN it was sent to.
     pub lun: LunIndex,
-    /// Whose.
+    /// The nexus it came by.
     pub nexus: NexusId,
     /// Its initiator task tag.
     pub task: u32,
@@ -113,7 +114,7 @@ pub enum Act {
     Revoke(LunIndex, NexusId, u32),
     /// No piece of the copy is under way any more.
     EndPermit(LunIndex, NexusId, u32),
-    /// A piece comes to the door.
+    /// A piece is to be executed like a host's command.
     Ask(Command),
     /// A piece is to be given up if it was not admitted.
     Abort(LunIndex, NexusId, TaskTag),
@@ -183,7 +184,7 @@ impl CopyManager {
         if self.copies.len() < EXTENDED_COPIES_MAX {
             return Ok(());
         }
-        // Whoever has none under way would wait for ever for its own to end (SAM-5 5.3.1).
+        // TASK SET FULL to a nexus with none under way would make it wait for ever for its own to end (SAM-5 5.3.1).
         let own = self.copies.keys().any(|(nexus, _)| *nexus == order.nexus);
         Err(Outcome::Status(if own { Status::TaskSetFull } else { Status::Busy }))
     }

@@ -60,8 +60,8 @@ pub fn crc32c_of_both<const BYTES: usize>(header: &[u8; BYTES], data: &[u8]) -> 
     both_otherwise(header, data)
 }
 
-/// What `crc32c_of` does where the processor is not known yet or has no such instruction. Not inlined: whoever takes
-/// the short way would set aside registers for it.
+/// What `crc32c_of` does where the processor is not known yet or has no such instruction. Not inlined: the short
+/// way would set aside registers for it.
 #[cold]
 #[inline(never)]
 fn otherwise(bytes: &[u8]) -> u32 {

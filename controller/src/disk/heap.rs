@@ -1,6 +1,6 @@
 //! Giving memory back to the system that the process needs no more.
 //!
-//! glibc keeps what was freed, for whoever asks next: after a burst of many hosts hundreds of MiB may lie idle, and
+//! glibc keeps freed memory for the next request: after a burst of many hosts hundreds of MiB may lie idle, and
 //! only what lies at the end of an arena goes back by itself. So once a second it is looked whether much has lain idle
 //! for a while, and if so it goes back ([`Tidy::look`]). Under a steady load nothing does: what is in turn needed and
 //! free is not idle. With another C library nothing is done.

@@ -27,7 +27,7 @@ pub enum DiskIo {
     Write {
         /// Where.
         range: BlockRange,
-        /// What.
+        /// The data, in the pieces it was received in.
         data: Vec<Bytes>,
     },
     /// Writes one block all over the range.

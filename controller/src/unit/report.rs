@@ -150,7 +150,7 @@ fn peer_word(
     }
 }
 
-/// A disk that is full is told beside whatever else there is to tell.
+/// A full disk is told of beside the reason, if there is one.
 fn with_want_of_room(reason: Option<String>, want: Option<String>) -> Option<String> {
     match (reason, want) {
         (Some(reason), Some(want)) => Some(format!("{}. {want}", reason.trim_end_matches('.'))),
@@ -161,7 +161,7 @@ fn with_want_of_room(reason: Option<String>, want: Option<String>) -> Option<Str
 /// A word of a peer in touch that is older than this is shown as old: it should have come several times since.
 const STALE_AFTER: Duration = Duration::from_secs(5);
 
-/// Places of a word's reasons that are kept for what is wrong with the controller as a whole, if anything is.
+/// Places among the reasons that are kept for what is wrong with the controller as a whole.
 const NOTES_TOLD: usize = 4;
 
 /// In short, for the peer.

@@ -127,8 +127,8 @@ impl VolumePlace {
     }
 
     /// Makes what the page cache shows of a volume of ours what its disk holds, and completes what a crash has
-    /// interrupted: the write that its redo record holds. To be called once, before the volume is used, by whoever has
-    /// the lock of the state folder.
+    /// interrupted: the write that its redo record holds. To be called once, before the volume is used, with the
+    /// lock of the state folder held.
     ///
     /// When a flush fails, the kernel forgets what it was to write, tells it once, and shows it on from its cache: an
     /// earlier run of the controller may have been told, or nobody at all. So everything is written first, and what was
@@ -384,7 +384,7 @@ pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a controller's state folder if it is not there, durable, and open to its owner alone (0700). One that is there
-/// has to be this user's: whoever owns it can put anything into it, also where this user is root.
+/// has to be this user's: its owner can put anything into it, also where this user is root.
 pub fn make_state_folder(folder: &Path) -> io::Result<()> {
     let mut missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.exists()).collect();
     missing.retain(|path| !path.as_os_str().is_empty());

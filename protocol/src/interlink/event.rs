@@ -23,14 +23,14 @@ pub enum Event {
     Release(Who),
     /// MODE SELECT (SPC-4 6.11).
     ModeSelect {
-        /// Whose.
+        /// The requesting nexus.
         who: Who,
         /// What it selects.
         select: ModeSelection,
     },
     /// PERSISTENT RESERVE IN (SPC-4 6.15): changes nothing, and tells what main knows.
     ReserveIn {
-        /// Whose.
+        /// The requesting nexus.
         who: Who,
         /// SERVICE ACTION.
         action: InAction,
@@ -39,14 +39,14 @@ pub enum Event {
     },
     /// PERSISTENT RESERVE OUT (SPC-4 6.16).
     ReserveOut {
-        /// Whose.
+        /// The requesting nexus.
         who: Who,
-        /// What.
+        /// The service action with its parameters.
         out: Box<ReserveOut>,
     },
     /// SANITIZE (SBC-4 5.30).
     Sanitize {
-        /// Whose.
+        /// The requesting nexus.
         who: Who,
         /// The operation; none: EXIT FAILURE MODE, of which the AUSE bit says nothing.
         order: Option<Box<Order>>,

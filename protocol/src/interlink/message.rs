@@ -9,7 +9,7 @@
 //!  │ applies what it holds     │
 //!  │ Applied{sequence} ───────►│
 //!  │◄── Done{id}               │ its own copy is written as durably as asked
-//!  │ answers its host          │ the range is free when Applied is in and the own copy is written
+//!  │ answers its host          │ the range is free when Applied is in and its own copy is written
 //! ```
 //!
 //! A write of main's own host: `Apply{sequence, op} + data` one way, `Applied{sequence}` back on the same bridge.
@@ -85,7 +85,7 @@ pub enum Message {
     Copied,
     /// From the sub: it is durable there that both copies are whole.
     CopiedDurable,
-    /// What the sender says of itself, for whoever asks the other controller; decides nothing.
+    /// The sender's status, for people who ask the other controller. Nothing is decided by it.
     Word(Box<Word>),
 
     /// A command of the sender's host for main.
@@ -127,7 +127,7 @@ pub enum Message {
     Ended {
         /// Of the forward.
         id: u64,
-        /// How.
+        /// How it ended.
         ending: Ending,
     },
     /// A change main has admitted for its own host, or a piece of a copy.

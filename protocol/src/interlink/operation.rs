@@ -36,7 +36,7 @@ pub enum WireOp {
     },
     /// What only main tells of its volume.
     Report {
-        /// What.
+        /// What is asked for.
         what: Report,
         /// ALLOCATION LENGTH in bytes.
         allocation: u32,
@@ -85,7 +85,7 @@ pub enum Ending {
     /// Cancelled before it was admitted.
     Aborted,
     /// It was not admitted: the shared state it was checked against is not main's any more, or what it waits for is
-    /// decided with the pair. It goes back to the door it came in by.
+    /// decided with the pair. It goes back to the controller it came to, which forwards it again.
     Stale,
 }
 

@@ -128,7 +128,7 @@ mod tests {
         step.encode().try_into().unwrap()
     }
 
-    /// Whoever changes these bytes changes the proof: that needs a new version of it.
+    /// A change of these bytes is a change of the proof and needs a new version of it.
     #[test]
     fn the_proof_on_the_wire_is_what_it_was() {
         let hex = |step: Step| step.encode().iter().map(|byte| format!("{byte:02x}")).collect::<String>();

@@ -11,7 +11,7 @@ use crate::scsi::sense::Sense;
 /// A sanitize operation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Order {
-    /// How.
+    /// What becomes of the blocks.
     pub method: Method,
     /// AUSE: unrestricted completion mode.
     pub ause: bool,
@@ -34,9 +34,9 @@ pub enum Sanitize {
     Idle,
     /// One is under way: hosts reach no block until it is over.
     UnderWay {
-        /// Which.
+        /// The operation that was ordered.
         order: Order,
-        /// How far.
+        /// How far it is.
         at: Position,
     },
     /// The last has failed.

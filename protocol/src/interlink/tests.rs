@@ -285,7 +285,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whoever changes these bytes changes the language: that needs a new version, and the old one still spoken.
+/// A change of these bytes is a change of the protocol: it needs a new version, and the old one still spoken.
 #[test]
 fn version_1_on_the_wire_is_what_it_was() {
     let golden = include_str!("version_1.hex");

@@ -4,7 +4,7 @@
 //! 48 bytes of one and allocates nothing. What follows the header on the wire stays outside:
 //!
 //! * DataSegmentLength is an explicit field (`data_segment_length`, in bytes without padding) of every PDU that
-//!   may carry a data segment; whoever encodes sets it. PDUs without a data segment have no such field, always
+//!   may carry a data segment; the encoding side sets it. PDUs without a data segment have no such field, always
 //!   encode 0 and refuse to decode anything else.
 //! * TotalAHSLength is an explicit field (`total_ahs_length`, in 4-byte words) of [`ScsiCommand`] alone, the only
 //!   PDU for which additional header segments are defined; everywhere else it must be 0.

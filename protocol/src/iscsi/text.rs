@@ -1,7 +1,7 @@
 //! Text: key=value pairs in the data segments of Login and Text PDUs (RFC 7143 6.1).
 //!
-//! What is read here is a complete logical text data segment; whoever received it in several PDUs with the C bit
-//! joins them first, up to [`TEXT_BYTES_MAX`].
+//! What is read here is a complete logical text data segment; one that came in several PDUs with the C bit is joined
+//! first, up to [`TEXT_BYTES_MAX`].
 
 /// The largest text that is joined from several PDUs, in bytes. 6.1 asks for at least 8192.
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;

@@ -235,8 +235,8 @@ fn print<T: serde::Serialize>(json: bool, what: &T, render: impl Fn(&T) -> Strin
     }
 }
 
-/// Says something on standard output. It changes nothing of what was done if nobody hears it: whoever has stopped
-/// reading, as in `twinlun status | head`, has read what he wanted; what else is wrong is told on standard error.
+/// Says something on standard output. It changes nothing of what was done if nobody hears it: a reader that has
+/// stopped, as in `twinlun status | head`, has read what it wanted; what else is wrong is told on standard error.
 fn say(text: &str) {
     let mut output = io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {

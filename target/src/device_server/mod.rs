@@ -1,7 +1,7 @@
 //! The device server (SAM-5 4.6): finds the opcode's row in [`table`] and does what the row says.
 //!
 //! What only describes the LUN is answered here ([`describe`]), once the controller has admitted it. What
-//! touches blocks is checked and decoded ([`medium`]) and goes through the controller's door, where the command's
+//! touches blocks is checked and decoded ([`medium`]) and goes to `Controller::command`, where the command's
 //! journey continues; [`limits`] bounds how much one command may ask for.
 
 mod checked;
@@ -51,7 +51,7 @@ use self::table::{Row, Run};
 /// A SCSI command as the session layer hands it over: complete, with its data.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Whose.
+    /// The nexus it came by.
     pub nexus: NexusId,
     /// The initiator task tag.
     pub tag: TaskTag,
@@ -83,8 +83,8 @@ pub fn command_name(cdb: &[u8; 16]) -> Option<&'static str> {
     table::find(cdb).ok().map(|row| row.name)
 }
 
-/// Executes a command. `Some` is its outcome, already decided; with `None` the command is at the controller's
-/// door and the outcome comes (or came) through [`World::answer`].
+/// Executes a command. `Some` is its outcome, already decided; with `None` it has been handed to
+/// `Controller::command` and the outcome comes (or came) through [`World::answer`].
 pub fn execute<W: World>(controller: &Controller<W>, request: Request) -> Option<Outcome> {
     let number = match Address::decode(&request.lun) {
         Address::Unit(number) => number,

@@ -1,8 +1,8 @@
-//! Who stands before the door of the interlink: connections that were accepted and have not shown to be the peer's and
-//! greeted.
+//! Connections of the interlink that were accepted and have not proven to be the peer's yet, nor greeted.
 //!
 //! They have a small share of their own. Where it is used up, the oldest of the address that has most of it is closed,
-//! and the new one comes in: the peer needs moments to prove itself, and whoever proves nothing keeps nobody out.
+//! and the new one comes in: the peer needs moments to prove itself, and a connection that proves nothing keeps no
+//! other out.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -24,11 +24,11 @@ pub(crate) struct Entrance(Arc<Mutex<Inside>>);
 struct Inside {
     next: u64,
     /// By age, the oldest first.
-    standing: BTreeMap<u64, Standing>,
+    waiting: BTreeMap<u64, Unproven>,
 }
 
 #[derive(Debug)]
-struct Standing {
+struct Unproven {
     from: IpAddr,
     /// Dropped to make room.
     _room: oneshot::Sender<()>,
@@ -50,10 +50,10 @@ impl Entrance {
         let mut inside = self.0.lock();
         let number = inside.next;
         inside.next += 1;
-        if inside.standing.len() >= UNPROVEN_MAX {
+        if inside.waiting.len() >= UNPROVEN_MAX {
             inside.make_room(from);
         }
-        inside.standing.insert(number, Standing { from, _room: room_kept });
+        inside.waiting.insert(number, Unproven { from, _room: room_kept });
         Place { entrance: self.clone(), number, room }
     }
 }
@@ -62,14 +62,14 @@ impl Inside {
     /// Closes the oldest connection of the address that has most of them, the one that is about to come included.
     fn make_room(&mut self, coming: IpAddr) {
         let mut counts = BTreeMap::from([(coming, 1_usize)]);
-        for standing in self.standing.values() {
-            *counts.entry(standing.from).or_default() += 1;
+        for unproven in self.waiting.values() {
+            *counts.entry(unproven.from).or_default() += 1;
         }
         let most = counts.values().copied().max().unwrap_or(0);
-        let crowd = |standing: &Standing| counts.get(&standing.from) == Some(&most);
-        let oldest = self.standing.iter().find(|(_, standing)| crowd(standing)).map(|(number, _)| *number);
+        let crowd = |unproven: &Unproven| counts.get(&unproven.from) == Some(&most);
+        let oldest = self.waiting.iter().find(|(_, unproven)| crowd(unproven)).map(|(number, _)| *number);
         if let Some(number) = oldest {
-            self.standing.remove(&number);
+            self.waiting.remove(&number);
         }
     }
 }
@@ -84,7 +84,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.entrance.0.lock().standing.remove(&self.number);
+        self.entrance.0.lock().waiting.remove(&self.number);
     }
 }
 
@@ -113,7 +113,7 @@ mod tests {
         assert!(!more.iter_mut().any(has_lost));
         let lost: Vec<_> = places.iter_mut().map(has_lost).collect();
         assert!(lost[..10].iter().all(|lost| *lost) && !lost[10..].iter().any(|lost| *lost));
-        assert_eq!(entrance.0.lock().standing.len(), UNPROVEN_MAX);
+        assert_eq!(entrance.0.lock().waiting.len(), UNPROVEN_MAX);
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
         let crowd: Vec<_> = (10..10 + UNPROVEN_MAX as u8).map(|last| entrance.enter(address(last))).collect();
         assert!(has_lost(&mut peer));
         drop((peer, crowd));
-        assert!(entrance.0.lock().standing.is_empty());
+        assert!(entrance.0.lock().waiting.is_empty());
     }
 
     #[test]

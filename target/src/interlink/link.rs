@@ -1,6 +1,6 @@
 //! The sending side of one interlink connection, and the table of all of one controller.
 //!
-//! Whoever appends a frame also writes, unless a batch is open on its thread or somebody is writing already; no
+//! The thread that appends a frame also writes, unless it has a batch open or another is writing already; no
 //! lock is held across the system call. What does not fit waits until the link's own task says there is room.
 
 use std::collections::{BTreeMap, VecDeque};

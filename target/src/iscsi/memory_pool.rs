@@ -174,7 +174,8 @@ impl Pool {
         stay.given.swap(0, Ordering::SeqCst)
     }
 
-    /// True if somebody has been first in the queue for too long: whoever holds memory and stands still is to go.
+    /// True if a session has been first in the queue for too long: those that hold memory and make no progress are to
+    /// be closed.
     pub fn is_starved(&self, now: Time) -> bool {
         if self.waiting() == 0 {
             return false;

@@ -19,7 +19,7 @@ pub enum SecretError {
     /// The file cannot be read, or is not to be trusted.
     #[error("the secret of {of} cannot be taken from {place}: {why}{}", remedy(why, place))]
     File {
-        /// Whose.
+        /// The initiator that it is for, as the file names it.
         of: String,
         /// The file.
         place: String,
@@ -29,7 +29,7 @@ pub enum SecretError {
     /// There is no such variable.
     #[error("the secret of {of} is not there: the environment has no variable {place}")]
     NoVariable {
-        /// Whose.
+        /// The initiator that it is for, as the file names it.
         of: String,
         /// The variable.
         place: String,
@@ -37,7 +37,7 @@ pub enum SecretError {
     /// Too short or too long.
     #[error("the secret of {of} in {place} must have {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes")]
     Length {
-        /// Whose.
+        /// The initiator that it is for, as the file names it.
         of: String,
         /// Where it is.
         place: String,
@@ -48,7 +48,7 @@ pub enum SecretError {
          give the target one of its own"
     )]
     Same {
-        /// Whose.
+        /// The initiator that it is for, as the file names it.
         of: String,
     },
 }

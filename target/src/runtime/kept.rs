@@ -48,7 +48,7 @@ impl KeptThreads {
         self.kept.lock().push(Kept { request, path: path.to_owned(), since: now, hangs: false });
     }
 
-    /// It was quicker than whoever was to go on in its place.
+    /// It was done before another thread could go on in its place.
     pub(crate) fn never_was(&self, request: Request) {
         self.kept.lock().retain(|kept| kept.request != request);
     }

@@ -291,8 +291,8 @@ impl Appliance {
     }
 }
 
-/// A clean end: first the hosts leave, or their time is up; then the controllers stop; then whoever is still there
-/// is told that its connection ends.
+/// A clean end: first the hosts leave, or their time is up; then the controllers stop; then the hosts
+/// that are still there are told that their connections end.
 struct Ending {
     begun: Instant,
     stopping: bool,

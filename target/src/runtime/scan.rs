@@ -121,7 +121,7 @@ pub(super) fn side_by_side<T: Send + 'static>(
     result
 }
 
-/// Starts the threads. Each answers with its number, and whoever answers late finds nobody who listens.
+/// Starts the threads. Each answers with its number; a late answer is not received any more.
 fn ask_all<T: Send + 'static>(
     questions: Vec<(PathBuf, Question<T>)>,
     given_up: &GivenUp,

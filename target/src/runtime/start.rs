@@ -266,8 +266,8 @@ fn listen(address: &SocketAddr) -> Result<TcpListener, StartError> {
     portal::listen(*address).map_err(|source| StartError::Listen { address: address.to_string(), source })
 }
 
-/// Listens on a socket that only its owner may use. One that an earlier run left behind is replaced: whoever
-/// holds the lock of the state folder is alone.
+/// Listens on a socket that only its owner may use. One that an earlier run left behind is replaced: the
+/// process that holds the lock of the state folder is the only one.
 fn listen_locally(path: &Path) -> Result<UnixListener, StartError> {
     let open = || {
         match fs::remove_file(path) {

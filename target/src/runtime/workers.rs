@@ -276,7 +276,7 @@ impl Worker {
                 before.abort();
             }
         }
-        // Whoever was this worker before has perhaps left something to do.
+        // The thread that was this worker before has perhaps left something to do.
         while batch::finish_outside() && runtime.block_on(self.until_asked_to_leave()) {}
         SELF.set(None);
     }
@@ -324,8 +324,8 @@ pub(crate) fn leave_runtime() -> bool {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Whoever is the last to know it may be in a runtime, where the end of another must not be waited for. Its
-        // tasks end here all the same.
+        // The last reference may be dropped in a runtime, where the end of another must not be waited for. The tasks
+        // of this one end all the same.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

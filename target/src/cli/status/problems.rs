@@ -206,7 +206,7 @@ fn interlink_problems(config: &Config, controllers: &[View; 2]) -> Vec<String> {
     )]
 }
 
-/// The two reach each other, but one will not have the other: whoever knows why says it.
+/// The two reach each other, but one refuses the other: the one that knows why says it.
 fn refused(controllers: &[View; 2]) -> Option<String> {
     let status = controllers.iter().flat_map(|view| &view.status).find(|status| status.interlink.refused)?;
     let (name, peer) = (&status.controller, &status.peer);

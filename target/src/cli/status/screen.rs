@@ -239,7 +239,7 @@ fn ago(seconds: u64) -> String {
     if seconds < 2 { "just now".to_owned() } else { format!("{} ago", for_how_long(seconds)) }
 }
 
-/// A sanitize operation: how far it is, as whoever is farther knows.
+/// A sanitize operation: how far it is, the greater of what the two say.
 fn sanitized(current: &[&LunStatus]) -> String {
     let farthest =
         current.iter().filter_map(|lun| lun.sanitize.as_ref()).max_by_key(|one| (one.pass, one.percent));
@@ -286,7 +286,7 @@ pub(in crate::cli) const fn word(status: PairStatus) -> &'static str {
     }
 }
 
-/// The pair status, and how far a copy is: whoever is farther knows it later.
+/// The pair status, and how far a copy is: the greater of what the two say is the later.
 fn pair(status: &LunStatus, current: &[&LunStatus]) -> String {
     let word = word(status.status);
     let farthest = current

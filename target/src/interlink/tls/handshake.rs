@@ -131,7 +131,7 @@ pub(in crate::interlink) async fn accept(keys: &Keys, socket: &mut TcpStream) ->
     shake(keys.accept()?, socket).await
 }
 
-/// Carries the handshake between connection and socket. Whoever fails it hears why before the socket is closed.
+/// Carries the handshake between connection and socket. A peer that fails it is told why before the socket is closed.
 pub(super) async fn shake(mut connection: Connection, socket: &mut TcpStream) -> Result<Opener, Broken> {
     let mut inbox = Inbox::new();
     let mut heard = 0;

@@ -14,12 +14,12 @@
 //! ```
 //!
 //! The handshake (`handshake`) is over within the time a greeting may take, or the connection is closed. From then
-//! on one `records::Tls` serves both directions: whoever writes seals what it writes, the reader's task opens what
+//! on one `records::Tls` serves both directions: each writer seals what it writes, the reader's task opens what
 //! it reads, each under a lock that is held for a bounded piece of work and never across I/O. The end of a connection
 //! is what it is without TLS: the peer is lost, and nothing is concluded from how it ended.
 //!
-//! An end that does not encrypt where the other does is told so in the other's terms: whoever encrypts answers with an
-//! alert (RFC 8446 6), whoever does not with the first bytes of a frame.
+//! An end that does not encrypt where the other does is told so in the other's terms: the one that encrypts
+//! answers with an alert (RFC 8446 6), the one that does not with the first bytes of a frame.
 
 pub mod certificates;
 pub(crate) mod handshake;

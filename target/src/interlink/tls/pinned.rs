@@ -26,8 +26,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// From the own certificate with its key, and the peer's certificate. An error: key and certificate do not belong
-    /// together, or are of a kind that is not supported.
+    /// From this controller's certificate with its key, and the peer's certificate. An error: key and certificate do
+    /// not belong together, or are of a kind that is not supported.
     pub fn new(
         own: CertificateDer<'static>,
         key: PrivateKeyDer<'static>,

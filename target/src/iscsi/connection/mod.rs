@@ -134,7 +134,7 @@ impl Connection {
         let running = shared.begin_batch();
         let batch = Batch::begin();
         let result = self.run_batch(input, backend, now);
-        // First the peer and the own disk, then the host, with what they answered at once.
+        // First the peer and our own disk, then the host, with what they answered at once.
         drop(batch);
         shared.end_batch();
         drop(running);

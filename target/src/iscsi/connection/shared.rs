@@ -239,7 +239,7 @@ impl SharedHalf {
     }
 
     /// Waits until no batch runs, and keeps the next from beginning: what the session was about to have executed
-    /// is at the controller's door by then. Not to be called during the connection's own batch.
+    /// has been handed to the controller by then. Not to be called during the connection's own batch.
     pub fn quiesce(&self) -> MutexGuard<'_, ()> {
         self.running.lock()
     }
@@ -310,7 +310,7 @@ impl SharedHalf {
         matches!(self.state.lock().writer, Writer::Finished | Writer::Ended)
     }
 
-    /// Whoever waits for memory looks again: a wake-up may have come just before it was enlisted.
+    /// A connection that waits for memory looks again: a wake-up may have come just before it was enlisted.
     pub fn look_again(&self) {
         let waits =
             self.state.lock().session.as_ref().is_some_and(|session| session.commands().wants_memory());

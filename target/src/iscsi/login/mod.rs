@@ -6,7 +6,7 @@
 //!                       └─────────────────────────────────────────────────────┘
 //! ```
 //! Every request is answered by [`Verdict::Go`], [`Verdict::Enter`] (the last answer) or [`Verdict::Refuse`]
-//! (the connection then ends). The machine keeps no time; whoever drives it bounds the whole phase.
+//! (the connection then ends). The machine keeps no time; its caller bounds the whole phase.
 
 pub mod access;
 pub mod chap;
@@ -281,8 +281,8 @@ impl Login {
         }
     }
 
-    /// What is demanded of this initiator. Whoever has something to prove cannot skip the SecurityNegotiation stage
-    /// (6.3.1), nor leave it before it has.
+    /// What is demanded of this initiator. One that has something to prove cannot skip the SecurityNegotiation
+    /// stage (6.3.1), nor leave it before it has.
     fn demand<'a>(&self, stage: LoginStage, around: &Circumstances<'a>) -> Result<Demand<'a>, Refused> {
         let demand = around.access.demand(&self.initiator, self.parameters.discovery);
         match demand {

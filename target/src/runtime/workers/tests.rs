@@ -78,7 +78,7 @@ fn a_disk_that_keeps_a_workers_thread_keeps_nothing_else_from_getting_on() {
     assert!(hung.may_be_done_at_once(&read) && neighbour.may_be_done_at_once(&read));
 }
 
-/// Says so when it is dropped in a batch, as whoever is told an answer does.
+/// Says so when it is dropped in a batch, as a receiver of answers does.
 struct Told(mpsc::Sender<()>);
 
 impl AsRef<[u8]> for Told {

@@ -354,7 +354,7 @@ fn who_knows_what_discovery_sessions_prove_ends_nobodys_normal_session() {
     let (victim, status) = prove(&script, &access, &names, "a", "what host a proves");
     assert_eq!(status, LoginStatus::Success);
     assert_eq!(script.sessions.count(), 1);
-    // Any host of the network, or whoever knows no more than this: not host a.
+    // Any host of the network that knows no more than this: not host a.
     let (_, status) = prove(&script, &access, &names, "discovery", "what every host knows");
     assert_eq!(status, LoginStatus::AuthenticationFailure);
     let named = format!("{names}SessionType=Discovery|");

@@ -98,7 +98,7 @@ fn who_has_looked_for_room_after_a_special_task_is_not_told_again_for_having_loo
     session.on_pdu(&read, Time(0), &mut Output::default());
     assert_eq!(executed(&mut session), [1, 2, 3, 4, 5], "6 waits for 5");
     session.on_outcome(TaskTag::of(5), Outcome::Good(Vec::new()), &mut Output::default());
-    // Whoever is told looks again, and finds no room for 6.
+    // The session that is told looks again, and finds no room for 6.
     let told = (0..1000).filter(|_| {
         let told = session.take_room(0);
         assert_eq!(executed(&mut session), [0_u32; 0]);

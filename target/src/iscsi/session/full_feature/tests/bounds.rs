@@ -46,7 +46,7 @@ fn r2ts_and_reads_beyond_the_own_share_wait_while_the_pool_is_low() {
     let mut session = session_with(memory.clone());
     let mut output = Output::default();
     session.on_pdu(&command(1, true, GUARANTEED_BYTES as u32), Time(0), &mut output);
-    assert_eq!(pdus(&mut output).len(), 1, "the own share is always there");
+    assert_eq!(pdus(&mut output).len(), 1, "its guaranteed share is always there");
     session.on_pdu(&command(2, true, 512), Time(0), &mut output);
     session.on_pdu(&command(3, false, 4096), Time(0), &mut output);
     assert!(pdus(&mut output).is_empty());
