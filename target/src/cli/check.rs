@@ -61,6 +61,8 @@ struct Served {
     bytes: Option<u64>,
     /// The controller that is main for it, if it can be.
     main: String,
+    /// The group that it is in with other LUNs; none: it is in none.
+    group: Option<String>,
     /// The controllers that keep a copy.
     copies: Vec<String>,
     write_cache: bool,
@@ -193,6 +195,7 @@ fn served(config: &Config) -> Vec<Served> {
             name: lun.name.clone(),
             bytes: lun.bytes,
             main: config.controller(lun.main).name.clone(),
+            group: lun.group.clone(),
             copies: copies.map(|side| config.controller(side).name.clone()).collect(),
             write_cache: lun.write_cache,
             read_only: lun.read_only,
@@ -208,10 +211,23 @@ pub(super) fn describe(config: &Config) -> String {
     for Addresses { name, portals, interlink } in addresses(config) {
         controllers.push(row([&name, &portals.join(" "), &interlink.join(" ")]));
     }
-    let mut luns =
+    let luns = luns_described(&served(config));
+    let state = config.appliance.state.display();
+    format!(
+        "{}   state in {state}\n\n{}\nThe interlink is {}.\n\n{}",
+        config.appliance.iqn,
+        table::render(&controllers),
+        if config.encrypts_interlink() { "encrypted" } else { "not encrypted" },
+        table::render(&luns)
+    )
+}
+
+/// A row for each LUN, with its group where there are groups.
+fn luns_described(luns: &[Served]) -> Vec<Vec<String>> {
+    let mut rows =
         vec![row(["LUN", "NAME", "SIZE", "MAIN", "COPIES", "WRITE CACHE", "HOSTS MAY", "PHYSICAL BLOCK"])];
-    for lun in served(config) {
-        luns.push(row([
+    for lun in luns {
+        rows.push(row([
             &lun.number.to_string(),
             &lun.name,
             &lun.bytes.map_or_else(|| "the device's".to_owned(), in_units),
@@ -222,14 +238,13 @@ pub(super) fn describe(config: &Config) -> String {
             &in_units(u64::from(lun.physical_block_bytes)),
         ]));
     }
-    let state = config.appliance.state.display();
-    format!(
-        "{}   state in {state}\n\n{}\nThe interlink is {}.\n\n{}",
-        config.appliance.iqn,
-        table::render(&controllers),
-        if config.encrypts_interlink() { "encrypted" } else { "not encrypted" },
-        table::render(&luns)
-    )
+    if luns.iter().any(|lun| lun.group.is_some()) {
+        rows[0].push("GROUP".to_owned());
+        for (row, lun) in rows[1..].iter_mut().zip(luns) {
+            row.push(lun.group.clone().unwrap_or_else(|| "-".to_owned()));
+        }
+    }
+    rows
 }
 
 /// What is allowed in the file but dangerous where it was not meant. May wait for disks.

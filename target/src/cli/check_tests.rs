@@ -87,7 +87,7 @@ The file is right.
 
 #[test]
 fn whatever_the_text_shows_programs_are_told_too() {
-    let more = "mirror = false\nread_only = true\nwrite_cache = \"off\"\n\
+    let more = "group = \"db\"\nmirror = false\nread_only = true\nwrite_cache = \"off\"\n\
                 [[lun]]\nnumber = 7\nname = \"data7\"\nmain = \"beta\"\n\
                 device = { alpha = \"/nowhere/a\", beta = \"/nowhere/b\" }\n";
     let json = serde_json::to_value(Report::of(&config(more))).unwrap();
@@ -102,12 +102,31 @@ fn whatever_the_text_shows_programs_are_told_too() {
     assert_eq!(
         json["luns"],
         serde_json::json!([
-            { "number": 0, "name": "data0", "bytes": 1_u64 << 30, "main": "alpha", "copies": ["alpha"],
+            { "number": 0, "name": "data0", "bytes": 1_u64 << 30, "main": "alpha", "group": "db", "copies": ["alpha"],
               "write_cache": false, "read_only": true, "physical_block_bytes": 512 },
-            { "number": 7, "name": "data7", "bytes": null, "main": "beta", "copies": ["alpha", "beta"],
+            { "number": 7, "name": "data7", "bytes": null, "main": "beta", "group": null, "copies": ["alpha", "beta"],
               "write_cache": true, "read_only": false, "physical_block_bytes": 512 },
         ])
     );
+}
+
+#[test]
+fn groups_are_shown_where_there_are_some() {
+    let lun = |number: u8, more: &str| {
+        format!("[[lun]]\nnumber = {number}\nname = \"data{number}\"\nsize = 512\nmain = \"alpha\"\n{more}")
+    };
+    let config = config(&format!("group = \"db\"\n{}{}", lun(1, ""), lun(2, "group = \"db\"\n")));
+    let expected = "\
+LUN  NAME   SIZE   MAIN   COPIES            WRITE CACHE  HOSTS MAY       PHYSICAL BLOCK  GROUP
+0    data0  1 GiB  alpha  both controllers  on           read and write  512 B           db
+1    data1  512 B  alpha  both controllers  on           read and write  512 B           -
+2    data2  512 B  alpha  both controllers  on           read and write  512 B           db
+";
+    let text = describe(&config);
+    assert!(text.contains(expected), "{text}");
+    let json = serde_json::to_value(Report::of(&config)).unwrap();
+    let groups: Vec<_> = (0..3).map(|lun| json["luns"][lun]["group"].as_str()).collect();
+    assert_eq!(groups, [Some("db"), None, Some("db")]);
 }
 
 #[test]
