@@ -1,9 +1,9 @@
 //! How long a message of the peer was on its way, though the clocks of two machines have nothing in common.
 //!
-//! Every ping tells what the peer's clock said when it was sent. Of what the two clocks differ by on its arrival the
-//! least of the last seconds is the difference of the clocks and the quickest way; what a message took longer than
-//! that it was delayed. So a message is never taken for older than it is, and for younger only by the quickest way of
-//! a ping. How far the clocks drift apart within [`WINDOW`] is below a millisecond.
+//! Each ping carries the peer's clock. The smallest difference between the clocks seen lately is their offset plus the
+//! minimum transit time; a message's delay is what its own difference exceeds that by. So a message is never taken for
+//! older than it is, and for younger only by the minimum transit time of a ping. How far the clocks drift apart within
+//! [`WINDOW`] is below a millisecond.
 
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use core::time::Duration;

@@ -78,7 +78,8 @@ impl<W: World> Controller<W> {
         &self.world
     }
 
-    /// A host's command; also each part of an EXTENDED COPY. The outcome comes through [`World::answer`], perhaps before this returns.
+    /// A host's command; also each part of an EXTENDED COPY. The outcome comes through [`World::answer`], perhaps
+    /// before this returns.
     pub fn command(&self, command: Command) {
         let index = usize::from(command.lun.0);
         let now = self.world.now();

@@ -48,7 +48,7 @@ impl Small {
 
 impl Drop for Small {
     fn drop(&mut self) {
-        // Out of sight at once, and gone when the last who has a file of it open closes it.
+        // Out of sight at once, and gone when the last process that has a file of it open closes it.
         Command::new("umount").arg("--lazy").arg(self.path()).status().unwrap();
     }
 }

@@ -15,9 +15,9 @@
 //!
 //! The first release wrote no version, and its checksum did not cover the 8 bytes; one of a version that is not known
 //! is refused with its volume ([`is_newer`]). The record names no generation, no volume and no controller: it lies in
-//! the volume that it speaks of, whose superblock does, and whose tail was blank when it became ours; and whatever the
-//! pair decides later, this copy was in the middle of this write. There is one at most, so there is no order among
-//! records either.
+//! the volume that it is about, whose superblock names them, and whose tail was blank when the volume became ours.
+//! This copy was in the middle of this write, whatever the pair decides later. A volume has one record at most, so
+//! records need no order.
 //!
 //! A record that is torn, cut short or blotted out fails its checksum and is none. One that holds is replayed when the
 //! volume is found, before anybody compares or serves the copy: it is made durable (the crash may have been of the

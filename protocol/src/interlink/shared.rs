@@ -51,8 +51,8 @@ pub struct Who {
 pub struct Stamp {
     /// The number of the generation under which it was last changed, or main went on without its peer.
     pub generation: u64,
-    /// It is all there, not only what survives a loss of power. Under one generation that is more than a higher
-    /// version: what a whole one lacks was never answered, for that needs both.
+    /// It is complete, not only what survives a loss of power. Within a generation a complete state outranks a higher
+    /// version: an event missing from it was never answered, since an answer needs both controllers.
     pub whole: bool,
     /// Counts its changes.
     pub version: u64,

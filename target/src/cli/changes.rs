@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(about_the_lun(&mut changes, &alone, at(4)), []);
         let late = about_the_lun(&mut changes, &alone, at(5));
         assert!(late[0].level == Level::ERROR && late[0].text.contains("beta is away"), "{late:?}");
-        // Who has met once waits no more.
+        // A controller that has met its peer once waits no more.
         let mut changes = Changes::default();
         changes.of(core::slice::from_ref(&well), at(0));
         assert_eq!(about_the_lun(&mut changes, &alone, at(1))[0].level, Level::ERROR);

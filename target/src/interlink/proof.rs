@@ -62,7 +62,8 @@ where
     check(secret, &claim(End::Accepting, side.peer() as u8, &nonces), socket).await
 }
 
-/// The proof of the controller of this side that was dialed. It tells nothing to who has not proven itself first.
+/// The proof of the controller of this side that was dialed. It tells nothing to an end that has not proven itself
+/// first.
 pub(crate) async fn accept<S>(secret: &Secret, side: Side, socket: &mut S) -> Result<(), NotProven>
 where
     S: AsyncRead + AsyncWrite + Unpin,

@@ -3,7 +3,7 @@
 //! Putting a processor to sleep and waking it costs more than executing a command, in the host's waiting and in
 //! processor time. So a worker whose work comes in short intervals goes on looking for it for a while: at most
 //! [`SPIN_MAX`], and only as long as that pays. It sleeps at once where work comes in longer intervals, and where
-//! somebody else wants its processor. A worker without work sleeps.
+//! another thread wants its processor. A worker without work sleeps.
 //!
 //! Two workers may share a processor (both controllers on a small machine, or in a measurement). Then the one that
 //! hears from hosts shall look, and the one whose work the first makes shall sleep: it is waked cheaply. Each counts

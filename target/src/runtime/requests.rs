@@ -59,7 +59,7 @@ pub(crate) struct Answer {
 
 #[cfg(test)]
 impl Answer {
-    /// An answer of which nobody makes anything: it is told when what it brings is dropped.
+    /// An answer that nobody uses: its content tells when it is dropped.
     pub(crate) fn to_nobody(result: DiskResult) -> Self {
         Self { answer_to: AnswerTo { controller: Weak::new(), ticket: Ticket(0) }, result }
     }

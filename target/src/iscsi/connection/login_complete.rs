@@ -307,7 +307,7 @@ impl LoginPhase {
             named: login.is_named(),
             portal: shared.portal(),
         };
-        // Who has proved no more than any discovery session has to is not known to be this initiator.
+        // A host that has proved no more than any discovery session has to is not known to be this initiator.
         let (name, access) = (login.initiator().to_ascii_lowercase(), &directory.access);
         let is_known = access.demand(&name, true) == access.demand(&name, false);
         if discovering.named

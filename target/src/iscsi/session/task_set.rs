@@ -19,9 +19,8 @@ pub const fn is_special(attribute: TaskAttribute) -> bool {
     matches!(attribute, TaskAttribute::Ordered | TaskAttribute::HeadOfQueue)
 }
 
-/// True if `task` must wait until `other` has ended. `withheld` says that the R2Ts of `other` are: the data-out of
-/// what waits may be all that stands in their way, so that a HEAD OF QUEUE task has entered its task set only
-/// when its data can come.
+/// True if `task` must wait until `other` has ended. `withheld`: there is no memory yet for the R2Ts of `other`. Such a
+/// HEAD OF QUEUE task blocks no other, because the tasks that it would block may hold the memory that it waits for.
 #[must_use]
 pub fn waits_for(task: &Task, other: &Task, withheld: bool) -> bool {
     if task.lun != other.lun || task.tag == other.tag || other.state == State::Order {
