@@ -5,6 +5,7 @@
 //! [`world::World`], so that the product and the simulated world run the same code.
 
 pub mod appliance;
+pub mod background;
 pub mod clock;
 pub mod command;
 pub mod copy_manager;

@@ -29,6 +29,8 @@ use crate::status::ControllerStatus;
 use crate::volume::record::{self, Kind};
 use crate::world::{Ticket, VolumeIndex, World};
 
+#[cfg(test)]
+mod background_tests;
 mod effects;
 mod lun_numbers;
 mod lun_view;
@@ -202,6 +204,7 @@ impl<W: World> Controller<W> {
         let usages: Vec<_> = self.luns.iter().map(|lun| lun.usage()).collect();
         let mut limits = limits::of(&self.plan, &usages);
         limits.extend(self.copies.limits());
+        limits.push(self.luns.background_limit());
         limits.extend(self.world.limits());
         ControllerStatus { hosts: self.world.hosts(), limits, ..status }
     }
@@ -403,6 +406,12 @@ impl<W: World> Controller<W> {
                 }
                 Action::WasReset => {
                     self.with_copies(|copies| copies.was_reset(LunIndex(index as u16)));
+                }
+                Action::Background => {
+                    let turn = self.luns.share_background(index, self.world.now());
+                    if let Some((turn, mut actions)) = turn {
+                        self.perform(turn, &mut actions);
+                    }
                 }
                 Action::CopyComplete(as_of) => {
                     self.with_appliance(|appliance| appliance.on_copy_complete(index, as_of));

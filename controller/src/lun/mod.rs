@@ -84,9 +84,11 @@ use std::sync::atomic::AtomicBool;
 
 use core::time::Duration;
 
+use protocol::interlink::sanitize::Sanitize;
 use protocol::interlink::shared::{SharedState, Who};
 use protocol::scsi::sense::Sense;
 
+use crate::background::{Place, Work};
 use crate::command::{Command, LunIndex, NexusId, Op, Outcome};
 use crate::disk::DiskResult;
 use crate::lease::Lease;
@@ -173,6 +175,8 @@ pub struct Lun {
     forwarder: Forwarder,
     permits: CopyPermits,
     sanitizing: Sanitizing,
+    /// Where it stands in the queue for background work.
+    place: Place,
     /// What only the peer can end.
     overdue: Overdue,
     counters: LunCounters,
@@ -195,6 +199,7 @@ impl Lun {
             forwarder: Forwarder::new(Budget::share_of(setup.luns)),
             permits: CopyPermits::default(),
             sanitizing: Sanitizing::new(),
+            place: Place::default(),
             overdue: Overdue::default(),
             counters: LunCounters::default(),
         }
@@ -350,8 +355,6 @@ impl Lun {
         self.gate.open();
         self.run(now, actions);
         self.let_in(now, actions);
-        self.blocks.pump_resync(actions);
-        self.pump_sanitize(actions);
         self.run(now, actions);
     }
 
@@ -404,8 +407,9 @@ impl Lun {
     }
 
     /// The copy is complete and agreed on: both copies are whole.
-    pub fn on_copied(&mut self, view: PairView) {
+    pub fn on_copied(&mut self, view: PairView, now: Time, actions: &mut Vec<Action>) {
         self.blocks.on_copied(view);
+        self.run(now, actions);
     }
 
     /// Refuses new commands of hosts, and those that wait at the gate; those in flight finish.
@@ -447,6 +451,29 @@ impl Lun {
         self.known = true;
         self.setup.blocks = blocks;
         self.blocks.resize(blocks);
+    }
+
+    /// What it has to do in the background, if anything.
+    #[must_use]
+    pub fn background_work(&self) -> Option<Work> {
+        if self.blocks.resync().has_work(self.setup.blocks) {
+            return Some(Work::Copy);
+        }
+        let sanitizes = matches!(self.unit.state().sanitize, Sanitize::UnderWay { .. });
+        (sanitizes && self.may_sanitize()).then_some(Work::Sanitize)
+    }
+
+    /// Where it takes itself to stand in the queue for background work.
+    #[must_use]
+    pub const fn background_place(&self) -> Place {
+        self.place
+    }
+
+    /// Its turn to work in the background has come.
+    pub fn on_background_turn(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.place.on_turn();
+        self.pump_sanitize(actions);
+        self.run(now, actions);
     }
 
     /// LUNs have been added to those that hosts see.

@@ -127,6 +127,11 @@ impl Run {
         self.rest();
     }
 
+    /// Nothing starts before the rest is over.
+    const fn rests(&self, blocks: u64) -> bool {
+        self.rest > 0 && self.next >= blocks && self.running == 0 && (self.over || !self.again.is_empty())
+    }
+
     /// What is to start now, if anything.
     fn next(&mut self, blocks: u64) -> Option<Op> {
         if self.failed || self.running >= COPY_PIECES_MAX || self.flushing {
@@ -196,6 +201,13 @@ impl Resync {
         let so_far = now.since(run.since).as_millis();
         let left = so_far.saturating_mul(rest).checked_div(done).map(|left| left.div_ceil(1000));
         Some((percent, left.and_then(|left| u64::try_from(left).ok())))
+    }
+
+    /// Whether it has something to start, now or when what is under way is over. What main's disk did not do rests
+    /// without a place in the queue for background work.
+    pub(super) fn has_work(&self, blocks: u64) -> bool {
+        let has_work = |run: &Run| !run.failed && !run.rests(blocks);
+        !self.complete && self.run.as_ref().is_some_and(has_work)
     }
 
     /// Pieces under way.

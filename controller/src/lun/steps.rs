@@ -26,8 +26,20 @@ use crate::time::Time;
 pub(super) const ABORTED: Outcome = Outcome::Check(Sense::ABORTED_COMMAND);
 
 impl Lun {
-    /// Takes what came of the parts until nothing is left.
+    /// Takes what came of the parts until nothing is left, and starts what may run in the background.
     pub(super) fn run(&mut self, now: Time, actions: &mut Vec<Action>) {
+        loop {
+            self.settle(now, actions);
+            if self.place.on_work(self.background_work()) {
+                actions.push(Action::Background);
+            }
+            if !self.place.may_start() || !self.blocks.pump_resync(actions) {
+                return;
+            }
+        }
+    }
+
+    fn settle(&mut self, now: Time, actions: &mut Vec<Action>) {
         let mut stepped = false;
         loop {
             while let Some(happened) = self.blocks.next_happened() {
@@ -150,7 +162,7 @@ impl Lun {
     }
 
     /// Main may change blocks for the operation that the state names.
-    fn may_sanitize(&self) -> bool {
+    pub(super) fn may_sanitize(&self) -> bool {
         let view = self.view();
         view.role == Role::Main && view.serves() && self.gate.is_open() && self.events.knows_the_state()
     }
@@ -160,7 +172,7 @@ impl Lun {
         let Sanitize::UnderWay { order, at } = &self.unit.state().sanitize else {
             return;
         };
-        if !self.may_sanitize() {
+        if !self.may_sanitize() || !self.place.may_start() {
             return;
         }
         let (order, at, blocks) = (order.clone(), *at, self.setup.blocks);

@@ -191,6 +191,8 @@ pub enum Action {
     },
     /// The LUN is reset.
     WasReset,
+    /// What it has to do in the background has changed: the queue is to look ([`crate::background`]).
+    Background,
 }
 
 /// Whose disk I/O it is.

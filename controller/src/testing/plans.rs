@@ -19,6 +19,16 @@ pub(super) fn plans_of_two(blocks: u64) -> [Plan; 2] {
     })
 }
 
+/// So many LUNs, all of alpha.
+pub(super) fn plans_of_many(blocks: u64, luns: u16) -> [Plan; 2] {
+    plans(true, blocks).map(|mut plan| {
+        let first = plan.luns[0].clone();
+        let more = (1..luns).map(|number| LunPlan { number, name: format!("data{number}"), ..first.clone() });
+        plan.luns.extend(more);
+        plan
+    })
+}
+
 /// The same two LUNs in one group, both of alpha.
 pub(super) fn plans_of_a_group(blocks: u64) -> [Plan; 2] {
     plans_of_two(blocks).map(|mut plan| {

@@ -14,7 +14,7 @@ use protocol::scsi::sense::Sense;
 
 use super::BLOCKS;
 use super::fake_world::{FakeWorld, Job, Outside, carry_out};
-use super::plans::{device_plans, plan_with, plans, plans_of_a_group, plans_of_two};
+use super::plans::{device_plans, plan_with, plans, plans_of_a_group, plans_of_many, plans_of_two};
 use crate::appliance::Restored;
 use crate::command::{Admission, Command, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::DiskError;
@@ -116,6 +116,11 @@ impl Duo {
     /// Two with two mirrored LUNs of so many blocks, each of which has another main.
     pub(crate) fn two_luns(seed: u64, blocks: u64) -> Self {
         Self::planned(seed, plans_of_two(blocks), [Restored::default(), Restored::default()])
+    }
+
+    /// Two with so many mirrored LUNs, of which alpha is main.
+    pub(crate) fn many_luns(seed: u64, blocks: u64, luns: u16) -> Self {
+        Self::planned(seed, plans_of_many(blocks, luns), [Restored::default(), Restored::default()])
     }
 
     /// Two LUNs in one group.

@@ -8,10 +8,13 @@ use protocol::interlink::GenerationTag;
 
 use super::SenseFormats;
 use crate::appliance::{Appliance, Effect, LunOrder, Restored};
+use crate::background::{Background, Place};
+use crate::command::LunIndex;
 use crate::lease::Lease;
 use crate::lun::{Action, Lun, LunSetup};
 use crate::pair::PairView;
 use crate::plan::Plan;
+use crate::status::LimitStatus;
 use crate::time::Time;
 use crate::world::Ticket;
 
@@ -26,11 +29,13 @@ thread_local! {
 
 /// The LUNs, in the plan's order.
 pub(super) struct Luns {
-    luns: Vec<Place>,
+    luns: Vec<Entry>,
+    /// Whose turn it is to work in the background. Locked before a LUN, never after.
+    background: Mutex<Background>,
 }
 
 /// One LUN.
-struct Place {
+struct Entry {
     lun: Mutex<Lun>,
     /// The record of its shared state can be read. If it cannot, the LUN is refused and the record is never written
     /// over.
@@ -64,9 +69,25 @@ impl Luns {
             let state = restored.shared(plan.own_name(), &lun.name);
             let is_readable = state.is_ok();
             let lun = Mutex::new(Lun::new(setup, state.unwrap_or_default(), Arc::clone(lease)));
-            Place { lun, is_readable }
+            Entry { lun, is_readable }
         });
-        Self { luns: places.collect() }
+        Self { luns: places.collect(), background: Mutex::default() }
+    }
+
+    /// What a LUN has to do in the background has changed: it, or another that waited, comes to its turn, and asks for
+    /// these actions. The queue is locked meanwhile, so that it goes by what the LUNs want now.
+    pub(super) fn share_background(&self, index: usize, now: Time) -> Option<(usize, Vec<Action>)> {
+        let mut background = self.background.lock();
+        let work = self.lock(index)?.background_work();
+        let turn = background.look(LunIndex(index as u16), work)?;
+        let (turn, mut actions) = (usize::from(turn.0), Vec::new());
+        self.lock(turn)?.on_background_turn(now, &mut actions);
+        Some((turn, actions))
+    }
+
+    /// How many of them work in the background.
+    pub(super) fn background_limit(&self) -> LimitStatus {
+        self.background.lock().limit()
     }
 
     /// The sense data formats of LUNs that have these numbers.
@@ -161,7 +182,17 @@ impl Luns {
     ///
     /// If something does not hold.
     pub(super) fn check(&self, groups: &[Vec<usize>]) {
-        self.iter().for_each(|lun| lun.check());
+        let background = self.background.lock();
+        background.check();
+        for (lun, index) in self.iter().zip(0..) {
+            lun.check();
+            let (work, place) = (lun.background_work(), background.place(LunIndex(index)));
+            assert_eq!(
+                (work.is_some(), lun.background_place()),
+                (place != Place::Idle, place),
+                "LUN {index}: {work:?}"
+            );
+        }
         for group in groups {
             let luns = group.iter().filter_map(|index| self.lock(*index));
             let places: Vec<_> = luns
@@ -195,7 +226,7 @@ fn carry_out(order: LunOrder, lun: &mut Lun, view: PairView, now: Time, actions:
         LunOrder::LosePeer => lun.lose_peer(view, now, actions),
         LunOrder::Hold => lun.hold(now, actions),
         LunOrder::LastCopy => lun.stay_as_last_copy(),
-        LunOrder::Copied => lun.on_copied(view),
+        LunOrder::Copied => lun.on_copied(view, now, actions),
         LunOrder::Close => lun.close(view, now, actions),
     }
 }

@@ -158,15 +158,19 @@ impl Blocks {
         }
     }
 
-    /// Starts as many pieces of a resync as may run; after the last, a flush of both copies.
-    pub(in crate::lun) fn pump_resync(&mut self, actions: &mut Vec<Action>) {
+    /// Starts as many pieces of a resync as may run; after the last, a flush of both copies. Whether any has started.
+    pub(in crate::lun) fn pump_resync(&mut self, actions: &mut Vec<Action>) -> bool {
+        let mut any = false;
         while let Some(op) = self.resync.next(self.setup.blocks) {
             let again = op.clone();
             if !self.enter(Origin::Copy, op, false, Time(0), actions) {
                 // It is not under way: asked for again with the next tick, or when another piece is over.
-                return self.resync.take_back(&again);
+                self.resync.take_back(&again);
+                break;
             }
+            any = true;
         }
+        any
     }
 
     /// The own copy could not take a change that the peer's may have, or could not make it durable (`flush`).
@@ -233,7 +237,6 @@ impl Blocks {
             After::Decide => self.decide_lost(actions),
             After::Complete => actions.push(Action::CopyComplete(self.view.generation)),
         }
-        self.pump_resync(actions);
     }
 
     /// Sends a change on its legs, once the peer has room for its data.

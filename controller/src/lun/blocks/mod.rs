@@ -311,7 +311,6 @@ impl Blocks {
     pub(super) fn tick_pair(&mut self, actions: &mut Vec<Action>) {
         self.tell_released(actions);
         self.resync.tick();
-        self.pump_resync(actions);
     }
 
     /// What always holds of its parts and between them.
