@@ -114,6 +114,13 @@ impl PairView {
         self.service.serves()
     }
 
+    /// The generation in the stamp of what main makes of the shared state now. Without a peer it is the next one: what
+    /// the peer remembers of this one is older, and the next meeting makes a newer.
+    #[must_use]
+    pub const fn stamp_generation(&self) -> u64 {
+        self.generation.number.saturating_add(self.links.is_empty() as u64)
+    }
+
     /// A later one under the same connections.
     #[must_use]
     pub fn followed_by(&mut self, later: Self) -> Self {

@@ -44,7 +44,7 @@ use super::task::{Action, Origin};
 use super::unit_state::UnitState;
 use crate::command::{Data, Op, Outcome};
 use crate::link::Via;
-use crate::pair::{Breakage, PairView, Role};
+use crate::pair::{Breakage, Role};
 use crate::shared::{Applied, apply, stamped};
 use crate::time::Time;
 use crate::world::Ticket;
@@ -212,7 +212,7 @@ impl Events {
                 return Step::Flush(self.flushes);
             }
             Ok(Applied { next: Some(next), attentions, data, reset }) => {
-                let next = stamped(next, stamp_generation(here.view));
+                let next = stamped(next, here.view.stamp_generation());
                 let told = attentions.clone();
                 let legs = self.start_legs(next, attentions, data, reset, false, here);
                 running.stage = Stage::Legs(Box::new(legs));
@@ -323,7 +323,7 @@ impl Events {
     /// Whatever a peer keeps in its memory is older than what is here, also after a restart of this controller: the
     /// stamp that says so is durable before any event is answered without the peer.
     fn stamp_alone(&mut self, here: &mut Here<'_>) {
-        let generation = stamp_generation(here.view);
+        let generation = here.view.stamp_generation();
         here.unit.stamp_generation(generation);
         let legs = match &mut self.running {
             Some(Running { stage: Stage::Legs(legs), .. }) => {
@@ -488,12 +488,6 @@ impl Events {
             "main's own event and main's word at once"
         );
     }
-}
-
-/// The generation in the stamp of what main makes of the state now. Without a peer it is the next one: what the peer
-/// remembers of this one is older, and the next meeting makes a newer.
-fn stamp_generation(view: &PairView) -> u64 {
-    view.generation.number.saturating_add(u64::from(view.links.is_empty()))
 }
 
 /// The state holds here from now on, and the nexuses of this controller are told of it. Whether another sanitize
