@@ -58,6 +58,7 @@ impl Known {
     pub(super) fn new(appliance: &Appliance, plan: &Plan, index: usize) -> Option<Self> {
         plan.luns.get(index)?;
         let identity = appliance
+            .view()
             .lun_identity(index)
             .map(|identity| LunName { naa: identity.naa, serial: format!("{:016x}", identity.serial) });
         let (role, peer_serving) =
