@@ -85,8 +85,8 @@ pub struct Background {
 }
 
 impl Background {
-    /// What a LUN has to do now, if anything: it may be the same as before. Whose turn has come by it, of this LUN or of
-    /// another that waited.
+    /// What a LUN has to do now, if anything: it may be the same as before. Whose turn has come by it, of this LUN or
+    /// of another that waited.
     #[must_use]
     pub fn look(&mut self, lun: LunIndex, work: Option<Work>) -> Option<LunIndex> {
         match work {

@@ -29,8 +29,6 @@ use crate::status::ControllerStatus;
 use crate::volume::record::{self, Kind};
 use crate::world::{Ticket, VolumeIndex, World};
 
-#[cfg(test)]
-mod background_tests;
 mod effects;
 mod lun_numbers;
 mod lun_view;
@@ -158,19 +156,15 @@ impl<W: World> Controller<W> {
     /// The numbers of those that have an identity, ascending (REPORT LUNS).
     pub fn known_lun_numbers(&self) -> Vec<u16> {
         let appliance = self.appliance.lock();
-        let known = self
-            .numbers
-            .iter()
-            .filter(|(_, lun)| appliance.view().lun_identity(usize::from(lun.0)).is_some());
-        known.map(|(number, _)| number).collect()
+        let is_known = |lun: &LunIndex| appliance.view().lun_identity(usize::from(lun.0)).is_some();
+        self.numbers.iter().filter(|(_, lun)| is_known(lun)).map(|(number, _)| number).collect()
     }
 
     /// The LUN that has this NAA designator, and its number.
     pub fn lun_of_naa(&self, naa: u64) -> Option<(LunIndex, u16)> {
         let appliance = self.appliance.lock();
-        let found = (0..self.plan.luns.len()).find(|index| {
-            appliance.view().lun_identity(*index).is_some_and(|identity| identity.naa == naa)
-        })?;
+        let is_its = |index: &usize| appliance.view().lun_identity(*index).is_some_and(|its| its.naa == naa);
+        let found = (0..self.plan.luns.len()).find(is_its)?;
         Some((LunIndex(found as u16), self.plan.luns[found].number))
     }
 
@@ -408,8 +402,7 @@ impl<W: World> Controller<W> {
                     self.with_copies(|copies| copies.was_reset(LunIndex(index as u16)));
                 }
                 Action::Background => {
-                    let turn = self.luns.share_background(index, self.world.now());
-                    if let Some((turn, mut actions)) = turn {
+                    if let Some((turn, mut actions)) = self.luns.share_background(index, self.world.now()) {
                         self.perform(turn, &mut actions);
                     }
                 }
@@ -502,9 +495,6 @@ impl<W: World> Controller<W> {
     /// A tick of one LUN whose actions are not performed yet; whether it has given its disk up.
     #[cfg(test)]
     pub(crate) fn gives_up_and_says_so_later(&self, index: usize) -> bool {
-        self.luns.lock(index).is_some_and(|mut lun| {
-            lun.on_tick(self.world.now(), &mut Vec::new());
-            lun.gave_disk_up()
-        })
+        self.luns.gives_up_and_says_so_later(index, self.world.now())
     }
 }

@@ -1,5 +1,5 @@
-//! What is read of the appliance core by those around it: identities, what hosts and people are told. Nothing is changed
-//! by it.
+//! What is read of the appliance core by those around it: identities, what hosts and people are told. Nothing is
+//! changed by it.
 
 use protocol::interlink::hello::LunIdentity;
 use protocol::interlink::word::Word;

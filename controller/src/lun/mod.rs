@@ -84,11 +84,10 @@ use std::sync::atomic::AtomicBool;
 
 use core::time::Duration;
 
-use protocol::interlink::sanitize::Sanitize;
 use protocol::interlink::shared::{SharedState, Who};
 use protocol::scsi::sense::Sense;
 
-use crate::background::{Place, Work};
+use crate::background::Place;
 use crate::command::{Command, LunIndex, NexusId, Op, Outcome};
 use crate::disk::DiskResult;
 use crate::lease::Lease;
@@ -451,29 +450,6 @@ impl Lun {
         self.known = true;
         self.setup.blocks = blocks;
         self.blocks.resize(blocks);
-    }
-
-    /// What it has to do in the background, if anything.
-    #[must_use]
-    pub fn background_work(&self) -> Option<Work> {
-        if self.blocks.resync().has_work(self.setup.blocks) {
-            return Some(Work::Copy);
-        }
-        let sanitizes = matches!(self.unit.state().sanitize, Sanitize::UnderWay { .. });
-        (sanitizes && self.may_sanitize()).then_some(Work::Sanitize)
-    }
-
-    /// Where it takes itself to stand in the queue for background work.
-    #[must_use]
-    pub const fn background_place(&self) -> Place {
-        self.place
-    }
-
-    /// Its turn to work in the background has come.
-    pub fn on_background_turn(&mut self, now: Time, actions: &mut Vec<Action>) {
-        self.place.on_turn();
-        self.pump_sanitize(actions);
-        self.run(now, actions);
     }
 
     /// LUNs have been added to those that hosts see.

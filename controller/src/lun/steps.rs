@@ -17,6 +17,7 @@ use super::replica::Ordered;
 use super::sanitizing::{Sanitizing, Started};
 use super::task::{Action, Origin, end};
 use super::unit_state::UnitState;
+use crate::background::{Place, Work};
 use crate::command::{COMMAND_AGE_MAX, Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::link::LinkId;
 use crate::pair::{Breakage, Role, Service};
@@ -159,6 +160,28 @@ impl Lun {
             matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
         });
         self.end_sanitize_wait(&Outcome::Aborted, actions, |_| true);
+    }
+
+    /// What it has to do in the background, if anything.
+    #[must_use]
+    pub fn background_work(&self) -> Option<Work> {
+        let copies = self.blocks.resync().has_work(self.setup.blocks);
+        let sanitizes =
+            matches!(self.unit.state().sanitize, Sanitize::UnderWay { .. }) && self.may_sanitize();
+        if copies { Some(Work::Copy) } else { sanitizes.then_some(Work::Sanitize) }
+    }
+
+    /// Where it takes itself to stand in the queue for background work.
+    #[must_use]
+    pub const fn background_place(&self) -> Place {
+        self.place
+    }
+
+    /// Its turn to work in the background has come.
+    pub fn on_background_turn(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.place.on_turn();
+        self.pump_sanitize(actions);
+        self.run(now, actions);
     }
 
     /// Main may change blocks for the operation that the state names.

@@ -85,6 +85,15 @@ impl Luns {
         Some((turn, actions))
     }
 
+    /// A tick of one LUN whose actions are not performed yet; whether it has given its disk up.
+    #[cfg(test)]
+    pub(super) fn gives_up_and_says_so_later(&self, index: usize, now: Time) -> bool {
+        self.lock(index).is_some_and(|mut lun| {
+            lun.on_tick(now, &mut Vec::new());
+            lun.gave_disk_up()
+        })
+    }
+
     /// How many of them work in the background.
     pub(super) fn background_limit(&self) -> LimitStatus {
         self.background.lock().limit()
@@ -230,3 +239,7 @@ fn carry_out(order: LunOrder, lun: &mut Lun, view: PairView, now: Time, actions:
         LunOrder::Close => lun.close(view, now, actions),
     }
 }
+
+#[cfg(test)]
+#[path = "background_tests.rs"]
+mod background_tests;

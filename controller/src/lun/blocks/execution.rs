@@ -160,17 +160,15 @@ impl Blocks {
 
     /// Starts as many pieces of a resync as may run; after the last, a flush of both copies. Whether any has started.
     pub(in crate::lun) fn pump_resync(&mut self, actions: &mut Vec<Action>) -> bool {
-        let mut any = false;
+        let before = self.resync.running();
         while let Some(op) = self.resync.next(self.setup.blocks) {
-            let again = op.clone();
-            if !self.enter(Origin::Copy, op, false, Time(0), actions) {
+            if !self.enter(Origin::Copy, op.clone(), false, Time(0), actions) {
                 // It is not under way: asked for again with the next tick, or when another piece is over.
-                self.resync.take_back(&again);
+                self.resync.take_back(&op);
                 break;
             }
-            any = true;
         }
-        any
+        self.resync.running() > before
     }
 
     /// The own copy could not take a change that the peer's may have, or could not make it durable (`flush`).
