@@ -252,7 +252,7 @@ impl<W: World> Controller<W> {
 
     /// True when a clean end is complete.
     pub fn stopped(&self) -> bool {
-        self.appliance.lock().stopped()
+        self.appliance.lock().view().stopped()
     }
 
     /// A connection of the interlink is open. The one who dialed tells its kind; the one who accepted passes
@@ -350,8 +350,8 @@ impl<W: World> Controller<W> {
         }
         self.with_appliance(|appliance| {
             let quiet = |index: usize| self.luns.lock(index).map_or(Quiet::No, |lun| lun.quiet());
-            appliance.on_tick(now, quiet);
-            appliance.refill(now, |index| self.world.has_room(VolumeIndex(index as u16)));
+            let has_room = |index: usize| self.world.has_room(VolumeIndex(index as u16));
+            appliance.on_tick(now, quiet, has_room);
         });
     }
 

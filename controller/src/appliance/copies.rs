@@ -7,10 +7,11 @@
 use protocol::interlink::GenerationTag;
 use protocol::interlink::standing::{CopyFound, Generation, Pairing};
 
-use super::copy::{Creation, LunCopy};
+use super::copy::{Common, Creation, LunCopy};
 use super::ids::Ids;
 use crate::disk::DiskError;
 use crate::pair::Breakage;
+use crate::plan::Side;
 use crate::volume::superblock::Superblock;
 
 /// The own disk may still write what nobody waits for any more.
@@ -106,6 +107,32 @@ impl Copies {
     pub(super) fn are_whole(&self) -> bool {
         let failed = self.have_failed();
         self.each.iter().all(|copy| copy.found(failed) == CopyFound::Whole)
+    }
+
+    /// The LUNs whose copies are whole.
+    pub(super) fn whole(&self) -> Vec<usize> {
+        let failed = self.have_failed();
+        let whole = self.each.iter().filter(|copy| copy.found(failed) == CopyFound::Whole);
+        whole.map(LunCopy::lun).collect()
+    }
+
+    /// Whether all are at one generation under which this side is main, and whole.
+    pub(super) fn are_whole_at_main(&self, side: Side) -> bool {
+        let generation = self.generation();
+        let main = generation.number > 0 && usize::from(generation.main) == side.index();
+        main && self.are_one() && self.are_whole()
+    }
+
+    /// What all have in common when the peer is told of one. `kept`: this incarnation has served under the generation
+    /// or the one before it.
+    pub(super) fn common(&self, kept: bool, may_go_on: bool) -> Common {
+        Common {
+            clean: self.each.iter().all(LunCopy::is_clean),
+            kept,
+            flushed: self.each.iter().all(LunCopy::is_flushed),
+            may_go_on,
+            failed: self.have_failed(),
+        }
     }
 
     /// They take their place in the pair.

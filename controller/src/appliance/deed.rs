@@ -22,6 +22,8 @@ pub(super) enum Deed {
     Write(Pending),
     /// A volume is made.
     Create(usize, Superblock),
+    /// A volume that the meeting waits for is made, or will not be.
+    VolumeDone,
     /// A volume is marked, in a round.
     Mark(usize, Superblock, Round),
     /// A volume is flushed, for a clean end.

@@ -61,7 +61,9 @@ fn says_turn(wishes: &[Wish]) -> Option<(Generation, Pairing)> {
 
 #[test]
 fn the_view_follows_from_the_stage_and_the_generation() {
-    let view = |group: &Group| (group.view().role, group.view().status, group.view().service);
+    let view = |group: &Group| {
+        (group.state().view().role, group.state().view().status, group.state().view().service)
+    };
     let apart = (PairStatus::Suspended, Service::Refused);
     assert_eq!(view(&group(2, 0, 0b11)), (Role::Main, apart.0, apart.1));
     assert_eq!(view(&served(2, 1, Pairing::Whole)), (Role::Sub, PairStatus::Duplex, Service::Mirrored));
@@ -94,9 +96,9 @@ fn a_sub_that_loses_its_peer_is_flushed_and_suspended() {
     assert_eq!((flushes, tells(&wishes)), (vec![0, 1], vec![LunOrder::Suspend]));
     let as_of = group.copies().generation().tag();
     assert!(!parts(&group.on_flushed_apart(0, as_of, true, "alpha", false)));
-    assert!(!group.common().flushed, "one of two");
+    assert!(!group.state().common().flushed, "one of two");
     group.on_flushed_apart(1, as_of, true, "alpha", false);
-    assert!(group.common().flushed);
+    assert!(group.state().common().flushed);
 }
 
 #[test]
@@ -175,7 +177,10 @@ fn the_copy_of_a_group_is_complete_when_that_of_its_last_lun_is() {
     let old = GenerationTag { number: 4, ..as_of };
     assert!(group.on_copy_complete(1, old, true).is_empty(), "said late");
     assert!(matches!(group.on_copy_complete(1, as_of, true)[..], [Wish::Say(Message::Copied)]));
-    assert!(matches!(group.on_copied_durable(3)[..], [Wish::Write(Pending::CopiedAtMain(3))]));
+    assert!(matches!(
+        group.on_message(3, as_of, &Message::CopiedDurable, true, None)[..],
+        [Wish::Write(Pending::CopiedAtMain(3))]
+    ));
     assert!(group.copies().iter().all(|copy| copy.generation().members == 0b11));
     assert_eq!(tells(&group.on_copied_at_main(JOINED, &mut Ids::new(1))), [LunOrder::Copied]);
     assert_eq!(group.status(), PairStatus::Duplex);

@@ -1,6 +1,25 @@
 //! All groups of this controller: what is done to each of them, or to the group of a LUN.
 //!
+//! **Going on alone**, as a main that loses its peer does, or starts as the only one its last generation names:
+//!
+//! 1. The peer is lost: nothing is admitted any more, hosts' commands wait.
+//! 2. The peer's lease runs out ([`crate::lease::run_out`]); a controller that has just started waits one lease,
+//!    for it cannot know what it granted before.
+//! 3. A generation that names the own copy alone is durable.
+//! 4. What waited goes on. From here on the peer's copy is no source for anyone.
+//!
+//! A disk that was given up in the moment the peer was lost never becomes the last one: what it was asked for may
+//! still land, over what would be written there since. The LUN says so in the same step in which it is told of the
+//! loss. Hosts hear that the LUN is not available, and when the peer comes back its copy serves.
+//!
+//! If the peer comes back before step 3 and the two agree, they go on together, and so does what waited. If they do not
+//! agree, the wait goes on, and so does this main afterwards: a peer that is refused has no part in the LUN. Only if
+//! what that peer has may be newer, or is another history, nobody is served. A crash before step 3 leaves the old
+//! generation with both copies; no write was answered that only one of them has.
+//!
 //! What always holds: every LUN of the plan belongs to exactly one group.
+
+use core::time::Duration;
 
 use protocol::interlink::standing::{GroupRecord, Standing, Told};
 
@@ -14,6 +33,9 @@ use super::restored::Restored;
 use crate::pair::Quiet;
 use crate::plan::{Plan, Side};
 use crate::time::Time;
+
+/// How often a turn looks whether nothing is in flight any more.
+const TURN_POLL: Duration = Duration::from_millis(5);
 
 /// The groups, each known by its place.
 #[derive(Debug)]
@@ -122,9 +144,11 @@ impl Groups {
         self.each.iter().any(|group| matches!(group.stage(), Stage::GoingAlone { .. }))
     }
 
-    /// When the next lease that a group waits for has run out.
-    pub(super) fn next_lease_out(&self, now: Time) -> Option<Time> {
-        self.each.iter().filter_map(|group| group.stage().waits_until()).filter(|at| *at > now).min()
+    /// When the next thing comes that hosts wait for: they shall not wait for the next tick as well.
+    pub(super) fn next_wake(&self, now: Time) -> Option<Time> {
+        let turning = self.is_any_turning().then_some(now + TURN_POLL);
+        let leases = self.each.iter().filter_map(|group| group.stage().waits_until());
+        turning.into_iter().chain(leases.filter(|at| *at > now)).min()
     }
 
     /// Whether a group's lease has run out.
@@ -148,12 +172,12 @@ impl Groups {
     /// Whether nothing is in flight on the groups that an end has closed.
     pub(super) fn are_closed_ones_quiet(&self, quiet: &impl Fn(usize) -> Quiet) -> bool {
         let mut closed = self.each.iter().filter(|group| group.stage().closes());
-        closed.all(|group| group.quiet(quiet) == Quiet::Yes)
+        closed.all(|group| group.state().quiet(quiet) == Quiet::Yes)
     }
 
     /// The LUNs that a clean end flushes.
     pub(super) fn to_be_flushed(&self) -> Vec<usize> {
-        self.each.iter().flat_map(Group::to_be_flushed).collect()
+        self.each.iter().flat_map(|group| group.state().to_be_flushed()).collect()
     }
 
     /// LUNs have an identity, or another than before; `new`: of which of them neither controller knew.
@@ -169,7 +193,7 @@ impl Groups {
         let (mut standings, mut told) = (Vec::new(), Vec::new());
         for lun in 0..self.places.len() {
             let group = self.of_mut(lun);
-            let common = group.common();
+            let common = group.state().common();
             let copy = group.copies_mut().of_mut(lun);
             let name = copy.name().to_owned();
             standings.push((name.clone(), copy.tell(common, starts)));

@@ -26,9 +26,10 @@ use super::starts::Round;
 use crate::group::Refusal;
 use crate::plan::Plan;
 
-/// What this controller has for a meeting, beside what its peer tells.
+/// What both have for a meeting: what the peer has told, and this controller's side.
 #[derive(Debug)]
-pub(super) struct Ours<'a> {
+pub(super) struct Both<'a> {
+    pub(super) peer: &'a mut Peer,
     pub(super) plan: &'a Plan,
     pub(super) groups: &'a mut Groups,
     pub(super) identities: &'a mut Identities,
@@ -78,13 +79,16 @@ impl Handshake {
         &mut self.meeting
     }
 
-    /// The leader begins: it sends the identity and keeps it.
-    pub(super) fn lead(&mut self, peer: &mut Peer, ours: &mut Ours<'_>) -> Vec<Deed> {
-        let blocks = |lun| comparison::first_blocks(ours.plan, &peer.rooms, lun);
-        let identity = ours.identities.complete(&peer.identity, ours.plan, blocks, ours.ids);
+    /// The leader begins, all connections being there: it sends the identity and keeps it.
+    pub(super) fn lead(&mut self, both: &mut Both<'_>) -> Vec<Deed> {
+        if !both.plan.leads() || self.phase != Phase::Apart || both.ending.is_some() {
+            return Vec::new();
+        }
+        let blocks = |lun| comparison::first_blocks(both.plan, &both.peer.rooms, lun);
+        let identity = both.identities.complete(&both.peer.identity, both.plan, blocks, both.ids);
         self.advance(Progress::Identity { peer: false });
         let mut deeds = vec![Deed::Send(Message::Identity(identity.clone()))];
-        deeds.extend(keep_identity(identity, peer, ours));
+        deeds.extend(keep_identity(identity, both));
         deeds
     }
 
@@ -95,10 +99,9 @@ impl Handshake {
         identity: Identity,
         complete: bool,
         writes_first: bool,
-        peer: &mut Peer,
-        ours: &mut Ours<'_>,
+        both: &mut Both<'_>,
     ) -> Vec<Deed> {
-        if ours.plan.leads() || self.phase != Phase::Apart || ours.ending.is_some() {
+        if both.plan.leads() || self.phase != Phase::Apart || both.ending.is_some() {
             return Vec::new();
         }
         if writes_first {
@@ -106,78 +109,73 @@ impl Handshake {
             return Vec::new();
         }
         if !complete {
-            return vec![Deed::Part(Apart::Lost(ours.plan.peer_name().to_owned()))];
+            return vec![Deed::Part(Apart::Lost(both.plan.peer_name().to_owned()))];
         }
         self.advance(Progress::Identity { peer: true });
-        keep_identity(identity, peer, ours)
+        keep_identity(identity, both)
     }
 
     /// The identity is durable here or at the peer. On both: both tell what they have of each LUN.
-    pub(super) fn on_settled(
-        &mut self,
-        progress: Progress,
-        peer: &mut Peer,
-        ours: &mut Ours<'_>,
-    ) -> Vec<Deed> {
+    pub(super) fn on_settled(&mut self, progress: Progress, both: &mut Both<'_>) -> Vec<Deed> {
         if !self.advance(progress).is_settled() {
             return Vec::new();
         }
         self.meeting.settle();
-        self.tell(peer, ours)
+        self.tell(both)
     }
 
-    fn tell(&mut self, peer: &mut Peer, ours: &mut Ours<'_>) -> Vec<Deed> {
+    fn tell(&mut self, both: &mut Both<'_>) -> Vec<Deed> {
         self.advance(Progress::Tells);
         self.meeting.tell();
-        let (standings, told) = ours.groups.tell(peer.knows_starts());
+        let (standings, told) = both.groups.tell(both.peer.knows_starts());
         let mut deeds = Vec::new();
-        if peer.knows_starts() {
+        if both.peer.knows_starts() {
             deeds.push(Deed::Send(Message::Starts(told)));
         }
         deeds.push(Deed::Send(Message::Standings(standings)));
-        deeds.extend(self.compare(peer, ours));
+        deeds.extend(self.compare(both));
         deeds
     }
 
     /// What the peer has, if it has told. Both come to the same agreement; the leader's word makes it so. The peer may
     /// tell what it has before this controller's own record of the identity is durable.
-    pub(super) fn compare(&mut self, peer: &mut Peer, ours: &mut Ours<'_>) -> Vec<Deed> {
+    pub(super) fn compare(&mut self, both: &mut Both<'_>) -> Vec<Deed> {
         if self.phase != Phase::Comparing {
             return Vec::new();
         }
-        let Some(theirs) = peer.take_standings() else {
+        let Some(theirs) = both.peer.take_standings() else {
             return Vec::new();
         };
-        if let Some(deeds) = self.make_volumes(&theirs, peer, ours) {
+        if let Some(deeds) = self.make_volumes(&theirs, both) {
             return deeds;
         }
         let early = self.meeting.compare();
         let (mut deeds, mut agreements) = (Vec::new(), Vec::new());
-        for at in 0..ours.groups.len() {
-            match judge(at, &theirs, peer, ours, &mut deeds) {
+        for at in 0..both.groups.len() {
+            match judge(at, &theirs, both, &mut deeds) {
                 Ok(agreed) => {
-                    ours.groups.at_mut(at).accept();
+                    both.groups.at_mut(at).accept();
                     agreements.extend(agreed);
                 }
                 Err(refusal) => {
-                    let newer = judging::is_newer(&theirs, ours.groups.at(at));
-                    let wishes = ours.groups.at_mut(at).refuse(refusal, newer, ours.ending);
+                    let newer = judging::is_newer(&theirs, both.groups.at(at));
+                    let wishes = both.groups.at_mut(at).refuse(refusal, newer, both.ending);
                     deeds.push(Deed::Group(at, wishes));
                 }
             }
         }
         // It has come back since the peer was told.
-        let own = ours.plan.own_name();
-        if ours.groups.iter().any(|group| group.is_settled_since(own)) {
+        let own = both.plan.own_name();
+        if both.groups.iter().any(|group| group.is_settled_since(own)) {
             deeds.push(Deed::Part(Apart::Answers(own.to_owned())));
-        } else if ours.plan.leads() {
-            let own = ours.plan.side as u8;
+        } else if both.plan.leads() {
+            let own = both.plan.side as u8;
             let mine = agreements.iter().filter(|agreement| agreement.generation.main == own);
             let mine: Vec<Agreement> = mine.cloned().collect();
             self.meeting.keep(agreements);
-            deeds.extend(self.carry_out(&mine, Step::LeadingOwn, peer, ours));
+            deeds.extend(self.carry_out(&mine, Step::LeadingOwn, both));
         } else if let Some(early) = early {
-            deeds.extend(self.carry_out(&early, Step::Following, peer, ours));
+            deeds.extend(self.carry_out(&early, Step::Following, both));
         }
         deeds
     }
@@ -186,78 +184,62 @@ impl Handshake {
     /// with a size that one of them has no room for is not half made. Both tell what they have again when theirs are
     /// there, or cannot be made. Nothing if that is not to be waited for; both come to the same, from what both were
     /// told.
-    fn make_volumes(
-        &mut self,
-        theirs: &[(String, Standing)],
-        peer: &mut Peer,
-        ours: &mut Ours<'_>,
-    ) -> Option<Vec<Deed>> {
+    fn make_volumes(&mut self, theirs: &[(String, Standing)], both: &mut Both<'_>) -> Option<Vec<Deed>> {
         let to_be_made: Vec<(usize, Vec<usize>)> = {
-            let judge = Judge { plan: ours.plan, peer, theirs };
-            let groups = ours.groups.iter().map(|group| judge.to_be_made(group)).enumerate();
+            let judge = Judge { plan: both.plan, peer: both.peer, theirs };
+            let groups = both.groups.iter().map(|group| judge.to_be_made(group)).enumerate();
             groups.filter(|(_, luns)| !luns.is_empty()).collect()
         };
-        if to_be_made.is_empty() || !peer.knows_starts() || !self.meeting.make() {
+        if to_be_made.is_empty() || !both.peer.knows_starts() || !self.meeting.make() {
             return None;
         }
         let (mut deeds, mut waits) = (Vec::new(), 0);
         for (at, luns) in to_be_made {
-            for agreement in judge(at, theirs, peer, ours, &mut deeds).unwrap_or_default() {
-                let lun = lun_to_create(ours.plan, &agreement).filter(|lun| luns.contains(lun));
-                waits += u32::from(lun.is_some_and(|lun| self.create(lun, ours, &mut deeds)));
+            for agreement in judge(at, theirs, both, &mut deeds).unwrap_or_default() {
+                let lun = lun_to_create(both.plan, &agreement).filter(|lun| luns.contains(lun));
+                waits += u32::from(lun.is_some_and(|lun| self.create(lun, both, &mut deeds)));
             }
         }
         self.advance(Progress::Makes(waits));
         if waits == 0 {
-            deeds.extend(self.tell(peer, ours));
+            deeds.extend(self.tell(both));
         }
         Some(deeds)
     }
 
     /// The leader's agreements have come.
-    pub(super) fn on_agreements(
-        &mut self,
-        agreements: Vec<Agreement>,
-        peer: &mut Peer,
-        ours: &mut Ours<'_>,
-    ) -> Vec<Deed> {
-        if ours.plan.leads() || self.phase != Phase::Comparing {
+    pub(super) fn on_agreements(&mut self, agreements: Vec<Agreement>, both: &mut Both<'_>) -> Vec<Deed> {
+        if both.plan.leads() || self.phase != Phase::Comparing {
             return Vec::new();
         }
         let heard = self.meeting.hear(agreements);
-        heard.map_or_else(Vec::new, |agreements| self.carry_out(&agreements, Step::Following, peer, ours))
+        heard.map_or_else(Vec::new, |agreements| self.carry_out(&agreements, Step::Following, both))
     }
 
     /// Volumes first, then the generations, both durable. Whoever will be main of a LUN writes it down first: the
     /// leader those it will be main of, then the other all of them, then the leader the rest.
-    fn carry_out(
-        &mut self,
-        agreements: &[Agreement],
-        step: Step,
-        peer: &Peer,
-        ours: &mut Ours<'_>,
-    ) -> Vec<Deed> {
+    fn carry_out(&mut self, agreements: &[Agreement], step: Step, both: &mut Both<'_>) -> Vec<Deed> {
         let (mut deeds, mut waits) = (Vec::new(), 0);
         for agreement in agreements {
-            let Some(lun) = ours.plan.luns.iter().position(|lun| lun.name == agreement.lun) else {
+            let Some(lun) = both.plan.luns.iter().position(|lun| lun.name == agreement.lun) else {
                 continue;
             };
-            let group = ours.groups.of_mut(lun);
+            let group = both.groups.of_mut(lun);
             let wishes = group.agree(lun, agreement.generation, agreement.pairing);
-            deeds.push(Deed::Group(ours.groups.place(lun), wishes));
-            let creates = lun_to_create(ours.plan, agreement);
-            waits += u32::from(creates.is_some_and(|lun| self.create(lun, ours, &mut deeds)));
+            deeds.push(Deed::Group(both.groups.place(lun), wishes));
+            let creates = lun_to_create(both.plan, agreement);
+            waits += u32::from(creates.is_some_and(|lun| self.create(lun, both, &mut deeds)));
         }
         self.advance(Progress::CarriesOut(step, waits));
         if waits == 0 {
-            deeds.extend(write_agreements(peer, ours));
+            deeds.extend(write_agreements(both));
         }
         deeds
     }
 
     /// Has a LUN's volume made. Whether there is anything to wait for.
-    fn create(&self, lun: usize, ours: &mut Ours<'_>, deeds: &mut Vec<Deed>) -> bool {
-        match ours.groups.of_mut(lun).copies_mut().create(lun, self.number) {
+    fn create(&self, lun: usize, both: &mut Both<'_>, deeds: &mut Vec<Deed>) -> bool {
+        match both.groups.of_mut(lun).copies_mut().create(lun, self.number) {
             Creation::Nothing => return false,
             Creation::Waited => {}
             Creation::Make(superblock) => deeds.push(Deed::Create(lun, superblock)),
@@ -266,10 +248,10 @@ impl Handshake {
     }
 
     /// A volume that was waited for is made, or will not be.
-    pub(super) fn on_volume(&mut self, peer: &mut Peer, ours: &mut Ours<'_>) -> Vec<Deed> {
+    pub(super) fn on_volume(&mut self, both: &mut Both<'_>) -> Vec<Deed> {
         match self.advance(Progress::OneLess) {
-            Phase::Making { waits: 0 } => self.tell(peer, ours),
-            Phase::Agreeing { waits: 0, .. } => write_agreements(peer, ours),
+            Phase::Making { waits: 0 } => self.tell(both),
+            Phase::Agreeing { waits: 0, .. } => write_agreements(both),
             _ => Vec::new(),
         }
     }
@@ -290,32 +272,32 @@ impl Handshake {
     }
 
     /// The other has all of them durable.
-    pub(super) fn on_agreements_durable(&mut self, peer: &mut Peer, ours: &mut Ours<'_>) -> Vec<Deed> {
+    pub(super) fn on_agreements_durable(&mut self, both: &mut Both<'_>) -> Vec<Deed> {
         if !matches!(self.phase, Phase::Agreeing { step: Step::LeadingPeer, .. }) {
             return Vec::new();
         }
-        let own = ours.plan.side as u8;
+        let own = both.plan.side as u8;
         let agreements = self.meeting.take_agreements().into_iter();
         let rest: Vec<Agreement> = agreements.filter(|agreement| agreement.generation.main != own).collect();
-        self.carry_out(&rest, Step::LeadingRest, peer, ours)
+        self.carry_out(&rest, Step::LeadingRest, both)
     }
 
     /// What names the marks is durable: so many volumes have to be marked.
-    pub(super) fn on_marks_named(&mut self, waits: u32, peer: &mut Peer, ours: &mut Ours<'_>) -> Vec<Deed> {
+    pub(super) fn on_marks_named(&mut self, waits: u32, both: &mut Both<'_>) -> Vec<Deed> {
         self.advance(Progress::Marks(waits));
-        if waits == 0 { self.write_starts(peer, ours) } else { Vec::new() }
+        if waits == 0 { self.write_starts(both) } else { Vec::new() }
     }
 
     /// One of them is marked.
-    pub(super) fn on_marked(&mut self, peer: &mut Peer, ours: &mut Ours<'_>) -> Vec<Deed> {
+    pub(super) fn on_marked(&mut self, both: &mut Both<'_>) -> Vec<Deed> {
         let last = matches!(self.advance(Progress::OneLess), Phase::Agreeing { waits: 0, .. });
-        if last { self.write_starts(peer, ours) } else { Vec::new() }
+        if last { self.write_starts(both) } else { Vec::new() }
     }
 
     /// All marks of a meeting are durable; so is the generation on both of every LUN whose main has told or been told.
-    fn write_starts(&self, peer: &Peer, ours: &mut Ours<'_>) -> Vec<Deed> {
+    fn write_starts(&self, both: &mut Both<'_>) -> Vec<Deed> {
         let all = matches!(self.phase, Phase::Agreeing { step: Step::LeadingRest, .. });
-        know_as_joint(all, peer, ours);
+        know_as_joint(all, both);
         vec![Deed::Write(Pending::Over(Round::Agreed))]
     }
 
@@ -342,25 +324,25 @@ impl Handshake {
     }
 
     /// The leader's word to begin: it has everything durable.
-    pub(super) fn on_begin(&mut self, peer: &mut Peer, ours: &mut Ours<'_>) -> Vec<Deed> {
+    pub(super) fn on_begin(&mut self, both: &mut Both<'_>) -> Vec<Deed> {
         if !matches!(self.phase, Phase::Agreeing { step: Step::Placed, .. }) {
             return Vec::new();
         }
         self.advance(Progress::Begin);
         // Of what this controller is main of, that is written down first.
-        let news = know_as_joint(true, peer, ours);
+        let news = know_as_joint(true, both);
         vec![Deed::Joined, if news { Deed::Write(Pending::Confirmed) } else { Deed::BeginPlaced }]
     }
 }
 
-fn keep_identity(identity: Identity, peer: &Peer, ours: &mut Ours<'_>) -> Vec<Deed> {
+fn keep_identity(identity: Identity, both: &mut Both<'_>) -> Vec<Deed> {
     // A LUN that neither knew is known to both from here on, even if this meeting is cut before it is served. One
     // that only the peer knew is not before the two have agreed on it: this controller may have lost its state.
-    let knew = |name: &str| ours.identities.of(name).is_some() || identities::has(&peer.identity, name);
+    let knew = |name: &str| both.identities.of(name).is_some() || identities::has(&both.peer.identity, name);
     let is_new = |name: &str| identities::has(&identity, name) && !knew(name);
-    let new: Vec<bool> = ours.plan.luns.iter().map(|lun| is_new(&lun.name)).collect();
-    let news = ours.identities.take_on(identity, ours.plan);
-    ours.groups.identify(ours.identities, ours.plan.own_name(), &new);
+    let new: Vec<bool> = both.plan.luns.iter().map(|lun| is_new(&lun.name)).collect();
+    let news = both.identities.take_on(identity, both.plan);
+    both.groups.identify(both.identities, both.plan.own_name(), &new);
     let identified = news.identified.into_iter().map(|(lun, blocks)| Deed::Identified(lun, blocks));
     let mut deeds: Vec<Deed> = identified.collect();
     if news.added {
@@ -374,13 +356,12 @@ fn keep_identity(identity: Identity, peer: &Peer, ours: &mut Ours<'_>) -> Vec<De
 fn judge(
     at: usize,
     theirs: &[(String, Standing)],
-    peer: &Peer,
-    ours: &mut Ours<'_>,
+    both: &mut Both<'_>,
     deeds: &mut Vec<Deed>,
 ) -> Result<Vec<Agreement>, Refusal> {
-    let judge = Judge { plan: ours.plan, peer, theirs };
+    let judge = Judge { plan: both.plan, peer: both.peer, theirs };
     let mut resized = Vec::new();
-    let agreed = judge.judge(ours.groups.at_mut(at), ours.identities, ours.ids, &mut resized);
+    let agreed = judge.judge(both.groups.at_mut(at), both.identities, both.ids, &mut resized);
     deeds.extend(resized.into_iter().map(|(lun, blocks)| Deed::Identified(lun, blocks)));
     agreed
 }
@@ -393,15 +374,15 @@ fn lun_to_create(plan: &Plan, agreement: &Agreement) -> Option<usize> {
 
 /// All volumes are there: the generations come next, and only now are this controller's. A meeting that ends before
 /// leaves it with what it had.
-fn write_agreements(peer: &Peer, ours: &mut Ours<'_>) -> Vec<Deed> {
-    ours.groups.take_on_agreed(peer.knows_starts());
-    ours.groups.choose_marks(|group| group.stage().is_agreed(), ours.ids);
+fn write_agreements(both: &mut Both<'_>) -> Vec<Deed> {
+    both.groups.take_on_agreed(both.peer.knows_starts());
+    both.groups.choose_marks(|group| group.stage().is_agreed(), both.ids);
     vec![Deed::Write(Pending::Agreements)]
 }
 
 /// The generation of all groups that were agreed on is durable on both, or of those that the peer is main of. Whether
 /// that is new of any.
-fn know_as_joint(all: bool, peer: &Peer, ours: &mut Ours<'_>) -> bool {
-    let main = if all { None } else { Some(ours.plan.side.peer()) };
-    peer.knows_starts() && ours.groups.know_as_joint(main)
+fn know_as_joint(all: bool, both: &mut Both<'_>) -> bool {
+    let main = if all { None } else { Some(both.plan.side.peer()) };
+    both.peer.knows_starts() && both.groups.know_as_joint(main)
 }

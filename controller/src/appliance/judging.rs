@@ -137,7 +137,7 @@ impl Judge<'_> {
         theirs: &[Standing],
         id: u128,
     ) -> Result<Vec<group::Agreed>, Refusal> {
-        let (common, starts) = (group.common(), self.peer.knows_starts());
+        let (common, starts) = (group.state().common(), self.peer.knows_starts());
         let owns: Vec<Standing> =
             luns.iter().map(|lun| group.copies().of(*lun).judged(common, starts)).collect();
         let both = owns.iter().zip(theirs).map(|(own, their)| match self.plan.side {

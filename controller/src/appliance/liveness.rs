@@ -17,6 +17,8 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use protocol::interlink::Message;
+
 use crate::disk::DiskError;
 use crate::lease::{self, Lease};
 use crate::time::Time;
@@ -75,19 +77,30 @@ impl Liveness {
         self.pinged = now;
     }
 
-    /// Anything has come by the control connection.
-    pub(super) const fn heard(&mut self, now: Time) {
+    /// Anything has come by the control connection; what is answered to it.
+    pub(super) fn hear(&mut self, message: &Message, now: Time) -> Option<Message> {
         self.heard = now;
+        match *message {
+            Message::Ping(number) => {
+                self.grant(number, now);
+                Some(Message::Pong(number))
+            }
+            Message::Pong(number) => {
+                self.on_pong(number, now);
+                None
+            }
+            _ => None,
+        }
     }
 
     /// The peer asks for a lease: it is granted.
-    pub(super) fn grant(&mut self, number: u64, now: Time) {
+    fn grant(&mut self, number: u64, now: Time) {
         self.granted = now;
         self.lease.clock.heard(number, now);
     }
 
     /// The peer has granted what was asked for at `number`; it cannot have been asked for later than now.
-    pub(super) fn on_pong(&self, number: u64, now: Time) {
+    fn on_pong(&self, number: u64, now: Time) {
         if number <= now.0 {
             self.lease.renew(Time(number));
         }
@@ -160,7 +173,7 @@ mod tests {
         assert_eq!(liveness.tick(at(10_050), true), Beat::Nothing);
         assert_eq!(liveness.tick(at(10_100), true), Beat::Ping);
         assert_eq!(liveness.tick(at(10_150), true), Beat::Nothing, "it was pinged");
-        liveness.heard(at(10_200));
+        liveness.hear(&Message::Begin, at(10_200));
         assert_ne!(liveness.tick(at(12_199), true), Beat::Silent);
         assert_eq!(liveness.tick(at(12_200), true), Beat::Silent);
     }
@@ -169,10 +182,10 @@ mod tests {
     fn a_meeting_that_gets_nowhere_is_a_loss_however_much_the_peer_says() {
         let (mut liveness, _) = live();
         for ms in (10_000..13_000).step_by(50) {
-            liveness.heard(at(ms));
+            liveness.hear(&Message::Begin, at(ms));
             assert_ne!(liveness.tick(at(ms), false), Beat::Silent, "{ms}");
         }
-        liveness.heard(at(13_000));
+        liveness.hear(&Message::Begin, at(13_000));
         assert_eq!(liveness.tick(at(13_000), false), Beat::Silent);
         liveness.lose();
         liveness.check(false, false);

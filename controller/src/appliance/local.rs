@@ -5,24 +5,30 @@
 
 use protocol::interlink::Message;
 
-use super::copy::LunCopy;
+use super::copy::{LunCopy, Made};
 use super::deed::Deed;
 use super::effect::{Apart, Effect};
 use super::group::Group;
 use super::groups::Groups;
-use super::handshake::Ours;
+use super::handshake::Both;
 use super::identities::Identities;
 use super::ids::Ids;
 use super::lifecycle::{Ends, Stage};
+use super::marking::Marking;
+use super::peer::Peer;
 use super::pending::Pending;
+use super::phase::Phase;
 use super::record::{CONTROL_KEY, ControlRecord};
 use super::restored::Restored;
 use super::session::{Own, PeerSession};
+use super::starts::Round;
 use super::tickets::Tickets;
 use super::wish::{Parting, Wish};
+use crate::disk::DiskError;
 use crate::link::LinkId;
 use crate::pair::PairView;
 use crate::plan::Plan;
+use crate::time::Time;
 use crate::world::Ticket;
 
 /// What this controller has and waits for.
@@ -65,6 +71,11 @@ impl Local {
         &self.plan
     }
 
+    /// This controller's name.
+    pub(super) fn own_name(&self) -> String {
+        self.plan.own_name().to_owned()
+    }
+
     /// The name of the other controller.
     pub(super) fn peer_name(&self) -> String {
         self.plan.peer_name().to_owned()
@@ -101,9 +112,10 @@ impl Local {
         }
     }
 
-    /// What it has for a meeting.
-    pub(super) const fn ours(&mut self, ending: Option<Ends>) -> Ours<'_> {
-        Ours {
+    /// What both have for a meeting with this peer.
+    pub(super) const fn both<'a>(&'a mut self, peer: &'a mut Peer, ending: Option<Ends>) -> Both<'a> {
+        Both {
+            peer,
             plan: &self.plan,
             groups: &mut self.groups,
             identities: &mut self.identities,
@@ -125,6 +137,11 @@ impl Local {
     /// Something is to be done.
     pub(super) fn push(&mut self, effect: Effect) {
         self.out.push(effect);
+    }
+
+    /// This is to be done, in its order.
+    pub(super) fn extend(&mut self, effects: Vec<Effect>) {
+        self.out.extend(effects);
     }
 
     /// These connections are to be closed.
@@ -164,7 +181,7 @@ impl Local {
                     // A peer that has no part in it is nothing to these LUNs.
                     let alone = group.stage() == Stage::Alone;
                     let links = if alone { Vec::new() } else { session.bridges() };
-                    let view = PairView { links, version: session.version(), ..group.view() };
+                    let view = PairView { links, version: session.version(), ..group.state().view() };
                     let begin = |copy: &LunCopy| {
                         let (lun, blocks, view) = (copy.lun(), copy.blocks(), view.clone());
                         Effect::Begin { lun, view, blocks, open }
@@ -172,7 +189,7 @@ impl Local {
                     self.out.extend(group.copies().iter().map(begin));
                 }
                 Wish::Tell(order) => {
-                    let view = group.view();
+                    let view = group.state().view();
                     let orders = group.copies().iter().map(|copy| (copy.lun(), view.clone()));
                     self.out.extend(orders.map(|(lun, view)| Effect::Order { lun, order, view }));
                 }
@@ -212,6 +229,41 @@ impl Local {
         None
     }
 
+    /// A volume was made, or could not be.
+    pub(super) fn on_made(
+        &mut self,
+        lun: usize,
+        result: Result<(), DiskError>,
+        session: &PeerSession,
+    ) -> Vec<Deed> {
+        let making = matches!(session.phase(), Phase::Making { .. });
+        match self.groups.copy_mut(lun).on_made(result, session.handshake().number(), making) {
+            Made::NotWaitedFor => Vec::new(),
+            Made::GoesOn => vec![Deed::VolumeDone],
+            Made::Fails(error) => vec![Deed::Part(Apart::NoVolume(self.own_name(), error))],
+        }
+    }
+
+    /// The leases that were granted have run out, of some groups: they name their own copies alone.
+    pub(super) fn go_alone(&mut self, now: Time, marking: &Marking, session: &PeerSession) {
+        if !self.groups.is_any_lease_out(now) {
+            return;
+        }
+        let ticket = self.issue(Pending::Alone, session);
+        self.groups.go_alone(now, ticket.0, &mut self.ids);
+        marking.choose(Round::Alone(ticket.0), &mut self.groups, &mut self.ids);
+        self.persist_as(ticket);
+    }
+
+    /// This controller has started: its copies are marked, as far as they are.
+    pub(super) fn mark_at_start(&mut self, marking: &Marking, session: &PeerSession) {
+        for round in [Round::Start, Round::Single] {
+            if marking.choose(round, &mut self.groups, &mut self.ids) {
+                self.persist(Pending::Named(round), session);
+            }
+        }
+    }
+
     /// A disk has done after all what it was given up for. Whether that is worth another meeting. `ends`: a clean end
     /// has begun.
     pub(super) fn on_late(&mut self, ticket: Ticket, good: bool, ends: bool, session: &PeerSession) -> bool {
@@ -228,7 +280,7 @@ impl Local {
     }
 
     /// A ticket for what is asked for in this meeting.
-    pub(super) fn issue(&mut self, pending: Pending, session: &PeerSession) -> Ticket {
+    fn issue(&mut self, pending: Pending, session: &PeerSession) -> Ticket {
         self.tickets.issue(session.handshake().number(), pending)
     }
 
@@ -239,13 +291,13 @@ impl Local {
     }
 
     /// Keeps the identity and all generations as they are now.
-    pub(super) fn persist(&mut self, pending: Pending, session: &PeerSession) {
+    fn persist(&mut self, pending: Pending, session: &PeerSession) {
         let ticket = self.issue(pending, session);
         self.persist_as(ticket);
     }
 
     /// The same, under a ticket that was issued for it.
-    pub(super) fn persist_as(&mut self, ticket: Ticket) {
+    fn persist_as(&mut self, ticket: Ticket) {
         if self.unusable {
             // What could not be read is never written over.
             return;

@@ -41,12 +41,12 @@ pub(super) struct Report<'a> {
 impl Report<'_> {
     /// The report.
     pub(super) fn make(&self) -> LunReport {
-        let role = self.group.role();
+        let role = self.group.state().role();
         let main = match role {
             Role::Main => self.plan.side,
             Role::Sub => self.plan.side.peer(),
         };
-        let (status, service) = (self.group.status(), self.group.service());
+        let (status, service) = (self.group.state().status(), self.group.service());
         let reason = match (self.group.refusal(), self.group.copies().breakage(), status) {
             (Some(refusal), ..) => Some(refusal.to_string()),
             // What its failure means is true of a copy that serves, and of the one that failed.
@@ -162,7 +162,7 @@ impl Report<'_> {
                  volumes where they are, bring {peer} back, and wait for {peer}",
                 self.what_both_have()
             ),
-            Role::Main if group.has_kept() => format!(
+            Role::Main if group.state().has_kept() => format!(
                 "{apart} while {own} was becoming main: {peer} may be serving its hosts alone. {own} refuses its \
                  hosts. Leave both volumes where they are, bring {peer} back, and wait until the two have met"
             ),
@@ -189,7 +189,7 @@ impl Report<'_> {
         let ((own, peer), apart) = (self.names(), self.apart);
         let group = self.group;
         let gone = matches!(self.found(), CopyFound::Missing | CopyFound::Blank);
-        if !gone || !(self.plan.luns[self.lun].mirror || self.group.role() == Role::Main) {
+        if !gone || !(self.plan.luns[self.lun].mirror || self.group.state().role() == Role::Main) {
             return None;
         }
         let other = 1 << self.plan.side.peer().index();
@@ -210,7 +210,7 @@ impl Report<'_> {
     fn what_both_have(&self) -> String {
         let group = self.group;
         // A controller that was started again does not know what the other has acknowledged meanwhile.
-        if !group.copies().generation().has_member(self.plan.side as u8) || !group.has_kept() {
+        if !group.copies().generation().has_member(self.plan.side as u8) || !group.state().has_kept() {
             return String::new();
         }
         format!(

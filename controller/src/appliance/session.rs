@@ -19,7 +19,7 @@ use protocol::interlink::hello::{Hello, Identity, Purpose};
 use protocol::interlink::word::Word;
 
 use super::comparison;
-use super::effect::{Apart, LinkRefusal};
+use super::effect::{Apart, Effect, LinkRefusal};
 use super::handshake::Handshake;
 use super::mute::Mute;
 use super::peer::Peer;
@@ -54,9 +54,20 @@ pub(super) struct Own<'a> {
     pub(super) unreadable: bool,
 }
 
+/// What came of something on a connection.
+#[derive(Debug, Default)]
+pub(super) struct Came {
+    /// What is to be done, in its order.
+    pub(super) effects: Vec<Effect>,
+    /// The peer is out of reach, and why.
+    pub(super) lost: Option<Apart>,
+    /// A connection of the peer was greeted; whether it is the control connection.
+    pub(super) greeted: Option<bool>,
+}
+
 /// What came of a greeting.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Greeted {
+enum Greeted {
     /// Nothing: it was greeted already, or is not known.
     Nothing,
     /// The other end is not, or must not be, this controller's peer.
@@ -185,8 +196,83 @@ impl PeerSession {
         }
     }
 
+    /// A connection is open; who has dialed it greets.
+    pub(super) fn on_link_up(&mut self, link: LinkId, dialed: Option<LinkKind>, own: Own<'_>) -> Came {
+        let purpose = self.open(link, dialed);
+        let greets = purpose.map(|purpose| Effect::Send(link, self.hello(purpose, own)));
+        Came { effects: greets.into_iter().collect(), ..Came::default() }
+    }
+
+    /// A connection is gone. One that was never greeted was nobody's yet.
+    pub(super) fn on_link_down(&mut self, link: LinkId, own: Own<'_>) -> Came {
+        let lost = self.links.remove(&link).is_some_and(|known| known.greeted);
+        let name = || own.plan.peer_name().to_owned();
+        Came { lost: lost.then(|| Apart::Lost(name())), ..Came::default() }
+    }
+
+    /// A frame on a connection could not be read.
+    pub(super) fn on_nonsense(&mut self, link: LinkId, own: Own<'_>) -> Came {
+        let name = own.plan.peer_name().to_owned();
+        match self.is_greeted(link) {
+            Some(true) => Came { lost: Some(Apart::Nonsense(name)), ..Came::default() },
+            Some(false) => self.refuse(link, None, Apart::NotThePeer(name), own),
+            None => Came::default(),
+        }
+    }
+
+    /// The workers of this controller do not get on, as `apart` says.
+    pub(super) fn on_stuck(&mut self, apart: Apart) -> Came {
+        if self.peer.is_some() {
+            return Came { lost: Some(apart), ..Came::default() };
+        }
+        let effects = self.close_all().into_iter().map(Effect::Close).collect();
+        self.say(apart);
+        Came { effects, ..Came::default() }
+    }
+
+    /// The other end of a connection greets.
+    pub(super) fn on_hello(&mut self, link: LinkId, hello: &Hello, now: Time, own: Own<'_>) -> Came {
+        match self.take_hello(link, hello, own) {
+            Greeted::Nothing => Came::default(),
+            Greeted::Refused(apart) => self.refuse(link, Some(hello.purpose), apart, own),
+            Greeted::Anew => {
+                Came { lost: Some(Apart::Lost(own.plan.peer_name().to_owned())), ..Came::default() }
+            }
+            Greeted::Taken { answer, control } => {
+                let mut came = Came { greeted: Some(control), ..Came::default() };
+                if answer {
+                    came.effects.push(Effect::Send(link, self.hello(hello.purpose, own)));
+                }
+                if control {
+                    // Before anything else: what is forwarded as soon as the two have met may be late, and its age is
+                    // known then.
+                    came.effects.push(Effect::Send(link, Message::Ping(now.0)));
+                }
+                came
+            }
+        }
+    }
+
+    /// Closes a connection that did not become one of the peer's. Who dialed hears whom it reached, so that both can
+    /// tell why.
+    fn refuse(&mut self, link: LinkId, purpose: Option<Purpose>, apart: Apart, own: Own<'_>) -> Came {
+        let mut came = Came::default();
+        if let Some(called) = self.turn_away(link, apart) {
+            let greets = purpose.filter(|_| called);
+            came.effects.extend(greets.map(|purpose| Effect::Send(link, self.hello(purpose, own))));
+            came.effects.push(Effect::Close(link));
+        }
+        came
+    }
+
+    /// Time has passed: whom this controller tells of itself, and what has not greeted in time.
+    pub(super) fn tick(&mut self, now: Time) -> Vec<Effect> {
+        let told = self.word_due(now).map(Effect::Tell);
+        told.into_iter().chain(self.close_mute(now).into_iter().map(Effect::Close)).collect()
+    }
+
     /// A connection is open; what it is for, if this side dialed it.
-    pub(super) fn on_link_up(&mut self, link: LinkId, dialed: Option<LinkKind>) -> Option<Purpose> {
+    fn open(&mut self, link: LinkId, dialed: Option<LinkKind>) -> Option<Purpose> {
         let purpose = dialed.map(|kind| match kind {
             LinkKind::Control => Purpose::Control,
             LinkKind::Bridge(number) => Purpose::Bridge(number),
@@ -195,18 +281,13 @@ impl PeerSession {
         purpose
     }
 
-    /// A connection is gone. Whether the peer is: one that was never greeted was nobody's yet.
-    pub(super) fn on_link_down(&mut self, link: LinkId) -> bool {
-        self.links.remove(&link).is_some_and(|known| known.greeted)
-    }
-
     /// Whether a connection is known, and has been greeted.
-    pub(super) fn is_greeted(&self, link: LinkId) -> Option<bool> {
+    fn is_greeted(&self, link: LinkId) -> Option<bool> {
         self.links.get(&link).map(|known| known.greeted)
     }
 
     /// What has not greeted in time, to be closed.
-    pub(super) fn close_mute(&mut self, now: Time) -> Vec<LinkId> {
+    fn close_mute(&mut self, now: Time) -> Vec<LinkId> {
         let mut closed = Vec::new();
         self.links.retain(|link, known| {
             let mute = !known.greeted && now.since(*known.since.get_or_insert(now)) >= GREETING_MAX;
@@ -224,7 +305,7 @@ impl PeerSession {
 
     /// A connection did not become one of the peer's; the others do not care. Whether it was known, and if this side
     /// was called, so that the caller is to hear whom it has reached.
-    pub(super) fn turn_away(&mut self, link: LinkId, apart: Apart) -> Option<bool> {
+    fn turn_away(&mut self, link: LinkId, apart: Apart) -> Option<bool> {
         let known = self.links.remove(&link)?;
         if self.phase() == Phase::Apart {
             self.say(apart);
@@ -233,7 +314,7 @@ impl PeerSession {
     }
 
     /// This controller's greeting.
-    pub(super) fn hello(&self, purpose: Purpose, own: Own<'_>) -> Message {
+    fn hello(&self, purpose: Purpose, own: Own<'_>) -> Message {
         let control = purpose == Purpose::Control;
         Message::Hello(Box::new(Hello {
             versions: (VERSION_MIN, self.speaks),
@@ -248,8 +329,8 @@ impl PeerSession {
         }))
     }
 
-    /// The other end of a connection greets.
-    pub(super) fn on_hello(&mut self, link: LinkId, hello: &Hello, own: Own<'_>) -> Greeted {
+    /// The other end of a connection greets: whether it is the peer.
+    fn take_hello(&mut self, link: LinkId, hello: &Hello, own: Own<'_>) -> Greeted {
         let Some(dialed) = self.links.get(&link).filter(|known| !known.greeted).map(|known| known.dialed)
         else {
             return Greeted::Nothing;
@@ -349,7 +430,7 @@ impl PeerSession {
     }
 
     /// Closes every connection.
-    pub(super) fn close_all(&mut self) -> Vec<LinkId> {
+    fn close_all(&mut self) -> Vec<LinkId> {
         core::mem::take(&mut self.links).into_keys().collect()
     }
 
@@ -379,7 +460,7 @@ impl PeerSession {
 
     /// In touch, the peer is told at once and then every [`WORD_INTERVAL`] what this controller says of itself: where
     /// to, if it is due.
-    pub(super) fn word_due(&mut self, now: Time) -> Option<LinkId> {
+    fn word_due(&mut self, now: Time) -> Option<LinkId> {
         let control = self.joined_control();
         if control.is_none() {
             self.told = None;

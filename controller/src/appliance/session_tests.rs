@@ -28,7 +28,7 @@ fn hello(purpose: Purpose, incarnation: u128, appliance: u128) -> Hello {
 fn greet(session: &mut PeerSession, link: u32, hello: &Hello) -> Greeted {
     let (plan, identity) = (plan(Side::First), identity(7));
     let greeted =
-        session.on_hello(LinkId(link), hello, Own { plan: &plan, identity: &identity, unreadable: false });
+        session.take_hello(LinkId(link), hello, Own { plan: &plan, identity: &identity, unreadable: false });
     session.check();
     greeted
 }
@@ -38,9 +38,9 @@ const BRIDGE: Purpose = Purpose::Bridge(0);
 /// The control connection (1) and both bridges (2 dialed, 3 not) are greeted.
 fn complete() -> PeerSession {
     let mut session = session();
-    assert_eq!(session.on_link_up(LinkId(1), Some(LinkKind::Control)), Some(Purpose::Control));
-    session.on_link_up(LinkId(2), Some(LinkKind::Bridge(0)));
-    assert_eq!(session.on_link_up(LinkId(3), None), None);
+    assert_eq!(session.open(LinkId(1), Some(LinkKind::Control)), Some(Purpose::Control));
+    session.open(LinkId(2), Some(LinkKind::Bridge(0)));
+    assert_eq!(session.open(LinkId(3), None), None);
     let taken = Greeted::Taken { answer: false, control: true };
     assert_eq!(greet(&mut session, 1, &hello(Purpose::Control, 5, 7)), taken);
     assert_eq!(
@@ -65,7 +65,7 @@ fn a_session_is_complete_when_every_connection_is_greeted() {
 fn who_must_not_be_the_peer_is_refused_with_why() {
     let refused = |hello: Hello| {
         let mut session = session();
-        session.on_link_up(LinkId(1), None);
+        session.open(LinkId(1), None);
         match greet(&mut session, 1, &hello) {
             Greeted::Refused(apart) => apart,
             other => panic!("{other:?}"),
@@ -84,7 +84,7 @@ fn who_must_not_be_the_peer_is_refused_with_why() {
 #[test]
 fn a_connection_made_anew_and_one_of_another_run_are_told_apart() {
     let mut session = complete();
-    session.on_link_up(LinkId(4), None);
+    session.open(LinkId(4), None);
     assert_eq!(greet(&mut session, 4, &hello(BRIDGE, 5, 7)), Greeted::Anew);
     assert_eq!(greet(&mut session, 4, &hello(BRIDGE, 6, 7)), Greeted::Refused(Apart::Lost("beta".into())));
     assert_eq!(greet(&mut session, 1, &hello(Purpose::Control, 5, 7)), Greeted::Nothing, "greeted already");
@@ -95,7 +95,7 @@ fn a_connection_made_anew_and_one_of_another_run_are_told_apart() {
 fn what_is_not_greeted_in_time_is_closed_and_the_peers_machine_is_mute() {
     let at = |ms| Time(0) + Duration::from_millis(ms);
     let mut session = session();
-    session.on_link_up(LinkId(1), Some(LinkKind::Control));
+    session.open(LinkId(1), Some(LinkKind::Control));
     assert_eq!(session.close_mute(at(100)), []);
     assert_eq!(session.close_mute(at(100) + GREETING_MAX), [LinkId(1)]);
     assert!(session.interlink().mute);
@@ -107,7 +107,10 @@ fn what_is_not_greeted_in_time_is_closed_and_the_peers_machine_is_mute() {
 fn a_loss_closes_everything_and_the_next_meeting_has_another_number() {
     let mut session = complete();
     let number = session.handshake().number();
-    assert!(session.on_link_down(LinkId(3)));
+    let (plan, identity) = (plan(Side::First), identity(7));
+    let own = Own { plan: &plan, identity: &identity, unreadable: false };
+    assert_eq!(session.on_link_down(LinkId(3), own).lost, Some(Apart::Lost("beta".into())));
+    assert_eq!(session.on_link_down(LinkId(9), own).lost, None, "nobody's yet");
     let closed = session.lose(Apart::Lost("beta".into()), false);
     assert_eq!(closed, [LinkId(1), LinkId(2)]);
     assert_eq!(session.handshake().number(), number + 1);
@@ -130,9 +133,9 @@ fn a_peer_that_said_farewell_was_stopped_and_not_lost() {
 #[test]
 fn a_refused_caller_hears_whom_it_has_reached_and_the_others_do_not_care() {
     let mut session = complete();
-    session.on_link_up(LinkId(4), None);
+    session.open(LinkId(4), None);
     assert_eq!(session.turn_away(LinkId(4), Apart::NotThePeer("beta".into())), Some(true));
-    session.on_link_up(LinkId(5), Some(LinkKind::Bridge(1)));
+    session.open(LinkId(5), Some(LinkKind::Bridge(1)));
     assert_eq!(session.turn_away(LinkId(5), Apart::NotThePeer("beta".into())), Some(false));
     assert_eq!(session.turn_away(LinkId(5), Apart::NotThePeer("beta".into())), None);
     assert_eq!(session.control(), Some(LinkId(1)));

@@ -52,6 +52,15 @@ pub(super) struct Shutdown {
     over: bool,
 }
 
+/// What an end works on.
+#[derive(Debug)]
+pub(super) struct Ending<'a> {
+    /// There is a peer, and the two have joined.
+    pub(super) joined: bool,
+    pub(super) groups: &'a mut Groups,
+    pub(super) ids: &'a mut Ids,
+}
+
 /// What an end does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Next {
@@ -122,21 +131,14 @@ impl Shutdown {
         self.farewell
     }
 
-    /// Time has passed. `quiet`: nothing of a host is in flight here; `joined`: there is a peer.
-    pub(super) fn tick(
-        &mut self,
-        now: Time,
-        quiet: bool,
-        joined: bool,
-        groups: &mut Groups,
-        ids: &mut Ids,
-    ) -> Vec<Deed> {
+    /// Time has passed. `quiet`: nothing of a host is in flight here.
+    pub(super) fn tick(&mut self, now: Time, quiet: bool, on: &mut Ending<'_>) -> Vec<Deed> {
         let mut deeds = Vec::new();
-        if self.since.is_some() && quiet && !groups.is_any_turning() {
-            if self.drain() && joined {
+        if self.since.is_some() && quiet && !on.groups.is_any_turning() {
+            if self.drain() && on.joined {
                 deeds.push(Deed::Send(Message::Drained));
             }
-            deeds.extend(self.flush_if_drained(joined, groups, ids));
+            deeds.extend(self.flush_if_drained(on));
         }
         self.expire(now);
         deeds
@@ -148,45 +150,45 @@ impl Shutdown {
     }
 
     /// The same at the peer.
-    pub(super) fn on_peer_drained(&mut self, joined: bool, groups: &mut Groups, ids: &mut Ids) -> Vec<Deed> {
+    pub(super) fn on_peer_drained(&mut self, on: &mut Ending<'_>) -> Vec<Deed> {
         self.peer_drained = true;
-        self.flush_if_drained(joined, groups, ids)
+        self.flush_if_drained(on)
     }
 
     /// Both sides are quiet (or there is no other side): flush, so that the mark may be made.
-    fn flush_if_drained(&mut self, joined: bool, groups: &mut Groups, ids: &mut Ids) -> Vec<Deed> {
-        if !self.begins_to_flush(!joined, groups.is_any_turning()) {
+    fn flush_if_drained(&mut self, on: &mut Ending<'_>) -> Vec<Deed> {
+        if !self.begins_to_flush(!on.joined, on.groups.is_any_turning()) {
             return Vec::new();
         }
-        let luns = groups.to_be_flushed();
+        let luns = on.groups.to_be_flushed();
         self.expect(luns.len() as u32);
         let mut deeds: Vec<Deed> = luns.into_iter().map(Deed::Flush).collect();
-        deeds.extend(self.go_on(groups, ids));
+        deeds.extend(self.go_on(on));
         deeds
     }
 
     /// A volume was flushed or marked, or could not be.
-    pub(super) fn on_volume(&mut self, good: bool, groups: &mut Groups, ids: &mut Ids) -> Vec<Deed> {
+    pub(super) fn on_volume(&mut self, good: bool, on: &mut Ending<'_>) -> Vec<Deed> {
         self.on_flushed(good);
-        self.go_on(groups, ids)
+        self.go_on(on)
     }
 
     /// So many volumes are being marked.
-    pub(super) fn on_marks_named(&mut self, waits: u32, groups: &mut Groups, ids: &mut Ids) -> Vec<Deed> {
+    pub(super) fn on_marks_named(&mut self, waits: u32, on: &mut Ending<'_>) -> Vec<Deed> {
         self.expect(waits);
-        self.go_on(groups, ids)
+        self.go_on(on)
     }
 
     /// What comes next.
-    fn go_on(&mut self, groups: &mut Groups, ids: &mut Ids) -> Vec<Deed> {
+    fn go_on(&mut self, on: &mut Ending<'_>) -> Vec<Deed> {
         match self.next() {
             Next::Waits | Next::Unclean => Vec::new(),
             Next::Mark => {
-                groups.iter_mut().for_each(|group| group.choose_end_marks(ids));
+                on.groups.iter_mut().for_each(|group| group.choose_end_marks(on.ids));
                 vec![Deed::Write(Pending::Named(Round::End))]
             }
             Next::WriteClean => {
-                groups.iter_mut().for_each(Group::end_cleanly);
+                on.groups.iter_mut().for_each(Group::end_cleanly);
                 vec![Deed::Write(Pending::Clean)]
             }
         }

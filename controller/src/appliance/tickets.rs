@@ -23,6 +23,11 @@ pub(super) const MARK_MAX: Duration = Duration::from_secs(2);
 /// The LUN part of this core's tickets: no LUN's.
 const TICKET_BASE: u64 = 0xffff << 48;
 
+/// Whether a ticket is one of the appliance core's.
+pub(crate) const fn owns(ticket: Ticket) -> bool {
+    ticket.0 >= TICKET_BASE
+}
+
 /// The tickets.
 #[derive(Debug, Default)]
 pub(super) struct Tickets {
@@ -37,11 +42,6 @@ pub(super) struct Tickets {
 }
 
 impl Tickets {
-    /// Whether a ticket is one of this core's.
-    pub(super) const fn owns(ticket: Ticket) -> bool {
-        ticket.0 >= TICKET_BASE
-    }
-
     /// A new ticket, for what is asked for in this meeting.
     pub(super) fn issue(&mut self, meeting: u64, pending: Pending) -> Ticket {
         let ticket = TICKET_BASE + self.next;
@@ -119,7 +119,7 @@ mod tests {
     fn a_ticket_is_taken_once_with_its_meeting() {
         let mut tickets = Tickets::default();
         let [one, two] = [tickets.issue(3, Pending::Identity), tickets.issue(4, Pending::Clean)];
-        assert!(Tickets::owns(one) && one != two);
+        assert!(owns(one) && one != two);
         assert_eq!(tickets.take(one), Some((3, Pending::Identity)));
         assert_eq!(tickets.take(one), None);
         assert_eq!(tickets.take(two), Some((4, Pending::Clean)));

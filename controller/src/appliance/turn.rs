@@ -33,6 +33,7 @@
 //! flight, may then end in another meeting. A copy whose disk was given up before that word never becomes the last one:
 //! no turn makes it so, and at the next meeting it has failed.
 
+use protocol::interlink::Message;
 use protocol::interlink::standing::{Generation, Pairing};
 
 use crate::pair::Quiet;
@@ -68,9 +69,49 @@ pub(super) enum TurnStep {
     AwaitsBegin,
 }
 
+/// What the peer's word makes of a turn.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Heard {
+    /// It goes on.
+    Steps(Turn),
+    /// It is over; what the peer is told then.
+    Over(Option<Message>),
+}
+
 impl Turn {
+    /// The generation is durable here: how the turn goes on, and what the peer is told.
+    pub(super) const fn on_durable(self) -> Option<(Self, Message)> {
+        let number = self.generation.number;
+        match self.step {
+            TurnStep::WritesLast => {
+                Some((Self { step: TurnStep::AwaitsPeersPlace, ..self }, Message::TurnBegin(number)))
+            }
+            // Its place it takes later: until nothing is in flight over there, changes of the old order may come.
+            TurnStep::WritesFirst => {
+                Some((Self { step: TurnStep::AwaitsBegin, ..self }, Message::TurnDurable(number)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The peer has the generation durable, or its new place, or knows that both have.
+    pub(super) fn on_word(self, word: &Message) -> Option<Heard> {
+        match *word {
+            Message::TurnDurable(number) if self.waits(TurnStep::Proposed, number) => {
+                Some(Heard::Steps(Self { step: TurnStep::Draining, ..self }))
+            }
+            Message::TurnBegin(number) if self.waits(TurnStep::AwaitsBegin, number) => {
+                Some(Heard::Over(Some(Message::TurnBegun(number))))
+            }
+            Message::TurnBegun(number) if self.waits(TurnStep::AwaitsPeersPlace, number) => {
+                Some(Heard::Over(None))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it waits at that step for the peer's word about the generation of that number.
-    pub(super) fn waits(self, step: TurnStep, number: u64) -> bool {
+    fn waits(self, step: TurnStep, number: u64) -> bool {
         self.step == step && self.generation.number == number
     }
 

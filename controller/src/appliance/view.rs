@@ -11,6 +11,7 @@ use super::notes;
 use super::peer::Peer;
 use super::report::{LunReport, Report};
 use super::session::PeerSession;
+use super::shutdown::Shutdown;
 use crate::status::InterlinkStatus;
 use crate::time::Time;
 
@@ -36,8 +37,7 @@ pub struct About<'a> {
 pub struct View<'a> {
     pub(super) local: &'a Local,
     pub(super) session: &'a PeerSession,
-    /// A clean end has begun.
-    pub(super) ends: bool,
+    pub(super) shutdown: &'a Shutdown,
 }
 
 impl<'a> View<'a> {
@@ -45,6 +45,12 @@ impl<'a> View<'a> {
     #[must_use]
     pub const fn has_identity(self) -> bool {
         self.local.identities().appliance().is_some()
+    }
+
+    /// True when nothing more needs to be done before the process ends.
+    #[must_use]
+    pub const fn stopped(self) -> bool {
+        self.shutdown.stopped()
     }
 
     /// The identity of a LUN of the plan, once made.
@@ -76,7 +82,7 @@ impl<'a> View<'a> {
             group: self.local.groups().of(lun),
             apart: self.session.apart(),
             joined: self.session.is_joined(),
-            ends: self.ends || self.local.is_unusable(),
+            ends: self.shutdown.begun() || self.local.is_unusable(),
         };
         report.make()
     }

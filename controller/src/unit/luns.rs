@@ -7,7 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 use protocol::interlink::GenerationTag;
 
 use super::SenseFormats;
-use crate::appliance::{Appliance, Effect, LunOrder, Restored};
+use crate::appliance::{self, Appliance, Effect, LunOrder, Restored};
 use crate::background::{Background, Place};
 use crate::command::LunIndex;
 use crate::lease::Lease;
@@ -217,7 +217,7 @@ impl Luns {
 
 /// The index of the LUN whose ticket it is; `None` if it is the appliance's.
 pub(super) const fn lun_of(ticket: Ticket) -> Option<usize> {
-    if Appliance::owns(ticket) { None } else { Some((ticket.0 >> 48) as usize) }
+    if appliance::owns(ticket) { None } else { Some((ticket.0 >> 48) as usize) }
 }
 
 /// Keeps the room that actions took for this thread's next event.

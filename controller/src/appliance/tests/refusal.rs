@@ -1,6 +1,6 @@
 //! What people are told when connections of the interlink come to nothing.
 
-use super::LinkRefusal;
+use crate::appliance::LinkRefusal;
 use crate::status::InterlinkStatus;
 use crate::testing::Duo;
 

@@ -1,34 +1,14 @@
 //! Meeting, parting and meeting again.
 
-use crate::appliance::Restored;
 use crate::command::{Op, Outcome};
-use crate::disk::DiskError;
 use crate::link::{LinkId, LinkKind};
 use crate::pair::{PairStatus, Role};
 use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
 use crate::unit::Controller;
-use crate::volume::superblock::VolumeFound;
 use bytes::Bytes;
 use protocol::scsi::sense::Sense;
 
-fn statuses(duo: &Duo) -> [(PairStatus, Role, bool); 2] {
-    duo.controllers.each_ref().map(|controller| {
-        let lun = controller.status().luns.remove(0);
-        (lun.status, lun.role, lun.serving)
-    })
-}
-
-fn met(seed: u64, mirror: bool) -> Duo {
-    let mut duo = Duo::new(seed, mirror);
-    duo.connect();
-    duo.settle(1);
-    duo
-}
-
-const GOOD: Outcome = Outcome::Good(Vec::new());
-
-const DUPLEX: [(PairStatus, Role, bool); 2] =
-    [(PairStatus::Duplex, Role::Main, true), (PairStatus::Duplex, Role::Sub, true)];
+use super::{DUPLEX, GOOD, met, reasons, statuses};
 
 #[test]
 fn two_that_never_knew_the_lun_make_it_together_and_are_duplex_at_once() {
@@ -251,32 +231,6 @@ fn a_sub_that_ends_cleanly_leaves_main_serving() {
 }
 
 #[test]
-fn a_volume_that_went_missing_is_refilled_from_the_other_and_the_preferred_main_is_main_again() {
-    for seed in 0..50 {
-        let mut duo = met(seed, true);
-        duo.ask(0, 1, write(0, BLOCKS, 5));
-        duo.settle(1);
-        duo.remove_volume(0);
-        let mut duo = duo.crash(seed + 100, true);
-        duo.connect();
-        let mut mains = Vec::new();
-        for tag in 0..40 {
-            (0..4).for_each(|_| {
-                duo.step();
-            });
-            duo.ask(1, tag, write(u64::from(tag) % 8, 1, tag as u8));
-            duo.settle(0);
-            mains.push(statuses(&duo)[1].1);
-        }
-        duo.settle(8);
-        assert!(mains.contains(&Role::Main), "the source's controller is main while it copies");
-        assert_eq!(statuses(&duo), DUPLEX, "seed {seed}");
-        assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
-        assert_eq!(duo.volume(0)[BLOCKS as usize * 512 - 1], 5);
-    }
-}
-
-#[test]
 fn a_cut_in_the_middle_of_a_turn_never_leaves_two_mains() {
     let mut mains = [0; 2];
     for seed in 0..400 {
@@ -312,83 +266,6 @@ fn a_cut_in_the_middle_of_a_turn_never_leaves_two_mains() {
         }
     }
     assert!(mains.iter().all(|count| *count > 0), "{mains:?}: the test shows nothing");
-}
-
-#[test]
-fn a_disk_that_fails_takes_its_copy_out_and_the_other_serves_the_hosts_of_both() {
-    for seed in 0..40 {
-        for failed in 0..2 {
-            let mut duo = met(seed, true);
-            duo.break_disk(failed, DiskError::Io);
-            for tag in 0..6 {
-                duo.ask((tag % 2) as usize, tag, write(u64::from(tag), 1, tag as u8 + 1));
-            }
-            duo.settle(4);
-            let ends = [duo.answers(0), duo.answers(1)].concat();
-            assert_eq!(ends.len(), 6, "seed {seed}");
-            let allowed = |end: &Outcome| *end == GOOD || *end == Outcome::Check(Sense::ABORTED_COMMAND);
-            assert!(ends.iter().all(|(_, end)| allowed(end)), "seed {seed}: {ends:?}");
-            for side in 0..2 {
-                duo.ask(side, 10, write(9, 1, 99));
-                duo.ask(side, 11, Op::Read { range: range(20, 1) });
-                duo.settle(1);
-                let mut ends = duo.answers(side);
-                ends.sort_by_key(|(tag, _)| *tag);
-                assert_eq!(
-                    ends,
-                    [(10, GOOD), (11, Outcome::Good(blocks_of(0, 1)))],
-                    "seed {seed} side {side}"
-                );
-            }
-            assert_eq!(statuses(&duo)[1 - failed], (PairStatus::Suspended, Role::Main, true));
-            assert_eq!(statuses(&duo)[failed], (PairStatus::Suspended, Role::Sub, true));
-            let volume = duo.volume(1 - failed);
-            for (tag, end) in &ends {
-                if *end == GOOD {
-                    assert_eq!(volume[*tag as usize * 512], *tag as u8 + 1, "seed {seed}: an answered write");
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn a_disk_that_does_not_answer_takes_its_copy_out_before_hosts_lose_patience() {
-    for seed in 0..40 {
-        for silent in 0..2 {
-            let mut duo = met(seed, true);
-            for tag in 0..6 {
-                duo.ask((tag % 2) as usize, tag, write(u64::from(tag), 1, tag as u8 + 1));
-            }
-            duo.ask(silent, 6, Op::Read { range: range(20, 1) });
-            for _ in 0..seed % 10 {
-                duo.step();
-            }
-            duo.stall_disk(silent);
-            // 4 s: well before a host's patience ends.
-            duo.settle(80);
-            let ends = [duo.answers(0), duo.answers(1)].concat();
-            assert_eq!(ends.len(), 7, "seed {seed} silent {silent}: {ends:?}");
-            let volume = duo.volume(1 - silent);
-            for (tag, end) in &ends {
-                if *end == GOOD {
-                    assert_eq!(volume[*tag as usize * 512], *tag as u8 + 1, "seed {seed}: an answered write");
-                }
-            }
-            for side in 0..2 {
-                duo.ask(side, 10, write(9, 1, 99));
-                duo.ask(side, 11, Op::Read { range: range(20, 1) });
-                duo.settle(1);
-                let mut ends = duo.answers(side);
-                ends.sort_by_key(|(tag, _)| *tag);
-                assert_eq!(
-                    ends,
-                    [(10, GOOD), (11, Outcome::Good(blocks_of(0, 1)))],
-                    "seed {seed} side {side}"
-                );
-            }
-        }
-    }
 }
 
 #[test]
@@ -440,167 +317,6 @@ fn a_connection_that_never_greets_is_closed_and_the_pair_meets_by_another() {
     duo.connect();
     duo.settle(2);
     assert_eq!(statuses(&duo), DUPLEX);
-}
-
-/// Both served, then both ended by a crash; something happens to what one of them keeps; both start and meet.
-fn cold_start(change: impl Fn(usize, &mut Restored)) -> Duo {
-    let mut duo = met(11, true);
-    duo.ask(0, 1, write(0, BLOCKS, 5));
-    duo.settle(1);
-    let mut duo = duo.crash_and(12, true, change);
-    duo.connect();
-    duo.settle(6);
-    duo
-}
-
-fn reasons(duo: &Duo) -> [String; 2] {
-    duo.controllers.each_ref().map(|controller| controller.status().luns.remove(0).reason.unwrap_or_default())
-}
-
-#[test]
-fn what_is_said_of_a_pair_that_is_apart_tells_who_serves_and_what_to_do() {
-    let mut duo = Duo::new(13, true);
-    assert!(reasons(&duo)[0].contains("the LUN is made when the two meet for the first time. Start beta"));
-    duo.connect();
-    duo.settle(4);
-    assert_eq!(reasons(&duo), ["", ""]);
-    duo.cut();
-    let [alpha, beta] = reasons(&duo);
-    assert!(alpha.contains("in a moment alpha serves its hosts alone"), "{alpha}");
-    assert!(beta.contains("beta refuses its hosts") && beta.ends_with("wait for alpha"), "{beta}");
-    duo.settle(20);
-    let [alpha, _] = reasons(&duo);
-    assert!(
-        alpha.starts_with("alpha serves its hosts alone") && alpha.contains("bring beta back"),
-        "{alpha}"
-    );
-    // Both served under one generation, both are started again, and do not meet.
-    let duo = met(14, true).crash(15, true);
-    let [alpha, beta] = reasons(&duo);
-    assert!(alpha.contains("alpha has been started again") && alpha.contains("start beta"), "{alpha}");
-    assert!(beta.ends_with("wait for alpha"), "{beta}");
-    // A LUN without a copy.
-    let mut duo = met(16, false);
-    duo.cut();
-    assert!(reasons(&duo)[1].contains("alpha has the only copy of this LUN"), "{:?}", reasons(&duo));
-}
-
-#[test]
-fn a_volume_with_foreign_content_is_refused_on_both_sides_and_not_touched() {
-    for foreign in 0..2 {
-        let duo = cold_start(|side, restored| {
-            if side == foreign {
-                restored.volumes = vec![VolumeFound::Foreign];
-            }
-        });
-        assert_eq!(statuses(&duo).map(|status| status.2), [false; 2]);
-        let name = ["alpha", "beta"][foreign];
-        assert!(reasons(&duo).iter().all(|reason| reason.contains(name) && reason.contains("not this LUN")));
-        assert_eq!(duo.volume(foreign), vec![5; (BLOCKS * 512) as usize]);
-    }
-}
-
-#[test]
-fn a_volume_of_another_lun_is_foreign() {
-    let duo = cold_start(|side, restored| {
-        if let (0, Some(VolumeFound::Open(superblock))) = (side, restored.volumes.first_mut()) {
-            superblock.volume += 1;
-        }
-    });
-    assert_eq!(statuses(&duo).map(|status| status.2), [false; 2]);
-}
-
-#[test]
-fn with_an_empty_state_folder_a_controller_waits_for_a_person() {
-    for empty in 0..2 {
-        let duo = cold_start(|side, restored| {
-            if side == empty {
-                restored.records.clear();
-                restored.volumes = vec![VolumeFound::Missing];
-            }
-        });
-        assert_eq!(statuses(&duo).map(|status| status.2), [false; 2]);
-        let name = ["alpha", "beta"][empty];
-        assert!(reasons(&duo)[0].contains(name), "{:?}", reasons(&duo));
-    }
-}
-
-#[test]
-fn the_state_folder_of_another_appliance_is_refused_by_name() {
-    let other = met(99, true);
-    let stranger = other.records(1);
-    let duo = cold_start(|side, restored| {
-        if side == 1 {
-            restored.records.clone_from(&stranger);
-        }
-    });
-    assert_eq!(statuses(&duo).map(|status| status.2), [false; 2]);
-    assert!(reasons(&duo)[0].contains("another appliance"), "{:?}", reasons(&duo));
-}
-
-#[test]
-fn an_older_generation_is_refilled_from_the_newer_one() {
-    let mut duo = met(13, true);
-    let old = duo.records(1);
-    duo.cut();
-    duo.ask(0, 1, write(0, 4, 7));
-    duo.settle(16);
-    let mut duo = duo.crash_and(14, true, |side, restored| {
-        if side == 1 {
-            restored.records.clone_from(&old);
-        }
-    });
-    duo.connect();
-    duo.settle(6);
-    assert_eq!(statuses(&duo), DUPLEX);
-    assert_eq!(duo.volume(1)[0], 7);
-}
-
-#[test]
-fn a_lun_whose_configuration_differs_is_not_paired_and_status_names_the_key() {
-    let mut duo = Duo::configured(1, [&[("lun.data0.size", "32768")], &[("lun.data0.size", "65536")]]);
-    duo.connect();
-    duo.settle(2);
-    assert_eq!(statuses(&duo).map(|status| status.2), [false; 2]);
-    for reason in reasons(&duo) {
-        assert!(reason.contains("`lun.data0.size`: 32768 on alpha, 65536 on beta"), "{reason}");
-    }
-}
-
-#[test]
-fn two_whose_appliances_differ_do_not_meet_and_status_names_the_key() {
-    let mut duo = Duo::configured(1, [&[("appliance.iqn", "iqn.a")], &[("appliance.iqn", "iqn.b")]]);
-    duo.connect();
-    duo.settle(2);
-    let interlink = duo.controllers.each_ref().map(|controller| controller.status().interlink);
-    assert!(interlink.iter().all(|interlink| !interlink.up));
-    assert!(interlink.iter().all(|interlink| {
-        interlink
-            .reason
-            .as_ref()
-            .is_some_and(|reason| reason.contains("`appliance.iqn`: iqn.a on alpha, iqn.b on beta"))
-    }));
-}
-
-#[test]
-fn after_both_lost_power_either_may_start_first_and_nothing_is_served_before_both_are_there() {
-    for first in 0..2 {
-        let mut duo = met(15, true);
-        duo.ask(0, 1, write(0, 4, 7));
-        duo.settle(1);
-        let mut duo = duo.crash(16, true);
-        (0..40).for_each(|_| {
-            duo.advance();
-            duo.controllers[first].on_tick();
-        });
-        duo.ask(first, 2, Op::Read { range: range(0, 1) });
-        assert_eq!(duo.answers(first), [(2, Outcome::Check(Sense::UNAVAILABLE))]);
-        assert!(reasons(&duo)[first].contains(["beta", "alpha"][first]), "{:?}", reasons(&duo));
-        duo.connect();
-        duo.settle(6);
-        assert_eq!(statuses(&duo), DUPLEX);
-        assert_eq!((duo.volume(0)[0], duo.volume(1)[0]), (7, 7));
-    }
 }
 
 #[test]
@@ -662,82 +378,4 @@ fn a_bridge_that_one_has_lost_before_the_two_met_makes_both_start_over() {
     duo.connect();
     duo.settle(2);
     assert_eq!(statuses(&duo), DUPLEX);
-}
-
-#[test]
-fn a_copy_whose_target_could_not_take_everything_is_never_called_whole() {
-    let (mut whole, mut out) = (0, 0);
-    for seed in 0..3000 {
-        let mut duo = met(seed, true);
-        duo.ask(0, 1, write(0, BLOCKS, 5));
-        duo.settle(1);
-        duo.spoil(1, 6);
-        let mut duo = duo.crash(seed + 100, true);
-        duo.connect();
-        (0..seed % 60).for_each(|_| {
-            duo.step();
-        });
-        duo.break_disk(1, DiskError::Full);
-        // The copy may get to its end before main hears that the target is about to leave, or before the two have met.
-        duo.hold_control(seed % 2 == 0);
-        duo.ask(0, 2, write(seed % BLOCKS, 1, 7));
-        (0..seed % 9).for_each(|_| {
-            duo.step();
-        });
-        duo.mend_disk(1);
-        duo.settle(2);
-        duo.hold_control(false);
-        duo.settle(8);
-        if statuses(&duo)[0].0 == PairStatus::Duplex {
-            whole += 1;
-            assert!(duo.volume(0) == duo.volume(1), "seed {seed}: the copies differ");
-        } else {
-            out += 1;
-            duo.ask(1, 3, Op::Read { range: range(seed % BLOCKS, 1) });
-            duo.settle(1);
-            let expected = Outcome::Good(blocks_of(duo.volume(0)[(seed % BLOCKS) as usize * 512], 1));
-            assert!(duo.answers(1).contains(&(3, expected)), "seed {seed}: main reads for the sub");
-        }
-    }
-    assert!(whole > 0 && out > 0, "{whole} whole, {out} out: the test shows nothing");
-}
-
-#[test]
-fn a_controller_that_lost_its_state_is_refused_wherever_it_crashed_after_meeting_its_peer() {
-    for lost in 0..2 {
-        for steps in 0..60 {
-            let mut duo = met(20, true);
-            duo.ask(0, 1, write(0, BLOCKS, 5));
-            duo.settle(1);
-            let mut duo = duo.crash_losing_state(21, lost);
-            duo.connect();
-            (0..steps).for_each(|_| {
-                duo.step();
-            });
-            // Once more: cut off, then ended by a crash. What it has learnt it has learnt from its peer.
-            if steps % 2 == 0 {
-                duo.cut();
-                duo.connect();
-                duo.settle(6);
-                assert_eq!(
-                    statuses(&duo).map(|status| status.2),
-                    [false; 2],
-                    "{steps} steps: {:?}",
-                    reasons(&duo)
-                );
-            }
-            let mut duo = duo.crash(22, true);
-            duo.connect();
-            duo.settle(6);
-            assert_eq!(
-                statuses(&duo).map(|status| status.2),
-                [false; 2],
-                "{steps} steps: {:?}",
-                reasons(&duo)
-            );
-            let name = ["alpha", "beta"][lost];
-            assert!(reasons(&duo).iter().all(|reason| reason.contains(name)), "{:?}", reasons(&duo));
-            assert_eq!(duo.volume(1 - lost), vec![5; (BLOCKS * 512) as usize]);
-        }
-    }
 }

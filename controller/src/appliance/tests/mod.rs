@@ -1,0 +1,50 @@
+//! Two controllers in a world of their own ([`Duo`]): what the whole core does, from its parts together.
+
+mod absence;
+mod cold_start;
+mod copy;
+mod device;
+mod disk;
+mod ending;
+mod forwarded;
+mod grouped;
+mod late;
+mod late_mark;
+mod mark;
+mod meeting;
+mod memory;
+mod note;
+mod order;
+mod refusal;
+mod room;
+mod start;
+mod stuck;
+mod turn;
+mod word;
+
+use crate::command::Outcome;
+use crate::pair::{PairStatus, Role};
+use crate::testing::Duo;
+
+fn statuses(duo: &Duo) -> [(PairStatus, Role, bool); 2] {
+    duo.controllers.each_ref().map(|controller| {
+        let lun = controller.status().luns.remove(0);
+        (lun.status, lun.role, lun.serving)
+    })
+}
+
+fn met(seed: u64, mirror: bool) -> Duo {
+    let mut duo = Duo::new(seed, mirror);
+    duo.connect();
+    duo.settle(1);
+    duo
+}
+
+const GOOD: Outcome = Outcome::Good(Vec::new());
+
+const DUPLEX: [(PairStatus, Role, bool); 2] =
+    [(PairStatus::Duplex, Role::Main, true), (PairStatus::Duplex, Role::Sub, true)];
+
+fn reasons(duo: &Duo) -> [String; 2] {
+    duo.controllers.each_ref().map(|controller| controller.status().luns.remove(0).reason.unwrap_or_default())
+}
