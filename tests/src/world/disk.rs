@@ -34,6 +34,8 @@ pub(super) struct Disk {
     flights: BTreeMap<u64, Flight>,
     /// What is wrong with it.
     pub(super) trouble: Option<Trouble>,
+    /// The volume that alone has it; none: all have.
+    troubled: Option<usize>,
     /// The product's own memory of failed flushes, by volume.
     flushers: Vec<Flusher>,
 }
@@ -76,12 +78,13 @@ pub(super) struct Covers {
 }
 
 impl Disk {
-    pub(super) fn new(volumes: usize) -> Self {
+    pub(super) fn new(volumes: usize, troubled: Option<usize>) -> Self {
         Self {
             volumes: vec![Volume::default(); volumes],
             submitted: 0,
             flights: BTreeMap::new(),
             trouble: None,
+            troubled,
             flushers: (0..volumes).map(|_| Flusher::default()).collect(),
         }
     }
@@ -114,8 +117,23 @@ impl Disk {
         self.flights.iter().any(|(number, flight)| flight.volume.0 == 0 && self.kind_of(*number) == Some(io))
     }
 
-    fn error(&mut self, io: &DiskIo) -> Option<DiskError> {
-        match (self.trouble, io) {
+    /// What is wrong with a volume.
+    fn trouble_of(&self, volume: VolumeIndex) -> Option<Trouble> {
+        self.trouble.filter(|_| self.troubled.is_none_or(|only| only == usize::from(volume.0)))
+    }
+
+    /// Whether a volume answers nothing.
+    pub(super) fn is_silent(&self, volume: VolumeIndex) -> bool {
+        self.trouble_of(volume) == Some(Trouble::Silent)
+    }
+
+    /// Whether what is in flight under a number waits for a volume that answers nothing.
+    pub(super) fn waits_in_silence(&self, number: u64) -> bool {
+        self.flights.get(&number).is_some_and(|flight| self.is_silent(flight.volume))
+    }
+
+    fn error(&mut self, volume: VolumeIndex, io: &DiskIo) -> Option<DiskError> {
+        match (self.trouble_of(volume), io) {
             (Some(Trouble::Flush | Trouble::Io), DiskIo::Flush) => Some(DiskError::FlushFailed),
             (Some(Trouble::FlushOnce), DiskIo::Flush) => {
                 self.trouble = None;
@@ -194,13 +212,13 @@ impl Hub {
             DiskIo::Read(range) | DiskIo::Verify { range, .. } => range.bytes() as usize,
             _ => 0,
         };
-        let error = disk.error(&io);
+        let (error, silent) = (disk.error(volume, &io), disk.is_silent(volume));
         let covers = if io == DiskIo::Flush { disk.covers(volume) } else { Covers::default() };
         // What fails has taken effect as a whole or not at all.
         let pieces = if error.is_some() && self.random.percent(50) { Vec::new() } else { ranges(&io) };
         let buffer = vec![0; bytes];
         disk.flights.insert(number, Flight { volume, io, ticket, buffer, error, covers });
-        if !self.stalled(side) && !self.is_silent(side) && self.random.percent(self.settings.inline_percent) {
+        if !self.stalled(side) && !silent && self.random.percent(self.settings.inline_percent) {
             pieces.into_iter().for_each(|piece| self.disk_piece(side, number, piece));
             return Some(self.disk_done(side, number).1);
         }

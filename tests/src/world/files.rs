@@ -61,7 +61,8 @@ impl Simulation {
 
     /// The mirrored volumes of a controller that is down go, where the other has a copy that is whole.
     fn remove_volumes(&mut self, side: Side) {
-        for at in 0..self.settings.luns.len() {
+        let only = self.settings.troubled;
+        for at in (0..self.settings.luns.len()).filter(|at| only.is_none_or(|only| only == *at)) {
             let hub = &mut *self.hub.lock();
             if self.settings.luns[at].mirror
                 && members(hub, &self.settings.luns[at].name)[side.peer().index()]

@@ -13,7 +13,7 @@ use controller::volume::superblock::Superblock;
 use controller::world::{Ticket, VolumeIndex};
 use protocol::block::BlockRange;
 
-use super::disk::{Disk, Trouble};
+use super::disk::Disk;
 use super::interlink::Interlink;
 use super::portal::Wire;
 use super::report::Report;
@@ -183,7 +183,7 @@ impl Hub {
             queue: BTreeMap::new(),
             trace: Trace::new(settings.print, settings.last.clone()),
             report: Report::default(),
-            disks: [Disk::new(settings.luns.len()), Disk::new(settings.luns.len())],
+            disks: [(); 2].map(|()| Disk::new(settings.luns.len(), settings.troubled)),
             records: Default::default(),
             interlink: Interlink::new(settings.bridges),
             wires: settings.hosts.iter().map(|host| Wire::new(0, host.side, false)).collect(),
@@ -287,14 +287,11 @@ impl Hub {
         }
     }
 
-    /// Whether a controller's volumes do not answer.
-    pub(super) fn is_silent(&self, side: Side) -> bool {
-        self.disks[side.index()].trouble == Some(Trouble::Silent)
-    }
-
     fn waits_for_silent_disk(&self, event: &Event) -> bool {
         match event {
-            Event::DiskPiece(side, ..) | Event::DiskDone(side, _) => self.is_silent(*side),
+            Event::DiskPiece(side, number, _) | Event::DiskDone(side, number) => {
+                self.disks[side.index()].waits_in_silence(*number)
+            }
             _ => false,
         }
     }

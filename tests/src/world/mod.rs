@@ -15,6 +15,7 @@ mod events;
 pub mod faults;
 mod files;
 mod giving_up;
+mod grouped;
 mod host;
 mod hub;
 mod interlink;
@@ -335,6 +336,7 @@ impl Simulation {
         self.settle_events();
         if self.settings.has_trouble() {
             self.watch_pairs()?;
+            self.watch_groups()?;
         }
         self.ticks[side.index()] += 1;
         self.look_at_service(side)?;

@@ -25,8 +25,9 @@ const READS_AND_WRITES: Mix = Mix { read: 50, write: 50, ..Mix::NONE };
 pub type Scenario = fn(u64) -> Settings;
 
 /// All of them by name.
-pub const ALL: [(&str, Scenario); 9] = [
+pub const ALL: [(&str, Scenario); 10] = [
     ("faults", Settings::with_faults),
+    ("faults-group", Settings::with_faults_in_a_group),
     ("reservations", reservations_through_crashes),
     ("refused", peers_that_come_back_refused),
     ("parted", pairs_that_part_in_a_turn),

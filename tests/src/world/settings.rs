@@ -104,6 +104,9 @@ pub struct Settings {
     pub hosts_stay: bool,
     /// What goes wrong, one after another.
     pub faults: Vec<Fault>,
+    /// The LUN, by its place, whose volumes alone are in trouble when a disk is, or are gone when volumes are removed;
+    /// none: all.
+    pub troubled: Option<usize>,
     /// What happens step by step, in a scenario that is written out.
     pub script: Vec<Step>,
     /// Print every event.
@@ -170,6 +173,7 @@ impl Settings {
             commands_min: 200,
             hosts_stay: false,
             faults: Vec::new(),
+            troubled: None,
             script: Vec::new(),
             print: false,
             last: None,
@@ -187,6 +191,22 @@ impl Settings {
         events.for_each(|events| events.legacy = false);
         settings.at_least = Duration::from_secs(2);
         settings.commands_min = 60;
+        settings
+    }
+
+    /// The run of a seed with the faults of that seed, where two LUNs, in three of ten runs all three, are in one
+    /// group. In half of the runs a disk's trouble is that of one of their volumes alone.
+    #[must_use]
+    pub fn with_faults_in_a_group(seed: u64) -> Self {
+        let mut settings = Self::with_faults(seed);
+        settings.scenario = Some("faults-group");
+        let mut random = Random::new(seed ^ 0x0067_726f_7570);
+        let main = *random.pick(&[Side::First, Side::Second]);
+        let together = if random.percent(30) { 3 } else { 2 };
+        for lun in &mut settings.luns[..together] {
+            (lun.main, lun.mirror, lun.group) = (main, true, Some("group".to_owned()));
+        }
+        settings.troubled = random.percent(50).then(|| random.below(together as u64) as usize);
         settings
     }
 
@@ -218,11 +238,10 @@ impl Settings {
     /// The configuration of one controller.
     #[must_use]
     pub fn plan(&self, side: Side) -> Plan {
-        let shared = self
-            .luns
-            .iter()
-            .map(|lun| (format!("lun.{}.size", lun.name), (lun.blocks * 512).to_string()))
-            .collect();
+        let size = |lun: &LunPlan| (format!("lun.{}.size", lun.name), (lun.blocks * 512).to_string());
+        let group = |lun: &LunPlan| Some((format!("lun.{}.group", lun.name), lun.group.clone()?));
+        let luns = self.luns.iter();
+        let shared = luns.flat_map(|lun| core::iter::once(size(lun)).chain(group(lun))).collect();
         Plan { side, names: NAMES.map(str::to_owned), luns: self.luns.clone(), shared, bridges: self.bridges }
     }
 }
