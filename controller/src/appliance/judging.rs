@@ -1,6 +1,8 @@
 //! What the two controllers have of a group beside each other: whether they agree, and on what. Both, given the same,
 //! come to the same; `crate::group` decides, this brings it what it has to know.
 
+use std::collections::BTreeSet;
+
 use protocol::interlink::message::Agreement;
 use protocol::interlink::standing::{CopyFound, Standing, Told};
 
@@ -57,6 +59,7 @@ impl Judge<'_> {
         resized: &mut Vec<(usize, u64)>,
     ) -> Result<Vec<Agreement>, Refusal> {
         let luns: Vec<usize> = group.copies().iter().map(super::copy::LunCopy::lun).collect();
+        self.compare_members(luns[0])?;
         let mut theirs = Vec::new();
         for lun in &luns {
             let their = self.find(*lun, identities).map_err(|refusal| self.of_group(*lun, refusal))?;
@@ -78,12 +81,45 @@ impl Judge<'_> {
         Ok(heard.collect())
     }
 
+    /// Whether both files have the same LUNs in the group of this one, with the same keys. Each side looks at all that
+    /// either has in it: a LUN that only the peer has in it would else have this side agree on what the peer refuses.
+    fn compare_members(&self, lun: usize) -> Result<(), Refusal> {
+        let Some(group) = &self.plan.luns[lun].group else {
+            return Ok(());
+        };
+        let is_in = |(key, value): &(String, String)| {
+            let name = key.strip_prefix("lun.")?.strip_suffix(".group")?;
+            (value == group).then(|| name.to_owned())
+        };
+        let own = self.plan.luns.iter().filter(|lun| lun.group.as_ref() == Some(group));
+        let own = own.map(|lun| lun.name.clone());
+        let names: BTreeSet<String> = own.chain(self.peer.shared.iter().filter_map(is_in)).collect();
+        for name in names {
+            let in_group = |reason| Refusal::InGroup {
+                group: group.clone(),
+                lun: name.clone(),
+                reason: Box::new(reason),
+            };
+            if self.plan.luns.iter().any(|lun| lun.name == name) && self.their(&name).is_none() {
+                return Err(in_group(self.unknown_to_peer()));
+            }
+            let differs = comparison::differing(self.plan, &self.peer.shared, &format!("lun.{name}."));
+            if let Some((_, refusal)) = differs {
+                return Err(in_group(refusal));
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown_to_peer(&self) -> Refusal {
+        Refusal::UnknownToPeer(self.plan.peer_name().to_owned())
+    }
+
     /// What the peer has of a LUN of which both have the same configuration and an identity.
     fn find(&self, lun: usize, identities: &Identities) -> Result<Standing, Refusal> {
         let name = &self.plan.luns[lun].name;
         let Some(their) = self.their(name) else {
-            let peer = self.plan.side.peer().index();
-            return Err(Refusal::UnknownToPeer(self.plan.names[peer].clone()));
+            return Err(self.unknown_to_peer());
         };
         let differs = comparison::differing(self.plan, &self.peer.shared, &format!("lun.{name}."));
         if let Some((_, refusal)) = differs {

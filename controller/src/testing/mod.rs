@@ -13,6 +13,7 @@ mod two_controllers;
 use bytes::Bytes;
 use protocol::block::{BLOCK_BYTES, BlockRange};
 
+pub(crate) use self::plans::InGroup;
 pub(crate) use self::two_controllers::Duo;
 use crate::command::{Data, Op};
 

@@ -3,6 +3,15 @@
 use super::BLOCKS;
 use crate::plan::{LunPlan, Plan, Side};
 
+/// Whether a file has a LUN in the group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum InGroup {
+    #[default]
+    Yes,
+    No,
+    NotThere,
+}
+
 pub(super) fn plans(mirror: bool, blocks: u64) -> [Plan; 2] {
     [Side::First, Side::Second].map(|side| {
         let mut plan = plan(side, mirror);
@@ -35,6 +44,26 @@ pub(super) fn plans_of_a_group(blocks: u64) -> [Plan; 2] {
         for lun in &mut plan.luns {
             (lun.main, lun.group) = (Side::First, Some("db".to_owned()));
         }
+        plan
+    })
+}
+
+/// The same, but each machine's file has only these LUNs in the group, and names the others after it or not at all.
+pub(super) fn plans_of_groups(blocks: u64, files: [[InGroup; 2]; 2]) -> [Plan; 2] {
+    let mut files = files.into_iter();
+    plans_of_a_group(blocks).map(|mut plan| {
+        let file = files.next().unwrap_or_default();
+        let mut named = file.into_iter();
+        plan.luns
+            .iter_mut()
+            .zip(file)
+            .filter(|(_, is)| *is != InGroup::Yes)
+            .for_each(|(lun, _)| lun.group = None);
+        plan.luns.retain(|_| named.next() != Some(InGroup::NotThere));
+        let key = |lun: &LunPlan, key: &str, value: String| (format!("lun.{}.{key}", lun.name), value);
+        let size = |lun: &LunPlan| Some(key(lun, "size", lun.blocks.to_string()));
+        let group = |lun: &LunPlan| Some(key(lun, "group", lun.group.clone()?));
+        plan.shared = plan.luns.iter().flat_map(|lun| [size(lun), group(lun)]).flatten().collect();
         plan
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::fake_world::{FakeWorld, Outside};
-use super::plans::{device_plans, plans, plans_of_a_group, plans_of_two};
+use super::plans::{InGroup, device_plans, plans, plans_of_a_group, plans_of_groups, plans_of_two};
 use super::two_controllers::Duo;
 use crate::appliance::Restored;
 use crate::plan::Plan;
@@ -72,6 +72,27 @@ impl Duo {
             restored.volumes.push(second[side]);
             change(side, restored);
         })
+    }
+
+    /// As [`Duo::crash_of_a_group`], and each machine's file has these LUNs in it now.
+    pub(crate) fn crash_regrouped(self, seed: u64, files: [[InGroup; 2]; 2]) -> Self {
+        let plans = plans_of_groups(self.blocks, files);
+        let found = |side: usize, lun: u16| {
+            let outside = self.outside(side);
+            outside.volumes.get(&lun).map_or(VolumeFound::Missing, |(found, _)| VolumeFound::Open(*found))
+        };
+        let second = [found(0, 1), found(1, 1)];
+        self.crash_planned(seed, plans, |side, restored| {
+            if files[side][1] != InGroup::NotThere {
+                restored.volumes.push(second[side]);
+            }
+        })
+    }
+
+    /// One ends as a crash would, and starts again with a file that has these LUNs in the group; the other notices.
+    pub(crate) fn crash_one_regrouped(self, seed: u64, side: usize, file: [InGroup; 2]) -> Self {
+        let plan = plans_of_groups(self.blocks, [file; 2])[side].clone();
+        self.crash_one_planned(seed, side, plan, None)
     }
 
     /// As [`Duo::crash_of_two`], and the files now say so many blocks of the second LUN.

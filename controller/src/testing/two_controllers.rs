@@ -14,8 +14,10 @@ use protocol::scsi::sense::Sense;
 
 use super::BLOCKS;
 use super::fake_world::{FakeWorld, Job, Outside, carry_out};
-use super::plans::{device_plans, plan_with, plans, plans_of_a_group, plans_of_many, plans_of_two};
-use crate::appliance::Restored;
+use super::plans::{
+    InGroup, device_plans, plan_with, plans, plans_of_a_group, plans_of_groups, plans_of_many, plans_of_two,
+};
+use crate::appliance::{CONTROL_KEY, Restored};
 use crate::command::{Admission, Command, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::DiskError;
 use crate::link::{Frame, LinkId, LinkKind};
@@ -38,6 +40,8 @@ pub(crate) struct Duo {
     bridges_held: bool,
     /// The side whose records of the shared state wait.
     shared_held: Option<usize>,
+    /// The side whose control records wait.
+    records_held: Option<usize>,
     /// No volume is finished.
     volumes_held: bool,
     /// The disk of this LUN of this side takes no mark of a start.
@@ -128,6 +132,11 @@ impl Duo {
         Self::planned(seed, plans_of_a_group(BLOCKS), [Restored::default(), Restored::default()])
     }
 
+    /// Two LUNs which each machine's file has in one group or not.
+    pub(crate) fn grouped_as(seed: u64, files: [[InGroup; 2]; 2]) -> Self {
+        Self::planned(seed, plans_of_groups(BLOCKS, files), [Restored::default(), Restored::default()])
+    }
+
     /// The same two LUNs before the files join them.
     pub(crate) fn ungrouped(seed: u64) -> Self {
         let plans = plans_of_a_group(BLOCKS).map(|mut plan| {
@@ -164,6 +173,7 @@ impl Duo {
             control_held: false,
             bridges_held: false,
             shared_held: None,
+            records_held: None,
             volumes_held: false,
             marks_held: None,
             unmakable: None,
@@ -240,6 +250,11 @@ impl Duo {
         self.shared_held = side;
     }
 
+    /// The disk takes no control record of this side, or of neither.
+    pub(crate) const fn hold_records(&mut self, side: Option<usize>) {
+        self.records_held = side;
+    }
+
     /// The volume of a LUN is too large for a side's file system.
     pub(crate) const fn cannot_make(&mut self, side: usize, lun: u16) {
         self.unmakable = Some((side, lun));
@@ -287,7 +302,10 @@ impl Duo {
             }
             let may_run = |job: &Job| match job {
                 Job::Disk(..) => !self.stalled[side],
-                Job::Persisted(_, key, ..) => !(self.shared_held == Some(side) && key.starts_with("shared.")),
+                Job::Persisted(_, key, ..) => {
+                    let held = if key == CONTROL_KEY { self.records_held } else { self.shared_held };
+                    held != Some(side)
+                }
                 Job::Volume(..) => !self.volumes_held,
                 Job::Service(volume, ..) => self.marks_held != Some((side, volume.0)),
             };

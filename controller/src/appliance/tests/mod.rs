@@ -12,6 +12,7 @@ mod late;
 mod late_mark;
 mod mark;
 mod meeting;
+mod membership;
 mod memory;
 mod note;
 mod order;
