@@ -249,7 +249,7 @@ pub fn agree_together(
         agreed.iter().all(|agreed| usize::from(agreed.generation.main) == main).then_some((main, agreed))
     });
     let Some((main, agreed)) = found else {
-        return Err(Refusal::Torn);
+        return Err(unsettled(question, luns, of_lun).unwrap_or(Refusal::Torn));
     };
     let pairing = |of: Pairing| agreed.iter().any(|agreed| agreed.pairing == of).then_some(of);
     let pairing = pairing(Pairing::Out).or(pairing(Pairing::Copy)).unwrap_or(Pairing::Whole);
@@ -263,6 +263,23 @@ pub fn agree_together(
         Agreed { generation, pairing, create }
     };
     Ok(agreed.into_iter().map(together).collect())
+}
+
+/// Whether a copy of one of the LUNs would be a source but for what its disk has yet to flush: that is waited for, as
+/// for a LUN by itself, and then one side may have them all.
+fn unsettled(
+    question: Question<'_>,
+    luns: &[[&Standing; 2]],
+    of_lun: impl Fn(usize, Refusal) -> Refusal,
+) -> Option<Refusal> {
+    let of = |main: usize, both: [&Standing; 2]| {
+        let question = Question { main: [Side::First, Side::Second][main], ..question };
+        agree(question, favour(both, main, false).each_ref()).err()
+    };
+    let each = [0, 1].into_iter().flat_map(|main| luns.iter().enumerate().map(move |lun| (main, lun)));
+    each.filter_map(|(main, (at, both))| Some((at, of(main, *both)?)))
+        .find(|(_, refusal)| matches!(refusal, Refusal::Unsettled(_)))
+        .map(|(at, refusal)| of_lun(at, refusal))
 }
 
 /// Lets a side be the source of a LUN where both copies are equally good: then it is a matter of choice. `forget`: what

@@ -220,6 +220,22 @@ fn a_group_whose_whole_copies_are_on_both_sides_is_torn() {
 }
 
 #[test]
+fn a_group_whose_disks_have_yet_to_flush_waits_for_them_and_is_not_torn() {
+    let kept = Standing { kept: true, ..at(5, 50, 40, 0, 0b11) };
+    let unsettled = Standing { copy: CopyFound::Unsettled, ..kept };
+    for luns in [[[unsettled, kept], [kept, unsettled]], [[kept, unsettled], [unsettled, kept]]] {
+        let refusal = together(&luns).unwrap_err();
+        // Both say the same, in whatever order their files name the LUNs: whose disk it is meets again when it is done.
+        assert_eq!(*refusal.reason(), Refusal::Unsettled("alpha".into()), "{refusal}");
+        assert!(matches!(refusal, Refusal::InGroup { .. }));
+    }
+    assert_eq!(one(&together(&[[kept; 2], [kept, unsettled]]).unwrap()), (0, 0b01, 6, Pairing::Copy));
+    assert_eq!(one(&together(&[[unsettled, kept], [kept; 2]]).unwrap()), (1, 0b10, 6, Pairing::Copy));
+    let missing = Standing { copy: CopyFound::Missing, kept: false, ..kept };
+    assert_eq!(together(&[[missing, kept], [kept, missing]]), Err(Refusal::Torn));
+}
+
+#[test]
 fn what_one_lun_is_refused_for_names_it() {
     let foreign = Standing { copy: CopyFound::Foreign, ..fresh() };
     let refused = together(&[[fresh(); 2], [foreign, fresh()]]);
