@@ -123,13 +123,16 @@ impl Copies {
         main && self.are_one() && self.are_whole()
     }
 
-    /// What all have in common when the peer is told of one. `kept`: this incarnation has served under the generation
-    /// or the one before it.
-    pub(super) fn common(&self, kept: bool, may_go_on: bool) -> Common {
+    /// What all have in common when the peer is told of one. Of LUNs that were not in one group before, each has its own
+    /// past: that one of them was not flushed says nothing of what another has. `kept`: this incarnation has served
+    /// under the generation or the one before it.
+    pub(super) fn common(&self, lun: usize, kept: bool, may_go_on: bool) -> Common {
+        let one = self.are_one();
+        let all = |of: fn(&LunCopy) -> bool| self.each.iter().filter(|copy| one || copy.lun() == lun).all(of);
         Common {
-            clean: self.each.iter().all(LunCopy::is_clean),
+            clean: all(LunCopy::is_clean),
             kept,
-            flushed: self.each.iter().all(LunCopy::is_flushed),
+            flushed: all(LunCopy::is_flushed),
             may_go_on,
             failed: self.have_failed(),
         }

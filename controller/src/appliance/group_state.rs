@@ -188,8 +188,8 @@ impl GroupState {
     }
 
     /// What all its LUNs have in common when the peer is told of one.
-    pub(super) fn common(&self) -> Common {
-        self.copies.common(self.kept, self.stage.goes_on())
+    pub(super) fn common(&self, lun: usize) -> Common {
+        self.copies.common(lun, self.kept, self.stage.goes_on())
     }
 
     /// The LUNs that a clean end flushes.

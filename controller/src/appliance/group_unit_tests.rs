@@ -96,9 +96,9 @@ fn a_sub_that_loses_its_peer_is_flushed_and_suspended() {
     assert_eq!((flushes, tells(&wishes)), (vec![0, 1], vec![LunOrder::Suspend]));
     let as_of = group.copies().generation().tag();
     assert!(!parts(&group.on_flushed_apart(0, as_of, true, "alpha", false)));
-    assert!(!group.state().common().flushed, "one of two");
+    assert!(!group.state().common(0).flushed, "one of two");
     group.on_flushed_apart(1, as_of, true, "alpha", false);
-    assert!(group.state().common().flushed);
+    assert!(group.state().common(0).flushed && group.state().common(1).flushed);
 }
 
 #[test]

@@ -193,7 +193,7 @@ impl Groups {
         let (mut standings, mut told) = (Vec::new(), Vec::new());
         for lun in 0..self.places.len() {
             let group = self.of_mut(lun);
-            let common = group.state().common();
+            let common = group.state().common(lun);
             let copy = group.copies_mut().of_mut(lun);
             let name = copy.name().to_owned();
             standings.push((name.clone(), copy.tell(common, starts)));

@@ -173,9 +173,11 @@ impl Judge<'_> {
         theirs: &[Standing],
         id: u128,
     ) -> Result<Vec<group::Agreed>, Refusal> {
-        let (common, starts) = (group.state().common(), self.peer.knows_starts());
-        let owns: Vec<Standing> =
-            luns.iter().map(|lun| group.copies().of(*lun).judged(common, starts)).collect();
+        let starts = self.peer.knows_starts();
+        let owns: Vec<Standing> = luns
+            .iter()
+            .map(|lun| group.copies().of(*lun).judged(group.state().common(*lun), starts))
+            .collect();
         let both = owns.iter().zip(theirs).map(|(own, their)| match self.plan.side {
             Side::First => [own, their],
             Side::Second => [their, own],

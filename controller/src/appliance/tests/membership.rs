@@ -144,3 +144,52 @@ fn a_lun_that_is_added_to_a_group_or_taken_out_while_both_are_stopped_goes_on_wi
         }
     }
 }
+
+#[test]
+fn a_lun_that_is_added_to_a_group_after_a_clean_end_costs_the_others_no_copy() {
+    for seed in 0..10 {
+        let mut duo = Duo::grouped_as(seed, [[Yes, NotThere]; 2]);
+        duo.connect();
+        duo.settle(8);
+        duo.controllers.iter().for_each(crate::unit::Controller::stop);
+        duo.settle(60);
+        assert!(duo.controllers.iter().all(crate::unit::Controller::stopped), "seed {seed}");
+        // A difference that no copy would leave.
+        duo.spoil_lun(1, 0, 7);
+        let mut duo = duo.crash_regrouped(100 + seed, [[Yes, Yes]; 2]);
+        duo.connect();
+        duo.settle(60);
+        for lun in 0..2 {
+            assert_eq!(place(&duo, 0, lun).1, PairStatus::Duplex, "seed {seed}: {}", reason(&duo, 0, 0));
+        }
+        assert_eq!(duo.volumes(1)[0][0], 7, "seed {seed}: it was copied");
+    }
+}
+
+#[test]
+fn what_one_copy_alone_was_known_to_have_is_not_lost_when_another_lun_joins_its_group() {
+    for seed in 0..20 {
+        for before in [[Yes, NotThere], [Yes, No]] {
+            let mut duo = Duo::grouped_as(seed, [before; 2]);
+            duo.connect();
+            duo.settle(8);
+            ask(&duo, 0, 0, 1, write(3, 2, 9));
+            duo.settle(2);
+            assert_eq!(duo.answers(0).len(), 1);
+            // The two part, and then both end: beta has flushed what was answered, and noted that. Alpha has lost it.
+            duo.stall_disk(0);
+            duo.cut();
+            while duo.step() {}
+            duo.spoil_lun(0, 0, 0);
+            let flushed = [0, 1].map(|side| duo.durable(side).is_some_and(|record| record.flushed));
+            assert_eq!(flushed, [false, true], "seed {seed}: the test shows nothing");
+            let mut duo = duo.crash_regrouped(seed, [[Yes, Yes]; 2]);
+            duo.connect();
+            duo.settle(80);
+            let case = format!("seed {seed}: {before:?}");
+            assert_eq!(place(&duo, 0, 0).1, PairStatus::Duplex, "{case}: {}", reason(&duo, 0, 0));
+            let kept = [0, 1].map(|side| duo.volumes(side)[0][3 * 512]);
+            assert_eq!(kept, [9, 9], "{case}");
+        }
+    }
+}
