@@ -145,6 +145,13 @@ impl Appliance {
         self.liveness.release().into_iter().for_each(|(ticket, result)| self.on_done(ticket, result));
         let silent = self.local.tickets_mut().tick(now);
         silent.into_iter().for_each(|ticket| self.on_done(ticket, Err(DiskError::Silent)));
+        // The leases that were granted have run out: name the own copies alone. Not while the two are about to agree:
+        // what this controller has is being looked at. A peer that was met and refused has no part in it. If the two
+        // part in this tick, the LUNs are told first, and say whether they have given their disks up.
+        let joined = self.session.is_joined();
+        if matches!(self.session.phase(), Phase::Apart | Phase::Joined) && !self.shutdown.begun() {
+            self.local.go_alone(now, &self.marking, &self.session);
+        }
         if let Some(control) = self.session.control() {
             match self.liveness.tick(now, self.session.is_joined()) {
                 Beat::Silent => self.lose(Apart::Silent(self.local.peer_name())),
@@ -156,12 +163,9 @@ impl Appliance {
         self.each(|_, group, setting, ids| group.leave_if_broken(setting, ids));
         self.each(|_, group, setting, ids| group.prefer(setting, ids));
         self.tick_turns(now, &quiet);
-        // The leases that were granted have run out: name the own copies alone. Not while the two are about to agree:
-        // what this controller has is being looked at. A peer that was met and refused has no part in it.
-        if matches!(self.session.phase(), Phase::Apart | Phase::Joined) && !self.shutdown.begun() {
-            self.local.go_alone(now, &self.marking, &self.session);
-        }
-        self.local.extend(self.local.groups().next_wake(now).map(Effect::Wake).into_iter().collect());
+        let parted = joined && !self.session.is_joined();
+        let wake = self.local.groups().next_wake(now, parted);
+        self.local.extend(wake.map(Effect::Wake).into_iter().collect());
         let quiet = !self.shutdown.begun() || self.local.groups().are_closed_ones_quiet(&quiet);
         self.end(|end, on| end.tick(now, quiet, on));
         self.each(|_, group, setting, ids| group.refill(now, &has_room, setting, ids));

@@ -144,11 +144,13 @@ impl Groups {
         self.each.iter().any(|group| matches!(group.stage(), Stage::GoingAlone { .. }))
     }
 
-    /// When the next thing comes that hosts wait for: they shall not wait for the next tick as well.
-    pub(super) fn next_wake(&self, now: Time) -> Option<Time> {
+    /// When the next thing comes that hosts wait for: they shall not wait for the next tick as well. `parted`: the two
+    /// have just now, and nobody has looked since whether a lease has run out.
+    pub(super) fn next_wake(&self, now: Time, parted: bool) -> Option<Time> {
         let turning = self.is_any_turning().then_some(now + TURN_POLL);
         let leases = self.each.iter().filter_map(|group| group.stage().waits_until());
-        turning.into_iter().chain(leases.filter(|at| *at > now)).min()
+        let leases = leases.map(|at| at.max(now)).filter(|at| parted || *at > now);
+        turning.into_iter().chain(leases).min()
     }
 
     /// Whether a group's lease has run out.

@@ -171,6 +171,35 @@ fn a_main_whose_lun_gave_its_disk_up_and_has_not_said_so_yet_does_not_go_on_alon
     }
 }
 
+#[test]
+fn a_main_that_finds_the_lease_over_when_it_notices_the_silence_hears_of_the_given_up_disk_before_it_goes_on()
+{
+    for seed in 0..20 {
+        let mut duo = write_meets_silence(seed, 0);
+        duo.settle(20);
+        // The last that is heard: two seconds of silence end when the disk was given up already.
+        duo.hold_control(true);
+        duo.settle(36);
+        while !duo.controllers[0].gives_up_and_says_so_later(0) {
+            duo.advance();
+        }
+        (0..4).for_each(|_| duo.advance());
+        assert_eq!(duo.statuses()[0], PairStatus::Duplex, "seed {seed}: it was noticed too early");
+        duo.settle(70);
+        let lun = duo.controllers[0].status().luns.remove(0);
+        assert!(!lun.serving, "seed {seed}: {lun:?}");
+        assert!(lun.reason.is_some_and(|reason| reason.contains("on alpha")), "seed {seed}");
+        // Nothing names alpha's copy alone: beta's serves.
+        duo.hold_control(false);
+        duo.cut();
+        duo.resume_disk(0);
+        duo.connect();
+        duo.settle(20);
+        let lun = duo.controllers[1].status().luns.remove(0);
+        assert!(lun.serving && lun.role == Role::Main, "seed {seed}: {lun:?}");
+    }
+}
+
 /// The sub's disk has failed and its copy is about to leave; after so many steps the two part.
 fn parted_while_the_subs_copy_leaves(seed: u64, steps: u32, error: DiskError) -> Duo {
     let mut duo = Duo::new(seed, true);
