@@ -7,6 +7,7 @@
 //!
 //! What always holds: the groups without another copy are marked by themselves, and no meeting begins before they are.
 
+use super::copies::GIVEN_UP;
 use super::deed::Deed;
 use super::groups::Groups;
 use super::ids::Ids;
@@ -68,11 +69,17 @@ impl Marking {
 
     /// The record that names the marks of a round is durable: they are written.
     pub(super) fn on_named(&mut self, round: Round, groups: &Groups) -> Vec<Deed> {
-        let places = (0..groups.len()).filter(|at| self.is_in(*at, round, groups));
-        let marks = places.flat_map(|at| groups.at(at).copies().to_mark());
+        let places: Vec<usize> = (0..groups.len()).filter(|at| self.is_in(*at, round, groups)).collect();
+        let marks = places.iter().flat_map(|at| groups.at(*at).copies().to_mark());
         let mut deeds: Vec<Deed> =
             marks.map(|(lun, superblock)| Deed::Mark(lun, superblock, round)).collect();
         let waits = deeds.len() as u32;
+        if matches!(round, Round::Alone(_)) {
+            // No copy whose disk was given up meanwhile is served alone; what is waited for may come late.
+            let given_up = |at: &usize| groups.at(*at).copies().breakage() == Some(GIVEN_UP);
+            let refused = |at| Deed::Happens(at, Event::Refused { for_good: true });
+            deeds.extend(places.into_iter().filter(given_up).map(refused));
+        }
         match round {
             Round::Start => deeds.push(Deed::GoOn),
             Round::Single if waits == 0 => deeds.push(Deed::Write(Pending::Over(round))),

@@ -134,3 +134,24 @@ fn a_lone_copy_whose_disk_was_slow_to_take_the_mark_of_a_start_is_a_source_when_
         );
     }
 }
+
+#[test]
+fn a_lone_copy_whose_disk_did_not_take_the_mark_is_not_served_when_its_record_is_durable_later_than_that() {
+    for seed in 0..20 {
+        let mut duo = met(seed, true);
+        duo.cut();
+        duo.settle(40);
+        let mut duo = duo.crash_one(seed + 100, 0);
+        duo.hold_marks(Some((0, 0)));
+        duo.settle(8);
+        duo.hold_records(Some(0));
+        duo.settle(44);
+        duo.hold_records(None);
+        duo.settle(2);
+        let lun = duo.controllers[0].status().luns.remove(0);
+        assert!(!lun.serving, "seed {seed}: its start is not marked");
+        duo.hold_marks(None);
+        duo.settle(60);
+        assert!(duo.controllers[0].status().luns[0].serving, "seed {seed}: it serves alone");
+    }
+}
