@@ -143,7 +143,9 @@ impl Report<'_> {
         if group.copies().generation().number == 0 {
             return format!("{apart}; the LUN is made when the two meet for the first time. Start {peer}");
         }
-        if let Some(text) = self.lost_volume_text() {
+        let made = group.copies().of(self.lun).generation().number > 0;
+        let missing = self.lost_volume_text().filter(|_| made);
+        if let Some(text) = missing.or_else(|| self.joins_text()) {
             return text;
         }
         if !self.plan.luns[self.lun].mirror {
@@ -202,6 +204,18 @@ impl Report<'_> {
             format!(
                 "the volume on {own} is gone, and it was the only current copy; look whether its disk is mounted. \
                  Nothing is created in its place. Bring the volume back, then start {own} again"
+            )
+        })
+    }
+
+    /// LUNs that were not in one group before are served when the two have agreed on them together.
+    fn joins_text(&self) -> Option<String> {
+        let ((own, peer), apart) = (self.names(), self.apart);
+        let group = self.plan.luns[self.lun].group.as_ref()?;
+        (!self.group.copies().are_one()).then(|| {
+            format!(
+                "{apart}; the LUNs of group {group} were not all in one group before, and are served when {own} and \
+                 {peer} have met. Start {peer}; or write the `group` keys as they were, then start {own} again"
             )
         })
     }

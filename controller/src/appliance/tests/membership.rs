@@ -193,3 +193,24 @@ fn what_one_copy_alone_was_known_to_have_is_not_lost_when_another_lun_joins_its_
         }
     }
 }
+
+#[test]
+fn one_that_starts_alone_with_a_lun_added_to_its_group_serves_neither_and_says_what_to_do() {
+    let mut duo = Duo::grouped_as(1, [[Yes, NotThere]; 2]);
+    duo.connect();
+    duo.settle(8);
+    duo.cut();
+    duo.settle(40);
+    assert_eq!(place(&duo, 0, 0).2, Service::Alone);
+    let mut duo = duo.crash_regrouped(2, [[Yes, Yes]; 2]);
+    duo.settle(40);
+    for lun in 0..2 {
+        assert_eq!(place(&duo, 0, lun).2, Service::Refused);
+        let said = reason(&duo, 0, usize::from(lun));
+        assert!(said.contains("the LUNs of group db were not all in one group before"), "LUN {lun}: {said}");
+    }
+    // As they were.
+    let mut duo = duo.crash_regrouped(3, [[Yes, NotThere]; 2]);
+    duo.settle(40);
+    assert_eq!(place(&duo, 0, 0).2, Service::Alone);
+}
