@@ -1,9 +1,13 @@
 //! WRITE ATOMIC, and COMPARE AND WRITE and ORWRITE of several blocks, asked of both controllers in the toy world: by
 //! way of the redo record on both copies.
 
-use crate::command::{Op, Outcome};
+use protocol::scsi::persistent_reservation::{Kind, OutAction};
+use protocol::scsi::sense::Status;
+
+use crate::command::{LunIndex, Op, Outcome};
 use crate::disk::DiskError;
-use crate::pair::PairStatus;
+use crate::pair::{PairStatus, Role, Service};
+use crate::reservation::asked;
 use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
@@ -133,5 +137,35 @@ fn a_write_that_waits_when_the_peer_is_lost_goes_on_with_the_copy_that_is_left()
         duo.connect();
         duo.settle(60);
         assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_record_on_a_disk_that_was_given_up_is_left_alone_and_a_reservation_does_not_keep_that_copy_from_leaving()
+{
+    for seed in 0..20 {
+        let mut duo = Duo::met(seed);
+        for session in 1..=2 {
+            duo.log_in(0, session, &format!("host{session}"));
+        }
+        let reserve_out = |action, keys| asked::event(asked::out(action, keys, Kind::ExclusiveAccess));
+        duo.event(0, 2, 1, reserve_out(OutAction::Register, (0, 2)));
+        duo.settle(1);
+        assert_eq!(duo.answers(0), [(1, GOOD)], "seed {seed}");
+        duo.stall_disk(0);
+        duo.ask(0, 2, write_atomic(0, 2, 7));
+        duo.settle(20);
+        duo.event(0, 2, 3, reserve_out(OutAction::Reserve, (2, 0)));
+        // The disk is given up after three seconds.
+        duo.settle(55);
+        assert!(duo.blots(0) <= 1, "seed {seed}: {} times", duo.blots(0));
+        let answers = duo.answers(0);
+        assert!(answers.contains(&(3, Outcome::Status(Status::Busy))), "seed {seed}: {answers:?}");
+        let place = duo.controllers[1].place(LunIndex(0)).unwrap();
+        assert_eq!((place.0, place.2), (Role::Main, Service::Alone), "seed {seed}");
+        duo.told(0, 2);
+        duo.event(0, 2, 4, reserve_out(OutAction::Reserve, (2, 0)));
+        duo.settle(2);
+        assert!(duo.answers(0).contains(&(4, GOOD)), "seed {seed}");
     }
 }

@@ -267,7 +267,13 @@ impl Lun {
                 && now.since(received) >= COMMAND_AGE_MAX
         });
         if self.events.forbids_writes() && self.blocks.volume().has_record_left() {
-            actions.extend(self.blocks.blot_stuck_record());
+            if self.blocks.volume().is_given_up() {
+                // It will not be blotted out here. This copy leaves, and the event shall not keep it from that.
+                let (events, mut here) = self.here(actions);
+                events.give_up_running(&busy, &mut here);
+            } else {
+                actions.extend(self.blocks.blot_stuck_record());
+            }
         }
         self.end_lost_reservation(now, actions);
     }

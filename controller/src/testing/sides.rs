@@ -36,6 +36,12 @@ impl Duo {
         (outside.record, outside.recorded)
     }
 
+    /// How often a side's disk has been asked to blot the redo record out, and has not done so yet.
+    pub(crate) fn blots(&self, side: usize) -> usize {
+        let outside = self.outside(side);
+        outside.jobs.iter().filter(|job| matches!(job, Job::Disk(_, DiskIo::Unrecord, _))).count()
+    }
+
     /// What a side's disk says of the LUN's generation.
     pub(crate) fn durable(&self, side: usize) -> Option<GroupRecord> {
         let outside = self.outside(side);

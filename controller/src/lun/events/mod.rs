@@ -353,19 +353,22 @@ impl Events {
         }
     }
 
-    /// Ends what waits behind an event and `chosen` picks. Whether the event itself was among it.
+    /// Ends the event under way, if it has begun nothing.
+    pub(super) fn give_up_running(&mut self, outcome: &Outcome, here: &mut Here<'_>) {
+        if let Some(running) = self.running.take_if(|running| running.has_begun_nothing()) {
+            here.end(running.origin, outcome.clone());
+        }
+    }
+
+    /// Ends the event under way, if it has begun nothing, and what waits behind it, of those that `chosen` picks.
     pub(super) fn give_up(
         &mut self,
         outcome: &Outcome,
         here: &mut Here<'_>,
         chosen: impl Fn(Origin, Time) -> bool,
     ) {
-        let draining = |running: &mut Running| {
-            matches!(running.stage, Stage::Draining | Stage::Flushing(_))
-                && chosen(running.origin, running.received)
-        };
-        if let Some(running) = self.running.take_if(draining) {
-            here.end(running.origin, outcome.clone());
+        if self.running.as_ref().is_some_and(|running| chosen(running.origin, running.received)) {
+            self.give_up_running(outcome, here);
         }
         self.behind.retain(|waiting| {
             let gone = chosen(waiting.origin, waiting.received);
@@ -490,8 +493,7 @@ impl Events {
     }
 }
 
-/// The state holds here from now on, and the nexuses of this controller are told of it. Whether another sanitize
-/// operation, or another position of it, is known now.
+/// The state holds here from now on, and this controller's nexuses are told. Whether its sanitize operation is another.
 fn install(unit: &mut UnitState, next: SharedState, attentions: &[Attention], met: bool) -> bool {
     let before = unit.install(next, attentions, met);
     before.sanitize != unit.state().sanitize

@@ -75,6 +75,11 @@ impl Legs {
 }
 
 impl Running {
+    /// Nothing of it is anywhere yet.
+    pub(super) const fn has_begun_nothing(&self) -> bool {
+        matches!(self.stage, Stage::Draining | Stage::Flushing(_))
+    }
+
     /// It may forbid a write that a record, which a failed disk left behind, would carry out at the next start.
     pub(super) fn forbids_writes(&self) -> bool {
         matches!(&self.what, What::Event(event) if matches!(**event, Event::ReserveOut { .. }))
