@@ -108,6 +108,12 @@ fn nothing_durable_is_lost_and_every_pair_is_duplex_again_in_the_fourth_share_of
 }
 
 #[test]
+fn nothing_durable_is_lost_and_luns_of_one_group_stay_together_through_every_kind_of_fault() {
+    let sum = run_all(Settings::with_faults_in_a_group, 0..150);
+    assert!(sum.losses > 0 && sum.disk_errors > 0 && sum.record_crashes > 0 && sum.probes > 0);
+}
+
+#[test]
 fn a_main_whose_peer_comes_back_refused_answers_its_hosts_all_the_time() {
     let sum = run_all(scenario::peers_that_come_back_refused, 0..24);
     assert!(sum.probes > 24 * 20, "only {} probes", sum.probes);
