@@ -123,8 +123,8 @@ impl Copies {
         main && self.are_one() && self.are_whole()
     }
 
-    /// What all have in common when the peer is told of one. Of LUNs that were not in one group before, each has its own
-    /// past: that one of them was not flushed says nothing of what another has. `kept`: this incarnation has served
+    /// What all have in common when the peer is told of one. Of LUNs that were not in one group before, each has its
+    /// own past: that one of them was not flushed says nothing of what another has. `kept`: this incarnation has served
     /// under the generation or the one before it.
     pub(super) fn common(&self, lun: usize, kept: bool, may_go_on: bool) -> Common {
         let one = self.are_one();
