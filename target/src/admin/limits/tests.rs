@@ -116,6 +116,7 @@ fn shown() -> Vec<LimitStatus> {
     let used = Use { sessions: &sessions, jobs: (3, 2), links: 4, link_bytes: 5, times: 6 };
     let mut shown = controller::limits::of(&plan, &[LunUsage::default()]);
     shown.extend(controller::copy_manager::CopyManager::default().limits());
+    shown.push(controller::background::Background::default().limit());
     shown.extend(of(&used));
     shown
 }
