@@ -11,7 +11,8 @@
 //!                       └────────────────────────────────► idle
 //! ```
 //!
-//! A LUN keeps its own place ([`Place`]) and has the queue look whenever what it has to do begins or ends.
+//! A LUN keeps its own place ([`Place`]) and has the queue look whenever what it has to do begins or ends. The queue
+//! looks later, perhaps after more has happened, and goes by what the LUN has to do then.
 //!
 //! A copy goes before a sanitize operation: until it ends there is one copy less. Among equals the one that asked first
 //! goes first. Work that rests (a disk that does not do what a copy needs) gives its place up and asks anew.
@@ -90,7 +91,9 @@ impl Background {
     #[must_use]
     pub fn look(&mut self, lun: LunIndex, work: Option<Work>) -> Option<LunIndex> {
         match work {
-            Some(_) if self.place(lun) != Place::Idle => None,
+            // It may have left and asked anew since the queue last looked: it has its turn still.
+            Some(_) if self.running.contains(&lun.0) => Some(lun),
+            Some(_) if self.place(lun) == Place::Asked => None,
             Some(_) if self.running.len() < BACKGROUND_LUNS_MAX => {
                 self.run(lun.0);
                 Some(lun)
@@ -166,7 +169,7 @@ mod tests {
         let full = BACKGROUND_LUNS_MAX as u16;
         for lun in (0..full).map(LunIndex) {
             assert_eq!(background.look(lun, Some(Work::Sanitize)), Some(lun));
-            assert_eq!(background.look(lun, Some(Work::Sanitize)), None, "it runs already");
+            assert_eq!(background.look(lun, Some(Work::Sanitize)), Some(lun), "it runs already");
         }
         for (lun, work) in [(20, Work::Sanitize), (21, Work::Copy), (22, Work::Copy), (23, Work::Copy)] {
             assert_eq!(background.look(LunIndex(lun), Some(work)), None);
@@ -207,26 +210,49 @@ mod tests {
         }
     }
 
+    /// The LUNs as they see themselves: what each has to do, and where it takes itself to stand.
+    type Luns = [(Option<Work>, Place); 12];
+
+    /// The queue looks at a LUN, some time after it asked for that.
+    fn look(background: &mut Background, luns: &mut Luns, lun: u16) {
+        if let Some(turn) = background.look(LunIndex(lun), luns[usize::from(lun)].0) {
+            luns[usize::from(turn.0)].1.on_turn();
+        }
+    }
+
     proptest! {
         #[test]
-        fn each_that_asks_comes_to_its_turn(
-            events in prop::collection::vec((0_u16..24, prop::option::of(any::<bool>())), 0..200)
+        fn however_late_the_queue_looks_it_and_the_luns_agree_in_the_end(
+            events in prop::collection::vec((0_u16..12, prop::option::of(any::<bool>()), 0_usize..3), 0..200)
         ) {
             let mut background = Background::default();
-            let mut turns = BTreeSet::new();
-            for (lun, work) in events {
-                let work = work.map(|copies| if copies { Work::Copy } else { Work::Sanitize });
-                if work.is_none() {
-                    turns.remove(&lun);
+            let mut luns: Luns = [(None, Place::Idle); 12];
+            let mut asked = Vec::new();
+            for (lun, work, looks) in events {
+                let (now, place) = &mut luns[usize::from(lun)];
+                *now = work.map(|copies| if copies { Work::Copy } else { Work::Sanitize });
+                if place.on_work(*now) {
+                    asked.push(lun);
                 }
-                turns.extend(background.look(LunIndex(lun), work).map(|next| next.0));
-                background.check();
-                prop_assert_eq!(&turns, &background.running);
+                for lun in asked.split_off(asked.len().saturating_sub(looks)) {
+                    look(&mut background, &mut luns, lun);
+                    background.check();
+                }
             }
-            while let Some(lun) = turns.pop_first() {
-                turns.extend(background.look(LunIndex(lun), None).map(|next| next.0));
+            for lun in asked {
+                look(&mut background, &mut luns, lun);
             }
-            prop_assert!(background.waiting.is_empty());
+            for lun in 0..12 {
+                prop_assert_eq!(luns[usize::from(lun)].1, background.place(LunIndex(lun)), "LUN {}", lun);
+            }
+            // Who has its turn ends: so all come to theirs.
+            while let Some(lun) = (0..12).find(|lun| luns[usize::from(*lun)].1.may_start()) {
+                let (work, place) = &mut luns[usize::from(lun)];
+                *work = None;
+                prop_assert!(place.on_work(None));
+                look(&mut background, &mut luns, lun);
+            }
+            prop_assert!(luns.iter().all(|lun| *lun == (None, Place::Idle)), "{luns:?}");
         }
     }
 }
