@@ -1,3 +1,5 @@
+//! What two standings come to: main, source, or why not.
+
 use super::*;
 
 fn names() -> [String; 2] {

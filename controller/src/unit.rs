@@ -361,7 +361,7 @@ impl<W: World> Controller<W> {
             if stuck {
                 appliance.hold_done(ticket, result);
             } else {
-                appliance.on_done(ticket, result);
+                appliance.on_done(ticket, result, self.world.now());
             }
         });
     }

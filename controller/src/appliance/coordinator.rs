@@ -142,9 +142,9 @@ impl Appliance {
     /// Time has passed. `quiet(lun)`: whether no command is in flight there; `has_room(lun)`: whether a copy that is
     /// out of the pair for want of room finds some.
     pub fn on_tick(&mut self, now: Time, quiet: impl Fn(usize) -> Quiet, has_room: impl Fn(usize) -> bool) {
-        self.liveness.release().into_iter().for_each(|(ticket, result)| self.on_done(ticket, result));
+        self.liveness.release().into_iter().for_each(|(ticket, result)| self.on_done(ticket, result, now));
         let silent = self.local.tickets_mut().tick(now);
-        silent.into_iter().for_each(|ticket| self.on_done(ticket, Err(DiskError::Silent)));
+        silent.into_iter().for_each(|ticket| self.on_done(ticket, Err(DiskError::Silent), now));
         // The leases that were granted have run out: name the own copies alone. Not while the two are about to agree:
         // what this controller has is being looked at. A peer that was met and refused has no part in it. If the two
         // part in this tick, the LUNs are told first, and say whether they have given their disks up.
@@ -269,7 +269,7 @@ impl Appliance {
     }
 
     /// A record is durable, a volume made, a volume flushed.
-    pub fn on_done(&mut self, ticket: Ticket, result: Result<(), DiskError>) {
+    pub fn on_done(&mut self, ticket: Ticket, result: Result<(), DiskError>, now: Time) {
         let Some((asked_in, pending)) = self.local.tickets_mut().take(ticket) else {
             if self.local.on_late(ticket, result.is_ok(), self.shutdown.begun(), &self.session) {
                 self.meet_again_if_idle();
@@ -316,7 +316,7 @@ impl Appliance {
             Pending::Clean => {
                 let control = self.session.joined_control();
                 self.local.send(control, Message::Farewell);
-                self.shutdown.on_clean(control.is_some());
+                self.shutdown.on_clean(control.is_some(), now);
             }
             Pending::Noted => {}
         }

@@ -1,3 +1,5 @@
+//! What a group has of its LUNs on this controller.
+
 use protocol::interlink::standing::{GroupRecord, Start, Starts};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What this controller has of one LUN: what it tells the peer, and what it writes down.
+
 use super::*;
 use crate::plan::Side;
 use crate::volume::superblock::Owner;

@@ -1,3 +1,5 @@
+//! A group: what each event makes of it, and what it wishes.
+
 use protocol::interlink::standing::{GroupRecord, Start, Starts};
 
 use super::*;

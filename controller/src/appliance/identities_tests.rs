@@ -1,3 +1,5 @@
+//! The identities of the appliance and of its LUNs.
+
 use protocol::interlink::standing::{Generation, Start, Starts};
 
 use super::*;

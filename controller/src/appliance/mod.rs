@@ -2,16 +2,18 @@
 //! appliance's identity with it, agrees on the generation of every group, and ends cleanly. Events go in,
 //! [`Effect`]s come out ([`Appliance::take_effects`]); no I/O, no clock, no lock.
 //!
-//! This type only coordinates; each part is a struct that never sees the others:
+//! [`Appliance`] only coordinates (`coordinator.rs`). Each part is a struct that takes what it needs and returns what
+//! is to be done: effects, a group's wishes, the deeds of a meeting.
 //!
 //! ```text
-//!   connections, greetings ── PeerSession ── Peer (what it told), Handshake (the steps of a meeting)
-//!                                            ── Phase (how far it is), Meeting (what belongs to it)
+//!   connections, greetings ── PeerSession ─┬─ Peer (what it told)
+//!                                          └─ Handshake (the steps of a meeting) ── Phase, Meeting
 //!   pings, leases          ── Liveness
 //!   marks of volumes       ── Marking
 //!   a clean end            ── Shutdown
-//!   this controller's side ── Local ── Identities, Ids, Tickets (what is waited for)
-//!                                   ── Groups ── Group ── Stage (its life), Copies, LunCopy (what it has of each LUN)
+//!   this controller's side ── Local ─┬─ Identities, Ids, Tickets (what is waited for)
+//!                                    └─ Groups ── Group ── GroupState ─┬─ Stage (its life)
+//!                                                                      └─ Copies ── LunCopy (what it has of a LUN)
 //!   what others read       ── View
 //! ```
 //!

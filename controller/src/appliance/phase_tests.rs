@@ -1,3 +1,5 @@
+//! The phases of a meeting, whole.
+
 use core::fmt::Write as _;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The connections to the peer, and greetings.
+
 use super::*;
 use crate::appliance::phase::Progress;
 use crate::plan::Side;

@@ -44,7 +44,7 @@ pub(super) struct Shutdown {
     flushing: bool,
     /// All is flushed, and the volumes are marked.
     marks: bool,
-    /// The clean mark is durable here.
+    /// Since when the clean mark is durable here.
     clean: Option<Time>,
     /// The peer said so of itself.
     farewell: bool,
@@ -229,8 +229,8 @@ impl Shutdown {
     }
 
     /// The clean mark is durable; whether there is a peer to hear so.
-    pub(super) fn on_clean(&mut self, peer: bool) {
-        self.clean = Some(Time(0));
+    pub(super) fn on_clean(&mut self, peer: bool, now: Time) {
+        self.clean = Some(now);
         self.over |= !peer;
         self.end_if_over();
     }
@@ -256,11 +256,6 @@ impl Shutdown {
         let waited = self.clean.is_some_and(|clean| now.since(clean) >= FAREWELL_MAX);
         if self.own && (waited || now.since(since) >= ENDING_MAX) {
             self.over = true;
-        }
-        if let Some(clean) = &mut self.clean
-            && *clean == Time(0)
-        {
-            *clean = now;
         }
     }
 
@@ -314,7 +309,7 @@ mod tests {
         assert_eq!(shutdown.next(), Next::Waits);
         shutdown.on_flushed(true);
         assert_eq!(shutdown.next(), Next::WriteClean);
-        shutdown.on_clean(true);
+        shutdown.on_clean(true, at(2_000));
         shutdown.check();
         assert!(!shutdown.stopped(), "the peer's farewell is waited for");
         assert!(!shutdown.on_farewell());
@@ -338,6 +333,20 @@ mod tests {
         shutdown.expire(at(1_000) + ENDING_MAX - Duration::from_millis(1));
         assert!(!shutdown.stopped());
         shutdown.expire(at(1_000) + ENDING_MAX);
+        assert!(shutdown.stopped());
+    }
+
+    #[test]
+    fn the_peers_farewell_is_waited_for_so_long_after_the_own_clean_mark() {
+        let mut shutdown = drained();
+        assert!(shutdown.begins_to_flush(true, false));
+        assert_eq!([shutdown.next(), shutdown.next()], [Next::Mark, Next::WriteClean]);
+        shutdown.on_clean(true, at(3_000));
+        shutdown.expire(at(3_000));
+        assert!(!shutdown.stopped());
+        shutdown.expire(at(3_000) + FAREWELL_MAX - Duration::from_millis(1));
+        assert!(!shutdown.stopped(), "the peer may still write down its own");
+        shutdown.expire(at(3_000) + FAREWELL_MAX);
         assert!(shutdown.stopped());
     }
 
