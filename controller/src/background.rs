@@ -3,29 +3,33 @@
 //! with the hosts a thousand to one, and none would end soon.
 //!
 //! ```text
-//!        it has work, a place is free        it has none
-//!   idle ───────────────────────────► running ───────────► idle
-//!     │ it has work, none is free        ▲        │
-//!     └────────────► waiting ────────────┘        └─► the next that waits runs
-//!                       │ it has none
-//!                       └────────────────────────────────► idle
+//!          it has work              its turn has come
+//!   Idle ─────────────► Asked(work) ────────────────► Running(work)
+//!    ▲                   ▲  │                            │   │
+//!    │                   │  │                            │   │ its work is another
+//!    │                   └──┼────────────────────────────┼───┘
+//!    └──────────────────────┴────────────────────────────┘ it has none
 //! ```
 //!
-//! A LUN keeps its own place ([`Place`]) and has the queue look whenever what it has to do begins or ends. The queue
-//! looks later, perhaps after more has happened, and goes by what the LUN has to do then.
+//! A LUN keeps its own place ([`Place`]) and has the queue look whenever what it has to do begins, ends or is another.
+//! The queue looks later, perhaps after more has happened, and goes by what the LUN has to do then.
 //!
-//! A copy goes before a sanitize operation: until it ends there is one copy less. Among equals the one that asked first
-//! goes first. Work that rests (a disk that does not do what a copy needs) gives its place up and asks anew.
+//! A copy goes before a sanitize operation: until it ends there is one copy less. Sanitize operations, which take
+//! hours, never have all places. Among equals the one that asked first goes first. Work that rests (a disk that does
+//! not do what a copy needs) gives its place up and asks anew.
 //!
-//! What always holds: no LUN stands in the queue twice; nobody waits while a place is free.
+//! What always holds: no LUN stands in the queue twice; nobody waits while a place is free for its work.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::LunIndex;
 use crate::status::{LimitStatus, counted};
 
 /// LUNs whose background work runs at once.
 pub const BACKGROUND_LUNS_MAX: usize = 8;
+
+/// Those of them that sanitize.
+const SANITIZING_LUNS: usize = BACKGROUND_LUNS_MAX / 2;
 
 /// What a LUN has to do in the background. The order is that in which they come to their turn.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -42,41 +46,44 @@ pub enum Place {
     /// Not in it.
     #[default]
     Idle,
-    /// It has asked.
-    Asked,
-    /// It may start pieces.
-    Running,
+    /// It has asked for a turn to do this.
+    Asked(Work),
+    /// It may start pieces of this.
+    Running(Work),
 }
 
 impl Place {
     /// What the LUN has to do has changed, or not. Whether the queue has to look.
     #[must_use]
-    pub const fn on_work(&mut self, work: Option<Work>) -> bool {
-        match (*self, work) {
-            (Self::Idle, Some(_)) => *self = Self::Asked,
-            (Self::Asked | Self::Running, None) => *self = Self::Idle,
-            (Self::Idle, None) | (Self::Asked | Self::Running, Some(_)) => return false,
+    pub fn on_work(&mut self, work: Option<Work>) -> bool {
+        let known = match *self {
+            Self::Idle => None,
+            Self::Asked(work) | Self::Running(work) => Some(work),
+        };
+        if known != work {
+            *self = work.map_or(Self::Idle, Self::Asked);
         }
-        true
+        known != work
     }
 
     /// Its turn has come.
     pub const fn on_turn(&mut self) {
-        if let Self::Asked = self {
-            *self = Self::Running;
+        if let Self::Asked(work) = *self {
+            *self = Self::Running(work);
         }
     }
 
     /// Whether pieces may start.
+    #[must_use]
     pub const fn may_start(self) -> bool {
-        matches!(self, Self::Running)
+        matches!(self, Self::Running(_))
     }
 }
 
 /// The queue.
 #[derive(Debug, Default)]
 pub struct Background {
-    running: BTreeSet<u16>,
+    running: BTreeMap<u16, Work>,
     /// By what they have to do, then in the order in which they asked.
     waiting: BTreeSet<(Work, u64, u16)>,
     /// How many have asked so far.
@@ -86,53 +93,48 @@ pub struct Background {
 }
 
 impl Background {
-    /// What a LUN has to do now, if anything: it may be the same as before. Whose turn has come by it, of this LUN or
-    /// of another that waited.
+    /// What a LUN has to do now, if anything: it may be the same as before. Whose turn it is by that, of this LUN and
+    /// of others that waited.
     #[must_use]
-    pub fn look(&mut self, lun: LunIndex, work: Option<Work>) -> Option<LunIndex> {
-        match work {
+    pub fn look(&mut self, lun: LunIndex, work: Option<Work>) -> Vec<LunIndex> {
+        match (self.place(lun), work) {
             // It may have left and asked anew since the queue last looked: it has its turn still.
-            Some(_) if self.running.contains(&lun.0) => Some(lun),
-            Some(_) if self.place(lun) == Place::Asked => None,
-            Some(_) if self.running.len() < BACKGROUND_LUNS_MAX => {
-                self.run(lun.0);
-                Some(lun)
-            }
-            Some(work) => {
-                self.asked += 1;
-                self.waiting.insert((work, self.asked, lun.0));
-                None
-            }
-            None => self.over(lun),
+            (Place::Running(known), Some(work)) if known == work => return vec![lun],
+            (Place::Asked(known), Some(work)) if known == work => return Vec::new(),
+            _ => {}
         }
-    }
-
-    /// A LUN has nothing to do any more, whether it ran or waited.
-    fn over(&mut self, lun: LunIndex) -> Option<LunIndex> {
+        self.running.remove(&lun.0);
         self.waiting.retain(|(_, _, waits)| *waits != lun.0);
-        if !self.running.remove(&lun.0) {
-            return None;
+        if let Some(work) = work {
+            self.asked += 1;
+            self.waiting.insert((work, self.asked, lun.0));
         }
-        let (_, _, next) = self.waiting.pop_first()?;
-        self.run(next);
-        Some(LunIndex(next))
+        core::iter::from_fn(|| self.let_in()).collect()
     }
 
-    fn run(&mut self, lun: u16) {
-        self.running.insert(lun);
+    /// The next that waits, if there is a place for what it has to do.
+    fn let_in(&mut self) -> Option<LunIndex> {
+        let next = *self.waiting.iter().find(|(work, _, _)| self.has_place(*work))?;
+        self.waiting.remove(&next);
+        let (work, _, lun) = next;
+        self.running.insert(lun, work);
         self.peak = self.peak.max(self.running.len());
+        Some(LunIndex(lun))
+    }
+
+    fn has_place(&self, work: Work) -> bool {
+        let sanitizing = self.running.values().filter(|work| **work == Work::Sanitize).count();
+        self.running.len() < BACKGROUND_LUNS_MAX && (work == Work::Copy || sanitizing < SANITIZING_LUNS)
     }
 
     /// Where a LUN stands.
     #[must_use]
     pub fn place(&self, lun: LunIndex) -> Place {
-        if self.running.contains(&lun.0) {
-            Place::Running
-        } else if self.waiting.iter().any(|(_, _, waits)| *waits == lun.0) {
-            Place::Asked
-        } else {
-            Place::Idle
+        if let Some(work) = self.running.get(&lun.0) {
+            return Place::Running(*work);
         }
+        let waits = self.waiting.iter().find(|(_, _, waits)| *waits == lun.0);
+        waits.map_or(Place::Idle, |(work, _, _)| Place::Asked(*work))
     }
 
     /// What is used of its bound.
@@ -149,11 +151,11 @@ impl Background {
     /// If something does not hold.
     pub fn check(&self) {
         assert!(self.running.len() <= BACKGROUND_LUNS_MAX, "{} LUNs run at once", self.running.len());
-        let free = self.running.len() < BACKGROUND_LUNS_MAX;
-        assert!(!free || self.waiting.is_empty(), "a place is free, and {:?} wait", self.waiting);
+        let overlooked = self.waiting.iter().find(|(work, _, _)| self.has_place(*work));
+        assert_eq!(overlooked, None, "a place is free, and it waits");
         let waiting: BTreeSet<u16> = self.waiting.iter().map(|(_, _, lun)| *lun).collect();
         assert_eq!(waiting.len(), self.waiting.len(), "a LUN waits twice: {:?}", self.waiting);
-        assert!(waiting.is_disjoint(&self.running), "a LUN runs and waits");
+        assert!(!waiting.iter().any(|lun| self.running.contains_key(lun)), "a LUN runs and waits");
     }
 }
 
@@ -163,50 +165,69 @@ mod tests {
 
     use super::*;
 
+    fn look_at(background: &mut Background, lun: u16, work: Option<Work>) -> Vec<u16> {
+        background.look(LunIndex(lun), work).into_iter().map(|lun| lun.0).collect()
+    }
+
+    const FULL: u16 = BACKGROUND_LUNS_MAX as u16;
+    const COPY: Option<Work> = Some(Work::Copy);
+    const SANITIZE: Option<Work> = Some(Work::Sanitize);
+
     #[test]
-    fn so_many_run_at_once_and_the_others_in_their_order_copies_first() {
+    fn so_many_run_at_once_and_the_others_in_their_order() {
         let mut background = Background::default();
-        let full = BACKGROUND_LUNS_MAX as u16;
-        for lun in (0..full).map(LunIndex) {
-            assert_eq!(background.look(lun, Some(Work::Sanitize)), Some(lun));
-            assert_eq!(background.look(lun, Some(Work::Sanitize)), Some(lun), "it runs already");
+        for lun in 0..FULL {
+            assert_eq!(look_at(&mut background, lun, COPY), [lun]);
+            assert_eq!(look_at(&mut background, lun, COPY), [lun], "it runs already");
         }
-        for (lun, work) in [(20, Work::Sanitize), (21, Work::Copy), (22, Work::Copy), (23, Work::Copy)] {
-            assert_eq!(background.look(LunIndex(lun), Some(work)), None);
+        for (lun, work) in [(20, SANITIZE), (21, COPY), (22, COPY), (23, COPY)] {
+            assert_eq!(look_at(&mut background, lun, work), []);
         }
+        assert_eq!(look_at(&mut background, 22, None), [], "it wants no more, and kept nobody waiting");
+        assert_eq!(look_at(&mut background, 3, None), [21], "a copy goes first");
+        assert_eq!(look_at(&mut background, 21, None), [23]);
+        assert_eq!(look_at(&mut background, 0, None), [20]);
+        assert_eq!(look_at(&mut background, 1, None), [], "nobody waits");
+        assert_eq!(look_at(&mut background, 3, COPY), [3]);
+    }
+
+    #[test]
+    fn a_copy_never_waits_for_sanitize_operations() {
+        let mut background = Background::default();
+        for lun in 0..FULL {
+            let turns = look_at(&mut background, lun, SANITIZE);
+            assert_eq!(turns.len(), usize::from(usize::from(lun) < SANITIZING_LUNS), "LUN {lun}");
+        }
+        assert_eq!(look_at(&mut background, 20, COPY), [20]);
         assert_eq!(
-            background.look(LunIndex(22), None),
-            None,
-            "it wants no more, and nobody was kept waiting by it"
+            look_at(&mut background, 0, COPY),
+            [0, SANITIZING_LUNS as u16],
+            "its own work is another now"
         );
-        assert_eq!(background.look(LunIndex(3), None), Some(LunIndex(21)));
-        assert_eq!(background.look(LunIndex(21), None), Some(LunIndex(23)));
-        assert_eq!(background.look(LunIndex(0), None), Some(LunIndex(20)));
-        assert_eq!(background.look(LunIndex(1), None), None, "nobody waits");
-        assert_eq!(background.look(LunIndex(3), Some(Work::Sanitize)), Some(LunIndex(3)));
     }
 
     #[test]
     fn every_place_meets_every_event() {
         use Place::{Asked, Idle, Running};
-        let copy = Some(Work::Copy);
-        for (place, work, after, told) in [
-            (Idle, None, Idle, false),
-            (Idle, copy, Asked, true),
-            (Idle, Some(Work::Sanitize), Asked, true),
-            (Asked, copy, Asked, false),
-            (Asked, None, Idle, true),
-            (Running, copy, Running, false),
-            (Running, Some(Work::Sanitize), Running, false),
-            (Running, None, Idle, true),
+        use Work::{Copy, Sanitize};
+        for (place, work, after) in [
+            (Idle, None, Idle),
+            (Idle, COPY, Asked(Copy)),
+            (Idle, SANITIZE, Asked(Sanitize)),
+            (Asked(Copy), COPY, Asked(Copy)),
+            (Asked(Copy), SANITIZE, Asked(Sanitize)),
+            (Asked(Copy), None, Idle),
+            (Running(Copy), COPY, Running(Copy)),
+            (Running(Copy), SANITIZE, Asked(Sanitize)),
+            (Running(Copy), None, Idle),
         ] {
             let mut now = place;
-            assert_eq!((now.on_work(work), now), (told, after), "{place:?} {work:?}");
+            assert_eq!((now.on_work(work), now), (place != after, after), "{place:?} {work:?}");
         }
-        for (place, after) in [(Idle, Idle), (Asked, Running), (Running, Running)] {
+        for (place, after) in [(Idle, Idle), (Asked(Copy), Running(Copy)), (Running(Copy), Running(Copy))] {
             let mut now = place;
             now.on_turn();
-            assert_eq!((now, now.may_start()), (after, after == Running));
+            assert_eq!((now, now.may_start()), (after, after == Running(Copy)));
         }
     }
 
@@ -215,7 +236,7 @@ mod tests {
 
     /// The queue looks at a LUN, some time after it asked for that.
     fn look(background: &mut Background, luns: &mut Luns, lun: u16) {
-        if let Some(turn) = background.look(LunIndex(lun), luns[usize::from(lun)].0) {
+        for turn in background.look(LunIndex(lun), luns[usize::from(lun)].0) {
             luns[usize::from(turn.0)].1.on_turn();
         }
     }

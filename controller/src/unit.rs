@@ -402,7 +402,7 @@ impl<W: World> Controller<W> {
                     self.with_copies(|copies| copies.was_reset(LunIndex(index as u16)));
                 }
                 Action::Background => {
-                    if let Some((turn, mut actions)) = self.luns.share_background(index, self.world.now()) {
+                    for (turn, mut actions) in self.luns.share_background(index, self.world.now()) {
                         self.perform(turn, &mut actions);
                     }
                 }

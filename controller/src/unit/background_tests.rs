@@ -1,6 +1,6 @@
 //! Many LUNs that all have to be copied at the same time.
 
-use crate::background::{BACKGROUND_LUNS_MAX, Place};
+use crate::background::{BACKGROUND_LUNS_MAX, Place, Work};
 use crate::pair::PairStatus;
 use crate::testing::Duo;
 
@@ -39,8 +39,8 @@ fn no_more_luns_are_copied_at_once_than_may_be_and_all_are_in_the_end() {
         let mut duo = to_be_copied(seed);
         let mut most = 0;
         while duo.step() {
-            let running = standing(&duo, Place::Running);
-            let waiting = standing(&duo, Place::Asked);
+            let running = standing(&duo, Place::Running(Work::Copy));
+            let waiting = standing(&duo, Place::Asked(Work::Copy));
             let pieces = duo.controllers[0].luns.iter().filter(|lun| lun.usage().copy_pieces > 0).count();
             assert!(pieces <= BACKGROUND_LUNS_MAX, "seed {seed}: pieces of {pieces} LUNs are under way");
             assert!(
@@ -59,7 +59,7 @@ fn no_more_luns_are_copied_at_once_than_may_be_and_all_are_in_the_end() {
 #[test]
 fn a_copy_that_ends_with_the_peer_gives_its_place_up() {
     let mut duo = to_be_copied(1);
-    while standing(&duo, Place::Asked) == 0 {
+    while standing(&duo, Place::Asked(Work::Copy)) == 0 {
         assert!(duo.step());
     }
     duo.cut();

@@ -8,7 +8,7 @@ use protocol::interlink::GenerationTag;
 
 use super::SenseFormats;
 use crate::appliance::{self, Appliance, Effect, LunOrder, Restored};
-use crate::background::{Background, Place};
+use crate::background::Background;
 use crate::command::LunIndex;
 use crate::lease::Lease;
 use crate::lun::{Action, Lun, LunSetup};
@@ -74,15 +74,18 @@ impl Luns {
         Self { luns: places.collect(), background: Mutex::default() }
     }
 
-    /// What a LUN has to do in the background has changed: it, or another that waited, comes to its turn, and asks for
-    /// these actions. The queue is locked meanwhile, so that it goes by what the LUNs want now.
-    pub(super) fn share_background(&self, index: usize, now: Time) -> Option<(usize, Vec<Action>)> {
+    /// What a LUN has to do in the background has changed: it, or others that waited, come to their turn, and ask
+    /// for these actions. The queue is locked meanwhile, so that it goes by what the LUNs want now.
+    pub(super) fn share_background(&self, index: usize, now: Time) -> Vec<(usize, Vec<Action>)> {
         let mut background = self.background.lock();
-        let work = self.lock(index)?.background_work();
-        let turn = background.look(LunIndex(index as u16), work)?;
-        let (turn, mut actions) = (usize::from(turn.0), Vec::new());
-        self.lock(turn)?.on_background_turn(now, &mut actions);
-        Some((turn, actions))
+        let work = self.lock(index).and_then(|lun| lun.background_work());
+        let turns = background.look(LunIndex(index as u16), work).into_iter();
+        let asks = turns.filter_map(|turn| {
+            let (turn, mut actions) = (usize::from(turn.0), Vec::new());
+            self.lock(turn)?.on_background_turn(now, &mut actions);
+            Some((turn, actions))
+        });
+        asks.collect()
     }
 
     /// A tick of one LUN whose actions are not performed yet; whether it has given its disk up.
@@ -195,11 +198,11 @@ impl Luns {
         background.check();
         for (lun, index) in self.iter().zip(0..) {
             lun.check();
-            let (work, place) = (lun.background_work(), background.place(LunIndex(index)));
-            assert_eq!(
-                (work.is_some(), lun.background_place()),
-                (place != Place::Idle, place),
-                "LUN {index}: {work:?}"
+            let place = background.place(LunIndex(index));
+            let mut own = lun.background_place();
+            assert!(
+                own == place && !own.on_work(lun.background_work()),
+                "LUN {index}: {own:?}, in the queue {place:?}"
             );
         }
         for group in groups {
