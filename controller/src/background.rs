@@ -66,9 +66,10 @@ impl Place {
         known != work
     }
 
-    /// Its turn has come.
-    pub const fn on_turn(&mut self) {
-        if let Self::Asked(work) = *self {
+    /// The turn to do this has come. It may have come for what the LUN had to do before: the queue hears of that and
+    /// looks again.
+    pub fn on_turn(&mut self, work: Work) {
+        if *self == Self::Asked(work) {
             *self = Self::Running(work);
         }
     }
@@ -94,12 +95,12 @@ pub struct Background {
 
 impl Background {
     /// What a LUN has to do now, if anything: it may be the same as before. Whose turn it is by that, of this LUN and
-    /// of others that waited.
+    /// of others that waited, and for what.
     #[must_use]
-    pub fn look(&mut self, lun: LunIndex, work: Option<Work>) -> Vec<LunIndex> {
+    pub fn look(&mut self, lun: LunIndex, work: Option<Work>) -> Vec<(LunIndex, Work)> {
         match (self.place(lun), work) {
             // It may have left and asked anew since the queue last looked: it has its turn still.
-            (Place::Running(known), Some(work)) if known == work => return vec![lun],
+            (Place::Running(known), Some(work)) if known == work => return vec![(lun, work)],
             (Place::Asked(known), Some(work)) if known == work => return Vec::new(),
             _ => {}
         }
@@ -113,13 +114,13 @@ impl Background {
     }
 
     /// The next that waits, if there is a place for what it has to do.
-    fn let_in(&mut self) -> Option<LunIndex> {
+    fn let_in(&mut self) -> Option<(LunIndex, Work)> {
         let next = *self.waiting.iter().find(|(work, _, _)| self.has_place(*work))?;
         self.waiting.remove(&next);
         let (work, _, lun) = next;
         self.running.insert(lun, work);
         self.peak = self.peak.max(self.running.len());
-        Some(LunIndex(lun))
+        Some((LunIndex(lun), work))
     }
 
     fn has_place(&self, work: Work) -> bool {
@@ -166,7 +167,7 @@ mod tests {
     use super::*;
 
     fn look_at(background: &mut Background, lun: u16, work: Option<Work>) -> Vec<u16> {
-        background.look(LunIndex(lun), work).into_iter().map(|lun| lun.0).collect()
+        background.look(LunIndex(lun), work).into_iter().map(|(lun, _)| lun.0).collect()
     }
 
     const FULL: u16 = BACKGROUND_LUNS_MAX as u16;
@@ -207,6 +208,29 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_for_work_of_before_is_not_one_for_other_work() {
+        let (mut background, mut luns): (Background, Luns) = Default::default();
+        let mut ask = |lun: usize, work, looks: bool| {
+            luns[lun].0 = work;
+            assert!(luns[lun].1.on_work(work));
+            if looks {
+                look(&mut background, &mut luns, lun as u16);
+            }
+            luns[lun].1
+        };
+        for lun in 0..usize::from(FULL) {
+            ask(lun, if lun < SANITIZING_LUNS { SANITIZE } else { COPY }, true);
+        }
+        let waits = usize::from(FULL);
+        assert_eq!(ask(waits, COPY, true), Place::Asked(Work::Copy));
+        ask(waits, SANITIZE, false);
+        ask(waits - 1, None, true);
+        assert_eq!(luns[waits].1, Place::Asked(Work::Sanitize), "its turn was to copy");
+        look(&mut background, &mut luns, FULL);
+        assert_eq!(luns[waits].1, background.place(LunIndex(FULL)), "the others sanitize");
+    }
+
+    #[test]
     fn every_place_meets_every_event() {
         use Place::{Asked, Idle, Running};
         use Work::{Copy, Sanitize};
@@ -224,10 +248,16 @@ mod tests {
             let mut now = place;
             assert_eq!((now.on_work(work), now), (place != after, after), "{place:?} {work:?}");
         }
-        for (place, after) in [(Idle, Idle), (Asked(Copy), Running(Copy)), (Running(Copy), Running(Copy))] {
+        for (place, after) in [
+            (Idle, Idle),
+            (Asked(Copy), Running(Copy)),
+            (Asked(Sanitize), Asked(Sanitize)),
+            (Running(Copy), Running(Copy)),
+            (Running(Sanitize), Running(Sanitize)),
+        ] {
             let mut now = place;
-            now.on_turn();
-            assert_eq!((now, now.may_start()), (after, after == Running(Copy)));
+            now.on_turn(Copy);
+            assert_eq!((now, now.may_start()), (after, matches!(after, Running(_))));
         }
     }
 
@@ -236,8 +266,8 @@ mod tests {
 
     /// The queue looks at a LUN, some time after it asked for that.
     fn look(background: &mut Background, luns: &mut Luns, lun: u16) {
-        for turn in background.look(LunIndex(lun), luns[usize::from(lun)].0) {
-            luns[usize::from(turn.0)].1.on_turn();
+        for (turn, work) in background.look(LunIndex(lun), luns[usize::from(lun)].0) {
+            luns[usize::from(turn.0)].1.on_turn(work);
         }
     }
 

@@ -177,9 +177,9 @@ impl Lun {
         self.place
     }
 
-    /// Its turn to work in the background has come.
-    pub fn on_background_turn(&mut self, now: Time, actions: &mut Vec<Action>) {
-        self.place.on_turn();
+    /// Its turn to do this in the background has come.
+    pub fn on_background_turn(&mut self, work: Work, now: Time, actions: &mut Vec<Action>) {
+        self.place.on_turn(work);
         self.pump_sanitize(actions);
         self.run(now, actions);
     }

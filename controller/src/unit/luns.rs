@@ -80,9 +80,9 @@ impl Luns {
         let mut background = self.background.lock();
         let work = self.lock(index).and_then(|lun| lun.background_work());
         let turns = background.look(LunIndex(index as u16), work).into_iter();
-        let asks = turns.filter_map(|turn| {
+        let asks = turns.filter_map(|(turn, work)| {
             let (turn, mut actions) = (usize::from(turn.0), Vec::new());
-            self.lock(turn)?.on_background_turn(now, &mut actions);
+            self.lock(turn)?.on_background_turn(work, now, &mut actions);
             Some((turn, actions))
         });
         asks.collect()
