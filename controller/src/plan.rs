@@ -1,5 +1,7 @@
 //! What the configuration says, in the controller's own terms: the front end reads the file and hands this in.
 
+use crate::volume::stack::VolumeId;
+
 /// The two controllers of an appliance, by their place in the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
 pub enum Side {
@@ -68,6 +70,12 @@ impl Plan {
         matches!(self.side, Side::First)
     }
 
+    /// The base volume of the LUN in this place; `None` if there is no such LUN.
+    #[must_use]
+    pub fn base(&self, lun: usize) -> Option<VolumeId> {
+        self.luns.get(lun).map(|lun| lun.base)
+    }
+
     /// The groups, each with the places of its LUNs, in the order of the file: LUNs that name one group are in it,
     /// every other is a group of its own.
     #[must_use]
@@ -102,6 +110,8 @@ pub struct LunPlan {
     pub number: u16,
     /// The name of the LUN and of its volume files.
     pub name: String,
+    /// The volume that is its base on this controller.
+    pub base: VolumeId,
     /// Capacity in logical blocks; zero if the devices decide (the smaller one, when the LUN is made).
     pub blocks: u64,
     /// The preferred main.
@@ -132,6 +142,7 @@ mod tests {
         let lun = |group: Option<&str>| LunPlan {
             number: 0,
             name: String::new(),
+            base: VolumeId(0),
             blocks: 1,
             main: Side::First,
             mirror: true,

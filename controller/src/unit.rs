@@ -27,7 +27,7 @@ use crate::pair::{PairStatus, Quiet, Role, Service};
 use crate::plan::Plan;
 use crate::status::ControllerStatus;
 use crate::volume::record::{self, Kind};
-use crate::world::{Ticket, VolumeIndex, World};
+use crate::world::{Ticket, World};
 
 mod effects;
 mod lun_numbers;
@@ -350,7 +350,7 @@ impl<W: World> Controller<W> {
         }
         self.with_appliance(|appliance| {
             let quiet = |index: usize| self.luns.lock(index).map_or(Quiet::No, |lun| lun.quiet());
-            let has_room = |index: usize| self.world.has_room(VolumeIndex(index as u16));
+            let has_room = |index| self.plan.base(index).is_some_and(|volume| self.world.has_room(volume));
             appliance.on_tick(now, quiet, has_room);
         });
     }
@@ -409,8 +409,8 @@ impl<W: World> Controller<W> {
                 Action::CopyComplete(as_of) => {
                     self.with_appliance(|appliance| appliance.on_copy_complete(index, as_of));
                 }
-                Action::Disk { io, ticket } => {
-                    if let Some(result) = self.world.submit(VolumeIndex(index as u16), io, ticket)
+                Action::Disk { volume, io, ticket } => {
+                    if let Some(result) = self.world.submit(volume, io, ticket)
                         && let Some(mut lun) = self.luns.lock(index)
                     {
                         lun.on_disk(ticket, result, self.world.now(), more);

@@ -6,15 +6,12 @@ use crate::disk::{DiskIo, DiskResult};
 use crate::link::{Frame, LinkId, Via};
 use crate::status::{ContestStatus, FileSystemStatus, HostStatus, LimitStatus, StuckStatus};
 use crate::time::Time;
+use crate::volume::stack::VolumeId;
 use crate::volume::superblock::Superblock;
 
 /// Names one submitted piece of work until its completion comes back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ticket(pub u64);
-
-/// A volume of this controller, by its LUN's place in the table.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct VolumeIndex(pub u16);
 
 /// What the loop asks of the outside. Every method may be called from any thread, none may block, none may call
 /// back into the controller: completions come by its `on_…` methods, from whoever has them.
@@ -37,7 +34,7 @@ pub trait World: Send + Sync + 'static {
 
     /// Submits disk I/O. Work that can be done without blocking may be done at once and its result returned;
     /// otherwise `on_disk` brings it later.
-    fn submit(&self, volume: VolumeIndex, io: DiskIo, ticket: Ticket) -> Option<DiskResult>;
+    fn submit(&self, volume: VolumeId, io: DiskIo, ticket: Ticket) -> Option<DiskResult>;
 
     /// Makes `record` durable under `key` in the controller's state store, then calls `on_persisted(ticket)`.
     /// Records of one key become durable in the order they were handed over.
@@ -45,22 +42,22 @@ pub trait World: Send + Sync + 'static {
 
     /// Creates the volume (a sparse file, or the tail of a blank device), durable with its superblock and its
     /// folder entry before `on_volume(ticket, ..)` is called; from then on `submit` works on it.
-    fn create_volume(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket);
+    fn create_volume(&self, volume: VolumeId, superblock: Superblock, ticket: Ticket);
 
     /// Writes the superblock of a volume that is there anew, durable before `on_volume(ticket, ..)` is called.
-    fn begin_service(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket);
+    fn begin_service(&self, volume: VolumeId, superblock: Superblock, ticket: Ticket);
 
     /// Gives a command's outcome to its nexus. Vanishes if the nexus is gone.
     fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome);
 
     /// Whether there is room on the disk of a volume for more than it has, as far as is known: nothing is looked at
     /// that could make the caller wait.
-    fn has_room(&self, _volume: VolumeIndex) -> bool {
+    fn has_room(&self, _volume: VolumeId) -> bool {
         false
     }
 
     /// What people should know of the room for a volume: a sentence, if its disk is full.
-    fn want_of_room(&self, _volume: VolumeIndex) -> Option<String> {
+    fn want_of_room(&self, _volume: VolumeId) -> Option<String> {
         None
     }
 

@@ -60,11 +60,13 @@ pub(super) fn first_blocks(plan: &Plan, theirs: &[(String, u64)], lun: usize) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::volume::stack::VolumeId;
 
     fn lun(name: &str, blocks: u64, room: Option<u64>) -> LunPlan {
         LunPlan {
             number: 0,
             name: name.to_owned(),
+            base: VolumeId(0),
             blocks,
             main: Side::First,
             mirror: true,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plan::Side;
+use crate::volume::stack::VolumeId;
 use crate::volume::superblock::Owner;
 
 const COMMON: Common = Common { clean: false, kept: false, flushed: false, may_go_on: false, failed: false };
@@ -10,6 +11,7 @@ pub(in crate::appliance) fn plan(name: &str) -> LunPlan {
     LunPlan {
         number: 0,
         name: name.to_owned(),
+        base: VolumeId(0),
         blocks: 8,
         main: Side::First,
         mirror: true,

@@ -4,11 +4,13 @@ use protocol::interlink::standing::{Generation, Start, Starts};
 
 use super::*;
 use crate::plan::{LunPlan, Side};
+use crate::volume::stack::VolumeId;
 
 fn plan(names: &[&str]) -> Plan {
     let lun = |name: &&str| LunPlan {
         number: 0,
         name: (*name).to_owned(),
+        base: VolumeId(0),
         blocks: 8,
         main: Side::First,
         mirror: true,

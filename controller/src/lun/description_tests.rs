@@ -9,6 +9,7 @@ use super::{Lun, LunSetup};
 use crate::command::{Admission, Initiator, LunIndex, NexusId, Outcome};
 use crate::plan::Side;
 use crate::testing::{BLOCKS, Duo};
+use crate::volume::stack::{Stack, VolumeId};
 
 const LUN: LunIndex = LunIndex(0);
 const HOST: NexusId = NexusId(1);
@@ -85,8 +86,15 @@ fn hosts_are_told_of_a_lun_that_is_made_while_they_use_others() {
 
 #[test]
 fn hosts_are_told_of_another_capacity() {
-    let setup =
-        LunSetup { index: 0, blocks: 0, write_cache: true, luns: 1, side: Side::First, incarnation: 1 };
+    let setup = LunSetup {
+        index: 0,
+        stack: Stack::of(VolumeId(0)),
+        blocks: 0,
+        write_cache: true,
+        luns: 1,
+        side: Side::First,
+        incarnation: 1,
+    };
     let mut lun = Lun::new(setup, SharedState::default(), Arc::default());
     lun.nexus_added(HOST, &Initiator { name: "host".into(), isid: [0; 6] });
     let told = |lun: &mut Lun, blocks| {

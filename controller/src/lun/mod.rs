@@ -95,6 +95,7 @@ use crate::pair::{PairView, Quiet, Role, Service};
 use crate::plan::Side;
 use crate::status::{ReservationStatus, SanitizeStatus};
 use crate::time::Time;
+use crate::volume::stack::Stack;
 use crate::world::Ticket;
 
 pub use attention::NEXUSES_MAX;
@@ -133,6 +134,8 @@ pub const ALONE_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 pub struct LunSetup {
     /// Its place in the controller's table.
     pub index: u16,
+    /// Where its blocks lie.
+    pub stack: Stack,
     /// Capacity in logical blocks.
     pub blocks: u64,
     /// WCE unless a host sets it. Off: every change is durable on both disks before GOOD.

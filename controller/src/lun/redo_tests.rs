@@ -11,6 +11,7 @@ use super::redo::{Change, Go, Redo, Step};
 use super::task::Slot;
 use crate::disk::{DiskError, DiskIo};
 use crate::volume::redo::{self, Found, HEADER_BYTES, RECORD_OFFSET};
+use crate::volume::stack::{Part, Stack, VolumeId};
 
 const BLOCKS: u64 = 4;
 const SECTOR: usize = 512;
@@ -95,8 +96,8 @@ impl Found for Disk {
     fn write_tail(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Stopped> {
         self.write_bytes(TAIL + offset / SECTOR as u64, bytes)
     }
-    fn write(&mut self, range: BlockRange, data: &[u8]) -> Result<(), Stopped> {
-        self.write_bytes(range.start.0, data)
+    fn write(&mut self, part: Part, data: &[u8]) -> Result<(), Stopped> {
+        self.write_bytes(part.range.start.0, data)
     }
     fn flush(&mut self) -> Result<(), Stopped> {
         if self.left == Some(0) {
@@ -106,6 +107,9 @@ impl Found for Disk {
         Ok(())
     }
 }
+
+/// Nothing lies beside the base.
+const ALONE: Stack = Stack::of(VolumeId(0));
 
 /// What a host asked for.
 #[derive(Clone, Debug)]
@@ -302,13 +306,13 @@ impl Copy {
             disk.lose_power(choose);
         }
         disk.left = again;
-        if redo::replay(&mut disk, BLOCKS).is_err() {
+        if redo::replay(&mut disk, ALONE, BLOCKS).is_err() {
             if choose(2) == 0 {
                 disk.lose_power(choose);
                 floor = kept;
             }
             disk.left = None;
-            assert!(redo::replay(&mut disk, BLOCKS).is_ok());
+            assert!(redo::replay(&mut disk, ALONE, BLOCKS).is_ok());
         }
         disk.left = None;
         for at in 0..BLOCKS {

@@ -10,6 +10,7 @@ use crate::exclusive::{Mode, Ranges};
 use crate::link::{LinkId, Via};
 use crate::pair::Breakage;
 use crate::time::Time;
+use crate::volume::stack::VolumeId;
 use crate::world::Ticket;
 
 /// Who waits for the end of a task.
@@ -155,8 +156,10 @@ pub enum Action {
         /// As of which generation.
         generation: GenerationTag,
     },
-    /// Disk I/O on this LUN's volume.
+    /// Disk I/O on a volume of this LUN.
     Disk {
+        /// Which.
+        volume: VolumeId,
         /// What.
         io: DiskIo,
         /// What its completion is called.

@@ -13,6 +13,7 @@ use super::redo::{Change, Go, Redo, Step};
 use super::task::{Action, Slot};
 use crate::disk::{DiskIo, DiskResult};
 use crate::time::Time;
+use crate::volume::stack::Stack;
 use crate::world::Ticket;
 
 /// One copy's volume.
@@ -20,6 +21,8 @@ use crate::world::Ticket;
 pub(super) struct Volume {
     /// What its completions are called by: the LUN's place in the controller's table.
     index: u16,
+    /// Where the copy's blocks lie.
+    stack: Stack,
     outstanding: Outstanding,
     redo: Redo,
     /// It was given up.
@@ -42,9 +45,10 @@ pub(super) enum Completion {
 }
 
 impl Volume {
-    pub(super) fn new(index: u16) -> Self {
+    pub(super) fn new(index: u16, stack: Stack) -> Self {
         Self {
             index,
+            stack,
             outstanding: Outstanding::default(),
             redo: Redo::default(),
             silent: false,
@@ -158,6 +162,6 @@ impl Volume {
 
     fn begin(&mut self, whose: Whose, io: DiskIo, begun: Duration) -> Action {
         let ticket = self.outstanding.begin(self.index, whose, &io, begun);
-        Action::Disk { io, ticket }
+        Action::Disk { volume: self.stack.volume_of(&io), io, ticket }
     }
 }

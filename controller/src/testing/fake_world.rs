@@ -15,16 +15,17 @@ use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::link::{Frame, LinkId, Via};
 use crate::status::StuckStatus;
 use crate::time::Time;
+use crate::volume::stack::VolumeId;
 use crate::volume::superblock::Superblock;
-use crate::world::{Ticket, VolumeIndex, World};
+use crate::world::{Ticket, World};
 
 /// Something that is under way outside.
 pub(super) enum Job {
-    Disk(VolumeIndex, DiskIo, Ticket),
+    Disk(u16, DiskIo, Ticket),
     /// Number, key, record: durable when this is done.
     Persisted(u64, String, Vec<u8>, Ticket),
-    Volume(VolumeIndex, Superblock, Ticket),
-    Service(VolumeIndex, Superblock, Ticket),
+    Volume(u16, Superblock, Ticket),
+    Service(u16, Superblock, Ticket),
 }
 
 /// Everything outside of one controller.
@@ -97,7 +98,8 @@ impl World for FakeWorld {
     fn close(&self, link: LinkId) {
         self.outside.lock().closed.push(link);
     }
-    fn submit(&self, volume: VolumeIndex, io: DiskIo, ticket: Ticket) -> Option<DiskResult> {
+    fn submit(&self, volume: VolumeId, io: DiskIo, ticket: Ticket) -> Option<DiskResult> {
+        let volume = number_of(volume);
         self.outside.lock().jobs.push(Job::Disk(volume, io, ticket));
         None
     }
@@ -107,18 +109,27 @@ impl World for FakeWorld {
         let number = outside.persists;
         outside.jobs.push(Job::Persisted(number, key.to_owned(), record, ticket));
     }
-    fn create_volume(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
-        self.outside.lock().jobs.push(Job::Volume(volume, superblock, ticket));
+    fn create_volume(&self, volume: VolumeId, superblock: Superblock, ticket: Ticket) {
+        self.outside.lock().jobs.push(Job::Volume(number_of(volume), superblock, ticket));
     }
-    fn has_room(&self, _volume: VolumeIndex) -> bool {
+    fn has_room(&self, _volume: VolumeId) -> bool {
         self.outside.lock().broken_disk.is_none()
     }
-    fn begin_service(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
-        self.outside.lock().jobs.push(Job::Service(volume, superblock, ticket));
+    fn begin_service(&self, volume: VolumeId, superblock: Superblock, ticket: Ticket) {
+        self.outside.lock().jobs.push(Job::Service(number_of(volume), superblock, ticket));
     }
     fn answer(&self, _nexus: NexusId, tag: TaskTag, outcome: Outcome) {
         self.outside.lock().answers.push((tag, outcome));
     }
+}
+
+/// Volumes count from here: what takes a LUN's place in the table for its volume's id finds none.
+pub(super) const FIRST_VOLUME: u16 = 100;
+
+/// Which volume it is, from the first one on.
+fn number_of(volume: VolumeId) -> u16 {
+    assert!(volume.0 >= FIRST_VOLUME, "{volume:?} is none");
+    volume.0 - FIRST_VOLUME
 }
 
 /// Whether it changes blocks.
@@ -142,7 +153,7 @@ fn extents(bytes: &[u8], start: u64, count: usize) -> Vec<u8> {
 }
 
 /// What the disk does with it.
-pub(super) fn carry_out(outside: &mut Outside, volume: VolumeIndex, io: &DiskIo) -> DiskResult {
+pub(super) fn carry_out(outside: &mut Outside, volume: u16, io: &DiskIo) -> DiskResult {
     // A full disk still reads and flushes.
     let reads = |error: &DiskError| *error == DiskError::Full || outside.only_changes_fail;
     if let Some(error) = outside.broken_disk.filter(|error| is_change(io) || !reads(error)) {
@@ -158,7 +169,7 @@ pub(super) fn carry_out(outside: &mut Outside, volume: VolumeIndex, io: &DiskIo)
     if outside.forgetful && matches!(io, DiskIo::Write { .. }) {
         return Ok(Vec::new());
     }
-    let (_, bytes) = outside.volumes.get_mut(&volume.0).ok_or(DiskError::Absent)?;
+    let (_, bytes) = outside.volumes.get_mut(&volume).ok_or(DiskError::Absent)?;
     let place = |range: &BlockRange| range.start.byte_offset() as usize..range.end().byte_offset() as usize;
     match io {
         DiskIo::Read(range) => return Ok(vec![Bytes::copy_from_slice(&bytes[place(range)])]),

@@ -1,7 +1,9 @@
 //! What the two controllers under test are configured as.
 
 use super::BLOCKS;
+use super::fake_world::FIRST_VOLUME;
 use crate::plan::{LunPlan, Plan, Side};
+use crate::volume::stack::VolumeId;
 
 /// Whether a file has a LUN in the group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -22,7 +24,8 @@ pub(super) fn plans(mirror: bool, blocks: u64) -> [Plan; 2] {
 
 pub(super) fn plans_of_two(blocks: u64) -> [Plan; 2] {
     plans(true, blocks).map(|mut plan| {
-        let second = LunPlan { number: 1, name: "data1".into(), main: Side::Second, ..plan.luns[0].clone() };
+        let (name, base) = ("data1".into(), VolumeId(FIRST_VOLUME + 1));
+        let second = LunPlan { number: 1, name, base, main: Side::Second, ..plan.luns[0].clone() };
         plan.luns.push(second);
         plan
     })
@@ -32,7 +35,10 @@ pub(super) fn plans_of_two(blocks: u64) -> [Plan; 2] {
 pub(super) fn plans_of_many(blocks: u64, luns: u16) -> [Plan; 2] {
     plans(true, blocks).map(|mut plan| {
         let first = plan.luns[0].clone();
-        let more = (1..luns).map(|number| LunPlan { number, name: format!("data{number}"), ..first.clone() });
+        let more = (1..luns).map(|number| {
+            let (name, base) = (format!("data{number}"), VolumeId(FIRST_VOLUME + number));
+            LunPlan { number, name, base, ..first.clone() }
+        });
         plan.luns.extend(more);
         plan
     })
@@ -76,6 +82,7 @@ pub(super) fn plan_with(side: Side, mirror: bool, shared: &[(&str, &str)]) -> Pl
     let lun = LunPlan {
         number: 0,
         name: "data0".into(),
+        base: VolumeId(FIRST_VOLUME),
         blocks: BLOCKS,
         main: Side::First,
         mirror,

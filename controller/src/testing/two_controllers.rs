@@ -307,7 +307,7 @@ impl Duo {
                     held != Some(side)
                 }
                 Job::Volume(..) => !self.volumes_held,
-                Job::Service(volume, ..) => self.marks_held != Some((side, volume.0)),
+                Job::Service(volume, ..) => self.marks_held != Some((side, *volume)),
             };
             let jobs = outside.jobs.iter().enumerate().filter(|(_, job)| may_run(job));
             choices.extend(jobs.map(|(at, _)| (side, Next::Job(at))));
@@ -337,13 +337,13 @@ impl Duo {
                 drop(outside);
                 controller.on_persisted(ticket);
             }
-            Job::Volume(volume, _, ticket) if self.unmakable == Some((side, volume.0)) => {
+            Job::Volume(volume, _, ticket) if self.unmakable == Some((side, volume)) => {
                 drop(outside);
                 controller.on_volume(ticket, Err(DiskError::SizeLimit));
             }
             Job::Volume(volume, superblock, ticket) => {
                 let bytes = vec![0; (superblock.blocks * u64::from(BLOCK_BYTES)) as usize];
-                outside.volumes.insert(volume.0, (superblock, bytes));
+                outside.volumes.insert(volume, (superblock, bytes));
                 drop(outside);
                 controller.on_volume(ticket, Ok(()));
             }
@@ -352,7 +352,7 @@ impl Duo {
                 // As `VolumePlace::begin_service` does.
                 let found = outside
                     .volumes
-                    .get_mut(&volume.0)
+                    .get_mut(&volume)
                     .filter(|found| failed.is_none() && found.0.is_same_copy(&superblock));
                 let result = found.map(|found| found.0 = superblock).ok_or(failed.unwrap_or(DiskError::Io));
                 drop(outside);

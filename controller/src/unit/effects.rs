@@ -10,7 +10,7 @@ use crate::link::{Frame, NO_LUN, Via};
 use crate::lun::Action;
 use crate::pair::Breakage;
 use crate::plan::Plan;
-use crate::world::{Ticket, VolumeIndex, World};
+use crate::world::{Ticket, World};
 
 /// What is left to do when the appliance's lock has been given up, in this order.
 #[derive(Default)]
@@ -60,13 +60,13 @@ pub(super) fn perform<W: World>(effect: Effect, world: &W, plan: &Plan) -> Optio
         Effect::Close(link) => world.close(link),
         Effect::Wake(at) => world.wake_at(at),
         Effect::Create(index, superblock, ticket) => {
-            world.create_volume(VolumeIndex(index as u16), superblock, ticket);
+            world.create_volume(plan.base(index)?, superblock, ticket);
         }
         Effect::BeginService(index, superblock, ticket) => {
-            world.begin_service(VolumeIndex(index as u16), superblock, ticket);
+            world.begin_service(plan.base(index)?, superblock, ticket);
         }
         Effect::Flush(index, ticket) => {
-            let result = world.submit(VolumeIndex(index as u16), DiskIo::Flush, ticket)?;
+            let result = world.submit(plan.base(index)?, DiskIo::Flush, ticket)?;
             return Some((ticket, result));
         }
         // Done when they were taken, or by the loop itself, which has all that a report to the peer is made of.

@@ -16,6 +16,7 @@ use crate::pair::PairView;
 use crate::plan::Plan;
 use crate::status::LimitStatus;
 use crate::time::Time;
+use crate::volume::stack::Stack;
 use crate::world::Ticket;
 
 /// Room for this many actions is kept for a thread's next event; an event that needed more gives the rest back.
@@ -60,6 +61,7 @@ impl Luns {
         let places = plan.luns.iter().zip(0..).map(|(lun, index)| {
             let setup = LunSetup {
                 index,
+                stack: Stack::of(lun.base),
                 blocks: lun.blocks,
                 write_cache: lun.write_cache,
                 luns: plan.luns.len(),

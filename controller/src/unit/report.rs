@@ -14,7 +14,7 @@ use crate::pair::{PairStatus, Role};
 use crate::plan::Plan;
 use crate::status::{ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PeerWord};
 use crate::time::Time;
-use crate::world::{VolumeIndex, World};
+use crate::world::World;
 
 /// The pair status as a word names it.
 const STATUSES: [PairStatus; 5] =
@@ -72,7 +72,8 @@ fn luns_status<W: World>(world: &W, plan: &Plan, appliance: &Appliance, luns: &L
     let luns = luns.iter().enumerate();
     luns.map(|(index, lun)| {
         let mut status = lun_status(plan, appliance, index, &lun, now);
-        status.reason = with_want_of_room(status.reason, world.want_of_room(VolumeIndex(index as u16)));
+        let want = plan.base(index).and_then(|volume| world.want_of_room(volume));
+        status.reason = with_want_of_room(status.reason, want);
         status
     })
     .collect()

@@ -9,10 +9,11 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOp
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use protocol::block::{BLOCK_BYTES, BlockRange};
+use protocol::block::BLOCK_BYTES;
 use rustix::fs::Advice;
 
 use super::redo::{self, Found};
+use super::stack::{Part, Stack, VolumeId};
 use super::superblock::{
     COPY_OFFSETS, SUPERBLOCK_BYTES, Superblock, SuperblockError, TAIL_BYTES, VolumeFound,
 };
@@ -155,7 +156,9 @@ impl VolumePlace {
         if matches!(self, Self::File(_)) {
             room::take_for_redo_record(file, tail);
         }
-        let found = redo::replay(&mut FoundFile { file, tail }, superblock.blocks)?;
+        // It is found before anything that lies beside it: the LUN's blocks are in it.
+        let stack = Stack::of(VolumeId(0));
+        let found = redo::replay(&mut FoundFile { file, tail }, stack, superblock.blocks)?;
         if let Some(range) = found {
             tracing::info!(%range, "{}: a write that a crash interrupted is complete", self.path().display());
         }
@@ -321,8 +324,8 @@ impl Found for FoundFile<'_> {
         self.file.write_all_at(bytes, self.tail + offset)
     }
 
-    fn write(&mut self, range: BlockRange, data: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(data, range.start.byte_offset())
+    fn write(&mut self, part: Part, data: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(data, part.range.start.byte_offset())
     }
 
     fn flush(&mut self) -> io::Result<()> {

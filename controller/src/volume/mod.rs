@@ -6,5 +6,6 @@ pub mod record;
 pub mod redo;
 pub mod room;
 pub mod signature;
+pub mod stack;
 pub mod store;
 pub mod superblock;

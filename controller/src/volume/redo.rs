@@ -27,6 +27,7 @@
 use crc_fast::{CrcAlgorithm, Digest};
 use protocol::block::{BLOCK_BYTES, BlockRange};
 
+use super::stack::{Part, Stack};
 use super::superblock::{COPY_OFFSETS, SUPERBLOCK_BYTES};
 
 /// Blocks that one command can write all or nothing at most: 256 KiB.
@@ -107,14 +108,14 @@ pub trait Found {
     /// Writes to the tail.
     fn write_tail(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Self::Error>;
     /// Writes blocks.
-    fn write(&mut self, range: BlockRange, data: &[u8]) -> Result<(), Self::Error>;
+    fn write(&mut self, part: Part, data: &[u8]) -> Result<(), Self::Error>;
     /// Makes everything written durable.
     fn flush(&mut self) -> Result<(), Self::Error>;
 }
 
-/// Completes the write that a crash has interrupted on a volume of `blocks`, if there is one; which it was. After an
-/// error the volume must not be used.
-pub fn replay<V: Found>(volume: &mut V, blocks: u64) -> Result<Option<BlockRange>, V::Error> {
+/// Completes the write that a crash has interrupted on a volume of `blocks`, if there is one; which it was. `stack`:
+/// where the blocks of its LUN lie. After an error the volume must not be used.
+pub fn replay<V: Found>(volume: &mut V, stack: Stack, blocks: u64) -> Result<Option<BlockRange>, V::Error> {
     let mut header = [0; HEADER_BYTES];
     volume.read_tail(RECORD_OFFSET, &mut header)?;
     let Some(range) = range_of(&header, blocks) else {
@@ -127,7 +128,7 @@ pub fn replay<V: Found>(volume: &mut V, blocks: u64) -> Result<Option<BlockRange
         return Ok(None);
     }
     volume.flush()?;
-    volume.write(range, &data)?;
+    volume.write(stack.plan(range), &data)?;
     volume.flush()?;
     volume.write_tail(RECORD_OFFSET, &[0; HEADER_BYTES])?;
     volume.flush()?;

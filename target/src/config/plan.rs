@@ -1,6 +1,7 @@
 //! The configuration in the controller's own terms.
 
 use controller::plan::{BRIDGES_MAX, LunPlan, Plan, Side, TOLD};
+use controller::volume::stack::VolumeId;
 use protocol::block::BLOCK_BYTES;
 
 use sha2::{Digest, Sha256};
@@ -15,16 +16,17 @@ pub fn to_plan(config: &Config, side: Side) -> Plan {
     Plan {
         side,
         names: config.controllers.clone().map(|controller| controller.name),
-        luns: config.luns.iter().map(lun_plan).collect(),
+        luns: config.luns.iter().zip(0..).map(|(lun, base)| lun_plan(lun, VolumeId(base))).collect(),
         shared: shared(config),
         bridges: u16::try_from(workers).unwrap_or(BRIDGES_MAX).clamp(1, BRIDGES_MAX),
     }
 }
 
-fn lun_plan(lun: &Lun) -> LunPlan {
+fn lun_plan(lun: &Lun, base: VolumeId) -> LunPlan {
     LunPlan {
         number: lun.number,
         name: lun.name.clone(),
+        base,
         blocks: lun.bytes.unwrap_or(0) / u64::from(BLOCK_BYTES),
         main: lun.main,
         mirror: lun.mirror,

@@ -12,8 +12,9 @@ use controller::link::{Frame, LinkId, Via};
 use controller::plan::{LunPlan, Plan, Side};
 use controller::time::Time;
 use controller::unit::Controller;
+use controller::volume::stack::VolumeId;
 use controller::volume::superblock::{Superblock, VolumeFound};
-use controller::world::{Ticket, VolumeIndex, World};
+use controller::world::{Ticket, World};
 use protocol::interlink::hello::{Identity, LunIdentity};
 use protocol::scsi::sense::Sense;
 
@@ -37,12 +38,12 @@ impl World for Still {
     fn wake_at(&self, _: Time) {}
     fn send(&self, _: Via, _: Frame) {}
     fn close(&self, _: LinkId) {}
-    fn submit(&self, _: VolumeIndex, _: DiskIo, _: Ticket) -> Option<DiskResult> {
+    fn submit(&self, _: VolumeId, _: DiskIo, _: Ticket) -> Option<DiskResult> {
         None
     }
     fn persist(&self, _: &str, _: Vec<u8>, _: Ticket) {}
-    fn create_volume(&self, _: VolumeIndex, _: Superblock, _: Ticket) {}
-    fn begin_service(&self, _: VolumeIndex, _: Superblock, _: Ticket) {}
+    fn create_volume(&self, _: VolumeId, _: Superblock, _: Ticket) {}
+    fn begin_service(&self, _: VolumeId, _: Superblock, _: Ticket) {}
     fn answer(&self, nexus: NexusId, tag: TaskTag, outcome: Outcome) {
         assert_eq!((nexus, tag), (NEXUS, TaskTag(7)));
         self.outcomes.lock().unwrap().push(outcome);
@@ -62,6 +63,7 @@ fn started(records: BTreeMap<String, Vec<u8>>) -> Controller<Still> {
     let lun = LunPlan {
         number: 3,
         name: "data".into(),
+        base: VolumeId(0),
         blocks: 4096,
         main: Side::First,
         mirror: true,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use controller::disk::DiskError;
 use controller::status::FileSystemStatus;
 use controller::volume::room::VolumeRoom;
-use controller::world::VolumeIndex;
+use controller::volume::stack::VolumeId;
 use parking_lot::Mutex;
 
 use super::world::VolumeSlot;
@@ -83,7 +83,7 @@ pub(super) fn look_for_room(volumes: &[Arc<VolumeSlot>], looked: &Looked) {
 }
 
 /// Whether a volume could grow.
-pub(super) fn sees_room(volumes: &[Arc<VolumeSlot>], volume: VolumeIndex) -> bool {
+pub(super) fn sees_room(volumes: &[Arc<VolumeSlot>], volume: VolumeId) -> bool {
     volumes.get(usize::from(volume.0)).is_some_and(|slot| {
         let wants = slot.open.get().is_some_and(|file| file.no_room().is_some());
         !wants && slot.seen.room.lock().is_some()
@@ -91,11 +91,7 @@ pub(super) fn sees_room(volumes: &[Arc<VolumeSlot>], volume: VolumeIndex) -> boo
 }
 
 /// What people should know, if a volume of the controller of that name found no room.
-pub(super) fn tell_want_of_room(
-    volumes: &[Arc<VolumeSlot>],
-    volume: VolumeIndex,
-    name: &str,
-) -> Option<String> {
+pub(super) fn tell_want_of_room(volumes: &[Arc<VolumeSlot>], volume: VolumeId, name: &str) -> Option<String> {
     let slot = volumes.get(usize::from(volume.0))?;
     let error = slot.open.get()?.no_room()?;
     let path = slot.place.as_ref()?.path().display();

@@ -19,9 +19,9 @@ use controller::plan::{Plan, Side};
 use controller::unit::Controller;
 use controller::volume::files::{VolumePlace, make_state_folder};
 use controller::volume::lock::StateLock;
+use controller::volume::stack::VolumeId;
 use controller::volume::store::Store;
 use controller::volume::superblock::VolumeFound;
-use controller::world::VolumeIndex;
 
 use super::accept_errors::AcceptErrors;
 use super::access;
@@ -167,7 +167,7 @@ impl Shared<'_> {
         };
         for (index, volume) in (0..).zip(scanned) {
             if let (Some(file), VolumeFound::Open(superblock)) = (volume.file, volume.found) {
-                world.opened(VolumeIndex(index), file, superblock.blocks);
+                world.opened(VolumeId(index), file, superblock.blocks);
             }
         }
         world

@@ -15,9 +15,10 @@ use controller::status::{ContestStatus, FileSystemStatus, HostStatus, LimitStatu
 use controller::time::Time;
 use controller::unit::Controller;
 use controller::volume::files::VolumePlace;
+use controller::volume::stack::VolumeId;
 use controller::volume::store::Store;
 use controller::volume::superblock::Superblock;
-use controller::world::{Ticket, VolumeIndex, World};
+use controller::world::{Ticket, World};
 use protocol::block::BLOCK_BYTES;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -79,7 +80,7 @@ pub(crate) fn now() -> Time {
 }
 
 impl ProductWorld {
-    fn slot(&self, volume: VolumeIndex) -> Option<&VolumeSlot> {
+    fn slot(&self, volume: VolumeId) -> Option<&VolumeSlot> {
         self.volumes.get(usize::from(volume.0)).map(Arc::as_ref)
     }
 }
@@ -127,7 +128,7 @@ impl World for ProductWorld {
         self.links.close(link);
     }
 
-    fn submit(&self, volume: VolumeIndex, io: DiskIo, ticket: Ticket) -> Option<DiskResult> {
+    fn submit(&self, volume: VolumeId, io: DiskIo, ticket: Ticket) -> Option<DiskResult> {
         let Some(file) = self.slot(volume).and_then(|slot| slot.open.get()) else {
             return Some(Err(DiskError::Absent));
         };
@@ -146,7 +147,7 @@ impl World for ProductWorld {
         }
     }
 
-    fn create_volume(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
+    fn create_volume(&self, volume: VolumeId, superblock: Superblock, ticket: Ticket) {
         let controller = self.controller.clone();
         let Some(slot) = self.slot(volume) else { return };
         let place = slot.place.clone();
@@ -162,7 +163,7 @@ impl World for ProductWorld {
         }
     }
 
-    fn begin_service(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
+    fn begin_service(&self, volume: VolumeId, superblock: Superblock, ticket: Ticket) {
         let controller = self.controller.clone();
         let Some(slot) = self.slot(volume) else { return };
         let marked = slot.place.clone().zip(slot.open.get().cloned());
@@ -180,11 +181,11 @@ impl World for ProductWorld {
         self.sessions.answer(nexus, tag, outcome);
     }
 
-    fn has_room(&self, volume: VolumeIndex) -> bool {
+    fn has_room(&self, volume: VolumeId) -> bool {
         rooms::sees_room(&self.volumes, volume)
     }
 
-    fn want_of_room(&self, volume: VolumeIndex) -> Option<String> {
+    fn want_of_room(&self, volume: VolumeId) -> Option<String> {
         rooms::tell_want_of_room(&self.volumes, volume, &self.name)
     }
 
@@ -267,7 +268,7 @@ impl World for ProductWorld {
 
 impl ProductWorld {
     /// From now on the volume can be read and written.
-    pub(crate) fn opened(&self, volume: VolumeIndex, file: std::fs::File, blocks: u64) {
+    pub(crate) fn opened(&self, volume: VolumeId, file: std::fs::File, blocks: u64) {
         if let Some(slot) = self.slot(volume)
             && let Some(place) = &slot.place
         {

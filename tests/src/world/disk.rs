@@ -9,8 +9,9 @@ use controller::disk::flush::Flusher;
 use controller::disk::{DiskError, DiskIo, DiskResult};
 use controller::plan::Side;
 use controller::volume::redo::{self, HEADER_BYTES};
+use controller::volume::stack::VolumeId;
 use controller::volume::superblock::Superblock;
-use controller::world::{Ticket, VolumeIndex};
+use controller::world::Ticket;
 use parking_lot::Mutex;
 use protocol::block::{BlockRange, Lba};
 
@@ -57,7 +58,7 @@ pub enum Trouble {
 
 #[derive(Debug)]
 struct Flight {
-    volume: VolumeIndex,
+    volume: VolumeId,
     io: DiskIo,
     ticket: Ticket,
     /// What a read has seen so far.
@@ -118,12 +119,12 @@ impl Disk {
     }
 
     /// What is wrong with a volume.
-    fn trouble_of(&self, volume: VolumeIndex) -> Option<Trouble> {
+    fn trouble_of(&self, volume: VolumeId) -> Option<Trouble> {
         self.trouble.filter(|_| self.troubled.is_none_or(|only| only == usize::from(volume.0)))
     }
 
     /// Whether a volume answers nothing.
-    pub(super) fn is_silent(&self, volume: VolumeIndex) -> bool {
+    pub(super) fn is_silent(&self, volume: VolumeId) -> bool {
         self.trouble_of(volume) == Some(Trouble::Silent)
     }
 
@@ -132,7 +133,7 @@ impl Disk {
         self.flights.get(&number).is_some_and(|flight| self.is_silent(flight.volume))
     }
 
-    fn error(&mut self, volume: VolumeIndex, io: &DiskIo) -> Option<DiskError> {
+    fn error(&mut self, volume: VolumeId, io: &DiskIo) -> Option<DiskError> {
         match (self.trouble_of(volume), io) {
             (Some(Trouble::Flush | Trouble::Io), DiskIo::Flush) => Some(DiskError::FlushFailed),
             (Some(Trouble::FlushOnce), DiskIo::Flush) => {
@@ -148,7 +149,7 @@ impl Disk {
         }
     }
 
-    fn covers(&self, volume: VolumeIndex) -> Covers {
+    fn covers(&self, volume: VolumeId) -> Covers {
         let writes = self.flights.iter().filter(|(_, flight)| flight.volume == volume);
         Covers {
             below: self.volumes[usize::from(volume.0)].effects(),
@@ -187,7 +188,7 @@ impl Hub {
     pub(super) fn submit(
         &mut self,
         side: Side,
-        volume: VolumeIndex,
+        volume: VolumeId,
         io: DiskIo,
         ticket: Ticket,
     ) -> Option<DiskResult> {
@@ -311,7 +312,7 @@ impl Hub {
     /// Tells the judge of a LUN what gets to a copy. One that has left the pair does not count: its disk may carry out
     /// late what it was asked before, and nobody reads it until it is refilled. Nor does what was there `before`: an
     /// ORWRITE that sets no bit writes back what another has written.
-    fn lands(&mut self, side: Side, volume: VolumeIndex, start: u64, data: &[u8], before: &[u8]) {
+    fn lands(&mut self, side: Side, volume: VolumeId, start: u64, data: &[u8], before: &[u8]) {
         let at = usize::from(volume.0);
         if self.judges.len() <= at {
             return;
@@ -378,7 +379,7 @@ impl Hub {
     }
 
     /// A volume is made.
-    pub(super) fn volume_made(&mut self, side: Side, volume: VolumeIndex, superblock: Superblock) {
+    pub(super) fn volume_made(&mut self, side: Side, volume: VolumeId, superblock: Superblock) {
         let keeps_log = self.settings.has_trouble();
         let place = &mut self.disks[side.index()].volumes[usize::from(volume.0)];
         match &mut place.superblock {
@@ -452,7 +453,7 @@ mod tests {
     /// What a read beside a write of the same 64 blocks saw: how many of its blocks were the new ones.
     fn new_blocks_seen(seed: u64) -> usize {
         let mut hub = Hub::new(Settings { inline_percent: 0, ..Settings::of_seed(seed) });
-        let volume = VolumeIndex(0);
+        let volume = VolumeId(0);
         hub.volume_made(Side::First, volume, Superblock::new(1, 1, 64, Owner::NOBODY));
         let range = BlockRange::new(0, 64).unwrap();
         let data = vec![Bytes::from(vec![1; 64 * BLOCK_BYTES])];

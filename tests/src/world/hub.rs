@@ -9,8 +9,9 @@ use controller::command::{NexusId, Outcome, TaskTag};
 use controller::link::{Frame, LinkId, Via};
 use controller::plan::Side;
 use controller::time::Time;
+use controller::volume::stack::VolumeId;
 use controller::volume::superblock::Superblock;
-use controller::world::{Ticket, VolumeIndex};
+use controller::world::Ticket;
 use protocol::block::BlockRange;
 
 use super::disk::Disk;
@@ -52,7 +53,7 @@ pub(super) enum Event {
     /// A record is durable.
     Persisted(Side, String, Vec<u8>, Ticket),
     /// A volume was made.
-    VolumeMade(Side, VolumeIndex, Superblock, Ticket),
+    VolumeMade(Side, VolumeId, Superblock, Ticket),
     /// An action: an outcome goes to its nexus.
     Answer(Side, NexusId, TaskTag, Outcome),
     /// A host connects, or looks whether there is something to do.

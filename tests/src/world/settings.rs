@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use controller::plan::{LunPlan, Plan, Side};
+use controller::volume::stack::VolumeId;
 
 use super::faults::{self, Fault};
 use super::script::Step;
@@ -122,6 +123,7 @@ pub(super) fn lun(number: u16, main: Side, mirror: bool, write_cache: bool) -> L
     LunPlan {
         number,
         name: format!("lun{number}"),
+        base: VolumeId(number),
         blocks: LUN_BLOCKS,
         main,
         mirror,

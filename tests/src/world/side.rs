@@ -7,8 +7,9 @@ use controller::disk::{DiskIo, DiskResult};
 use controller::link::{Frame, LinkId, Via};
 use controller::plan::Side;
 use controller::time::Time;
+use controller::volume::stack::VolumeId;
 use controller::volume::superblock::Superblock;
-use controller::world::{Ticket, VolumeIndex, World};
+use controller::world::{Ticket, World};
 use parking_lot::Mutex;
 
 use super::hub::{Event, Hub};
@@ -62,7 +63,7 @@ impl World for SimWorld {
         self.perform(Event::Close(self.side, link));
     }
 
-    fn submit(&self, volume: VolumeIndex, io: DiskIo, ticket: Ticket) -> Option<DiskResult> {
+    fn submit(&self, volume: VolumeId, io: DiskIo, ticket: Ticket) -> Option<DiskResult> {
         let hub = &mut *self.hub.lock();
         if self.is_gone(hub) {
             return None;
@@ -77,16 +78,16 @@ impl World for SimWorld {
         }
     }
 
-    fn create_volume(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
+    fn create_volume(&self, volume: VolumeId, superblock: Superblock, ticket: Ticket) {
         self.perform(Event::VolumeMade(self.side, volume, superblock, ticket));
     }
 
-    fn has_room(&self, _volume: VolumeIndex) -> bool {
+    fn has_room(&self, _volume: VolumeId) -> bool {
         let hub = &mut *self.hub.lock();
         !self.is_gone(hub) && hub.disks[self.side.index()].trouble.is_none()
     }
 
-    fn begin_service(&self, volume: VolumeIndex, superblock: Superblock, ticket: Ticket) {
+    fn begin_service(&self, volume: VolumeId, superblock: Superblock, ticket: Ticket) {
         self.perform(Event::VolumeMade(self.side, volume, superblock, ticket));
     }
 

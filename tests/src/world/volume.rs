@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use controller::volume::redo::{self, Found, RECORD_OFFSET};
+use controller::volume::stack::{Part, Stack, VolumeId};
 use controller::volume::superblock::Superblock;
 use protocol::block::{BlockRange, Lba};
 use protocol::scsi::provisioning::{ProvisioningStatus, lba_status_descriptor};
@@ -153,7 +154,10 @@ impl Volume {
             lost = self.blocks != self.durable;
             self.blocks = self.durable.clone();
         }
-        Recovered { lost, replayed: redo::replay(self, superblock.blocks).unwrap_or_default() }
+        Recovered {
+            lost,
+            replayed: redo::replay(self, Stack::of(VolumeId(0)), superblock.blocks).unwrap_or_default(),
+        }
     }
 
     /// Whether all of these blocks hold what an operation wrote there, or zeros if it is none.
@@ -205,8 +209,8 @@ impl Found for Volume {
         Ok(())
     }
 
-    fn write(&mut self, range: BlockRange, data: &[u8]) -> Result<(), Infallible> {
-        Self::write(self, 0, range.start.0, Bytes::copy_from_slice(data));
+    fn write(&mut self, part: Part, data: &[u8]) -> Result<(), Infallible> {
+        Self::write(self, 0, part.range.start.0, Bytes::copy_from_slice(data));
         Ok(())
     }
 

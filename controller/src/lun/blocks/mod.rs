@@ -110,7 +110,7 @@ impl Blocks {
             peak: 0,
             awaiting_lease: BTreeMap::new(),
             locks: RangeLocks::default(),
-            volume: Volume::new(setup.index),
+            volume: Volume::new(setup.index, setup.stack),
             mirror: Mirror::new(Budget::share_of(setup.luns)),
             resync: Resync::default(),
             replica: Replica::default(),
