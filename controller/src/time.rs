@@ -1,6 +1,7 @@
 //! Time as the cores see it: a number that comes in with every event, never a clock.
 
 use core::ops::{Add, Sub};
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
 /// Nanoseconds of CLOCK_BOOTTIME, which goes on while a machine is suspended: a lease must too.
@@ -41,7 +42,32 @@ impl RunTime {
     }
 }
 
+/// The run time of a controller, for everything of it that asks.
+#[derive(Debug, Default)]
+pub struct RunClock {
+    ticked: AtomicU64,
+    ran: AtomicU64,
+}
+
+impl RunClock {
+    /// Time has passed: at least every [`TICK`] while the controller runs.
+    pub fn tick(&self, now: Time) {
+        let ticked = Time(self.ticked.swap(now.0, Ordering::Relaxed));
+        let ran = now.since(ticked).min(RUNNING_MAX);
+        self.ran.fetch_add(ran.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// How long it has run.
+    #[must_use]
+    pub fn ran(&self) -> Duration {
+        Duration::from_nanos(self.ran.load(Ordering::Relaxed))
+    }
+}
+
 impl Time {
+    /// The time that never comes.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// How long ago `earlier` was; zero if it lies ahead.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

@@ -341,9 +341,7 @@ impl<W: World> Controller<W> {
         if stuck {
             self.with_appliance(Appliance::on_stuck);
         }
-        for index in 0..self.luns.len() {
-            self.with_lun(index, |lun, actions| lun.on_tick(now, actions));
-        }
+        self.luns.tick(now, |index, actions| self.perform(index, actions));
         self.with_copies(|copies| copies.on_tick(now));
         if stuck {
             return;

@@ -32,6 +32,11 @@ impl CopyPermits {
         self.patience > 0 && self.permits.values().any(|valid| !valid)
     }
 
+    /// The end of one is waited for, by the tick.
+    pub(super) const fn counts(&self) -> bool {
+        self.patience > 0
+    }
+
     /// Time has passed: at a tick. True when nobody waits any longer.
     pub(super) fn tick(&mut self) -> bool {
         let before = self.patience;

@@ -95,7 +95,7 @@ fn hosts_are_told_of_another_capacity() {
         side: Side::First,
         incarnation: 1,
     };
-    let mut lun = Lun::new(setup, SharedState::default(), Arc::default());
+    let mut lun = Lun::new(setup, SharedState::default(), Arc::default(), Arc::default());
     lun.nexus_added(HOST, &Initiator { name: "host".into(), isid: [0; 6] });
     let told = |lun: &mut Lun, blocks| {
         lun.learn(blocks);

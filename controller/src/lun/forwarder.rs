@@ -107,6 +107,11 @@ impl Forwarder {
         self.room.usage()
     }
 
+    /// Nothing of it is kept.
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept.len() == 0
+    }
+
     /// Nothing of it is under way.
     pub(super) fn is_quiet(&self) -> bool {
         self.kept.slots(|request| request.progress != Progress::Adrift).is_empty()

@@ -83,6 +83,11 @@ impl Mirror {
         self.in_flight.keys().next().copied().unwrap_or(self.next)
     }
 
+    /// There is something that the sub has not been told yet.
+    pub(super) fn has_news(&self) -> bool {
+        self.committed_below() > self.told
+    }
+
     /// What the sub has not been told yet of [`Mirror::committed_below`]: from now on it has.
     pub(super) fn tell(&mut self) -> Option<u64> {
         let committed = self.committed_below();

@@ -94,7 +94,7 @@ use crate::lease::Lease;
 use crate::pair::{PairView, Quiet, Role, Service};
 use crate::plan::Side;
 use crate::status::{ReservationStatus, SanitizeStatus};
-use crate::time::Time;
+use crate::time::{RunClock, Time};
 use crate::volume::stack::Stack;
 use crate::world::Ticket;
 
@@ -187,7 +187,7 @@ pub struct Lun {
 impl Lun {
     /// A LUN that serves nothing yet, with what is on disk of its shared state.
     #[must_use]
-    pub fn new(setup: LunSetup, restored: SharedState, lease: Arc<Lease>) -> Self {
+    pub fn new(setup: LunSetup, restored: SharedState, lease: Arc<Lease>, clock: Arc<RunClock>) -> Self {
         let events = Events::new(setup.index, setup.write_cache, restored.clone());
         let unit = UnitState::new(&setup, restored);
         Self {
@@ -195,7 +195,7 @@ impl Lun {
             known: false,
             gate: Gate::new(),
             events,
-            blocks: Blocks::new(setup, unit.caches(), Arc::clone(&lease)),
+            blocks: Blocks::new(setup, unit.caches(), Arc::clone(&lease), clock),
             lease,
             unit,
             forwarder: Forwarder::new(Budget::share_of(setup.luns)),

@@ -10,12 +10,13 @@
 //! one.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use slab::Slab;
 
 use super::task::Slot;
 use crate::disk::DiskIo;
-use crate::time::{RunTime, Time};
+use crate::time::RunClock;
 use crate::world::Ticket;
 
 /// A mirrored copy whose disk does not answer for this long leaves the pair.
@@ -68,7 +69,7 @@ struct Flush {
 pub(super) struct Outstanding {
     work: Slab<Work>,
     begun: u64,
-    run_time: RunTime,
+    clock: Arc<RunClock>,
     /// Bytes written, and how many of them are flushed.
     written: u64,
     flushed: u64,
@@ -77,6 +78,10 @@ pub(super) struct Outstanding {
 }
 
 impl Outstanding {
+    pub(super) fn new(clock: Arc<RunClock>) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     /// Names a piece of disk I/O: LUN in the upper 16 bits, then its number, then its place.
     /// `begun`: how long the controller had run when the change began of which this is a step.
     pub(super) fn begin(&mut self, lun: u16, whose: Whose, io: &DiskIo, begun: Duration) -> Ticket {
@@ -103,8 +108,7 @@ impl Outstanding {
     }
 
     /// Time has passed: at least every [`crate::time::TICK`] while the controller runs.
-    pub(super) fn on_tick(&mut self, now: Time) {
-        self.run_time.tick(now);
+    pub(super) fn on_tick(&mut self) {
         if !self.work.iter().any(|(_, work)| self.waits(work, DISK_SILENCE_MAX)) {
             let flushes = self.work.iter().filter_map(|(_, work)| work.flush);
             self.patience = flushes.map(|flush| flush.patience).max().unwrap_or_default();
@@ -116,8 +120,13 @@ impl Outstanding {
     }
 
     /// How long the controller has run.
-    pub(super) const fn ran(&self) -> Duration {
-        self.run_time.ran()
+    pub(super) fn ran(&self) -> Duration {
+        self.clock.ran()
+    }
+
+    /// Nothing is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.work.is_empty()
     }
 
     /// Whether something has been under way for too long.
@@ -158,7 +167,7 @@ mod tests {
     use protocol::block::BlockRange;
 
     use super::*;
-    use crate::time::TICK;
+    use crate::time::{TICK, Time};
 
     fn begin(outstanding: &mut Outstanding, lun: u16, whose: Whose, io: &DiskIo) -> Ticket {
         outstanding.begin(lun, whose, io, outstanding.ran())
@@ -238,11 +247,16 @@ mod tests {
         assert_eq!(outstanding.end(new), None);
     }
 
+    fn tick(outstanding: &mut Outstanding, now: Time) {
+        outstanding.clock.tick(now);
+        outstanding.on_tick();
+    }
+
     fn run(outstanding: &mut Outstanding, now: &mut Time, time: Duration) {
         let end = *now + time;
         while *now < end {
             *now = *now + TICK;
-            outstanding.on_tick(*now);
+            tick(outstanding, *now);
         }
     }
 
@@ -263,7 +277,7 @@ mod tests {
         run(&mut outstanding, &mut now, TICK);
         begin(&mut outstanding, 0, Whose::Of(Slot::Task(1)), &read());
         now = now + Duration::from_secs(30);
-        outstanding.on_tick(now);
+        tick(&mut outstanding, now);
         assert!(!outstanding.is_silent());
         run(&mut outstanding, &mut now, DISK_SILENCE_MAX);
         assert!(outstanding.is_silent(), "but it has to answer now");

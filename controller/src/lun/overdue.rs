@@ -40,6 +40,11 @@ impl Oldest {
 }
 
 impl Overdue {
+    /// The peer has nothing to do.
+    pub(super) const fn rests(&self) -> bool {
+        self.commands.oldest.is_none() && self.events.oldest.is_none()
+    }
+
     /// Time has passed: the oldest command and the oldest event that only the peer can end, by a name that no other has
     /// meanwhile, and how long the controller had run. True if the peer has had either for too long.
     pub(super) fn tick(&mut self, command: Option<u64>, event: Option<u64>, ran: Duration) -> bool {

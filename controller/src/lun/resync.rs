@@ -222,6 +222,11 @@ impl Resync {
         }
     }
 
+    /// There is one, under way, resting or failed.
+    pub(super) const fn has_run(&self) -> bool {
+        self.run.is_some()
+    }
+
     /// What is to start now: the next piece, or a flush of both copies. What finds no place is given back by
     /// [`Resync::take_back`].
     pub(super) fn next(&mut self, blocks: u64) -> Option<Op> {

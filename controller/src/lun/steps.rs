@@ -259,6 +259,20 @@ impl Lun {
         self.tick_overdue(actions);
     }
 
+    /// When the next tick is due, if nothing else happens to the LUN before ([`Time::NEVER`]: none is). Any other would
+    /// change nothing. What looks for time itself, or counts ticks, is due with the next.
+    #[must_use]
+    pub fn next_tick(&self) -> Time {
+        let rests = self.gate.waiting().0 == 0
+            && self.forwarder.is_empty()
+            && self.events.is_quiet()
+            && !self.permits.counts()
+            && !matches!(self.unit.state().sanitize, Sanitize::UnderWay { .. })
+            && !self.unit.has_lost_reserver()
+            && self.overdue.rests();
+        if rests { self.blocks.next_tick() } else { Time(0) }
+    }
+
     fn tick_events(&mut self, now: Time, actions: &mut Vec<Action>) {
         let busy = Outcome::Status(Status::Busy);
         let (events, mut here) = self.here(actions);

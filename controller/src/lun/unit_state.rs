@@ -92,6 +92,11 @@ impl UnitState {
         handle.side == self.side.index() as u8 && self.name_of(handle).is_none()
     }
 
+    /// RESERVE was by a session of this controller that has ended: main does not know yet.
+    pub(super) fn has_lost_reserver(&self) -> bool {
+        self.state().reserver.is_some_and(|reserver| self.is_of_lost_session(reserver))
+    }
+
     /// Whether a handle means a session of the peer.
     pub(super) const fn is_of_peer(&self, handle: NexusHandle) -> bool {
         handle.side != self.side.index() as u8

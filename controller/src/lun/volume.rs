@@ -7,12 +7,13 @@
 //! * A disk that was given up stays so: what it was asked it may still write.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use super::outstanding::{Outstanding, Whose};
 use super::redo::{Change, Go, Redo, Step};
 use super::task::{Action, Slot};
 use crate::disk::{DiskIo, DiskResult};
-use crate::time::Time;
+use crate::time::RunClock;
 use crate::volume::stack::Stack;
 use crate::world::Ticket;
 
@@ -45,11 +46,11 @@ pub(super) enum Completion {
 }
 
 impl Volume {
-    pub(super) fn new(index: u16, stack: Stack) -> Self {
+    pub(super) fn new(index: u16, stack: Stack, clock: Arc<RunClock>) -> Self {
         Self {
             index,
             stack,
-            outstanding: Outstanding::default(),
+            outstanding: Outstanding::new(clock),
             redo: Redo::default(),
             silent: false,
             latest: None,
@@ -133,18 +134,23 @@ impl Volume {
         self.redo.is_quiet()
     }
 
+    /// Nothing at all is under way: time changes nothing.
+    pub(super) fn rests(&self) -> bool {
+        self.outstanding.is_empty() && self.redo.is_quiet()
+    }
+
     /// A failed disk left a redo record behind, which the next start would carry out.
     pub(super) const fn has_record_left(&self) -> bool {
         self.redo.is_left()
     }
 
     /// Time has passed: at least every [`crate::time::TICK`] while the controller runs.
-    pub(super) fn on_tick(&mut self, now: Time) {
-        self.outstanding.on_tick(now);
+    pub(super) fn on_tick(&mut self) {
+        self.outstanding.on_tick();
     }
 
     /// How long the controller has run.
-    pub(super) const fn ran(&self) -> Duration {
+    pub(super) fn ran(&self) -> Duration {
         self.outstanding.ran()
     }
 

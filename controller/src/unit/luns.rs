@@ -1,6 +1,7 @@
 //! All LUNs of a controller, each behind a lock of its own.
 
 use core::cell::Cell;
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -15,7 +16,7 @@ use crate::lun::{Action, Lun, LunSetup};
 use crate::pair::PairView;
 use crate::plan::Plan;
 use crate::status::LimitStatus;
-use crate::time::Time;
+use crate::time::{RunClock, Time};
 use crate::volume::stack::Stack;
 use crate::world::Ticket;
 
@@ -31,6 +32,7 @@ thread_local! {
 /// The LUNs, in the plan's order.
 pub(super) struct Luns {
     luns: Vec<Entry>,
+    clock: Arc<RunClock>,
     /// Whose turn it is to work in the background. Locked before a LUN, never after.
     background: Mutex<Background>,
 }
@@ -38,9 +40,21 @@ pub(super) struct Luns {
 /// One LUN.
 struct Entry {
     lun: Mutex<Lun>,
+    /// When its next tick is due, in nanoseconds. Written with the LUN locked, and looked at without, so that a tick
+    /// of the controller costs a load for each LUN that rests.
+    due: AtomicU64,
     /// The record of its shared state can be read. If it cannot, the LUN is refused and the record is never written
     /// over.
     is_readable: bool,
+}
+
+impl Entry {
+    fn lock(&self) -> MutexGuard<'_, Lun> {
+        let lun = self.lun.lock();
+        // Not before: a tick that is being handled says last when the next is due.
+        self.due.store(0, Ordering::Relaxed);
+        lun
+    }
 }
 
 /// What came of an effect that may be about a LUN.
@@ -58,6 +72,7 @@ pub(super) enum Told {
 impl Luns {
     /// The LUNs of a plan at the controller's start, with the shared state that was restored.
     pub(super) fn new(plan: &Plan, restored: &Restored, incarnation: u64, lease: &Arc<Lease>) -> Self {
+        let clock = Arc::<RunClock>::default();
         let places = plan.luns.iter().zip(0..).map(|(lun, index)| {
             let setup = LunSetup {
                 index,
@@ -70,10 +85,11 @@ impl Luns {
             };
             let state = restored.shared(plan.own_name(), &lun.name);
             let is_readable = state.is_ok();
-            let lun = Mutex::new(Lun::new(setup, state.unwrap_or_default(), Arc::clone(lease)));
-            Entry { lun, is_readable }
+            let lun =
+                Mutex::new(Lun::new(setup, state.unwrap_or_default(), Arc::clone(lease), Arc::clone(&clock)));
+            Entry { lun, due: AtomicU64::new(0), is_readable }
         });
-        Self { luns: places.collect(), background: Mutex::default() }
+        Self { luns: places.collect(), clock, background: Mutex::default() }
     }
 
     /// What a LUN has to do in the background has changed: it, or others that waited, come to their turn, and ask
@@ -93,6 +109,7 @@ impl Luns {
     /// A tick of one LUN whose actions are not performed yet; whether it has given its disk up.
     #[cfg(test)]
     pub(super) fn gives_up_and_says_so_later(&self, index: usize, now: Time) -> bool {
+        self.clock.tick(now);
         self.lock(index).is_some_and(|mut lun| {
             lun.on_tick(now, &mut Vec::new());
             lun.gave_disk_up()
@@ -125,12 +142,37 @@ impl Luns {
         self.luns.len()
     }
 
-    /// A LUN, locked.
+    /// A LUN, locked. It has its next tick: something may happen to it now.
     pub(super) fn lock(&self, index: usize) -> Option<MutexGuard<'_, Lun>> {
-        self.luns.get(index).map(|place| place.lun.lock())
+        self.luns.get(index).map(Entry::lock)
     }
 
-    /// The LUNs one after the other, each locked when it comes.
+    /// Time has passed: tells the LUNs that are due, and has the actions of each performed, without its lock.
+    pub(super) fn tick(&self, now: Time, mut perform: impl FnMut(usize, &mut Vec<Action>)) {
+        self.clock.tick(now);
+        for (index, place) in self.luns.iter().enumerate() {
+            if place.due.load(Ordering::Relaxed) > now.0 {
+                continue;
+            }
+            let mut actions = ROOM.with(Cell::take);
+            {
+                let mut lun = place.lun.lock();
+                lun.on_tick(now, &mut actions);
+                place.due.store(lun.next_tick().0, Ordering::Relaxed);
+            }
+            perform(index, &mut actions);
+            reuse(actions);
+        }
+    }
+
+    /// When a LUN has its next tick, if nothing happens to it.
+    #[cfg(test)]
+    pub(super) fn due(&self, index: usize) -> Time {
+        Time(self.luns[index].due.load(Ordering::Relaxed))
+    }
+
+    /// The LUNs one after the other, each locked when it comes. To look at them, or to tell them what no time follows
+    /// from.
     pub(super) fn iter(&self) -> impl Iterator<Item = MutexGuard<'_, Lun>> {
         self.luns.iter().map(|place| place.lun.lock())
     }
@@ -149,7 +191,7 @@ impl Luns {
     ) -> Option<Vec<Action>> {
         let place = self.luns.get(index)?;
         let mut actions = ROOM.with(Cell::take);
-        handle(&mut place.lun.lock(), &mut actions);
+        handle(&mut place.lock(), &mut actions);
         Some(actions)
     }
 
@@ -200,6 +242,11 @@ impl Luns {
         background.check();
         for (lun, index) in self.iter().zip(0..) {
             lun.check();
+            let due = self.luns[usize::from(index)].due.load(Ordering::Relaxed);
+            assert!(
+                due <= lun.next_tick().0,
+                "LUN {index} has something due and sleeps until {due}: {lun:?}"
+            );
             let place = background.place(LunIndex(index));
             let mut own = lun.background_place();
             assert!(
@@ -208,7 +255,7 @@ impl Luns {
             );
         }
         for group in groups {
-            let luns = group.iter().filter_map(|index| self.lock(*index));
+            let luns = group.iter().filter_map(|index| self.luns.get(*index).map(|place| place.lun.lock()));
             let places: Vec<_> = luns
                 .map(|lun| {
                     let view = lun.view();
@@ -244,6 +291,10 @@ fn carry_out(order: LunOrder, lun: &mut Lun, view: PairView, now: Time, actions:
         LunOrder::Close => lun.close(view, now, actions),
     }
 }
+
+#[cfg(test)]
+#[path = "tick_tests.rs"]
+mod tick_tests;
 
 #[cfg(test)]
 #[path = "background_tests.rs"]

@@ -176,11 +176,16 @@ impl Blocks {
         }
     }
 
+    /// What is in memory may be the only one there is.
+    pub(super) fn flushes_alone(&self) -> bool {
+        let alone = self.view.service == Service::Alone && self.view.status == PairStatus::Suspended;
+        alone && self.caches
+    }
+
     /// While there is no other copy, what is in memory goes to the disk every second.
     pub(in crate::lun) fn flush_alone(&mut self, gate_waits: bool, now: Time, actions: &mut Vec<Action>) {
-        let alone = self.view.service == Service::Alone && self.view.status == PairStatus::Suspended;
         // A switch waits for what is in flight.
-        let due = alone && !gate_waits && self.caches && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL;
+        let due = !gate_waits && self.flushes_alone() && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL;
         if due && self.enter(Origin::Nobody, Op::SynchronizeCache, true, now, actions) {
             self.flushed = now;
         }
@@ -205,7 +210,7 @@ impl Blocks {
 
     /// Time has passed, as the volume's deadlines see it; a silent disk is given up.
     pub(in crate::lun) fn tick_volume(&mut self, now: Time, actions: &mut Vec<Action>) {
-        self.volume.on_tick(now);
+        self.volume.on_tick();
         self.give_up_silent_disk(now, actions);
     }
 

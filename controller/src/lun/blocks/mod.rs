@@ -33,13 +33,13 @@ use super::report::report_io;
 use super::resync::Resync;
 use super::task::{Action, Leg, Origin, Slot, Stage, Task, end};
 use super::volume::Volume;
-use super::{LUN_COMMANDS_MAX, LunSetup, Used};
+use super::{ALONE_FLUSH_INTERVAL, LUN_COMMANDS_MAX, LunSetup, Used};
 use crate::command::{Command, Data, Op, Outcome};
 use crate::disk::DiskIo;
 use crate::exclusive::{Holder, Mode, RangeLocks, Ranges, Request};
 use crate::lease::Lease;
 use crate::pair::{PairStatus, PairView, Role};
-use crate::time::Time;
+use crate::time::{RunClock, Time};
 
 /// What came of a task for others.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    pub(super) fn new(setup: LunSetup, caches: bool, lease: Arc<Lease>) -> Self {
+    pub(super) fn new(setup: LunSetup, caches: bool, lease: Arc<Lease>, clock: Arc<RunClock>) -> Self {
         Self {
             setup,
             view: PairView::suspended(Role::Sub),
@@ -110,7 +110,7 @@ impl Blocks {
             peak: 0,
             awaiting_lease: BTreeMap::new(),
             locks: RangeLocks::default(),
-            volume: Volume::new(setup.index, setup.stack),
+            volume: Volume::new(setup.index, setup.stack, clock),
             mirror: Mirror::new(Budget::share_of(setup.luns)),
             resync: Resync::default(),
             replica: Replica::default(),
@@ -311,6 +311,20 @@ impl Blocks {
     pub(super) fn tick_pair(&mut self, actions: &mut Vec<Action>) {
         self.tell_released(actions);
         self.resync.tick();
+    }
+
+    /// When time is going to change something next, if nothing else does; [`Time::NEVER`] if it is not.
+    pub(super) fn next_tick(&self) -> Time {
+        let rests = self.tasks.is_empty()
+            && self.replica.is_empty()
+            && self.volume.rests()
+            && !self.resync.has_run()
+            && !(self.view.is_mirrored() && self.mirror.has_news());
+        match (rests, self.flushes_alone()) {
+            (false, _) => Time(0),
+            (true, true) => self.flushed + ALONE_FLUSH_INTERVAL,
+            (true, false) => Time::NEVER,
+        }
     }
 
     /// What always holds of its parts and between them.
