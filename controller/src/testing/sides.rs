@@ -140,6 +140,11 @@ impl Duo {
         self.outside(side).volumes.clear();
     }
 
+    /// A side's volume of this LUN goes missing.
+    pub(crate) fn remove_volume_of(&self, side: usize, lun: u16) {
+        self.outside(side).volumes.remove(&lun);
+    }
+
     /// Whether a side has closed the control connection since the last cut.
     pub(crate) fn has_closed_control(&self, side: usize) -> bool {
         self.outside(side).closed.contains(&LinkId(2))

@@ -251,6 +251,32 @@ fn a_volume_that_is_still_being_made_for_an_earlier_meeting_is_not_made_twice() 
 }
 
 #[test]
+fn a_cut_while_a_lost_volume_is_made_anew_leaves_the_other_lun_what_it_was() {
+    for seed in 0..20 {
+        for steps in 0..60 {
+            let mut duo = Duo::two_luns(seed, 16);
+            duo.connect();
+            duo.settle(20);
+            duo.remove_volume_of(1, 0);
+            let mut duo = duo.crash_of_two(seed);
+            duo.hold_volumes(true);
+            duo.connect();
+            (0..steps).for_each(|_| {
+                duo.step();
+            });
+            duo.cut();
+            duo.hold_volumes(false);
+            duo.settle(30);
+            duo.connect();
+            duo.settle(100);
+            let luns = duo.controllers[0].status().luns;
+            let statuses: Vec<_> = luns.iter().map(|lun| (lun.status, &lun.reason)).collect();
+            assert_eq!(statuses, [(PairStatus::Duplex, &None); 2], "seed {seed}, {steps} steps");
+        }
+    }
+}
+
+#[test]
 fn the_first_command_that_is_forwarded_is_not_executed_if_it_was_too_long_on_its_way() {
     for seed in 0..10 {
         let mut duo = Duo::new(seed, true);
