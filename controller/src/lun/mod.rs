@@ -35,6 +35,7 @@ mod checked_tests;
 mod commands;
 mod communication;
 mod compare;
+mod completion;
 mod copy_permits;
 #[cfg(test)]
 mod description_tests;

@@ -73,6 +73,16 @@ pub(super) enum Leg {
     Lost,
 }
 
+impl Leg {
+    /// The copy takes no part, has it as asked, or will not have it by this leg.
+    pub(super) const fn has_ended(self) -> bool {
+        match self {
+            Self::None | Self::Done | Self::Lost => true,
+            Self::Writing | Self::Flushing | Self::Verifying => false,
+        }
+    }
+}
+
 /// A command admitted or waiting to be admitted here: at main, or a read of the sub's own copy.
 #[derive(Debug)]
 pub(super) struct Task {

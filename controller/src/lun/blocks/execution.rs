@@ -24,8 +24,8 @@ use crate::lun::mirror::Place;
 use crate::lun::operation::{is_atomic, is_zero, payload_bytes, ranges};
 use crate::lun::redo::Step;
 use crate::lun::replica::{Applied, Ordered};
-use crate::lun::resync::{After, Refused, next_piece};
-use crate::lun::task::{Action, Fate, Leg, Origin, Slot, Stage};
+use crate::lun::resync::{After, Refused};
+use crate::lun::task::{Action, Leg, Origin, Slot, Stage};
 use crate::lun::volume::Completion;
 use crate::pair::{Breakage, Role, Service};
 use crate::time::Time;
@@ -183,28 +183,6 @@ impl Blocks {
         };
         if let Some(left) = self.resync.spoil(refused) {
             task.copied_again = Some(left);
-        }
-    }
-
-    /// Both have done with a change that the own copy could not take, or with a piece of its blocks: the next one. Its
-    /// origin hears of the end at once; the ranges stay held.
-    pub(super) fn copy_again(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
-            return;
-        };
-        let Some(range) = task.copied_again.as_mut().and_then(next_piece) else {
-            return self.finish(slot, outcome, actions);
-        };
-        // It has another place in the order from now on.
-        self.mirror.end(task.sequence, slot);
-        let origin = core::mem::replace(&mut task.origin, Origin::Copy);
-        let op = core::mem::replace(&mut task.op, Op::Read { range });
-        task.stage = Stage::Read;
-        (task.own, task.peer, task.failed) = (Leg::None, Leg::None, None);
-        task.result.clear();
-        actions.push(self.volume.submit(Slot::Task(slot), DiskIo::Read(range)));
-        if origin != Origin::Copy {
-            self.tell(origin, op, outcome, actions);
         }
     }
 
@@ -371,44 +349,6 @@ impl Blocks {
         }
         self.finish_if_whole(slot, actions);
         self.resume_credit(actions);
-    }
-
-    /// Ends a change when neither of its legs is on its way any more.
-    pub(super) fn finish_if_whole(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get(slot as usize) else {
-            return;
-        };
-        let under_way = |leg| matches!(leg, Leg::Writing | Leg::Flushing | Leg::Verifying);
-        if task.stage != Stage::Legs || under_way(task.own) || under_way(task.peer) {
-            return;
-        }
-        let copied_again = task.copied_again.is_some() && self.resync.goes_on();
-        let outcome = match (task.failed, task.peer) {
-            (Some(error), Leg::None) => Outcome::Check(error.sense(true)),
-            (Some(_), _) if !copied_again && matches!(self.fate(), Fate::Undecided) => {
-                return self.end_undecided(slot, actions);
-            }
-            // No other copy could have taken it: what the target of a copy has of it is copied over.
-            (Some(error), _) if error.wants_room() && (copied_again || matches!(self.fate(), Fate::Good)) => {
-                Outcome::Check(error.sense(true))
-            }
-            (Some(_), _) => Outcome::Check(Sense::ABORTED_COMMAND),
-            (None, Leg::Lost) if task.origin == Origin::Copy => Outcome::Aborted,
-            (None, Leg::Lost) => match self.fate() {
-                Fate::Good => Outcome::Good(Data::new()),
-                // The event would keep the pair from being decided on.
-                Fate::Undecided if matches!(task.origin, Origin::Event(_)) => {
-                    return self.end_undecided(slot, actions);
-                }
-                Fate::Undecided => return,
-                Fate::Unknown => Outcome::Check(Sense::ABORTED_COMMAND),
-            },
-            (None, _) => Outcome::Good(Data::new()),
-        };
-        if copied_again {
-            return self.copy_again(slot, outcome, actions);
-        }
-        self.finish(slot, outcome, actions);
     }
 
     /// Those who wait for the peer's buffers go on in their order, as far as there is room.

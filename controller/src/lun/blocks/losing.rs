@@ -4,9 +4,11 @@
 use protocol::scsi::sense::{Sense, Status};
 
 use super::{Blocks, Happened};
-use crate::command::{COMMAND_AGE_MAX, Command, LunIndex, NexusId, Op, Outcome};
-use crate::disk::DiskError;
+use crate::command::{COMMAND_AGE_MAX, Command, Data, LunIndex, NexusId, Op, Outcome};
+use crate::disk::{DiskError, DiskIo};
 use crate::lun::ALONE_FLUSH_INTERVAL;
+use crate::lun::completion::Legs;
+use crate::lun::resync::next_piece;
 use crate::lun::task::{Action, Fate, Leg, Origin, Slot, Stage, Task, send_back};
 use crate::pair::{Breakage, PairStatus, PairView, Role, Service};
 use crate::time::Time;
@@ -35,6 +37,79 @@ impl Blocks {
                 task.peer = Leg::Lost;
             }
         }
+    }
+
+    /// Ends a change as far as its legs have come: it is answered, and its blocks are free, when the mode says so.
+    pub(super) fn finish_if_whole(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get(slot as usize) else {
+            return;
+        };
+        let legs = Legs { own: task.own, peer: task.peer };
+        if task.stage != Stage::Legs || !self.mode.answers_at(legs) {
+            return;
+        }
+        let copied_again = task.copied_again.is_some() && self.resync.goes_on();
+        let outcome = match (task.failed, task.peer) {
+            (Some(error), Leg::None) => Outcome::Check(error.sense(true)),
+            (Some(_), _) if !copied_again && matches!(self.fate(), Fate::Undecided) => {
+                return self.end_undecided(slot, actions);
+            }
+            // No other copy could have taken it: what the target of a copy has of it is copied over.
+            (Some(error), _) if error.wants_room() && (copied_again || matches!(self.fate(), Fate::Good)) => {
+                Outcome::Check(error.sense(true))
+            }
+            (Some(_), _) => Outcome::Check(Sense::ABORTED_COMMAND),
+            (None, Leg::Lost) if task.origin == Origin::Copy => Outcome::Aborted,
+            (None, Leg::Lost) => match self.fate() {
+                Fate::Good => Outcome::Good(Data::new()),
+                // The event would keep the pair from being decided on.
+                Fate::Undecided if matches!(task.origin, Origin::Event(_)) => {
+                    return self.end_undecided(slot, actions);
+                }
+                Fate::Undecided => return,
+                Fate::Unknown => Outcome::Check(Sense::ABORTED_COMMAND),
+            },
+            (None, _) => Outcome::Good(Data::new()),
+        };
+        if copied_again {
+            return self.copy_again(slot, outcome, actions);
+        }
+        if self.mode.frees_at(legs) {
+            return self.finish(slot, outcome, actions);
+        }
+        self.answer_before_free(slot, Origin::Nobody, outcome, actions);
+    }
+
+    /// Tells the origin of a change how it ended while its range stays held: for whom it goes on is `then`.
+    fn answer_before_free(&mut self, slot: u32, then: Origin, outcome: Outcome, actions: &mut Vec<Action>) {
+        if let Some(task) = self.tasks.get_mut(slot as usize) {
+            let origin = core::mem::replace(&mut task.origin, then);
+            if origin != then {
+                let op = task.op.clone();
+                self.tell(origin, op, outcome, actions);
+            }
+        }
+    }
+
+    /// Both have done with a change that the own copy could not take, or with a piece of its blocks: the next one. Its
+    /// origin hears of the end at once; the ranges stay held.
+    pub(super) fn copy_again(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        let Some(range) = task.copied_again.as_mut().and_then(next_piece) else {
+            return self.finish(slot, outcome, actions);
+        };
+        // It has another place in the order from now on.
+        self.mirror.end(task.sequence, slot);
+        self.answer_before_free(slot, Origin::Copy, outcome, actions);
+        let Some(task) = self.tasks.get_mut(slot as usize) else {
+            return;
+        };
+        (task.op, task.stage) = (Op::Read { range }, Stage::Read);
+        (task.own, task.peer, task.failed) = (Leg::None, Leg::None, None);
+        task.result.clear();
+        actions.push(self.volume.submit(Slot::Task(slot), DiskIo::Read(range)));
     }
 
     /// What becomes of a change that the own copy has and the peer's may lack.

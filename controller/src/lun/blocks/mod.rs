@@ -26,6 +26,7 @@ use protocol::scsi::sense::Status;
 use slab::Slab;
 
 use super::budget::Budget;
+use super::completion::CompletionMode;
 use super::mirror::Mirror;
 use super::operation::{asks_durable, ranges};
 use super::replica::Replica;
@@ -84,6 +85,7 @@ pub(super) struct Blocks {
     locks: RangeLocks,
     volume: Volume,
     mirror: Mirror,
+    mode: CompletionMode,
     resync: Resync,
     replica: Replica,
     /// The peer's copy is about to leave the pair.
@@ -112,6 +114,7 @@ impl Blocks {
             locks: RangeLocks::default(),
             volume: Volume::new(setup.index, setup.stack, clock),
             mirror: Mirror::new(Budget::share_of(setup.luns)),
+            mode: CompletionMode::default(),
             resync: Resync::default(),
             replica: Replica::default(),
             last_copy: false,
@@ -320,11 +323,8 @@ impl Blocks {
             && self.volume.rests()
             && !self.resync.has_run()
             && !(self.view.is_mirrored() && self.mirror.has_news());
-        match (rests, self.flushes_alone()) {
-            (false, _) => Time(0),
-            (true, true) => self.flushed + ALONE_FLUSH_INTERVAL,
-            (true, false) => Time::NEVER,
-        }
+        let flush = if self.flushes_alone() { self.flushed + ALONE_FLUSH_INTERVAL } else { Time::NEVER };
+        if rests { flush } else { Time(0) }
     }
 
     /// What always holds of its parts and between them.
