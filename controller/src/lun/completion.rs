@@ -4,8 +4,9 @@
 //! |---|---|---|
 //! | `sync` | both copies have it, or have ended without it | the same |
 //!
-//! A change that is answered and not free is under way as before: its range is held, it has its place in the order, and
-//! whoever has to be quiet waits for it. Today that is one of which a copy lacks something, which is copied again first.
+//! A change that is answered and not free is under way as before: its range is held, it has its place in the order,
+//! and a LUN that has to be quiet waits for it. Today that is one of which a copy lacks something: that is copied again
+//! first.
 
 use super::task::Leg;
 
