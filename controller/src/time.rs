@@ -16,43 +16,17 @@ const RUNNING_MAX: Duration = Duration::from_millis(4 * TICK.as_millis() as u64)
 
 /// How long a controller has run. Time in which it was stopped does not count: whoever waited for something then finds
 /// what has come of it when it goes on.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RunTime {
-    ticked: Time,
-    ran: Duration,
-}
-
-impl RunTime {
-    /// Time has passed: at least every [`TICK`] while the controller runs.
-    pub fn tick(&mut self, now: Time) {
-        self.ran += now.since(self.ticked).min(RUNNING_MAX);
-        self.ticked = now;
-    }
-
-    /// How long it has run.
-    #[must_use]
-    pub const fn ran(&self) -> Duration {
-        self.ran
-    }
-
-    /// The last tick; zero before the first.
-    #[must_use]
-    pub const fn ticked(&self) -> Time {
-        self.ticked
-    }
-}
-
-/// The run time of a controller, for everything of it that asks.
 #[derive(Debug, Default)]
-pub struct RunClock {
+pub struct RunTime {
+    /// In nanoseconds, as [`Time`].
     ticked: AtomicU64,
     ran: AtomicU64,
 }
 
-impl RunClock {
+impl RunTime {
     /// Time has passed: at least every [`TICK`] while the controller runs.
     pub fn tick(&self, now: Time) {
-        let ticked = Time(self.ticked.swap(now.0, Ordering::Relaxed));
+        let ticked = Time(self.ticked.fetch_max(now.0, Ordering::Relaxed));
         let ran = now.since(ticked).min(RUNNING_MAX);
         self.ran.fetch_add(ran.as_nanos() as u64, Ordering::Relaxed);
     }
@@ -61,6 +35,12 @@ impl RunClock {
     #[must_use]
     pub fn ran(&self) -> Duration {
         Duration::from_nanos(self.ran.load(Ordering::Relaxed))
+    }
+
+    /// The last tick; zero before the first.
+    #[must_use]
+    pub fn ticked(&self) -> Time {
+        Time(self.ticked.load(Ordering::Relaxed))
     }
 }
 

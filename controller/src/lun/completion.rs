@@ -2,11 +2,10 @@
 //!
 //! | mode | answered when | free when |
 //! |---|---|---|
-//! | `sync` | both copies have it, or have ended without it | the same |
+//! | `sync` | both copies have it, or have ended without it | it is answered, and no copy lacks something of it |
 //!
 //! A change that is answered and not free is under way as before: its range is held, it has its place in the order,
-//! and a LUN that has to be quiet waits for it. Today that is one of which a copy lacks something: that is copied again
-//! first.
+//! and a LUN that has to be quiet waits for it. What a copy lacks is copied again first.
 
 use super::task::Leg;
 
@@ -33,10 +32,10 @@ impl CompletionMode {
         }
     }
 
-    /// Whether its blocks are free.
-    pub(super) const fn frees_at(self, legs: Legs) -> bool {
+    /// Whether its blocks are free. `lacks`: one of the copies is to get it anew from the other.
+    pub(super) const fn frees_at(self, legs: Legs, lacks: bool) -> bool {
         match self {
-            Self::Sync => legs.own.has_ended() && legs.peer.has_ended(),
+            Self::Sync => self.answers_at(legs) && !lacks,
         }
     }
 }
@@ -53,7 +52,8 @@ mod tests {
         for (own, peer) in all().flat_map(|own| all().map(move |peer| (*own, *peer))) {
             let ends = over.contains(&own) && over.contains(&peer);
             let (mode, legs) = (CompletionMode::Sync, Legs { own, peer });
-            assert_eq!([mode.answers_at(legs), mode.frees_at(legs)], [ends; 2], "{legs:?}");
+            assert_eq!([mode.answers_at(legs), mode.frees_at(legs, false)], [ends; 2], "{legs:?}");
+            assert!(!mode.frees_at(legs, true), "{legs:?}");
         }
     }
 }

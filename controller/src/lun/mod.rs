@@ -95,7 +95,7 @@ use crate::lease::Lease;
 use crate::pair::{PairView, Quiet, Role, Service};
 use crate::plan::Side;
 use crate::status::{ReservationStatus, SanitizeStatus};
-use crate::time::{RunClock, Time};
+use crate::time::{RunTime, Time};
 use crate::volume::stack::Stack;
 use crate::world::Ticket;
 
@@ -188,7 +188,7 @@ pub struct Lun {
 impl Lun {
     /// A LUN that serves nothing yet, with what is on disk of its shared state.
     #[must_use]
-    pub fn new(setup: LunSetup, restored: SharedState, lease: Arc<Lease>, clock: Arc<RunClock>) -> Self {
+    pub fn new(setup: LunSetup, restored: SharedState, lease: Arc<Lease>, clock: Arc<RunTime>) -> Self {
         let events = Events::new(setup.index, setup.write_cache, restored.clone());
         let unit = UnitState::new(&setup, restored);
         Self {

@@ -16,7 +16,7 @@ use slab::Slab;
 
 use super::task::Slot;
 use crate::disk::DiskIo;
-use crate::time::RunClock;
+use crate::time::RunTime;
 use crate::world::Ticket;
 
 /// A mirrored copy whose disk does not answer for this long leaves the pair.
@@ -69,7 +69,7 @@ struct Flush {
 pub(super) struct Outstanding {
     work: Slab<Work>,
     begun: u64,
-    clock: Arc<RunClock>,
+    clock: Arc<RunTime>,
     /// Bytes written, and how many of them are flushed.
     written: u64,
     flushed: u64,
@@ -78,7 +78,7 @@ pub(super) struct Outstanding {
 }
 
 impl Outstanding {
-    pub(super) fn new(clock: Arc<RunClock>) -> Self {
+    pub(super) fn new(clock: Arc<RunTime>) -> Self {
         Self { clock, ..Self::default() }
     }
 

@@ -13,7 +13,7 @@ use super::outstanding::{Outstanding, Whose};
 use super::redo::{Change, Go, Redo, Step};
 use super::task::{Action, Slot};
 use crate::disk::{DiskIo, DiskResult};
-use crate::time::RunClock;
+use crate::time::RunTime;
 use crate::volume::stack::Stack;
 use crate::world::Ticket;
 
@@ -46,7 +46,7 @@ pub(super) enum Completion {
 }
 
 impl Volume {
-    pub(super) fn new(index: u16, stack: Stack, clock: Arc<RunClock>) -> Self {
+    pub(super) fn new(index: u16, stack: Stack, clock: Arc<RunTime>) -> Self {
         Self {
             index,
             stack,

@@ -16,7 +16,7 @@ use crate::lun::{Action, Lun, LunSetup};
 use crate::pair::PairView;
 use crate::plan::Plan;
 use crate::status::LimitStatus;
-use crate::time::{RunClock, Time};
+use crate::time::{RunTime, Time};
 use crate::volume::stack::Stack;
 use crate::world::Ticket;
 
@@ -32,7 +32,7 @@ thread_local! {
 /// The LUNs, in the plan's order.
 pub(super) struct Luns {
     luns: Vec<Entry>,
-    clock: Arc<RunClock>,
+    clock: Arc<RunTime>,
     /// Whose turn it is to work in the background. Locked before a LUN, never after.
     background: Mutex<Background>,
 }
@@ -72,7 +72,7 @@ pub(super) enum Told {
 impl Luns {
     /// The LUNs of a plan at the controller's start, with the shared state that was restored.
     pub(super) fn new(plan: &Plan, restored: &Restored, incarnation: u64, lease: &Arc<Lease>) -> Self {
-        let clock = Arc::<RunClock>::default();
+        let clock = Arc::<RunTime>::default();
         let places = plan.luns.iter().zip(0..).map(|(lun, index)| {
             let setup = LunSetup {
                 index,

@@ -1,5 +1,5 @@
-//! What becomes of commands when the pair changes or time runs out: those that were not admitted are taken back,
-//! changes that one copy may lack wait for the decision about the pair.
+//! How commands end. A change ends with its legs ([`Blocks::finish_if_whole`]); when the pair changes or time runs out,
+//! those that were not admitted are taken back, and changes that one copy may lack wait for the decision about the pair.
 
 use protocol::scsi::sense::{Sense, Status};
 
@@ -39,7 +39,8 @@ impl Blocks {
         }
     }
 
-    /// Ends a change as far as its legs have come: it is answered, and its blocks are free, when the mode says so.
+    /// Ends a change when its legs have come so far that the mode has it answered. Its blocks are free then, or after they were
+    /// copied again.
     pub(super) fn finish_if_whole(&mut self, slot: u32, actions: &mut Vec<Action>) {
         let Some(task) = self.tasks.get(slot as usize) else {
             return;
@@ -71,24 +72,10 @@ impl Blocks {
             },
             (None, _) => Outcome::Good(Data::new()),
         };
-        if copied_again {
-            return self.copy_again(slot, outcome, actions);
-        }
-        if self.mode.frees_at(legs) {
+        if self.mode.frees_at(legs, copied_again) {
             return self.finish(slot, outcome, actions);
         }
-        self.answer_before_free(slot, Origin::Nobody, outcome, actions);
-    }
-
-    /// Tells the origin of a change how it ended while its range stays held: for whom it goes on is `then`.
-    fn answer_before_free(&mut self, slot: u32, then: Origin, outcome: Outcome, actions: &mut Vec<Action>) {
-        if let Some(task) = self.tasks.get_mut(slot as usize) {
-            let origin = core::mem::replace(&mut task.origin, then);
-            if origin != then {
-                let op = task.op.clone();
-                self.tell(origin, op, outcome, actions);
-            }
-        }
+        self.copy_again(slot, outcome, actions);
     }
 
     /// Both have done with a change that the own copy could not take, or with a piece of its blocks: the next one. Its
@@ -102,14 +89,15 @@ impl Blocks {
         };
         // It has another place in the order from now on.
         self.mirror.end(task.sequence, slot);
-        self.answer_before_free(slot, Origin::Copy, outcome, actions);
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
-            return;
-        };
-        (task.op, task.stage) = (Op::Read { range }, Stage::Read);
+        let origin = core::mem::replace(&mut task.origin, Origin::Copy);
+        let op = core::mem::replace(&mut task.op, Op::Read { range });
+        task.stage = Stage::Read;
         (task.own, task.peer, task.failed) = (Leg::None, Leg::None, None);
         task.result.clear();
         actions.push(self.volume.submit(Slot::Task(slot), DiskIo::Read(range)));
+        if origin != Origin::Copy {
+            self.tell(origin, op, outcome, actions);
+        }
     }
 
     /// What becomes of a change that the own copy has and the peer's may lack.

@@ -40,7 +40,7 @@ use crate::disk::DiskIo;
 use crate::exclusive::{Holder, Mode, RangeLocks, Ranges, Request};
 use crate::lease::Lease;
 use crate::pair::{PairStatus, PairView, Role};
-use crate::time::{RunClock, Time};
+use crate::time::{RunTime, Time};
 
 /// What came of a task for others.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    pub(super) fn new(setup: LunSetup, caches: bool, lease: Arc<Lease>, clock: Arc<RunClock>) -> Self {
+    pub(super) fn new(setup: LunSetup, caches: bool, lease: Arc<Lease>, clock: Arc<RunTime>) -> Self {
         Self {
             setup,
             view: PairView::suspended(Role::Sub),
