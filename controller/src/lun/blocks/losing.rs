@@ -39,8 +39,8 @@ impl Blocks {
         }
     }
 
-    /// Ends a change when its legs have come so far that the mode has it answered. Its blocks are free then, or after they were
-    /// copied again.
+    /// Ends a change when its legs have come so far that the mode has it answered. Its blocks are free then, or after
+    /// they were copied again.
     pub(super) fn finish_if_whole(&mut self, slot: u32, actions: &mut Vec<Action>) {
         let Some(task) = self.tasks.get(slot as usize) else {
             return;
