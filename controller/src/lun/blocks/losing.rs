@@ -1,5 +1,5 @@
 //! How commands end. A change ends with its legs ([`Blocks::finish_if_whole`]); when the pair changes or time runs out,
-//! those that were not admitted are taken back, and changes that one copy may lack wait for the decision about the pair.
+//! those that were not admitted are taken back, and changes that one copy may lack wait until the pair is decided on.
 
 use protocol::scsi::sense::{Sense, Status};
 
