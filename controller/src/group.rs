@@ -95,9 +95,9 @@ pub enum Refusal {
          state folders; every volume is a raw image that can be read and copied while the controllers are stopped"
     )]
     PutBack {
-        /// Whose.
+        /// The controller whose state folder was put back.
         old: String,
-        /// The other.
+        /// The other controller.
         new: String,
     },
     /// A record of the LUN cannot be read.

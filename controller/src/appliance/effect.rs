@@ -38,7 +38,7 @@ pub enum Effect {
     Flush(usize, Ticket),
     /// Give a LUN its place in the pair; hosts are served at once only if `open`.
     Begin {
-        /// Which.
+        /// Its place in the controller's table.
         lun: usize,
         /// Its place.
         view: PairView,
@@ -49,9 +49,9 @@ pub enum Effect {
     },
     /// Tell a LUN.
     Order {
-        /// Which.
+        /// Its place in the controller's table.
         lun: usize,
-        /// What.
+        /// What it is to do.
         order: LunOrder,
         /// Its place from now on; the connections stay, or are lost with the peer.
         view: PairView,

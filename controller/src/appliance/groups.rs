@@ -5,7 +5,7 @@
 //! 1. The peer is lost: nothing is admitted any more, hosts' commands wait.
 //! 2. The peer's lease runs out ([`crate::lease::run_out`]); a controller that has just started waits one lease,
 //!    for it cannot know what it granted before.
-//! 3. A generation that names the own copy alone is durable.
+//! 3. A generation that names its own copy alone is durable.
 //! 4. What waited goes on. From here on the peer's copy is no source for anyone.
 //!
 //! A disk that was given up in the moment the peer was lost never becomes the last one: what it was asked for may
