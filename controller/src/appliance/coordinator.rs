@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use protocol::interlink::hello::{Hello, Identity};
-use protocol::interlink::{GenerationTag, Message};
+use protocol::interlink::{GenerationTag, Message, Version};
 
 use crate::disk::DiskError;
 use crate::lease::Lease;
@@ -164,7 +164,7 @@ impl Appliance {
         self.each(|_, group, setting, ids| group.prefer(setting, ids));
         self.tick_switches(now, &quiet);
         let parted = joined && !self.session.is_joined();
-        let wake = self.local.groups().next_wake(now, parted);
+        let wake = self.local.groups().next_wake(now, parted, self.shutdown.drains());
         self.local.extend(wake.map(Effect::Wake).into_iter().collect());
         let quiet = !self.shutdown.begun() || self.local.groups().are_closed_ones_quiet(&quiet);
         self.end(|end, on| end.tick(now, quiet, on));
@@ -183,11 +183,12 @@ impl Appliance {
         }
     }
 
-    /// Begins a clean end.
+    /// Begins a clean end; before it this controller hands over what it is main of.
     pub fn stop(&mut self, now: Time) {
-        if !self.shutdown.stop() {
-            return;
-        }
+        self.end(|end, on| end.stop(now, on));
+    }
+
+    fn begin_own_end(&mut self) {
         self.session.stop();
         if self.local.is_unusable() {
             return self.shutdown.is_over();
@@ -197,12 +198,7 @@ impl Appliance {
             self.lose(Apart::Stopping);
         }
         self.local.send(self.session.joined_control(), Message::Goodbye);
-        self.begin_ending(now, true);
-    }
-
-    fn begin_ending(&mut self, now: Time, own: bool) {
-        self.shutdown.begin(now);
-        self.each(|_, group, setting, _| group.begin_ending(own, setting.ending));
+        self.each(|_, group, setting, _| group.begin_ending(true, setting.ending));
     }
 
     /// A message that is not about data.
@@ -229,26 +225,21 @@ impl Appliance {
             Message::IdentityDurable => {
                 self.meet(|meeting, both| meeting.on_settled(Progress::PeerIdentity, both));
             }
-            Message::Starts(told) => self.meet(|_, both| {
-                both.peer.hear_told(told);
-                Vec::new()
-            }),
-            Message::CopyReports(reports) => self.meet(|meeting, both| {
-                both.peer.hear_reports(reports);
-                meeting.compare(both)
-            }),
+            Message::Starts(told) => self.meet(|meeting, both| meeting.on_told(told, both)),
+            Message::CopyReports(reports) => self.meet(|meeting, both| meeting.on_reports(reports, both)),
             Message::Agreements(agreements) => {
                 self.meet(|meeting, both| meeting.on_agreements(agreements, both));
             }
             Message::AgreementsDurable => self.meet(Handshake::on_agreements_durable),
             Message::Begin => self.meet(Handshake::on_begin),
-            Message::Goodbye if self.session.is_joined() => self.begin_ending(now, false),
-            Message::Drained => self.end(Shutdown::on_peer_drained),
-            Message::Farewell => {
-                if self.shutdown.on_farewell() {
-                    self.session.say(Apart::Stopped(self.local.peer_name()));
-                }
+            Message::Leaving if self.session.is_joined() => self.end(|end, on| end.on_leaving(now, on)),
+            Message::TakesOver => self.shutdown.on_takes_over(),
+            Message::Goodbye if self.session.is_joined() => {
+                self.shutdown.begin(now);
+                self.each(|_, group, setting, _| group.begin_ending(false, setting.ending));
             }
+            Message::Drained => self.end(Shutdown::on_peer_drained),
+            Message::Farewell => self.end(|end, _| end.on_farewell()),
             Message::PeerStatus(word) => self.session.hear_status(now, *word),
             other => self.on_message_about(lun, generation, other),
         }
@@ -277,10 +268,8 @@ impl Appliance {
             return;
         };
         let current = asked_in == self.session.handshake().number();
-        if !current && !pending.outlives_meetings() {
-            return;
-        }
         match pending {
+            _ if !current && !pending.outlives_meetings() => {}
             Pending::Volume(lun, _) => {
                 let deeds = self.local.on_made(lun, result, &self.session);
                 self.perform(deeds);
@@ -314,12 +303,9 @@ impl Appliance {
             Pending::Switch(at) => {
                 self.ask(at, |group, setting, _| group.on_own_switch_durable(setting.ending))
             }
+            Pending::FlushEarly(_) => self.end(|end, _| end.on_flushed_early()),
             Pending::Flush(_) => self.end(|end, on| end.on_volume(result.is_ok(), on)),
-            Pending::Clean => {
-                let control = self.session.joined_control();
-                self.local.send(control, Message::Farewell);
-                self.shutdown.on_clean(control.is_some(), now);
-            }
+            Pending::Clean => self.end(|end, on| end.on_clean(now, on.joined)),
             Pending::Noted => {}
         }
     }
@@ -429,7 +415,8 @@ impl Appliance {
     /// A step of a clean end.
     fn end(&mut self, step: impl FnOnce(&mut Shutdown, &mut Ending<'_>) -> Vec<Deed>) {
         let (groups, ids) = self.local.groups_and_ids();
-        let on = &mut Ending { joined: self.session.is_joined(), groups, ids };
+        let knows_hand_over = self.session.version() >= Version::V2 as u16;
+        let on = &mut Ending { joined: self.session.is_joined(), knows_hand_over, groups, ids };
         let deeds = step(&mut self.shutdown, on);
         self.perform(deeds);
     }
@@ -454,6 +441,8 @@ impl Appliance {
                 // The two meet again without that copy.
                 Some(Deed::Marked(_, false)) => self.lose(Apart::Failed(self.local.own_name())),
                 Some(Deed::Joined) => self.shutdown.on_joined(),
+                Some(Deed::EndBegins) => self.begin_own_end(),
+                Some(Deed::PeerStops) => self.session.say(Apart::Stopped(self.local.peer_name())),
                 Some(Deed::BeginPlaced) => self.begin_placed(),
                 Some(Deed::GoOn) => self.meet_now(),
                 Some(Deed::Part(apart)) => self.lose(apart),
@@ -464,7 +453,8 @@ impl Appliance {
 
     /// A group is asked what it wants, and that is carried out.
     fn ask(&mut self, at: usize, ask: impl FnOnce(&mut Group, Setting, &mut Ids) -> Vec<Wish>) {
-        let setting = Setting { joined: self.session.is_joined(), ending: self.shutdown.whose() };
+        let (ending, peer_leaves) = (self.shutdown.whose(), self.shutdown.peer_leaves());
+        let setting = Setting { joined: self.session.is_joined(), ending, peer_leaves };
         let parts = self.local.ask(at, &self.session, |group, ids| ask(group, setting, ids));
         let has_peer = self.session.peer().is_some();
         if let Some(parting) = parts.filter(|parting| has_peer || !parting.needs_peer()) {
@@ -481,8 +471,10 @@ impl Appliance {
 
     /// Closes every connection and stops serving what needs the peer.
     fn lose(&mut self, apart: Apart) {
-        self.local.close(self.session.lose(apart, self.shutdown.peer_ended()));
-        let until = self.liveness.lose();
+        let ended = self.shutdown.peer_ended();
+        self.local.close(self.session.lose(apart, ended));
+        let until = self.liveness.lose(ended);
+        self.local.extend(ended.then_some(Effect::Wake(until)).into_iter().collect());
         self.each(|_, group, setting, _| group.lose(until, setting.ending));
         self.shutdown.on_lost();
     }

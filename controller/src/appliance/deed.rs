@@ -28,6 +28,12 @@ pub(super) enum Deed {
     Mark(usize, Superblock, Round),
     /// A volume is flushed, for a clean end.
     Flush(usize),
+    /// The same before one, while hosts go on.
+    FlushEarly(usize),
+    /// The peer has ended cleanly.
+    PeerStops,
+    /// This controller's clean end begins.
+    EndBegins,
     /// What a group wants.
     Group(usize, Vec<Wish>),
     /// Something happens to a group.

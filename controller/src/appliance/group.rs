@@ -302,11 +302,14 @@ impl Group {
     /// A pair that is DUPLEX under another main than the preferred one goes back to it. Looked at again every tick:
     /// another switch may be under way, or an end that comes to nothing.
     pub(super) fn prefer(&mut self, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
-        let whole = self.stage() == Stage::Served(Pairing::Whole) && self.state.mirror();
-        if whole && self.role() == Role::Main && self.state.preferred() != self.state.side() {
-            return self.propose(self.state.preferred(), Pairing::Whole, setting, ids);
-        }
-        Vec::new()
+        let elsewhere = self.state.preferred() != self.state.side() && !setting.peer_leaves;
+        if elsewhere { self.hand_over(setting, ids) } else { Vec::new() }
+    }
+
+    /// The other controller becomes main, if the pair is DUPLEX and this one is: it is about to end.
+    pub(super) fn hand_over(&mut self, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
+        let whole = self.state.is_main_of_two() && !self.copies().are_broken();
+        if whole { self.propose(self.state.side().peer(), Pairing::Whole, setting, ids) } else { Vec::new() }
     }
 
     fn propose(&mut self, main: Side, pairing: Pairing, setting: Setting, ids: &mut Ids) -> Vec<Wish> {

@@ -187,6 +187,11 @@ impl GroupState {
         goes
     }
 
+    /// Whether this controller is main of a pair that is DUPLEX, and served.
+    pub(super) fn is_main_of_two(&self) -> bool {
+        self.mirror && self.stage == Stage::Served(Pairing::Whole) && self.role() == Role::Main
+    }
+
     /// What all its LUNs have in common when the peer is told of one.
     pub(super) fn common(&self, lun: usize) -> Common {
         self.copies.common(lun, self.kept, self.stage.goes_on())

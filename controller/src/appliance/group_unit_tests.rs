@@ -6,7 +6,7 @@ use super::*;
 use crate::appliance::copy::tests::plan;
 use crate::volume::superblock::{Owner, Superblock, VolumeFound};
 
-const JOINED: Setting = Setting { joined: true, ending: None };
+const JOINED: Setting = Setting { joined: true, ending: None, peer_leaves: false };
 const UNTIL: Time = Time(630);
 
 /// A group of so many LUNs on alpha, at a generation with this main and these members.

@@ -34,7 +34,7 @@ use crate::pair::Quiet;
 use crate::plan::{Plan, Side};
 use crate::time::Time;
 
-/// How often a switch looks whether nothing is in flight any more.
+/// How often a switch, or a clean end, looks whether nothing is in flight any more.
 const SWITCH_POLL: Duration = Duration::from_millis(5);
 
 /// The groups, each known by its place.
@@ -145,9 +145,10 @@ impl Groups {
     }
 
     /// When the next thing comes that hosts wait for: they shall not wait for the next tick as well. `parted`: the two
-    /// have just now, and nobody has looked since whether a lease has run out.
-    pub(super) fn next_wake(&self, now: Time, parted: bool) -> Option<Time> {
-        let switching = self.is_any_switching().then_some(now + SWITCH_POLL);
+    /// have just now, and nobody has looked since whether a lease has run out. `drains`: a clean end waits for what is
+    /// in flight.
+    pub(super) fn next_wake(&self, now: Time, parted: bool, drains: bool) -> Option<Time> {
+        let switching = (drains || self.is_any_switching()).then_some(now + SWITCH_POLL);
         let leases = self.each.iter().filter_map(|group| group.stage().waits_until());
         let leases = leases.map(|at| at.max(now)).filter(|at| parted || *at > now);
         switching.into_iter().chain(leases).min()

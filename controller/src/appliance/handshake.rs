@@ -5,7 +5,7 @@
 //! forgotten when it ends ([`Handshake::end`]).
 
 use protocol::interlink::Message;
-use protocol::interlink::copy_report::CopyReport;
+use protocol::interlink::copy_report::{CopyReport, Told};
 use protocol::interlink::hello::Identity;
 use protocol::interlink::message::Agreement;
 
@@ -135,6 +135,22 @@ impl Handshake {
         deeds.push(Deed::Send(Message::CopyReports(reports)));
         deeds.extend(self.compare(both));
         deeds
+    }
+
+    /// The peer tells of copies.
+    pub(super) fn on_reports(
+        &mut self,
+        reports: Vec<(String, CopyReport)>,
+        both: &mut Both<'_>,
+    ) -> Vec<Deed> {
+        both.peer.hear_reports(reports);
+        self.compare(both)
+    }
+
+    /// And beside that of times in which both served.
+    pub(super) fn on_told(&self, told: Vec<(String, Told)>, both: &mut Both<'_>) -> Vec<Deed> {
+        both.peer.hear_told(told);
+        Vec::new()
     }
 
     /// What the peer has, if it has told. Both come to the same agreement; the leader's word makes it so. The peer may

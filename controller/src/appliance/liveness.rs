@@ -127,10 +127,10 @@ impl Liveness {
         now.since(*self.meeting_since.get_or_insert(now)) >= MEETING_MAX
     }
 
-    /// The peer is lost: when a main may go on without it.
-    pub(super) fn lose(&mut self) -> Time {
+    /// The peer is lost: when a main may go on without it. `ended`: the peer has ended, and answers no reads any more.
+    pub(super) fn lose(&mut self, ended: bool) -> Time {
         self.meeting_since = None;
-        let until = lease::run_out(self.granted);
+        let until = if ended { Time(0) } else { lease::run_out(self.granted) };
         self.lease.end();
         until
     }
@@ -187,7 +187,7 @@ mod tests {
         }
         liveness.hear(&Message::Begin, at(13_000));
         assert_eq!(liveness.tick(at(13_000), false), Beat::Silent);
-        liveness.lose();
+        liveness.lose(false);
         liveness.check(false, false);
         liveness.greeted(at(13_000));
         assert_ne!(liveness.tick(at(13_000), false), Beat::Silent, "the next one has its own time");
@@ -199,7 +199,8 @@ mod tests {
         liveness.grant(0, at(10_300));
         liveness.on_pong(at(10_300).0, at(10_350));
         assert!(lease.proof(at(10_400)).is_some());
-        assert_eq!(liveness.lose(), lease::run_out(at(10_300)));
+        assert_eq!(liveness.lose(false), lease::run_out(at(10_300)));
+        assert_eq!(liveness.lose(true), Time(0), "who has ended reads by no lease");
         assert!(lease.proof(at(10_400)).is_none());
     }
 

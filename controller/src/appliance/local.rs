@@ -220,6 +220,7 @@ impl Local {
                 self.out.push(Effect::Create(lun, superblock, ticket));
             }
             Deed::Flush(lun) => self.flush(lun, Pending::Flush(lun), session),
+            Deed::FlushEarly(lun) => self.flush(lun, Pending::FlushEarly(lun), session),
             Deed::Mark(lun, superblock, round) => {
                 let ticket = self.issue(Pending::Marked(lun, round), session);
                 self.out.push(Effect::BeginService(lun, superblock, ticket));

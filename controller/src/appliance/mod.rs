@@ -34,6 +34,7 @@ mod effect;
 mod group;
 mod group_state;
 mod groups;
+mod hand_over;
 mod handshake;
 mod identities;
 mod ids;

@@ -36,6 +36,8 @@ pub(super) enum Pending {
     CopiedAtMain(usize),
     /// A LUN's flush at a clean end.
     Flush(usize),
+    /// A LUN's flush before a clean end, while hosts go on.
+    FlushEarly(usize),
     /// The mark of a clean end.
     Clean,
     /// A LUN's flush after the peer was lost, of what was served under a generation.
@@ -65,6 +67,7 @@ impl Pending {
             | Self::CopiedAtSub(_)
             | Self::CopiedAtMain(_)
             | Self::Flush(_)
+            | Self::FlushEarly(_)
             | Self::Clean
             | Self::Noted
             | Self::Switch(_) => false,

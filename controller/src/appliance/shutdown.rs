@@ -1,4 +1,4 @@
-//! A clean end: hosts' new commands are refused on both sides, those in flight finish, both flush, and only then
+//! A clean end. What this controller is main of is handed over first ([`HandOver`]); then hosts' new commands are refused on both sides, those in flight finish, both flush, and only then
 //! do both mark their generations clean. Cut short anywhere, the mark is missing and the next meeting copies.
 //!
 //! ```text
@@ -17,10 +17,12 @@ use protocol::interlink::Message;
 use super::deed::Deed;
 use super::group::Group;
 use super::groups::Groups;
+use super::hand_over::HandOver;
 use super::ids::Ids;
 use super::lifecycle::Ends;
 use super::pending::Pending;
 use super::starts::Round;
+use super::wish::Setting;
 use crate::time::Time;
 
 /// A clean end that is not complete by then goes on without its mark.
@@ -32,7 +34,9 @@ pub(super) const FAREWELL_MAX: Duration = Duration::from_secs(2);
 /// How far a clean end of either side has come.
 #[derive(Debug, Default)]
 pub(super) struct Shutdown {
-    /// This controller shall end.
+    /// What comes before.
+    hand_over: HandOver,
+    /// This controller ends.
     own: bool,
     /// When it began, on either side.
     since: Option<Time>,
@@ -57,6 +61,8 @@ pub(super) struct Shutdown {
 pub(super) struct Ending<'a> {
     /// There is a peer, and the two have joined.
     pub(super) joined: bool,
+    /// The peer's release knows of hand-overs.
+    pub(super) knows_hand_over: bool,
     pub(super) groups: &'a mut Groups,
     pub(super) ids: &'a mut Ids,
 }
@@ -75,9 +81,86 @@ enum Next {
 }
 
 impl Shutdown {
-    /// This controller shall end. False if it is ending already.
-    pub(super) const fn stop(&mut self) -> bool {
-        !core::mem::replace(&mut self.own, true)
+    /// This controller shall end: what it is main of is handed over first, if there is somebody to hand it to.
+    pub(super) fn stop(&mut self, now: Time, on: &mut Ending<'_>) -> Vec<Deed> {
+        if self.own || self.hand_over.is_under_way() {
+            return Vec::new();
+        }
+        let stays = on.joined && on.knows_hand_over && self.since.is_none() && !self.hand_over.is_of_peer();
+        if !stays {
+            return self.begin_own(now);
+        }
+        let luns = on.groups.to_be_flushed();
+        self.hand_over = HandOver::leaves(now, luns.len() as u32);
+        let mut deeds = vec![Deed::Send(Message::Leaving)];
+        deeds.extend(luns.into_iter().map(Deed::FlushEarly));
+        deeds.extend(self.go_on_handing_over(now, on));
+        deeds
+    }
+
+    fn begin_own(&mut self, now: Time) -> Vec<Deed> {
+        self.own = true;
+        self.begin(now);
+        vec![Deed::EndBegins]
+    }
+
+    /// Time has passed, or something has got on: what is to be handed over is, or the end begins.
+    fn go_on_handing_over(&mut self, now: Time, on: &mut Ending<'_>) -> Vec<Deed> {
+        if self.own || !self.hand_over.is_under_way() {
+            return Vec::new();
+        }
+        let setting = Setting { joined: on.joined, ending: self.whose(), peer_leaves: false };
+        let mut deeds = Vec::new();
+        for (at, group) in on.groups.iter_mut().enumerate() {
+            deeds.push(Deed::Group(at, group.hand_over(setting, on.ids)));
+        }
+        let main =
+            on.groups.iter().any(|group| group.state().is_main_of_two()) || on.groups.is_any_switching();
+        let alone = !on.joined || self.since.is_some();
+        if alone || self.hand_over.is_over(now, main) {
+            deeds.extend(self.begin_own(now));
+        }
+        deeds
+    }
+
+    /// The peer is about to end: nothing is given back to it, and what is here goes to the disk. If this controller
+    /// shall end too, both do as they are.
+    pub(super) fn on_leaving(&mut self, now: Time, on: &Ending<'_>) -> Vec<Deed> {
+        if self.own || self.hand_over.is_of_peer() {
+            return Vec::new();
+        }
+        if self.hand_over.is_under_way() {
+            return self.begin_own(now);
+        }
+        let luns = on.groups.to_be_flushed();
+        let (hand_over, ready) = HandOver::peer_leaves(luns.len() as u32);
+        self.hand_over = hand_over;
+        luns.into_iter()
+            .map(Deed::FlushEarly)
+            .chain(ready.then_some(Deed::Send(Message::TakesOver)))
+            .collect()
+    }
+
+    /// A volume was flushed before the end, or could not be: the end finds that out.
+    pub(super) fn on_flushed_early(&mut self) -> Vec<Deed> {
+        let (hand_over, ready) = self.hand_over.on_flushed();
+        self.hand_over = hand_over;
+        ready.then_some(Deed::Send(Message::TakesOver)).into_iter().collect()
+    }
+
+    /// The peer has flushed what it had when it heard that this controller is about to end.
+    pub(super) const fn on_takes_over(&mut self) {
+        self.hand_over = self.hand_over.on_taken_over();
+    }
+
+    /// Whether the peer is about to end: nothing is given back to it.
+    pub(super) const fn peer_leaves(&self) -> bool {
+        self.hand_over.is_of_peer()
+    }
+
+    /// Whether this controller is about to end, and hands over first.
+    pub(super) const fn hands_over(&self) -> bool {
+        self.hand_over.is_under_way() && !self.own
     }
 
     /// Hosts' commands end from now on, for this controller's end or for the peer's.
@@ -113,7 +196,7 @@ impl Shutdown {
     /// The two have met (again): an earlier end of the peer is history.
     pub(super) fn on_joined(&mut self) {
         if !self.own {
-            *self = Self::default();
+            *self = Self { hand_over: self.hand_over.on_lost(), ..Self::default() };
         }
     }
 
@@ -122,7 +205,8 @@ impl Shutdown {
         if self.own {
             self.over = true;
         } else {
-            *self = Self { farewell: self.farewell && self.clean.is_some(), ..Self::default() };
+            let farewell = self.farewell && self.clean.is_some();
+            *self = Self { farewell, hand_over: self.hand_over.on_lost(), ..Self::default() };
         }
     }
 
@@ -133,7 +217,7 @@ impl Shutdown {
 
     /// Time has passed. `quiet`: nothing of a host is in flight here.
     pub(super) fn tick(&mut self, now: Time, quiet: bool, on: &mut Ending<'_>) -> Vec<Deed> {
-        let mut deeds = Vec::new();
+        let mut deeds = self.go_on_handing_over(now, on);
         if self.since.is_some() && quiet && !on.groups.is_any_switching() {
             if self.drain() && on.joined {
                 deeds.push(Deed::Send(Message::Drained));
@@ -142,6 +226,11 @@ impl Shutdown {
         }
         self.expire(now);
         deeds
+    }
+
+    /// Whether it waits until nothing of a host is in flight here.
+    pub(super) const fn drains(&self) -> bool {
+        self.since.is_some() && !self.drained
     }
 
     /// Nothing of a host is in flight here. True the first time: the peer is to know.
@@ -228,24 +317,23 @@ impl Shutdown {
         if core::mem::replace(&mut self.marks, true) { Next::WriteClean } else { Next::Mark }
     }
 
-    /// The clean mark is durable; whether there is a peer to hear so.
-    pub(super) fn on_clean(&mut self, peer: bool, now: Time) {
+    /// The clean mark is durable: a peer, with which the two have `joined`, is to hear so.
+    pub(super) fn on_clean(&mut self, now: Time, joined: bool) -> Vec<Deed> {
         self.clean = Some(now);
-        self.over |= !peer;
+        self.over |= !joined;
         self.end_if_over();
+        joined.then_some(Deed::Send(Message::Farewell)).into_iter().collect()
     }
 
-    /// The peer's clean mark is. Whether that is why the two will be apart.
-    pub(super) fn on_farewell(&mut self) -> bool {
+    /// The peer's clean mark is.
+    pub(super) fn on_farewell(&mut self) -> Vec<Deed> {
         self.farewell = true;
         self.end_if_over();
-        !self.own
+        (!self.own).then_some(Deed::PeerStops).into_iter().collect()
     }
 
-    fn end_if_over(&mut self) {
-        if self.clean.is_some() && self.farewell {
-            self.over = true;
-        }
+    const fn end_if_over(&mut self) {
+        self.over |= self.clean.is_some() && self.farewell;
     }
 
     /// No end waits for ever.
@@ -277,10 +365,14 @@ mod tests {
         Time(0) + Duration::from_millis(ms)
     }
 
-    fn drained() -> Shutdown {
+    fn stopped(at: Time) -> Shutdown {
         let mut shutdown = Shutdown::default();
-        assert!(shutdown.stop());
-        shutdown.begin(at(1_000));
+        assert!(matches!(shutdown.begin_own(at)[..], [Deed::EndBegins]));
+        shutdown
+    }
+
+    fn drained() -> Shutdown {
+        let mut shutdown = stopped(at(1_000));
         assert!(shutdown.drain());
         shutdown
     }
@@ -309,10 +401,10 @@ mod tests {
         assert_eq!(shutdown.next(), Next::Waits);
         shutdown.on_flushed(true);
         assert_eq!(shutdown.next(), Next::WriteClean);
-        shutdown.on_clean(true, at(2_000));
+        assert!(matches!(shutdown.on_clean(at(2_000), true)[..], [Deed::Send(Message::Farewell)]));
         shutdown.check();
         assert!(!shutdown.stopped(), "the peer's farewell is waited for");
-        assert!(!shutdown.on_farewell());
+        assert!(shutdown.on_farewell().is_empty(), "it is this controller that ends");
         assert!(shutdown.stopped());
     }
 
@@ -341,7 +433,7 @@ mod tests {
         let mut shutdown = drained();
         assert!(shutdown.begins_to_flush(true, false));
         assert_eq!([shutdown.next(), shutdown.next()], [Next::Mark, Next::WriteClean]);
-        shutdown.on_clean(true, at(3_000));
+        shutdown.on_clean(at(3_000), true);
         shutdown.expire(at(3_000));
         assert!(!shutdown.stopped());
         shutdown.expire(at(3_000) + FAREWELL_MAX - Duration::from_millis(1));
@@ -357,7 +449,7 @@ mod tests {
         assert_eq!(shutdown.whose(), Some(Ends::Peer));
         shutdown.on_joined();
         assert_eq!(shutdown.whose(), None);
-        assert!(shutdown.stop() && !shutdown.stop());
+        shutdown = stopped(at(1_000));
         shutdown.on_joined();
         assert_eq!(shutdown.whose(), Some(Ends::Own));
         shutdown.on_lost();

@@ -15,6 +15,8 @@ pub(super) struct Setting {
     pub(super) joined: bool,
     /// Whose clean end has begun.
     pub(super) ending: Option<Ends>,
+    /// The peer is about to end: nothing is given back to it.
+    pub(super) peer_leaves: bool,
 }
 
 /// What a group wants done.

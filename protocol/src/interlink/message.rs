@@ -61,6 +61,11 @@ pub enum Message {
     Ping(u64),
     /// Its answer.
     Pong(u64),
+    /// The sender is about to end, and first gives the other what it is main of. Since version 2.
+    Leaving,
+    /// The sender knows that the other is about to end, and has on its disks what it had when it heard so. Since
+    /// version 2.
+    TakesOver,
     /// The sender ends: no new commands of hosts on either side.
     Goodbye,
     /// The sender has no command of its hosts in flight any more.
@@ -197,6 +202,8 @@ mod kind {
     pub(super) const SWITCH_BEGIN: u8 = 17;
     pub(super) const SWITCH_BEGUN: u8 = 18;
     pub(super) const STARTS: u8 = 19;
+    pub(super) const LEAVING: u8 = 20;
+    pub(super) const TAKES_OVER: u8 = 21;
     pub(super) const PEER_STATUS: u8 = 30;
     pub(super) const FORWARD: u8 = 32;
     pub(super) const ORDER: u8 = 33;
@@ -225,6 +232,8 @@ impl Message {
             Self::Begin => kind::BEGIN,
             Self::Ping(_) => kind::PING,
             Self::Pong(_) => kind::PONG,
+            Self::Leaving => kind::LEAVING,
+            Self::TakesOver => kind::TAKES_OVER,
             Self::Goodbye => kind::GOODBYE,
             Self::Drained => kind::DRAINED,
             Self::Farewell => kind::FAREWELL,
@@ -262,7 +271,7 @@ impl Message {
         let mut body = BytesMut::with_capacity(64);
         self.put(&mut body);
         let version = match self {
-            Self::Starts(_) => frame::Version::V2,
+            Self::Starts(_) | Self::Leaving | Self::TakesOver => frame::Version::V2,
             _ => frame::Version::V1,
         };
         let prefix = Prefix { version: version as u16, kind: self.kind(), lun, generation };
@@ -304,6 +313,8 @@ impl Message {
             Self::IdentityDurable
             | Self::AgreementsDurable
             | Self::Begin
+            | Self::Leaving
+            | Self::TakesOver
             | Self::Goodbye
             | Self::Drained
             | Self::Farewell
@@ -399,6 +410,8 @@ impl Message {
             kind::BEGIN => Self::Begin,
             kind::PING => Self::Ping(reader.u64()?),
             kind::PONG => Self::Pong(reader.u64()?),
+            kind::LEAVING => Self::Leaving,
+            kind::TAKES_OVER => Self::TakesOver,
             kind::GOODBYE => Self::Goodbye,
             kind::DRAINED => Self::Drained,
             kind::FAREWELL => Self::Farewell,

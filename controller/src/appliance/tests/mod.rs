@@ -8,6 +8,7 @@ mod disk;
 mod ending;
 mod forwarded;
 mod grouped;
+mod hand_over;
 mod late;
 mod late_mark;
 mod mark;
