@@ -250,6 +250,11 @@ impl<W: World> Controller<W> {
         self.with_appliance(|appliance| appliance.stop(now));
     }
 
+    /// A clean end is to come when hosts have left, or their time is up: the peer is told, and both flush meanwhile.
+    pub fn announce_stop(&self) {
+        self.with_appliance(Appliance::announce_stop);
+    }
+
     /// True when a clean end is complete.
     pub fn stopped(&self) -> bool {
         self.appliance.lock().view().stopped()
@@ -276,20 +281,16 @@ impl<W: World> Controller<W> {
             return self.with_appliance(|appliance| appliance.on_nonsense(link));
         };
         let lun = self.lun(u64::from(prefix.lun)).map(|index| usize::from(index.0));
-        if message.is_data() {
-            if let Some(index) = lun {
-                self.with_lun(index, |lun, actions| {
-                    lun.on_message(link, &prefix, message, &payload, now, actions);
-                });
-            }
-            return;
+        match lun {
+            Some(index) if message.is_data() => self.with_lun(index, |lun, actions| {
+                lun.on_message(link, &prefix, message, &payload, now, actions);
+            }),
+            None if message.is_data() => {}
+            _ if self.world.stuck().is_some() => self.with_appliance(Appliance::on_stuck),
+            _ => self.with_appliance(|appliance| {
+                appliance.on_message(link, lun, prefix.generation, message, now);
+            }),
         }
-        if self.world.stuck().is_some() {
-            return self.with_appliance(Appliance::on_stuck);
-        }
-        self.with_appliance(|appliance| {
-            appliance.on_message(link, lun, prefix.generation, message, now);
-        });
     }
 
     /// A connection of the interlink is gone.

@@ -183,6 +183,11 @@ impl Appliance {
         }
     }
 
+    /// A clean end is to come when hosts have left.
+    pub fn announce_stop(&mut self) {
+        self.end(|end, on| end.announce(on));
+    }
+
     /// Begins a clean end; before it this controller hands over what it is main of.
     pub fn stop(&mut self, now: Time) {
         self.end(|end, on| end.stop(now, on));
@@ -233,7 +238,7 @@ impl Appliance {
             Message::AgreementsDurable => self.meet(Handshake::on_agreements_durable),
             Message::Begin => self.meet(Handshake::on_begin),
             Message::Leaving if self.session.is_joined() => self.end(|end, on| end.on_leaving(now, on)),
-            Message::TakesOver => self.shutdown.on_takes_over(),
+            Message::Ready => self.end(|end, on| end.on_ready(now, on)),
             Message::Goodbye if self.session.is_joined() => {
                 self.shutdown.begin(now);
                 self.each(|_, group, setting, _| group.begin_ending(false, setting.ending));
@@ -303,7 +308,7 @@ impl Appliance {
             Pending::Switch(at) => {
                 self.ask(at, |group, setting, _| group.on_own_switch_durable(setting.ending))
             }
-            Pending::FlushEarly(_) => self.end(|end, _| end.on_flushed_early()),
+            Pending::FlushEarly(_) => self.end(|end, on| end.on_flushed_early(now, on)),
             Pending::Flush(_) => self.end(|end, on| end.on_volume(result.is_ok(), on)),
             Pending::Clean => self.end(|end, on| end.on_clean(now, on.joined)),
             Pending::Noted => {}

@@ -81,19 +81,27 @@ enum Next {
 }
 
 impl Shutdown {
-    /// This controller shall end: what it is main of is handed over first, if there is somebody to hand it to.
+    /// This controller is to end when its hosts have left: the peer is told, and both flush meanwhile.
+    pub(super) fn announce(&mut self, on: &Ending<'_>) -> Vec<Deed> {
+        let tells = on.joined && on.knows_hand_over && self.since.is_none() && !self.own;
+        if !tells || !self.hand_over.announce() {
+            return Vec::new();
+        }
+        let mut deeds = vec![Deed::Send(Message::Leaving)];
+        deeds.extend(self.flush_early(on));
+        deeds
+    }
+
+    /// This controller is to end: what it is main of is handed over first, if there is somebody to hand it to.
     pub(super) fn stop(&mut self, now: Time, on: &mut Ending<'_>) -> Vec<Deed> {
         if self.own || self.hand_over.is_under_way() {
             return Vec::new();
         }
-        let stays = on.joined && on.knows_hand_over && self.since.is_none() && !self.hand_over.is_of_peer();
-        if !stays {
+        let mut deeds = self.announce(on);
+        if !self.hand_over.is_own() {
             return self.begin_own(now);
         }
-        let luns = on.groups.to_be_flushed();
-        self.hand_over = HandOver::leaves(now, luns.len() as u32);
-        let mut deeds = vec![Deed::Send(Message::Leaving)];
-        deeds.extend(luns.into_iter().map(Deed::FlushEarly));
+        self.hand_over.leave(now);
         deeds.extend(self.go_on_handing_over(now, on));
         deeds
     }
@@ -104,53 +112,56 @@ impl Shutdown {
         vec![Deed::EndBegins]
     }
 
+    fn flush_early(&mut self, on: &Ending<'_>) -> impl Iterator<Item = Deed> + use<> {
+        let luns = on.groups.to_be_flushed();
+        self.hand_over.expect(luns.len() as u32);
+        luns.into_iter().map(Deed::FlushEarly)
+    }
+
     /// Time has passed, or something has got on: what is to be handed over is, or the end begins.
     fn go_on_handing_over(&mut self, now: Time, on: &mut Ending<'_>) -> Vec<Deed> {
+        let mut deeds = self.say_ready();
         if self.own || !self.hand_over.is_under_way() {
-            return Vec::new();
+            return deeds;
         }
-        let setting = Setting { joined: on.joined, ending: self.whose(), peer_leaves: false };
-        let mut deeds = Vec::new();
-        for (at, group) in on.groups.iter_mut().enumerate() {
-            deeds.push(Deed::Group(at, group.hand_over(setting, on.ids)));
+        if self.hand_over.hands_over() {
+            let setting = Setting { joined: on.joined, ending: self.whose(), peer_leaves: false };
+            let groups = on.groups.iter_mut().enumerate();
+            deeds.extend(groups.map(|(at, group)| Deed::Group(at, group.hand_over(setting, on.ids))));
         }
         let main =
             on.groups.iter().any(|group| group.state().is_main_of_two()) || on.groups.is_any_switching();
-        let alone = !on.joined || self.since.is_some();
-        if alone || self.hand_over.is_over(now, main) {
+        if !on.joined || self.since.is_some() || self.hand_over.is_over(now, main) {
             deeds.extend(self.begin_own(now));
         }
         deeds
     }
 
-    /// The peer is about to end: nothing is given back to it, and what is here goes to the disk. If this controller
-    /// shall end too, both do as they are.
-    pub(super) fn on_leaving(&mut self, now: Time, on: &Ending<'_>) -> Vec<Deed> {
-        if self.own || self.hand_over.is_of_peer() {
-            return Vec::new();
+    fn say_ready(&mut self) -> Vec<Deed> {
+        let says = !self.own && self.hand_over.says_ready();
+        says.then_some(Deed::Send(Message::Ready)).into_iter().collect()
+    }
+
+    /// The peer is to end: nothing is given back to it, and what is here goes to the disk.
+    pub(super) fn on_leaving(&mut self, now: Time, on: &mut Ending<'_>) -> Vec<Deed> {
+        let mut deeds = Vec::new();
+        if self.hand_over.on_leaving() {
+            deeds.extend(self.flush_early(on));
         }
-        if self.hand_over.is_under_way() {
-            return self.begin_own(now);
-        }
-        let luns = on.groups.to_be_flushed();
-        let (hand_over, ready) = HandOver::peer_leaves(luns.len() as u32);
-        self.hand_over = hand_over;
-        luns.into_iter()
-            .map(Deed::FlushEarly)
-            .chain(ready.then_some(Deed::Send(Message::TakesOver)))
-            .collect()
+        deeds.extend(self.go_on_handing_over(now, on));
+        deeds
     }
 
     /// A volume was flushed before the end, or could not be: the end finds that out.
-    pub(super) fn on_flushed_early(&mut self) -> Vec<Deed> {
-        let (hand_over, ready) = self.hand_over.on_flushed();
-        self.hand_over = hand_over;
-        ready.then_some(Deed::Send(Message::TakesOver)).into_iter().collect()
+    pub(super) fn on_flushed_early(&mut self, now: Time, on: &mut Ending<'_>) -> Vec<Deed> {
+        self.hand_over.on_flushed();
+        self.go_on_handing_over(now, on)
     }
 
-    /// The peer has flushed what it had when it heard that this controller is about to end.
-    pub(super) const fn on_takes_over(&mut self) {
-        self.hand_over = self.hand_over.on_taken_over();
+    /// The peer has flushed what it had when it heard that this controller is to end; or may end itself.
+    pub(super) fn on_ready(&mut self, now: Time, on: &mut Ending<'_>) -> Vec<Deed> {
+        self.hand_over.on_ready();
+        self.go_on_handing_over(now, on)
     }
 
     /// Whether the peer is about to end: nothing is given back to it.
@@ -158,9 +169,9 @@ impl Shutdown {
         self.hand_over.is_of_peer()
     }
 
-    /// Whether this controller is about to end, and hands over first.
-    pub(super) const fn hands_over(&self) -> bool {
-        self.hand_over.is_under_way() && !self.own
+    /// Whether this controller is about to end.
+    pub(super) fn is_announced(&self) -> bool {
+        self.hand_over.is_own() && !self.own
     }
 
     /// Hosts' commands end from now on, for this controller's end or for the peer's.
@@ -196,7 +207,8 @@ impl Shutdown {
     /// The two have met (again): an earlier end of the peer is history.
     pub(super) fn on_joined(&mut self) {
         if !self.own {
-            *self = Self { hand_over: self.hand_over.on_lost(), ..Self::default() };
+            self.hand_over.on_lost();
+            *self = Self { hand_over: self.hand_over, ..Self::default() };
         }
     }
 
@@ -206,7 +218,8 @@ impl Shutdown {
             self.over = true;
         } else {
             let farewell = self.farewell && self.clean.is_some();
-            *self = Self { farewell, hand_over: self.hand_over.on_lost(), ..Self::default() };
+            self.hand_over.on_lost();
+            *self = Self { farewell, hand_over: self.hand_over, ..Self::default() };
         }
     }
 

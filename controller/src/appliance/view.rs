@@ -66,7 +66,7 @@ impl<'a> View<'a> {
         About {
             appliance: self.local.identities().appliance(),
             incarnation: self.session.incarnation(),
-            stopping: *self.session.apart() == Apart::Stopping || self.shutdown.hands_over(),
+            stopping: *self.session.apart() == Apart::Stopping || self.shutdown.is_announced(),
             interlink: self.session.interlink(),
             notes: self.session.peer().map_or_else(Vec::new, notes),
             peer_said: self.session.word(),

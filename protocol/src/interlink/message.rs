@@ -61,11 +61,11 @@ pub enum Message {
     Ping(u64),
     /// Its answer.
     Pong(u64),
-    /// The sender is about to end, and first gives the other what it is main of. Since version 2.
+    /// The sender is to end, and first gives the other what it is main of. Since version 2.
     Leaving,
-    /// The sender knows that the other is about to end, and has on its disks what it had when it heard so. Since
-    /// version 2.
-    TakesOver,
+    /// To one that is to end: the sender has on its disks what it had when it heard so; and if it is to end as well, it
+    /// may. Since version 2.
+    Ready,
     /// The sender ends: no new commands of hosts on either side.
     Goodbye,
     /// The sender has no command of its hosts in flight any more.
@@ -203,7 +203,7 @@ mod kind {
     pub(super) const SWITCH_BEGUN: u8 = 18;
     pub(super) const STARTS: u8 = 19;
     pub(super) const LEAVING: u8 = 20;
-    pub(super) const TAKES_OVER: u8 = 21;
+    pub(super) const READY: u8 = 21;
     pub(super) const PEER_STATUS: u8 = 30;
     pub(super) const FORWARD: u8 = 32;
     pub(super) const ORDER: u8 = 33;
@@ -233,7 +233,7 @@ impl Message {
             Self::Ping(_) => kind::PING,
             Self::Pong(_) => kind::PONG,
             Self::Leaving => kind::LEAVING,
-            Self::TakesOver => kind::TAKES_OVER,
+            Self::Ready => kind::READY,
             Self::Goodbye => kind::GOODBYE,
             Self::Drained => kind::DRAINED,
             Self::Farewell => kind::FAREWELL,
@@ -271,7 +271,7 @@ impl Message {
         let mut body = BytesMut::with_capacity(64);
         self.put(&mut body);
         let version = match self {
-            Self::Starts(_) | Self::Leaving | Self::TakesOver => frame::Version::V2,
+            Self::Starts(_) | Self::Leaving | Self::Ready => frame::Version::V2,
             _ => frame::Version::V1,
         };
         let prefix = Prefix { version: version as u16, kind: self.kind(), lun, generation };
@@ -314,7 +314,7 @@ impl Message {
             | Self::AgreementsDurable
             | Self::Begin
             | Self::Leaving
-            | Self::TakesOver
+            | Self::Ready
             | Self::Goodbye
             | Self::Drained
             | Self::Farewell
@@ -411,7 +411,7 @@ impl Message {
             kind::PING => Self::Ping(reader.u64()?),
             kind::PONG => Self::Pong(reader.u64()?),
             kind::LEAVING => Self::Leaving,
-            kind::TAKES_OVER => Self::TakesOver,
+            kind::READY => Self::Ready,
             kind::GOODBYE => Self::Goodbye,
             kind::DRAINED => Self::Drained,
             kind::FAREWELL => Self::Farewell,

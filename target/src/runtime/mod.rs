@@ -260,6 +260,10 @@ impl Appliance {
     }
 
     fn ask_hosts_to_leave(&self) {
+        for running in &self.controllers {
+            let _batch = Batch::begin();
+            running.controller.announce_stop();
+        }
         self.controllers.iter().for_each(|running| running.sessions.ask_to_leave(HOSTS_LEAVE_WITHIN));
     }
 
