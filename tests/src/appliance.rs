@@ -314,6 +314,17 @@ impl Appliance {
         self.children[process].wait().map(|_| ())
     }
 
+    /// Asks one of its processes to end cleanly: SIGTERM.
+    pub fn end(&self, process: usize) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.children[process]), Signal::TERM)?)
+    }
+
+    /// Starts a process that has ended again, and waits until every LUN is served on both sides.
+    pub fn come_back(&mut self, process: usize) -> io::Result<()> {
+        self.start_again(process)?;
+        self.wait_until_served()
+    }
+
     /// Starts a process that was killed again.
     pub fn start_again(&mut self, process: usize) -> io::Result<()> {
         let children = std::mem::take(&mut self.children);
