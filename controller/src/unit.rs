@@ -117,12 +117,12 @@ impl<W: World> Controller<W> {
 
     /// Who a nexus of this controller is, for the events it asks for. `None` if there is no such nexus, or too many.
     pub fn who(&self, lun: LunIndex, nexus: NexusId) -> Option<Who> {
-        self.luns.lock(usize::from(lun.0))?.who(nexus)
+        self.luns.lock(usize::from(lun.0))?.unit().who(nexus)
     }
 
     /// The state of a LUN that both controllers share, as it is here.
     pub fn shared(&self, lun: LunIndex) -> Option<SharedState> {
-        Some(self.luns.lock(usize::from(lun.0))?.shared().clone())
+        Some(self.luns.lock(usize::from(lun.0))?.unit().state().clone())
     }
 
     /// Resets a LUN (SAM-5 6.3.3), for a task management function of this name: what was not admitted on either

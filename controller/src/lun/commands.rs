@@ -56,7 +56,7 @@ impl Lun {
             return actions.push(Action::Answer { nexus, tag, outcome });
         }
         if self.gate.waits() {
-            return self.keep_waiting(command, actions);
+            return self.gate.keep(command, actions);
         }
         if let Some(outcome) = self.refusal(nexus, &command.op) {
             return actions.push(Action::Answer { nexus, tag, outcome });
@@ -121,7 +121,7 @@ impl Lun {
     /// Whether hosts' commands are carried out here or at main.
     #[must_use]
     pub fn serving(&self) -> bool {
-        self.gate.waits() || (self.gate.is_open() && self.view().serves())
+        self.gate.serves(self.view())
     }
 
     fn sanitize_sense(&self) -> Option<Sense> {
@@ -157,32 +157,6 @@ impl Lun {
         for command in self.gate.let_in() {
             self.judge(command, Turn::Comes, now, actions);
             self.run(now, actions);
-        }
-    }
-
-    /// A command that waits at the gate.
-    pub(super) fn keep_waiting(&mut self, command: Command, actions: &mut Vec<Action>) {
-        if let Err(Command { nexus, tag, .. }) = self.gate.keep(command) {
-            actions.push(Action::Answer { nexus, tag, outcome: Outcome::Status(Status::Busy) });
-        }
-    }
-
-    /// Hosts are served no more: what waits at the gate is refused.
-    pub(super) fn shut_gate(&mut self, actions: &mut Vec<Action>) {
-        for Command { nexus, tag, .. } in self.gate.shut() {
-            actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::UNAVAILABLE) });
-        }
-    }
-
-    /// Those of the commands at the gate that `chosen` picks end so.
-    pub(super) fn end_waiting(
-        &mut self,
-        outcome: &Outcome,
-        actions: &mut Vec<Action>,
-        chosen: impl Fn(&Command) -> bool,
-    ) {
-        for Command { nexus, tag, .. } in self.gate.take_out(chosen) {
-            actions.push(Action::Answer { nexus, tag, outcome: outcome.clone() });
         }
     }
 
@@ -294,7 +268,7 @@ impl Lun {
     /// Ends every command of a host that `chosen` picks and that was not admitted.
     fn give_up(&mut self, now: Time, actions: &mut Vec<Action>, chosen: impl Fn(NexusId, TaskTag) -> bool) {
         let picks = |origin: Origin| matches!(origin, Origin::Host { nexus, tag } if chosen(nexus, tag));
-        self.end_waiting(&Outcome::Aborted, actions, |command| chosen(command.nexus, command.tag));
+        self.gate.end(&Outcome::Aborted, actions, |command| chosen(command.nexus, command.tag));
         self.give_up_here(actions, picks);
         let way = self.way();
         let gone = |request: &Forward| chosen(request.nexus, request.tag);

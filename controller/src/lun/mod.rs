@@ -81,20 +81,19 @@ mod usage;
 mod volume;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use core::time::Duration;
 
-use protocol::interlink::shared::{SharedState, Who};
+use protocol::interlink::shared::SharedState;
 use protocol::scsi::sense::Sense;
 
 use crate::background::Place;
-use crate::command::{Command, LunIndex, NexusId, Op, Outcome};
+use crate::command::{Command, LunIndex, Op, Outcome};
 use crate::disk::DiskResult;
 use crate::lease::Lease;
 use crate::pair::{PairView, Quiet, Role, Service};
 use crate::plan::Side;
-use crate::status::{ReservationStatus, SanitizeStatus};
+use crate::status::SanitizeStatus;
 use crate::time::{RunTime, Time};
 use crate::volume::stack::Stack;
 use crate::world::Ticket;
@@ -110,7 +109,6 @@ use overdue::Overdue;
 use sanitizing::Sanitizing;
 pub use task::Action;
 use task::Origin;
-use unit_state::UnitState;
 
 pub use budget::{CLASS_BYTES_MAX, LUN_CLASS_BYTES_MAX, LUN_CLASS_BYTES_MIN};
 pub use communication::{COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX};
@@ -119,6 +117,7 @@ pub use overdue::LEG_AGE_MAX;
 pub use resync::COPY_PIECES_MAX;
 pub use sanitizing::SANITIZE_PIECES_MAX;
 use steps::ABORTED;
+pub use unit_state::UnitState;
 pub use usage::{LunUsage, Used};
 
 /// Commands in flight on one LUN of one controller, those of the peer's hosts among them.
@@ -272,29 +271,10 @@ impl Lun {
         self.setup.blocks
     }
 
-    /// Who has reserved the LUN, for people. `peer`: the name of the other controller, whose hosts RESERVE (6) names
-    /// only there.
+    /// What both controllers share of it other than its blocks, as it is here.
     #[must_use]
-    pub fn reservation(&self, peer: &str) -> Option<ReservationStatus> {
-        self.unit.reservation(peer)
-    }
-
-    /// The state that both controllers share, as it is here.
-    #[must_use]
-    pub const fn shared(&self) -> &SharedState {
-        self.unit.state()
-    }
-
-    /// Who a nexus of this controller is, if it is known.
-    #[must_use]
-    pub fn who(&self, nexus: NexusId) -> Option<Who> {
-        self.unit.who(nexus)
-    }
-
-    /// Where those who encode sense data of this LUN find its format.
-    #[must_use]
-    pub fn sense_format(&self) -> Arc<AtomicBool> {
-        self.unit.sense_format()
+    pub const fn unit(&self) -> &UnitState {
+        &self.unit
     }
 
     /// What people are told of a sanitize operation.
@@ -394,7 +374,7 @@ impl Lun {
             if let Origin::Host { nexus, tag } = waiting.origin {
                 let lun = LunIndex(self.setup.index);
                 let (op, received) = (waiting.op, waiting.received);
-                self.keep_waiting(Command { lun, nexus, tag, op, received }, actions);
+                self.gate.keep(Command { lun, nexus, tag, op, received }, actions);
             }
         }
     }
@@ -417,7 +397,7 @@ impl Lun {
 
     /// Refuses new commands of hosts, and those that wait at the gate; those in flight finish.
     pub fn close(&mut self, view: PairView, now: Time, actions: &mut Vec<Action>) {
-        self.shut_gate(actions);
+        self.gate.shut(actions);
         self.blocks.close(view);
         self.sanitizing.forget();
         self.end_sanitize_wait(&ABORTED, actions, |_| true);
@@ -431,7 +411,7 @@ impl Lun {
         let before = self.view().service;
         self.sanitizing.forget();
         let writing = self.blocks.suspend(view, actions);
-        self.shut_gate(actions);
+        self.gate.shut(actions);
         self.forwarder.lose(&writing, before == Service::Forwarded, actions);
         self.blocks.suspend_tasks(actions);
         self.run(now, actions);

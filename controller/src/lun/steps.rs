@@ -63,7 +63,7 @@ impl Lun {
                 let (events, mut here) = self.here(actions);
                 events.on_flushed(number, outcome, &mut here);
             }
-            Happened::Back(command) if self.gate.waits() => self.keep_waiting(command, actions),
+            Happened::Back(command) if self.gate.waits() => self.gate.keep(command, actions),
             Happened::Back(Command { nexus, tag, .. }) => {
                 actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::UNAVAILABLE) });
             }
@@ -240,7 +240,7 @@ impl Lun {
     /// Time has passed.
     pub fn on_tick(&mut self, now: Time, actions: &mut Vec<Action>) {
         let busy = Outcome::Status(Status::Busy);
-        self.end_waiting(&busy, actions, |command| now.since(command.received) >= COMMAND_AGE_MAX);
+        self.gate.end(&busy, actions, |command| now.since(command.received) >= COMMAND_AGE_MAX);
         self.blocks.tick(self.gate.waits(), self.gate.is_open(), now, actions);
         let way = self.way();
         self.forwarder.expire(way, now, actions);

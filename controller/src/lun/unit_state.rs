@@ -21,7 +21,7 @@ use crate::status::ReservationStatus;
 
 /// The shared state of one LUN on one controller.
 #[derive(Debug)]
-pub(super) struct UnitState {
+pub struct UnitState {
     side: Side,
     incarnation: u64,
     /// WCE where no host has set it.
@@ -50,7 +50,8 @@ impl UnitState {
     }
 
     /// The state that both controllers share, as it is here.
-    pub(super) const fn state(&self) -> &SharedState {
+    #[must_use]
+    pub const fn state(&self) -> &SharedState {
         &self.state
     }
 
@@ -75,7 +76,8 @@ impl UnitState {
     }
 
     /// Who a nexus of this controller is, if it is known.
-    pub(super) fn who(&self, nexus: NexusId) -> Option<Who> {
+    #[must_use]
+    pub fn who(&self, nexus: NexusId) -> Option<Who> {
         let name = self.nexuses.name(nexus)?;
         Some(Who { handle: self.handle(nexus), name: NexusName::clone(name) })
     }
@@ -123,7 +125,8 @@ impl UnitState {
 
     /// Who has reserved the LUN, for people. `peer`: the name of the other controller, whose hosts RESERVE (6) names
     /// only there.
-    pub(super) fn reservation(&self, peer: &str) -> Option<ReservationStatus> {
+    #[must_use]
+    pub fn reservation(&self, peer: &str) -> Option<ReservationStatus> {
         if let Some(handle) = self.state.reserver {
             let own = self.name_of(handle);
             let holder = own.map_or_else(|| format!("a host of {peer}"), |name| name.initiator.clone());
@@ -185,7 +188,8 @@ impl UnitState {
     }
 
     /// Where whoever encodes sense data of this LUN finds its format.
-    pub(super) fn sense_format(&self) -> Arc<AtomicBool> {
+    #[must_use]
+    pub fn sense_format(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.descriptor_sense)
     }
 

@@ -98,7 +98,7 @@ fn lun_status(plan: &Plan, appliance: &Appliance, index: usize, core: &Lun, now:
         copied_percent: copied.map(|(percent, _)| percent),
         copy_seconds_left: copied.and_then(|(_, left)| left),
         sanitize: core.sanitize_status(),
-        reservation: core.reservation(peer_name),
+        reservation: core.unit().reservation(peer_name),
         reason: report.reason,
         commands,
         communication_bytes,
