@@ -22,7 +22,7 @@ use crate::disk::{DiskError, DiskResult};
 use crate::lease::Lease;
 use crate::limits;
 use crate::link::{Frame, LinkId, LinkKind, NO_LUN, Via};
-use crate::lun::{Action, Lun, LunCounters};
+use crate::lun::{Action, CopyNews, Lun, LunCounters};
 use crate::pair::{PairStatus, Quiet, Role, Service};
 use crate::plan::Plan;
 use crate::status::ControllerStatus;
@@ -472,18 +472,16 @@ impl<W: World> Controller<W> {
         }
     }
 
+    fn tell_of_copy(&self, lun: LunIndex, nexus: NexusId, task: u32, news: CopyNews) {
+        let now = self.world.now();
+        self.with_lun(usize::from(lun.0), |lun, actions| lun.on_copy(nexus, task, news, now, actions));
+    }
+
     fn perform_act(&self, act: Act) {
         match act {
-            Act::Permit(lun, nexus, task) => {
-                self.with_lun(usize::from(lun.0), |lun, _| lun.permit_copy(nexus, task));
-            }
-            Act::Revoke(lun, nexus, task) => {
-                self.with_lun(usize::from(lun.0), |lun, _| lun.revoke_copy(nexus, task));
-            }
-            Act::EndPermit(lun, nexus, task) => {
-                let now = self.world.now();
-                self.with_lun(usize::from(lun.0), |lun, actions| lun.copy_ended(nexus, task, now, actions));
-            }
+            Act::Permit(lun, nexus, task) => self.tell_of_copy(lun, nexus, task, CopyNews::Begins),
+            Act::Revoke(lun, nexus, task) => self.tell_of_copy(lun, nexus, task, CopyNews::Revoked),
+            Act::EndPermit(lun, nexus, task) => self.tell_of_copy(lun, nexus, task, CopyNews::Ended),
             Act::Ask(command) => self.command(command),
             Act::Abort(lun, nexus, tag) => self.abort_here(lun, nexus, tag),
             Act::Answer(nexus, tag, outcome) => self.world.answer(nexus, tag, outcome),

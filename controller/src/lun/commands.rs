@@ -13,16 +13,17 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use protocol::interlink::event::Event;
-use protocol::interlink::shared::{Attention, SharedState};
+use protocol::interlink::shared::SharedState;
 use protocol::interlink::{Message, Prefix, Report};
 use protocol::scsi::sense::{Sense, Status};
 
-use super::Lun;
+use super::admission::{Standing, may_pass, refusal};
 use super::communication::Forward;
 use super::events::{Taking, Waiting};
 use super::operation::from_wire;
 use super::replica::Ordered;
 use super::task::{Action, Origin, end, send_back};
+use super::{CopyNews, Lun};
 use crate::command::{Admission, COMMAND_AGE_MAX, Command, Data, Initiator, NexusId, Op, Outcome, TaskTag};
 use crate::exclusive::Ranges;
 use crate::link::{LinkId, Via};
@@ -52,13 +53,14 @@ impl Lun {
     pub(super) fn judge(&mut self, command: Command, turn: Turn, now: Time, actions: &mut Vec<Action>) {
         let (nexus, tag) = (command.nexus, command.tag);
         let reset = is_reset(&command.op);
-        if !reset && let Err(outcome) = self.may_pass(nexus, tag) {
+        if !reset && let Err(outcome) = may_pass(self.serving(), (nexus, tag), &self.permits, &mut self.unit)
+        {
             return actions.push(Action::Answer { nexus, tag, outcome });
         }
         if self.gate.waits() {
             return self.gate.keep(command, actions);
         }
-        if let Some(outcome) = self.refusal(nexus, &command.op) {
+        if let Some(outcome) = refusal(&command.op, nexus, &self.unit, &self.sanitizing, self.setup.blocks) {
             return actions.push(Action::Answer { nexus, tag, outcome });
         }
         let needs_medium = !matches!(
@@ -87,69 +89,19 @@ impl Lun {
 
     /// Leave to answer a command that only describes the LUN.
     pub fn admit(&mut self, nexus: NexusId, admission: Admission) -> Result<(), Outcome> {
-        match admission {
-            Admission::Always => Ok(()),
-            Admission::Attention => self.unit.take_attention(nexus),
-            Admission::RequestSense => {
-                self.unit.take_attention(nexus)?;
-                self.sanitize_sense().map_or(Ok(()), |sense| Err(Outcome::Check(sense)))
-            }
-            Admission::Known | Admission::KnownReading => {
-                self.unit.take_attention(nexus)?;
-                if self.known { Ok(()) } else { Err(Outcome::Check(Sense::UNAVAILABLE)) }
-            }
-            Admission::Ready | Admission::Reading | Admission::Changing => self.may_enter(nexus),
-            Admission::Medium => {
-                self.may_enter(nexus)?;
-                if self.blocks.is_stopped() { Err(Outcome::Check(Sense::STOPPED)) } else { Ok(()) }
-            }
-        }?;
-        if self.unit.keeps_out(nexus, admission.access()) {
-            return Err(Outcome::Status(Status::ReservationConflict));
-        }
-        match admission {
-            Admission::Known
-            | Admission::KnownReading
-            | Admission::Ready
-            | Admission::Medium
-            | Admission::Reading
-            | Admission::Changing => self.sanitize_sense().map_or(Ok(()), |sense| Err(Outcome::Check(sense))),
-            Admission::Always | Admission::RequestSense | Admission::Attention => Ok(()),
-        }
+        let standing = Standing {
+            known: self.known,
+            serves: self.serving(),
+            stopped: self.blocks.is_stopped(),
+            sanitize: self.sanitizing.sense(&self.unit.state().sanitize, self.setup.blocks),
+        };
+        standing.admit(admission, nexus, &mut self.unit)
     }
 
     /// Whether hosts' commands are carried out here or at main.
     #[must_use]
     pub fn serving(&self) -> bool {
         self.gate.serves(self.view())
-    }
-
-    fn sanitize_sense(&self) -> Option<Sense> {
-        self.sanitizing.sense(&self.unit.state().sanitize, self.setup.blocks)
-    }
-
-    /// How a command ends that the shared state keeps out.
-    pub(super) fn refusal(&self, nexus: NexusId, op: &Op) -> Option<Outcome> {
-        self.unit.refusal(nexus, op).or_else(|| {
-            let state = &self.unit.state().sanitize;
-            self.sanitizing.refusal(op, state, self.setup.blocks)
-        })
-    }
-
-    fn may_enter(&mut self, nexus: NexusId) -> Result<(), Outcome> {
-        self.unit.take_attention(nexus)?;
-        if self.serving() { Ok(()) } else { Err(Outcome::Check(Sense::UNAVAILABLE)) }
-    }
-
-    /// Leave to come to the gate.
-    fn may_pass(&mut self, nexus: NexusId, tag: TaskTag) -> Result<(), Outcome> {
-        if !tag.is_piece() {
-            return self.may_enter(nexus);
-        }
-        if !self.permits.allows(nexus, tag) {
-            return Err(Outcome::Aborted);
-        }
-        if self.serving() { Ok(()) } else { Err(Outcome::Check(Sense::UNAVAILABLE)) }
     }
 
     /// What waited at the gate goes on, if nothing is awaited any more.
@@ -172,36 +124,18 @@ impl Lun {
         }
     }
 
-    /// Chunks of this EXTENDED COPY pass.
-    pub fn permit_copy(&mut self, nexus: NexusId, task: u32) {
-        self.permits.grant(nexus, task);
-    }
-
-    /// They do not any more.
-    pub fn revoke_copy(&mut self, nexus: NexusId, task: u32) {
-        self.permits.revoke(|key| *key == (nexus, task));
-    }
-
-    /// The copy has ended; what waited for that goes on.
-    pub fn copy_ended(&mut self, nexus: NexusId, task: u32, now: Time, actions: &mut Vec<Action>) {
-        if self.permits.end(nexus, task) {
+    /// There is news of an EXTENDED COPY of a host that uses this LUN.
+    pub fn on_copy(
+        &mut self,
+        nexus: NexusId,
+        task: u32,
+        news: CopyNews,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.permits.on(nexus, task, news) {
             self.run(now, actions);
         }
-    }
-
-    /// An event that is about to hold ends copies of this controller's hosts.
-    pub(super) fn revoke_for(&mut self, reset: bool, attentions: &[Attention], actions: &mut Vec<Action>) {
-        if reset {
-            actions.push(Action::WasReset);
-        }
-        let drives_out = |attention: &&Attention| {
-            [Sense::REGISTRATIONS_PREEMPTED.code, Sense::RESERVATIONS_PREEMPTED.code]
-                .contains(&attention.code)
-        };
-        let driven: Vec<&Attention> = attentions.iter().filter(drives_out).collect();
-        let out = |nexus: NexusId| driven.iter().any(|attention| self.unit.is_meant(attention, nexus));
-        let revoked = self.permits.revoke(|(nexus, _)| reset || out(*nexus));
-        actions.extend(revoked.into_iter().map(|(nexus, task)| Action::Revoked { nexus, task }));
     }
 
     /// A command that is carried out here takes its turn: at main behind an event, if there is one.
@@ -401,7 +335,7 @@ impl Lun {
         if !events.on_shared(taking, &mut here) {
             return self.break_over_nonsense(actions);
         }
-        self.revoke_for(reset, &attentions, actions);
+        self.permits.revoke_for(reset, &attentions, &self.unit, actions);
         if reset {
             self.give_up_waiting(actions);
             let way = self.way();

@@ -5,6 +5,7 @@
 //!
 //! | part | what it is |
 //! |---|---|
+//! | [`admission`] | what a host's command has to find of the LUN before it comes to the gate |
 //! | [`gate`] | whether commands of this controller's hosts are judged now, wait, or are refused |
 //! | [`unit_state`] | what both controllers share other than the blocks; whom it keeps out |
 //! | [`events`] | how that state changes: one event after the other, each a barrier |
@@ -25,6 +26,7 @@
 //! * A command that was not admitted when the interlink or its nexus goes away is never executed.
 //! * When an event of the controller has been handled, nothing that came of it is left undone ([`Lun::run`]).
 
+mod admission;
 #[cfg(test)]
 mod atomic_tests;
 mod attention;
@@ -102,6 +104,7 @@ pub use attention::NEXUSES_MAX;
 use blocks::Blocks;
 use budget::Budget;
 use copy_permits::CopyPermits;
+pub use copy_permits::News as CopyNews;
 use events::Events;
 use forwarder::Forwarder;
 use gate::Gate;

@@ -7,6 +7,7 @@ use protocol::interlink::sanitize::Sanitize;
 use protocol::scsi::sense::{Sense, Status};
 
 use super::Lun;
+use super::admission::refusal;
 use super::blocks::Happened;
 use super::commands::Turn;
 use super::communication::{Forward, Progress};
@@ -14,9 +15,8 @@ use super::events::{Events, Facts, Here, Step};
 use super::forwarder::{AtMain, Order, Submitted, Way};
 use super::operation::{asks_durable, payload_bytes};
 use super::replica::Ordered;
-use super::sanitizing::{Sanitizing, Started};
+use super::sanitizing::Started;
 use super::task::{Action, Origin, end};
-use super::unit_state::UnitState;
 use crate::background::{Place, Work};
 use crate::command::{COMMAND_AGE_MAX, Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::link::LinkId;
@@ -98,7 +98,9 @@ impl Lun {
             Step::Flush(number) => {
                 self.blocks.enter(Origin::Event(number), Op::SynchronizeCache, true, Time(0), actions);
             }
-            Step::Revoke { reset, attentions } => self.revoke_for(reset, &attentions, actions),
+            Step::Revoke { reset, attentions } => {
+                self.permits.revoke_for(reset, &attentions, &self.unit, actions)
+            }
             Step::Holds { origin, outcome, sanitizes, resanitized } => {
                 self.on_installed(resanitized);
                 self.answer_sanitize(actions);
@@ -112,7 +114,7 @@ impl Lun {
             Step::Taken { message, met, resanitized } => {
                 self.on_installed(resanitized);
                 let (unit, sanitizing, blocks) = (&self.unit, &self.sanitizing, self.setup.blocks);
-                self.blocks.refuse_waiting(actions, |nexus, op| refusal(unit, sanitizing, blocks, nexus, op));
+                self.blocks.refuse_waiting(actions, |nexus, op| refusal(op, nexus, unit, sanitizing, blocks));
                 if met {
                     self.gate.know(true);
                 }
@@ -420,15 +422,4 @@ impl Lun {
         let way = self.way();
         self.forwarder.end(slot, outcome, way, now, actions);
     }
-}
-
-/// How a command ends that the shared state, or a sanitize operation under way, keeps out.
-pub(super) fn refusal(
-    unit: &UnitState,
-    sanitizing: &Sanitizing,
-    blocks: u64,
-    nexus: NexusId,
-    op: &Op,
-) -> Option<Outcome> {
-    unit.refusal(nexus, op).or_else(|| sanitizing.refusal(op, &unit.state().sanitize, blocks))
 }
