@@ -214,7 +214,7 @@ impl Lun {
     fn give_up_here(&mut self, actions: &mut Vec<Action>, chosen: impl Fn(Origin) -> bool) {
         let (events, mut here) = self.here(actions);
         events.give_up(&Outcome::Aborted, &mut here, |origin, _| chosen(origin));
-        self.end_sanitize_wait(&Outcome::Aborted, actions, &chosen);
+        self.sanitizing.end_wait(&Outcome::Aborted, self.blocks.view(), actions, &chosen);
         self.blocks.withdraw_those(&Outcome::Aborted, actions, |task| chosen(task.origin));
     }
 

@@ -325,7 +325,7 @@ impl Lun {
         self.blocks.begin(view, actions);
         self.hold_events(actions);
         if role == Role::Sub {
-            self.end_sanitize_wait(&ABORTED, actions, |_| true);
+            self.sanitizing.end_wait(&ABORTED, self.blocks.view(), actions, |_| true);
             let (events, mut here) = self.here(actions);
             let resanitized = events.give_up_legs(&mut here);
             self.on_installed(resanitized);
@@ -355,7 +355,8 @@ impl Lun {
         self.blocks.hold();
         self.sanitizing.forget();
         // A host of the sub that waits for the end would keep both from being quiet.
-        self.end_sanitize_wait(&ABORTED, actions, |origin| matches!(origin, Origin::Peer { .. }));
+        self.sanitizing
+            .end_wait(&ABORTED, self.blocks.view(), actions, |origin| matches!(origin, Origin::Peer { .. }));
     }
 
     /// The peer is out of reach, and this main will go on: alone when the peer's lease has run out, or with it if
@@ -386,7 +387,9 @@ impl Lun {
     /// executed; this controller's hosts go on.
     pub fn peer_gone(&mut self, view: PairView, now: Time, actions: &mut Vec<Action>) {
         self.blocks.peer_gone(view, actions);
-        self.end_sanitize_wait(&Outcome::Aborted, actions, |origin| matches!(origin, Origin::Peer { .. }));
+        self.sanitizing.end_wait(&Outcome::Aborted, self.blocks.view(), actions, |origin| {
+            matches!(origin, Origin::Peer { .. })
+        });
         let (events, mut here) = self.here(actions);
         events.peer_gone(&mut here);
         self.run(now, actions);
@@ -403,7 +406,7 @@ impl Lun {
         self.gate.shut(actions);
         self.blocks.close(view);
         self.sanitizing.forget();
-        self.end_sanitize_wait(&ABORTED, actions, |_| true);
+        self.sanitizing.end_wait(&ABORTED, self.blocks.view(), actions, |_| true);
         self.run(now, actions);
     }
 
@@ -418,7 +421,7 @@ impl Lun {
         self.forwarder.lose(&writing, before == Service::Forwarded, actions);
         self.blocks.suspend_tasks(actions);
         self.run(now, actions);
-        self.end_sanitize_wait(&ABORTED, actions, |_| true);
+        self.sanitizing.end_wait(&ABORTED, self.blocks.view(), actions, |_| true);
         let (events, mut here) = self.here(actions);
         let resanitized = events.suspend(&mut here);
         self.on_installed(resanitized);

@@ -18,7 +18,7 @@ use super::replica::Ordered;
 use super::sanitizing::Started;
 use super::task::{Action, Origin, end};
 use crate::background::{Place, Work};
-use crate::command::{COMMAND_AGE_MAX, Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
+use crate::command::{COMMAND_AGE_MAX, Command, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::link::LinkId;
 use crate::pair::{Breakage, Role, Service};
 use crate::time::Time;
@@ -58,7 +58,14 @@ impl Lun {
 
     fn on_happened(&mut self, happened: Happened, now: Time, actions: &mut Vec<Action>) {
         match happened {
-            Happened::Sanitized { run, op, outcome } => self.on_sanitized(run, &op, &outcome, actions),
+            Happened::Sanitized { run, op, outcome } => {
+                let (state, blocks) = (&self.unit.state().sanitize, self.setup.blocks);
+                if let Some(event) = self.sanitizing.on_step(run, &op, &outcome, state, blocks) {
+                    let op = Op::Event(Box::new(event));
+                    self.admit_here(Origin::Nobody, op, Time(0), Turn::Comes, actions);
+                }
+                self.pump_sanitize(actions);
+            }
             Happened::Flushed { number, outcome } => {
                 let (events, mut here) = self.here(actions);
                 events.on_flushed(number, outcome, &mut here);
@@ -103,9 +110,9 @@ impl Lun {
             }
             Step::Holds { origin, outcome, sanitizes, resanitized } => {
                 self.on_installed(resanitized);
-                self.answer_sanitize(actions);
+                self.sanitizing.answer(&self.unit.state().sanitize, self.blocks.view(), actions);
                 if sanitizes {
-                    self.end_sanitize_wait(&ABORTED, actions, |_| true);
+                    self.sanitizing.end_wait(&ABORTED, self.blocks.view(), actions, |_| true);
                     self.sanitizing.wait(origin);
                 } else {
                     actions.extend(end(origin, outcome, self.view().generation));
@@ -161,7 +168,7 @@ impl Lun {
         self.blocks.withdraw_those(&Outcome::Aborted, actions, |task| {
             matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
         });
-        self.end_sanitize_wait(&Outcome::Aborted, actions, |_| true);
+        self.sanitizing.end_wait(&Outcome::Aborted, self.blocks.view(), actions, |_| true);
     }
 
     /// What it has to do in the background, if anything.
@@ -206,36 +213,6 @@ impl Lun {
                 // Asked for again with the next tick, or when another chunk is over.
                 return self.sanitizing.take_back(before);
             }
-        }
-    }
-
-    /// A chunk of a sanitize operation, or the flush at the end of a segment, is over.
-    fn on_sanitized(&mut self, run: u32, op: &Op, outcome: &Outcome, actions: &mut Vec<Action>) {
-        let (state, blocks) = (&self.unit.state().sanitize, self.setup.blocks);
-        if let Some(event) = self.sanitizing.on_step(run, op, outcome, state, blocks) {
-            self.admit_here(Origin::Nobody, Op::Event(Box::new(event)), Time(0), Turn::Comes, actions);
-        }
-        self.pump_sanitize(actions);
-    }
-
-    /// Answers the host that waits for the end of a sanitize operation, if it has come.
-    fn answer_sanitize(&mut self, actions: &mut Vec<Action>) {
-        if matches!(self.unit.state().sanitize, Sanitize::UnderWay { .. }) {
-            return;
-        }
-        let outcome = self.unit.state().sanitize.sense(0).map_or(Outcome::Good(Data::new()), Outcome::Check);
-        self.end_sanitize_wait(&outcome, actions, |_| true);
-    }
-
-    /// Ends the waiting for a sanitize operation, if `chosen` picks the host that waits. The operation goes on.
-    pub(super) fn end_sanitize_wait(
-        &mut self,
-        outcome: &Outcome,
-        actions: &mut Vec<Action>,
-        chosen: impl Fn(Origin) -> bool,
-    ) {
-        if let Some(origin) = self.sanitizing.wait_no_more(chosen) {
-            actions.extend(end(origin, outcome.clone(), self.view().generation));
         }
     }
 
