@@ -14,20 +14,22 @@ use core::time::Duration;
 use bytes::Bytes;
 use protocol::interlink::event::Event;
 use protocol::interlink::shared::SharedState;
-use protocol::interlink::{Message, Prefix, Report};
+use protocol::interlink::{Ending, Message, Prefix, Report};
 use protocol::scsi::sense::{Sense, Status};
 
 use super::admission::{Standing, may_pass, refusal};
 use super::communication::Forward;
 use super::events::{Taking, Waiting};
+use super::forwarder::{AtMain, Order, Way};
 use super::operation::from_wire;
 use super::replica::Ordered;
 use super::task::{Action, Origin, end, send_back};
 use super::{CopyNews, Lun};
-use crate::command::{Admission, COMMAND_AGE_MAX, Command, Data, Initiator, NexusId, Op, Outcome, TaskTag};
-use crate::exclusive::Ranges;
+use crate::command::{
+    Admission, COMMAND_AGE_MAX, Command, Data, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag,
+};
 use crate::link::{LinkId, Via};
-use crate::pair::{Breakage, Role};
+use crate::pair::{Breakage, PairView, Role};
 use crate::route::{Kind, Route, route};
 use crate::time::Time;
 
@@ -70,11 +72,19 @@ impl Lun {
         if self.blocks.is_stopped() && needs_medium {
             return actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::STOPPED) });
         }
-        let Command { op, received, .. } = command;
+        let Command { lun, op, received, .. } = command;
         let view = self.blocks.view();
-        match route(view.role, view.service, self.kind_of(&op)) {
-            Route::Here => self.admit_here(Origin::Host { nexus, tag }, op, received, turn, actions),
-            Route::ToMain => self.forward(nexus, tag, op, received, now, actions),
+        let kind = Kind::of(&op, |ranges| self.blocks.is_free_to_read(ranges));
+        match route(view.role, view.service, kind) {
+            Route::Here => {
+                let origin = Origin::Host { nexus, tag };
+                let waiting = Waiting::of_this_controller(origin, op, received, &self.unit);
+                self.take_turn(waiting, turn, actions);
+            }
+            Route::ToMain => {
+                let command = Command { lun, nexus, tag, op, received };
+                self.forwarder.forward(command, &self.unit, Way::of(view), now, actions);
+            }
             // Not served here: there is nothing to be done but to tell this controller's nexuses.
             Route::Refuse if reset => {
                 self.unit.raise_for_all(Sense::LOGICAL_UNIT_RESET);
@@ -112,18 +122,6 @@ impl Lun {
         }
     }
 
-    fn kind_of(&self, op: &Op) -> Kind {
-        match op {
-            Op::Read { range } | Op::Verify { range, .. } => {
-                let free = self.blocks.is_free_to_read(&Ranges::One(*range));
-                if free { Kind::ReadFree } else { Kind::ReadContended }
-            }
-            // Only a hint, for whichever copy the reads come from.
-            Op::Prefetch { .. } => Kind::ReadFree,
-            _ => Kind::Change,
-        }
-    }
-
     /// There is news of an EXTENDED COPY of a host that uses this LUN.
     pub fn on_copy(
         &mut self,
@@ -138,35 +136,12 @@ impl Lun {
         }
     }
 
-    /// A command that is carried out here takes its turn: at main behind an event, if there is one.
-    pub(super) fn admit_here(
-        &mut self,
-        origin: Origin,
-        op: Op,
-        received: Time,
-        turn: Turn,
-        actions: &mut Vec<Action>,
-    ) {
-        if !matches!(op, Op::Event(_)) && (turn == Turn::Has || !self.events.holds()) {
-            self.blocks.enter(origin, op, false, received, actions);
-            return;
-        }
-        let version = self.unit.version();
-        self.wait_behind(Waiting { origin, op, durable: false, received, version }, actions);
-    }
-
-    fn wait_behind(&mut self, waiting: Waiting, actions: &mut Vec<Action>) {
-        if let Err(waiting) = self.events.wait(waiting) {
-            let busy = Outcome::Status(Status::Busy);
-            actions.extend(end(waiting.origin, busy, self.view().generation));
-        }
-    }
-
-    /// A command that the peer has forwarded. Main admits it only if the state that holds here has let it pass.
-    pub(super) fn take_forwarded(&mut self, waiting: Waiting, turn: Turn, actions: &mut Vec<Action>) {
-        let event = matches!(waiting.op, Op::Event(_));
-        if event || (turn == Turn::Comes && self.events.holds()) {
-            return self.wait_behind(waiting, actions);
+    /// A command that is carried out here takes its turn: at main behind an event, if there is one. One that the peer has
+    /// forwarded is admitted only if the state that holds here has let it pass.
+    pub(super) fn take_turn(&mut self, waiting: Waiting, turn: Turn, actions: &mut Vec<Action>) {
+        if matches!(waiting.op, Op::Event(_)) || (turn == Turn::Comes && self.events.holds()) {
+            let (events, mut here) = self.here(actions);
+            return events.wait(waiting, &mut here);
         }
         let Waiting { origin, op, durable, received, version } = waiting;
         match origin {
@@ -204,7 +179,7 @@ impl Lun {
         let picks = |origin: Origin| matches!(origin, Origin::Host { nexus, tag } if chosen(nexus, tag));
         self.gate.end(&Outcome::Aborted, actions, |command| chosen(command.nexus, command.tag));
         self.give_up_here(actions, picks);
-        let way = self.way();
+        let way = Way::of(self.blocks.view());
         let gone = |request: &Forward| chosen(request.nexus, request.tag);
         self.forwarder.withdraw(gone, &Outcome::Aborted, way, now, actions);
         self.forwarder.cancel(chosen, way.generation, actions);
@@ -230,8 +205,15 @@ impl Lun {
         };
         let op = Op::Event(Box::new(Event::ReserverLost(reserver)));
         match way {
-            Route::Here => self.admit_here(Origin::Nobody, op, now, Turn::Comes, actions),
-            Route::ToMain => self.forward(NexusId(reserver.nexus), NOBODYS_TAG, op, now, now, actions),
+            Route::Here => {
+                let waiting = Waiting::of_this_controller(Origin::Nobody, op, now, &self.unit);
+                self.take_turn(waiting, Turn::Comes, actions);
+            }
+            Route::ToMain => {
+                let (lun, nexus) = (LunIndex(self.setup.index), NexusId(reserver.nexus));
+                let command = Command { lun, nexus, tag: NOBODYS_TAG, op, received: now };
+                self.forwarder.forward(command, &self.unit, Way::of(view), now, actions);
+            }
             Route::Refuse => {}
         }
     }
@@ -264,9 +246,19 @@ impl Lun {
             Message::Applied { sequence, good } => self.blocks.on_applied(sequence, good, actions),
             Message::Order { id, sequence, released } => {
                 self.blocks.on_released(released, actions);
-                self.on_order(link, id, sequence, payload, actions);
+                match self.forwarder.on_order(id, sequence, payload) {
+                    Some(Order { slot, op, durable }) => {
+                        let forward = Some(slot);
+                        self.blocks.apply(&Ordered { link, sequence, op: &op, durable, forward }, actions);
+                    }
+                    None => actions.push(nonsense(self.view())),
+                }
             }
-            Message::Done { id } => self.on_done(id, now, actions),
+            Message::Done { id } => {
+                if let Some(slot) = self.forwarder.on_done(id) {
+                    self.answer_if_both(slot, now, actions);
+                }
+            }
             Message::Ended { id, ending } => self.on_ended(id, ending, payload, now, actions),
             Message::Apply { sequence, released, durable, op } => {
                 self.blocks.on_released(released, actions);
@@ -275,33 +267,17 @@ impl Lun {
                         let forward = None;
                         self.blocks.apply(&Ordered { link, sequence, op: &op, durable, forward }, actions);
                     }
-                    None => self.break_over_nonsense(actions),
+                    None => actions.push(nonsense(self.view())),
                 }
             }
             Message::Released { released } => self.blocks.on_released(released, actions),
-            Message::SharedAsk => {
-                let (events, mut here) = self.here(actions);
-                events.on_shared_ask(Via::Link(link), &mut here);
-            }
-            Message::SharedTold => {
-                let (events, mut here) = self.here(actions);
-                events.on_shared_told(payload, &mut here);
-            }
-            Message::Shared { reset, met, attentions } => match SharedState::decode(payload) {
-                Ok(state) => {
-                    let drains = reset.then(|| self.blocks.entered());
-                    self.on_shared(Taking { link, state, attentions, own: None, drains, met }, now, actions);
-                }
-                Err(_) => self.break_over_nonsense(actions),
-            },
-            Message::SharedTaken { version } => self.events.on_shared_taken(version),
+            Message::SharedAsk
+            | Message::SharedTold
+            | Message::Shared { .. }
+            | Message::SharedTaken { .. } => self.on_shared(link, message, payload, now, actions),
             _ => {}
         }
         self.run(now, actions);
-    }
-
-    pub(super) fn break_over_nonsense(&self, actions: &mut Vec<Action>) {
-        actions.push(Action::Broken(Breakage::Nonsense, self.view().generation));
     }
 
     /// A command that the peer has forwarded, so old when it came at that time.
@@ -319,7 +295,7 @@ impl Lun {
             _ if age >= COMMAND_AGE_MAX => Outcome::Status(Status::Busy),
             Some(op) if self.view().role == Role::Main => {
                 let waiting = Waiting { origin, op, durable, received: now - age, version };
-                return self.take_forwarded(waiting, Turn::Comes, actions);
+                return self.take_turn(waiting, Turn::Comes, actions);
             }
             // The pair changes, and nothing was done.
             Some(_) => Outcome::Status(Status::Busy),
@@ -328,20 +304,69 @@ impl Lun {
         actions.extend(end(origin, outcome, self.view().generation));
     }
 
-    /// At the sub: the state as it is to be from now on.
-    fn on_shared(&mut self, taking: Taking, now: Time, actions: &mut Vec<Action>) {
-        let (attentions, reset) = (taking.attentions.clone(), taking.drains.is_some());
-        let (events, mut here) = self.here(actions);
-        if !events.on_shared(taking, &mut here) {
-            return self.break_over_nonsense(actions);
-        }
-        self.permits.revoke_for(reset, &attentions, &self.unit, actions);
-        if reset {
-            self.give_up_waiting(actions);
-            let way = self.way();
-            self.forwarder.reset(way, now, actions);
+    /// A forwarded command ended at main without a change.
+    fn on_ended(&mut self, id: u64, ending: Ending, payload: &Bytes, now: Time, actions: &mut Vec<Action>) {
+        match self.forwarder.on_ended(id, ending, payload) {
+            AtMain::Unknown => {}
+            AtMain::Over(slot, outcome) => {
+                self.forwarder.end(slot, outcome, Way::of(self.blocks.view()), now, actions);
+            }
+            AtMain::Lacks(slot) => self.answer_if_both(slot, now, actions),
+            AtMain::Again(slot) => {
+                // An older shared state had let it pass: back to the gate with it.
+                if let Some(request) = self.forwarder.take(slot) {
+                    let command = request.into_command(LunIndex(self.setup.index));
+                    self.judge(command, Turn::Comes, now, actions);
+                    self.forwarder.resume(Way::of(self.blocks.view()), now, actions);
+                }
+            }
+            AtMain::Nonsense => actions.push(nonsense(self.view())),
         }
     }
+
+    /// What the two tell each other of the state that both have: at the sub, what it is to be from now on.
+    fn on_shared(
+        &mut self,
+        link: LinkId,
+        message: Message,
+        payload: &Bytes,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        let entered = self.blocks.entered();
+        let (events, mut here) = self.here(actions);
+        match message {
+            Message::SharedAsk => events.on_shared_ask(Via::Link(link), &mut here),
+            Message::SharedTold => events.on_shared_told(payload, &mut here),
+            Message::SharedTaken { version } => events.on_shared_taken(version),
+            Message::Shared { reset, met, attentions } => {
+                let drains = reset.then_some(entered);
+                let told = attentions.clone();
+                let taking = SharedState::decode(payload).map(|state| Taking {
+                    link,
+                    state,
+                    attentions,
+                    own: None,
+                    drains,
+                    met,
+                });
+                if !taking.is_ok_and(|taking| events.on_shared(taking, &mut here)) {
+                    return actions.push(nonsense(self.view()));
+                }
+                self.permits.revoke_for(reset, &told, &self.unit, actions);
+                if reset {
+                    self.give_up_waiting(actions);
+                    self.forwarder.reset(Way::of(self.blocks.view()), now, actions);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The peer has sent what cannot be: the meeting ends.
+const fn nonsense(view: &PairView) -> Action {
+    Action::Broken(Breakage::Nonsense, view.generation)
 }
 
 /// A reset is no command: it neither waits for unit attentions nor takes them.

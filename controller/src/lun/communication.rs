@@ -7,7 +7,7 @@
 use protocol::scsi::sense::Sense;
 use slab::Slab;
 
-use crate::command::{NexusId, Op, TaskTag};
+use crate::command::{Command, LunIndex, NexusId, Op, TaskTag};
 use crate::time::Time;
 
 /// Bytes of data that one LUN keeps here at most.
@@ -33,6 +33,14 @@ pub(super) struct Forward {
     pub(super) progress: Progress,
     /// A reset has come: if main has not admitted it, it never does.
     pub(super) given_up: bool,
+}
+
+impl Forward {
+    /// The host's command that it is, to be judged anew.
+    pub(super) fn into_command(self, lun: LunIndex) -> Command {
+        let Self { nexus, tag, op, received, .. } = self;
+        Command { lun, nexus, tag, op, received }
+    }
 }
 
 /// How far a forwarded command is.

@@ -90,7 +90,7 @@ use protocol::interlink::shared::SharedState;
 use protocol::scsi::sense::Sense;
 
 use crate::background::Place;
-use crate::command::{Command, LunIndex, Op, Outcome};
+use crate::command::{LunIndex, Op, Outcome};
 use crate::disk::DiskResult;
 use crate::lease::Lease;
 use crate::pair::{PairView, Quiet, Role, Service};
@@ -184,7 +184,6 @@ pub struct Lun {
     place: Place,
     /// What only the peer can end.
     overdue: Overdue,
-    counters: LunCounters,
 }
 
 impl Lun {
@@ -206,7 +205,6 @@ impl Lun {
             sanitizing: Sanitizing::new(),
             place: Place::default(),
             overdue: Overdue::default(),
-            counters: LunCounters::default(),
         }
     }
 
@@ -240,8 +238,9 @@ impl Lun {
     #[must_use]
     pub const fn counters(&self) -> LunCounters {
         let (range_waits, credit_waits) = self.blocks.waits();
-        let credit_waits = self.counters.credit_waits + credit_waits;
-        LunCounters { range_waits, credit_waits, ..self.counters }
+        let forwarded = self.forwarder.counters();
+        let credit_waits = forwarded.credit_waits + credit_waits;
+        LunCounters { range_waits, credit_waits, ..forwarded }
     }
 
     /// Commands of hosts in flight here, and bytes in the communication volume.
@@ -374,13 +373,9 @@ impl Lun {
 
     /// What events have not begun goes back to the gate.
     fn hold_events(&mut self, actions: &mut Vec<Action>) {
-        for waiting in self.events.hold(&self.unit) {
-            if let Origin::Host { nexus, tag } = waiting.origin {
-                let lun = LunIndex(self.setup.index);
-                let (op, received) = (waiting.op, waiting.received);
-                self.gate.keep(Command { lun, nexus, tag, op, received }, actions);
-            }
-        }
+        let lun = LunIndex(self.setup.index);
+        let back = self.events.hold(&self.unit).into_iter().filter_map(|waiting| waiting.into_command(lun));
+        back.for_each(|command| self.gate.keep(command, actions));
     }
 
     /// The peer is gone from a LUN whose only whole copy is here: what it forwarded and was not admitted is never
