@@ -95,7 +95,6 @@ use crate::disk::DiskResult;
 use crate::lease::Lease;
 use crate::pair::{PairView, Quiet, Role, Service};
 use crate::plan::Side;
-use crate::status::SanitizeStatus;
 use crate::time::{RunTime, Time};
 use crate::volume::stack::Stack;
 use crate::world::Ticket;
@@ -121,7 +120,7 @@ pub use resync::COPY_PIECES_MAX;
 pub use sanitizing::SANITIZE_PIECES_MAX;
 use steps::ABORTED;
 pub use unit_state::UnitState;
-pub use usage::{LunUsage, Used};
+pub use usage::{LunUsage, LunWork, Used};
 
 /// Commands in flight on one LUN of one controller, those of the peer's hosts among them.
 pub const LUN_COMMANDS_MAX: usize = 4096;
@@ -243,13 +242,6 @@ impl Lun {
         LunCounters { range_waits, credit_waits, ..forwarded }
     }
 
-    /// Commands of hosts in flight here, and bytes in the communication volume.
-    #[must_use]
-    pub fn load(&self) -> (u32, u64) {
-        let forwarded = self.forwarder.volume();
-        ((self.blocks.hosts() + forwarded.len()) as u32, forwarded.bytes())
-    }
-
     /// Whether anything is in flight here, for a host or for the peer.
     #[must_use]
     pub fn quiet(&self) -> Quiet {
@@ -259,12 +251,6 @@ impl Lun {
             true if undecided => Quiet::Undecided,
             true => Quiet::Yes,
         }
-    }
-
-    /// While COPY, at main: how much is done, in percent, and what the rest takes at the pace so far, in seconds.
-    #[must_use]
-    pub fn copied(&self, now: Time) -> Option<(u8, Option<u64>)> {
-        self.blocks.resync().progress(self.setup.blocks, now)
     }
 
     /// Capacity in logical blocks.
@@ -279,10 +265,16 @@ impl Lun {
         &self.unit
     }
 
-    /// What people are told of a sanitize operation.
+    /// What people are told of its work.
     #[must_use]
-    pub fn sanitize_status(&self) -> Option<SanitizeStatus> {
-        self.sanitizing.status(&self.unit.state().sanitize, self.setup.blocks)
+    pub fn work(&self, now: Time) -> LunWork {
+        let forwarded = self.forwarder.volume();
+        LunWork {
+            commands: (self.blocks.hosts() + forwarded.len()) as u32,
+            communication_bytes: forwarded.bytes(),
+            copied: self.blocks.resync().progress(self.setup.blocks, now),
+            sanitize: self.sanitizing.status(&self.unit.state().sanitize, self.setup.blocks),
+        }
     }
 
     /// What this LUN uses of its bounds.
