@@ -17,10 +17,10 @@ use protocol::interlink::shared::SharedState;
 use protocol::interlink::{Ending, Message, Prefix, Report};
 use protocol::scsi::sense::{Sense, Status};
 
-use super::admission::{Standing, may_pass, refusal};
 use super::communication::Forward;
 use super::events::{Taking, Waiting};
 use super::forwarder::{AtMain, Order, Way};
+use super::leave::{Standing, may_pass, refusal};
 use super::operation::from_wire;
 use super::replica::Ordered;
 use super::task::{Action, Origin, end, send_back};
@@ -72,17 +72,15 @@ impl Lun {
         if self.blocks.is_stopped() && needs_medium {
             return actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::STOPPED) });
         }
-        let Command { lun, op, received, .. } = command;
         let view = self.blocks.view();
-        let kind = Kind::of(&op, |ranges| self.blocks.is_free_to_read(ranges));
+        let kind = Kind::of(&command.op, |ranges| self.blocks.is_free_to_read(ranges));
         match route(view.role, view.service, kind) {
             Route::Here => {
-                let origin = Origin::Host { nexus, tag };
+                let (origin, Command { op, received, .. }) = (Origin::Host { nexus, tag }, command);
                 let waiting = Waiting::of_this_controller(origin, op, received, &self.unit);
                 self.take_turn(waiting, turn, actions);
             }
             Route::ToMain => {
-                let command = Command { lun, nexus, tag, op, received };
                 self.forwarder.forward(command, &self.unit, Way::of(view), now, actions);
             }
             // Not served here: there is nothing to be done but to tell this controller's nexuses.
@@ -136,8 +134,8 @@ impl Lun {
         }
     }
 
-    /// A command that is carried out here takes its turn: at main behind an event, if there is one. One that the peer has
-    /// forwarded is admitted only if the state that holds here has let it pass.
+    /// A command that is carried out here takes its turn: at main behind an event, if there is one. One that the peer
+    /// has forwarded is admitted only if the state that holds here has let it pass.
     pub(super) fn take_turn(&mut self, waiting: Waiting, turn: Turn, actions: &mut Vec<Action>) {
         if matches!(waiting.op, Op::Event(_)) || (turn == Turn::Comes && self.events.holds()) {
             let (events, mut here) = self.here(actions);
@@ -239,7 +237,14 @@ impl Lun {
                 let op = from_wire(op, payload, durable, self.setup.blocks);
                 let age = Duration::from_millis(u64::from(age_ms));
                 let age = age.saturating_add(self.lease.clock.way(sent, now));
-                self.on_forward(Origin::Peer { link, id }, op, durable, version, (age, now), actions);
+                let origin = Origin::Peer { link, id };
+                match arrived(op, age, self.view().role) {
+                    Ok(op) => {
+                        let waiting = Waiting { origin, op, durable, received: now - age, version };
+                        self.take_turn(waiting, Turn::Comes, actions);
+                    }
+                    Err(outcome) => actions.extend(end(origin, outcome, self.view().generation)),
+                }
             }
             Message::Cancel { id: cancelled } => self
                 .give_up_here(actions, |origin| matches!(origin, Origin::Peer { id, .. } if id == cancelled)),
@@ -278,30 +283,6 @@ impl Lun {
             _ => {}
         }
         self.run(now, actions);
-    }
-
-    /// A command that the peer has forwarded, so old when it came at that time.
-    fn on_forward(
-        &mut self,
-        origin: Origin,
-        op: Option<Op>,
-        durable: bool,
-        version: u64,
-        (age, now): (Duration, Time),
-        actions: &mut Vec<Action>,
-    ) {
-        let outcome = match op {
-            // It was stuck on its way; its host has long given it up.
-            _ if age >= COMMAND_AGE_MAX => Outcome::Status(Status::Busy),
-            Some(op) if self.view().role == Role::Main => {
-                let waiting = Waiting { origin, op, durable, received: now - age, version };
-                return self.take_turn(waiting, Turn::Comes, actions);
-            }
-            // The pair changes, and nothing was done.
-            Some(_) => Outcome::Status(Status::Busy),
-            None => Outcome::Check(Sense::ABORTED_COMMAND),
-        };
-        actions.extend(end(origin, outcome, self.view().generation));
     }
 
     /// A forwarded command ended at main without a change.
@@ -364,6 +345,18 @@ impl Lun {
     }
 }
 
+/// A command that the peer has forwarded, so old when it came, is to be carried out here; else how it ends.
+fn arrived(op: Option<Op>, age: Duration, role: Role) -> Result<Op, Outcome> {
+    match op {
+        // It was stuck on its way; its host has long given it up.
+        _ if age >= COMMAND_AGE_MAX => Err(Outcome::Status(Status::Busy)),
+        Some(op) if role == Role::Main => Ok(op),
+        // The pair changes, and nothing was done.
+        Some(_) => Err(Outcome::Status(Status::Busy)),
+        None => Err(Outcome::Check(Sense::ABORTED_COMMAND)),
+    }
+}
+
 /// The peer has sent what cannot be: the meeting ends.
 const fn nonsense(view: &PairView) -> Action {
     Action::Broken(Breakage::Nonsense, view.generation)
@@ -372,4 +365,21 @@ const fn nonsense(view: &PairView) -> Action {
 /// A reset is no command: it neither waits for unit attentions nor takes them.
 fn is_reset(op: &Op) -> bool {
     matches!(op, Op::Event(event) if **event == protocol::interlink::event::Event::Reset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forwarded_is_carried_out_only_at_main_and_before_its_host_has_given_it_up() {
+        let (young, old) = (COMMAND_AGE_MAX.checked_sub(Duration::from_nanos(1)).unwrap(), COMMAND_AGE_MAX);
+        let (op, busy) = (Op::SynchronizeCache, Outcome::Status(Status::Busy));
+        for role in [Role::Main, Role::Sub] {
+            assert_eq!(arrived(Some(op.clone()), old, role), Err(busy.clone()));
+            assert_eq!(arrived(None, young, role), Err(Outcome::Check(Sense::ABORTED_COMMAND)));
+        }
+        assert_eq!(arrived(Some(op.clone()), young, Role::Main), Ok(op.clone()));
+        assert_eq!(arrived(Some(op), young, Role::Sub), Err(busy));
+    }
 }

@@ -5,7 +5,7 @@
 //!
 //! | part | what it is |
 //! |---|---|
-//! | [`admission`] | what a host's command has to find of the LUN before it comes to the gate |
+//! | [`leave`] | what a host's command has to find of the LUN before it comes to the gate |
 //! | [`gate`] | whether commands of this controller's hosts are judged now, wait, or are refused |
 //! | [`unit_state`] | what both controllers share other than the blocks; whom it keeps out |
 //! | [`events`] | how that state changes: one event after the other, each a barrier |
@@ -13,6 +13,7 @@
 //! | [`mirror`], [`resync`], [`replica`] | at main what the peer's copy gets, at the sub what main orders |
 //! | [`forwarder`] | at the sub: commands on their way to main |
 //! | [`copy_permits`], [`sanitizing`] | which EXTENDED COPYs pass; the sanitize operation |
+//! | [`overdue`] | the deadline of what only the peer can end |
 //!
 //! At **main** a command is admitted in one step under this core's lock (its ranges granted, its sequence
 //! given), then goes to both copies at once. At the **sub** a change is kept in the communication
@@ -26,7 +27,6 @@
 //! * A command that was not admitted when the interlink or its nexus goes away is never executed.
 //! * When an event of the controller has been handled, nothing that came of it is left undone ([`Lun::run`]).
 
-mod admission;
 #[cfg(test)]
 mod atomic_tests;
 mod attention;
@@ -49,6 +49,7 @@ mod format_tests;
 mod forwarder;
 mod gate;
 mod guard;
+mod leave;
 #[cfg(test)]
 mod losing_tests;
 #[cfg(test)]

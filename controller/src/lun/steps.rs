@@ -5,11 +5,11 @@ use protocol::interlink::sanitize::Sanitize;
 use protocol::scsi::sense::{Sense, Status};
 
 use super::Lun;
-use super::admission::refusal;
 use super::blocks::Happened;
 use super::commands::Turn;
 use super::events::{Events, Facts, Here, Step, Waiting};
 use super::forwarder::Way;
+use super::leave::refusal;
 use super::overdue::Oldest;
 use super::sanitizing::Started;
 use super::task::{Action, Origin, end};
