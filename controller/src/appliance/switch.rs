@@ -4,19 +4,19 @@
 //! ```text
 //!  proposer (will not be main)        the other (will be main)
 //!   │ hosts' commands wait               │
-//!   │ TURN{generation} ─────────────────►│ hosts' commands wait
+//!   │ SWITCH{generation} ───────────────►│ hosts' commands wait
 //!   │                                    │ none of them in flight: generation durable
-//!   │◄──────────────────── TURN DURABLE  │ still in its old place: changes in flight may come
+//!   │◄────────────────── SWITCH DURABLE  │ still in its old place: changes in flight may come
 //!   │ nothing in flight: durable         │
 //!   │ takes its new place                │
-//!   │ TURN BEGIN ───────────────────────►│ takes its new place; what waited goes on
-//!   │◄────────────────────── TURN BEGUN  │
+//!   │ SWITCH BEGIN ─────────────────────►│ takes its new place; what waited goes on
+//!   │◄──────────────────── SWITCH BEGUN  │
 //!   │ what waited goes on                │
 //! ```
 //!
 //! Nobody sends a message of the new generation before the other has its place, and nobody leaves the old one while
 //! the other may send one of it: no message meets a generation that does not know it. One kind may, and is passed over:
-//! what a copy that leaves the pair says of its last changes (APPLIED), which TURN BEGIN overtakes on another
+//! what a copy that leaves the pair says of its last changes (APPLIED), which SWITCH BEGIN overtakes on another
 //! connection. Main goes on without that copy, so those changes are decided like any other that it may lack.
 //!
 //! Whoever will be main has the generation on disk first, so nobody else can go on from the one before. Nothing is
