@@ -65,11 +65,11 @@ impl Lun {
             command.op,
             Op::StartStop { .. } | Op::Event(_) | Op::Report { what: Report::Provisioning { .. }, .. }
         );
-        if self.blocks.is_stopped() && needs_medium {
+        if self.blocks.terms().is_stopped() && needs_medium {
             return actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::STOPPED) });
         }
         let Command { op, received, .. } = command;
-        let view = self.blocks.view();
+        let view = self.blocks.terms().view();
         match route(view.role, view.service, self.kind_of(&op)) {
             Route::Here => self.admit_here(Origin::Host { nexus, tag }, op, received, turn, actions),
             Route::ToMain => self.forward(nexus, tag, op, received, now, actions),
@@ -101,7 +101,7 @@ impl Lun {
             Admission::Ready | Admission::Reading | Admission::Changing => self.may_enter(nexus),
             Admission::Medium => {
                 self.may_enter(nexus)?;
-                if self.blocks.is_stopped() { Err(Outcome::Check(Sense::STOPPED)) } else { Ok(()) }
+                if self.blocks.terms().is_stopped() { Err(Outcome::Check(Sense::STOPPED)) } else { Ok(()) }
             }
         }?;
         if self.unit.keeps_out(nexus, admission.access()) {
@@ -312,9 +312,9 @@ impl Lun {
 
     /// A legacy reservation ends with its session (SPC-2 5.5.1); main is told until it says so.
     pub(super) fn end_lost_reservation(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let view = self.blocks.view();
+        let view = self.blocks.terms().view();
         let way = route(view.role, view.service, Kind::Change);
-        if matches!(way, Route::ToMain) && !self.blocks.has_peer_in_place() {
+        if matches!(way, Route::ToMain) && !self.blocks.terms().has_peer_in_place() {
             return;
         }
         let Some(reserver) = self.events.lost_reserver(&self.unit, now) else {
@@ -339,11 +339,11 @@ impl Lun {
         now: Time,
         actions: &mut Vec<Action>,
     ) {
-        let view = self.blocks.view();
+        let view = self.blocks.terms().view();
         if prefix.generation != view.generation || !view.links.contains(&link) {
             return;
         }
-        self.blocks.peer_is_in_place();
+        self.blocks.terms_mut().peer_is_in_place();
         match message {
             Message::Forward { id, age_ms, sent, durable, version, op } => {
                 let op = from_wire(op, payload, durable, self.setup.blocks);

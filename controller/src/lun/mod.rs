@@ -225,13 +225,17 @@ impl Lun {
         self.events.check();
         self.blocks.check();
         self.sanitizing.check();
-        assert_eq!(self.blocks.caches(), self.unit.caches(), "the blocks go by another WCE than the state");
+        assert_eq!(
+            self.blocks.terms().caches(),
+            self.unit.caches(),
+            "the blocks go by another WCE than the state"
+        );
     }
 
     /// Its place in the pair.
     #[must_use]
     pub const fn view(&self) -> &PairView {
-        self.blocks.view()
+        self.blocks.terms().view()
     }
 
     /// What the run met so far.
@@ -411,14 +415,14 @@ impl Lun {
 
     /// The copy is complete and agreed on: both copies are whole.
     pub fn on_copied(&mut self, view: PairView, now: Time, actions: &mut Vec<Action>) {
-        self.blocks.on_copied(view);
+        self.blocks.follow(view);
         self.run(now, actions);
     }
 
     /// Refuses new commands of hosts, and those that wait at the gate; those in flight finish.
     pub fn close(&mut self, view: PairView, now: Time, actions: &mut Vec<Action>) {
         self.shut_gate(actions);
-        self.blocks.close(view);
+        self.blocks.follow(view);
         self.sanitizing.forget();
         self.end_sanitize_wait(&ABORTED, actions, |_| true);
         self.run(now, actions);
@@ -453,7 +457,7 @@ impl Lun {
         }
         self.known = true;
         self.setup.blocks = blocks;
-        self.blocks.resize(blocks);
+        self.blocks.terms_mut().resize(blocks);
     }
 
     /// LUNs have been added to those that hosts see.
@@ -475,7 +479,7 @@ impl Lun {
 
     /// The peer's copy is about to leave the pair: from now on the local disk is waited for.
     pub const fn stay_as_last_copy(&mut self) {
-        self.blocks.stay_as_last_copy();
+        self.blocks.terms_mut().stay_as_last_copy();
     }
 
     /// Whether its disk was given up: what it was asked it may still write.

@@ -136,7 +136,7 @@ impl Lun {
 
     /// The events, and what they need of the rest.
     pub(super) fn here<'a>(&'a mut self, actions: &'a mut Vec<Action>) -> (&'a mut Events, Here<'a>) {
-        (&mut self.events, Here { view: self.blocks.view(), unit: &mut self.unit, actions })
+        (&mut self.events, Here { view: self.blocks.terms().view(), unit: &mut self.unit, actions })
     }
 
     /// How commands leave for main now.
@@ -151,7 +151,7 @@ impl Lun {
             // What is under way belongs to another position.
             self.sanitizing.forget();
         }
-        self.blocks.set_caches(self.unit.caches());
+        self.blocks.terms_mut().set_caches(self.unit.caches());
     }
 
     /// A reset: what hosts asked for and was not admitted never is.

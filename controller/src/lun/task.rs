@@ -229,13 +229,6 @@ impl Slot {
     }
 }
 
-/// What becomes of a change that the own copy has and the peer's may lack.
-pub(super) enum Fate {
-    Good,
-    Undecided,
-    Unknown,
-}
-
 /// Tells the origin of a command how it ended; what this controller does by itself hears it elsewhere.
 pub(super) fn end(origin: Origin, outcome: Outcome, generation: GenerationTag) -> Option<Action> {
     match origin {

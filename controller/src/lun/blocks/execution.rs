@@ -15,7 +15,7 @@ use protocol::scsi::sense::{Sense, Status};
 
 use super::reading::{Truth, answer, truth};
 use super::{Blocks, Happened};
-use crate::command::{Command, Data, LunIndex, Op, Outcome};
+use crate::command::{Command, Data, Op, Outcome};
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::exclusive::{Mode, Request};
 use crate::link::Via;
@@ -53,7 +53,9 @@ impl Blocks {
                     match step {
                         Step::Go(go) => actions.push(self.volume.go(go)),
                         Step::Done(slot, result) => self.on_disk_of(slot, result, now, actions),
-                        Step::Failed(error) if self.has_other_copy() => self.report_own_disk(error, actions),
+                        Step::Failed(error) if self.terms.has_other_copy() => {
+                            self.report_own_disk(error, actions)
+                        }
                         Step::Failed(_) => {}
                     }
                 }
@@ -81,10 +83,10 @@ impl Blocks {
             (Op::Prefetch { .. }, _) => self.finish(slot, Outcome::Good(Data::new()), actions),
             (Op::CompareAndWrite { compare, .. }, _) => match first_difference(compare, &data) {
                 Some(offset) => self.finish(slot, Outcome::Check(Sense::miscompare(offset)), actions),
-                None if self.may_not_admit() => self.put_back(slot, actions),
+                None if self.terms.may_not_admit() => self.put_back(slot, actions),
                 None => self.change(slot, actions),
             },
-            (Op::OrWrite { .. }, _) if self.may_not_admit() => self.put_back(slot, actions),
+            (Op::OrWrite { .. }, _) if self.terms.may_not_admit() => self.put_back(slot, actions),
             (Op::OrWrite { data: added, .. }, _) => {
                 let result = ored(&data, added);
                 if let Some(task) = self.tasks.get_mut(slot as usize) {
@@ -101,7 +103,7 @@ impl Blocks {
         let Some(task) = self.tasks.get_mut(slot as usize) else {
             return;
         };
-        match truth(&self.view, &self.lease, now) {
+        match truth(self.terms.view(), &self.lease, now) {
             Truth::Proven(proof) => {
                 let outcome = answer(&task.op, &proof, data);
                 self.finish(slot, outcome, actions);
@@ -128,27 +130,27 @@ impl Blocks {
         let Some(task) = self.tasks.get_mut(slot as usize) else {
             return;
         };
-        if !self.peer_in_place && matches!(task.origin, Origin::Host { .. }) {
+        if !self.terms.has_peer_in_place() && matches!(task.origin, Origin::Host { .. }) {
             return self.put_back(slot, actions);
         }
         let (op, received) = (task.op.clone(), task.received);
         let origin = core::mem::replace(&mut task.origin, Origin::Nobody);
         self.finish(slot, Outcome::Aborted, actions);
         if let Origin::Host { nexus, tag } = origin {
-            let lun = LunIndex(self.setup.index);
+            let lun = self.index;
             self.happened.push_back(Happened::ToMain(Command { lun, nexus, tag, op, received }));
         }
     }
 
     pub(super) fn on_read_error(&mut self, slot: u32, error: DiskError, actions: &mut Vec<Action>) {
-        match (self.view.role, self.view.service) {
+        match (self.terms.view().role, self.terms.view().service) {
             // The other copy may be good: this one leaves the pair rather than report the medium.
             (Role::Main, Service::Mirrored) => {
-                actions.push(Action::Broken(Breakage::OwnDisk(error), self.view.generation));
+                actions.push(Action::Broken(Breakage::OwnDisk(error), self.terms.view().generation));
                 self.finish(slot, Outcome::Status(Status::Busy), actions);
             }
             (Role::Sub, Service::Mirrored | Service::Forwarded) => {
-                actions.push(Action::Broken(Breakage::OwnDisk(error), self.view.generation));
+                actions.push(Action::Broken(Breakage::OwnDisk(error), self.terms.view().generation));
                 self.forward_instead(slot, actions);
             }
             (Role::Main, Service::Alone) => {
@@ -161,7 +163,7 @@ impl Blocks {
     /// Starts as many pieces of a resync as may run; after the last, a flush of both copies. Whether any has started.
     pub(in crate::lun) fn pump_resync(&mut self, actions: &mut Vec<Action>) -> bool {
         let before = self.resync.running();
-        while let Some(op) = self.resync.next(self.setup.blocks) {
+        while let Some(op) = self.resync.next(self.terms.capacity()) {
             if !self.enter(Origin::Copy, op.clone(), false, Time(0), actions) {
                 // It is not under way: asked for again with the next tick, or when another piece is over.
                 self.resync.take_back(&op);
@@ -211,13 +213,13 @@ impl Blocks {
         match self.resync.on_step(op, repeat, good) {
             After::GoesOn => {}
             After::Decide => self.decide_lost(actions),
-            After::Complete => actions.push(Action::CopyComplete(self.view.generation)),
+            After::Complete => actions.push(Action::CopyComplete(self.terms.view().generation)),
         }
     }
 
     /// Sends a change on its legs, once the peer has room for its data.
     pub(super) fn change(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let mirrored = self.view.is_mirrored();
+        let mirrored = self.terms.view().is_mirrored();
         let Some(task) = self.tasks.get_mut(slot as usize) else {
             return;
         };
@@ -259,7 +261,7 @@ impl Blocks {
                 (Via::AnyBridge, Message::Apply { sequence, released, durable: task.durable, op }, payload)
             }
         };
-        let generation = self.view.generation;
+        let generation = self.terms.view().generation;
         actions.push(Action::Send { via, message, payload, generation });
     }
 
@@ -319,7 +321,7 @@ impl Blocks {
 
     /// The own copy has a change.
     fn on_own_done(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let generation = self.view.generation;
+        let generation = self.terms.view().generation;
         let Some(task) = self.tasks.get_mut(slot as usize) else {
             return;
         };
@@ -364,10 +366,10 @@ impl Blocks {
 
     /// Tells the peer what is on both copies, when no other message did.
     pub(super) fn tell_released(&mut self, actions: &mut Vec<Action>) {
-        if self.view.is_mirrored()
+        if self.terms.view().is_mirrored()
             && let Some(released) = self.mirror.tell()
         {
-            let generation = self.view.generation;
+            let generation = self.terms.view().generation;
             let message = Message::Released { released };
             actions.push(Action::Send { via: Via::AnyBridge, message, payload: Data::new(), generation });
         }
@@ -385,7 +387,7 @@ impl Blocks {
             (slot, Request::Granted) => self.apply_granted(slot, actions),
             (_, Request::Waits) => {}
             (_, Request::Refused) => {
-                actions.push(Action::Broken(Breakage::Nonsense, self.view.generation));
+                actions.push(Action::Broken(Breakage::Nonsense, self.terms.view().generation));
             }
         }
     }
@@ -397,8 +399,8 @@ impl Blocks {
 
     /// The local disk is done with a change that main has ordered.
     pub(super) fn on_apply_disk(&mut self, slot: u32, result: DiskResult, actions: &mut Vec<Action>) {
-        let generation = self.view.generation;
-        let (link, sequence, forward) = match self.replica.on_disk(slot, &result, &mut self.stopped) {
+        let generation = self.terms.view().generation;
+        let (link, sequence, forward) = match self.replica.on_disk(slot, &result, &mut self.terms) {
             Applied::Unknown => return,
             Applied::Goes(io) => return actions.push(self.volume.go_on(Slot::Apply(slot), io)),
             // Its bridge went away while the disk had it: its host cannot know how it ended.

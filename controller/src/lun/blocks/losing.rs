@@ -3,14 +3,15 @@
 
 use protocol::scsi::sense::{Sense, Status};
 
+use super::terms::Fate;
 use super::{Blocks, Happened};
-use crate::command::{COMMAND_AGE_MAX, Command, Data, LunIndex, NexusId, Op, Outcome};
+use crate::command::{COMMAND_AGE_MAX, Command, Data, NexusId, Op, Outcome};
 use crate::disk::{DiskError, DiskIo};
 use crate::lun::ALONE_FLUSH_INTERVAL;
 use crate::lun::completion::Legs;
 use crate::lun::resync::next_piece;
-use crate::lun::task::{Action, Fate, Leg, Origin, Slot, Stage, Task, send_back};
-use crate::pair::{Breakage, PairStatus, PairView, Role, Service};
+use crate::lun::task::{Action, Leg, Origin, Slot, Stage, Task, send_back};
+use crate::pair::{Breakage, PairView};
 use crate::time::Time;
 
 impl Blocks {
@@ -52,16 +53,21 @@ impl Blocks {
         let copied_again = task.copied_again.is_some() && self.resync.goes_on();
         let outcome = match (task.failed, task.peer) {
             (Some(error), Leg::None) => Outcome::Check(error.sense(true)),
-            (Some(_), _) if !copied_again && matches!(self.fate(), Fate::Undecided) => {
+            (Some(_), _)
+                if !copied_again && matches!(self.terms.fate(self.resync.ends()), Fate::Undecided) =>
+            {
                 return self.end_undecided(slot, actions);
             }
             // No other copy could have taken it: what the target of a copy has of it is copied over.
-            (Some(error), _) if error.wants_room() && (copied_again || matches!(self.fate(), Fate::Good)) => {
+            (Some(error), _)
+                if error.wants_room()
+                    && (copied_again || matches!(self.terms.fate(self.resync.ends()), Fate::Good)) =>
+            {
                 Outcome::Check(error.sense(true))
             }
             (Some(_), _) => Outcome::Check(Sense::ABORTED_COMMAND),
             (None, Leg::Lost) if task.origin == Origin::Copy => Outcome::Aborted,
-            (None, Leg::Lost) => match self.fate() {
+            (None, Leg::Lost) => match self.terms.fate(self.resync.ends()) {
                 Fate::Good => Outcome::Good(Data::new()),
                 // The event would keep the pair from being decided on.
                 Fate::Undecided if matches!(task.origin, Origin::Event(_)) => {
@@ -100,20 +106,6 @@ impl Blocks {
         }
     }
 
-    /// What becomes of a change that the own copy has and the peer's may lack.
-    pub(super) fn fate(&self) -> Fate {
-        match (self.view.role, self.view.service, self.view.status) {
-            // The generation names the own copy as the only whole one: what it has is kept.
-            (Role::Main, Service::Alone, _) => Fate::Good,
-            (Role::Main, Service::Mirrored, PairStatus::Copy) if !self.resync.ends() => Fate::Good,
-            // One of the copies failed; it leaves the pair first. When the copy is complete the sub may already read
-            // its own.
-            (Role::Main, Service::Mirrored, _) => Fate::Undecided,
-            (Role::Main, Service::Undecided, _) => Fate::Undecided,
-            _ => Fate::Unknown,
-        }
-    }
-
     /// The own copy could not take a change, or took half of it: its host hears of it at once, but its range stays
     /// held until this copy has left the pair. Nobody reads what only one of them has.
     pub(super) fn end_undecided(&mut self, slot: u32, actions: &mut Vec<Action>) {
@@ -139,7 +131,7 @@ impl Blocks {
         };
         task.origin = Origin::Nobody;
         let (op, received, stage) = (task.op.clone(), task.received, task.stage);
-        let lun = LunIndex(self.setup.index);
+        let lun = self.index;
         self.happened.push_back(Happened::Back(Command { lun, nexus, tag, op, received }));
         if matches!(stage, Stage::Range | Stage::Credit) {
             self.withdraw(slot, Outcome::Aborted, actions);
@@ -151,7 +143,7 @@ impl Blocks {
     /// The peer is out of reach, and this main will go on: nothing is admitted, no write answered until it is decided
     /// how. Which forwarded commands the local disk still has from an earlier role.
     pub(in crate::lun) fn lose_peer(&mut self, view: PairView, actions: &mut Vec<Action>) -> Vec<u32> {
-        self.view = view;
+        self.terms.lose_peer(view);
         self.mirror.lose();
         self.lose_orders(actions)
     }
@@ -159,14 +151,14 @@ impl Blocks {
     /// The peer is gone from a LUN whose only whole copy is here: what it forwarded and was not admitted is never
     /// executed.
     pub(in crate::lun) fn peer_gone(&mut self, view: PairView, actions: &mut Vec<Action>) {
-        self.view = view;
+        self.terms.lose_peer(view);
         self.withdraw_those(&Outcome::Aborted, actions, |task| matches!(task.origin, Origin::Peer { .. }));
     }
 
     /// The pair is broken, the peer out of reach. Which forwarded commands the local disk still has;
     /// [`Blocks::suspend_tasks`] follows.
     pub(in crate::lun) fn suspend(&mut self, view: PairView, actions: &mut Vec<Action>) -> Vec<u32> {
-        self.view = view;
+        self.terms.lose_peer(view);
         self.resync.stop();
         self.mirror.lose();
         self.lose_orders(actions)
@@ -215,7 +207,7 @@ impl Blocks {
             task.stage == Stage::Range && matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
         };
         let stuck = !gate_is_open
-            && self.view.is_mirrored()
+            && self.terms.view().is_mirrored()
             && self.tasks.iter().any(|(_, task)| task.awaits_decision())
             && self.tasks.iter().all(|(_, task)| task.awaits_decision() || waits(task));
         if !stuck {
@@ -235,35 +227,23 @@ impl Blocks {
             };
             task.origin = Origin::Nobody;
             self.withdraw(slot, Outcome::Aborted, actions);
-            actions.push(send_back(link, id, self.view.generation));
+            actions.push(send_back(link, id, self.terms.view().generation));
         }
-    }
-
-    /// What is in memory may be the only one there is.
-    pub(super) fn flushes_alone(&self) -> bool {
-        let alone = self.view.service == Service::Alone && self.view.status == PairStatus::Suspended;
-        alone && self.caches
     }
 
     /// While there is no other copy, what is in memory goes to the disk every second.
     pub(in crate::lun) fn flush_alone(&mut self, gate_waits: bool, now: Time, actions: &mut Vec<Action>) {
         // A switch waits for what is in flight.
-        let due = !gate_waits && self.flushes_alone() && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL;
+        let due =
+            !gate_waits && self.terms.flushes_alone() && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL;
         if due && self.enter(Origin::Nobody, Op::SynchronizeCache, true, now, actions) {
             self.flushed = now;
         }
     }
 
-    /// A disk that says nothing has failed, as long as there is another copy: its work is given up, and what it still
-    /// writes is never read, for this copy leaves the pair.
+    /// A disk that says nothing has failed, where there is another copy: its work is given up.
     fn give_up_silent_disk(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let other_copy = match (self.view.role, self.view.service, self.view.status) {
-            (Role::Main, Service::Mirrored, status) => status == PairStatus::Duplex,
-            (Role::Sub, Service::Mirrored | Service::Forwarded, status) => status != PairStatus::Simplex,
-            _ => false,
-        };
-        let other_copy = other_copy && !self.last_copy;
-        if other_copy {
+        if self.terms.may_give_disk_up() {
             for whose in self.volume.give_up_if_silent() {
                 let completion = self.volume.completed(whose, Err(DiskError::Silent));
                 self.on_completion(completion, now, actions);
@@ -378,15 +358,8 @@ impl Blocks {
     /// The own copy could not take a change. The only whole one stays when all it lacks is room: its hosts hear so, and
     /// can go on when there is some.
     pub(super) fn report_own_disk(&self, error: DiskError, actions: &mut Vec<Action>) {
-        if !(error.wants_room() && matches!(self.fate(), Fate::Good)) {
-            actions.push(Action::Broken(Breakage::OwnDisk(error), self.view.generation));
+        if !(error.wants_room() && matches!(self.terms.fate(self.resync.ends()), Fate::Good)) {
+            actions.push(Action::Broken(Breakage::OwnDisk(error), self.terms.view().generation));
         }
-    }
-
-    pub(super) const fn has_other_copy(&self) -> bool {
-        matches!(
-            (self.view.role, self.view.service),
-            (Role::Main, Service::Mirrored) | (Role::Sub, Service::Mirrored | Service::Forwarded)
-        )
     }
 }

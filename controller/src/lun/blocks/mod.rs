@@ -18,6 +18,7 @@
 mod execution;
 mod losing;
 mod reading;
+mod terms;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -35,12 +36,13 @@ use super::resync::Resync;
 use super::task::{Action, Leg, Origin, Slot, Stage, Task, end};
 use super::volume::Volume;
 use super::{ALONE_FLUSH_INTERVAL, LUN_COMMANDS_MAX, LunSetup, Used};
-use crate::command::{Command, Data, Op, Outcome};
+use crate::command::{Command, Data, LunIndex, Op, Outcome};
 use crate::disk::DiskIo;
 use crate::exclusive::{Holder, Mode, RangeLocks, Ranges, Request};
 use crate::lease::Lease;
 use crate::pair::{PairStatus, PairView, Role};
 use crate::time::{RunTime, Time};
+pub(super) use terms::Terms;
 
 /// What came of a task for others.
 #[derive(Debug)]
@@ -69,12 +71,9 @@ pub(super) enum Happened {
 /// The blocks of one LUN on one controller.
 #[derive(Debug)]
 pub(super) struct Blocks {
-    setup: LunSetup,
-    view: PairView,
-    /// The peer has its place in the pair too: before that it would not know a message of this generation.
-    peer_in_place: bool,
-    /// A change may be answered before it is durable.
-    caches: bool,
+    /// Its place in the controller's table.
+    index: LunIndex,
+    terms: Terms,
     lease: Arc<Lease>,
     tasks: Slab<Task>,
     /// Commands that ever came, and the most that there were at once.
@@ -88,10 +87,6 @@ pub(super) struct Blocks {
     mode: CompletionMode,
     resync: Resync,
     replica: Replica,
-    /// The peer's copy is about to leave the pair.
-    last_copy: bool,
-    /// START STOP UNIT has stopped the unit.
-    stopped: bool,
     /// When the local copy was last flushed while there is no other.
     flushed: Time,
     /// Commands that had to wait for room at the peer.
@@ -102,10 +97,8 @@ pub(super) struct Blocks {
 impl Blocks {
     pub(super) fn new(setup: LunSetup, caches: bool, lease: Arc<Lease>, clock: Arc<RunTime>) -> Self {
         Self {
-            setup,
-            view: PairView::suspended(Role::Sub),
-            peer_in_place: false,
-            caches,
+            index: LunIndex(setup.index),
+            terms: Terms::new(caches, setup.blocks),
             lease,
             tasks: Slab::new(),
             entered: 0,
@@ -117,8 +110,6 @@ impl Blocks {
             mode: CompletionMode::default(),
             resync: Resync::default(),
             replica: Replica::default(),
-            last_copy: false,
-            stopped: false,
             flushed: Time(0),
             credit_waits: 0,
             happened: VecDeque::new(),
@@ -130,9 +121,14 @@ impl Blocks {
         self.mirror.set_room(Budget::of(bytes));
     }
 
-    /// The place in the pair, as the group has decided on it.
-    pub(super) const fn view(&self) -> &PairView {
-        &self.view
+    /// On what terms commands are carried out.
+    pub(super) const fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// The same, for who decides on them.
+    pub(super) const fn terms_mut(&mut self) -> &mut Terms {
+        &mut self.terms
     }
 
     /// What is to be done for others next.
@@ -140,34 +136,21 @@ impl Blocks {
         self.happened.pop_front()
     }
 
-    /// Whether changes may be answered before they are durable, from now on.
-    pub(super) const fn set_caches(&mut self, caches: bool) {
-        self.caches = caches;
-    }
-
-    /// The LUN has so many blocks.
-    pub(super) const fn resize(&mut self, blocks: u64) {
-        self.setup.blocks = blocks;
-    }
-
     /// Takes another place in the pair. Whatever belonged to an earlier one has ended or waits for the decision about
     /// the pair.
     pub(super) fn begin(&mut self, view: PairView, actions: &mut Vec<Action>) {
         self.on_released(u64::MAX, actions);
         self.end_order();
-        self.peer_in_place = false;
         self.resync.forget();
-        self.last_copy = false;
-        self.stopped = false;
         self.flushed = Time(0);
-        self.view = view;
+        self.terms.begin(view);
     }
 
     /// The peer has its place too: copy, where that is due, and decide on the changes that waited.
     pub(super) fn open(&mut self, now: Time, actions: &mut Vec<Action>) {
-        self.peer_in_place = true;
-        let copies = self.view.role == Role::Main && self.view.status == PairStatus::Copy;
-        if copies {
+        self.terms.peer_is_in_place();
+        let view = self.terms.view();
+        if view.role == Role::Main && view.status == PairStatus::Copy {
             self.resync.begin(now);
         } else {
             self.resync.stop();
@@ -175,41 +158,16 @@ impl Blocks {
         self.decide_lost(actions);
     }
 
-    /// The peer has sent something of this generation, so it has its place.
-    pub(super) const fn peer_is_in_place(&mut self) {
-        self.peer_in_place = true;
-    }
-
-    /// Whether it has.
-    pub(super) const fn has_peer_in_place(&self) -> bool {
-        self.peer_in_place
-    }
-
     /// The pair is about to change: no more chunks are copied.
     pub(super) fn hold(&mut self) {
         self.resync.stop();
     }
 
-    /// Serves no new commands; what is under way finishes.
-    pub(super) fn close(&mut self, view: PairView) {
+    /// The place in the pair is decided on anew, under the same connections: the copy is complete and agreed on, or no
+    /// new commands are served and what is under way finishes.
+    pub(super) fn follow(&mut self, view: PairView) {
         self.resync.stop();
-        self.view = self.view.followed_by(view);
-    }
-
-    /// The copy is complete and agreed on.
-    pub(super) fn on_copied(&mut self, view: PairView) {
-        self.view = self.view.followed_by(view);
-        self.resync.stop();
-    }
-
-    /// Whether nothing may be admitted now: a pair that is not decided on, or a peer that could not take a change yet.
-    fn may_not_admit(&self) -> bool {
-        !self.view.serves() || (self.view.is_mirrored() && !self.peer_in_place)
-    }
-
-    /// START STOP UNIT has stopped the unit.
-    pub(super) const fn is_stopped(&self) -> bool {
-        self.stopped
+        self.terms.follow(view);
     }
 
     /// Whether a read of these blocks meets no change under way.
@@ -284,17 +242,6 @@ impl Blocks {
         self.mirror.oldest(|slot| self.tasks.get(slot as usize).is_some_and(|task| task.peer == Leg::Writing))
     }
 
-    /// The peer's copy is about to leave the pair: from now on the local disk is waited for. A write that is given up
-    /// could still land over a later one, in the only copy left.
-    pub(super) const fn stay_as_last_copy(&mut self) {
-        self.last_copy = true;
-    }
-
-    /// Whether changes may be answered before they are durable.
-    pub(super) const fn caches(&self) -> bool {
-        self.caches
-    }
-
     /// Time has passed. `gate_waits`, `gate_is_open`: what becomes of hosts' new commands now.
     pub(super) fn tick(
         &mut self,
@@ -322,8 +269,9 @@ impl Blocks {
             && self.replica.is_empty()
             && self.volume.rests()
             && !self.resync.has_run()
-            && !(self.view.is_mirrored() && self.mirror.has_news());
-        let flush = if self.flushes_alone() { self.flushed + ALONE_FLUSH_INTERVAL } else { Time::NEVER };
+            && !(self.terms.view().is_mirrored() && self.mirror.has_news());
+        let flush =
+            if self.terms.flushes_alone() { self.flushed + ALONE_FLUSH_INTERVAL } else { Time::NEVER };
         if rests { flush } else { Time(0) }
     }
 
@@ -363,7 +311,7 @@ impl Blocks {
         }
         self.entered += 1;
         let (ranges, mode) = ranges(&op);
-        let durable = durable || !self.caches || asks_durable(&op);
+        let durable = durable || !self.terms.caches() || asks_durable(&op);
         let task = Task {
             origin,
             number: self.entered,
@@ -415,7 +363,7 @@ impl Blocks {
 
     /// The ranges of a task are held.
     pub(super) fn admitted(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let refused = self.may_not_admit();
+        let refused = self.terms.may_not_admit();
         let Some(task) = self.tasks.get_mut(slot as usize) else {
             return;
         };
@@ -436,7 +384,7 @@ impl Blocks {
                 actions.push(self.volume.submit(Slot::Task(slot), io));
             }
             Op::Report { what, allocation } => {
-                let io = report_io(*what, *allocation, self.setup.blocks);
+                let io = report_io(*what, *allocation, self.terms.capacity());
                 actions.push(self.volume.submit(Slot::Task(slot), io));
             }
             Op::Write { .. }
@@ -458,7 +406,7 @@ impl Blocks {
         // Only now it is on both copies, and `released` may pass it.
         self.mirror.end(task.sequence, slot);
         if let (Op::StartStop { start }, Outcome::Good(_)) = (&task.op, &outcome) {
-            self.stopped = !start;
+            self.terms.on_start_stop(*start);
         }
         let mut granted = Vec::new();
         self.locks.release(Slot::Task(slot).holder(), task.mode, &task.ranges, &mut granted);
@@ -494,6 +442,6 @@ impl Blocks {
     }
 
     fn answer(&self, origin: Origin, outcome: Outcome, actions: &mut Vec<Action>) {
-        actions.extend(end(origin, outcome, self.view.generation));
+        actions.extend(end(origin, outcome, self.terms.view().generation));
     }
 }
