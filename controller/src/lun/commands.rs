@@ -189,7 +189,7 @@ impl Lun {
     fn kind_of(&self, op: &Op) -> Kind {
         match op {
             Op::Read { range } | Op::Verify { range, .. } => {
-                let free = self.blocks.is_free_to_read(&Ranges::One(*range));
+                let free = self.blocks.tasks().is_free_to_read(&Ranges::One(*range));
                 if free { Kind::ReadFree } else { Kind::ReadContended }
             }
             // Only a hint, for whichever copy the reads come from.
@@ -381,7 +381,7 @@ impl Lun {
             }
             Message::Shared { reset, met, attentions } => match SharedState::decode(payload) {
                 Ok(state) => {
-                    let drains = reset.then(|| self.blocks.entered());
+                    let drains = reset.then(|| self.blocks.tasks().entered());
                     self.on_shared(Taking { link, state, attentions, own: None, drains, met }, now, actions);
                 }
                 Err(_) => self.break_over_nonsense(actions),

@@ -241,8 +241,8 @@ impl Lun {
     /// What the run met so far.
     #[must_use]
     pub const fn counters(&self) -> LunCounters {
-        let (range_waits, credit_waits) = self.blocks.waits();
-        let credit_waits = self.counters.credit_waits + credit_waits;
+        let range_waits = self.blocks.tasks().range_waits();
+        let credit_waits = self.counters.credit_waits + self.blocks.mirror().waits();
         LunCounters { range_waits, credit_waits, ..self.counters }
     }
 
@@ -250,7 +250,7 @@ impl Lun {
     #[must_use]
     pub fn load(&self) -> (u32, u64) {
         let forwarded = self.forwarder.volume();
-        ((self.blocks.hosts() + forwarded.len()) as u32, forwarded.bytes())
+        ((self.blocks.tasks().hosts() + forwarded.len()) as u32, forwarded.bytes())
     }
 
     /// Whether anything is in flight here, for a host or for the peer.
@@ -310,8 +310,8 @@ impl Lun {
     /// What this LUN uses of its bounds.
     #[must_use]
     pub fn usage(&self) -> LunUsage {
-        let (commands, waiters) = self.blocks.usage();
-        let (class_bytes, now, peak) = self.blocks.room();
+        let (commands, waiters) = self.blocks.tasks().usage();
+        let (class_bytes, now, peak) = self.blocks.mirror().usage();
         let apply_bytes = Used { now, peak };
         let (_, now, peak) = self.forwarder.usage();
         let forward_bytes = Used { now, peak };

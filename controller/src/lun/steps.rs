@@ -130,7 +130,7 @@ impl Lun {
             drained: self.blocks.is_drained(),
             record_left: self.blocks.volume().has_record_left(),
             copies_end: self.permits.awaits(),
-            hosts_ended: drains.is_none_or(|entered| !self.blocks.has_host_since_before(entered)),
+            hosts_ended: drains.is_none_or(|entered| !self.blocks.tasks().has_host_since_before(entered)),
         }
     }
 

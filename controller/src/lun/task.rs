@@ -3,7 +3,7 @@
 use protocol::block::BlockRange;
 use protocol::interlink::{Ending, GenerationTag, Message, WireOp};
 
-use super::operation::{to_disk, to_wire, wire_write};
+use super::operation::{ranges, to_disk, to_wire, wire_write};
 use crate::command::{Data, NexusId, Op, Outcome, TaskTag};
 use crate::disk::{DiskError, DiskIo};
 use crate::exclusive::{Mode, Ranges};
@@ -112,6 +112,28 @@ pub(super) struct Task {
 }
 
 impl Task {
+    /// A command that has come as the `number`th and holds nothing yet.
+    pub(super) fn new(origin: Origin, number: u64, op: Op, durable: bool, received: Time) -> Self {
+        let (ranges, mode) = ranges(&op);
+        Self {
+            origin,
+            number,
+            op,
+            ranges,
+            mode,
+            durable,
+            received,
+            stage: Stage::Range,
+            sequence: 0,
+            own: Leg::None,
+            peer: Leg::None,
+            failed: None,
+            credit: 0,
+            result: Data::new(),
+            copied_again: None,
+        }
+    }
+
     /// The disk I/O of the own leg.
     pub(super) fn io(&self) -> DiskIo {
         match &self.op {
@@ -143,6 +165,24 @@ impl Task {
             Origin::Sanitize(_) | Origin::Event(_) => self.origin = Origin::Nobody,
             Origin::Host { .. } | Origin::Peer { .. } | Origin::Nobody => {}
         }
+    }
+
+    /// The peer, or its word about a change, is out of reach. What the task had of the peer's buffers.
+    pub(super) fn lose_peer(&mut self) -> u64 {
+        if self.peer == Leg::Writing {
+            self.peer = Leg::Lost;
+        }
+        core::mem::take(&mut self.credit)
+    }
+
+    /// Nobody has begun with it: it can be taken back as if it had never come.
+    pub(super) const fn has_begun_nothing(&self) -> bool {
+        matches!(self.stage, Stage::Range | Stage::Credit)
+    }
+
+    /// A host's, of either controller, that waits for its ranges and can do so at the gate as well.
+    pub(super) const fn can_make_way(&self) -> bool {
+        matches!((self.stage, self.origin), (Stage::Range, Origin::Host { .. } | Origin::Peer { .. }))
     }
 
     /// Both legs have ended, one of them without the change: what becomes of it is decided with the pair.

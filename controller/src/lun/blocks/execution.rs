@@ -20,7 +20,6 @@ use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::exclusive::{Mode, Request};
 use crate::link::Via;
 use crate::lun::compare::{first_difference, ored};
-use crate::lun::mirror::Place;
 use crate::lun::operation::{is_atomic, is_zero, payload_bytes, ranges};
 use crate::lun::redo::Step;
 use crate::lun::replica::{Applied, Ordered};
@@ -72,7 +71,7 @@ impl Blocks {
 
     /// The local disk's data of a task is there.
     pub(super) fn on_data(&mut self, slot: u32, data: Vec<Bytes>, now: Time, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get(slot as usize) else {
+        let Some(task) = self.tasks.get(slot) else {
             return;
         };
         match (&task.op, task.origin) {
@@ -89,7 +88,7 @@ impl Blocks {
             (Op::OrWrite { .. }, _) if self.terms.may_not_admit() => self.put_back(slot, actions),
             (Op::OrWrite { data: added, .. }, _) => {
                 let result = ored(&data, added);
-                if let Some(task) = self.tasks.get_mut(slot as usize) {
+                if let Some(task) = self.tasks.get_mut(slot) {
                     task.result = vec![result];
                 }
                 self.change(slot, actions);
@@ -100,7 +99,7 @@ impl Blocks {
 
     /// A read is answered if the local copy is the truth after its data was read.
     fn on_read_data(&mut self, slot: u32, data: Vec<Bytes>, now: Time, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
+        let Some(task) = self.tasks.get_mut(slot) else {
             return;
         };
         match truth(self.terms.view(), &self.lease, now) {
@@ -108,10 +107,7 @@ impl Blocks {
                 let outcome = answer(&task.op, &proof, data);
                 self.finish(slot, outcome, actions);
             }
-            Truth::Unproven => {
-                task.stage = Stage::Lease;
-                self.awaiting_lease.insert(slot, data);
-            }
+            Truth::Unproven => self.tasks.wait_for_lease(slot, data),
             Truth::AtMain => self.forward_instead(slot, actions),
             Truth::Nowhere => self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions),
         }
@@ -119,7 +115,7 @@ impl Blocks {
 
     /// Reads that waited for the lease.
     pub(super) fn answer_leased(&mut self, now: Time, actions: &mut Vec<Action>) {
-        for (slot, data) in core::mem::take(&mut self.awaiting_lease) {
+        for (slot, data) in self.tasks.take_leased() {
             self.on_read_data(slot, data, now, actions);
         }
     }
@@ -127,7 +123,7 @@ impl Blocks {
     /// A read of the local copy that main has to do after all: later, if main may not have its place yet and would not
     /// know the message.
     fn forward_instead(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
+        let Some(task) = self.tasks.get_mut(slot) else {
             return;
         };
         if !self.terms.has_peer_in_place() && matches!(task.origin, Origin::Host { .. }) {
@@ -175,7 +171,7 @@ impl Blocks {
 
     /// The own copy could not take a change that the peer's may have, or could not make it durable (`flush`).
     pub(super) fn spoil_resync(&mut self, slot: u32, flush: bool) {
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
+        let Some(task) = self.tasks.get_mut(slot) else {
             return;
         };
         let refused = match flush {
@@ -193,7 +189,7 @@ impl Blocks {
         if !self.resync.is_under_way() {
             return self.finish(slot, Outcome::Aborted, actions);
         }
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
+        let Some(task) = self.tasks.get_mut(slot) else {
             return;
         };
         let Op::Read { range } = task.op else {
@@ -220,7 +216,7 @@ impl Blocks {
     /// Sends a change on its legs, once the peer has room for its data.
     pub(super) fn change(&mut self, slot: u32, actions: &mut Vec<Action>) {
         let mirrored = self.terms.view().is_mirrored();
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
+        let Some(task) = self.tasks.get_mut(slot) else {
             return;
         };
         // The peer keeps the data of what it forwarded, but not the result of an ORWRITE.
@@ -231,7 +227,6 @@ impl Blocks {
             if !self.mirror.take_room(bytes, task.stage == Stage::Credit) {
                 if task.stage != Stage::Credit {
                     task.stage = Stage::Credit;
-                    self.credit_waits += 1;
                     self.mirror.wait_for_room(slot);
                 }
                 return;
@@ -240,33 +235,13 @@ impl Blocks {
         }
         task.stage = Stage::Legs;
         if mirrored {
-            self.start_peer_leg(slot, actions);
+            actions.push(self.mirror.send(slot, task, self.terms.view().generation));
         }
         self.start_own_leg(slot, actions);
     }
 
-    fn start_peer_leg(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
-            return;
-        };
-        let Place { sequence, released } = self.mirror.order(slot);
-        task.sequence = sequence;
-        task.peer = Leg::Writing;
-        let (via, message, payload) = match task.origin {
-            Origin::Peer { link, id } => {
-                (Via::Link(link), Message::Order { id, sequence, released }, task.result.clone())
-            }
-            Origin::Host { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Event(_) | Origin::Nobody => {
-                let (op, payload) = task.apply_op();
-                (Via::AnyBridge, Message::Apply { sequence, released, durable: task.durable, op }, payload)
-            }
-        };
-        let generation = self.terms.view().generation;
-        actions.push(Action::Send { via, message, payload, generation });
-    }
-
     fn start_own_leg(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
+        let Some(task) = self.tasks.get_mut(slot) else {
             return;
         };
         if task.origin == Origin::Copy && !matches!(task.op, Op::SynchronizeCache) {
@@ -287,7 +262,7 @@ impl Blocks {
         now: Time,
         actions: &mut Vec<Action>,
     ) {
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
+        let Some(task) = self.tasks.get_mut(slot) else {
             return;
         };
         match (task.stage, result) {
@@ -322,7 +297,7 @@ impl Blocks {
     /// The own copy has a change.
     fn on_own_done(&mut self, slot: u32, actions: &mut Vec<Action>) {
         let generation = self.terms.view().generation;
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
+        let Some(task) = self.tasks.get_mut(slot) else {
             return;
         };
         task.own = Leg::Done;
@@ -338,7 +313,7 @@ impl Blocks {
         let Some(slot) = self.mirror.task(sequence) else {
             return;
         };
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
+        let Some(task) = self.tasks.get_mut(slot) else {
             return;
         };
         if task.peer != Leg::Writing {
@@ -357,33 +332,22 @@ impl Blocks {
     fn resume_credit(&mut self, actions: &mut Vec<Action>) {
         while let Some(slot) = self.mirror.first_waiting() {
             self.change(slot, actions);
-            if self.tasks.get(slot as usize).is_some_and(|task| task.stage == Stage::Credit) {
+            if self.tasks.get(slot).is_some_and(|task| task.stage == Stage::Credit) {
                 return;
             }
             self.mirror.first_goes();
         }
     }
 
-    /// Tells the peer what is on both copies, when no other message did.
-    pub(super) fn tell_released(&mut self, actions: &mut Vec<Action>) {
-        if self.terms.view().is_mirrored()
-            && let Some(released) = self.mirror.tell()
-        {
-            let generation = self.terms.view().generation;
-            let message = Message::Released { released };
-            actions.push(Action::Send { via: Via::AnyBridge, message, payload: Data::new(), generation });
-        }
-    }
-
     /// A change main has ordered: it waits for reads of the own copy, then is written.
     pub(in crate::lun) fn apply(&mut self, ordered: &Ordered<'_>, actions: &mut Vec<Action>) {
         let (ranges, _) = ranges(ordered.op);
-        if !self.locks.is_free(Mode::Exclusive, &ranges) {
+        if !self.tasks.locks().is_free(Mode::Exclusive, &ranges) {
             for sequence in self.replica.overtaken(&ranges) {
                 self.release_apply(sequence, actions);
             }
         }
-        match self.replica.take(ordered, &mut self.locks) {
+        match self.replica.take(ordered, self.tasks.locks()) {
             (slot, Request::Granted) => self.apply_granted(slot, actions),
             (_, Request::Waits) => {}
             (_, Request::Refused) => {
@@ -406,7 +370,8 @@ impl Blocks {
             // Its bridge went away while the disk had it: its host cannot know how it ended.
             Applied::Lost(ranges, forward) => {
                 let mut granted = Vec::new();
-                self.locks.release(Slot::Apply(slot).holder(), Mode::Exclusive, &ranges, &mut granted);
+                let holder = Slot::Apply(slot).holder();
+                self.tasks.locks().release(holder, Mode::Exclusive, &ranges, &mut granted);
                 self.happened.extend(forward.map(|forward| Happened::Applied { forward, good: false }));
                 return self.granted(granted, actions);
             }
@@ -429,13 +394,13 @@ impl Blocks {
 
     /// A change is on both copies: its range is free.
     pub(in crate::lun) fn release_apply(&mut self, sequence: u64, actions: &mut Vec<Action>) {
-        let granted = self.replica.release(sequence, &mut self.locks);
+        let granted = self.replica.release(sequence, self.tasks.locks());
         self.granted(granted, actions);
     }
 
     /// The interlink is gone. Which forwarded commands the local disk still has.
     pub(super) fn lose_orders(&mut self, actions: &mut Vec<Action>) -> Vec<u32> {
-        let (writing, granted) = self.replica.lose(&mut self.locks);
+        let (writing, granted) = self.replica.lose(self.tasks.locks());
         self.granted(granted, actions);
         writing
     }

@@ -17,13 +17,7 @@ use crate::time::Time;
 impl Blocks {
     /// The pair is decided on: so are the changes that waited for it.
     pub(in crate::lun) fn decide_lost(&mut self, actions: &mut Vec<Action>) {
-        let waiting: Vec<u32> = self
-            .tasks
-            .iter()
-            .filter(|(_, task)| task.awaits_decision())
-            .map(|(slot, _)| slot as u32)
-            .collect();
-        for slot in waiting {
+        for slot in self.tasks.chosen(Task::awaits_decision) {
             self.finish_if_whole(slot, actions);
         }
     }
@@ -32,18 +26,15 @@ impl Blocks {
     /// where the peer's word about its copy is still on its way, for it comes too late to be understood.
     pub(in crate::lun) fn end_order(&mut self) {
         self.mirror.begin();
-        for (_, task) in &mut self.tasks {
-            self.mirror.give_room(core::mem::take(&mut task.credit));
-            if task.peer == Leg::Writing {
-                task.peer = Leg::Lost;
-            }
+        for task in self.tasks.iter_mut() {
+            self.mirror.give_room(task.lose_peer());
         }
     }
 
     /// Ends a change when its legs have come so far that the mode has it answered. Its blocks are free then, or after
     /// they were copied again.
     pub(super) fn finish_if_whole(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get(slot as usize) else {
+        let Some(task) = self.tasks.get(slot) else {
             return;
         };
         let legs = Legs { own: task.own, peer: task.peer };
@@ -87,7 +78,7 @@ impl Blocks {
     /// Both have done with a change that the own copy could not take, or with a piece of its blocks: the next one. Its
     /// origin hears of the end at once; the ranges stay held.
     pub(super) fn copy_again(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
+        let Some(task) = self.tasks.get_mut(slot) else {
             return;
         };
         let Some(range) = task.copied_again.as_mut().and_then(next_piece) else {
@@ -109,35 +100,26 @@ impl Blocks {
     /// The own copy could not take a change, or took half of it: its host hears of it at once, but its range stays
     /// held until this copy has left the pair. Nobody reads what only one of them has.
     pub(super) fn end_undecided(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        if let Some(task) = self.tasks.get_mut(slot as usize) {
+        if let Some(task) = self.tasks.get_mut(slot) {
             let origin = core::mem::replace(&mut task.origin, Origin::Nobody);
             let aborted = Outcome::Check(Sense::ABORTED_COMMAND);
-            match origin {
-                Origin::Event(number) => {
-                    self.happened.push_back(Happened::Flushed { number, outcome: aborted });
-                }
-                origin => self.answer(origin, aborted, actions),
-            }
+            self.hear(origin, aborted, actions);
         }
     }
 
     /// Back to the gate with a command that has begun nothing, to wait there for the decision about the pair.
     pub(super) fn put_back(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
+        let Some(task) = self.tasks.get_mut(slot) else {
             return;
         };
         let Origin::Host { nexus, tag } = task.origin else {
             return self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
         };
         task.origin = Origin::Nobody;
-        let (op, received, stage) = (task.op.clone(), task.received, task.stage);
+        let (op, received) = (task.op.clone(), task.received);
         let lun = self.index;
         self.happened.push_back(Happened::Back(Command { lun, nexus, tag, op, received }));
-        if matches!(stage, Stage::Range | Stage::Credit) {
-            self.withdraw(slot, Outcome::Aborted, actions);
-        } else {
-            self.finish(slot, Outcome::Aborted, actions);
-        }
+        self.finish(slot, Outcome::Aborted, actions);
     }
 
     /// The peer is out of reach, and this main will go on: nothing is admitted, no write answered until it is decided
@@ -167,31 +149,19 @@ impl Blocks {
     /// The peer is out of reach, and what becomes of the pair is undecided: waiting commands of this controller's hosts
     /// go back to the gate in the order in which they came.
     pub(in crate::lun) fn hold_tasks(&mut self, actions: &mut Vec<Action>) {
-        let mut back: Vec<(Time, u32)> = Vec::new();
-        let mut gone = Vec::new();
-        let mut decide = Vec::new();
-        for (slot, task) in &mut self.tasks {
-            let slot = slot as u32;
-            self.mirror.give_room(core::mem::take(&mut task.credit));
+        for task in self.tasks.iter_mut() {
+            self.mirror.give_room(task.lose_peer());
             task.forget_copy();
-            match (task.stage, task.origin) {
-                (Stage::Range | Stage::Credit, Origin::Host { .. }) => back.push((task.received, slot)),
-                (Stage::Range | Stage::Credit, _) => gone.push(slot),
-                (Stage::Legs, _) => {
-                    if task.peer == Leg::Writing {
-                        task.peer = Leg::Lost;
-                    }
-                    decide.push(slot);
-                }
-                (Stage::Read | Stage::Lease, _) => {}
-            }
         }
-        back.sort_unstable();
+        let is_host = |task: &Task| matches!(task.origin, Origin::Host { .. });
+        let back = self.tasks.in_turn(|task| task.has_begun_nothing() && is_host(task));
+        let gone = self.tasks.chosen(|task| task.has_begun_nothing() && !is_host(task));
+        let decide = self.tasks.chosen(|task| task.stage == Stage::Legs);
         // Remove all of them first: removing one would otherwise admit the next.
         for slot in gone {
             self.withdraw(slot, Outcome::Aborted, actions);
         }
-        for (_, slot) in back {
+        for slot in back {
             self.put_back(slot, actions);
         }
         for slot in decide {
@@ -203,22 +173,12 @@ impl Blocks {
     /// about the pair would be in flight for ever: when nothing else is left it goes back to the gate that it came in
     /// by.
     pub(in crate::lun) fn make_way(&mut self, gate_is_open: bool, actions: &mut Vec<Action>) {
-        let waits = |task: &Task| {
-            task.stage == Stage::Range && matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
-        };
-        let stuck = !gate_is_open
-            && self.terms.view().is_mirrored()
-            && self.tasks.iter().any(|(_, task)| task.awaits_decision())
-            && self.tasks.iter().all(|(_, task)| task.awaits_decision() || waits(task));
-        if !stuck {
+        if gate_is_open || !self.terms.view().is_mirrored() {
             return;
         }
-        let waiting = self.tasks.iter().filter(|(_, task)| waits(task));
-        let mut back: Vec<(Time, u32)> = waiting.map(|(slot, task)| (task.received, slot as u32)).collect();
-        back.sort_unstable();
-        for (_, slot) in back {
+        for slot in self.tasks.stuck() {
             // The going of another may have let it in.
-            let Some(task) = self.tasks.get_mut(slot as usize).filter(|task| waits(task)) else {
+            let Some(task) = self.tasks.get_mut(slot).filter(|task| task.can_make_way()) else {
                 continue;
             };
             let Origin::Peer { link, id } = task.origin else {
@@ -226,7 +186,7 @@ impl Blocks {
                 continue;
             };
             task.origin = Origin::Nobody;
-            self.withdraw(slot, Outcome::Aborted, actions);
+            self.finish(slot, Outcome::Aborted, actions);
             actions.push(send_back(link, id, self.terms.view().generation));
         }
     }
@@ -259,27 +219,17 @@ impl Blocks {
 
     /// Nothing is served any more: what was not admitted is refused, what was ends with the local copy.
     pub(in crate::lun) fn suspend_tasks(&mut self, actions: &mut Vec<Action>) {
-        let slots: Vec<u32> = self.tasks.iter().map(|(slot, _)| slot as u32).collect();
-        for slot in slots {
-            let Some(task) = self.tasks.get_mut(slot as usize) else {
+        for slot in self.tasks.chosen(|_| true) {
+            let Some(task) = self.tasks.get_mut(slot) else {
                 continue;
             };
-            self.mirror.give_room(core::mem::take(&mut task.credit));
+            self.mirror.give_room(task.lose_peer());
             task.forget_copy();
             match task.stage {
-                Stage::Range | Stage::Credit => {
-                    self.withdraw(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
-                }
-                Stage::Lease => {
-                    self.awaiting_lease.remove(&slot);
+                Stage::Range | Stage::Credit | Stage::Lease => {
                     self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
                 }
-                Stage::Legs => {
-                    if task.peer == Leg::Writing {
-                        task.peer = Leg::Lost;
-                    }
-                    self.finish_if_whole(slot, actions);
-                }
+                Stage::Legs => self.finish_if_whole(slot, actions),
                 Stage::Read => {}
             }
         }
@@ -287,26 +237,8 @@ impl Blocks {
 
     /// Takes back a task that was not admitted, or holds its ranges but has begun nothing.
     pub(in crate::lun) fn withdraw(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get(slot as usize) else {
-            return;
-        };
-        match task.stage {
-            Stage::Range => {
-                let origin = task.origin;
-                let op = self.tasks.remove(slot as usize).op;
-                let mut granted = Vec::new();
-                self.locks.cancel(Slot::Task(slot).holder(), &mut granted);
-                match origin {
-                    Origin::Copy => self.on_copy_step(&op, false, false, actions),
-                    origin => self.tell(origin, op, outcome, actions),
-                }
-                self.granted(granted, actions);
-            }
-            Stage::Credit => {
-                self.mirror.waits_no_more(slot);
-                self.finish(slot, outcome, actions);
-            }
-            Stage::Read | Stage::Lease | Stage::Legs => {}
+        if self.tasks.get(slot).is_some_and(Task::has_begun_nothing) {
+            self.finish(slot, outcome, actions);
         }
     }
 
@@ -318,12 +250,10 @@ impl Blocks {
         actions: &mut Vec<Action>,
         chosen: impl Fn(&Task) -> bool,
     ) {
-        let chosen = |task: &Task| matches!(task.stage, Stage::Range | Stage::Credit) && chosen(task);
-        let found = self.tasks.iter().filter(|(_, task)| chosen(task));
-        let slots: Vec<u32> = found.map(|(slot, _)| slot as u32).collect();
-        for slot in slots {
-            if self.tasks.get(slot as usize).is_some_and(&chosen) {
-                self.withdraw(slot, outcome.clone(), actions);
+        let chosen = |task: &Task| task.has_begun_nothing() && chosen(task);
+        for slot in self.tasks.chosen(chosen) {
+            if self.tasks.get(slot).is_some_and(chosen) {
+                self.finish(slot, outcome.clone(), actions);
             }
         }
     }
@@ -343,11 +273,11 @@ impl Blocks {
         refusal: impl Fn(NexusId, &Op) -> Option<Outcome>,
     ) {
         let mut refused = Vec::new();
-        for (slot, task) in &self.tasks {
+        for (slot, task) in self.tasks.iter() {
             if let (Stage::Range, Origin::Host { nexus, .. }) = (task.stage, task.origin)
                 && let Some(outcome) = refusal(nexus, &task.op)
             {
-                refused.push((slot as u32, outcome));
+                refused.push((slot, outcome));
             }
         }
         for (slot, outcome) in refused {

@@ -13,35 +13,34 @@
 //! * A change holds its range at main until both copies have it; so two changes of one block never travel together, and
 //!   the messages about them may overtake each other freely.
 //! * A task that is not admitted has no place in the order and no leg.
-//! * Data waits for the lease exactly for the tasks in that stage.
+//! * What holds of its parts, first of all of the tasks and their ranges ([`TaskSet`]).
 
 mod execution;
 mod losing;
 mod reading;
+mod task_set;
 mod terms;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
-
-use protocol::scsi::sense::Status;
-use slab::Slab;
 
 use super::budget::Budget;
 use super::completion::CompletionMode;
 use super::mirror::Mirror;
-use super::operation::{asks_durable, ranges};
+use super::operation::asks_durable;
 use super::replica::Replica;
 use super::report::report_io;
 use super::resync::Resync;
-use super::task::{Action, Leg, Origin, Slot, Stage, Task, end};
+use super::task::{Action, Leg, Origin, Slot, Stage, end};
 use super::volume::Volume;
-use super::{ALONE_FLUSH_INTERVAL, LUN_COMMANDS_MAX, LunSetup, Used};
+use super::{ALONE_FLUSH_INTERVAL, LunSetup};
 use crate::command::{Command, Data, LunIndex, Op, Outcome};
 use crate::disk::DiskIo;
-use crate::exclusive::{Holder, Mode, RangeLocks, Ranges, Request};
+use crate::exclusive::Holder;
 use crate::lease::Lease;
 use crate::pair::{PairStatus, PairView, Role};
 use crate::time::{RunTime, Time};
+use task_set::{Entered, TaskSet};
 pub(super) use terms::Terms;
 
 /// What came of a task for others.
@@ -75,13 +74,7 @@ pub(super) struct Blocks {
     index: LunIndex,
     terms: Terms,
     lease: Arc<Lease>,
-    tasks: Slab<Task>,
-    /// Commands that ever came, and the most that there were at once.
-    entered: u64,
-    peak: usize,
-    /// Data of the sub's reads that waits for the lease to be renewed.
-    awaiting_lease: BTreeMap<u32, Data>,
-    locks: RangeLocks,
+    tasks: TaskSet,
     volume: Volume,
     mirror: Mirror,
     mode: CompletionMode,
@@ -89,8 +82,6 @@ pub(super) struct Blocks {
     replica: Replica,
     /// When the local copy was last flushed while there is no other.
     flushed: Time,
-    /// Commands that had to wait for room at the peer.
-    credit_waits: u64,
     happened: VecDeque<Happened>,
 }
 
@@ -100,18 +91,13 @@ impl Blocks {
             index: LunIndex(setup.index),
             terms: Terms::new(caches, setup.blocks),
             lease,
-            tasks: Slab::new(),
-            entered: 0,
-            peak: 0,
-            awaiting_lease: BTreeMap::new(),
-            locks: RangeLocks::default(),
+            tasks: TaskSet::default(),
             volume: Volume::new(setup.index, setup.stack, clock),
             mirror: Mirror::new(Budget::share_of(setup.luns)),
             mode: CompletionMode::default(),
             resync: Resync::default(),
             replica: Replica::default(),
             flushed: Time(0),
-            credit_waits: 0,
             happened: VecDeque::new(),
         }
     }
@@ -170,56 +156,25 @@ impl Blocks {
         self.terms.follow(view);
     }
 
-    /// Whether a read of these blocks meets no change under way.
-    pub(super) fn is_free_to_read(&self, ranges: &Ranges) -> bool {
-        self.locks.is_free(Mode::Shared, ranges)
-    }
-
-    /// The number of hosts' commands that have come so far: those that come now have a higher one.
-    pub(super) const fn entered(&self) -> u64 {
-        self.entered
-    }
-
-    /// Whether a host of this controller has a command under way that came when there were at most `entered`.
-    pub(super) fn has_host_since_before(&self, entered: u64) -> bool {
-        self.tasks
-            .iter()
-            .any(|(_, task)| task.number <= entered && matches!(task.origin, Origin::Host { .. }))
-    }
-
-    /// Commands of this controller's hosts here.
-    pub(super) fn hosts(&self) -> usize {
-        self.tasks.iter().filter(|(_, task)| matches!(task.origin, Origin::Host { .. })).count()
-    }
-
     /// No host's command is under way here, not even one that main has ordered on this copy.
     pub(super) fn is_drained(&self) -> bool {
-        let hosts = |task: &Task| matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. });
-        self.replica.is_empty() && !self.tasks.iter().any(|(_, task)| hosts(task))
+        self.replica.is_empty() && !self.tasks.has_hosts()
     }
 
     /// Whether nothing is under way but changes that wait for a decision about the pair, and whether there are any.
     pub(super) fn quiet(&self) -> (bool, bool) {
-        let quiet = self.tasks.iter().all(|(_, task)| task.awaits_decision())
-            && self.volume.is_quiet()
-            && self.replica.is_quiet();
+        let quiet = self.tasks.awaits_decision() && self.volume.is_quiet() && self.replica.is_quiet();
         (quiet, !self.tasks.is_empty())
     }
 
-    /// Commands here and the most there were; those that wait for ranges and the most that did.
-    pub(super) fn usage(&self) -> (Used, Used) {
-        let used = |(now, peak): (usize, usize)| Used { now: now as u64, peak: peak as u64 };
-        (used((self.tasks.len(), self.peak)), used(self.locks.waiting()))
+    /// The commands under way here, with their ranges.
+    pub(super) const fn tasks(&self) -> &TaskSet {
+        &self.tasks
     }
 
-    /// How often commands had to wait for a range, and for room at the peer.
-    pub(super) const fn waits(&self) -> (u64, u64) {
-        (self.locks.waits(), self.credit_waits)
-    }
-
-    /// Data on its way to the peer: the room for it, what is taken, and the most that ever was.
-    pub(super) const fn room(&self) -> (u64, u64, u64) {
-        self.mirror.usage()
+    /// At main, what goes to the other copy.
+    pub(super) const fn mirror(&self) -> &Mirror {
+        &self.mirror
     }
 
     /// The resync, if this controller is main and one is under way.
@@ -239,7 +194,7 @@ impl Blocks {
 
     /// The oldest change that only the peer can end.
     pub(super) fn oldest_at_peer(&self) -> Option<u64> {
-        self.mirror.oldest(|slot| self.tasks.get(slot as usize).is_some_and(|task| task.peer == Leg::Writing))
+        self.mirror.oldest(|slot| self.tasks.get(slot).is_some_and(|task| task.peer == Leg::Writing))
     }
 
     /// Time has passed. `gate_waits`, `gate_is_open`: what becomes of hosts' new commands now.
@@ -259,7 +214,10 @@ impl Blocks {
 
     /// Time has passed, for the other copy.
     pub(super) fn tick_pair(&mut self, actions: &mut Vec<Action>) {
-        self.tell_released(actions);
+        let view = self.terms.view();
+        if view.is_mirrored() {
+            actions.extend(self.mirror.news(view.generation));
+        }
         self.resync.tick();
     }
 
@@ -278,20 +236,7 @@ impl Blocks {
     /// What always holds of its parts and between them.
     pub(super) fn check(&self) {
         self.resync.check();
-        self.locks.check();
-        for (slot, task) in &self.tasks {
-            let leased = self.awaiting_lease.contains_key(&(slot as u32));
-            assert_eq!(
-                task.stage == Stage::Lease,
-                leased,
-                "data waits for the lease for another task: {task:?}"
-            );
-            let legs = task.stage == Stage::Legs || (task.own, task.peer) == (Leg::None, Leg::None);
-            assert!(legs, "a task that is not admitted as a change has a leg: {task:?}");
-            let room = task.credit == 0 || task.stage == Stage::Legs;
-            assert!(room, "a task has room at the peer and sends nothing: {task:?}");
-        }
-        assert!(self.awaiting_lease.len() <= self.tasks.len(), "data waits for the lease for no task");
+        self.tasks.check();
         assert!(self.happened.is_empty(), "what came of tasks was not taken: {:?}", self.happened);
     }
 
@@ -305,66 +250,22 @@ impl Blocks {
         received: Time,
         actions: &mut Vec<Action>,
     ) -> bool {
-        if self.tasks.len() >= LUN_COMMANDS_MAX {
-            self.turn_away(origin, actions);
-            return false;
-        }
-        self.entered += 1;
-        let (ranges, mode) = ranges(&op);
         let durable = durable || !self.terms.caches() || asks_durable(&op);
-        let task = Task {
-            origin,
-            number: self.entered,
-            op,
-            ranges,
-            mode,
-            durable,
-            received,
-            stage: Stage::Range,
-            sequence: 0,
-            own: Leg::None,
-            peer: Leg::None,
-            failed: None,
-            credit: 0,
-            result: Data::new(),
-            copied_again: None,
-        };
-        let slot = self.tasks.insert(task) as u32;
-        self.peak = self.peak.max(self.tasks.len());
-        let task = &self.tasks[slot as usize];
-        match self.locks.request(Slot::Task(slot).holder(), task.mode, &task.ranges) {
-            Request::Granted => self.admitted(slot, actions),
-            Request::Waits => {}
-            Request::Refused => {
-                self.tasks.remove(slot as usize);
-                self.turn_away(origin, actions);
+        match self.tasks.enter(origin, op, durable, received) {
+            Entered::Granted(slot) => self.admitted(slot, actions),
+            Entered::Waits => {}
+            Entered::NoPlace(outcome) => {
+                self.hear(origin, outcome, actions);
                 return false;
             }
         }
         true
     }
 
-    /// No place for a command.
-    fn turn_away(&mut self, origin: Origin, actions: &mut Vec<Action>) {
-        // TASK SET FULL tells a host to wait for its own commands; one that has none in the task set would wait for
-        // ever, and is told BUSY instead (SAM-5 5.3.1).
-        let nexus = |origin| match origin {
-            Origin::Host { nexus, .. } => Some(nexus),
-            _ => None,
-        };
-        let is_its = |task: &Task| nexus(origin).is_some_and(|own| nexus(task.origin) == Some(own));
-        let full = self.tasks.iter().any(|(_, task)| is_its(task));
-        let outcome = Outcome::Status(if full { Status::TaskSetFull } else { Status::Busy });
-        match origin {
-            Origin::Event(number) => self.happened.push_back(Happened::Flushed { number, outcome }),
-            origin => self.answer(origin, outcome, actions),
-        }
-    }
-
     /// The ranges of a task are held.
     pub(super) fn admitted(&mut self, slot: u32, actions: &mut Vec<Action>) {
         let refused = self.terms.may_not_admit();
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
+        let Some(task) = self.tasks.get_mut(slot) else {
             return;
         };
         task.stage = Stage::Read;
@@ -398,18 +299,20 @@ impl Blocks {
         }
     }
 
-    /// A task is over: its ranges are free, its origin hears of it.
+    /// A task is over, or was taken back: its ranges are free, its origin hears of it.
     pub(super) fn finish(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.try_remove(slot as usize) else {
+        let mut granted = Vec::new();
+        let Some(task) = self.tasks.end(slot, &mut granted) else {
             return;
         };
+        if task.stage == Stage::Credit {
+            self.mirror.waits_no_more(slot);
+        }
         // Only now it is on both copies, and `released` may pass it.
         self.mirror.end(task.sequence, slot);
         if let (Op::StartStop { start }, Outcome::Good(_)) = (&task.op, &outcome) {
             self.terms.on_start_stop(*start);
         }
-        let mut granted = Vec::new();
-        self.locks.release(Slot::Task(slot).holder(), task.mode, &task.ranges, &mut granted);
         match task.origin {
             Origin::Copy => {
                 let good = outcome == Outcome::Good(Data::new());
@@ -436,12 +339,15 @@ impl Blocks {
     fn tell(&mut self, origin: Origin, op: Op, outcome: Outcome, actions: &mut Vec<Action>) {
         match origin {
             Origin::Sanitize(run) => self.happened.push_back(Happened::Sanitized { run, op, outcome }),
-            Origin::Event(number) => self.happened.push_back(Happened::Flushed { number, outcome }),
-            origin => self.answer(origin, outcome, actions),
+            origin => self.hear(origin, outcome, actions),
         }
     }
 
-    fn answer(&self, origin: Origin, outcome: Outcome, actions: &mut Vec<Action>) {
-        actions.extend(end(origin, outcome, self.terms.view().generation));
+    /// The same, where a piece of a sanitize operation is not over: that is begun again when its time has come.
+    fn hear(&mut self, origin: Origin, outcome: Outcome, actions: &mut Vec<Action>) {
+        match origin {
+            Origin::Event(number) => self.happened.push_back(Happened::Flushed { number, outcome }),
+            origin => actions.extend(end(origin, outcome, self.terms.view().generation)),
+        }
     }
 }
