@@ -434,7 +434,7 @@ impl Lun {
         self.events.stop();
         let before = self.view().service;
         self.sanitizing.forget();
-        let writing = self.blocks.suspend(view, actions);
+        let writing = self.blocks.lose_peer(view, actions);
         self.shut_gate(actions);
         self.forwarder.lose(&writing, before == Service::Forwarded, actions);
         self.blocks.suspend_tasks(actions);

@@ -3,7 +3,9 @@
 use protocol::block::BlockRange;
 use protocol::interlink::{Ending, GenerationTag, Message, WireOp};
 
-use super::operation::{ranges, to_disk, to_wire, wire_write};
+use super::completion::Legs;
+use super::operation::{is_atomic, ranges, to_disk, to_wire, wire_write};
+use super::resync::Refused;
 use crate::command::{Data, NexusId, Op, Outcome, TaskTag};
 use crate::disk::{DiskError, DiskIo};
 use crate::exclusive::{Mode, Ranges};
@@ -134,8 +136,59 @@ impl Task {
         }
     }
 
+    /// The own leg begins: its disk I/O, and whether that is all or nothing. None if the own copy takes no part: a piece
+    /// of the copy to the peer came from there.
+    pub(super) fn begin_own_leg(&mut self) -> Option<(DiskIo, bool)> {
+        if self.origin == Origin::Copy && !matches!(self.op, Op::SynchronizeCache) {
+            self.own = Leg::None;
+            return None;
+        }
+        let io = self.io();
+        self.own = if io == DiskIo::Flush { Leg::Flushing } else { Leg::Writing };
+        Some((io, is_atomic(&self.op)))
+    }
+
+    /// The own disk has done what the own leg asked of it: what it asks next, or nothing when the own copy has the
+    /// change as it was to.
+    pub(super) fn own_leg_goes_on(&mut self) -> Option<DiskIo> {
+        let (leg, io) = match (self.own, &self.op) {
+            (Leg::Writing, _) if self.durable => (Leg::Flushing, Some(DiskIo::Flush)),
+            (Leg::Flushing, Op::WriteAndVerify { range, data }) => {
+                (Leg::Verifying, Some(DiskIo::Verify { range: *range, data: data.clone() }))
+            }
+            _ => (Leg::Done, None),
+        };
+        self.own = leg;
+        io
+    }
+
+    /// The own copy has a change that the peer forwarded, and the peer's takes it: the peer hears so.
+    pub(super) fn done(&self, generation: GenerationTag) -> Option<Action> {
+        match (self.origin, self.peer) {
+            (Origin::Peer { link, id }, Leg::Writing | Leg::Done) => {
+                let (via, message) = (Via::Link(link), Message::Done { id });
+                Some(Action::Send { via, message, payload: Data::new(), generation })
+            }
+            _ => None,
+        }
+    }
+
+    /// What the own copy refuses of it, where the peer's may have it.
+    pub(super) fn refused(&self) -> Refused<'_> {
+        match self.own {
+            Leg::Flushing if self.origin == Origin::Copy => Refused::OwnFlush,
+            Leg::Flushing => Refused::Flush,
+            _ => Refused::Change(self.ranges.as_slice()),
+        }
+    }
+
+    /// How far its copies are.
+    pub(super) const fn legs(&self) -> Legs {
+        Legs { own: self.own, peer: self.peer }
+    }
+
     /// The disk I/O of the own leg.
-    pub(super) fn io(&self) -> DiskIo {
+    fn io(&self) -> DiskIo {
         match &self.op {
             Op::OrWrite { range, .. } => DiskIo::Write { range: *range, data: self.result.clone() },
             op => to_disk(op),

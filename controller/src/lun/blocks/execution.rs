@@ -9,24 +9,22 @@
 //!
 //! A chunk of a resync is a read that becomes a change for the peer's copy alone.
 
-use bytes::Bytes;
 use protocol::interlink::Message;
-use protocol::scsi::sense::{Sense, Status};
+use protocol::scsi::sense::Sense;
 
-use super::reading::{Truth, answer, truth};
+use super::next::{Local, Next, after_read, after_read_error};
 use super::{Blocks, Happened};
-use crate::command::{Command, Data, Op, Outcome};
-use crate::disk::{DiskError, DiskIo, DiskResult};
+use crate::command::{Data, Op, Outcome};
+use crate::disk::DiskResult;
 use crate::exclusive::{Mode, Request};
 use crate::link::Via;
-use crate::lun::compare::{first_difference, ored};
-use crate::lun::operation::{is_atomic, is_zero, payload_bytes, ranges};
+use crate::lun::operation::{payload_bytes, ranges};
 use crate::lun::redo::Step;
 use crate::lun::replica::{Applied, Ordered};
-use crate::lun::resync::{After, Refused};
+use crate::lun::resync::After;
 use crate::lun::task::{Action, Leg, Origin, Slot, Stage};
 use crate::lun::volume::Completion;
-use crate::pair::{Breakage, Role, Service};
+use crate::pair::Breakage;
 use crate::time::Time;
 use crate::world::Ticket;
 
@@ -70,89 +68,30 @@ impl Blocks {
     }
 
     /// The local disk's data of a task is there.
-    pub(super) fn on_data(&mut self, slot: u32, data: Vec<Bytes>, now: Time, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get(slot) else {
+    pub(super) fn on_data(&mut self, slot: u32, data: Data, now: Time, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot) else {
             return;
         };
-        match (&task.op, task.origin) {
-            (Op::Read { .. }, Origin::Copy) => self.on_copy_data(slot, &data, actions),
-            (Op::Read { .. } | Op::Verify { .. } | Op::Report { .. }, _) => {
-                self.on_read_data(slot, data, now, actions);
-            }
-            (Op::Prefetch { .. }, _) => self.finish(slot, Outcome::Good(Data::new()), actions),
-            (Op::CompareAndWrite { compare, .. }, _) => match first_difference(compare, &data) {
-                Some(offset) => self.finish(slot, Outcome::Check(Sense::miscompare(offset)), actions),
-                None if self.terms.may_not_admit() => self.put_back(slot, actions),
-                None => self.change(slot, actions),
-            },
-            (Op::OrWrite { .. }, _) if self.terms.may_not_admit() => self.put_back(slot, actions),
-            (Op::OrWrite { data: added, .. }, _) => {
-                let result = ored(&data, added);
+        let copies = self.resync.is_under_way();
+        let next = after_read(task, data, &Local { terms: &self.terms, lease: &self.lease, copies, now });
+        self.go_on(slot, next, actions);
+    }
+
+    /// Carries out what is next for a task.
+    pub(super) fn go_on(&mut self, slot: u32, next: Next, actions: &mut Vec<Action>) {
+        match next {
+            Next::Waits => {}
+            Next::Finish(outcome) => self.finish(slot, outcome, actions),
+            Next::PutBack => self.put_back(slot, actions),
+            Next::Change => self.change(slot, actions),
+            Next::ToMain => self.leave_to_main(slot, actions),
+            Next::Lease(data) => self.tasks.wait_for_lease(slot, data),
+            Next::Undecided => {
                 if let Some(task) = self.tasks.get_mut(slot) {
-                    task.result = vec![result];
+                    let origin = core::mem::replace(&mut task.origin, Origin::Nobody);
+                    self.hear(origin, Outcome::Check(Sense::ABORTED_COMMAND), actions);
                 }
-                self.change(slot, actions);
             }
-            _ => {}
-        }
-    }
-
-    /// A read is answered if the local copy is the truth after its data was read.
-    fn on_read_data(&mut self, slot: u32, data: Vec<Bytes>, now: Time, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get_mut(slot) else {
-            return;
-        };
-        match truth(self.terms.view(), &self.lease, now) {
-            Truth::Proven(proof) => {
-                let outcome = answer(&task.op, &proof, data);
-                self.finish(slot, outcome, actions);
-            }
-            Truth::Unproven => self.tasks.wait_for_lease(slot, data),
-            Truth::AtMain => self.forward_instead(slot, actions),
-            Truth::Nowhere => self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions),
-        }
-    }
-
-    /// Reads that waited for the lease.
-    pub(super) fn answer_leased(&mut self, now: Time, actions: &mut Vec<Action>) {
-        for (slot, data) in self.tasks.take_leased() {
-            self.on_read_data(slot, data, now, actions);
-        }
-    }
-
-    /// A read of the local copy that main has to do after all: later, if main may not have its place yet and would not
-    /// know the message.
-    fn forward_instead(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get_mut(slot) else {
-            return;
-        };
-        if !self.terms.has_peer_in_place() && matches!(task.origin, Origin::Host { .. }) {
-            return self.put_back(slot, actions);
-        }
-        let (op, received) = (task.op.clone(), task.received);
-        let origin = core::mem::replace(&mut task.origin, Origin::Nobody);
-        self.finish(slot, Outcome::Aborted, actions);
-        if let Origin::Host { nexus, tag } = origin {
-            let lun = self.index;
-            self.happened.push_back(Happened::ToMain(Command { lun, nexus, tag, op, received }));
-        }
-    }
-
-    pub(super) fn on_read_error(&mut self, slot: u32, error: DiskError, actions: &mut Vec<Action>) {
-        match (self.terms.view().role, self.terms.view().service) {
-            // The other copy may be good: this one leaves the pair rather than report the medium.
-            (Role::Main, Service::Mirrored) => {
-                actions.push(Action::Broken(Breakage::OwnDisk(error), self.terms.view().generation));
-                self.finish(slot, Outcome::Status(Status::Busy), actions);
-            }
-            (Role::Sub, Service::Mirrored | Service::Forwarded) => {
-                actions.push(Action::Broken(Breakage::OwnDisk(error), self.terms.view().generation));
-                self.forward_instead(slot, actions);
-            }
-            (Role::Main, Service::Alone) => {
-                self.finish(slot, Outcome::Check(error.sense(false)), actions);
-            }
-            _ => self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions),
         }
     }
 
@@ -167,41 +106,6 @@ impl Blocks {
             }
         }
         self.resync.running() > before
-    }
-
-    /// The own copy could not take a change that the peer's may have, or could not make it durable (`flush`).
-    pub(super) fn spoil_resync(&mut self, slot: u32, flush: bool) {
-        let Some(task) = self.tasks.get_mut(slot) else {
-            return;
-        };
-        let refused = match flush {
-            true if task.origin == Origin::Copy => Refused::OwnFlush,
-            true => Refused::Flush,
-            false => Refused::Change(task.ranges.as_slice()),
-        };
-        if let Some(left) = self.resync.spoil(refused) {
-            task.copied_again = Some(left);
-        }
-    }
-
-    /// A piece was read: it becomes a change for the peer alone. The range stays held.
-    pub(super) fn on_copy_data(&mut self, slot: u32, data: &[Bytes], actions: &mut Vec<Action>) {
-        if !self.resync.is_under_way() {
-            return self.finish(slot, Outcome::Aborted, actions);
-        }
-        let Some(task) = self.tasks.get_mut(slot) else {
-            return;
-        };
-        let Op::Read { range } = task.op else {
-            return;
-        };
-        task.op = if data.iter().all(|piece| is_zero(piece)) {
-            Op::Unmap { ranges: vec![range] }
-        } else {
-            Op::Write { range, data: Data::from(data), fua: false }
-        };
-        task.stage = Stage::Legs;
-        self.change(slot, actions);
     }
 
     /// A piece, or the flush at the end, is over; or blocks are that were copied again (`repeat`).
@@ -237,21 +141,10 @@ impl Blocks {
         if mirrored {
             actions.push(self.mirror.send(slot, task, self.terms.view().generation));
         }
-        self.start_own_leg(slot, actions);
-    }
-
-    fn start_own_leg(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.get_mut(slot) else {
-            return;
-        };
-        if task.origin == Origin::Copy && !matches!(task.op, Op::SynchronizeCache) {
-            // A piece of the copy came from the own volume.
-            task.own = Leg::None;
-            return self.finish_if_whole(slot, actions);
+        match task.begin_own_leg() {
+            Some((io, atomic)) => actions.extend(self.volume.change(Slot::Task(slot), io, atomic)),
+            None => self.finish_if_whole(slot, actions),
         }
-        let (io, atomic) = (task.io(), is_atomic(&task.op));
-        task.own = if io == DiskIo::Flush { Leg::Flushing } else { Leg::Writing };
-        actions.extend(self.volume.change(Slot::Task(slot), io, atomic));
     }
 
     /// A task's disk I/O is complete.
@@ -267,45 +160,35 @@ impl Blocks {
         };
         match (task.stage, result) {
             (Stage::Read, Ok(data)) => self.on_data(slot, data, now, actions),
-            (Stage::Read, Err(error)) => self.on_read_error(slot, error, actions),
-            (Stage::Legs, Ok(_)) if task.own == Leg::Writing && task.durable => {
-                task.own = Leg::Flushing;
-                actions.push(self.volume.go_on(Slot::Task(slot), DiskIo::Flush));
-            }
-            (Stage::Legs, Ok(_)) => match &task.op {
-                Op::WriteAndVerify { range, data } if task.own == Leg::Flushing => {
-                    let io = DiskIo::Verify { range: *range, data: data.clone() };
-                    task.own = Leg::Verifying;
-                    actions.push(self.volume.go_on(Slot::Task(slot), io));
+            (Stage::Read, Err(error)) => {
+                if self.terms.has_other_copy() {
+                    let generation = self.terms.view().generation;
+                    actions.push(Action::Broken(Breakage::OwnDisk(error), generation));
                 }
-                _ => self.on_own_done(slot, actions),
+                let next = after_read_error(task, error, &self.terms);
+                self.go_on(slot, next, actions);
+            }
+            (Stage::Legs, Ok(_)) => match task.own_leg_goes_on() {
+                Some(io) => actions.push(self.volume.go_on(Slot::Task(slot), io)),
+                None => {
+                    actions.extend(task.done(self.terms.view().generation));
+                    self.finish_if_whole(slot, actions);
+                }
             },
             (Stage::Legs, Err(error)) => {
-                let flush = task.own == Leg::Flushing;
+                let mirrored = task.peer != Leg::None;
+                if mirrored && let Some(left) = self.resync.spoil(task.refused()) {
+                    task.copied_again = Some(left);
+                }
                 task.failed = Some(error);
                 task.own = Leg::Lost;
-                if task.peer != Leg::None {
-                    self.spoil_resync(slot, flush);
+                if mirrored {
                     self.report_own_disk(error, actions);
                 }
                 self.finish_if_whole(slot, actions);
             }
             (Stage::Range | Stage::Credit | Stage::Lease, _) => {}
         }
-    }
-
-    /// The own copy has a change.
-    fn on_own_done(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let generation = self.terms.view().generation;
-        let Some(task) = self.tasks.get_mut(slot) else {
-            return;
-        };
-        task.own = Leg::Done;
-        if let (Origin::Peer { link, id }, Leg::Writing | Leg::Done) = (task.origin, task.peer) {
-            let message = Message::Done { id };
-            actions.push(Action::Send { via: Via::Link(link), message, payload: Data::new(), generation });
-        }
-        self.finish_if_whole(slot, actions);
     }
 
     /// The peer's copy has a change, or could not take it.
@@ -348,17 +231,12 @@ impl Blocks {
             }
         }
         match self.replica.take(ordered, self.tasks.locks()) {
-            (slot, Request::Granted) => self.apply_granted(slot, actions),
+            (slot, Request::Granted) => actions.extend(self.replica.start(slot, &mut self.volume)),
             (_, Request::Waits) => {}
             (_, Request::Refused) => {
                 actions.push(Action::Broken(Breakage::Nonsense, self.terms.view().generation));
             }
         }
-    }
-
-    /// The range of a change is free of the own copy's reads.
-    pub(super) fn apply_granted(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        actions.extend(self.replica.start(slot, &mut self.volume));
     }
 
     /// The local disk is done with a change that main has ordered.
@@ -396,12 +274,5 @@ impl Blocks {
     pub(in crate::lun) fn release_apply(&mut self, sequence: u64, actions: &mut Vec<Action>) {
         let granted = self.replica.release(sequence, self.tasks.locks());
         self.granted(granted, actions);
-    }
-
-    /// The interlink is gone. Which forwarded commands the local disk still has.
-    pub(super) fn lose_orders(&mut self, actions: &mut Vec<Action>) -> Vec<u32> {
-        let (writing, granted) = self.replica.lose(self.tasks.locks());
-        self.granted(granted, actions);
-        writing
     }
 }

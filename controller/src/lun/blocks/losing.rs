@@ -1,18 +1,16 @@
 //! How commands end. A change ends with its legs ([`Blocks::finish_if_whole`]); when the pair changes or time runs out,
 //! those that were not admitted are taken back, and changes that one copy may lack wait until the pair is decided on.
 
-use protocol::scsi::sense::{Sense, Status};
+use protocol::scsi::sense::Sense;
 
+use super::next::{Next, after_legs};
 use super::terms::Fate;
 use super::{Blocks, Happened};
-use crate::command::{COMMAND_AGE_MAX, Command, Data, NexusId, Op, Outcome};
+use crate::command::{Command, NexusId, Op, Outcome};
 use crate::disk::{DiskError, DiskIo};
-use crate::lun::ALONE_FLUSH_INTERVAL;
-use crate::lun::completion::Legs;
 use crate::lun::resync::next_piece;
 use crate::lun::task::{Action, Leg, Origin, Slot, Stage, Task, send_back};
 use crate::pair::{Breakage, PairView};
-use crate::time::Time;
 
 impl Blocks {
     /// The pair is decided on: so are the changes that waited for it.
@@ -22,57 +20,23 @@ impl Blocks {
         }
     }
 
-    /// The order of changes starts anew. What is left of the one before waits for the decision about the pair: also
-    /// where the peer's word about its copy is still on its way, for it comes too late to be understood.
-    pub(in crate::lun) fn end_order(&mut self) {
-        self.mirror.begin();
-        for task in self.tasks.iter_mut() {
-            self.mirror.give_room(task.lose_peer());
-        }
-    }
-
     /// Ends a change when its legs have come so far that the mode has it answered. Its blocks are free then, or after
     /// they were copied again.
     pub(super) fn finish_if_whole(&mut self, slot: u32, actions: &mut Vec<Action>) {
         let Some(task) = self.tasks.get(slot) else {
             return;
         };
-        let legs = Legs { own: task.own, peer: task.peer };
+        let legs = task.legs();
         if task.stage != Stage::Legs || !self.mode.answers_at(legs) {
             return;
         }
         let copied_again = task.copied_again.is_some() && self.resync.goes_on();
-        let outcome = match (task.failed, task.peer) {
-            (Some(error), Leg::None) => Outcome::Check(error.sense(true)),
-            (Some(_), _)
-                if !copied_again && matches!(self.terms.fate(self.resync.ends()), Fate::Undecided) =>
-            {
-                return self.end_undecided(slot, actions);
+        match after_legs(task, copied_again, self.terms.fate(self.resync.ends())) {
+            Next::Finish(outcome) if !self.mode.frees_at(legs, copied_again) => {
+                self.copy_again(slot, outcome, actions);
             }
-            // No other copy could have taken it: what the target of a copy has of it is copied over.
-            (Some(error), _)
-                if error.wants_room()
-                    && (copied_again || matches!(self.terms.fate(self.resync.ends()), Fate::Good)) =>
-            {
-                Outcome::Check(error.sense(true))
-            }
-            (Some(_), _) => Outcome::Check(Sense::ABORTED_COMMAND),
-            (None, Leg::Lost) if task.origin == Origin::Copy => Outcome::Aborted,
-            (None, Leg::Lost) => match self.terms.fate(self.resync.ends()) {
-                Fate::Good => Outcome::Good(Data::new()),
-                // The event would keep the pair from being decided on.
-                Fate::Undecided if matches!(task.origin, Origin::Event(_)) => {
-                    return self.end_undecided(slot, actions);
-                }
-                Fate::Undecided => return,
-                Fate::Unknown => Outcome::Check(Sense::ABORTED_COMMAND),
-            },
-            (None, _) => Outcome::Good(Data::new()),
-        };
-        if self.mode.frees_at(legs, copied_again) {
-            return self.finish(slot, outcome, actions);
+            next => self.go_on(slot, next, actions),
         }
-        self.copy_again(slot, outcome, actions);
     }
 
     /// Both have done with a change that the own copy could not take, or with a piece of its blocks: the next one. Its
@@ -97,16 +61,6 @@ impl Blocks {
         }
     }
 
-    /// The own copy could not take a change, or took half of it: its host hears of it at once, but its range stays
-    /// held until this copy has left the pair. Nobody reads what only one of them has.
-    pub(super) fn end_undecided(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        if let Some(task) = self.tasks.get_mut(slot) {
-            let origin = core::mem::replace(&mut task.origin, Origin::Nobody);
-            let aborted = Outcome::Check(Sense::ABORTED_COMMAND);
-            self.hear(origin, aborted, actions);
-        }
-    }
-
     /// Back to the gate with a command that has begun nothing, to wait there for the decision about the pair.
     pub(super) fn put_back(&mut self, slot: u32, actions: &mut Vec<Action>) {
         let Some(task) = self.tasks.get_mut(slot) else {
@@ -122,12 +76,30 @@ impl Blocks {
         self.finish(slot, Outcome::Aborted, actions);
     }
 
-    /// The peer is out of reach, and this main will go on: nothing is admitted, no write answered until it is decided
-    /// how. Which forwarded commands the local disk still has from an earlier role.
+    /// A read of the local copy that is main's to do.
+    pub(super) fn leave_to_main(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot) else {
+            return;
+        };
+        let (op, received) = (task.op.clone(), task.received);
+        let origin = core::mem::replace(&mut task.origin, Origin::Nobody);
+        self.finish(slot, Outcome::Aborted, actions);
+        if let Origin::Host { nexus, tag } = origin {
+            let lun = self.index;
+            self.happened.push_back(Happened::ToMain(Command { lun, nexus, tag, op, received }));
+        }
+    }
+
+    /// The peer is out of reach: nothing is admitted, no write answered until it is decided how this controller goes
+    /// on. Which forwarded commands the local disk still has, of this role or an earlier one. [`Blocks::hold_tasks`]
+    /// follows where this is a main that will go on, else [`Blocks::suspend_tasks`].
     pub(in crate::lun) fn lose_peer(&mut self, view: PairView, actions: &mut Vec<Action>) -> Vec<u32> {
         self.terms.lose_peer(view);
+        self.resync.stop();
         self.mirror.lose();
-        self.lose_orders(actions)
+        let (writing, granted) = self.replica.lose(self.tasks.locks());
+        self.granted(granted, actions);
+        writing
     }
 
     /// The peer is gone from a LUN whose only whole copy is here: what it forwarded and was not admitted is never
@@ -135,15 +107,6 @@ impl Blocks {
     pub(in crate::lun) fn peer_gone(&mut self, view: PairView, actions: &mut Vec<Action>) {
         self.terms.lose_peer(view);
         self.withdraw_those(&Outcome::Aborted, actions, |task| matches!(task.origin, Origin::Peer { .. }));
-    }
-
-    /// The pair is broken, the peer out of reach. Which forwarded commands the local disk still has;
-    /// [`Blocks::suspend_tasks`] follows.
-    pub(in crate::lun) fn suspend(&mut self, view: PairView, actions: &mut Vec<Action>) -> Vec<u32> {
-        self.terms.lose_peer(view);
-        self.resync.stop();
-        self.mirror.lose();
-        self.lose_orders(actions)
     }
 
     /// The peer is out of reach, and what becomes of the pair is undecided: waiting commands of this controller's hosts
@@ -191,32 +154,6 @@ impl Blocks {
         }
     }
 
-    /// While there is no other copy, what is in memory goes to the disk every second.
-    pub(in crate::lun) fn flush_alone(&mut self, gate_waits: bool, now: Time, actions: &mut Vec<Action>) {
-        // A switch waits for what is in flight.
-        let due =
-            !gate_waits && self.terms.flushes_alone() && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL;
-        if due && self.enter(Origin::Nobody, Op::SynchronizeCache, true, now, actions) {
-            self.flushed = now;
-        }
-    }
-
-    /// A disk that says nothing has failed, where there is another copy: its work is given up.
-    fn give_up_silent_disk(&mut self, now: Time, actions: &mut Vec<Action>) {
-        if self.terms.may_give_disk_up() {
-            for whose in self.volume.give_up_if_silent() {
-                let completion = self.volume.completed(whose, Err(DiskError::Silent));
-                self.on_completion(completion, now, actions);
-            }
-        }
-    }
-
-    /// Time has passed, as the volume's deadlines see it; a silent disk is given up.
-    pub(in crate::lun) fn tick_volume(&mut self, now: Time, actions: &mut Vec<Action>) {
-        self.volume.on_tick();
-        self.give_up_silent_disk(now, actions);
-    }
-
     /// Nothing is served any more: what was not admitted is refused, what was ends with the local copy.
     pub(in crate::lun) fn suspend_tasks(&mut self, actions: &mut Vec<Action>) {
         for slot in self.tasks.chosen(|_| true) {
@@ -256,14 +193,6 @@ impl Blocks {
                 self.finish(slot, outcome.clone(), actions);
             }
         }
-    }
-
-    /// What waited too long is never executed.
-    pub(in crate::lun) fn expire_tasks(&mut self, now: Time, actions: &mut Vec<Action>) {
-        self.withdraw_those(&Outcome::Status(Status::Busy), actions, |task| {
-            matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
-                && now.since(task.received) >= COMMAND_AGE_MAX
-        });
     }
 
     /// Ends those of hosts' commands that wait for a range and that `refusal` keeps out.

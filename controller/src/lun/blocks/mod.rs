@@ -17,12 +17,15 @@
 
 mod execution;
 mod losing;
+mod next;
 mod reading;
 mod task_set;
 mod terms;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+use protocol::scsi::sense::Status;
 
 use super::budget::Budget;
 use super::completion::CompletionMode;
@@ -34,8 +37,8 @@ use super::resync::Resync;
 use super::task::{Action, Leg, Origin, Slot, Stage, end};
 use super::volume::Volume;
 use super::{ALONE_FLUSH_INTERVAL, LunSetup};
-use crate::command::{Command, Data, LunIndex, Op, Outcome};
-use crate::disk::DiskIo;
+use crate::command::{COMMAND_AGE_MAX, Command, Data, LunIndex, Op, Outcome};
+use crate::disk::{DiskError, DiskIo};
 use crate::exclusive::Holder;
 use crate::lease::Lease;
 use crate::pair::{PairStatus, PairView, Role};
@@ -126,7 +129,12 @@ impl Blocks {
     /// the pair.
     pub(super) fn begin(&mut self, view: PairView, actions: &mut Vec<Action>) {
         self.on_released(u64::MAX, actions);
-        self.end_order();
+        // The order of changes starts anew. What is left of the one before waits for the decision about the pair: also
+        // where the peer's word about its copy is still on its way, for it comes too late to be understood.
+        self.mirror.begin();
+        for task in self.tasks.iter_mut() {
+            self.mirror.give_room(task.lose_peer());
+        }
         self.resync.forget();
         self.flushed = Time(0);
         self.terms.begin(view);
@@ -205,11 +213,28 @@ impl Blocks {
         now: Time,
         actions: &mut Vec<Action>,
     ) {
-        self.tick_volume(now, actions);
+        self.volume.on_tick();
+        if self.terms.may_give_disk_up() {
+            for whose in self.volume.give_up_if_silent() {
+                let completion = self.volume.completed(whose, Err(DiskError::Silent));
+                self.on_completion(completion, now, actions);
+            }
+        }
         self.make_way(gate_is_open, actions);
-        self.expire_tasks(now, actions);
-        self.answer_leased(now, actions);
-        self.flush_alone(gate_waits, now, actions);
+        // What waited too long is never executed.
+        self.withdraw_those(&Outcome::Status(Status::Busy), actions, |task| {
+            matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
+                && now.since(task.received) >= COMMAND_AGE_MAX
+        });
+        for (slot, data) in self.tasks.take_leased() {
+            self.on_data(slot, data, now, actions);
+        }
+        // While there is no other copy, what is in memory goes to the disk every second. But a switch waits for what is
+        // in flight.
+        let due = self.terms.flushes_alone() && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL;
+        if due && !gate_waits && self.enter(Origin::Nobody, Op::SynchronizeCache, true, now, actions) {
+            self.flushed = now;
+        }
     }
 
     /// Time has passed, for the other copy.
@@ -330,7 +355,7 @@ impl Blocks {
         for holder in holders {
             match Slot::of_holder(holder) {
                 Slot::Task(slot) => self.admitted(slot, actions),
-                Slot::Apply(slot) => self.apply_granted(slot, actions),
+                Slot::Apply(slot) => actions.extend(self.replica.start(slot, &mut self.volume)),
             }
         }
     }
