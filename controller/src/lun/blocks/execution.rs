@@ -1,4 +1,4 @@
-//! How a command is carried out once its ranges are granted.
+//! How a command is carried out once its ranges are granted, to its end.
 //!
 //! ```text
 //!  a read      Read ─► answered with a proof ([`super::reading`]), or Lease ─► answered, or done by main after all
@@ -12,23 +12,62 @@
 use protocol::interlink::Message;
 use protocol::scsi::sense::Sense;
 
-use super::next::{Local, Next, after_read, after_read_error};
+use super::next::{Local, Next, after_legs, after_read, after_read_error};
+use super::terms::Fate;
 use super::{Blocks, Happened};
-use crate::command::{Data, Op, Outcome};
-use crate::disk::DiskResult;
-use crate::exclusive::{Mode, Request};
+use crate::command::{Command, Data, Op, Outcome};
+use crate::disk::{DiskError, DiskIo, DiskResult};
+use crate::exclusive::{Holder, Mode, Request};
 use crate::link::Via;
 use crate::lun::operation::{payload_bytes, ranges};
 use crate::lun::redo::Step;
 use crate::lun::replica::{Applied, Ordered};
-use crate::lun::resync::After;
-use crate::lun::task::{Action, Leg, Origin, Slot, Stage};
+use crate::lun::report::report_io;
+use crate::lun::resync::{After, next_piece};
+use crate::lun::task::{Action, Leg, Origin, Slot, Stage, Task, end};
 use crate::lun::volume::Completion;
 use crate::pair::Breakage;
 use crate::time::Time;
 use crate::world::Ticket;
 
 impl Blocks {
+    /// The ranges of a task are held.
+    pub(super) fn admitted(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let refused = self.terms.may_not_admit();
+        let Some(task) = self.tasks.get_mut(slot) else {
+            return;
+        };
+        task.stage = Stage::Read;
+        if refused && task.origin != Origin::Nobody {
+            return self.put_back(slot, actions);
+        }
+        match &task.op {
+            Op::Read { range }
+            | Op::Verify { range, .. }
+            | Op::CompareAndWrite { range, .. }
+            | Op::OrWrite { range, .. } => {
+                let io = DiskIo::Read(*range);
+                actions.push(self.volume.submit(Slot::Task(slot), io));
+            }
+            Op::Prefetch { range } => {
+                let io = DiskIo::Prefetch(*range);
+                actions.push(self.volume.submit(Slot::Task(slot), io));
+            }
+            Op::Report { what, allocation } => {
+                let io = report_io(*what, *allocation, self.terms.capacity());
+                actions.push(self.volume.submit(Slot::Task(slot), io));
+            }
+            Op::Write { .. }
+            | Op::WriteAtomic { .. }
+            | Op::WriteAndVerify { .. }
+            | Op::WriteSame { .. }
+            | Op::Unmap { .. }
+            | Op::StartStop { .. }
+            | Op::SynchronizeCache
+            | Op::Event(_) => self.change(slot, actions),
+        }
+    }
+
     /// Disk I/O is complete.
     pub(in crate::lun) fn on_disk(
         &mut self,
@@ -78,7 +117,7 @@ impl Blocks {
     }
 
     /// Carries out what is next for a task.
-    pub(super) fn go_on(&mut self, slot: u32, next: Next, actions: &mut Vec<Action>) {
+    fn go_on(&mut self, slot: u32, next: Next, actions: &mut Vec<Action>) {
         match next {
             Next::Waits => {}
             Next::Finish(outcome) => self.finish(slot, outcome, actions),
@@ -109,7 +148,7 @@ impl Blocks {
     }
 
     /// A piece, or the flush at the end, is over; or blocks are that were copied again (`repeat`).
-    pub(super) fn on_copy_step(&mut self, op: &Op, repeat: bool, good: bool, actions: &mut Vec<Action>) {
+    fn on_copy_step(&mut self, op: &Op, repeat: bool, good: bool, actions: &mut Vec<Action>) {
         match self.resync.on_step(op, repeat, good) {
             After::GoesOn => {}
             After::Decide => self.decide_lost(actions),
@@ -118,7 +157,7 @@ impl Blocks {
     }
 
     /// Sends a change on its legs, once the peer has room for its data.
-    pub(super) fn change(&mut self, slot: u32, actions: &mut Vec<Action>) {
+    fn change(&mut self, slot: u32, actions: &mut Vec<Action>) {
         let mirrored = self.terms.view().is_mirrored();
         let Some(task) = self.tasks.get_mut(slot) else {
             return;
@@ -148,13 +187,7 @@ impl Blocks {
     }
 
     /// A task's disk I/O is complete.
-    pub(super) fn on_task_disk(
-        &mut self,
-        slot: u32,
-        result: DiskResult,
-        now: Time,
-        actions: &mut Vec<Action>,
-    ) {
+    fn on_task_disk(&mut self, slot: u32, result: DiskResult, now: Time, actions: &mut Vec<Action>) {
         let Some(task) = self.tasks.get_mut(slot) else {
             return;
         };
@@ -240,7 +273,7 @@ impl Blocks {
     }
 
     /// The local disk is done with a change that main has ordered.
-    pub(super) fn on_apply_disk(&mut self, slot: u32, result: DiskResult, actions: &mut Vec<Action>) {
+    fn on_apply_disk(&mut self, slot: u32, result: DiskResult, actions: &mut Vec<Action>) {
         let generation = self.terms.view().generation;
         let (link, sequence, forward) = match self.replica.on_disk(slot, &result, &mut self.terms) {
             Applied::Unknown => return,
@@ -274,5 +307,142 @@ impl Blocks {
     pub(in crate::lun) fn release_apply(&mut self, sequence: u64, actions: &mut Vec<Action>) {
         let granted = self.replica.release(sequence, self.tasks.locks());
         self.granted(granted, actions);
+    }
+
+    /// The pair is decided on: so are the changes that waited for it.
+    pub(super) fn decide_lost(&mut self, actions: &mut Vec<Action>) {
+        for slot in self.tasks.chosen(Task::awaits_decision) {
+            self.finish_if_whole(slot, actions);
+        }
+    }
+
+    /// Ends a change when its legs have come so far that the mode has it answered. Its blocks are free then, or after
+    /// they were copied again.
+    pub(super) fn finish_if_whole(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get(slot) else {
+            return;
+        };
+        let legs = task.legs();
+        if task.stage != Stage::Legs || !self.mode.answers_at(legs) {
+            return;
+        }
+        let copied_again = task.copied_again.is_some() && self.resync.goes_on();
+        match after_legs(task, copied_again, self.terms.fate(self.resync.ends())) {
+            Next::Finish(outcome) if !self.mode.frees_at(legs, copied_again) => {
+                self.copy_again(slot, outcome, actions);
+            }
+            next => self.go_on(slot, next, actions),
+        }
+    }
+
+    /// Both have done with a change that the own copy could not take, or with a piece of its blocks: the next one. Its
+    /// origin hears of the end at once; the ranges stay held.
+    fn copy_again(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot) else {
+            return;
+        };
+        let Some(range) = task.copied_again.as_mut().and_then(next_piece) else {
+            return self.finish(slot, outcome, actions);
+        };
+        // It has another place in the order from now on.
+        self.mirror.end(task.sequence, slot);
+        let origin = core::mem::replace(&mut task.origin, Origin::Copy);
+        let op = core::mem::replace(&mut task.op, Op::Read { range });
+        task.stage = Stage::Read;
+        (task.own, task.peer, task.failed) = (Leg::None, Leg::None, None);
+        task.result.clear();
+        actions.push(self.volume.submit(Slot::Task(slot), DiskIo::Read(range)));
+        if origin != Origin::Copy {
+            self.tell(origin, op, outcome, actions);
+        }
+    }
+
+    /// Back to the gate with a command that has begun nothing, to wait there for the decision about the pair.
+    pub(super) fn put_back(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot) else {
+            return;
+        };
+        let Origin::Host { nexus, tag } = task.origin else {
+            return self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
+        };
+        task.origin = Origin::Nobody;
+        let (op, received) = (task.op.clone(), task.received);
+        let lun = self.index;
+        self.happened.push_back(Happened::Back(Command { lun, nexus, tag, op, received }));
+        self.finish(slot, Outcome::Aborted, actions);
+    }
+
+    /// A read of the local copy that is main's to do.
+    fn leave_to_main(&mut self, slot: u32, actions: &mut Vec<Action>) {
+        let Some(task) = self.tasks.get_mut(slot) else {
+            return;
+        };
+        let (op, received) = (task.op.clone(), task.received);
+        let origin = core::mem::replace(&mut task.origin, Origin::Nobody);
+        self.finish(slot, Outcome::Aborted, actions);
+        if let Origin::Host { nexus, tag } = origin {
+            let lun = self.index;
+            self.happened.push_back(Happened::ToMain(Command { lun, nexus, tag, op, received }));
+        }
+    }
+
+    /// A task is over, or was taken back: its ranges are free, its origin hears of it.
+    pub(super) fn finish(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
+        let mut granted = Vec::new();
+        let Some(task) = self.tasks.end(slot, &mut granted) else {
+            return;
+        };
+        if task.stage == Stage::Credit {
+            self.mirror.waits_no_more(slot);
+        }
+        // Only now it is on both copies, and `released` may pass it.
+        self.mirror.end(task.sequence, slot);
+        if let (Op::StartStop { start }, Outcome::Good(_)) = (&task.op, &outcome) {
+            self.terms.on_start_stop(*start);
+        }
+        match task.origin {
+            Origin::Copy => {
+                let good = outcome == Outcome::Good(Data::new());
+                self.on_copy_step(&task.op, task.copied_again.is_some(), good, actions);
+            }
+            // A change of the peer's host was answered by DONE already.
+            Origin::Peer { .. } if task.sequence != 0 && matches!(outcome, Outcome::Good(_)) => {}
+            origin => self.tell(origin, task.op, outcome, actions),
+        }
+        self.granted(granted, actions);
+    }
+
+    /// Those who waited for ranges go on.
+    pub(super) fn granted(&mut self, holders: Vec<Holder>, actions: &mut Vec<Action>) {
+        for holder in holders {
+            match Slot::of_holder(holder) {
+                Slot::Task(slot) => self.admitted(slot, actions),
+                Slot::Apply(slot) => actions.extend(self.replica.start(slot, &mut self.volume)),
+            }
+        }
+    }
+
+    /// Tells the origin of a task how it ended.
+    fn tell(&mut self, origin: Origin, op: Op, outcome: Outcome, actions: &mut Vec<Action>) {
+        match origin {
+            Origin::Sanitize(run) => self.happened.push_back(Happened::Sanitized { run, op, outcome }),
+            origin => self.hear(origin, outcome, actions),
+        }
+    }
+
+    /// The same, where a piece of a sanitize operation is not over: that is begun again when its time has come.
+    pub(super) fn hear(&mut self, origin: Origin, outcome: Outcome, actions: &mut Vec<Action>) {
+        match origin {
+            Origin::Event(number) => self.happened.push_back(Happened::Flushed { number, outcome }),
+            origin => actions.extend(end(origin, outcome, self.terms.view().generation)),
+        }
+    }
+
+    /// The own copy could not take a change. The only whole one stays when all it lacks is room: its hosts hear so, and
+    /// can go on when there is some.
+    fn report_own_disk(&self, error: DiskError, actions: &mut Vec<Action>) {
+        if !(error.wants_room() && matches!(self.terms.fate(self.resync.ends()), Fate::Good)) {
+            actions.push(Action::Broken(Breakage::OwnDisk(error), self.terms.view().generation));
+        }
     }
 }

@@ -16,7 +16,6 @@
 //! * What holds of its parts, first of all of the tasks and their ranges ([`TaskSet`]).
 
 mod execution;
-mod losing;
 mod next;
 mod reading;
 mod task_set;
@@ -25,21 +24,19 @@ mod terms;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use protocol::scsi::sense::Status;
+use protocol::scsi::sense::{Sense, Status};
 
 use super::budget::Budget;
 use super::completion::CompletionMode;
 use super::mirror::Mirror;
 use super::operation::asks_durable;
 use super::replica::Replica;
-use super::report::report_io;
 use super::resync::Resync;
-use super::task::{Action, Leg, Origin, Slot, Stage, end};
+use super::task::{Action, Leg, Origin, Stage, Task, send_back};
 use super::volume::Volume;
 use super::{ALONE_FLUSH_INTERVAL, LunSetup};
-use crate::command::{COMMAND_AGE_MAX, Command, Data, LunIndex, Op, Outcome};
-use crate::disk::{DiskError, DiskIo};
-use crate::exclusive::Holder;
+use crate::command::{COMMAND_AGE_MAX, Command, LunIndex, NexusId, Op, Outcome};
+use crate::disk::DiskError;
 use crate::lease::Lease;
 use crate::pair::{PairStatus, PairView, Role};
 use crate::time::{RunTime, Time};
@@ -287,92 +284,127 @@ impl Blocks {
         true
     }
 
-    /// The ranges of a task are held.
-    pub(super) fn admitted(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let refused = self.terms.may_not_admit();
-        let Some(task) = self.tasks.get_mut(slot) else {
-            return;
-        };
-        task.stage = Stage::Read;
-        if refused && task.origin != Origin::Nobody {
-            return self.put_back(slot, actions);
-        }
-        match &task.op {
-            Op::Read { range }
-            | Op::Verify { range, .. }
-            | Op::CompareAndWrite { range, .. }
-            | Op::OrWrite { range, .. } => {
-                let io = DiskIo::Read(*range);
-                actions.push(self.volume.submit(Slot::Task(slot), io));
-            }
-            Op::Prefetch { range } => {
-                let io = DiskIo::Prefetch(*range);
-                actions.push(self.volume.submit(Slot::Task(slot), io));
-            }
-            Op::Report { what, allocation } => {
-                let io = report_io(*what, *allocation, self.terms.capacity());
-                actions.push(self.volume.submit(Slot::Task(slot), io));
-            }
-            Op::Write { .. }
-            | Op::WriteAtomic { .. }
-            | Op::WriteAndVerify { .. }
-            | Op::WriteSame { .. }
-            | Op::Unmap { .. }
-            | Op::StartStop { .. }
-            | Op::SynchronizeCache
-            | Op::Event(_) => self.change(slot, actions),
-        }
-    }
-
-    /// A task is over, or was taken back: its ranges are free, its origin hears of it.
-    pub(super) fn finish(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
-        let mut granted = Vec::new();
-        let Some(task) = self.tasks.end(slot, &mut granted) else {
-            return;
-        };
-        if task.stage == Stage::Credit {
-            self.mirror.waits_no_more(slot);
-        }
-        // Only now it is on both copies, and `released` may pass it.
-        self.mirror.end(task.sequence, slot);
-        if let (Op::StartStop { start }, Outcome::Good(_)) = (&task.op, &outcome) {
-            self.terms.on_start_stop(*start);
-        }
-        match task.origin {
-            Origin::Copy => {
-                let good = outcome == Outcome::Good(Data::new());
-                self.on_copy_step(&task.op, task.copied_again.is_some(), good, actions);
-            }
-            // A change of the peer's host was answered by DONE already.
-            Origin::Peer { .. } if task.sequence != 0 && matches!(outcome, Outcome::Good(_)) => {}
-            origin => self.tell(origin, task.op, outcome, actions),
-        }
+    /// The peer is out of reach: nothing is admitted, no write answered until it is decided how this controller goes
+    /// on. Which forwarded commands the local disk still has, of this role or an earlier one. [`Blocks::hold_tasks`]
+    /// follows where this is a main that will go on, else [`Blocks::suspend_tasks`].
+    pub(super) fn lose_peer(&mut self, view: PairView, actions: &mut Vec<Action>) -> Vec<u32> {
+        self.terms.lose_peer(view);
+        self.resync.stop();
+        self.mirror.lose();
+        let (writing, granted) = self.replica.lose(self.tasks.locks());
         self.granted(granted, actions);
+        writing
     }
 
-    /// Those who waited for ranges go on.
-    pub(super) fn granted(&mut self, holders: Vec<Holder>, actions: &mut Vec<Action>) {
-        for holder in holders {
-            match Slot::of_holder(holder) {
-                Slot::Task(slot) => self.admitted(slot, actions),
-                Slot::Apply(slot) => actions.extend(self.replica.start(slot, &mut self.volume)),
+    /// The peer is gone from a LUN whose only whole copy is here: what it forwarded and was not admitted is never
+    /// executed.
+    pub(super) fn peer_gone(&mut self, view: PairView, actions: &mut Vec<Action>) {
+        self.terms.lose_peer(view);
+        self.withdraw_those(&Outcome::Aborted, actions, |task| matches!(task.origin, Origin::Peer { .. }));
+    }
+
+    /// The peer is out of reach, and what becomes of the pair is undecided: waiting commands of this controller's hosts
+    /// go back to the gate in the order in which they came.
+    pub(super) fn hold_tasks(&mut self, actions: &mut Vec<Action>) {
+        for task in self.tasks.iter_mut() {
+            self.mirror.give_room(task.lose_peer());
+            task.forget_copy();
+        }
+        let is_host = |task: &Task| matches!(task.origin, Origin::Host { .. });
+        let back = self.tasks.in_turn(|task| task.has_begun_nothing() && is_host(task));
+        let gone = self.tasks.chosen(|task| task.has_begun_nothing() && !is_host(task));
+        let decide = self.tasks.chosen(|task| task.stage == Stage::Legs);
+        // Remove all of them first: removing one would otherwise admit the next.
+        for slot in gone {
+            self.withdraw(slot, Outcome::Aborted, actions);
+        }
+        for slot in back {
+            self.put_back(slot, actions);
+        }
+        for slot in decide {
+            self.finish_if_whole(slot, actions);
+        }
+    }
+
+    /// A turn waits for what is in flight. What waits for the range of a change that in turn waits for the decision
+    /// about the pair would be in flight for ever: when nothing else is left it goes back to the gate that it came in
+    /// by.
+    fn make_way(&mut self, gate_is_open: bool, actions: &mut Vec<Action>) {
+        if gate_is_open || !self.terms.view().is_mirrored() {
+            return;
+        }
+        for slot in self.tasks.stuck() {
+            // The going of another may have let it in.
+            let Some(task) = self.tasks.get_mut(slot).filter(|task| task.can_make_way()) else {
+                continue;
+            };
+            let Origin::Peer { link, id } = task.origin else {
+                self.put_back(slot, actions);
+                continue;
+            };
+            task.origin = Origin::Nobody;
+            self.finish(slot, Outcome::Aborted, actions);
+            actions.push(send_back(link, id, self.terms.view().generation));
+        }
+    }
+
+    /// Nothing is served any more: what was not admitted is refused, what was ends with the local copy.
+    pub(super) fn suspend_tasks(&mut self, actions: &mut Vec<Action>) {
+        for slot in self.tasks.chosen(|_| true) {
+            let Some(task) = self.tasks.get_mut(slot) else {
+                continue;
+            };
+            self.mirror.give_room(task.lose_peer());
+            task.forget_copy();
+            match task.stage {
+                Stage::Range | Stage::Credit | Stage::Lease => {
+                    self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
+                }
+                Stage::Legs => self.finish_if_whole(slot, actions),
+                Stage::Read => {}
             }
         }
     }
 
-    /// Tells the origin of a task how it ended.
-    fn tell(&mut self, origin: Origin, op: Op, outcome: Outcome, actions: &mut Vec<Action>) {
-        match origin {
-            Origin::Sanitize(run) => self.happened.push_back(Happened::Sanitized { run, op, outcome }),
-            origin => self.hear(origin, outcome, actions),
+    /// Takes back a task that was not admitted, or holds its ranges but has begun nothing.
+    fn withdraw(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
+        if self.tasks.get(slot).is_some_and(Task::has_begun_nothing) {
+            self.finish(slot, outcome, actions);
         }
     }
 
-    /// The same, where a piece of a sanitize operation is not over: that is begun again when its time has come.
-    fn hear(&mut self, origin: Origin, outcome: Outcome, actions: &mut Vec<Action>) {
-        match origin {
-            Origin::Event(number) => self.happened.push_back(Happened::Flushed { number, outcome }),
-            origin => actions.extend(end(origin, outcome, self.terms.view().generation)),
+    /// Takes back those of the tasks which have begun nothing that `chosen` picks. The end of one may let another have
+    /// its slot: whoever is in it then is looked at anew.
+    pub(super) fn withdraw_those(
+        &mut self,
+        outcome: &Outcome,
+        actions: &mut Vec<Action>,
+        chosen: impl Fn(&Task) -> bool,
+    ) {
+        let chosen = |task: &Task| task.has_begun_nothing() && chosen(task);
+        for slot in self.tasks.chosen(chosen) {
+            if self.tasks.get(slot).is_some_and(chosen) {
+                self.finish(slot, outcome.clone(), actions);
+            }
+        }
+    }
+
+    /// Ends those of hosts' commands that wait for a range and that `refusal` keeps out.
+    pub(super) fn refuse_waiting(
+        &mut self,
+        actions: &mut Vec<Action>,
+        refusal: impl Fn(NexusId, &Op) -> Option<Outcome>,
+    ) {
+        let mut refused = Vec::new();
+        for (slot, task) in self.tasks.iter() {
+            if let (Stage::Range, Origin::Host { nexus, .. }) = (task.stage, task.origin)
+                && let Some(outcome) = refusal(nexus, &task.op)
+            {
+                refused.push((slot, outcome));
+            }
+        }
+        for (slot, outcome) in refused {
+            self.withdraw(slot, outcome, actions);
         }
     }
 }
