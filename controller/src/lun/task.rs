@@ -136,8 +136,8 @@ impl Task {
         }
     }
 
-    /// The own leg begins: its disk I/O, and whether that is all or nothing. None if the own copy takes no part: a piece
-    /// of the copy to the peer came from there.
+    /// The own leg begins: its disk I/O, and whether that is all or nothing. None if the own copy takes no part: a
+    /// piece of the copy to the peer came from there.
     pub(super) fn begin_own_leg(&mut self) -> Option<(DiskIo, bool)> {
         if self.origin == Origin::Copy && !matches!(self.op, Op::SynchronizeCache) {
             self.own = Leg::None;

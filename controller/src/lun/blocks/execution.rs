@@ -7,7 +7,8 @@
 //!  at the sub  a change of the local copy in main's order ([`crate::lun::replica`])
 //! ```
 //!
-//! A chunk of a resync is a read that becomes a change for the peer's copy alone.
+//! A chunk of a resync is a read that becomes a change for the peer's copy alone. What is next for a task when it has
+//! its data, or when its legs have ended, is decided in [`super::next`]; here it is carried out.
 
 use protocol::interlink::Message;
 use protocol::scsi::sense::Sense;

@@ -4,7 +4,8 @@
 //! A task's way: its ranges (stage Range) → for a READ the local copy's data (stage Read, [`reading`]), then the
 //! answer; for COMPARE AND WRITE the same, then the comparison → for a change both copies at once (stage Legs), the
 //! peer's message before the local write → when both have it, the ranges are free and the answer goes out. At the sub a
-//! change comes in main's order ([`super::replica`]).
+//! change comes in main's order ([`super::replica`]). The steps of that way are in [`execution`]; here is what the LUN
+//! asks, and what becomes of tasks when the pair changes or time runs out.
 //!
 //! What comes of it for others (an event's flush, a chunk of a sanitize operation, a command that is to wait at the
 //! gate again) is told as [`Happened`], in order; the LUN takes each of them before it takes its next event.
