@@ -165,7 +165,7 @@ pub enum Op {
     },
     /// What main tells of its volume, for both controllers.
     Report {
-        /// What.
+        /// The report that is asked for.
         what: Report,
         /// ALLOCATION LENGTH in bytes.
         allocation: u32,
@@ -181,7 +181,7 @@ pub enum Op {
 pub struct Command {
     /// Which LUN.
     pub lun: LunIndex,
-    /// Whose.
+    /// The nexus that sent it.
     pub nexus: NexusId,
     /// Which of the nexus's tasks; the outcome comes back under it.
     pub tag: TaskTag,

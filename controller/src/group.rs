@@ -3,7 +3,7 @@
 //! On disk each controller keeps, per group, its newest [`Generation`] and whether it was closed cleanly. Meeting
 //! goes in this order:
 //!
-//! 1. Both tell what they have ([`Standing`]). [`agree`] makes a new generation of it, the same on both sides.
+//! 1. Both tell what they have ([`CopyReport`]). [`agree`] makes a new generation of it, the same on both sides.
 //! 2. Both make it durable, not clean, before anything is served under it: from here on the whole LUN may differ
 //!    after a crash, and both know it (the intent region of the size of the LUN).
 //! 3. Only then does either serve.
@@ -17,8 +17,8 @@
 //! without the other. So that no two generations ever have one number: whoever will be main has a proposed
 //! generation on disk before the other does, and a running main counts on from the newest it ever proposed.
 
+use protocol::interlink::copy_report::{CopyFound, CopyReport, Generation, Pairing};
 use protocol::interlink::hello::LUNS_MAX;
-use protocol::interlink::standing::{CopyFound, Generation, Pairing, Standing};
 
 use crate::plan::Side;
 
@@ -95,9 +95,9 @@ pub enum Refusal {
          state folders; every volume is a raw image that can be read and copied while the controllers are stopped"
     )]
     PutBack {
-        /// Whose.
+        /// The controller whose state folder was put back.
         old: String,
-        /// The other.
+        /// The other controller.
         new: String,
     },
     /// A record of the LUN cannot be read.
@@ -198,29 +198,29 @@ pub struct Question<'a> {
 
 /// Decides, from what both controllers have, how a LUN goes on. Pure: both sides, given the same, come to the
 /// same.
-pub fn agree(question: Question<'_>, standings: [&Standing; 2]) -> Result<Agreed, Refusal> {
-    for (name, standing) in question.names.iter().zip(standings) {
-        match standing.copy {
+pub fn agree(question: Question<'_>, reports: [&CopyReport; 2]) -> Result<Agreed, Refusal> {
+    for (name, report) in question.names.iter().zip(reports) {
+        match report.copy {
             CopyFound::Unreadable => return Err(Refusal::Unreadable(name.clone())),
             CopyFound::Others => return Err(Refusal::Others(name.clone())),
             _ => {}
         }
     }
-    let old = stale(question.names, standings)?;
+    let old = stale(question.names, reports)?;
     // What is put back with its folder is as old as that.
-    let judged = [0, 1].map(|side: usize| match (old[side], standings[side].copy) {
+    let judged = [0, 1].map(|side: usize| match (old[side], reports[side].copy) {
         (true, CopyFound::Whole | CopyFound::Unsettled) => {
-            Standing { copy: CopyFound::Stale, ..*standings[side] }
+            CopyReport { copy: CopyFound::Stale, ..*reports[side] }
         }
-        _ => *standings[side],
+        _ => *reports[side],
     });
-    let standings = [&judged[0], &judged[1]];
+    let reports = [&judged[0], &judged[1]];
     let newest = match old {
-        [true, _] => standings[1].generation,
-        [_, true] => standings[0].generation,
-        [false, false] => newest(question.names, standings)?,
+        [true, _] => reports[1].generation,
+        [_, true] => reports[0].generation,
+        [false, false] => newest(question.names, reports)?,
     };
-    if question.mirror { mirrored(question, standings, newest) } else { single(question, standings, newest) }
+    if question.mirror { mirrored(question, reports, newest) } else { single(question, reports, newest) }
 }
 
 /// Decides for all LUNs of a group together: one main, one pairing, one generation. If one of them cannot be served,
@@ -228,7 +228,7 @@ pub fn agree(question: Question<'_>, standings: [&Standing; 2]) -> Result<Agreed
 /// of the new generation.
 pub fn agree_together(
     question: Question<'_>,
-    luns: &[[&Standing; 2]],
+    luns: &[[&CopyReport; 2]],
     of_lun: impl Fn(usize, Refusal) -> Refusal,
 ) -> Result<Vec<Agreed>, Refusal> {
     let judged = luns.iter().enumerate().map(|(at, both)| (at, agree(question, *both)));
@@ -237,7 +237,7 @@ pub fn agree_together(
     if let [one] = agreed[..] {
         return Ok(vec![one]);
     }
-    let known = luns.iter().position(|both| both.iter().any(|standing| standing.generation.number > 0));
+    let known = luns.iter().position(|both| both.iter().any(|report| report.generation.number > 0));
     let natural = usize::from(agreed[known.unwrap_or_default()].generation.main);
     let sides = [natural, 1 - natural];
     let tries = [false, true].into_iter().flat_map(|forget| sides.map(|main| (main, forget)));
@@ -269,10 +269,10 @@ pub fn agree_together(
 /// for a LUN by itself, and then one side may have them all.
 fn unsettled(
     question: Question<'_>,
-    luns: &[[&Standing; 2]],
+    luns: &[[&CopyReport; 2]],
     of_lun: impl Fn(usize, Refusal) -> Refusal,
 ) -> Option<Refusal> {
-    let of = |main: usize, both: [&Standing; 2]| {
+    let of = |main: usize, both: [&CopyReport; 2]| {
         let question = Question { main: [Side::First, Side::Second][main], ..question };
         agree(question, favour(both, main, false).each_ref()).err()
     };
@@ -284,23 +284,23 @@ fn unsettled(
 
 /// Lets a side be the source of a LUN where both copies are equally good: then it is a matter of choice. `forget`: what
 /// only one controller remembers of reservations shall not decide, because the blocks of another LUN of the group do.
-fn favour(both: [&Standing; 2], main: usize, forget: bool) -> [Standing; 2] {
-    let mut both = both.map(|standing| *standing);
-    let good = both.map(|standing| standing.kept || standing.clean);
+fn favour(both: [&CopyReport; 2], main: usize, forget: bool) -> [CopyReport; 2] {
+    let mut both = both.map(|report| *report);
+    let good = both.map(|report| report.kept || report.clean);
     let free = good[0] == good[1] && !both[1 - main].may_go_on;
-    if free && !both.iter().all(|standing| standing.clean) {
+    if free && !both.iter().all(|report| report.clean) {
         both[main].kept = true;
         (both[1 - main].kept, both[1 - main].clean) = (false, false);
     }
     if forget {
-        both.iter_mut().for_each(|standing| standing.remembers = false);
+        both.iter_mut().for_each(|report| report.remembers = false);
     }
     both
 }
 
 /// Whose state folder is older than it was: it does not know when the two last began to serve together.
-fn stale(names: &[String; 2], standings: [&Standing; 2]) -> Result<[bool; 2], Refusal> {
-    let [Some(first), Some(second)] = standings.map(|standing| standing.starts) else {
+fn stale(names: &[String; 2], reports: [&CopyReport; 2]) -> Result<[bool; 2], Refusal> {
+    let [Some(first), Some(second)] = reports.map(|report| report.starts) else {
         return Ok([false; 2]);
     };
     let knows = [first.knows(second.joint), second.knows(first.joint)];
@@ -312,7 +312,7 @@ fn stale(names: &[String; 2], standings: [&Standing; 2]) -> Result<[bool; 2], Re
         !knows[1] && second.joint.number < first.joint.number,
     ];
     for side in (0..2).filter(|side| old[*side]) {
-        let [own, other] = [side, 1 - side].map(|side| standings[side].generation);
+        let [own, other] = [side, 1 - side].map(|side| reports[side].generation);
         let own_history = own.id != other.id && own.id != other.parent;
         if own_history && (own.number >= other.number || own.members == 1 << side) {
             return Err(Refusal::PutBack { old: names[side].clone(), new: names[1 - side].clone() });
@@ -321,18 +321,18 @@ fn stale(names: &[String; 2], standings: [&Standing; 2]) -> Result<[bool; 2], Re
     Ok(old)
 }
 
-fn newest(names: &[String; 2], standings: [&Standing; 2]) -> Result<Generation, Refusal> {
-    let [first, second] = standings.map(|standing| standing.generation);
+fn newest(names: &[String; 2], reports: [&CopyReport; 2]) -> Result<Generation, Refusal> {
+    let [first, second] = reports.map(|report| report.generation);
     if first.number == second.number && first.id != second.id {
         return Err(Refusal::SplitBrain(names[0].clone(), names[1].clone()));
     }
     Ok(if first.number >= second.number { first } else { second })
 }
 
-fn single(question: Question<'_>, standings: [&Standing; 2], newest: Generation) -> Result<Agreed, Refusal> {
+fn single(question: Question<'_>, reports: [&CopyReport; 2], newest: Generation) -> Result<Agreed, Refusal> {
     let main = if newest.number == 0 { question.main.index() } else { usize::from(newest.main) };
     let name = || question.names[main].clone();
-    let create = match standings[main].copy {
+    let create = match reports[main].copy {
         CopyFound::Foreign => return Err(Refusal::Foreign(name())),
         CopyFound::Stale => return Err(Refusal::Stale(name())),
         CopyFound::Unreadable => return Err(Refusal::Unreadable(name())),
@@ -350,57 +350,57 @@ fn single(question: Question<'_>, standings: [&Standing; 2], newest: Generation)
 
 fn mirrored(
     question: Question<'_>,
-    standings: [&Standing; 2],
+    reports: [&CopyReport; 2],
     newest: Generation,
 ) -> Result<Agreed, Refusal> {
-    for (name, standing) in question.names.iter().zip(standings) {
-        if newest.number == 0 && standing.copy == CopyFound::Failed {
+    for (name, report) in question.names.iter().zip(reports) {
+        if newest.number == 0 && report.copy == CopyFound::Failed {
             return Err(Refusal::NoDevice(name.clone()));
         }
-        if standing.copy == CopyFound::Foreign {
+        if report.copy == CopyFound::Foreign {
             return Err(Refusal::Foreign(name.clone()));
         }
         // It has been served, and neither folder knows of that.
-        if newest.number == 0 && standing.copy == CopyFound::Stale {
+        if newest.number == 0 && report.copy == CopyFound::Stale {
             return Err(Refusal::Stale(name.clone()));
         }
-        if newest.number > 0 && !standing.known {
+        if newest.number > 0 && !report.known {
             return Err(Refusal::StateLost(name.clone()));
         }
     }
-    let absent = |side: &usize| matches!(standings[*side].copy, CopyFound::Missing | CopyFound::Blank);
+    let absent = |side: &usize| matches!(reports[*side].copy, CopyFound::Missing | CopyFound::Blank);
     let create = (0..2).filter(absent).map(|side| 1 << side).sum();
     if newest.number == 0 {
         let main = question.main.index();
-        let copied = standings.iter().any(|standing| standing.device);
+        let copied = reports.iter().any(|report| report.device);
         let (pairing, members) = if copied { (Pairing::Copy, 1 << main) } else { (Pairing::Whole, 0b11) };
         return Ok(Agreed { generation: next(newest, question.id, main, members), pairing, create });
     }
     for (side, name) in question.names.iter().enumerate() {
         // Whoever went on alone is in every later generation's ancestry as its last source: the next one is its child.
-        let own = standings[side].generation;
+        let own = reports[side].generation;
         if own.members == 1 << side && own.id != newest.id && own.id != newest.parent {
             return Err(Refusal::SplitBrain(name.clone(), question.names[1 - side].clone()));
         }
     }
-    let sources = sources(standings, newest);
+    let sources = sources(reports, newest);
     // Whoever goes on without the other does so until both have written down what they agree on: a cut in between must
-    // not leave two that may. What they prefer comes later, by a turn.
-    let goes_on = (0..2).find(|side| sources[*side] && standings[*side].may_go_on);
-    let both_clean = sources == [true, true] && standings.iter().all(|standing| standing.clean);
+    // not leave two that may. What they prefer comes later, by a switch.
+    let goes_on = (0..2).find(|side| sources[*side] && reports[*side].may_go_on);
+    let both_clean = sources == [true, true] && reports.iter().all(|report| report.clean);
     if both_clean {
         // Whose memory is intact knows reservations that no disk has. Until the other has heard of them it must not be
         // main: it may be cut off before, and would go on without them.
-        let knows = (0..2).find(|side| standings[*side].remembers && !standings[1 - *side].remembers);
+        let knows = (0..2).find(|side| reports[*side].remembers && !reports[1 - *side].remembers);
         let main = goes_on.or(knows).unwrap_or(question.main.index());
         let generation = next(newest, question.id, main, 0b11);
         return Ok(Agreed { generation, pairing: Pairing::Whole, create });
     }
     let source = match goes_on {
         Some(side) => side,
-        None => source(question.names, standings, newest, sources)?,
+        None => source(question.names, reports, newest, sources)?,
     };
-    let target_failed = standings[1 - source].copy == CopyFound::Failed;
+    let target_failed = reports[1 - source].copy == CopyFound::Failed;
     let pairing = if target_failed { Pairing::Out } else { Pairing::Copy };
     Ok(Agreed { generation: next(newest, question.id, source, 1 << source), pairing, create })
 }
@@ -408,19 +408,19 @@ fn mirrored(
 /// Which copy the other is overwritten with, where neither goes on and not both are clean.
 fn source(
     names: &[String; 2],
-    standings: [&Standing; 2],
+    reports: [&CopyReport; 2],
     newest: Generation,
     sources: [bool; 2],
 ) -> Result<usize, Refusal> {
     let main = usize::from(newest.main);
-    let unsettled = standings.map(|standing| standing.copy == CopyFound::Unsettled);
+    let unsettled = reports.map(|report| report.copy == CopyFound::Unsettled);
     let source = match sources {
-        [false, false] => return Err(no_source(names, standings)),
+        [false, false] => return Err(no_source(names, reports)),
         // Settled or not, there is no other.
         [true, false] => return Ok(0),
         [false, true] => return Ok(1),
         // A copy that was marked clean has everything, too, even if the other was not.
-        [true, true] => match standings.map(|standing| standing.kept || standing.clean) {
+        [true, true] => match reports.map(|report| report.kept || report.clean) {
             [true, false] => 0,
             [false, true] => 1,
             [true, true] if unsettled[main] && !unsettled[1 - main] => 1 - main,
@@ -434,18 +434,18 @@ fn source(
 /// Which copies may be the source: whole, named by the newest generation, their controller's own record that
 /// generation or its parent. With the parent's record nothing can have been served under the newest: that needs
 /// it durable on both.
-fn sources(standings: [&Standing; 2], newest: Generation) -> [bool; 2] {
+fn sources(reports: [&CopyReport; 2], newest: Generation) -> [bool; 2] {
     [0, 1].map(|side: u8| {
-        let standing = standings[usize::from(side)];
-        let id = standing.generation.id;
+        let report = reports[usize::from(side)];
+        let id = report.generation.id;
         newest.has_member(side)
-            && matches!(standing.copy, CopyFound::Whole | CopyFound::Unsettled)
+            && matches!(report.copy, CopyFound::Whole | CopyFound::Unsettled)
             && (id == newest.id || id == newest.parent)
     })
 }
 
-fn no_source(names: &[String; 2], standings: [&Standing; 2]) -> Refusal {
-    let stale = standings.iter().position(|standing| standing.copy == CopyFound::Stale);
+fn no_source(names: &[String; 2], reports: [&CopyReport; 2]) -> Refusal {
+    let stale = reports.iter().position(|report| report.copy == CopyFound::Stale);
     stale.map_or(Refusal::NoSource, |side| Refusal::Stale(names[side].clone()))
 }
 

@@ -1,4 +1,4 @@
-//! What two standings come to: main, source, or why not.
+//! What two reports come to: main, source, or why not.
 
 use super::*;
 
@@ -6,9 +6,9 @@ fn names() -> [String; 2] {
     ["alpha".into(), "beta".into()]
 }
 
-fn at(number: u64, id: u128, parent: u128, main: u8, members: u8) -> Standing {
+fn at(number: u64, id: u128, parent: u128, main: u8, members: u8) -> CopyReport {
     let generation = Generation { number, id, parent, main, members };
-    Standing {
+    CopyReport {
         generation,
         clean: false,
         kept: false,
@@ -21,11 +21,11 @@ fn at(number: u64, id: u128, parent: u128, main: u8, members: u8) -> Standing {
     }
 }
 
-fn fresh() -> Standing {
-    Standing { copy: CopyFound::Missing, known: false, ..at(0, 0, 0, 0, 0) }
+fn fresh() -> CopyReport {
+    CopyReport { copy: CopyFound::Missing, known: false, ..at(0, 0, 0, 0, 0) }
 }
 
-fn ask(first: &Standing, second: &Standing) -> Result<(u8, u8, bool, u8), Refusal> {
+fn ask(first: &CopyReport, second: &CopyReport) -> Result<(u8, u8, bool, u8), Refusal> {
     let names = names();
     let question = Question { names: &names, main: Side::First, mirror: true, id: 77 };
     agree(question, [first, second]).map(|agreed| {
@@ -40,23 +40,23 @@ fn two_fresh_files_are_made_and_are_whole_at_once() {
 
 #[test]
 fn a_fresh_device_is_copied_first() {
-    let device = Standing { device: true, copy: CopyFound::Blank, ..fresh() };
+    let device = CopyReport { device: true, copy: CopyFound::Blank, ..fresh() };
     assert_eq!(ask(&device, &device), Ok((0, 0b01, false, 0b11)));
 }
 
 #[test]
 fn after_a_clean_end_of_both_nothing_is_copied_and_the_preferred_main_is_main() {
-    let clean = Standing { clean: true, ..at(5, 50, 40, 1, 0b11) };
+    let clean = CopyReport { clean: true, ..at(5, 50, 40, 1, 0b11) };
     assert_eq!(ask(&clean, &clean), Ok((0, 0b11, true, 0)));
 }
 
 #[test]
 fn of_two_clean_copies_the_one_whose_controller_ran_on_is_main_first() {
-    let clean = Standing { clean: true, ..at(5, 50, 40, 0, 0b11) };
-    let ran_on = Standing { remembers: true, ..clean };
+    let clean = CopyReport { clean: true, ..at(5, 50, 40, 0, 0b11) };
+    let ran_on = CopyReport { remembers: true, ..clean };
     assert_eq!(ask(&clean, &ran_on), Ok((1, 0b11, true, 0)), "it may know reservations that no disk has");
     assert_eq!(ask(&ran_on, &ran_on), Ok((0, 0b11, true, 0)));
-    let goes_on = Standing { may_go_on: true, ..clean };
+    let goes_on = CopyReport { may_go_on: true, ..clean };
     assert_eq!(ask(&goes_on, &ran_on), Ok((0, 0b11, true, 0)), "nobody else may be main before it agreed");
 }
 
@@ -69,15 +69,15 @@ fn after_both_lost_power_main_is_the_source() {
 #[test]
 fn the_copy_whose_controller_kept_its_memory_is_the_source_whatever_its_role() {
     let lost = at(5, 50, 40, 0, 0b11);
-    let kept = Standing { kept: true, ..lost };
+    let kept = CopyReport { kept: true, ..lost };
     assert_eq!(ask(&lost, &kept), Ok((1, 0b10, false, 0)));
     assert_eq!(ask(&kept, &lost), Ok((0, 0b01, false, 0)));
 }
 
 #[test]
 fn one_clean_end_alone_does_not_make_the_copies_identical_but_its_copy_the_source() {
-    let clean = Standing { clean: true, ..at(5, 50, 40, 0, 0b11) };
-    let kept = Standing { kept: true, ..at(5, 50, 40, 0, 0b11) };
+    let clean = CopyReport { clean: true, ..at(5, 50, 40, 0, 0b11) };
+    let kept = CopyReport { kept: true, ..at(5, 50, 40, 0, 0b11) };
     let lost = at(5, 50, 40, 0, 0b11);
     assert_eq!(ask(&clean, &kept), Ok((0, 0b01, false, 0)), "both have everything: main's is taken");
     assert_eq!(ask(&lost, &clean), Ok((1, 0b10, false, 0)));
@@ -87,15 +87,15 @@ fn one_clean_end_alone_does_not_make_the_copies_identical_but_its_copy_the_sourc
 #[test]
 fn a_half_made_copy_is_never_the_source() {
     let newest = at(6, 60, 50, 1, 0b10);
-    assert_eq!(ask(&Standing { kept: true, ..newest }, &newest), Ok((1, 0b10, false, 0)));
-    let lost_source = Standing { copy: CopyFound::Missing, ..newest };
+    assert_eq!(ask(&CopyReport { kept: true, ..newest }, &newest), Ok((1, 0b10, false, 0)));
+    let lost_source = CopyReport { copy: CopyFound::Missing, ..newest };
     assert_eq!(ask(&newest, &lost_source), Err(Refusal::NoSource));
 }
 
 #[test]
 fn a_generation_durable_on_one_side_only_does_not_make_its_target_a_source() {
     let ahead = at(6, 60, 50, 1, 0b10);
-    let behind = Standing { kept: true, ..at(5, 50, 40, 0, 0b11) };
+    let behind = CopyReport { kept: true, ..at(5, 50, 40, 0, 0b11) };
     assert_eq!(ask(&ahead, &behind), Ok((1, 0b10, false, 0)));
 }
 
@@ -110,7 +110,7 @@ fn two_that_went_on_alone_are_a_split_brain_however_far_each_counted() {
 #[test]
 fn a_copy_two_generations_behind_is_never_the_source() {
     let ahead = at(7, 70, 60, 1, 0b10);
-    let behind = Standing { kept: true, ..at(5, 50, 40, 0, 0b11) };
+    let behind = CopyReport { kept: true, ..at(5, 50, 40, 0, 0b11) };
     assert_eq!(ask(&ahead, &behind), Err(Refusal::NoSource));
     let whole = at(7, 70, 60, 0, 0b11);
     assert_eq!(ask(&whole, &behind), Ok((0, 0b01, false, 0)));
@@ -118,18 +118,18 @@ fn a_copy_two_generations_behind_is_never_the_source() {
 
 #[test]
 fn the_newest_generation_decides_whichever_controller_has_it() {
-    let behind = Standing { kept: true, ..at(5, 50, 40, 1, 0b11) };
+    let behind = CopyReport { kept: true, ..at(5, 50, 40, 1, 0b11) };
     let ahead = at(7, 70, 60, 0, 0b11);
     assert_eq!(ask(&ahead, &behind), Ok((0, 0b01, false, 0)));
     assert_eq!(
-        ask(&behind, &Standing { generation: Generation { main: 1, ..ahead.generation }, ..ahead }),
+        ask(&behind, &CopyReport { generation: Generation { main: 1, ..ahead.generation }, ..ahead }),
         Ok((1, 0b10, false, 0))
     );
 }
 
 #[test]
 fn a_missing_volume_is_refilled_and_never_the_source() {
-    let missing = Standing { copy: CopyFound::Missing, ..at(5, 50, 40, 0, 0b11) };
+    let missing = CopyReport { copy: CopyFound::Missing, ..at(5, 50, 40, 0, 0b11) };
     let whole = at(5, 50, 40, 0, 0b11);
     assert_eq!(ask(&missing, &whole), Ok((1, 0b10, false, 0b01)));
     assert_eq!(ask(&missing, &missing), Err(Refusal::NoSource));
@@ -138,7 +138,7 @@ fn a_missing_volume_is_refilled_and_never_the_source() {
 #[test]
 fn foreign_content_split_brains_and_lost_state_are_refused() {
     let whole = at(5, 50, 40, 0, 0b11);
-    let foreign = Standing { copy: CopyFound::Foreign, ..whole };
+    let foreign = CopyReport { copy: CopyFound::Foreign, ..whole };
     assert_eq!(ask(&whole, &foreign), Err(Refusal::Foreign("beta".into())));
     let other = at(5, 51, 40, 0, 0b01);
     assert_eq!(ask(&whole, &other), Err(Refusal::SplitBrain("alpha".into(), "beta".into())));
@@ -154,14 +154,14 @@ fn a_lun_without_mirror_asks_for_its_one_volume_only() {
     let old = at(5, 50, 40, 0, 0b01);
     let agreed = agree(question, [&old, &fresh()]).unwrap();
     assert_eq!((agreed.generation.main, agreed.create), (0, 0), "the persisted role wins");
-    let gone = Standing { copy: CopyFound::Missing, ..old };
+    let gone = CopyReport { copy: CopyFound::Missing, ..old };
     assert_eq!(agree(question, [&gone, &fresh()]), Err(Refusal::Gone("alpha".into())));
 }
 
-fn together(luns: &[[Standing; 2]]) -> Result<Vec<Agreed>, Refusal> {
+fn together(luns: &[[CopyReport; 2]]) -> Result<Vec<Agreed>, Refusal> {
     let names = names();
     let question = Question { names: &names, main: Side::First, mirror: true, id: 77 };
-    let luns: Vec<[&Standing; 2]> = luns.iter().map(|[first, second]| [first, second]).collect();
+    let luns: Vec<[&CopyReport; 2]> = luns.iter().map(|[first, second]| [first, second]).collect();
     agree_together(question, &luns, |at, reason| Refusal::InGroup {
         group: "db".into(),
         lun: at.to_string(),
@@ -184,7 +184,7 @@ fn one(agreed: &[Agreed]) -> (u8, u8, u64, Pairing) {
 
 #[test]
 fn luns_of_a_group_come_to_one_generation_whatever_each_was_at_before() {
-    let clean = |number, id| Standing { clean: true, ..at(number, id, id - 1, 0, 0b11) };
+    let clean = |number, id| CopyReport { clean: true, ..at(number, id, id - 1, 0, 0b11) };
     let agreed = together(&[[clean(5, 50); 2], [clean(8, 80); 2], [fresh(); 2]]).unwrap();
     assert_eq!(one(&agreed), (0, 0b11, 9, Pairing::Whole));
     assert_eq!(agreed.iter().map(|agreed| agreed.generation.parent).collect::<Vec<_>>(), [50, 80, 0]);
@@ -193,11 +193,11 @@ fn luns_of_a_group_come_to_one_generation_whatever_each_was_at_before() {
 
 #[test]
 fn one_copy_that_is_missing_has_the_whole_group_copied_from_the_other_side() {
-    let clean = Standing { clean: true, ..at(5, 50, 40, 0, 0b11) };
-    let missing = Standing { copy: CopyFound::Missing, ..clean };
+    let clean = CopyReport { clean: true, ..at(5, 50, 40, 0, 0b11) };
+    let missing = CopyReport { copy: CopyFound::Missing, ..clean };
     let agreed = together(&[[clean; 2], [missing, clean]]).unwrap();
     assert_eq!(one(&agreed), (1, 0b10, 6, Pairing::Copy));
-    let failed = Standing { copy: CopyFound::Failed, ..clean };
+    let failed = CopyReport { copy: CopyFound::Failed, ..clean };
     let agreed = together(&[[clean, missing], [clean, failed]]).unwrap();
     assert_eq!(
         one(&agreed),
@@ -208,8 +208,8 @@ fn one_copy_that_is_missing_has_the_whole_group_copied_from_the_other_side() {
 
 #[test]
 fn a_group_whose_whole_copies_are_on_both_sides_is_torn() {
-    let clean = Standing { clean: true, ..at(5, 50, 40, 0, 0b11) };
-    let missing = Standing { copy: CopyFound::Missing, ..clean };
+    let clean = CopyReport { clean: true, ..at(5, 50, 40, 0, 0b11) };
+    let missing = CopyReport { copy: CopyFound::Missing, ..clean };
     assert_eq!(together(&[[missing, clean], [clean, missing]]), Err(Refusal::Torn));
     // Each controller went on alone with one of them before they were joined.
     let alone = |side: u8| {
@@ -223,8 +223,8 @@ fn a_group_whose_whole_copies_are_on_both_sides_is_torn() {
 
 #[test]
 fn a_group_whose_disks_have_yet_to_flush_waits_for_them_and_is_not_torn() {
-    let kept = Standing { kept: true, ..at(5, 50, 40, 0, 0b11) };
-    let unsettled = Standing { copy: CopyFound::Unsettled, ..kept };
+    let kept = CopyReport { kept: true, ..at(5, 50, 40, 0, 0b11) };
+    let unsettled = CopyReport { copy: CopyFound::Unsettled, ..kept };
     for luns in [[[unsettled, kept], [kept, unsettled]], [[kept, unsettled], [unsettled, kept]]] {
         let refusal = together(&luns).unwrap_err();
         // Both say the same, in whatever order their files name the LUNs: whose disk it is meets again when it is done.
@@ -233,13 +233,13 @@ fn a_group_whose_disks_have_yet_to_flush_waits_for_them_and_is_not_torn() {
     }
     assert_eq!(one(&together(&[[kept; 2], [kept, unsettled]]).unwrap()), (0, 0b01, 6, Pairing::Copy));
     assert_eq!(one(&together(&[[unsettled, kept], [kept; 2]]).unwrap()), (1, 0b10, 6, Pairing::Copy));
-    let missing = Standing { copy: CopyFound::Missing, kept: false, ..kept };
+    let missing = CopyReport { copy: CopyFound::Missing, kept: false, ..kept };
     assert_eq!(together(&[[missing, kept], [kept, missing]]), Err(Refusal::Torn));
 }
 
 #[test]
 fn what_one_lun_is_refused_for_names_it() {
-    let foreign = Standing { copy: CopyFound::Foreign, ..fresh() };
+    let foreign = CopyReport { copy: CopyFound::Foreign, ..fresh() };
     let refused = together(&[[fresh(); 2], [foreign, fresh()]]);
     let refusal = refused.unwrap_err();
     assert!(matches!(&refusal, Refusal::InGroup { lun, .. } if lun == "1"), "{refusal}");
@@ -250,14 +250,14 @@ fn what_one_lun_is_refused_for_names_it() {
 fn after_a_power_cut_any_whole_copy_may_be_the_source_of_a_group() {
     // Neither kept its memory: main's is the source by convention, and alpha's second volume is gone.
     let lost = at(5, 50, 40, 0, 0b11);
-    let missing = Standing { copy: CopyFound::Missing, ..lost };
+    let missing = CopyReport { copy: CopyFound::Missing, ..lost };
     assert_eq!(one(&together(&[[lost; 2], [missing, lost]]).unwrap()), (1, 0b10, 6, Pairing::Copy));
     // But not where one is known to have everything and the other is not.
-    let kept = Standing { kept: true, ..lost };
+    let kept = CopyReport { kept: true, ..lost };
     assert_eq!(together(&[[kept, lost], [missing, lost]]), Err(Refusal::Torn));
     // What is remembered of reservations decides only where blocks do not.
-    let clean = Standing { clean: true, ..lost };
-    let remembers = Standing { remembers: true, ..clean };
+    let clean = CopyReport { clean: true, ..lost };
+    let remembers = CopyReport { remembers: true, ..clean };
     assert_eq!(one(&together(&[[remembers, clean], [clean; 2]]).unwrap()), (0, 0b11, 6, Pairing::Whole));
     assert_eq!(one(&together(&[[remembers, clean], [missing, clean]]).unwrap()), (1, 0b10, 6, Pairing::Copy));
 }

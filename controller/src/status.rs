@@ -35,7 +35,7 @@ pub struct ControllerStatus {
     #[serde(default)]
     pub notes: Vec<String>,
     /// What the peer said of itself last, and when.
-    pub peer_said: Option<PeerWord>,
+    pub peer_said: Option<PeerReport>,
     /// The file systems that hold its volumes and its state.
     #[serde(default)]
     pub file_systems: Vec<FileSystemStatus>,
@@ -120,7 +120,7 @@ impl fmt::Display for ContestStatus {
 
 /// What the peer said of itself. It decides nothing, and may be old.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct PeerWord {
+pub struct PeerReport {
     /// How old it is, in seconds.
     pub age_seconds: u64,
     /// The peer still says it: the two are in touch.

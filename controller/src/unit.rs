@@ -232,7 +232,7 @@ impl<W: World> Controller<W> {
     /// A LUN's role, pair status and service here, and whether its role is changing.
     pub fn place(&self, lun: LunIndex) -> Option<(Role, PairStatus, Service, bool)> {
         let index = usize::from(lun.0);
-        let is_changing = self.appliance.lock().view().is_turning(index);
+        let is_changing = self.appliance.lock().view().is_switching(index);
         let lun = self.luns.lock(index)?;
         let view = lun.view();
         Some((view.role, view.status, view.service, is_changing))
@@ -461,7 +461,7 @@ impl<W: World> Controller<W> {
         let (luns, mut notes) =
             report::luns_and_notes(&self.world, &self.plan, &self.appliance.lock(), &self.luns);
         notes.extend(self.world.contests().iter().map(ToString::to_string));
-        let message = Message::Word(Box::new(report::for_peer(&luns, &self.world.hosts(), notes)));
+        let message = Message::PeerStatus(Box::new(report::for_peer(&luns, &self.world.hosts(), notes)));
         self.world.send(Via::Link(link), Frame::new(&message, NO_LUN, GenerationTag::default(), Vec::new()));
     }
 

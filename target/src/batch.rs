@@ -169,6 +169,7 @@ impl Drop for Batch {
                 busy_poll::on_work_ended();
             }
         }
+        debug_assert!(DEPTH.get() > 0 || std::thread::panicking(), "a batch that ends was opened");
         DEPTH.set(DEPTH.get().saturating_sub(1));
     }
 }
@@ -305,6 +306,7 @@ fn finish(gathered: &Arc<Gathered>, requests: usize) -> Finished {
                 (hosts, quiet, !lists.work.is_empty())
             };
             if hosts.is_empty() && quiet.is_empty() {
+                debug_assert!(!more || requests == 0, "nothing is left that may be asked");
                 return if more { Finished::Part } else { Finished::All };
             }
             hosts.iter().chain(&quiet).for_each(|output| output.flush());

@@ -37,7 +37,7 @@ pub enum Verdict {
 /// How a test ended, and what was said.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ended {
-    /// How.
+    /// What was found of it.
     pub verdict: Verdict,
     /// For a skip: its reason in the program's words.
     pub reason: Option<String>,

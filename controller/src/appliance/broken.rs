@@ -1,11 +1,11 @@
 //! What it means for a group that something is broken, as one of its LUNs says: a function of what is broken, of what
 //! is known to be, and of the group's stage. The tests below walk all of it.
 
-use protocol::interlink::standing::Pairing;
+use protocol::interlink::copy_report::Pairing;
 
 use super::copies::GIVEN_UP;
 use super::lifecycle::{Before, Stage};
-use super::turn::Turn;
+use super::switch::Switch;
 use super::wish::Parting;
 use crate::disk::DiskError;
 use crate::pair::Breakage;
@@ -19,8 +19,8 @@ pub(super) enum Verdict {
     Parts(Parting),
     /// A copy is broken, and leaves the pair as soon as it can.
     Breaks,
-    /// A copy is broken in a turn in which it cannot leave: the two part, and meet again without it.
-    BreaksInATurn,
+    /// A copy is broken in a switch in which it cannot leave: the two part, and meet again without it.
+    BreaksInASwitch,
 }
 
 /// What follows from a breakage. `current`: it is of the generation that the group is at; what a LUN says of its disk
@@ -45,8 +45,8 @@ pub(super) fn verdict(breakage: Breakage, current: bool, known: Option<Breakage>
         return Verdict::Nothing;
     }
     // What was given up at the moment when the peer said that its copy leaves may not stay the last one either.
-    let stays = |turn: Turn| turn.pairing == Pairing::Whole || (given_up && !turn.is_proposer());
-    if stage.turn().is_some_and(stays) { Verdict::BreaksInATurn } else { Verdict::Breaks }
+    let stays = |switch: Switch| switch.pairing == Pairing::Whole || (given_up && !switch.is_proposer());
+    if stage.switch().is_some_and(stays) { Verdict::BreaksInASwitch } else { Verdict::Breaks }
 }
 
 /// A copy whose controller has lost its peer is the last one: what its disk could not take its host has heard of, and
@@ -66,15 +66,16 @@ fn goes_on_with(stage: Stage, breakage: Breakage) -> bool {
 mod tests {
     use core::fmt::Write as _;
 
-    use protocol::interlink::standing::Generation;
+    use protocol::interlink::copy_report::Generation;
 
     use super::*;
-    use crate::appliance::turn::TurnStep;
+    use crate::appliance::switch::SwitchStep;
     use crate::time::Time;
 
-    fn turning(step: TurnStep, pairing: Pairing) -> Stage {
-        let turn = Turn { generation: Generation::default(), pairing, since: None, step, was_main: false };
-        Stage::Turning { turn, pairing: Pairing::Whole }
+    fn switching(step: SwitchStep, pairing: Pairing) -> Stage {
+        let switch =
+            Switch { generation: Generation::default(), pairing, since: None, step, was_main: false };
+        Stage::Switching { switch, pairing: Pairing::Whole }
     }
 
     fn stages() -> Vec<(&'static str, Stage)> {
@@ -89,10 +90,10 @@ mod tests {
             ("Agreed alone", agreed(Before::Alone)),
             ("Placed", Stage::Placed(Pairing::Whole)),
             ("Served", Stage::Served(Pairing::Whole)),
-            ("Turning, proposed", turning(TurnStep::Proposed, Pairing::Whole)),
-            ("Turning, asked", turning(TurnStep::Asked, Pairing::Whole)),
-            ("Turning out, proposed", turning(TurnStep::Proposed, Pairing::Out)),
-            ("Turning out, asked", turning(TurnStep::Asked, Pairing::Out)),
+            ("Switching, proposed", switching(SwitchStep::Proposed, Pairing::Whole)),
+            ("Switching, asked", switching(SwitchStep::Asked, Pairing::Whole)),
+            ("Switching out, proposed", switching(SwitchStep::Proposed, Pairing::Out)),
+            ("Switching out, asked", switching(SwitchStep::Asked, Pairing::Out)),
             ("Closed", Stage::Closed(Pairing::Whole)),
             ("Yielding", Stage::Yielding(Pairing::Whole)),
         ]
@@ -114,13 +115,13 @@ mod tests {
             Verdict::Nothing => "-",
             Verdict::Parts(_) => "parts",
             Verdict::Breaks => "breaks",
-            Verdict::BreaksInATurn => "in turn",
+            Verdict::BreaksInASwitch => "switch",
         }
     }
 
     /// A row of verdicts for every breakage.
     fn row(table: &mut String, name: &str, verdict: impl Fn(Breakage) -> Verdict) {
-        write!(table, "{name:<22}").expect("a string");
+        write!(table, "{name:<24}").expect("a string");
         BREAKAGES.iter().for_each(|(_, breakage)| {
             write!(table, "{:<9}", cell(verdict(*breakage))).expect("a string");
         });
@@ -129,7 +130,7 @@ mod tests {
 
     fn head() -> String {
         let names: String = BREAKAGES.iter().map(|(name, _)| format!("{name:<9}")).collect();
-        format!("{:<22}{}\n", "", names.trim_end())
+        format!("{:<24}{}\n", "", names.trim_end())
     }
 
     #[test]
@@ -166,31 +167,31 @@ mod tests {
     }
 
     const EVERY_STAGE: &str = concat!(
-        "                      nonsense overdue  peer     full     io       flush    absent   silent\n",
-        "Apart                 parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
-        "WaitingOut            parts    parts    -        -        -        breaks   -        breaks\n",
-        "GoingAlone            parts    parts    -        -        -        -        -        breaks\n",
-        "Alone                 parts    parts    -        -        -        -        -        breaks\n",
-        "Agreed                parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
-        "Agreed waiting        parts    parts    -        -        -        breaks   -        breaks\n",
-        "Agreed alone          parts    parts    -        -        -        -        -        breaks\n",
-        "Placed                parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
-        "Served                parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
-        "Turning, proposed     parts    parts    in turn  in turn  in turn  in turn  in turn  in turn\n",
-        "Turning, asked        parts    parts    in turn  in turn  in turn  in turn  in turn  in turn\n",
-        "Turning out, proposed parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
-        "Turning out, asked    parts    parts    breaks   breaks   breaks   breaks   breaks   in turn\n",
-        "Closed                parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
-        "Yielding              parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
+        "                        nonsense overdue  peer     full     io       flush    absent   silent\n",
+        "Apart                   parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
+        "WaitingOut              parts    parts    -        -        -        breaks   -        breaks\n",
+        "GoingAlone              parts    parts    -        -        -        -        -        breaks\n",
+        "Alone                   parts    parts    -        -        -        -        -        breaks\n",
+        "Agreed                  parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
+        "Agreed waiting          parts    parts    -        -        -        breaks   -        breaks\n",
+        "Agreed alone            parts    parts    -        -        -        -        -        breaks\n",
+        "Placed                  parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
+        "Served                  parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
+        "Switching, proposed     parts    parts    switch   switch   switch   switch   switch   switch\n",
+        "Switching, asked        parts    parts    switch   switch   switch   switch   switch   switch\n",
+        "Switching out, proposed parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
+        "Switching out, asked    parts    parts    breaks   breaks   breaks   breaks   breaks   switch\n",
+        "Closed                  parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
+        "Yielding                parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
     );
 
     const EVERY_KNOWN: &str = concat!(
-        "                      nonsense overdue  peer     full     io       flush    absent   silent\n",
-        "peer                  parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
-        "full                  parts    parts    -        -        breaks   breaks   breaks   breaks\n",
-        "io                    parts    parts    -        -        -        -        -        breaks\n",
-        "flush                 parts    parts    -        -        -        -        -        breaks\n",
-        "absent                parts    parts    -        -        -        -        -        breaks\n",
-        "silent                parts    parts    -        -        -        -        -        -\n",
+        "                        nonsense overdue  peer     full     io       flush    absent   silent\n",
+        "peer                    parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
+        "full                    parts    parts    -        -        breaks   breaks   breaks   breaks\n",
+        "io                      parts    parts    -        -        -        -        -        breaks\n",
+        "flush                   parts    parts    -        -        -        -        -        breaks\n",
+        "absent                  parts    parts    -        -        -        -        -        breaks\n",
+        "silent                  parts    parts    -        -        -        -        -        -\n",
     );
 }

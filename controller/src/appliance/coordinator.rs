@@ -162,7 +162,7 @@ impl Appliance {
         self.local.extend(self.session.tick(now));
         self.each(|_, group, setting, ids| group.leave_if_broken(setting, ids));
         self.each(|_, group, setting, ids| group.prefer(setting, ids));
-        self.tick_turns(now, &quiet);
+        self.tick_switches(now, &quiet);
         let parted = joined && !self.session.is_joined();
         let wake = self.local.groups().next_wake(now, parted);
         self.local.extend(wake.map(Effect::Wake).into_iter().collect());
@@ -171,10 +171,10 @@ impl Appliance {
         self.each(|_, group, setting, ids| group.refill(now, &has_room, setting, ids));
     }
 
-    fn tick_turns(&mut self, now: Time, quiet: &impl Fn(usize) -> Quiet) {
+    fn tick_switches(&mut self, now: Time, quiet: &impl Fn(usize) -> Quiet) {
         let mut any_late = false;
         self.each(|at, group, setting, _| {
-            let (wishes, late) = group.tick_turn(now, at, quiet, setting.ending);
+            let (wishes, late) = group.tick_switch(now, at, quiet, setting.ending);
             any_late |= late;
             wishes
         });
@@ -233,8 +233,8 @@ impl Appliance {
                 both.peer.hear_told(told);
                 Vec::new()
             }),
-            Message::Standings(standings) => self.meet(|meeting, both| {
-                both.peer.hear_standings(standings);
+            Message::CopyReports(reports) => self.meet(|meeting, both| {
+                both.peer.hear_reports(reports);
                 meeting.compare(both)
             }),
             Message::Agreements(agreements) => {
@@ -249,7 +249,7 @@ impl Appliance {
                     self.session.say(Apart::Stopped(self.local.peer_name()));
                 }
             }
-            Message::Word(word) => self.session.hear_word(now, *word),
+            Message::PeerStatus(word) => self.session.hear_status(now, *word),
             other => self.on_message_about(lun, generation, other),
         }
     }
@@ -262,7 +262,7 @@ impl Appliance {
         let (at, plan) = (self.local.groups().place(lun), self.local.plan());
         if matches!(self.local.groups().at(at).stage(), Stage::Placed(_)) {
             let meeting = self.session.handshake_mut().meeting_mut();
-            return meeting.keep_word((lun, generation, message), plan.luns.len());
+            return meeting.keep_early((lun, generation, message), plan.luns.len());
         }
         let leads = plan.leads();
         self.ask(at, |group, setting, _| group.on_message(at, generation, &message, leads, setting.ending));
@@ -311,7 +311,9 @@ impl Appliance {
                 self.ask(at, |group, setting, _| group.on_copied_at_sub(setting.ending));
             }
             Pending::CopiedAtMain(at) => self.ask(at, Group::on_copied_at_main),
-            Pending::Turn(at) => self.ask(at, |group, setting, _| group.on_own_turn_durable(setting.ending)),
+            Pending::Switch(at) => {
+                self.ask(at, |group, setting, _| group.on_own_switch_durable(setting.ending))
+            }
             Pending::Flush(_) => self.end(|end, on| end.on_volume(result.is_ok(), on)),
             Pending::Clean => {
                 let control = self.session.joined_control();
@@ -392,7 +394,7 @@ impl Appliance {
     fn begin_placed(&mut self) {
         self.each(|_, group, setting, _| group.on(Event::Begins, setting.ending));
         // What the leader said of them meanwhile.
-        for (lun, generation, message) in self.session.handshake_mut().meeting_mut().take_words() {
+        for (lun, generation, message) in self.session.handshake_mut().meeting_mut().take_early() {
             self.on_message_about(Some(lun), generation, message);
         }
     }

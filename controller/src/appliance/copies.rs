@@ -5,7 +5,7 @@
 //! any more ([`Copies::on_marked`]), or when what it holds is copied anew.
 
 use protocol::interlink::GenerationTag;
-use protocol::interlink::standing::{CopyFound, Generation, Pairing};
+use protocol::interlink::copy_report::{CopyFound, Generation, Pairing};
 
 use super::copy::{Common, Creation, LunCopy};
 use super::ids::Ids;

@@ -1,6 +1,6 @@
 //! What a group has of its LUNs on this controller.
 
-use protocol::interlink::standing::{GroupRecord, Start, Starts};
+use protocol::interlink::copy_report::{GroupRecord, Start, Starts};
 
 use super::*;
 use crate::appliance::copy::tests::plan;

@@ -11,7 +11,7 @@
 //! the coming one ([`LunCopy::expects`]); a volume is made once at a time.
 
 use protocol::interlink::GenerationTag;
-use protocol::interlink::standing::{CopyFound, Generation, GroupRecord, Standing, Start, Starts, Told};
+use protocol::interlink::copy_report::{CopyFound, CopyReport, Generation, GroupRecord, Start, Starts, Told};
 
 use super::ids::Ids;
 use crate::disk::DiskError;
@@ -54,13 +54,13 @@ pub(super) enum Made {
 /// What all LUNs of a group have in common when the peer is told of one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Common {
-    /// [`Standing::clean`].
+    /// [`CopyReport::clean`].
     pub(super) clean: bool,
     /// This incarnation has served under the generation or the one before it.
     pub(super) kept: bool,
     /// All that was acknowledged is on the disks.
     pub(super) flushed: bool,
-    /// [`Standing::may_go_on`].
+    /// [`CopyReport::may_go_on`].
     pub(super) may_go_on: bool,
     /// The disk of one of them has failed.
     pub(super) failed: bool,
@@ -93,7 +93,7 @@ pub(super) struct LunCopy {
     /// Its volume is being made, for this meeting.
     creation: Option<(u64, Superblock)>,
     /// What the peer was told of it in this meeting.
-    told: Option<Standing>,
+    told: Option<CopyReport>,
     /// What its superblock must say, but for the start; none before it has an identity.
     wanted: Option<Superblock>,
     /// Both copies are whole as of this generation, as its LUN says.
@@ -222,36 +222,36 @@ impl LunCopy {
     }
 
     /// What the peer is told of it. `starts`: it knows of starts.
-    pub(super) fn tell(&mut self, common: Common, starts: bool) -> Standing {
-        let standing = self.standing(common, starts);
-        self.told = Some(standing);
-        standing
+    pub(super) fn tell(&mut self, common: Common, starts: bool) -> CopyReport {
+        let report = self.report(common, starts);
+        self.told = Some(report);
+        report
     }
 
     /// What it was told in this meeting.
-    pub(super) const fn told(&self) -> Option<Standing> {
+    pub(super) const fn told(&self) -> Option<CopyReport> {
         self.told
     }
 
     /// What is to be judged by: the peer judges by what it was told, and that this copy was not settled then must mean
     /// the same to both.
-    pub(super) fn judged(&self, common: Common, starts: bool) -> Standing {
-        let mut own = self.standing(common, starts);
-        let unsettled = |told: Standing| told.copy == CopyFound::Unsettled && own.copy == CopyFound::Whole;
+    pub(super) fn judged(&self, common: Common, starts: bool) -> CopyReport {
+        let mut own = self.report(common, starts);
+        let unsettled = |told: CopyReport| told.copy == CopyFound::Unsettled && own.copy == CopyFound::Whole;
         if self.told.is_some_and(unsettled) {
             own.copy = CopyFound::Unsettled;
         }
         own
     }
 
-    fn standing(&self, common: Common, starts: bool) -> Standing {
+    fn report(&self, common: Common, starts: bool) -> CopyReport {
         let copy = match self.found(common.failed) {
             CopyFound::Whole if common.kept && self.flushing == Some(self.record.generation.tag()) => {
                 CopyFound::Unsettled
             }
             other => other,
         };
-        Standing {
+        CopyReport {
             generation: self.record.generation,
             clean: common.clean,
             kept: common.kept || common.flushed,

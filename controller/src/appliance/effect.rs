@@ -1,7 +1,7 @@
 //! What the appliance core asks to be done, and why the two controllers are apart.
 
 use protocol::interlink::Message;
-use protocol::interlink::standing::Generation;
+use protocol::interlink::copy_report::Generation;
 
 use crate::disk::DiskError;
 use crate::group::Refusal;
@@ -38,7 +38,7 @@ pub enum Effect {
     Flush(usize, Ticket),
     /// Give a LUN its place in the pair; hosts are served at once only if `open`.
     Begin {
-        /// Which.
+        /// Its place in the controller's table.
         lun: usize,
         /// Its place.
         view: PairView,
@@ -49,9 +49,9 @@ pub enum Effect {
     },
     /// Tell a LUN.
     Order {
-        /// Which.
+        /// Its place in the controller's table.
         lun: usize,
-        /// What.
+        /// What it is to do.
         order: LunOrder,
         /// Its place from now on; the connections stay, or are lost with the peer.
         view: PairView,
@@ -97,7 +97,7 @@ pub enum Apart {
          seconds, to be started anew: see that it is"
     )]
     Stuck(String),
-    /// A disk failed in the middle of a turn.
+    /// A disk failed in the middle of a switch.
     #[error(
         "a disk failed while the role of {0} was changing; the two are about to meet again without that copy"
     )]

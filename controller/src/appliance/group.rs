@@ -12,7 +12,7 @@
 
 use core::time::Duration;
 
-use protocol::interlink::standing::{Generation, Pairing};
+use protocol::interlink::copy_report::{Generation, Pairing};
 use protocol::interlink::{GenerationTag, Message};
 
 use super::broken::{self, Verdict};
@@ -23,7 +23,7 @@ use super::group_state::GroupState;
 use super::ids::Ids;
 use super::lifecycle::{Ends, Event, Stage};
 use super::pending::Pending;
-use super::turn::{Heard, Turn, TurnStep};
+use super::switch::{Heard, Switch, SwitchStep};
 use super::wish::{Parting, Setting, Wish};
 use crate::disk::DiskError;
 use crate::group::{self, Refusal};
@@ -32,8 +32,8 @@ use crate::pair::{Breakage, PairStatus, Quiet, Role, Service};
 use crate::plan::{LunPlan, Side};
 use crate::time::Time;
 
-/// A turn that takes longer ends the meeting: the two start over.
-pub(super) const TURN_MAX: Duration = Duration::from_secs(3);
+/// A switch that takes longer ends the meeting: the two start over.
+pub(super) const SWITCH_MAX: Duration = Duration::from_secs(3);
 
 /// A group of LUNs.
 #[derive(Debug)]
@@ -249,7 +249,7 @@ impl Group {
         let wants = setting.joined
             && self.copies().breakage() == Some(Breakage::OwnDisk(DiskError::Full))
             && (self.role(), self.service()) == (Role::Sub, Service::Forwarded)
-            && self.stage().turn().is_none()
+            && self.stage().switch().is_none()
             && self.copies().iter().all(|copy| has_room(copy.lun()));
         if wants && self.state.refilling_mut().is_due(now) {
             self.state.refilling_mut().tried();
@@ -269,13 +269,13 @@ impl Group {
     ) -> Vec<Wish> {
         let current = self.copies().generation().tag() == as_of;
         let verdict = broken::verdict(breakage, current, self.copies().breakage(), self.stage());
-        if matches!(verdict, Verdict::Breaks | Verdict::BreaksInATurn) {
+        if matches!(verdict, Verdict::Breaks | Verdict::BreaksInASwitch) {
             self.copies_mut().break_by(breakage);
         }
         match verdict {
             Verdict::Nothing => Vec::new(),
             Verdict::Parts(parting) => vec![Wish::Part(parting)],
-            Verdict::BreaksInATurn => vec![Wish::Part(Parting::InATurn)],
+            Verdict::BreaksInASwitch => vec![Wish::Part(Parting::InASwitch)],
             Verdict::Breaks => {
                 let mut wishes = self.on(Event::DiskLost, setting.ending);
                 wishes.extend(self.leave_if_broken(setting, ids));
@@ -285,7 +285,7 @@ impl Group {
     }
 
     /// A copy whose disk has failed leaves the pair. Looked at again every tick: the disk may fail while the two are
-    /// about to meet, or while another turn is under way, and then this one has to wait for its time.
+    /// about to meet, or while another switch is under way, and then this one has to wait for its time.
     pub(super) fn leave_if_broken(&mut self, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
         let leaves = match self.status() {
             PairStatus::Duplex => true,
@@ -300,7 +300,7 @@ impl Group {
     }
 
     /// A pair that is DUPLEX under another main than the preferred one goes back to it. Looked at again every tick:
-    /// another turn may be under way, or an end that comes to nothing.
+    /// another switch may be under way, or an end that comes to nothing.
     pub(super) fn prefer(&mut self, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
         let whole = self.stage() == Stage::Served(Pairing::Whole) && self.state.mirror();
         if whole && self.role() == Role::Main && self.state.preferred() != self.state.side() {
@@ -310,23 +310,23 @@ impl Group {
     }
 
     fn propose(&mut self, main: Side, pairing: Pairing, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
-        if !setting.joined || setting.ending.is_some() || self.stage().turn().is_some() {
+        if !setting.joined || setting.ending.is_some() || self.stage().switch().is_some() {
             return Vec::new();
         }
         let members = if pairing == Pairing::Whole { 0b11 } else { 1 << main.index() };
         let was_main = self.role() == Role::Main;
         let generation = group::next(self.newest, ids.make(), main.index(), members);
         self.newest = generation;
-        let turn = Turn { generation, pairing, since: None, step: TurnStep::Proposed, was_main };
-        let mut wishes = self.on(Event::Turns(turn), setting.ending);
-        if self.stage().turn().is_some() {
-            wishes.push(Wish::Say(Message::Turn { generation, pairing }));
+        let switch = Switch { generation, pairing, since: None, step: SwitchStep::Proposed, was_main };
+        let mut wishes = self.on(Event::Switches(switch), setting.ending);
+        if self.stage().switch().is_some() {
+            wishes.push(Wish::Say(Message::Switch { generation, pairing }));
         }
         wishes
     }
 
-    /// The peer proposes a turn; `leads`: this controller leads.
-    fn on_turn(
+    /// The peer proposes a switch; `leads`: this controller leads.
+    fn on_switch(
         &mut self,
         generation: Generation,
         pairing: Pairing,
@@ -334,7 +334,7 @@ impl Group {
         ending: Option<Ends>,
     ) -> Vec<Wish> {
         // Two proposals that cross: the leader's stands.
-        if self.stage().turn().is_some_and(|turn| turn.is_proposer() && leads)
+        if self.stage().switch().is_some_and(|switch| switch.is_proposer() && leads)
             || usize::from(generation.main) != self.state.side().index()
         {
             return Vec::new();
@@ -342,49 +342,49 @@ impl Group {
         let mut wishes = Vec::new();
         if pairing == Pairing::Out {
             if self.copies().breakage() == Some(GIVEN_UP) {
-                return vec![Wish::Part(Parting::InATurn)];
+                return vec![Wish::Part(Parting::InASwitch)];
             }
             self.copies_mut().peer_leaves();
             wishes.push(Wish::Tell(LunOrder::LastCopy));
         }
         self.newest = generation;
         let was_main = self.role() == Role::Main;
-        let turn = Turn { generation, pairing, since: None, step: TurnStep::Asked, was_main };
-        wishes.extend(self.on(Event::Turns(turn), ending));
+        let switch = Switch { generation, pairing, since: None, step: SwitchStep::Asked, was_main };
+        wishes.extend(self.on(Event::Switches(switch), ending));
         wishes
     }
 
     /// Time has passed; `quiet(lun)` tells whether anything is in flight there, `at` names the group when its
-    /// generation is durable. Also whether the turn takes too long.
-    pub(super) fn tick_turn(
+    /// generation is durable. Also whether the switch takes too long.
+    pub(super) fn tick_switch(
         &mut self,
         now: Time,
         at: usize,
         quiet: &impl Fn(usize) -> Quiet,
         ending: Option<Ends>,
     ) -> (Vec<Wish>, bool) {
-        let Some(mut turn) = self.stage().turn() else {
+        let Some(mut switch) = self.stage().switch() else {
             return (Vec::new(), false);
         };
-        let late = now.since(*turn.since.get_or_insert(now)) >= TURN_MAX;
-        let next = turn.step_when(|| self.state.quiet(quiet));
-        turn.step = next.unwrap_or(turn.step);
-        let mut wishes = self.on(Event::TurnSteps(turn), ending);
+        let late = now.since(*switch.since.get_or_insert(now)) >= SWITCH_MAX;
+        let next = switch.step_when(|| self.state.quiet(quiet));
+        switch.step = next.unwrap_or(switch.step);
+        let mut wishes = self.on(Event::SwitchSteps(switch), ending);
         if next.is_some() {
-            self.copies_mut().take_on(turn.generation);
-            wishes.push(Wish::Write(Pending::Turn(at)));
+            self.copies_mut().take_on(switch.generation);
+            wishes.push(Wish::Write(Pending::Switch(at)));
         }
         (wishes, late)
     }
 
-    /// The generation of the turn is durable here.
-    pub(super) fn on_own_turn_durable(&mut self, ending: Option<Ends>) -> Vec<Wish> {
-        let Some((turn, word)) = self.stage().turn().and_then(Turn::on_durable) else {
+    /// The generation of the switch is durable here.
+    pub(super) fn on_own_switch_durable(&mut self, ending: Option<Ends>) -> Vec<Wish> {
+        let Some((switch, word)) = self.stage().switch().and_then(Switch::on_durable) else {
             return Vec::new();
         };
-        let mut wishes = self.on(Event::TurnSteps(turn), ending);
-        if turn.has_own_place() {
-            wishes.extend(self.on(Event::TurnPlaces(turn.pairing), ending));
+        let mut wishes = self.on(Event::SwitchSteps(switch), ending);
+        if switch.has_own_place() {
+            wishes.extend(self.on(Event::SwitchPlaces(switch.pairing), ending));
         }
         wishes.push(Wish::Say(word));
         wishes
@@ -402,11 +402,11 @@ impl Group {
     ) -> Vec<Wish> {
         let current = self.copies().generation().tag() == as_of;
         match *message {
-            Message::Turn { generation, pairing } if current => {
-                self.on_turn(generation, pairing, leads, ending)
+            Message::Switch { generation, pairing } if current => {
+                self.on_switch(generation, pairing, leads, ending)
             }
-            Message::TurnDurable(_) | Message::TurnBegin(_) | Message::TurnBegun(_) => {
-                self.on_turn_word(message, ending)
+            Message::SwitchDurable(_) | Message::SwitchBegin(_) | Message::SwitchBegun(_) => {
+                self.on_switch_word(message, ending)
             }
             Message::Copied if current && !self.copies().are_broken() => {
                 self.name_both(Role::Sub, Pending::CopiedAtSub(at))
@@ -416,15 +416,15 @@ impl Group {
         }
     }
 
-    /// The peer says how far it is with the turn.
-    fn on_turn_word(&mut self, word: &Message, ending: Option<Ends>) -> Vec<Wish> {
-        let Some(turn) = self.stage().turn() else {
+    /// The peer says how far it is with the switch.
+    fn on_switch_word(&mut self, word: &Message, ending: Option<Ends>) -> Vec<Wish> {
+        let Some(switch) = self.stage().switch() else {
             return Vec::new();
         };
-        match turn.on_word(word) {
-            Some(Heard::Steps(turn)) => self.on(Event::TurnSteps(turn), ending),
+        match switch.on_word(word) {
+            Some(Heard::Steps(switch)) => self.on(Event::SwitchSteps(switch), ending),
             Some(Heard::Over(answer)) => {
-                let mut wishes = self.on(Event::TurnOver(turn.pairing), ending);
+                let mut wishes = self.on(Event::SwitchOver(switch.pairing), ending);
                 wishes.extend(answer.map(Wish::Say));
                 wishes
             }
@@ -486,7 +486,7 @@ impl Group {
             "LUNs of one group at different generations: {:?}",
             self.copies()
         );
-        assert!(self.state.mirror() || self.stage().turn().is_none(), "a turn without a second copy");
+        assert!(self.state.mirror() || self.stage().switch().is_none(), "a switch without a second copy");
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! What always holds: status, service and role follow from the stage and the generation and are stored nowhere else.
 
+use protocol::interlink::copy_report::Pairing;
 use protocol::interlink::frame::VERSION_MAX;
-use protocol::interlink::standing::Pairing;
 
 use super::copies::Copies;
 use super::copy::Common;

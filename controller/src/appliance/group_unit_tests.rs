@@ -1,6 +1,6 @@
 //! A group: what each event makes of it, and what it wishes.
 
-use protocol::interlink::standing::{GroupRecord, Start, Starts};
+use protocol::interlink::copy_report::{GroupRecord, Start, Starts};
 
 use super::*;
 use crate::appliance::copy::tests::plan;
@@ -53,10 +53,10 @@ fn parts(wishes: &[Wish]) -> bool {
     wishes.iter().any(|wish| matches!(wish, Wish::Part(_)))
 }
 
-/// A turn of two groups, each on its controller, up to the point where `beta` has it durable.
-fn says_turn(wishes: &[Wish]) -> Option<(Generation, Pairing)> {
+/// A switch of two groups, each on its controller, up to the point where `beta` has it durable.
+fn says_switch(wishes: &[Wish]) -> Option<(Generation, Pairing)> {
     wishes.iter().find_map(|wish| match wish {
-        Wish::Say(Message::Turn { generation, pairing }) => Some((*generation, *pairing)),
+        Wish::Say(Message::Switch { generation, pairing }) => Some((*generation, *pairing)),
         _ => None,
     })
 }
@@ -104,61 +104,66 @@ fn a_sub_that_loses_its_peer_is_flushed_and_suspended() {
 }
 
 #[test]
-fn a_broken_copy_leaves_by_a_turn_and_the_peer_is_told_once() {
+fn a_broken_copy_leaves_by_a_switch_and_the_peer_is_told_once() {
     let mut ids = Ids::new(1);
     let mut group = served(2, 0, Pairing::Whole);
     let as_of = group.copies().generation().tag();
     let wishes = group.on_broken(Breakage::OwnDisk(DiskError::Io), as_of, JOINED, &mut ids);
-    let (generation, pairing) = says_turn(&wishes).expect("a turn");
+    let (generation, pairing) = says_switch(&wishes).expect("a switch");
     assert_eq!((generation.main, generation.members, pairing), (1, 0b10, Pairing::Out));
     assert!(group.leave_if_broken(JOINED, &mut ids).is_empty(), "it is leaving already");
     let ended = Setting { ending: Some(Ends::Own), ..JOINED };
     let mut other = served(1, 0, Pairing::Whole);
-    assert!(says_turn(&other.on_broken(Breakage::OwnDisk(DiskError::Io), as_of, ended, &mut ids)).is_none());
+    assert!(
+        says_switch(&other.on_broken(Breakage::OwnDisk(DiskError::Io), as_of, ended, &mut ids)).is_none()
+    );
 }
 
 #[test]
-fn a_turn_ends_with_both_luns_at_its_generation() {
+fn a_switch_ends_with_both_luns_at_its_generation() {
     let mut ids = Ids::new(1);
     let mut group = served(2, 0, Pairing::Whole);
     let as_of = group.copies().generation().tag();
     let wishes = group.on_broken(Breakage::OwnDisk(DiskError::Full), as_of, JOINED, &mut ids);
-    let (generation, _) = says_turn(&wishes).expect("a turn");
-    group.on_turn_word(&Message::TurnDurable(generation.number), None);
+    let (generation, _) = says_switch(&wishes).expect("a switch");
+    group.on_switch_word(&Message::SwitchDurable(generation.number), None);
     // One of its LUNs is not quiet.
     let busy = |lun| if lun == 1 { Quiet::No } else { Quiet::Yes };
-    assert!(group.tick_turn(Time(0), 0, &busy, None).0.is_empty());
-    let (wishes, late) = group.tick_turn(Time(1), 0, &|_| Quiet::Yes, None);
-    assert!(!late && matches!(wishes[..], [Wish::Write(Pending::Turn(0))]));
+    assert!(group.tick_switch(Time(0), 0, &busy, None).0.is_empty());
+    let (wishes, late) = group.tick_switch(Time(1), 0, &|_| Quiet::Yes, None);
+    assert!(!late && matches!(wishes[..], [Wish::Write(Pending::Switch(0))]));
     assert!(group.copies().iter().all(|copy| copy.generation() == generation));
-    let wishes = group.on_own_turn_durable(None);
-    assert!(matches!(wishes[..], [Wish::Begin(false), Wish::Say(Message::TurnBegin(_))]), "{wishes:?}");
-    assert_eq!(tells(&group.on_turn_word(&Message::TurnBegun(generation.number), None)), [LunOrder::Open]);
+    let wishes = group.on_own_switch_durable(None);
+    assert!(matches!(wishes[..], [Wish::Begin(false), Wish::Say(Message::SwitchBegin(_))]), "{wishes:?}");
+    assert_eq!(
+        tells(&group.on_switch_word(&Message::SwitchBegun(generation.number), None)),
+        [LunOrder::Open]
+    );
     assert_eq!((group.role(), group.service()), (Role::Sub, Service::Forwarded));
     group.check();
 }
 
 #[test]
-fn a_turn_that_takes_too_long_is_late() {
+fn a_switch_that_takes_too_long_is_late() {
     let mut group = served(1, 1, Pairing::Whole);
     let generation = Generation { number: 6, id: 60, parent: 50, main: 0, members: 0b11 };
-    group.on_turn(generation, Pairing::Whole, true, None);
-    assert!(!group.tick_turn(Time(1), 0, &|_| Quiet::No, None).1);
-    assert!(group.tick_turn(Time(1) + TURN_MAX, 0, &|_| Quiet::No, None).1);
+    group.on_switch(generation, Pairing::Whole, true, None);
+    assert!(!group.tick_switch(Time(1), 0, &|_| Quiet::No, None).1);
+    assert!(group.tick_switch(Time(1) + SWITCH_MAX, 0, &|_| Quiet::No, None).1);
 }
 
 #[test]
-fn of_two_turns_that_cross_the_leaders_stands() {
+fn of_two_switches_that_cross_the_leaders_stands() {
     for leads in [true, false] {
         let mut ids = Ids::new(1);
         let mut group = served(1, 0, Pairing::Whole);
         let as_of = group.copies().generation().tag();
         let wishes = group.on_broken(Breakage::OwnDisk(DiskError::Full), as_of, JOINED, &mut ids);
-        let (own, _) = says_turn(&wishes).expect("a turn");
+        let (own, _) = says_switch(&wishes).expect("a switch");
         let theirs = Generation { number: 6, id: 61, parent: 50, main: 0, members: 0b01 };
-        group.on_turn(theirs, Pairing::Out, leads, None);
+        group.on_switch(theirs, Pairing::Out, leads, None);
         let stands = if leads { own } else { theirs };
-        assert_eq!(group.stage().turn().map(|turn| turn.generation), Some(stands));
+        assert_eq!(group.stage().switch().map(|switch| switch.generation), Some(stands));
     }
 }
 
@@ -167,8 +172,8 @@ fn a_copy_given_up_never_becomes_the_last() {
     let mut group = served(1, 0, Pairing::Whole);
     group.copies_mut().break_by(GIVEN_UP);
     let theirs = Generation { number: 6, id: 61, parent: 50, main: 0, members: 0b01 };
-    let wishes = group.on_turn(theirs, Pairing::Out, true, None);
-    assert!(matches!(wishes[..], [Wish::Part(Parting::InATurn)]));
+    let wishes = group.on_switch(theirs, Pairing::Out, true, None);
+    assert!(matches!(wishes[..], [Wish::Part(Parting::InASwitch)]));
 }
 
 #[test]

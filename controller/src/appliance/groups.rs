@@ -5,7 +5,7 @@
 //! 1. The peer is lost: nothing is admitted any more, hosts' commands wait.
 //! 2. The peer's lease runs out ([`crate::lease::run_out`]); a controller that has just started waits one lease,
 //!    for it cannot know what it granted before.
-//! 3. A generation that names the own copy alone is durable.
+//! 3. A generation that names its own copy alone is durable.
 //! 4. What waited goes on. From here on the peer's copy is no source for anyone.
 //!
 //! A disk that was given up in the moment the peer was lost never becomes the last one: what it was asked for may
@@ -21,7 +21,7 @@
 
 use core::time::Duration;
 
-use protocol::interlink::standing::{GroupRecord, Standing, Told};
+use protocol::interlink::copy_report::{CopyReport, GroupRecord, Told};
 
 use super::copy::LunCopy;
 use super::group::Group;
@@ -34,8 +34,8 @@ use crate::pair::Quiet;
 use crate::plan::{Plan, Side};
 use crate::time::Time;
 
-/// How often a turn looks whether nothing is in flight any more.
-const TURN_POLL: Duration = Duration::from_millis(5);
+/// How often a switch looks whether nothing is in flight any more.
+const SWITCH_POLL: Duration = Duration::from_millis(5);
 
 /// The groups, each known by its place.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(super) struct Groups {
 
 /// What the peer is told of every LUN, by name: what this controller has, and what a peer that knows of starts is told
 /// beside.
-pub(super) type Tells = (Vec<(String, Standing)>, Vec<(String, Told)>);
+pub(super) type Tells = (Vec<(String, CopyReport)>, Vec<(String, Told)>);
 
 impl Groups {
     /// The groups of the plan, with what was found of them.
@@ -130,8 +130,8 @@ impl Groups {
         self.copies().any(LunCopy::is_unreadable)
     }
 
-    pub(super) fn is_any_turning(&self) -> bool {
-        self.each.iter().any(|group| group.stage().turn().is_some())
+    pub(super) fn is_any_switching(&self) -> bool {
+        self.each.iter().any(|group| group.stage().switch().is_some())
     }
 
     /// Whether any is served together with the peer.
@@ -147,10 +147,10 @@ impl Groups {
     /// When the next thing comes that hosts wait for: they shall not wait for the next tick as well. `parted`: the two
     /// have just now, and nobody has looked since whether a lease has run out.
     pub(super) fn next_wake(&self, now: Time, parted: bool) -> Option<Time> {
-        let turning = self.is_any_turning().then_some(now + TURN_POLL);
+        let switching = self.is_any_switching().then_some(now + SWITCH_POLL);
         let leases = self.each.iter().filter_map(|group| group.stage().waits_until());
         let leases = leases.map(|at| at.max(now)).filter(|at| parted || *at > now);
-        turning.into_iter().chain(leases).min()
+        switching.into_iter().chain(leases).min()
     }
 
     /// Whether a group's lease has run out.
@@ -192,16 +192,16 @@ impl Groups {
 
     /// What the peer is told; `starts`: it knows of starts.
     pub(super) fn tell(&mut self, starts: bool) -> Tells {
-        let (mut standings, mut told) = (Vec::new(), Vec::new());
+        let (mut reports, mut told) = (Vec::new(), Vec::new());
         for lun in 0..self.places.len() {
             let group = self.of_mut(lun);
             let common = group.state().common(lun);
             let copy = group.copies_mut().of_mut(lun);
             let name = copy.name().to_owned();
-            standings.push((name.clone(), copy.tell(common, starts)));
+            reports.push((name.clone(), copy.tell(common, starts)));
             told.push((name, copy.told_beside(common)));
         }
-        (standings, told)
+        (reports, told)
     }
 
     /// What both agreed on is about to be written down; `starts`: the peer knows of starts.

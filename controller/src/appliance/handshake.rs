@@ -5,9 +5,9 @@
 //! forgotten when it ends ([`Handshake::end`]).
 
 use protocol::interlink::Message;
+use protocol::interlink::copy_report::CopyReport;
 use protocol::interlink::hello::Identity;
 use protocol::interlink::message::Agreement;
-use protocol::interlink::standing::Standing;
 
 use super::comparison;
 use super::copy::Creation;
@@ -127,12 +127,12 @@ impl Handshake {
     fn tell(&mut self, both: &mut Both<'_>) -> Vec<Deed> {
         self.advance(Progress::Tells);
         self.meeting.tell();
-        let (standings, told) = both.groups.tell(both.peer.knows_starts());
+        let (reports, told) = both.groups.tell(both.peer.knows_starts());
         let mut deeds = Vec::new();
         if both.peer.knows_starts() {
             deeds.push(Deed::Send(Message::Starts(told)));
         }
-        deeds.push(Deed::Send(Message::Standings(standings)));
+        deeds.push(Deed::Send(Message::CopyReports(reports)));
         deeds.extend(self.compare(both));
         deeds
     }
@@ -143,7 +143,7 @@ impl Handshake {
         if self.phase != Phase::Comparing {
             return Vec::new();
         }
-        let Some(theirs) = both.peer.take_standings() else {
+        let Some(theirs) = both.peer.take_reports() else {
             return Vec::new();
         };
         if let Some(deeds) = self.make_volumes(&theirs, both) {
@@ -184,7 +184,7 @@ impl Handshake {
     /// with a size that one of them has no room for is not half made. Both tell what they have again when theirs are
     /// there, or cannot be made. Nothing if that is not to be waited for; both come to the same, from what both were
     /// told.
-    fn make_volumes(&mut self, theirs: &[(String, Standing)], both: &mut Both<'_>) -> Option<Vec<Deed>> {
+    fn make_volumes(&mut self, theirs: &[(String, CopyReport)], both: &mut Both<'_>) -> Option<Vec<Deed>> {
         let to_be_made: Vec<(usize, Vec<usize>)> = {
             let judge = Judge { plan: both.plan, peer: both.peer, theirs };
             let groups = both.groups.iter().map(|group| judge.to_be_made(group)).enumerate();
@@ -355,7 +355,7 @@ fn keep_identity(identity: Identity, both: &mut Both<'_>) -> Vec<Deed> {
 /// Whether the two agree on a group, and on what.
 fn judge(
     at: usize,
-    theirs: &[(String, Standing)],
+    theirs: &[(String, CopyReport)],
     both: &mut Both<'_>,
     deeds: &mut Vec<Deed>,
 ) -> Result<Vec<Agreement>, Refusal> {

@@ -10,8 +10,8 @@
 //! What always holds: what is known of a LUN is kept for good, also when the files name it no more; no two LUNs have
 //! one name.
 
+use protocol::interlink::copy_report::GroupRecord;
 use protocol::interlink::hello::{Identity, LUNS_MAX, LunIdentity};
-use protocol::interlink::standing::GroupRecord;
 
 use super::ids::Ids;
 use super::record::ControlRecord;

@@ -1,6 +1,6 @@
 //! The identities of the appliance and of its LUNs.
 
-use protocol::interlink::standing::{Generation, Start, Starts};
+use protocol::interlink::copy_report::{Generation, Start, Starts};
 
 use super::*;
 use crate::plan::{LunPlan, Side};

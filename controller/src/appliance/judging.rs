@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use protocol::interlink::copy_report::{CopyFound, CopyReport, Told};
 use protocol::interlink::message::Agreement;
-use protocol::interlink::standing::{CopyFound, Standing, Told};
 
 use super::comparison;
 use super::group::Group;
@@ -19,11 +19,11 @@ pub(super) struct Judge<'a> {
     pub(super) plan: &'a Plan,
     pub(super) peer: &'a Peer,
     /// What the peer has of each LUN.
-    pub(super) theirs: &'a [(String, Standing)],
+    pub(super) theirs: &'a [(String, CopyReport)],
 }
 
 /// Whether what the peer has of a group may be newer than all this controller knows of.
-pub(super) fn is_newer(theirs: &[(String, Standing)], group: &Group) -> bool {
+pub(super) fn is_newer(theirs: &[(String, CopyReport)], group: &Group) -> bool {
     let newest = group.newest().number;
     let of_group = |name: &str| group.copies().iter().any(|copy| copy.name() == name);
     theirs.iter().any(|(name, their)| of_group(name) && their.generation.number > newest)
@@ -31,17 +31,17 @@ pub(super) fn is_newer(theirs: &[(String, Standing)], group: &Group) -> bool {
 
 impl Judge<'_> {
     /// What the peer has of a LUN.
-    fn their(&self, name: &str) -> Option<Standing> {
-        self.theirs.iter().find(|(other, _)| other == name).map(|(_, standing)| *standing)
+    fn their(&self, name: &str) -> Option<CopyReport> {
+        self.theirs.iter().find(|(other, _)| other == name).map(|(_, report)| *report)
     }
 
     /// The LUNs of a group that the two never agreed on, and that lack a volume on either side.
     pub(super) fn to_be_made(&self, group: &Group) -> Vec<usize> {
-        let absent = |standing: &Standing| matches!(standing.copy, CopyFound::Missing | CopyFound::Blank);
-        let is_new = |both: &[Standing; 2]| {
-            both.iter().all(|standing| standing.generation.number == 0) && both.iter().any(absent)
+        let absent = |report: &CopyReport| matches!(report.copy, CopyFound::Missing | CopyFound::Blank);
+        let is_new = |both: &[CopyReport; 2]| {
+            both.iter().all(|report| report.generation.number == 0) && both.iter().any(absent)
         };
-        let both = |lun: usize, name: &str, told: Option<Standing>| {
+        let both = |lun: usize, name: &str, told: Option<CopyReport>| {
             let both = [told?, self.their(name)?];
             is_new(&both).then_some(lun)
         };
@@ -116,7 +116,7 @@ impl Judge<'_> {
     }
 
     /// What the peer has of a LUN of which both have the same configuration and an identity.
-    fn find(&self, lun: usize, identities: &Identities) -> Result<Standing, Refusal> {
+    fn find(&self, lun: usize, identities: &Identities) -> Result<CopyReport, Refusal> {
         let name = &self.plan.luns[lun].name;
         let Some(their) = self.their(name) else {
             return Err(self.unknown_to_peer());
@@ -130,12 +130,12 @@ impl Judge<'_> {
             return Err(blocks.err().unwrap_or(Refusal::TooMany));
         }
         if !self.peer.knows_starts() {
-            return Ok(Standing { starts: None, may_go_on: false, remembers: false, ..their });
+            return Ok(CopyReport { starts: None, may_go_on: false, remembers: false, ..their });
         }
         let told = self.peer.told.iter().find(|(other, _)| other == name).map(|(_, told)| *told);
         let starts = told.map(|told| told.starts);
         let Told { may_go_on, remembers, .. } = told.unwrap_or_default();
-        Ok(Standing { starts, may_go_on, remembers, ..their })
+        Ok(CopyReport { starts, may_go_on, remembers, ..their })
     }
 
     /// A LUN that the two never agreed on gets the size that the files say now, and the devices allow; both come to the
@@ -147,13 +147,13 @@ impl Judge<'_> {
         lun: usize,
         group: &mut Group,
         identities: &mut Identities,
-        their: &Standing,
+        their: &CopyReport,
     ) -> Option<(usize, u64)> {
         let copy = group.copies_mut().of_mut(lun);
         let told = copy.told()?;
-        let unmade = |standing: &Standing| {
-            standing.generation.number == 0
-                && matches!(standing.copy, CopyFound::Missing | CopyFound::Blank | CopyFound::Failed)
+        let unmade = |report: &CopyReport| {
+            report.generation.number == 0
+                && matches!(report.copy, CopyFound::Missing | CopyFound::Blank | CopyFound::Failed)
         };
         if !(self.peer.knows_starts() && unmade(&told) && unmade(their)) {
             return None;
@@ -170,11 +170,11 @@ impl Judge<'_> {
         &self,
         group: &Group,
         luns: &[usize],
-        theirs: &[Standing],
+        theirs: &[CopyReport],
         id: u128,
     ) -> Result<Vec<group::Agreed>, Refusal> {
         let starts = self.peer.knows_starts();
-        let owns: Vec<Standing> = luns
+        let owns: Vec<CopyReport> = luns
             .iter()
             .map(|lun| group.copies().of(*lun).judged(group.state().common(*lun), starts))
             .collect();
@@ -182,7 +182,7 @@ impl Judge<'_> {
             Side::First => [own, their],
             Side::Second => [their, own],
         });
-        let both: Vec<[&Standing; 2]> = both.collect();
+        let both: Vec<[&CopyReport; 2]> = both.collect();
         let plan = &self.plan.luns[luns[0]];
         let question = Question { names: &self.plan.names, main: plan.main, mirror: plan.mirror, id };
         agree_together(question, &both, |at, refusal| self.of_group(luns[at], refusal))

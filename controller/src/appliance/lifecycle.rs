@@ -5,7 +5,7 @@
 //!            agreed           records durable            the word to begin
 //!   Apart ───────────► Agreed ───────────────► Placed ───────────────────► Served ◄──────┐
 //!    ▲  ▲                 ▲ ▲                                               │ │ │   over  │
-//!    │  │ lost, no right  │ │ agreed                             proposed  │ │ └────► Turning
+//!    │  │ lost, no right  │ │ agreed                             proposed  │ │ └────► Switching
 //!    │  └─────────────────┼─┼──────────────────────────────────────────────┤ │
 //!    │ refused for good   │ │             lost, with the right to go on    │ │ an end has begun
 //!    ├──────────── WaitingOut ◄────────────────────────────────────────────┘ ▼
@@ -26,16 +26,16 @@
 //! | Apart, Agreed from it | - | SUSPENDED | no | no |
 //! | WaitingOut, GoingAlone, Agreed from them | - | SUSPENDED | not yet: commands wait | - |
 //! | Alone, Agreed from it | - | SUSPENDED | alone | - |
-//! | Placed, Served, Turning, Yielding, Closed | Copy | COPY | to both copies | through main |
+//! | Placed, Served, Switching, Yielding, Closed | Copy | COPY | to both copies | through main |
 //! | the same | Whole | DUPLEX | to both copies | reads here, writes through main |
 //! | the same | Out | SUSPENDED | alone | through main |
 //! | any that serves, without a second copy | - | SIMPLEX | alone | through main |
 //!
 //! SPLIT, by a person, is in no stage yet: no command splits a pair.
 
-use protocol::interlink::standing::Pairing;
+use protocol::interlink::copy_report::Pairing;
 
-use super::turn::Turn;
+use super::switch::Switch;
 use crate::pair::{PairStatus, Role, Service};
 use crate::time::Time;
 
@@ -69,9 +69,9 @@ pub(super) enum Stage {
     /// Hosts are served.
     Served(Pairing),
     /// The pair goes on under another generation; hosts wait.
-    Turning {
+    Switching {
         /// What is under way.
-        turn: Turn,
+        switch: Switch,
         /// The place it has meanwhile.
         pairing: Pairing,
     },
@@ -128,13 +128,13 @@ pub(super) enum Event {
     /// The word to begin.
     Begins,
     /// Another generation is proposed, here or there.
-    Turns(Turn),
-    /// The turn takes its next step.
-    TurnSteps(Turn),
+    Switches(Switch),
+    /// The switch takes its next step.
+    SwitchSteps(Switch),
     /// This controller has its new place, and waits for the peer's.
-    TurnPlaces(Pairing),
-    /// The turn is over.
-    TurnOver(Pairing),
+    SwitchPlaces(Pairing),
+    /// The switch is over.
+    SwitchOver(Pairing),
     /// Both copies are whole.
     CopyWhole,
     /// A clean end has begun here.
@@ -233,8 +233,8 @@ impl Stage {
                 Self::Placed(pairing) => Self::opened(pairing, facts, false),
                 other => (other, Order::Nothing),
             },
-            Event::Turns(_) | Event::TurnSteps(_) | Event::TurnPlaces(_) | Event::TurnOver(_) => {
-                self.on_turn_event(event, facts)
+            Event::Switches(_) | Event::SwitchSteps(_) | Event::SwitchPlaces(_) | Event::SwitchOver(_) => {
+                self.on_switch_event(event, facts)
             }
             Event::CopyWhole => self.on_copy_whole(),
             Event::OwnEnd => self.on_own_end(facts),
@@ -283,7 +283,7 @@ impl Stage {
             }
             Self::Placed(_)
             | Self::Served(_)
-            | Self::Turning { .. }
+            | Self::Switching { .. }
             | Self::Yielding(_)
             | Self::Closed(_) => {
                 if right && facts.ending != Some(Ends::Own) {
@@ -316,23 +316,25 @@ impl Stage {
         }
     }
 
-    fn on_turn_event(self, event: Event, facts: Facts) -> (Self, Order) {
+    fn on_switch_event(self, event: Event, facts: Facts) -> (Self, Order) {
         match (self, event) {
-            // A turn that meets an end is carried out: the peer may have it on its disk. Nothing opens after it.
-            (Self::Served(pairing) | Self::Yielding(pairing), Event::Turns(turn)) => {
-                (Self::Turning { turn, pairing }, Order::Hold)
+            // A switch that meets an end is carried out: the peer may have it on its disk. Nothing opens after it.
+            (Self::Served(pairing) | Self::Yielding(pairing), Event::Switches(switch)) => {
+                (Self::Switching { switch, pairing }, Order::Hold)
             }
-            (Self::Closed(pairing), Event::Turns(turn)) => (Self::Turning { turn, pairing }, Order::Nothing),
+            (Self::Closed(pairing), Event::Switches(switch)) => {
+                (Self::Switching { switch, pairing }, Order::Nothing)
+            }
             // Two proposals that cross: the leader's stands.
-            (Self::Turning { pairing, .. }, Event::Turns(turn) | Event::TurnSteps(turn)) => {
-                (Self::Turning { turn, pairing }, Order::Nothing)
+            (Self::Switching { pairing, .. }, Event::Switches(switch) | Event::SwitchSteps(switch)) => {
+                (Self::Switching { switch, pairing }, Order::Nothing)
             }
-            (Self::Turning { turn, .. }, Event::TurnPlaces(pairing)) => {
-                (Self::Turning { turn, pairing }, Order::Place(pairing))
+            (Self::Switching { switch, .. }, Event::SwitchPlaces(pairing)) => {
+                (Self::Switching { switch, pairing }, Order::Place(pairing))
             }
             // Who proposed has its place already, the other takes it now.
-            (Self::Turning { turn, .. }, Event::TurnOver(pairing)) => {
-                Self::opened(pairing, facts, !turn.has_own_place())
+            (Self::Switching { switch, .. }, Event::SwitchOver(pairing)) => {
+                Self::opened(pairing, facts, !switch.has_own_place())
             }
             (other, _) => (other, Order::Nothing),
         }
@@ -350,7 +352,7 @@ impl Stage {
     fn on_own_end(self, facts: Facts) -> (Self, Order) {
         match self {
             // The end comes when this is over; hosts are refused at once.
-            Self::Turning { .. } => (self, Order::Close),
+            Self::Switching { .. } => (self, Order::Close),
             Self::Served(pairing) | Self::Yielding(pairing) | Self::Placed(pairing) => {
                 (Self::Closed(pairing), Order::Close)
             }
@@ -372,7 +374,7 @@ impl Stage {
             Self::Served(pairing) if Self::serves_alone(pairing, facts) => (self, Order::Nothing),
             Self::Served(pairing) if right => (Self::Yielding(pairing), Order::Hold),
             Self::Served(pairing) => (Self::Closed(pairing), Order::Close),
-            Self::Turning { .. } if !right => (self, Order::Close),
+            Self::Switching { .. } if !right => (self, Order::Close),
             other => (other, Order::Nothing),
         }
     }
@@ -400,7 +402,7 @@ impl Stage {
             && facts.role == Role::Main
             && match self {
                 Self::Placed(_) | Self::Served(_) | Self::Yielding(_) => true,
-                Self::Turning { turn, .. } => turn.leaves_the_right_here(),
+                Self::Switching { switch, .. } => switch.leaves_the_right_here(),
                 Self::Apart
                 | Self::WaitingOut { .. }
                 | Self::GoingAlone { .. }
@@ -432,7 +434,7 @@ impl Stage {
             Self::Alone | Self::Agreed { before: Before::Alone, .. } => Self::alone(mirror),
             Self::Placed(pairing)
             | Self::Served(pairing)
-            | Self::Turning { pairing, .. }
+            | Self::Switching { pairing, .. }
             | Self::Closed(pairing)
             | Self::Yielding(pairing) => pairing,
         };
@@ -447,11 +449,11 @@ impl Stage {
         }
     }
 
-    /// The turn under way.
+    /// The switch under way.
     #[must_use]
-    pub(super) const fn turn(self) -> Option<Turn> {
+    pub(super) const fn switch(self) -> Option<Switch> {
         match self {
-            Self::Turning { turn, .. } => Some(turn),
+            Self::Switching { switch, .. } => Some(switch),
             _ => None,
         }
     }
@@ -465,7 +467,7 @@ impl Stage {
     /// Whether it is served together with the peer, or was until an end began.
     #[must_use]
     pub(super) const fn is_joint(self) -> bool {
-        matches!(self, Self::Served(_) | Self::Turning { .. } | Self::Closed(_) | Self::Yielding(_))
+        matches!(self, Self::Served(_) | Self::Switching { .. } | Self::Closed(_) | Self::Yielding(_))
     }
 
     /// When the last lease has run out that this main waits for.
@@ -474,10 +476,10 @@ impl Stage {
         if let Self::WaitingOut { until } = self { Some(until) } else { None }
     }
 
-    /// Whether this LUN has to fall quiet before a clean end goes on. A turn has to be over as well.
+    /// Whether this LUN has to fall quiet before a clean end goes on. A switch has to be over as well.
     #[must_use]
     pub(super) const fn closes(self) -> bool {
-        matches!(self, Self::Closed(_) | Self::Yielding(_) | Self::Turning { .. })
+        matches!(self, Self::Closed(_) | Self::Yielding(_) | Self::Switching { .. })
     }
 
     const fn alone(mirror: bool) -> Pairing {

@@ -2,20 +2,20 @@
 
 use core::fmt::Write as _;
 
-use protocol::interlink::standing::Generation;
+use protocol::interlink::copy_report::Generation;
 
 use super::*;
-use crate::appliance::turn::TurnStep;
+use crate::appliance::switch::SwitchStep;
 
 const UNTIL: Time = Time(630);
 const TICKET: u64 = 7;
 
-fn turn(step: TurnStep, pairing: Pairing, was_main: bool) -> Turn {
-    Turn { generation: Generation::default(), pairing, since: None, step, was_main }
+fn switch(step: SwitchStep, pairing: Pairing, was_main: bool) -> Switch {
+    Switch { generation: Generation::default(), pairing, since: None, step, was_main }
 }
 
-fn turning(step: TurnStep) -> Stage {
-    Stage::Turning { turn: turn(step, Pairing::Whole, false), pairing: Pairing::Whole }
+fn switching(step: SwitchStep) -> Stage {
+    Stage::Switching { switch: switch(step, Pairing::Whole, false), pairing: Pairing::Whole }
 }
 
 fn agreed(before: Before) -> Stage {
@@ -35,8 +35,8 @@ fn stages() -> Vec<(&'static str, Stage)> {
         ("Served", Stage::Served(Pairing::Whole)),
         ("Served copy", Stage::Served(Pairing::Copy)),
         ("Served out", Stage::Served(Pairing::Out)),
-        ("Turning asked", turning(TurnStep::Asked)),
-        ("Turning placed", turning(TurnStep::AwaitsPeersPlace)),
+        ("Switching asked", switching(SwitchStep::Asked)),
+        ("Switching placed", switching(SwitchStep::AwaitsPeersPlace)),
         ("Closed", Stage::Closed(Pairing::Whole)),
         ("Yielding", Stage::Yielding(Pairing::Whole)),
         ("Yielding out", Stage::Yielding(Pairing::Out)),
@@ -44,7 +44,7 @@ fn stages() -> Vec<(&'static str, Stage)> {
 }
 
 fn events() -> Vec<(&'static str, Event)> {
-    let asked = turn(TurnStep::Asked, Pairing::Whole, false);
+    let asked = switch(SwitchStep::Asked, Pairing::Whole, false);
     vec![
         ("StartsAlone", Event::StartsAlone { until: UNTIL }),
         ("StartsSimplex", Event::StartsSimplex),
@@ -58,9 +58,9 @@ fn events() -> Vec<(&'static str, Event)> {
         ("TakesPlace", Event::TakesPlace { open: false }),
         ("TakesPlace, open", Event::TakesPlace { open: true }),
         ("Begins", Event::Begins),
-        ("Turns", Event::Turns(asked)),
-        ("TurnPlaces", Event::TurnPlaces(Pairing::Whole)),
-        ("TurnOver", Event::TurnOver(Pairing::Whole)),
+        ("Switches", Event::Switches(asked)),
+        ("SwitchPlaces", Event::SwitchPlaces(Pairing::Whole)),
+        ("SwitchOver", Event::SwitchOver(Pairing::Whole)),
         ("CopyWhole", Event::CopyWhole),
         ("OwnEnd", Event::OwnEnd),
         ("PeerEnds, right", Event::PeerEnds { right: true }),
@@ -86,7 +86,7 @@ fn name(stage: Stage) -> String {
         Stage::WaitingOut { .. } => "WaitingOut".into(),
         Stage::GoingAlone { .. } => "GoingAlone".into(),
         Stage::Agreed { before, .. } => format!("Agreed({before:?})"),
-        Stage::Turning { turn, .. } => format!("Turning({:?})", turn.step),
+        Stage::Switching { switch, .. } => format!("Switching({:?})", switch.step),
         other => format!("{other:?}"),
     }
 }
@@ -184,11 +184,11 @@ fn hosts_are_served_in_no_stage_in_which_the_generation_is_undecided() {
 }
 
 #[test]
-fn in_a_turn_at_most_one_of_the_two_has_the_right_to_go_on_and_a_main_of_both_generations_never_loses_it() {
-    use TurnStep::{Asked, AwaitsBegin, AwaitsPeersPlace, Draining, Proposed, WritesFirst, WritesLast};
+fn in_a_switch_at_most_one_of_the_two_has_the_right_to_go_on_and_a_main_of_both_generations_never_loses_it() {
+    use SwitchStep::{Asked, AwaitsBegin, AwaitsPeersPlace, Draining, Proposed, WritesFirst, WritesLast};
     let facts = |role| Facts { role, mirror: true, ending: None };
     let right = |step, pairing, was_main, role| {
-        let stage = Stage::Turning { turn: turn(step, pairing, was_main), pairing: Pairing::Whole };
+        let stage = Stage::Switching { switch: switch(step, pairing, was_main), pairing: Pairing::Whole };
         stage.has_right(facts(role))
     };
     // The steps that can meet, proposer and other, and each one's role by the generation it has written last.

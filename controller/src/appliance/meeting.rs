@@ -8,7 +8,7 @@ use protocol::interlink::message::Agreement;
 use protocol::interlink::{GenerationTag, Message};
 
 /// A word about a group, by one of its LUNs, under a generation.
-pub(super) type EarlyWord = (usize, GenerationTag, Message);
+pub(super) type EarlyMessage = (usize, GenerationTag, Message);
 
 /// A meeting under way.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub(super) struct Meeting {
     /// The leader's identity, come while this controller was writing down that it goes alone.
     early_identity: Option<Identity>,
     /// What the leader said of LUNs that wait for the record that both have their generation.
-    early_words: Vec<EarlyWord>,
+    early_messages: Vec<EarlyMessage>,
 }
 
 impl Meeting {
@@ -83,16 +83,16 @@ impl Meeting {
         self.early_identity.take()
     }
 
-    /// A word comes about a LUN that waits for the record that both have its generation. Nothing but a turn can be said
+    /// A word comes about a LUN that waits for the record that both have its generation. Nothing but a switch can be said
     /// of it, once: there are no more than LUNs.
-    pub(super) fn keep_word(&mut self, word: EarlyWord, luns: usize) {
-        if self.early_words.len() < luns {
-            self.early_words.push(word);
+    pub(super) fn keep_early(&mut self, word: EarlyMessage, luns: usize) {
+        if self.early_messages.len() < luns {
+            self.early_messages.push(word);
         }
     }
 
-    pub(super) fn take_words(&mut self) -> Vec<EarlyWord> {
-        core::mem::take(&mut self.early_words)
+    pub(super) fn take_early(&mut self) -> Vec<EarlyMessage> {
+        core::mem::take(&mut self.early_messages)
     }
 
     /// Whether nothing waits for its time.
@@ -100,7 +100,7 @@ impl Meeting {
         self.agreements.is_empty()
             && self.early.is_none()
             && self.early_identity.is_none()
-            && self.early_words.is_empty()
+            && self.early_messages.is_empty()
     }
 }
 
@@ -133,9 +133,9 @@ mod tests {
     #[test]
     fn early_words_are_no_more_than_luns() {
         let mut meeting = Meeting::default();
-        let word = || (0, GenerationTag { number: 1, id: 1 }, Message::TurnBegin(1));
-        (0..9).for_each(|_| meeting.keep_word(word(), 2));
-        assert_eq!(meeting.take_words().len(), 2);
+        let word = || (0, GenerationTag { number: 1, id: 1 }, Message::SwitchBegin(1));
+        (0..9).for_each(|_| meeting.keep_early(word(), 2));
+        assert_eq!(meeting.take_early().len(), 2);
         assert!(meeting.is_empty());
     }
 }

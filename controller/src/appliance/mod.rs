@@ -55,10 +55,10 @@ mod restored;
 mod session;
 mod shutdown;
 mod starts;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod tickets;
-mod turn;
 mod view;
 mod wish;
 

@@ -1,7 +1,7 @@
 //! What the peer has told of itself since its control connection was greeted.
 
+use protocol::interlink::copy_report::{CopyReport, Told};
 use protocol::interlink::hello::{Hello, Identity};
-use protocol::interlink::standing::{Standing, Told};
 
 use crate::link::LinkId;
 
@@ -23,7 +23,7 @@ pub(super) struct Peer {
     /// Its identity before this meeting.
     pub(super) identity: Identity,
     /// What it has of each LUN, until that was judged.
-    standings: Option<Vec<(String, Standing)>>,
+    reports: Option<Vec<(String, CopyReport)>>,
     /// What it tells beside.
     pub(super) told: Vec<(String, Told)>,
 }
@@ -39,7 +39,7 @@ impl Peer {
             shared: hello.shared.clone(),
             rooms: hello.rooms.clone(),
             identity: hello.identity.clone(),
-            standings: None,
+            reports: None,
             told: Vec::new(),
         }
     }
@@ -50,8 +50,8 @@ impl Peer {
     }
 
     /// It tells what it has of each LUN.
-    pub(super) fn hear_standings(&mut self, standings: Vec<(String, Standing)>) {
-        self.standings = Some(standings);
+    pub(super) fn hear_reports(&mut self, reports: Vec<(String, CopyReport)>) {
+        self.reports = Some(reports);
     }
 
     /// And beside that of times in which both served.
@@ -60,7 +60,7 @@ impl Peer {
     }
 
     /// What it has, to be judged once.
-    pub(super) const fn take_standings(&mut self) -> Option<Vec<(String, Standing)>> {
-        self.standings.take()
+    pub(super) const fn take_reports(&mut self) -> Option<Vec<(String, CopyReport)>> {
+        self.reports.take()
     }
 }

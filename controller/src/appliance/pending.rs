@@ -42,8 +42,8 @@ pub(super) enum Pending {
     FlushApart(usize, GenerationTag),
     /// A record on which nothing waits.
     Noted,
-    /// The generation of a group's turn.
-    Turn(usize),
+    /// The generation of a group's switch.
+    Switch(usize),
 }
 
 impl Pending {
@@ -67,7 +67,7 @@ impl Pending {
             | Self::Flush(_)
             | Self::Clean
             | Self::Noted
-            | Self::Turn(_) => false,
+            | Self::Switch(_) => false,
         }
     }
 

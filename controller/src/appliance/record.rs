@@ -1,8 +1,8 @@
 //! What a controller keeps on its disk: the appliance's identity and every group's generation, in one record. They
 //! become durable together, so no crash leaves a LUN that is known and has no generation, or the other way round.
 
+use protocol::interlink::copy_report::GroupRecord;
 use protocol::interlink::hello::Identity;
-use protocol::interlink::standing::GroupRecord;
 
 use crate::volume::record::{self, Kind, RecordError};
 
@@ -53,8 +53,8 @@ impl ControlRecord {
 
 #[cfg(test)]
 mod tests {
+    use protocol::interlink::copy_report::{Generation, Start, Starts};
     use protocol::interlink::hello::LunIdentity;
-    use protocol::interlink::standing::{Generation, Start, Starts};
 
     use super::*;
 

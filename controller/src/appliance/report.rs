@@ -2,7 +2,7 @@
 //! why the two are apart, and of the configuration; nothing is changed by it.
 
 use protocol::block::BLOCK_BYTES;
-use protocol::interlink::standing::CopyFound;
+use protocol::interlink::copy_report::CopyFound;
 
 use super::effect::Apart;
 use super::group::Group;

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use protocol::interlink::Message;
 use protocol::interlink::frame::{VERSION_MAX, VERSION_MIN};
 use protocol::interlink::hello::{Hello, Identity, Purpose};
-use protocol::interlink::word::Word;
+use protocol::interlink::peer_status::PeerStatus;
 
 use super::comparison;
 use super::effect::{Apart, Effect, LinkRefusal};
@@ -93,7 +93,7 @@ pub(super) struct PeerSession {
     /// When the peer was last told what this controller says of itself; none since they met.
     told: Option<Time>,
     /// What the peer said of itself last. Shown, with its age; nothing is decided by it.
-    word: Option<(Time, Word)>,
+    word: Option<(Time, PeerStatus)>,
 }
 
 impl PeerSession {
@@ -449,12 +449,12 @@ impl PeerSession {
     }
 
     /// The peer says something of itself.
-    pub(super) fn hear_word(&mut self, now: Time, word: Word) {
+    pub(super) fn hear_status(&mut self, now: Time, word: PeerStatus) {
         self.word = Some((now, word));
     }
 
     /// What the peer said of itself last, and whether it still says so.
-    pub(super) fn word(&self) -> Option<(Time, &Word, bool)> {
+    pub(super) fn word(&self) -> Option<(Time, &PeerStatus, bool)> {
         self.word.as_ref().map(|(at, word)| (*at, word, self.is_joined()))
     }
 

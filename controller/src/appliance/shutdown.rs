@@ -134,7 +134,7 @@ impl Shutdown {
     /// Time has passed. `quiet`: nothing of a host is in flight here.
     pub(super) fn tick(&mut self, now: Time, quiet: bool, on: &mut Ending<'_>) -> Vec<Deed> {
         let mut deeds = Vec::new();
-        if self.since.is_some() && quiet && !on.groups.is_any_turning() {
+        if self.since.is_some() && quiet && !on.groups.is_any_switching() {
             if self.drain() && on.joined {
                 deeds.push(Deed::Send(Message::Drained));
             }
@@ -157,7 +157,7 @@ impl Shutdown {
 
     /// Both sides are quiet (or there is no other side): flush, so that the mark may be made.
     fn flush_if_drained(&mut self, on: &mut Ending<'_>) -> Vec<Deed> {
-        if !self.begins_to_flush(!on.joined, on.groups.is_any_turning()) {
+        if !self.begins_to_flush(!on.joined, on.groups.is_any_switching()) {
             return Vec::new();
         }
         let luns = on.groups.to_be_flushed();
@@ -194,10 +194,10 @@ impl Shutdown {
         }
     }
 
-    /// Whether the flush begins: both sides are quiet (or there is no other side). A turn may come upon one that has
+    /// Whether the flush begins: both sides are quiet (or there is no other side). A switch may come upon one that has
     /// said already that nothing is in flight.
-    fn begins_to_flush(&mut self, alone: bool, turning: bool) -> bool {
-        let drained = self.drained && (self.peer_drained || alone) && !turning;
+    fn begins_to_flush(&mut self, alone: bool, switching: bool) -> bool {
+        let drained = self.drained && (self.peer_drained || alone) && !switching;
         if !drained || self.flushing {
             return false;
         }
@@ -286,12 +286,12 @@ mod tests {
     }
 
     #[test]
-    fn an_end_flushes_when_both_are_quiet_and_no_turn_is_under_way() {
+    fn an_end_flushes_when_both_are_quiet_and_no_switch_is_under_way() {
         let mut shutdown = drained();
         assert!(!shutdown.drain(), "it is said once");
         assert!(!shutdown.begins_to_flush(false, false), "the peer is not quiet yet");
         shutdown.peer_drained = true;
-        assert!(!shutdown.begins_to_flush(false, true), "a turn is under way");
+        assert!(!shutdown.begins_to_flush(false, true), "a switch is under way");
         assert!(shutdown.begins_to_flush(false, false));
         assert!(!shutdown.begins_to_flush(false, false), "once");
     }

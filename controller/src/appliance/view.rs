@@ -2,7 +2,7 @@
 //! changed by it.
 
 use protocol::interlink::hello::LunIdentity;
-use protocol::interlink::word::Word;
+use protocol::interlink::peer_status::PeerStatus;
 
 use super::effect::Apart;
 use super::lifecycle::Stage;
@@ -29,7 +29,7 @@ pub struct About<'a> {
     /// What is wrong with the appliance as a whole, and what to do. Known while the peer is.
     pub notes: Vec<String>,
     /// What the peer said of itself last, and whether it still says so.
-    pub peer_said: Option<(Time, &'a Word, bool)>,
+    pub peer_said: Option<(Time, &'a PeerStatus, bool)>,
 }
 
 /// The appliance core as it is now, to be read.
@@ -97,7 +97,7 @@ impl<'a> View<'a> {
 
     /// Whether a LUN's pair is about to go on under another generation.
     #[must_use]
-    pub fn is_turning(self, lun: usize) -> bool {
-        lun < self.local.plan().luns.len() && self.local.groups().of(lun).stage().turn().is_some()
+    pub fn is_switching(self, lun: usize) -> bool {
+        lun < self.local.plan().luns.len() && self.local.groups().of(lun).stage().switch().is_some()
     }
 }

@@ -41,8 +41,8 @@ pub(super) enum Parting {
     Nonsense,
     /// The peer does not end what it was asked for.
     Overdue,
-    /// A disk failed in the middle of a turn.
-    InATurn,
+    /// A disk failed in the middle of a switch.
+    InASwitch,
     /// This controller's disk failed while the two were about to agree.
     OwnDisk,
     /// A disk of this controller that was given up answers.
@@ -57,7 +57,7 @@ impl Parting {
         match self {
             Self::Nonsense => Apart::Nonsense(peer()),
             Self::Overdue => Apart::Silent(peer()),
-            Self::InATurn => Apart::Failed(peer()),
+            Self::InASwitch => Apart::Failed(peer()),
             Self::OwnDisk => Apart::Failed(own()),
             Self::OwnDiskAnswers => Apart::Answers(own()),
         }

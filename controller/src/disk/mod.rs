@@ -25,14 +25,14 @@ pub enum DiskIo {
     Read(BlockRange),
     /// Writes the pieces at the start of the range, which they fill exactly.
     Write {
-        /// Where.
+        /// The blocks that are concerned.
         range: BlockRange,
         /// The data, in the pieces it was received in.
         data: Vec<Bytes>,
     },
     /// Writes one block all over the range.
     WriteSame {
-        /// Where.
+        /// The blocks that are concerned.
         range: BlockRange,
         /// One logical block.
         block: Bytes,
@@ -40,7 +40,7 @@ pub enum DiskIo {
     /// Reads the range from the disk, not from the page cache as far as that can be, and compares. What differs is
     /// an error of the disk.
     Verify {
-        /// Where.
+        /// The blocks that are concerned.
         range: BlockRange,
         /// What was written there.
         data: Vec<Bytes>,

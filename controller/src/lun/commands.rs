@@ -69,11 +69,11 @@ impl Lun {
             command.op,
             Op::StartStop { .. } | Op::Event(_) | Op::Report { what: Report::Provisioning { .. }, .. }
         );
-        if self.blocks.is_stopped() && needs_medium {
+        if self.blocks.terms().is_stopped() && needs_medium {
             return actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::STOPPED) });
         }
-        let view = self.blocks.view();
-        let kind = Kind::of(&command.op, |ranges| self.blocks.is_free_to_read(ranges));
+        let view = self.blocks.terms().view();
+        let kind = Kind::of(&command.op, |ranges| self.blocks.tasks().is_free_to_read(ranges));
         match route(view.role, view.service, kind) {
             Route::Here => {
                 let (origin, Command { op, received, .. }) = (Origin::Host { nexus, tag }, command);
@@ -100,7 +100,7 @@ impl Lun {
         let standing = Standing {
             known: self.known,
             serves: self.serving(),
-            stopped: self.blocks.is_stopped(),
+            stopped: self.blocks.terms().is_stopped(),
             sanitize: self.sanitizing.sense(&self.unit.state().sanitize, self.setup.blocks),
         };
         standing.admit(admission, nexus, &mut self.unit)
@@ -177,7 +177,7 @@ impl Lun {
         let picks = |origin: Origin| matches!(origin, Origin::Host { nexus, tag } if chosen(nexus, tag));
         self.gate.end(&Outcome::Aborted, actions, |command| chosen(command.nexus, command.tag));
         self.give_up_here(actions, picks);
-        let way = Way::of(self.blocks.view());
+        let way = Way::of(self.blocks.terms().view());
         let gone = |request: &Forward| chosen(request.nexus, request.tag);
         self.forwarder.withdraw(gone, &Outcome::Aborted, way, now, actions);
         self.forwarder.cancel(chosen, way.generation, actions);
@@ -187,15 +187,15 @@ impl Lun {
     fn give_up_here(&mut self, actions: &mut Vec<Action>, chosen: impl Fn(Origin) -> bool) {
         let (events, mut here) = self.here(actions);
         events.give_up(&Outcome::Aborted, &mut here, |origin, _| chosen(origin));
-        self.sanitizing.end_wait(&Outcome::Aborted, self.blocks.view(), actions, &chosen);
+        self.sanitizing.end_wait(&Outcome::Aborted, self.blocks.terms().view(), actions, &chosen);
         self.blocks.withdraw_those(&Outcome::Aborted, actions, |task| chosen(task.origin));
     }
 
     /// A legacy reservation ends with its session (SPC-2 5.5.1); main is told until it says so.
     pub(super) fn end_lost_reservation(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let view = self.blocks.view();
+        let view = self.blocks.terms().view();
         let way = route(view.role, view.service, Kind::Change);
-        if matches!(way, Route::ToMain) && !self.blocks.has_peer_in_place() {
+        if matches!(way, Route::ToMain) && !self.blocks.terms().has_peer_in_place() {
             return;
         }
         let Some(reserver) = self.events.lost_reserver(&self.unit, now) else {
@@ -227,11 +227,11 @@ impl Lun {
         now: Time,
         actions: &mut Vec<Action>,
     ) {
-        let view = self.blocks.view();
+        let view = self.blocks.terms().view();
         if prefix.generation != view.generation || !view.links.contains(&link) {
             return;
         }
-        self.blocks.peer_is_in_place();
+        self.blocks.terms_mut().peer_is_in_place();
         match message {
             Message::Forward { id, age_ms, sent, durable, version, op } => {
                 let op = from_wire(op, payload, durable, self.setup.blocks);
@@ -290,7 +290,7 @@ impl Lun {
         match self.forwarder.on_ended(id, ending, payload) {
             AtMain::Unknown => {}
             AtMain::Over(slot, outcome) => {
-                self.forwarder.end(slot, outcome, Way::of(self.blocks.view()), now, actions);
+                self.forwarder.end(slot, outcome, Way::of(self.blocks.terms().view()), now, actions);
             }
             AtMain::Lacks(slot) => self.answer_if_both(slot, now, actions),
             AtMain::Again(slot) => {
@@ -298,7 +298,7 @@ impl Lun {
                 if let Some(request) = self.forwarder.take(slot) {
                     let command = request.into_command(LunIndex(self.setup.index));
                     self.judge(command, Turn::Comes, now, actions);
-                    self.forwarder.resume(Way::of(self.blocks.view()), now, actions);
+                    self.forwarder.resume(Way::of(self.blocks.terms().view()), now, actions);
                 }
             }
             AtMain::Nonsense => actions.push(nonsense(self.view())),
@@ -314,7 +314,7 @@ impl Lun {
         now: Time,
         actions: &mut Vec<Action>,
     ) {
-        let entered = self.blocks.entered();
+        let entered = self.blocks.tasks().entered();
         let (events, mut here) = self.here(actions);
         match message {
             Message::SharedAsk => events.on_shared_ask(Via::Link(link), &mut here),
@@ -337,7 +337,7 @@ impl Lun {
                 self.permits.revoke_for(reset, &told, &self.unit, actions);
                 if reset {
                     self.give_up_waiting(actions);
-                    self.forwarder.reset(Way::of(self.blocks.view()), now, actions);
+                    self.forwarder.reset(Way::of(self.blocks.terms().view()), now, actions);
                 }
             }
             _ => {}

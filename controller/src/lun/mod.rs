@@ -225,19 +225,23 @@ impl Lun {
         self.events.check();
         self.blocks.check();
         self.sanitizing.check();
-        assert_eq!(self.blocks.caches(), self.unit.caches(), "the blocks go by another WCE than the state");
+        assert_eq!(
+            self.blocks.terms().caches(),
+            self.unit.caches(),
+            "the blocks go by another WCE than the state"
+        );
     }
 
     /// Its place in the pair.
     #[must_use]
     pub const fn view(&self) -> &PairView {
-        self.blocks.view()
+        self.blocks.terms().view()
     }
 
     /// What the run met so far.
     #[must_use]
     pub const fn counters(&self) -> LunCounters {
-        let (range_waits, credit_waits) = self.blocks.waits();
+        let (range_waits, credit_waits) = (self.blocks.tasks().range_waits(), self.blocks.mirror().waits());
         let forwarded = self.forwarder.counters();
         let credit_waits = forwarded.credit_waits + credit_waits;
         LunCounters { range_waits, credit_waits, ..forwarded }
@@ -271,7 +275,7 @@ impl Lun {
     pub fn work(&self, now: Time) -> LunWork {
         let forwarded = self.forwarder.volume();
         LunWork {
-            commands: (self.blocks.hosts() + forwarded.len()) as u32,
+            commands: (self.blocks.tasks().hosts() + forwarded.len()) as u32,
             communication_bytes: forwarded.bytes(),
             copied: self.blocks.resync().progress(self.setup.blocks, now),
             sanitize: self.sanitizing.status(&self.unit.state().sanitize, self.setup.blocks),
@@ -281,8 +285,8 @@ impl Lun {
     /// What this LUN uses of its bounds.
     #[must_use]
     pub fn usage(&self) -> LunUsage {
-        let (commands, waiters) = self.blocks.usage();
-        let (class_bytes, now, peak) = self.blocks.room();
+        let (commands, waiters) = self.blocks.tasks().usage();
+        let (class_bytes, now, peak) = self.blocks.mirror().usage();
         let apply_bytes = Used { now, peak };
         let (_, now, peak) = self.forwarder.usage();
         let forward_bytes = Used { now, peak };
@@ -317,7 +321,7 @@ impl Lun {
         self.blocks.begin(view, actions);
         self.hold_events(actions);
         if role == Role::Sub {
-            self.sanitizing.end_wait(&ABORTED, self.blocks.view(), actions, |_| true);
+            self.sanitizing.end_wait(&ABORTED, self.blocks.terms().view(), actions, |_| true);
             let (events, mut here) = self.here(actions);
             let resanitized = events.give_up_legs(&mut here);
             self.on_installed(resanitized);
@@ -347,8 +351,9 @@ impl Lun {
         self.blocks.hold();
         self.sanitizing.forget();
         // A host of the sub that waits for the end would keep both from being quiet.
-        self.sanitizing
-            .end_wait(&ABORTED, self.blocks.view(), actions, |origin| matches!(origin, Origin::Peer { .. }));
+        self.sanitizing.end_wait(&ABORTED, self.blocks.terms().view(), actions, |origin| {
+            matches!(origin, Origin::Peer { .. })
+        });
     }
 
     /// The peer is out of reach, and this main will go on: alone when the peer's lease has run out, or with it if
@@ -375,7 +380,7 @@ impl Lun {
     /// executed; this controller's hosts go on.
     pub fn peer_gone(&mut self, view: PairView, now: Time, actions: &mut Vec<Action>) {
         self.blocks.peer_gone(view, actions);
-        self.sanitizing.end_wait(&Outcome::Aborted, self.blocks.view(), actions, |origin| {
+        self.sanitizing.end_wait(&Outcome::Aborted, self.blocks.terms().view(), actions, |origin| {
             matches!(origin, Origin::Peer { .. })
         });
         let (events, mut here) = self.here(actions);
@@ -385,16 +390,16 @@ impl Lun {
 
     /// The copy is complete and agreed on: both copies are whole.
     pub fn on_copied(&mut self, view: PairView, now: Time, actions: &mut Vec<Action>) {
-        self.blocks.on_copied(view);
+        self.blocks.follow(view);
         self.run(now, actions);
     }
 
     /// Refuses new commands of hosts, and those that wait at the gate; those in flight finish.
     pub fn close(&mut self, view: PairView, now: Time, actions: &mut Vec<Action>) {
         self.gate.shut(actions);
-        self.blocks.close(view);
+        self.blocks.follow(view);
         self.sanitizing.forget();
-        self.sanitizing.end_wait(&ABORTED, self.blocks.view(), actions, |_| true);
+        self.sanitizing.end_wait(&ABORTED, self.blocks.terms().view(), actions, |_| true);
         self.run(now, actions);
     }
 
@@ -404,12 +409,12 @@ impl Lun {
         self.events.stop();
         let before = self.view().service;
         self.sanitizing.forget();
-        let writing = self.blocks.suspend(view, actions);
+        let writing = self.blocks.lose_peer(view, actions);
         self.gate.shut(actions);
         self.forwarder.lose(&writing, before == Service::Forwarded, actions);
         self.blocks.suspend_tasks(actions);
         self.run(now, actions);
-        self.sanitizing.end_wait(&ABORTED, self.blocks.view(), actions, |_| true);
+        self.sanitizing.end_wait(&ABORTED, self.blocks.terms().view(), actions, |_| true);
         let (events, mut here) = self.here(actions);
         let resanitized = events.suspend(&mut here);
         self.on_installed(resanitized);
@@ -427,7 +432,7 @@ impl Lun {
         }
         self.known = true;
         self.setup.blocks = blocks;
-        self.blocks.resize(blocks);
+        self.blocks.terms_mut().resize(blocks);
     }
 
     /// LUNs have been added to those that hosts see.
@@ -449,7 +454,7 @@ impl Lun {
 
     /// The peer's copy is about to leave the pair: from now on the local disk is waited for.
     pub const fn stay_as_last_copy(&mut self) {
-        self.blocks.stay_as_last_copy();
+        self.blocks.terms_mut().stay_as_last_copy();
     }
 
     /// Whether its disk was given up: what it was asked it may still write.

@@ -9,7 +9,7 @@
 //! bad moments, and without it there is no other whole copy.
 //!
 //! When the last piece has gone the copy ends: main's disk may refuse no more, for who refuses then could keep the end
-//! away for ever. What it does not take from then on is decided as if the copy were complete (`blocks::losing`).
+//! away for ever. What it does not take from then on is decided as if the copy were complete (`blocks::next`).
 
 use core::time::Duration;
 

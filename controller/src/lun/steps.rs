@@ -71,14 +71,20 @@ impl Lun {
                 actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::UNAVAILABLE) });
             }
             Happened::ToMain(command) => {
-                self.forwarder.forward(command, &self.unit, Way::of(self.blocks.view()), now, actions);
+                self.forwarder.forward(
+                    command,
+                    &self.unit,
+                    Way::of(self.blocks.terms().view()),
+                    now,
+                    actions,
+                );
             }
             Happened::Applied { forward, good: true } => {
                 self.forwarder.on_applied_here(forward);
                 self.answer_if_both(forward, now, actions);
             }
             Happened::Applied { forward, good: false } => {
-                self.forwarder.end(forward, ABORTED, Way::of(self.blocks.view()), now, actions);
+                self.forwarder.end(forward, ABORTED, Way::of(self.blocks.terms().view()), now, actions);
             }
         }
     }
@@ -90,7 +96,7 @@ impl Lun {
             drained: self.blocks.is_drained(),
             record_left: self.blocks.volume().has_record_left(),
             copies_end: self.permits.awaits(),
-            hosts_ended: drains.is_none_or(|entered| !self.blocks.has_host_since_before(entered)),
+            hosts_ended: drains.is_none_or(|entered| !self.blocks.tasks().has_host_since_before(entered)),
         };
         let (events, mut here) = self.here(actions);
         match events.step(&facts, &mut here) {
@@ -113,9 +119,9 @@ impl Lun {
             }
             Step::Holds { origin, outcome, sanitizes, resanitized } => {
                 self.on_installed(resanitized);
-                self.sanitizing.answer(&self.unit.state().sanitize, self.blocks.view(), actions);
+                self.sanitizing.answer(&self.unit.state().sanitize, self.blocks.terms().view(), actions);
                 if sanitizes {
-                    self.sanitizing.end_wait(&ABORTED, self.blocks.view(), actions, |_| true);
+                    self.sanitizing.end_wait(&ABORTED, self.blocks.terms().view(), actions, |_| true);
                     self.sanitizing.wait(origin);
                 } else {
                     actions.extend(end(origin, outcome, self.view().generation));
@@ -137,7 +143,7 @@ impl Lun {
 
     /// The events, and what they need of the rest.
     pub(super) fn here<'a>(&'a mut self, actions: &'a mut Vec<Action>) -> (&'a mut Events, Here<'a>) {
-        (&mut self.events, Here { view: self.blocks.view(), unit: &mut self.unit, actions })
+        (&mut self.events, Here { view: self.blocks.terms().view(), unit: &mut self.unit, actions })
     }
 
     /// The shared state is another one now. `resanitized`: another sanitize operation, or another position of it.
@@ -146,7 +152,7 @@ impl Lun {
             // What is under way belongs to another position.
             self.sanitizing.forget();
         }
-        self.blocks.set_caches(self.unit.caches());
+        self.blocks.terms_mut().set_caches(self.unit.caches());
     }
 
     /// A reset: what hosts asked for and was not admitted never is.
@@ -154,7 +160,7 @@ impl Lun {
         self.blocks.withdraw_those(&Outcome::Aborted, actions, |task| {
             matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
         });
-        self.sanitizing.end_wait(&Outcome::Aborted, self.blocks.view(), actions, |_| true);
+        self.sanitizing.end_wait(&Outcome::Aborted, self.blocks.terms().view(), actions, |_| true);
     }
 
     /// What it has to do in the background, if anything.
@@ -207,7 +213,7 @@ impl Lun {
         let busy = Outcome::Status(Status::Busy);
         self.gate.end(&busy, actions, |command| now.since(command.received) >= COMMAND_AGE_MAX);
         self.blocks.tick(self.gate.waits(), self.gate.is_open(), now, actions);
-        self.forwarder.expire(Way::of(self.blocks.view()), now, actions);
+        self.forwarder.expire(Way::of(self.blocks.terms().view()), now, actions);
         self.run(now, actions);
         if self.permits.tick() {
             self.run(now, actions);
@@ -224,7 +230,7 @@ impl Lun {
             Role::Main => Oldest { command: self.blocks.oldest_at_peer(), event: self.events.at_sub() },
             Role::Sub => self.forwarder.oldest(),
         };
-        self.overdue.tick(oldest, self.blocks.view(), self.blocks.volume().ran(), actions);
+        self.overdue.tick(oldest, self.blocks.terms().view(), self.blocks.volume().ran(), actions);
     }
 
     /// When the next tick is due, if nothing else happens to the LUN before ([`Time::NEVER`]: none is). Any other would
@@ -268,6 +274,6 @@ impl Lun {
         if let Some(sequence) = free {
             self.blocks.release_apply(sequence, actions);
         }
-        self.forwarder.end(slot, outcome, Way::of(self.blocks.view()), now, actions);
+        self.forwarder.end(slot, outcome, Way::of(self.blocks.terms().view()), now, actions);
     }
 }

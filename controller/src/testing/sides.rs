@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use protocol::interlink::standing::GroupRecord;
+use protocol::interlink::copy_report::GroupRecord;
 
 use super::fake_world::{Job, Records, Volumes, is_change};
 use super::two_controllers::Duo;

@@ -4,7 +4,9 @@
 use core::time::Duration;
 
 use protocol::block::BLOCK_BYTES;
-use protocol::interlink::word::{Copied, HostWord, LunWord, WORD_HOSTS_MAX, WORD_REASONS_MAX, Word};
+use protocol::interlink::peer_status::{
+    Copied, HostReport, LunReport, PEER_STATUS_HOSTS_MAX, PEER_STATUS_REASONS_MAX, PeerStatus,
+};
 use protocol::scsi::vpd::wwid;
 
 use super::luns::Luns;
@@ -12,7 +14,7 @@ use crate::appliance::Appliance;
 use crate::lun::Lun;
 use crate::pair::{PairStatus, Role};
 use crate::plan::Plan;
-use crate::status::{ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PeerWord};
+use crate::status::{ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PeerReport};
 use crate::time::Time;
 use crate::world::World;
 
@@ -30,7 +32,7 @@ pub(super) fn status<W: World>(
     let now = world.now();
     let mut luns = luns_status(world, plan, appliance, luns);
     let about = appliance.view().about();
-    let peer_said = about.peer_said.map(|said| peer_word(plan, said, &luns, now));
+    let peer_said = about.peer_said.map(|said| peer_report(plan, said, &luns, now));
     for (lun, peer) in luns.iter_mut().filter_map(|lun| Some((lun, peer_said.as_ref()?))) {
         // Main tells how far a copy is; while the two are in touch the sub knows by it.
         let said = peer.luns.iter().find(|said| peer.current && said.number == lun.number);
@@ -108,15 +110,15 @@ fn lun_status(plan: &Plan, appliance: &Appliance, index: usize, core: &Lun, now:
 }
 
 /// The peer's last word beside what this controller knows of the same LUNs.
-fn peer_word(
+fn peer_report(
     plan: &Plan,
-    (at, word, current): (Time, &Word, bool),
+    (at, word, current): (Time, &PeerStatus, bool),
     own: &[LunStatus],
     now: Time,
-) -> PeerWord {
+) -> PeerReport {
     let age = now.since(at);
     let names = [plan.side, plan.side.peer()].map(|side| &plan.names[side.index()]);
-    let lun = |said: &LunWord| {
+    let lun = |said: &LunReport| {
         let own = own.iter().find(|own| own.number == said.lun)?;
         let reason = said.reason.and_then(|at| word.reasons.get(usize::from(at)));
         Some(LunStatus {
@@ -132,7 +134,7 @@ fn peer_word(
             ..own.clone()
         })
     };
-    let host = |said: &HostWord| HostStatus {
+    let host = |said: &HostReport| HostStatus {
         initiator: said.initiator.clone(),
         alias: said.alias.clone(),
         address: said.address.clone(),
@@ -140,7 +142,7 @@ fn peer_word(
         seconds: u64::from(said.seconds).saturating_add(age.as_secs()),
         commands: said.commands,
     };
-    PeerWord {
+    PeerReport {
         age_seconds: age.as_secs(),
         current: current && age <= STALE_AFTER,
         luns: word.luns.iter().filter_map(lun).collect(),
@@ -165,9 +167,9 @@ const STALE_AFTER: Duration = Duration::from_secs(5);
 const NOTES_TOLD: usize = 4;
 
 /// In short, for the peer.
-pub(super) fn for_peer(luns: &[LunStatus], hosts: &[HostStatus], notes: Vec<String>) -> Word {
+pub(super) fn for_peer(luns: &[LunStatus], hosts: &[HostStatus], notes: Vec<String>) -> PeerStatus {
     let mut reasons: Vec<String> = Vec::new();
-    let places = WORD_REASONS_MAX - notes.len().min(NOTES_TOLD);
+    let places = PEER_STATUS_REASONS_MAX - notes.len().min(NOTES_TOLD);
     let mut place = |reason: &String| {
         let at = reasons.iter().position(|known| known == reason).or_else(|| {
             (reasons.len() < places).then(|| reasons.push(reason.clone()))?;
@@ -176,7 +178,7 @@ pub(super) fn for_peer(luns: &[LunStatus], hosts: &[HostStatus], notes: Vec<Stri
         at.and_then(|at| u8::try_from(at).ok())
     };
     let seconds = |seconds: u64| u32::try_from(seconds).unwrap_or(u32::MAX);
-    let lun = |lun: &LunStatus| LunWord {
+    let lun = |lun: &LunStatus| LunReport {
         lun: lun.number,
         main: lun.role == Role::Main,
         serving: lun.serving,
@@ -193,7 +195,7 @@ pub(super) fn for_peer(luns: &[LunStatus], hosts: &[HostStatus], notes: Vec<Stri
         reason: lun.reason.as_ref().and_then(&mut place),
     };
     let luns = luns.iter().map(lun).collect();
-    let named = hosts.iter().take(WORD_HOSTS_MAX).map(|host| HostWord {
+    let named = hosts.iter().take(PEER_STATUS_HOSTS_MAX).map(|host| HostReport {
         initiator: host.initiator.clone(),
         alias: host.alias.clone(),
         address: host.address.clone(),
@@ -203,7 +205,7 @@ pub(super) fn for_peer(luns: &[LunStatus], hosts: &[HostStatus], notes: Vec<Stri
     });
     let named = named.collect();
     // What no LUN refers to is about the controller as a whole.
-    let room = WORD_REASONS_MAX.saturating_sub(reasons.len());
+    let room = PEER_STATUS_REASONS_MAX.saturating_sub(reasons.len());
     reasons.extend(notes.into_iter().take(room));
-    Word { luns, reasons, hosts: u32::try_from(hosts.len()).unwrap_or(u32::MAX), named }
+    PeerStatus { luns, reasons, hosts: u32::try_from(hosts.len()).unwrap_or(u32::MAX), named }
 }

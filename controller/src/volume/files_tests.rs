@@ -1,6 +1,6 @@
 //! Volumes as they are found and made in real files.
 
-use protocol::interlink::standing::Start;
+use protocol::interlink::copy_report::Start;
 
 use super::super::superblock::Owner;
 use super::*;

@@ -30,7 +30,7 @@
 //! `appliance/starts.rs`). Version 1, of the first release, ends with the sequence: it has no start and names nobody.
 //! The copies lie 1 MiB and 512 KiB before the end, however long the tail is.
 
-use protocol::interlink::standing::Start;
+use protocol::interlink::copy_report::Start;
 
 use crate::disk::crc32c::crc32c;
 

@@ -17,13 +17,13 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::copy_report::{CopyReport, Generation, Pairing, Told};
 use super::frame::{self, FrameError, GenerationTag, Prefix};
 use super::hello::{Hello, Identity, LUNS_MAX, identity, put_identity};
 use super::operation::{Ending, WireOp, ending, op, put_ending, put_op};
+use super::peer_status::PeerStatus;
 use super::shared::{ATTENTIONS_MAX, Attention};
-use super::standing::{Generation, Pairing, Standing, Told};
 use super::wire::{Reader, put_list, put_string};
-use super::word::Word;
 
 /// A LUN's generation as proposed by one controller and made durable by both.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,8 +48,8 @@ pub enum Message {
     /// From the second: it is durable there.
     IdentityDurable,
     /// Both ways: what the sender knows of each LUN.
-    Standings(Vec<(String, Standing)>),
-    /// What the sender knows of each LUN beside that. Since version 2, before the standings.
+    CopyReports(Vec<(String, CopyReport)>),
+    /// What the sender knows of each LUN beside that. Since version 2, before the reports.
     Starts(Vec<(String, Told)>),
     /// From the first controller: the generations of all LUNs that can be paired.
     Agreements(Vec<Agreement>),
@@ -67,26 +67,26 @@ pub enum Message {
     Drained,
     /// The sender has flushed everything and marked it clean.
     Farewell,
-    /// A turn of this LUN is proposed: hosts' new commands wait on both sides, and when none is in flight the pair
+    /// A switch of this LUN is proposed: hosts' new commands wait on both sides, and when none is in flight the pair
     /// goes on under another generation. From the one who will not be main.
-    Turn {
+    Switch {
         /// The generation to come.
         generation: Generation,
         /// How the pair goes on.
         pairing: Pairing,
     },
-    /// The generation of the turn with this number is durable at the sender.
-    TurnDurable(u64),
+    /// The generation of the switch with this number is durable at the sender.
+    SwitchDurable(u64),
     /// It is durable on both, and nothing is in flight: take the new place.
-    TurnBegin(u64),
+    SwitchBegin(u64),
     /// The sender has taken it: go on.
-    TurnBegun(u64),
+    SwitchBegun(u64),
     /// From main: the copy is complete and flushed on both sides.
     Copied,
     /// From the sub: it is durable there that both copies are whole.
     CopiedDurable,
     /// The sender's status, for people who ask the other controller. Nothing is decided by it.
-    Word(Box<Word>),
+    PeerStatus(Box<PeerStatus>),
 
     /// A command of the sender's host for main.
     Forward {
@@ -181,7 +181,7 @@ mod kind {
     pub(super) const HELLO: u8 = 1;
     pub(super) const IDENTITY: u8 = 2;
     pub(super) const IDENTITY_DURABLE: u8 = 3;
-    pub(super) const STANDINGS: u8 = 4;
+    pub(super) const COPY_REPORTS: u8 = 4;
     pub(super) const AGREEMENTS: u8 = 5;
     pub(super) const AGREEMENTS_DURABLE: u8 = 6;
     pub(super) const BEGIN: u8 = 7;
@@ -190,14 +190,14 @@ mod kind {
     pub(super) const GOODBYE: u8 = 10;
     pub(super) const DRAINED: u8 = 11;
     pub(super) const FAREWELL: u8 = 12;
-    pub(super) const TURN: u8 = 13;
+    pub(super) const SWITCH: u8 = 13;
     pub(super) const COPIED: u8 = 14;
     pub(super) const COPIED_DURABLE: u8 = 15;
-    pub(super) const TURN_DURABLE: u8 = 16;
-    pub(super) const TURN_BEGIN: u8 = 17;
-    pub(super) const TURN_BEGUN: u8 = 18;
+    pub(super) const SWITCH_DURABLE: u8 = 16;
+    pub(super) const SWITCH_BEGIN: u8 = 17;
+    pub(super) const SWITCH_BEGUN: u8 = 18;
     pub(super) const STARTS: u8 = 19;
-    pub(super) const WORD: u8 = 30;
+    pub(super) const PEER_STATUS: u8 = 30;
     pub(super) const FORWARD: u8 = 32;
     pub(super) const ORDER: u8 = 33;
     pub(super) const DONE: u8 = 34;
@@ -218,7 +218,7 @@ impl Message {
             Self::Hello(_) => kind::HELLO,
             Self::Identity(_) => kind::IDENTITY,
             Self::IdentityDurable => kind::IDENTITY_DURABLE,
-            Self::Standings(_) => kind::STANDINGS,
+            Self::CopyReports(_) => kind::COPY_REPORTS,
             Self::Starts(_) => kind::STARTS,
             Self::Agreements(_) => kind::AGREEMENTS,
             Self::AgreementsDurable => kind::AGREEMENTS_DURABLE,
@@ -228,13 +228,13 @@ impl Message {
             Self::Goodbye => kind::GOODBYE,
             Self::Drained => kind::DRAINED,
             Self::Farewell => kind::FAREWELL,
-            Self::Turn { .. } => kind::TURN,
-            Self::TurnDurable(_) => kind::TURN_DURABLE,
-            Self::TurnBegin(_) => kind::TURN_BEGIN,
-            Self::TurnBegun(_) => kind::TURN_BEGUN,
+            Self::Switch { .. } => kind::SWITCH,
+            Self::SwitchDurable(_) => kind::SWITCH_DURABLE,
+            Self::SwitchBegin(_) => kind::SWITCH_BEGIN,
+            Self::SwitchBegun(_) => kind::SWITCH_BEGUN,
             Self::Copied => kind::COPIED,
             Self::CopiedDurable => kind::COPIED_DURABLE,
-            Self::Word(_) => kind::WORD,
+            Self::PeerStatus(_) => kind::PEER_STATUS,
             Self::Forward { .. } => kind::FORWARD,
             Self::Cancel { .. } => kind::CANCEL,
             Self::Order { .. } => kind::ORDER,
@@ -281,9 +281,9 @@ impl Message {
                 put_string(body, name);
                 told.put(body);
             }),
-            Self::Standings(list) => put_list(body, LUNS_MAX, list, |body, (name, standing)| {
+            Self::CopyReports(list) => put_list(body, LUNS_MAX, list, |body, (name, report)| {
                 put_string(body, name);
-                standing.put(body);
+                report.put(body);
             }),
             Self::Agreements(list) => put_list(body, LUNS_MAX, list, |body, agreement| {
                 put_string(body, &agreement.lun);
@@ -293,14 +293,14 @@ impl Message {
             }),
             Self::Ping(number)
             | Self::Pong(number)
-            | Self::TurnDurable(number)
-            | Self::TurnBegin(number)
-            | Self::TurnBegun(number) => body.put_u64(*number),
-            Self::Turn { generation, pairing } => {
+            | Self::SwitchDurable(number)
+            | Self::SwitchBegin(number)
+            | Self::SwitchBegun(number) => body.put_u64(*number),
+            Self::Switch { generation, pairing } => {
                 generation.put(body);
                 body.put_u8(pairing.code());
             }
-            Self::Word(word) => word.put(body),
+            Self::PeerStatus(status) => status.put(body),
             Self::IdentityDurable
             | Self::AgreementsDurable
             | Self::Begin
@@ -381,8 +381,8 @@ impl Message {
             kind::HELLO => Self::Hello(Box::new(Hello::read(reader)?)),
             kind::IDENTITY => Self::Identity(identity(reader)?),
             kind::IDENTITY_DURABLE => Self::IdentityDurable,
-            kind::STANDINGS => Self::Standings(
-                reader.list(LUNS_MAX, |reader| Ok((reader.string()?, Standing::read(reader)?)))?,
+            kind::COPY_REPORTS => Self::CopyReports(
+                reader.list(LUNS_MAX, |reader| Ok((reader.string()?, CopyReport::read(reader)?)))?,
             ),
             kind::STARTS => {
                 Self::Starts(reader.list(LUNS_MAX, |reader| Ok((reader.string()?, Told::read(reader)?)))?)
@@ -402,15 +402,15 @@ impl Message {
             kind::GOODBYE => Self::Goodbye,
             kind::DRAINED => Self::Drained,
             kind::FAREWELL => Self::Farewell,
-            kind::TURN => {
-                Self::Turn { generation: Generation::read(reader)?, pairing: Pairing::read(reader)? }
+            kind::SWITCH => {
+                Self::Switch { generation: Generation::read(reader)?, pairing: Pairing::read(reader)? }
             }
-            kind::TURN_DURABLE => Self::TurnDurable(reader.u64()?),
-            kind::TURN_BEGIN => Self::TurnBegin(reader.u64()?),
-            kind::TURN_BEGUN => Self::TurnBegun(reader.u64()?),
+            kind::SWITCH_DURABLE => Self::SwitchDurable(reader.u64()?),
+            kind::SWITCH_BEGIN => Self::SwitchBegin(reader.u64()?),
+            kind::SWITCH_BEGUN => Self::SwitchBegun(reader.u64()?),
             kind::COPIED => Self::Copied,
             kind::COPIED_DURABLE => Self::CopiedDurable,
-            kind::WORD => Self::Word(Box::new(Word::read(reader)?)),
+            kind::PEER_STATUS => Self::PeerStatus(Box::new(PeerStatus::read(reader)?)),
             _ => Self::read_data(kind, reader)?,
         })
     }

@@ -10,19 +10,19 @@
 //! Versions: each side offers `[VERSION_MIN, VERSION_MAX]` in its [`hello::Hello`]; the highest common one is
 //! used. A new version is a new entry in [`frame::Version`], which tells what it changed.
 
+pub mod copy_report;
 pub mod event;
 pub mod frame;
 pub mod hello;
 pub mod message;
 pub mod operation;
+pub mod peer_status;
 pub mod proof;
 pub mod sanitize;
 pub mod shared;
-pub mod standing;
 #[cfg(test)]
 mod tests;
 mod wire;
-pub mod word;
 
 pub use frame::{FrameError, FrameLengths, GenerationTag, Prefix, Version, frame_lengths};
 pub use message::Message;

@@ -43,7 +43,7 @@ pub enum WireOp {
     },
     /// WRITE SAME; payload: one block.
     WriteSame {
-        /// Where.
+        /// The blocks that are concerned.
         range: BlockRange,
         /// The UNMAP bit.
         unmap: bool,

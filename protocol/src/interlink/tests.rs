@@ -3,18 +3,18 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::copy_report::{CopyFound, CopyReport, Generation, GroupRecord, Pairing, Start, Starts, Told};
 use super::event::{Event, ModeSelection};
 use super::frame::{FrameError, GenerationTag};
 use super::hello::{Hello, Identity, LunIdentity, Purpose};
 use super::message::{Agreement, Message};
 use super::operation::{Ending, Report, WireOp};
+use super::peer_status::{Copied, HostReport, LunReport, PeerStatus};
 use super::sanitize::{Order, Position, Sanitize, Step};
 use super::shared::{
     Attention, Modes, NexusHandle, NexusName, Registrant, Reservation, Reservations, SharedState, Stamp, Who,
     Whom,
 };
-use super::standing::{CopyFound, Generation, GroupRecord, Pairing, Standing, Start, Starts, Told};
-use super::word::{Copied, HostWord, LunWord, Word};
 use crate::block::{BlockRange, Lba};
 use crate::scsi::persistent_reservation::{InAction, InitiatorPort, Move, OutAction, ReserveOut};
 use crate::scsi::sanitize::Method;
@@ -140,8 +140,8 @@ fn mode_parameters_are_one_byte_of_the_state_and_none_adds_a_bit_to_it() {
     }
 }
 
-fn word() -> Word {
-    let lun = LunWord {
+fn word() -> PeerStatus {
+    let lun = LunReport {
         lun: 7,
         main: true,
         serving: true,
@@ -151,7 +151,7 @@ fn word() -> Word {
         communication_bytes: 4096,
         reason: Some(0),
     };
-    let host = HostWord {
+    let host = HostReport {
         initiator: "iqn.1993-08.org.debian:host0".into(),
         alias: "host0".into(),
         address: "192.0.2.7:51000".into(),
@@ -159,8 +159,8 @@ fn word() -> Word {
         seconds: 7200,
         commands: 3,
     };
-    let idle = LunWord { copied: None, reason: None, ..lun.clone() };
-    Word { luns: vec![lun, idle], reasons: vec!["being refilled".into()], hosts: 62, named: vec![host] }
+    let idle = LunReport { copied: None, reason: None, ..lun.clone() };
+    PeerStatus { luns: vec![lun, idle], reasons: vec!["being refilled".into()], hosts: 62, named: vec![host] }
 }
 
 /// Those of the control connection, from the first to the last.
@@ -183,7 +183,7 @@ fn control_messages() -> Vec<Message> {
         identity: Identity::default(),
         ..hello.clone()
     };
-    let standing = Standing {
+    let standing = CopyReport {
         generation: GENERATION,
         clean: true,
         kept: false,
@@ -201,7 +201,7 @@ fn control_messages() -> Vec<Message> {
         Message::Hello(Box::new(bridge)),
         Message::Identity(identity()),
         Message::IdentityDurable,
-        Message::Standings(vec![("data0".into(), standing)]),
+        Message::CopyReports(vec![("data0".into(), standing)]),
         Message::Agreements(vec![agreement]),
         Message::AgreementsDurable,
         Message::Begin,
@@ -210,13 +210,13 @@ fn control_messages() -> Vec<Message> {
         Message::Goodbye,
         Message::Drained,
         Message::Farewell,
-        Message::Turn { generation: GENERATION, pairing: Pairing::Out },
-        Message::TurnDurable(3),
-        Message::TurnBegin(3),
-        Message::TurnBegun(3),
+        Message::Switch { generation: GENERATION, pairing: Pairing::Out },
+        Message::SwitchDurable(3),
+        Message::SwitchBegin(3),
+        Message::SwitchBegun(3),
         Message::Copied,
         Message::CopiedDurable,
-        Message::Word(Box::new(word())),
+        Message::PeerStatus(Box::new(word())),
     ]
 }
 
@@ -361,17 +361,17 @@ fn a_loss_of_power_leaves_saved_pages_and_the_reservations_that_persist_through_
 #[test]
 fn a_word_is_cut_to_its_bound_however_much_there_is_to_say() {
     let long = "x".repeat(60_000);
-    let host = HostWord { initiator: long.clone(), alias: long.clone(), ..word().named[0].clone() };
+    let host = HostReport { initiator: long.clone(), alias: long.clone(), ..word().named[0].clone() };
     let lun = word().luns[0].clone();
-    let word = Word {
-        luns: (0..2000).map(|lun_number| LunWord { lun: lun_number, ..lun.clone() }).collect(),
+    let word = PeerStatus {
+        luns: (0..2000).map(|lun_number| LunReport { lun: lun_number, ..lun.clone() }).collect(),
         reasons: vec![long; 300],
         hosts: 5000,
         named: vec![host; 5000],
     };
-    let head = Message::Word(Box::new(word)).encode(7, GENERATION.tag(), &[]);
+    let head = Message::PeerStatus(Box::new(word)).encode(7, GENERATION.tag(), &[]);
     assert!(head.len() < 48 * 1024, "{} bytes", head.len());
-    let Ok((_, Message::Word(read))) = Message::decode(&head, &[]) else { panic!("it is read again") };
+    let Ok((_, Message::PeerStatus(read))) = Message::decode(&head, &[]) else { panic!("it is read again") };
     assert_eq!((read.luns.len(), read.reasons.len(), read.named.len(), read.hosts), (256, 16, 32, 5000));
 }
 
@@ -412,7 +412,7 @@ fn what_is_found_of_a_copy_comes_over_as_it_was_told_and_version_1_hears_only_wo
         CopyFound::Others,
         CopyFound::Unsettled,
     ];
-    let standing = |copy| Standing {
+    let standing = |copy| CopyReport {
         generation: GENERATION,
         clean: false,
         kept: true,
@@ -424,7 +424,7 @@ fn what_is_found_of_a_copy_comes_over_as_it_was_told_and_version_1_hears_only_wo
         remembers: false,
     };
     let of = |copies: &[CopyFound]| {
-        Message::Standings(copies.iter().map(|copy| ("data0".into(), standing(*copy))).collect())
+        Message::CopyReports(copies.iter().map(|copy| ("data0".into(), standing(*copy))).collect())
     };
     let told = of(&all);
     let head = told.encode(0, Default::default(), &[]);

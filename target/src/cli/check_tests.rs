@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use controller::appliance::{CONTROL_KEY, ControlRecord};
 use controller::volume::store::Store;
 use controller::volume::superblock::TAIL_BYTES;
-use protocol::interlink::standing::{Generation, GroupRecord, Start, Starts};
+use protocol::interlink::copy_report::{Generation, GroupRecord, Start, Starts};
 
 use super::{Report, describe};
 use crate::config::Config;

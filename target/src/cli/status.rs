@@ -5,7 +5,7 @@ mod problems;
 mod screen;
 
 use controller::plan::Side;
-use controller::status::{ControllerStatus, HostStatus, LunStatus, PeerWord};
+use controller::status::{ControllerStatus, HostStatus, LunStatus, PeerReport};
 use serde::Serialize;
 
 use super::control::{self, AskError};
@@ -38,7 +38,7 @@ struct View {
     /// Why it could not be asked.
     not_asked: Option<String>,
     /// What it told the other controller last, where it could not be asked itself.
-    said: Option<PeerWord>,
+    said: Option<PeerReport>,
     /// Whether it runs, as it or its peer says.
     running: bool,
 }

@@ -63,6 +63,17 @@ enum State {
     Dead,
 }
 
+impl Queue {
+    /// What always holds, looked at in debug builds only.
+    fn check(&self) {
+        let waits = || self.unsent.iter().chain(&self.appended).map(Bytes::len).sum::<usize>();
+        // What is being written is in nobody's list.
+        debug_assert!(self.state == State::Writing || self.bytes == waits(), "what waits is counted");
+        debug_assert!(self.state != State::Full || !self.unsent.is_empty(), "something waits for room");
+        debug_assert!(self.state != State::Dead || self.bytes == 0, "nothing waits where nothing is sent");
+    }
+}
+
 impl Link {
     pub(crate) fn new(id: LinkId, socket: OwnedWriteHalf, tls: Option<Arc<Tls>>) -> Self {
         Self { id, socket, tls, queue: Mutex::default(), full: Notify::new() }
@@ -84,6 +95,7 @@ impl Link {
             self.die(&mut queue);
             return false;
         }
+        queue.check();
         queue.state == State::Idle
     }
 
@@ -188,6 +200,7 @@ impl Flush for Link {
             }
             if queue.unsent.is_empty() {
                 queue.state = State::Idle;
+                queue.check();
                 if queue.closing {
                     self.die(&mut queue);
                 }
@@ -208,6 +221,7 @@ impl Flush for Link {
             queue.unsent = pieces;
             if !queue.unsent.is_empty() {
                 queue.state = State::Full;
+                queue.check();
                 return self.full.notify_one();
             }
         }

@@ -120,7 +120,8 @@ impl Pool {
 
     fn give(&self, bytes: u64) {
         if bytes > 0 {
-            self.taken.fetch_sub(bytes, Ordering::SeqCst);
+            let taken = self.taken.fetch_sub(bytes, Ordering::SeqCst);
+            debug_assert!(bytes <= taken, "nobody gives back more than was taken");
             self.due.store(true, Ordering::SeqCst);
         }
     }
@@ -140,6 +141,7 @@ impl Pool {
             let transport = Arc::clone(transport);
             queue.push_back(Waiting { stay, bytes, transport, first_since: None });
         }
+        debug_assert!(bytes > 0, "nobody waits for nothing");
         self.waiting.store(queue.len(), Ordering::SeqCst);
         self.due.store(true, Ordering::SeqCst);
     }
@@ -156,6 +158,7 @@ impl Pool {
             if !self.take(first.bytes, POOL_BYTES_MAX - UNASKED_BYTES, |_| true) {
                 break;
             }
+            debug_assert!(!first.stay.over.load(Ordering::SeqCst), "who has left is not in the queue");
             first.stay.given.fetch_add(first.bytes, Ordering::SeqCst);
             served.extend(queue.pop_front());
         }
@@ -269,6 +272,7 @@ impl Quota {
         };
         if fits {
             self.taken += bytes;
+            debug_assert!(self.covers(level), "what was taken is enough");
         } else if purpose == (Purpose::Asked { alone: true }) {
             self.place = match self.place {
                 Place::Queued(queued) if bytes <= queued => Place::Queued(queued),
@@ -328,6 +332,7 @@ impl Quota {
         let needed = level.saturating_sub(GUARANTEED_BYTES).div_ceil(GRANT_BYTES).saturating_mul(GRANT_BYTES);
         let surplus = self.taken.saturating_sub(needed.saturating_add(spare));
         self.taken -= surplus;
+        debug_assert!(surplus == 0 || self.covers(level), "what is needed is kept");
         self.memory.give(surplus);
     }
 }

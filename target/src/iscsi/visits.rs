@@ -161,6 +161,7 @@ impl Visits {
                         contests.pop_front();
                     }
                     let initiator = initiator.to_owned();
+                    debug_assert!(contests.len() < CONTESTS_MAX, "one more forgets the oldest");
                     contests.push_back(Contest {
                         initiator,
                         isid,

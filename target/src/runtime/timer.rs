@@ -55,6 +55,7 @@ impl Timer {
         while times.first().is_some_and(|time| *time <= now) {
             times.pop_first();
         }
+        debug_assert!(times.len() <= TIMES_MAX, "what came beyond was left to the tick");
     }
 }
 

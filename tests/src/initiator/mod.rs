@@ -62,9 +62,9 @@ pub enum Event {
     },
     /// A command ended.
     Completed {
-        /// Which.
+        /// The command's tag.
         tag: Tag,
-        /// How.
+        /// How it ended.
         response: Response,
     },
     /// A task management function ended with a response code (RFC 7143 11.6.1).

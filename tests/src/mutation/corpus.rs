@@ -166,8 +166,8 @@ pub(super) fn frames() -> Vec<Vec<u8>> {
 
 /// The records of the state store, taken from the messages that carry the same, and a superblock.
 pub(super) fn records() -> Vec<Vec<u8>> {
+    use protocol::interlink::copy_report::{Generation, GroupRecord, Start, Starts};
     use protocol::interlink::hello::{Identity, LunIdentity};
-    use protocol::interlink::standing::{Generation, GroupRecord, Start, Starts};
     let lun = LunIdentity { name: "data0".into(), volume: 5, naa: 3 << 60, serial: 7, blocks: 2048 };
     let identity = Identity { appliance: 9, luns: vec![lun.clone(), lun] };
     let generation = Generation { number: 3, id: 4, parent: 2, main: 1, members: 3 };

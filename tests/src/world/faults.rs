@@ -101,11 +101,11 @@ pub const REFUSED: Duration = Duration::from_secs(8);
 /// One fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
-    /// What.
+    /// The kind of fault.
     pub kind: Kind,
     /// Whom it concerns; for a cut whose frames are lost, for both whose record is met.
     pub side: Side,
-    /// When.
+    /// The moment at which it comes.
     pub when: When,
     /// After that, how long it takes to happen.
     pub after: Duration,

@@ -13,7 +13,7 @@ use controller::appliance::{CONTROL_KEY, ControlRecord};
 use controller::command::LunIndex;
 use controller::pair::Service;
 use controller::plan::Side;
-use protocol::interlink::standing::GroupRecord;
+use protocol::interlink::copy_report::GroupRecord;
 
 use super::settings::NAMES;
 use super::{SIDES, Simulation};

@@ -10,7 +10,7 @@ use controller::appliance::{CONTROL_KEY, ControlRecord};
 use controller::pair::{PairStatus, Service};
 use controller::plan::Side;
 use controller::time::Time;
-use protocol::interlink::standing::GroupRecord;
+use protocol::interlink::copy_report::GroupRecord;
 
 use super::Simulation;
 use super::disk::Trouble;

@@ -82,7 +82,7 @@ fn a_copy_whose_source_could_not_take_a_change_starts_over_and_the_source_leaves
         duo.mend_disk(0);
         // Did it fail while the copy was made, and not after it?
         let (mut failed, mut whole, mut seen) = (false, false, Vec::new());
-        // A read that waits for the range may keep the source in for as long as a turn may take.
+        // A read that waits for the range may keep the source in for as long as a switch may take.
         for _ in 0..90 {
             loop {
                 let going_on = duo.step();
@@ -112,7 +112,7 @@ fn a_copy_whose_source_could_not_take_a_change_starts_over_and_the_source_leaves
             let same = seen.windows(2).all(|two| two[0] == two[1]);
             assert!(same, "seed {seed}: DUPLEX with two different blocks");
             if place(&duo, 1).1 != Role::Main {
-                // The turn took too long, because the read waited: they have lost each other, and meet again.
+                // The switch took too long, because the read waited: they have lost each other, and meet again.
                 duo.cut();
                 duo.connect();
                 duo.settle(8);

@@ -1,4 +1,4 @@
-//! A clean end that begins while something else is under way: a turn, a meeting, a wait for the lease.
+//! A clean end that begins while something else is under way: a switch, a meeting, a wait for the lease.
 
 use crate::command::{Op, Outcome};
 use crate::pair::PairStatus;
@@ -14,7 +14,7 @@ const ENDED_TICKS: u32 = 60;
 fn turning_back(seed: u64) -> Duo {
     let mut duo = Duo::met(seed).crash_one(seed, 0);
     duo.connect();
-    while !(0..2).any(|side| is_turning(&duo, side)) {
+    while !(0..2).any(|side| is_switching(&duo, side)) {
         if !duo.step() {
             duo.settle(1);
         }
@@ -22,8 +22,8 @@ fn turning_back(seed: u64) -> Duo {
     duo
 }
 
-fn is_turning(duo: &Duo, side: usize) -> bool {
-    duo.controllers[side].place(crate::command::LunIndex(0)).is_some_and(|(.., turning)| turning)
+fn is_switching(duo: &Duo, side: usize) -> bool {
+    duo.controllers[side].place(crate::command::LunIndex(0)).is_some_and(|(.., switching)| switching)
 }
 
 /// Steps with hosts writing on both sides.
@@ -42,7 +42,7 @@ fn good(answers: &[(u32, Outcome)]) -> bool {
 }
 
 #[test]
-fn a_clean_end_that_begins_in_a_turn_opens_nothing_and_its_marks_are_true() {
+fn a_clean_end_that_begins_in_a_switch_opens_nothing_and_its_marks_are_true() {
     let mut both_clean = 0;
     for seed in 0..12 {
         for before in 0..40 {
@@ -117,7 +117,7 @@ fn a_clean_end_while_main_waits_for_the_lease_comes_at_once_and_refuses_who_wait
 }
 
 #[test]
-fn no_turn_begins_once_an_end_has_begun() {
+fn no_switch_begins_once_an_end_has_begun() {
     for seed in 0..40 {
         let mut duo = Duo::met(seed);
         duo.ask(1, 1, write(0, 2, 1));
@@ -129,7 +129,7 @@ fn no_turn_begins_once_an_end_has_begun() {
         duo.controllers.iter().for_each(Controller::stop);
         for _ in 0..200 {
             while duo.step() {
-                assert!((0..2).all(|side| !is_turning(&duo, side)), "seed {seed}");
+                assert!((0..2).all(|side| !is_switching(&duo, side)), "seed {seed}");
             }
             duo.settle(0);
         }
@@ -137,8 +137,8 @@ fn no_turn_begins_once_an_end_has_begun() {
     }
 }
 
-mod in_the_turn_in_which_a_copy_leaves {
-    // A copy that leaves by a turn while its controller ends.
+mod in_the_switch_in_which_a_copy_leaves {
+    // A copy that leaves by a switch while its controller ends.
 
     use crate::command::{LunIndex, Outcome};
     use crate::disk::DiskError;
@@ -149,7 +149,7 @@ mod in_the_turn_in_which_a_copy_leaves {
 
     /// The disk of the sub has failed, its copy is about to leave, and its controller is stopped.
     #[test]
-    fn a_main_whose_peer_ended_in_the_turn_in_which_its_copy_left_serves_its_hosts() {
+    fn a_main_whose_peer_ended_in_the_switch_in_which_its_copy_left_serves_its_hosts() {
         let mut met_it = 0;
         for seed in 0..20 {
             for steps in 0..40 {
@@ -162,10 +162,10 @@ mod in_the_turn_in_which_a_copy_leaves {
                     duo.step();
                     duo.controllers.iter().for_each(Controller::on_tick);
                 }
-                let turning = (0..2).any(|side| {
-                    duo.controllers[side].place(LunIndex(0)).is_some_and(|(.., turning)| turning)
+                let switching = (0..2).any(|side| {
+                    duo.controllers[side].place(LunIndex(0)).is_some_and(|(.., switching)| switching)
                 });
-                met_it += u32::from(turning);
+                met_it += u32::from(switching);
                 duo.controllers[1].stop();
                 for _ in 0..400 {
                     duo.settle(0);

@@ -1,7 +1,7 @@
-//! Two LUNs in one group: whatever happens, both are under one generation, role and turn.
+//! Two LUNs in one group: whatever happens, both are under one generation, role and switch.
 
 use protocol::interlink::GenerationTag;
-use protocol::interlink::standing::GroupRecord;
+use protocol::interlink::copy_report::GroupRecord;
 
 use crate::appliance::{CONTROL_KEY, ControlRecord};
 use crate::command::{Command, LunIndex, NexusId, Op, Outcome, TaskTag};
@@ -30,7 +30,7 @@ fn records(duo: &Duo, side: usize) -> Option<Vec<GroupRecord>> {
     Some(ControlRecord::read(["alpha", "beta"][side], records.get(CONTROL_KEY)?).unwrap().groups)
 }
 
-/// Both LUNs are under one generation, role, status, service and turn on each side, and on its disk.
+/// Both LUNs are under one generation, role, status, service and switch on each side, and on its disk.
 fn are_one(duo: &Duo, when: &str) {
     for side in 0..2 {
         let view = |lun: u16| {
@@ -114,13 +114,13 @@ fn a_main_that_loses_its_peer_goes_on_alone_with_both_and_both_are_refilled() {
 }
 
 #[test]
-fn a_main_that_is_started_again_gets_both_back_by_one_turn_wherever_it_is_cut() {
+fn a_main_that_is_started_again_gets_both_back_by_one_switch_wherever_it_is_cut() {
     for seed in 0..60 {
         let mut duo = met(seed).crash_one_of_a_group(seed, 0);
         duo.connect();
-        let turning = |duo: &Duo| (0..2).any(|side| duo.controllers[side].place(LunIndex(0)).unwrap().3);
+        let switching = |duo: &Duo| (0..2).any(|side| duo.controllers[side].place(LunIndex(0)).unwrap().3);
         for _ in 0..20_000 {
-            if turning(&duo) {
+            if switching(&duo) {
                 break;
             }
             if !duo.step() {
@@ -129,16 +129,16 @@ fn a_main_that_is_started_again_gets_both_back_by_one_turn_wherever_it_is_cut() 
             }
             are_one(&duo, "being refilled");
         }
-        assert!(turning(&duo), "seed {seed}: {:?}", duo.controllers[1].status().luns);
+        assert!(switching(&duo), "seed {seed}: {:?}", duo.controllers[1].status().luns);
         for _ in 0..seed / 2 {
             duo.step();
-            are_one(&duo, "in a turn");
+            are_one(&duo, "in a switch");
         }
         duo.cut();
         duo.settle(40);
         duo.connect();
         duo.settle(60);
-        are_one(&duo, "after a turn");
+        are_one(&duo, "after a switch");
         assert_eq!(places(&duo), DUPLEX, "seed {seed}");
     }
 }

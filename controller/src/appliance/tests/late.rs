@@ -1,7 +1,7 @@
 //! What comes late, or in between: a refused peer within the lease, words of an earlier meeting, flushes that outlive a
 //! connection, records that are being written when the peer is back.
 
-use protocol::interlink::standing::Generation;
+use protocol::interlink::copy_report::Generation;
 use protocol::scsi::sense::Status;
 
 use crate::appliance::{CONTROL_KEY, ControlRecord, Restored};
@@ -292,7 +292,7 @@ fn the_first_command_that_is_forwarded_is_not_executed_if_it_was_too_long_on_its
 }
 
 mod parted_twice {
-    // The two part in a turn back to the leader, meet again within the lease, and part again.
+    // The two part in a switch back to the leader, meet again within the lease, and part again.
 
     use crate::command::LunIndex;
     use crate::pair::Role;
@@ -307,8 +307,9 @@ mod parted_twice {
         duo.settle(1);
         let mut duo = duo.crash_one(seed, 0);
         duo.connect();
-        let turning = |duo: &Duo| duo.controllers[1].place(LunIndex(0)).is_some_and(|(.., turning)| turning);
-        while !turning(&duo) {
+        let switching =
+            |duo: &Duo| duo.controllers[1].place(LunIndex(0)).is_some_and(|(.., switching)| switching);
+        while !switching(&duo) {
             if !duo.step() {
                 duo.settle(1);
             }
@@ -316,10 +317,10 @@ mod parted_twice {
         duo
     }
 
-    /// They part after so many steps of the turn, meet again at once, and part after so many steps of the meeting.
-    fn parted_twice(seed: u64, turn_steps: u32, meeting_steps: u32) -> Duo {
+    /// They part after so many steps of the switch, meet again at once, and part after so many steps of the meeting.
+    fn parted_twice(seed: u64, switch_steps: u32, meeting_steps: u32) -> Duo {
         let mut duo = turning_back(seed);
-        for _ in 0..turn_steps {
+        for _ in 0..switch_steps {
             duo.step();
             duo.controllers.iter().for_each(Controller::on_tick);
         }
@@ -333,19 +334,19 @@ mod parted_twice {
     }
 
     #[test]
-    fn two_that_part_in_a_turn_and_again_while_they_meet_are_no_split_brain() {
+    fn two_that_part_in_a_switch_and_again_while_they_meet_are_no_split_brain() {
         let mut bad = Vec::new();
         for seed in 0..10 {
-            for turn_steps in 0..16 {
+            for switch_steps in 0..16 {
                 for meeting_steps in 0..60 {
-                    let mut duo = parted_twice(seed, turn_steps, meeting_steps);
+                    let mut duo = parted_twice(seed, switch_steps, meeting_steps);
                     duo.settle(40);
                     duo.connect();
                     duo.settle(60);
                     let luns = [0, 1].map(|side| duo.controllers[side].status().luns.remove(0));
                     if !luns.iter().all(|lun| lun.serving) {
                         bad.push(format!(
-                            "seed {seed}, turn {turn_steps}, meeting {meeting_steps}: {:?}",
+                            "seed {seed}, switch {switch_steps}, meeting {meeting_steps}: {:?}",
                             luns.map(|lun| lun.reason)
                         ));
                     }
@@ -356,12 +357,12 @@ mod parted_twice {
     }
 
     #[test]
-    fn two_that_part_in_a_turn_and_again_while_they_meet_never_both_serve_alone() {
+    fn two_that_part_in_a_switch_and_again_while_they_meet_never_both_serve_alone() {
         let mut bad = Vec::new();
         for seed in 0..10 {
-            for turn_steps in 0..16 {
+            for switch_steps in 0..16 {
                 for meeting_steps in 0..60 {
-                    let duo = parted_twice(seed, turn_steps, meeting_steps);
+                    let duo = parted_twice(seed, switch_steps, meeting_steps);
                     // alpha ends as a crash would and starts again; the line is still cut.
                     let mut duo = duo.crash_one(seed + 77, 0);
                     duo.settle(60);
@@ -370,7 +371,7 @@ mod parted_twice {
                         lun.role == Role::Main && lun.serving
                     });
                     if mains == [true, true] {
-                        bad.push(format!("seed {seed}, turn {turn_steps}, meeting {meeting_steps}"));
+                        bad.push(format!("seed {seed}, switch {switch_steps}, meeting {meeting_steps}"));
                     }
                 }
             }
@@ -391,8 +392,9 @@ mod parted_twice {
         duo.settle(1);
         let mut duo = duo.crash_one_of_two(seed, 1);
         duo.connect();
-        let turning = |duo: &Duo| duo.controllers[0].place(LunIndex(1)).is_some_and(|(.., turning)| turning);
-        while !turning(&duo) {
+        let switching =
+            |duo: &Duo| duo.controllers[0].place(LunIndex(1)).is_some_and(|(.., switching)| switching);
+        while !switching(&duo) {
             if !duo.step() {
                 duo.settle(1);
             }
@@ -401,13 +403,13 @@ mod parted_twice {
     }
 
     #[test]
-    fn two_that_part_in_a_turn_to_the_follower_and_again_while_they_meet_never_both_serve_alone() {
+    fn two_that_part_in_a_switch_to_the_follower_and_again_while_they_meet_never_both_serve_alone() {
         let mut bad = Vec::new();
         for seed in 0..10 {
-            for turn_steps in 0..16 {
+            for switch_steps in 0..16 {
                 for meeting_steps in 0..60 {
                     let mut duo = turning_back_to_the_follower(seed);
-                    for _ in 0..turn_steps {
+                    for _ in 0..switch_steps {
                         duo.step();
                         duo.controllers.iter().for_each(Controller::on_tick);
                     }
@@ -423,7 +425,7 @@ mod parted_twice {
                         lun.role == Role::Main && lun.serving
                     });
                     if mains == [true, true] {
-                        bad.push(format!("seed {seed}, turn {turn_steps}, meeting {meeting_steps}"));
+                        bad.push(format!("seed {seed}, switch {switch_steps}, meeting {meeting_steps}"));
                     }
                 }
             }

@@ -231,7 +231,7 @@ fn a_sub_that_ends_cleanly_leaves_main_serving() {
 }
 
 #[test]
-fn a_cut_in_the_middle_of_a_turn_never_leaves_two_mains() {
+fn a_cut_in_the_middle_of_a_switch_never_leaves_two_mains() {
     let mut mains = [0; 2];
     for seed in 0..400 {
         let mut duo = met(seed % 7, true);
@@ -240,7 +240,7 @@ fn a_cut_in_the_middle_of_a_turn_never_leaves_two_mains() {
         duo.remove_volume(0);
         let mut duo = duo.crash(seed + 100, true);
         duo.connect();
-        // beta is main while it copies back; then comes the turn.
+        // beta is main while it copies back; then comes the switch.
         for _ in 0..seed % 80 {
             if !duo.step() {
                 duo.advance();

@@ -20,7 +20,7 @@ mod refusal;
 mod room;
 mod start;
 mod stuck;
-mod turn;
+mod switch;
 mod word;
 
 use crate::command::Outcome;

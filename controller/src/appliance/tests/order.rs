@@ -25,11 +25,11 @@ fn step(duo: &mut Duo) -> bool {
             let own = own.as_ref().expect("a change without a generation");
             assert!(!own.clean, "a change under the mark of a clean end");
             let alone = own.generation.members == 1 << side;
-            // In a turn one has the next generation on disk already and still takes changes of the order before it.
-            let turning = duo.controllers[side].place(LunIndex(0)).is_some_and(|(.., turning)| turning);
+            // In a switch one has the next generation on disk already and still takes changes of the order before it.
+            let switching = duo.controllers[side].place(LunIndex(0)).is_some_and(|(.., switching)| switching);
             let both = peer.is_some_and(|peer| {
                 let id = peer.generation.id;
-                !peer.clean && (own.generation.id == id || turning && own.generation.parent == id)
+                !peer.clean && (own.generation.id == id || switching && own.generation.parent == id)
             });
             assert!(alone || both, "a change under a generation that the other disk does not know: {own:?}");
         }
@@ -102,7 +102,7 @@ fn no_volume_is_changed_before_both_disks_know_the_generation_and_none_is_marked
         assert!(duo.durable(0).is_some_and(|record| record.clean), "seed {seed}");
         duo.cut();
         settle(&mut duo, 1);
-        // Both again, without a copy; then power loss, a copy, and a turn to the preferred main.
+        // Both again, without a copy; then power loss, a copy, and a switch to the preferred main.
         let mut duo = duo.crash(seed + 1000, true);
         duo.connect();
         settle_under_writes(&mut duo, 6, &mut tag);

@@ -264,9 +264,9 @@ mod full_and_then_failed {
             duo.break_disk(0, DiskError::Full);
             duo.hold_control(true);
             duo.resume_disk(0);
-            let turning =
-                |duo: &Duo| duo.controllers[0].place(LunIndex(0)).is_some_and(|(.., turning)| turning);
-            while !turning(&duo) && duo.step() {}
+            let switching =
+                |duo: &Duo| duo.controllers[0].place(LunIndex(0)).is_some_and(|(.., switching)| switching);
+            while !switching(&duo) && duo.step() {}
             if !duo.flushing(0) {
                 continue;
             }

@@ -2,7 +2,7 @@
 
 use crate::disk::DiskError;
 use crate::pair::{PairStatus, Role};
-use crate::status::{ControllerStatus, PeerWord};
+use crate::status::{ControllerStatus, PeerReport};
 use crate::testing::{Duo, write};
 use crate::volume::superblock::VolumeFound;
 
@@ -10,7 +10,7 @@ fn status(duo: &Duo, side: usize) -> ControllerStatus {
     duo.controllers[side].status()
 }
 
-fn said(duo: &Duo, side: usize) -> Option<PeerWord> {
+fn said(duo: &Duo, side: usize) -> Option<PeerReport> {
     status(duo, side).peer_said
 }
 
@@ -61,7 +61,7 @@ fn how_far_a_copy_is_and_why_is_known_on_both_machines() {
     assert_eq!((sub.status, sub.copied_percent), (PairStatus::Duplex, None));
 }
 
-/// alpha's copy was full, so beta is main; it gives the LUN back, and dies late in that turn.
+/// alpha's copy was full, so beta is main; it gives the LUN back, and dies late in that switch.
 #[test]
 fn nobody_is_told_that_a_controller_was_started_again_that_was_not() {
     let mut told = Vec::new();
@@ -73,19 +73,19 @@ fn nobody_is_told_that_a_controller_was_started_again_that_was_not() {
             duo.settle(4);
             assert_eq!(duo.statuses(), [PairStatus::Suspended; 2], "seed {seed}");
             duo.mend_disk(0);
-            let turns = |duo: &Duo| {
+            let switches = |duo: &Duo| {
                 duo.controllers[1]
                     .place(crate::command::LunIndex(0))
-                    .is_some_and(|(_, status, _, turning)| turning && status == PairStatus::Duplex)
+                    .is_some_and(|(_, status, _, switching)| switching && status == PairStatus::Duplex)
             };
             let mut waited = 0;
-            while !turns(&duo) && waited < 400 {
+            while !switches(&duo) && waited < 400 {
                 if !duo.step() {
                     duo.settle(0);
                     waited += 1;
                 }
             }
-            assert!(turns(&duo), "seed {seed}: it does not give it back");
+            assert!(switches(&duo), "seed {seed}: it does not give it back");
             for _ in 0..steps {
                 duo.step();
                 duo.controllers.iter().for_each(crate::unit::Controller::on_tick);

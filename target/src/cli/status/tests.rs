@@ -3,7 +3,7 @@
 use controller::pair::{PairStatus, Role};
 use controller::plan::Side;
 use controller::status::{
-    ContestStatus, ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PeerWord, ReservationStatus,
+    ContestStatus, ControllerStatus, HostStatus, InterlinkStatus, LunStatus, PeerReport, ReservationStatus,
 };
 
 use super::super::check::tests::config;
@@ -72,9 +72,9 @@ fn host(name: &str, alias: &str, portal: &str, address: &str, seconds: u64, comm
 }
 
 /// What a controller told its peer.
-fn said(by: &ControllerStatus, age_seconds: u64, current: bool, hosts: Vec<HostStatus>) -> PeerWord {
+fn said(by: &ControllerStatus, age_seconds: u64, current: bool, hosts: Vec<HostStatus>) -> PeerReport {
     let hosts_count = hosts.len() as u32;
-    PeerWord { age_seconds, current, luns: by.luns.clone(), hosts_count, hosts, notes: Vec::new() }
+    PeerReport { age_seconds, current, luns: by.luns.clone(), hosts_count, hosts, notes: Vec::new() }
 }
 
 fn screen(answers: [Result<ControllerStatus, AskError>; 2]) -> (bool, String) {
@@ -261,7 +261,7 @@ fn what_is_noted_beyond_the_luns_is_told_once_and_the_same_on_either_machine() {
     alpha.notes = vec![differ.to_owned()];
     beta.notes = vec![differ.to_owned()];
     alpha.contests = vec![contest.clone()];
-    let told = |by: &ControllerStatus| PeerWord {
+    let told = |by: &ControllerStatus| PeerReport {
         notes: by.notes.iter().cloned().chain(by.contests.iter().map(ToString::to_string)).collect(),
         ..said(by, 1, true, Vec::new())
     };

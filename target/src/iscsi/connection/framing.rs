@@ -66,6 +66,7 @@ pub fn take_pdu(input: &mut BytesMut, digests: Digests, segment_max: u32) -> Res
         input.advance(total);
         return Ok(Framed::Pdu(Received { bhs, ahs, data: Some(Bytes::new()) }));
     }
+    debug_assert!(frame.data().end <= total, "a data segment lies within its PDU");
     let pdu = input.split_to(total).freeze();
     let data = intact.then(|| pdu.slice(frame.data()));
     Ok(Framed::Pdu(Received { bhs, ahs, data }))

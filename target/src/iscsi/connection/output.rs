@@ -202,6 +202,7 @@ impl Output {
     /// Writes until nothing is left (`Ok(true)`) or the transport takes no more (`Ok(false)`).
     pub fn write_to(&mut self, transport: &dyn Transport) -> io::Result<bool> {
         self.close(self.arena.len());
+        self.check();
         while self.bytes > 0 {
             let mut slices = [IoSlice::new(&[]); PIECES_MAX];
             let mut count = 0;
@@ -242,6 +243,7 @@ impl Output {
     }
 
     fn advance(&mut self, written: usize) {
+        debug_assert!(written <= self.bytes, "no transport takes more than it is given");
         self.bytes = self.bytes.saturating_sub(written);
         let mut left = self.written + written;
         while let Some(first) = self.pieces.front() {
@@ -252,6 +254,19 @@ impl Output {
             self.pieces.pop_front();
         }
         self.written = left;
+        debug_assert!(left == 0 || !self.pieces.is_empty(), "what was written belongs to a piece");
+    }
+
+    /// What always holds, looked at before each write, in debug builds only.
+    fn check(&self) {
+        if cfg!(debug_assertions) {
+            let pieces: usize = self.pieces.iter().map(Piece::len).sum();
+            let open = self.arena.len().saturating_sub(self.open);
+            debug_assert_eq!(self.bytes + self.written, pieces + open, "what waits is counted");
+            debug_assert!(self.open <= self.arena.len(), "what is open lies in the arena");
+            let first = self.pieces.front().map_or(0, Piece::len);
+            debug_assert!(self.written == 0 || self.written < first, "what is written is given up");
+        }
     }
 }
 

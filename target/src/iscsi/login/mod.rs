@@ -206,6 +206,7 @@ impl Login {
             return Err(LoginStatus::InitiatorError.into());
         }
         self.text.extend_from_slice(data);
+        debug_assert!(self.opening.is_some() && self.stage.is_some(), "the request was looked at");
         if request.continue_bit {
             return Ok(Verdict::Go(Reply { current: request.current_stage, next: None, text: Vec::new() }));
         }
@@ -231,6 +232,7 @@ impl Login {
             let agreed = &mut self.parameters.agreed;
             agreed.first_burst_length = agreed.first_burst_bytes();
             agreed.check().map_err(|_| LoginStatus::InitiatorError)?;
+            debug_assert!(!self.initiator.is_empty(), "a session is somebody's");
             return Ok(Verdict::Enter(reply));
         }
         Ok(Verdict::Go(reply))

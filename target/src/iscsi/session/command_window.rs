@@ -65,6 +65,7 @@ impl CommandWindow {
 
     /// The expected command has come.
     pub const fn advance(&mut self) {
+        debug_assert!(!self.expected.follows(self.maximum), "nothing comes beyond the window");
         self.expected = self.expected.next();
     }
 

@@ -262,6 +262,7 @@ impl DataOutFlow {
             let waits =
                 |tag: &u32| tasks.get(*tag).is_some_and(|task| task.state == State::Data && !task.solicited);
             debug_assert!(self.awaiting_r2t.iter().all(waits), "only what waits for an R2T is in its queue");
+            tasks.iter().for_each(|task| task.data_out.check());
         }
     }
 }

@@ -136,6 +136,7 @@ impl DataOutBuffer {
         }
         buffer.append(immediate);
         buffer.asked = if terms.more { burst.max(buffer.received) } else { buffer.received };
+        debug_assert!(terms.wanted <= terms.expected, "no more is wanted than is to come");
         buffer
     }
 
@@ -245,9 +246,31 @@ impl DataOutBuffer {
 
     /// The R2T of `next_solicitation` is on its way under this target transfer tag.
     pub fn on_solicited(&mut self, solicitation: Solicitation, transfer_tag: u32) {
+        debug_assert_eq!(solicitation.offset, self.asked, "what is asked for follows what was");
+        debug_assert!(!self.has_sequence(transfer_tag), "a transfer has a tag of its own");
         self.asked = solicitation.offset.saturating_add(solicitation.length);
         self.r2ts = self.r2ts.wrapping_add(1);
         self.sequences.push_back(Sequence { transfer_tag, data_sn: 0, end: self.asked });
+    }
+
+    fn has_sequence(&self, transfer_tag: u32) -> bool {
+        self.sequences.iter().any(|sequence| sequence.transfer_tag == transfer_tag)
+    }
+
+    /// What always holds, looked at in debug builds only.
+    pub fn check(&self) {
+        let chunks: usize = self.chunks.iter().map(Bytes::len).sum::<usize>() + self.coalesced.len();
+        debug_assert!(chunks <= self.wanted as usize, "no more is kept than the command takes");
+        debug_assert!(self.failed.is_none() || chunks == 0, "what is refused keeps no data");
+        let complete = self.failed.is_none() && self.progress() == Progress::Complete;
+        debug_assert!(
+            !complete || chunks == self.wanted as usize || chunks == 0,
+            "what is complete is there"
+        );
+        debug_assert!(
+            self.sequences.iter().skip(1).all(|sequence| sequence.transfer_tag != RESERVED_TAG),
+            "what comes unasked comes first"
+        );
     }
 
     /// Bytes the command takes.

@@ -12,7 +12,7 @@
 //! ```
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use controller::command::{COMMAND_AGE_MAX, NexusId};
@@ -226,7 +226,7 @@ impl Table {
         } else {
             self.places[place] = entry;
         }
-        debug_assert_eq!(place_of(nexus), place, "a nexus names its place");
+        self.check();
         self.peak = self.peak.max(self.active().count());
         Begun { nexus, tsih: place as u16 + 1 }
     }
@@ -249,7 +249,9 @@ impl Table {
     fn close_at(&mut self, at: usize, now: Time) -> Option<(NexusId, Arc<SharedHalf>)> {
         let entry = self.places.get_mut(at)?.as_mut().filter(|entry| entry.is_active())?;
         entry.closing = Some(Closing { since: now, waiting: Vec::new() });
-        Some((entry.nexus, entry.shared.clone()))
+        let closed = (entry.nexus, entry.shared.clone());
+        self.check();
+        Some(closed)
     }
 
     /// A login waits for the place of a closing session.
@@ -319,6 +321,22 @@ impl Table {
         let of_host = || taken().filter(|entry| host_elsewhere(&entry.shared) == Some(host)).count();
         let full = taken().count() >= HOST_SESSIONS_MAX && of_host() >= HOST_SESSIONS_MAX;
         full.then_some(Share::Host)
+    }
+
+    /// What always holds, looked at when a session begins or ends, in debug builds only.
+    fn check(&self) {
+        if cfg!(debug_assertions) {
+            debug_assert!(self.places.len() <= SESSIONS_MAX, "there are no more places");
+            let mut ports = BTreeSet::new();
+            for (place, entry) in self.places.iter().enumerate() {
+                let Some(entry) = entry else { continue };
+                debug_assert_eq!(place_of(entry.nexus), place, "a nexus names its place");
+                debug_assert!(order_of(entry.nexus) <= self.begun, "its nexus was given out");
+                let Identity { initiator, isid, .. } = &entry.identity;
+                let port = (initiator.to_ascii_lowercase(), isid.0);
+                debug_assert!(ports.insert(port), "an initiator port has one place");
+            }
+        }
     }
 
     fn free_place(&self) -> Option<usize> {

@@ -13,7 +13,7 @@ pub struct Nexus {
 /// One session of a host: what holds a reservation by RESERVE.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Session {
-    /// Whose.
+    /// Its nexus.
     pub nexus: Nexus,
     /// Counts the host's sessions.
     pub number: u32,

@@ -26,7 +26,7 @@ fn grouped(name: &'static str, seed: u64, steps: impl IntoIterator<Item = Vec<St
 }
 
 /// The interlink is cut, main goes on alone with both LUNs; then each controller crashes in turn, in the copy back and
-/// in the turn back to alpha, and at last both lose power at once.
+/// in the switch back to alpha, and at last both lose power at once.
 #[must_use]
 pub fn group_cut_and_crashed(seed: u64) -> Settings {
     let cut = [cut_both().to_vec(), vec![when(alone(ALPHA)), act(Heal)]].concat();

@@ -39,7 +39,7 @@ fn long_lists_are_cut_with_a_count_and_those_in_trouble_are_shown() {
 fn hosts_of_a_controller_elsewhere_are_counted_though_not_all_are_named() {
     let [alpha, mut beta] = healthy();
     let hosts = vec![host("web", "", "192.0.2.1:3260", "192.0.2.21:51000", 9, 0); 32];
-    beta.peer_said = Some(PeerWord { hosts_count: 200, ..said(&alpha, 0, true, hosts) });
+    beta.peer_said = Some(PeerReport { hosts_count: 200, ..said(&alpha, 0, true, hosts) });
     let (_, screen) = screen([Err(AskError::NotRunning), Ok(beta)]);
     assert!(
         screen.contains("\nand 196 more on alpha; `twinlun status` on its machine names them\n"),

@@ -1,4 +1,4 @@
-//! Turns beside commands on their way, in a toy world.
+//! Switches beside commands on their way, in a toy world.
 
 use protocol::interlink::event::Event;
 use protocol::interlink::shared::Who;
@@ -11,10 +11,10 @@ use crate::pair::{Breakage, PairStatus, Role};
 use crate::reservation::asked;
 use crate::testing::{Duo, range, write};
 
-/// Commands of the sub's hosts that the turn meets.
+/// Commands of the sub's hosts that the switch meets.
 const WRITES: u32 = 6;
 
-/// The disk of the sub fails under writes of its hosts, and a turn may look at any moment whether nothing is in flight.
+/// The disk of the sub fails under writes of its hosts, and a switch may look at any moment whether nothing is in flight.
 fn sub_loses_its_disk_under_writes(seed: u64) -> Duo {
     let mut duo = Duo::new(seed, true);
     duo.connect();
@@ -93,7 +93,7 @@ fn the_disk_of_the_copy_that_stays_is_waited_for_before_a_reservation_that_forbi
             duo.settle(20);
             duo.break_disk(1 - silent, DiskError::Io);
             duo.ask(1 - silent, 9, write(8, 1, 1));
-            // The disk is silent for three seconds, and then the turn is late.
+            // The disk is silent for three seconds, and then the switch is late.
             duo.settle(65);
             duo.cut();
             duo.settle(1);
@@ -217,7 +217,7 @@ fn parted_while_the_subs_copy_leaves(seed: u64, steps: u32, error: DiskError) ->
 }
 
 #[test]
-fn a_main_that_is_main_before_and_after_a_turn_goes_on_alone_wherever_the_two_part() {
+fn a_main_that_is_main_before_and_after_a_switch_goes_on_alone_wherever_the_two_part() {
     for seed in 0..6 {
         for steps in 0..60 {
             for error in [DiskError::Io, DiskError::Full, DiskError::Silent] {
@@ -240,10 +240,10 @@ fn turning_back(seed: u64) -> Duo {
     duo.settle(1);
     let mut duo = duo.crash_one(seed, 0);
     duo.connect();
-    let turning = |duo: &Duo| {
-        duo.controllers[1].place(crate::command::LunIndex(0)).is_some_and(|(.., turning)| turning)
+    let switching = |duo: &Duo| {
+        duo.controllers[1].place(crate::command::LunIndex(0)).is_some_and(|(.., switching)| switching)
     };
-    while !turning(&duo) {
+    while !switching(&duo) {
         if !duo.step() {
             duo.settle(1);
         }
@@ -252,7 +252,7 @@ fn turning_back(seed: u64) -> Duo {
 }
 
 #[test]
-fn a_main_whose_disk_failed_in_a_turn_to_two_whole_copies_does_not_go_on_alone() {
+fn a_main_whose_disk_failed_in_a_switch_to_two_whole_copies_does_not_go_on_alone() {
     for seed in 0..40 {
         let mut duo = turning_back(seed);
         duo.controllers[1].with_appliance(|appliance| {
@@ -271,7 +271,7 @@ fn a_main_whose_disk_failed_in_a_turn_to_two_whole_copies_does_not_go_on_alone()
 }
 
 #[test]
-fn the_flushes_of_a_lone_slow_copy_do_not_keep_a_turn_from_its_end() {
+fn the_flushes_of_a_lone_slow_copy_do_not_keep_a_switch_from_its_end() {
     for seed in 0..4 {
         let mut duo = Duo::met(seed);
         duo.break_disk(1, DiskError::Full);

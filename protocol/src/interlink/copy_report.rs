@@ -111,14 +111,14 @@ impl Starts {
     }
 }
 
-/// What a controller tells of a LUN beside its standing. Version 2.
+/// What a controller tells of a LUN beside its report. Version 2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Told {
     /// The times in which both served.
     pub starts: Starts,
-    /// [`Standing::may_go_on`].
+    /// [`CopyReport::may_go_on`].
     pub may_go_on: bool,
-    /// [`Standing::remembers`].
+    /// [`CopyReport::remembers`].
     pub remembers: bool,
 }
 
@@ -205,7 +205,7 @@ impl Pairing {
 
 /// One controller's knowledge of one LUN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Standing {
+pub struct CopyReport {
     /// The newest generation it has on disk.
     pub generation: Generation,
     /// Everything of that generation was flushed and marked clean.
@@ -229,7 +229,7 @@ pub struct Standing {
     pub remembers: bool,
 }
 
-impl Standing {
+impl CopyReport {
     pub(super) fn put(&self, body: &mut BytesMut) {
         self.generation.put(body);
         body.put_u8(u8::from(self.clean));

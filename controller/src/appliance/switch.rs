@@ -1,58 +1,58 @@
-//! Turns: a pair that is in touch goes on under another generation, hosts hardly noticing: back to the preferred
+//! Switches: a pair that is in touch goes on under another generation, hosts hardly noticing: back to the preferred
 //! main when a copy is complete; without a copy whose disk failed.
 //!
 //! ```text
 //!  proposer (will not be main)        the other (will be main)
 //!   │ hosts' commands wait               │
-//!   │ TURN{generation} ─────────────────►│ hosts' commands wait
+//!   │ SWITCH{generation} ───────────────►│ hosts' commands wait
 //!   │                                    │ none of them in flight: generation durable
-//!   │◄──────────────────── TURN DURABLE  │ still in its old place: changes in flight may come
+//!   │◄────────────────── SWITCH DURABLE  │ still in its old place: changes in flight may come
 //!   │ nothing in flight: durable         │
 //!   │ takes its new place                │
-//!   │ TURN BEGIN ───────────────────────►│ takes its new place; what waited goes on
-//!   │◄────────────────────── TURN BEGUN  │
+//!   │ SWITCH BEGIN ─────────────────────►│ takes its new place; what waited goes on
+//!   │◄──────────────────── SWITCH BEGUN  │
 //!   │ what waited goes on                │
 //! ```
 //!
 //! Nobody sends a message of the new generation before the other has its place, and nobody leaves the old one while
 //! the other may send one of it: no message meets a generation that does not know it. One kind may, and is passed over:
-//! what a copy that leaves the pair says of its last changes (APPLIED), which TURN BEGIN overtakes on another
+//! what a copy that leaves the pair says of its last changes (APPLIED), which SWITCH BEGIN overtakes on another
 //! connection. Main goes on without that copy, so those changes are decided like any other that it may lack.
 //!
 //! Whoever will be main has the generation on disk first, so nobody else can go on from the one before. Nothing is
 //! served under the new one before it is durable on both: a crash in between leaves two copies that are both
 //! still whole, or the failed one, which the new generation does not name.
 //!
-//! A disk that fails in the middle of a turn to the preferred main ends the meeting: at the next one its copy is known
+//! A disk that fails in the middle of a switch to the preferred main ends the meeting: at the next one its copy is known
 //! to have failed. Until then the range of what it could not take belongs to nobody ([`Quiet::Undecided`]), on neither
 //! side: the other copy may be the one that leaves. Commands that wait for such a range go back to the door, for they
-//! would be in flight until the turn is over, and the turn would wait for them.
+//! would be in flight until the switch is over, and the switch would wait for them.
 //!
 //! A disk that says nothing is given up only while another copy stays: what it was asked it may still write, at any
-//! time. From the peer's word that its copy leaves, the own disk is waited for; the turn, which waits for what is in
+//! time. From the peer's word that its copy leaves, the own disk is waited for; the switch, which waits for what is in
 //! flight, may then end in another meeting. A copy whose disk was given up before that word never becomes the last one:
-//! no turn makes it so, and at the next meeting it has failed.
+//! no switch makes it so, and at the next meeting it has failed.
 
 use protocol::interlink::Message;
-use protocol::interlink::standing::{Generation, Pairing};
+use protocol::interlink::copy_report::{Generation, Pairing};
 
 use crate::pair::Quiet;
 use crate::time::Time;
 
-/// A turn under way.
+/// A switch under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Turn {
+pub(super) struct Switch {
     pub(super) generation: Generation,
     pub(super) pairing: Pairing,
     pub(super) since: Option<Time>,
-    pub(super) step: TurnStep,
+    pub(super) step: SwitchStep,
     /// This controller is main of the generation before, too.
     pub(super) was_main: bool,
 }
 
-/// What a turn waits for on this controller.
+/// What a switch waits for on this controller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum TurnStep {
+pub(super) enum SwitchStep {
     /// Proposed here: the other writes it down first.
     Proposed,
     /// The other has it: nothing may be in flight here.
@@ -69,26 +69,26 @@ pub(super) enum TurnStep {
     AwaitsBegin,
 }
 
-/// What the peer's word makes of a turn.
+/// What the peer's word makes of a switch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Heard {
     /// It goes on.
-    Steps(Turn),
+    Steps(Switch),
     /// It is over; what the peer is told then.
     Over(Option<Message>),
 }
 
-impl Turn {
-    /// The generation is durable here: how the turn goes on, and what the peer is told.
+impl Switch {
+    /// The generation is durable here: how the switch goes on, and what the peer is told.
     pub(super) const fn on_durable(self) -> Option<(Self, Message)> {
         let number = self.generation.number;
         match self.step {
-            TurnStep::WritesLast => {
-                Some((Self { step: TurnStep::AwaitsPeersPlace, ..self }, Message::TurnBegin(number)))
+            SwitchStep::WritesLast => {
+                Some((Self { step: SwitchStep::AwaitsPeersPlace, ..self }, Message::SwitchBegin(number)))
             }
             // Its place it takes later: until nothing is in flight over there, changes of the old order may come.
-            TurnStep::WritesFirst => {
-                Some((Self { step: TurnStep::AwaitsBegin, ..self }, Message::TurnDurable(number)))
+            SwitchStep::WritesFirst => {
+                Some((Self { step: SwitchStep::AwaitsBegin, ..self }, Message::SwitchDurable(number)))
             }
             _ => None,
         }
@@ -97,13 +97,13 @@ impl Turn {
     /// The peer has the generation durable, or its new place, or knows that both have.
     pub(super) fn on_word(self, word: &Message) -> Option<Heard> {
         match *word {
-            Message::TurnDurable(number) if self.waits(TurnStep::Proposed, number) => {
-                Some(Heard::Steps(Self { step: TurnStep::Draining, ..self }))
+            Message::SwitchDurable(number) if self.waits(SwitchStep::Proposed, number) => {
+                Some(Heard::Steps(Self { step: SwitchStep::Draining, ..self }))
             }
-            Message::TurnBegin(number) if self.waits(TurnStep::AwaitsBegin, number) => {
-                Some(Heard::Over(Some(Message::TurnBegun(number))))
+            Message::SwitchBegin(number) if self.waits(SwitchStep::AwaitsBegin, number) => {
+                Some(Heard::Over(Some(Message::SwitchBegun(number))))
             }
-            Message::TurnBegun(number) if self.waits(TurnStep::AwaitsPeersPlace, number) => {
+            Message::SwitchBegun(number) if self.waits(SwitchStep::AwaitsPeersPlace, number) => {
                 Some(Heard::Over(None))
             }
             _ => None,
@@ -111,38 +111,39 @@ impl Turn {
     }
 
     /// Whether it waits at that step for the peer's word about the generation of that number.
-    fn waits(self, step: TurnStep, number: u64) -> bool {
+    fn waits(self, step: SwitchStep, number: u64) -> bool {
         self.step == step && self.generation.number == number
     }
 
     /// The next step, if this one waits for commands in flight and there are none. A copy that lacks a change, or has
-    /// one that the other lacks, may leave by a turn, but not go on as a whole one: then nothing may wait for a
+    /// one that the other lacks, may leave by a switch, but not go on as a whole one: then nothing may wait for a
     /// decision about the pair.
-    pub(super) fn step_when(self, quiet: impl Fn() -> Quiet) -> Option<TurnStep> {
+    pub(super) fn step_when(self, quiet: impl Fn() -> Quiet) -> Option<SwitchStep> {
         let ready = || match quiet() {
             Quiet::Yes => true,
             Quiet::Undecided => self.pairing == Pairing::Out,
             Quiet::No => false,
         };
         match self.step {
-            TurnStep::Draining if ready() => Some(TurnStep::WritesLast),
-            TurnStep::Asked if ready() => Some(TurnStep::WritesFirst),
+            SwitchStep::Draining if ready() => Some(SwitchStep::WritesLast),
+            SwitchStep::Asked if ready() => Some(SwitchStep::WritesFirst),
             _ => None,
         }
     }
 
     pub(super) const fn is_proposer(self) -> bool {
         match self.step {
-            TurnStep::Proposed | TurnStep::Draining | TurnStep::WritesLast | TurnStep::AwaitsPeersPlace => {
-                true
-            }
-            TurnStep::Asked | TurnStep::WritesFirst | TurnStep::AwaitsBegin => false,
+            SwitchStep::Proposed
+            | SwitchStep::Draining
+            | SwitchStep::WritesLast
+            | SwitchStep::AwaitsPeersPlace => true,
+            SwitchStep::Asked | SwitchStep::WritesFirst | SwitchStep::AwaitsBegin => false,
         }
     }
 
     /// Whether this controller has its new place already.
     pub(super) const fn has_own_place(self) -> bool {
-        matches!(self.step, TurnStep::AwaitsPeersPlace)
+        matches!(self.step, SwitchStep::AwaitsPeersPlace)
     }
 
     /// Whether a main may go on without the other in the middle of it. The old main while it has not written the new
@@ -151,10 +152,10 @@ impl Turn {
     pub(super) const fn leaves_the_right_here(self) -> bool {
         let out = matches!(self.pairing, Pairing::Out);
         match self.step {
-            TurnStep::Proposed | TurnStep::Draining => !out,
-            TurnStep::WritesLast | TurnStep::AwaitsPeersPlace => false,
-            TurnStep::Asked | TurnStep::WritesFirst => self.was_main,
-            TurnStep::AwaitsBegin => self.was_main || out,
+            SwitchStep::Proposed | SwitchStep::Draining => !out,
+            SwitchStep::WritesLast | SwitchStep::AwaitsPeersPlace => false,
+            SwitchStep::Asked | SwitchStep::WritesFirst => self.was_main,
+            SwitchStep::AwaitsBegin => self.was_main || out,
         }
     }
 }

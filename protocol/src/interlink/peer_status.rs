@@ -9,9 +9,9 @@ use super::wire::{Reader, put_list, put_string};
 /// LUNs in one word at most.
 pub const WORD_LUNS_MAX: usize = 256;
 /// Different reasons in one word at most.
-pub const WORD_REASONS_MAX: usize = 16;
+pub const PEER_STATUS_REASONS_MAX: usize = 16;
 /// Hosts named in one word at most; the rest are counted.
-pub const WORD_HOSTS_MAX: usize = 32;
+pub const PEER_STATUS_HOSTS_MAX: usize = 32;
 /// Bytes of one text at most; a longer one is cut.
 pub const WORD_TEXT_BYTES_MAX: usize = 512;
 
@@ -26,7 +26,7 @@ pub struct Copied {
 
 /// One LUN as the sender has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LunWord {
+pub struct LunReport {
     /// The number hosts use.
     pub lun: u16,
     /// The sender is main.
@@ -41,13 +41,13 @@ pub struct LunWord {
     pub commands: u32,
     /// Bytes in the sender's communication volume.
     pub communication_bytes: u64,
-    /// What is wrong: a place in [`Word::reasons`].
+    /// What is wrong: a place in [`PeerStatus::reasons`].
     pub reason: Option<u8>,
 }
 
 /// One host that is logged in at the sender.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HostWord {
+pub struct HostReport {
     /// InitiatorName.
     pub initiator: String,
     /// InitiatorAlias.
@@ -64,18 +64,18 @@ pub struct HostWord {
 
 /// What a controller says of itself.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Word {
+pub struct PeerStatus {
     /// Every LUN.
-    pub luns: Vec<LunWord>,
+    pub luns: Vec<LunReport>,
     /// What is wrong, each text once. Those that no LUN refers to are about the sender as a whole.
     pub reasons: Vec<String>,
     /// Sessions of hosts.
     pub hosts: u32,
     /// The first of them.
-    pub named: Vec<HostWord>,
+    pub named: Vec<HostReport>,
 }
 
-impl Word {
+impl PeerStatus {
     /// What is wrong with the sender as a whole.
     pub fn unreferenced(&self) -> impl Iterator<Item = &str> {
         let referenced =
@@ -96,13 +96,15 @@ impl Word {
             body.put_u32(lun.copied.and_then(|copied| copied.seconds_left).unwrap_or(u32::MAX));
             body.put_u32(lun.commands);
             body.put_u64(lun.communication_bytes);
-            body.put_u8(lun.reason.filter(|at| usize::from(*at) < WORD_REASONS_MAX).unwrap_or(u8::MAX));
+            body.put_u8(
+                lun.reason.filter(|at| usize::from(*at) < PEER_STATUS_REASONS_MAX).unwrap_or(u8::MAX),
+            );
         });
-        let reasons = self.reasons.get(..WORD_REASONS_MAX).unwrap_or(&self.reasons);
-        put_list(body, WORD_REASONS_MAX, reasons, |body, reason| put_text(body, reason));
+        let reasons = self.reasons.get(..PEER_STATUS_REASONS_MAX).unwrap_or(&self.reasons);
+        put_list(body, PEER_STATUS_REASONS_MAX, reasons, |body, reason| put_text(body, reason));
         body.put_u32(self.hosts);
-        let named = self.named.get(..WORD_HOSTS_MAX).unwrap_or(&self.named);
-        put_list(body, WORD_HOSTS_MAX, named, |body, host| {
+        let named = self.named.get(..PEER_STATUS_HOSTS_MAX).unwrap_or(&self.named);
+        put_list(body, PEER_STATUS_HOSTS_MAX, named, |body, host| {
             for text in [&host.initiator, &host.alias, &host.address, &host.portal] {
                 put_text(body, text);
             }
@@ -114,9 +116,9 @@ impl Word {
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
         let word = Self {
             luns: reader.list(WORD_LUNS_MAX, lun)?,
-            reasons: reader.list(WORD_REASONS_MAX, text)?,
+            reasons: reader.list(PEER_STATUS_REASONS_MAX, text)?,
             hosts: reader.u32()?,
-            named: reader.list(WORD_HOSTS_MAX, host)?,
+            named: reader.list(PEER_STATUS_HOSTS_MAX, host)?,
         };
         let known = |at: u8| usize::from(at) < word.reasons.len();
         if word.luns.iter().filter_map(|lun| lun.reason).all(known) {
@@ -127,14 +129,14 @@ impl Word {
     }
 }
 
-fn lun(reader: &mut Reader<'_>) -> Result<LunWord, FrameError> {
+fn lun(reader: &mut Reader<'_>) -> Result<LunReport, FrameError> {
     let (lun, main, serving, status) = (reader.u16()?, reader.bool()?, reader.bool()?, reader.u8()?);
     let (percent, seconds) = (reader.u8()?, reader.u32()?);
     if status > 4 || (percent > 100 && percent != u8::MAX) {
         return Err(FrameError::Content);
     }
     let seconds_left = (seconds != u32::MAX).then_some(seconds);
-    Ok(LunWord {
+    Ok(LunReport {
         lun,
         main,
         serving,
@@ -146,8 +148,8 @@ fn lun(reader: &mut Reader<'_>) -> Result<LunWord, FrameError> {
     })
 }
 
-fn host(reader: &mut Reader<'_>) -> Result<HostWord, FrameError> {
-    Ok(HostWord {
+fn host(reader: &mut Reader<'_>) -> Result<HostReport, FrameError> {
+    Ok(HostReport {
         initiator: text(reader)?,
         alias: text(reader)?,
         address: text(reader)?,
