@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::interlink::event::Event;
-use protocol::interlink::shared::{SharedState, Who};
+use protocol::interlink::shared::{Requester, SharedState};
 use protocol::interlink::{GenerationTag, Message};
 use protocol::scsi::sense::Sense;
 
@@ -116,7 +116,7 @@ impl<W: World> Controller<W> {
     }
 
     /// Who a nexus of this controller is, for the events it asks for. `None` if there is no such nexus, or too many.
-    pub fn who(&self, lun: LunIndex, nexus: NexusId) -> Option<Who> {
+    pub fn who(&self, lun: LunIndex, nexus: NexusId) -> Option<Requester> {
         self.luns.lock(usize::from(lun.0))?.unit().who(nexus)
     }
 
@@ -273,7 +273,7 @@ impl<W: World> Controller<W> {
     pub fn on_frame(&self, link: LinkId, head: Bytes, payload: Bytes) {
         let now = self.world.now();
         let Ok((prefix, message)) = Message::decode(&head, &payload) else {
-            return self.with_appliance(|appliance| appliance.on_nonsense(link));
+            return self.with_appliance(|appliance| appliance.on_violation(link));
         };
         let lun = self.lun(u64::from(prefix.lun)).map(|index| usize::from(index.0));
         if message.is_data() {

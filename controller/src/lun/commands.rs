@@ -29,7 +29,7 @@ use crate::command::{
     Admission, COMMAND_AGE_MAX, Command, Data, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag,
 };
 use crate::link::{LinkId, Via};
-use crate::pair::{Breakage, PairView, Role};
+use crate::pair::{PairFault, PairView, Role};
 use crate::route::{Kind, Route, route};
 use crate::time::Time;
 
@@ -301,7 +301,7 @@ impl Lun {
                     self.forwarder.resume(Way::of(self.blocks.terms().view()), now, actions);
                 }
             }
-            AtMain::Nonsense => actions.push(nonsense(self.view())),
+            AtMain::ProtocolViolation => actions.push(nonsense(self.view())),
         }
     }
 
@@ -359,7 +359,7 @@ fn arrived(op: Option<Op>, age: Duration, role: Role) -> Result<Op, Outcome> {
 
 /// The peer has sent what cannot be: the meeting ends.
 const fn nonsense(view: &PairView) -> Action {
-    Action::Broken(Breakage::Nonsense, view.generation)
+    Action::Broken(PairFault::ProtocolViolation, view.generation)
 }
 
 /// A reset is no command: it neither waits for unit attentions nor takes them.

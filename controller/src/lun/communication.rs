@@ -1,6 +1,6 @@
 //! The communication volume: where the sub keeps a host's request and its data on the way to main.
 //!
-//! A request is put in, and taken out when main and the own copy are done with it. Kept in memory it is lost with
+//! A request is put in, and taken out when main and the local copy are done with it. Kept in memory it is lost with
 //! the controller, together with every host's connection to it; no request in it was answered yet, so nothing is
 //! lost that anyone was promised.
 
@@ -16,7 +16,7 @@ pub const COMMUNICATION_VOLUME_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Requests that one LUN keeps here at most.
 pub const COMMUNICATION_VOLUME_REQUESTS_MAX: usize = 4096;
 
-/// A command of a host of the sub, kept until main and the own copy are done with it.
+/// A command of a host of the sub, kept until main and the local copy are done with it.
 #[derive(Debug)]
 pub(super) struct Forward {
     /// Its name for main; given by [`CommunicationVolume::put`].
@@ -57,12 +57,12 @@ pub(super) enum Progress {
     Ordered {
         /// Its place in the order.
         sequence: u64,
-        /// The own copy has it.
+        /// The local copy has it.
         here: bool,
         /// What main's copy makes of it.
         main: MainsCopy,
     },
-    /// The interlink went away while the own copy was taking it.
+    /// The interlink went away while the local copy was taking it.
     Lost,
     /// The interlink went away, and main, which has the only good copy, may admit it until it is too old.
     Adrift,

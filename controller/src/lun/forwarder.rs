@@ -1,10 +1,10 @@
 //! Hosts' commands on their way from the sub to main: kept in the communication volume, sent when main has room, ended
-//! by what main and the own copy say.
+//! by what main and the local copy say.
 //!
 //! ```text
 //!  Queued ──► AtMain ──► Ordered ──► answered when both copies have it
 //!     │          │          │
-//!     │          │          └─ the interlink goes away while the own copy takes it ─► Lost ──► ABORTED COMMAND
+//!     │          │          └─ the interlink goes away while the local copy takes it ─► Lost ──► ABORTED COMMAND
 //!     │          ├─ the interlink goes away, main goes on without asking ───────────► Adrift ─► ABORTED COMMAND, late
 //!     │          └─ ended at main without a change
 //!     └─ never sent: BUSY when too old
@@ -54,7 +54,7 @@ impl Way {
     }
 }
 
-/// A change that main has ordered, for the own copy.
+/// A change that main has ordered, for the local copy.
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) slot: u32,
@@ -74,7 +74,7 @@ pub(super) enum AtMain {
     /// Main did not admit it because an older state had let it pass.
     Again(u32),
     /// That cannot be.
-    Nonsense,
+    ProtocolViolation,
 }
 
 /// The commands that one LUN of a sub has forwarded.
@@ -205,7 +205,7 @@ impl Forwarder {
         }
     }
 
-    /// Main has admitted a change: what is kept for it goes to the own copy. `None` if that cannot be.
+    /// Main has admitted a change: what is kept for it goes to the local copy. `None` if that cannot be.
     pub(super) fn on_order(&mut self, id: u64, sequence: u64, result: &Bytes) -> Option<Order> {
         let slot = self.kept.slot_of(id)?;
         let request = self.kept.get(slot)?;
@@ -217,7 +217,7 @@ impl Forwarder {
         Some(Order { slot, op, durable: request.durable })
     }
 
-    /// The own copy has a change.
+    /// The local copy has a change.
     pub(super) fn on_applied_here(&mut self, slot: u32) {
         if let Some(Progress::Ordered { here, .. }) = self.progress(slot) {
             *here = true;
@@ -260,7 +260,7 @@ impl Forwarder {
             (Ending::Aborted, _) => Outcome::Aborted,
             (Ending::Stale, _) if request.given_up => Outcome::Aborted,
             (Ending::Stale, _) if request.progress.is_at_main() => return AtMain::Again(slot),
-            (Ending::Stale, _) => return AtMain::Nonsense,
+            (Ending::Stale, _) => return AtMain::ProtocolViolation,
         };
         let Progress::Ordered { main, .. } = &mut request.progress else {
             return AtMain::Over(slot, outcome);
@@ -378,7 +378,7 @@ impl Forwarder {
         }
     }
 
-    /// The interlink is gone. `writing`: what the own copy is taking. `main_goes_on`: without asking for this copy.
+    /// The interlink is gone. `writing`: what the local copy is taking. `main_goes_on`: without asking for this copy.
     pub(super) fn lose(&mut self, writing: &[u32], main_goes_on: bool, actions: &mut Vec<Action>) {
         self.queue.clear();
         for slot in self.kept.slots(|_| true) {

@@ -66,7 +66,7 @@ fn a_change_that_only_this_copy_has_frees_nothing() {
     let slot = forwarder.on_order(id, 9, &Bytes::new()).unwrap().slot;
     let ending = Ending::Check(Sense::WRITE_ERROR);
     assert_eq!(forwarder.on_ended(id, ending, &Bytes::new()), AtMain::Lacks(slot));
-    assert_eq!(forwarder.both(slot), None, "the own copy is not done with it");
+    assert_eq!(forwarder.both(slot), None, "the local copy is not done with it");
     forwarder.on_applied_here(slot);
     assert_eq!(forwarder.both(slot), Some((None, Outcome::Check(Sense::WRITE_ERROR))));
 }

@@ -117,8 +117,8 @@ pub use budget::{CLASS_BYTES_MAX, LUN_CLASS_BYTES_MAX, LUN_CLASS_BYTES_MIN};
 pub use communication::{COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX};
 pub use outstanding::{CHANGE_SILENCE_MAX, DISK_SILENCE_MAX, FLUSH_SILENCE_MAX};
 pub use overdue::LEG_AGE_MAX;
-pub use resync::COPY_PIECES_MAX;
-pub use sanitizing::SANITIZE_PIECES_MAX;
+pub use resync::COPY_CHUNKS_MAX;
+pub use sanitizing::SANITIZE_CHUNKS_MAX;
 use steps::ABORTED;
 pub use unit_state::UnitState;
 pub use usage::{LunUsage, LunWork, Used};
@@ -302,8 +302,8 @@ impl Lun {
             forward_bytes,
             class_bytes,
             nexuses: self.unit.nexuses() as u64,
-            sanitize_pieces: u64::from(self.sanitizing.running()),
-            copy_pieces: u64::from(self.blocks.resync().running()),
+            sanitize_chunks: u64::from(self.sanitizing.running()),
+            copy_chunks: u64::from(self.blocks.resync().running()),
         }
     }
 

@@ -7,7 +7,7 @@
 use core::time::Duration;
 
 use super::task::Action;
-use crate::pair::{Breakage, PairView, Service};
+use crate::pair::{PairFault, PairView, Service};
 
 /// The peer's oldest leg that does not end for this long ends the meeting: more than a disk's longest silence. Behind
 /// an event every command waits.
@@ -75,7 +75,7 @@ impl Overdue {
         let Oldest { command, event } = oldest.with_deadline(view.service);
         let overdue = [self.commands.overdue(command, ran), self.events.overdue(event, ran)];
         if overdue.contains(&true) {
-            actions.push(Action::Broken(Breakage::Overdue, view.generation));
+            actions.push(Action::Broken(PairFault::Overdue, view.generation));
         }
     }
 }

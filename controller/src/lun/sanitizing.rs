@@ -43,7 +43,7 @@ use crate::time::Time;
 use crate::volume::redo::ATOMIC_BLOCKS_MAX;
 
 /// Pieces under way at once.
-pub const SANITIZE_PIECES_MAX: u32 = 4;
+pub const SANITIZE_CHUNKS_MAX: u32 = 4;
 
 /// Blocks that one piece overwrites: 1 MiB.
 const OVERWRITE_BLOCKS: u64 = 2048;
@@ -253,7 +253,7 @@ impl Sanitizing {
     /// What always holds.
     pub(super) fn check(&self) {
         let Some(segment) = &self.segment else { return };
-        assert!(segment.running <= SANITIZE_PIECES_MAX, "more pieces than may be under way: {segment:?}");
+        assert!(segment.running <= SANITIZE_CHUNKS_MAX, "more pieces than may be under way: {segment:?}");
         assert!(segment.next <= segment.end, "pieces beyond the segment: {segment:?}");
     }
 
@@ -288,7 +288,7 @@ impl Segment {
 
     /// What is to start now. `slow`: nothing that overwrites.
     fn start(&mut self, order: &Order, blocks: u64, slow: bool) -> Option<Op> {
-        if self.again || self.told || self.flushing || self.running >= SANITIZE_PIECES_MAX {
+        if self.again || self.told || self.flushing || self.running >= SANITIZE_CHUNKS_MAX {
             return None;
         }
         let overwrites = matches!(order.method, Method::Overwrite { .. });

@@ -10,7 +10,7 @@ use crate::command::{Data, NexusId, Op, Outcome, TaskTag};
 use crate::disk::{DiskError, DiskIo};
 use crate::exclusive::{Mode, Ranges};
 use crate::link::{LinkId, Via};
-use crate::pair::Breakage;
+use crate::pair::PairFault;
 use crate::time::Time;
 use crate::volume::stack::VolumeId;
 use crate::world::Ticket;
@@ -108,7 +108,7 @@ pub(super) struct Task {
     /// What an ORWRITE is going to write, once its blocks were read; the op keeps what its host sent. Empty for
     /// every other command.
     pub(super) result: Data,
-    /// The own copy could not take it, and the peer's is to be made equal before its ranges are free: what is left of
+    /// The local copy could not take it, and the peer's is to be made equal before its ranges are free: what is left of
     /// them to be copied again.
     pub(super) copied_again: Option<Vec<BlockRange>>,
 }
@@ -136,7 +136,7 @@ impl Task {
         }
     }
 
-    /// The own leg begins: its disk I/O, and whether that is all or nothing. None if the own copy takes no part: a
+    /// The own leg begins: its disk I/O, and whether that is all or nothing. None if the local copy takes no part: a
     /// piece of the copy to the peer came from there.
     pub(super) fn begin_own_leg(&mut self) -> Option<(DiskIo, bool)> {
         if self.origin == Origin::Copy && !matches!(self.op, Op::SynchronizeCache) {
@@ -148,7 +148,7 @@ impl Task {
         Some((io, is_atomic(&self.op)))
     }
 
-    /// The own disk has done what the own leg asked of it: what it asks next, or nothing when the own copy has the
+    /// The local disk has done what the own leg asked of it: what it asks next, or nothing when the local copy has the
     /// change as it was to.
     pub(super) fn own_leg_goes_on(&mut self) -> Option<DiskIo> {
         let (leg, io) = match (self.own, &self.op) {
@@ -162,7 +162,7 @@ impl Task {
         io
     }
 
-    /// The own copy has a change that the peer forwarded, and the peer's takes it: the peer hears so.
+    /// The local copy has a change that the peer forwarded, and the peer's takes it: the peer hears so.
     pub(super) fn done(&self, generation: GenerationTag) -> Option<Action> {
         match (self.origin, self.peer) {
             (Origin::Peer { link, id }, Leg::Writing | Leg::Done) => {
@@ -173,7 +173,7 @@ impl Task {
         }
     }
 
-    /// What the own copy refuses of it, where the peer's may have it.
+    /// What the local copy refuses of it, where the peer's may have it.
     pub(super) fn refused(&self) -> Refused<'_> {
         match self.own {
             Leg::Flushing if self.origin == Origin::Copy => Refused::OwnFlush,
@@ -285,7 +285,7 @@ pub enum Action {
         ticket: Ticket,
     },
     /// The pair broke here, as of this generation.
-    Broken(Breakage, GenerationTag),
+    Broken(PairFault, GenerationTag),
     /// Both copies are whole and flushed, as of this generation.
     CopyComplete(GenerationTag),
     /// An event ends an EXTENDED COPY that has a permit here.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use protocol::interlink::shared::{
-    Attention, Modes, NexusHandle, NexusName, Reservations, SharedState, Who, Whom,
+    Attention, Modes, NexusHandle, NexusName, Recipients, Requester, Reservations, SharedState,
 };
 use protocol::scsi::sense::Sense;
 
@@ -77,9 +77,9 @@ impl UnitState {
 
     /// Who a nexus of this controller is, if it is known.
     #[must_use]
-    pub fn who(&self, nexus: NexusId) -> Option<Who> {
+    pub fn who(&self, nexus: NexusId) -> Option<Requester> {
         let name = self.nexuses.name(nexus)?;
-        Some(Who { handle: self.handle(nexus), name: NexusName::clone(name) })
+        Some(Requester { handle: self.handle(nexus), name: NexusName::clone(name) })
     }
 
     /// The name of a nexus of this controller that a handle means, if it is alive.
@@ -150,7 +150,7 @@ impl UnitState {
 
     /// Raises an attention for all of them.
     pub(super) fn raise_for_all(&mut self, sense: Sense) {
-        self.raise(&Attention { whom: Whom::All, code: sense.code });
+        self.raise(&Attention { whom: Recipients::All, code: sense.code });
     }
 
     /// Takes the first attention of a nexus.
@@ -212,7 +212,7 @@ impl UnitState {
             && self.state.reserver != before.reserver
             && let Some(name) = self.name_of(reserver)
         {
-            let whom = Whom::One(name.clone());
+            let whom = Recipients::One(name.clone());
             self.raise(&Attention { whom, code: Sense::NEXUS_LOSS.code });
         }
     }
@@ -232,7 +232,7 @@ impl UnitState {
                 }
                 _ => continue,
             };
-            told.push(Attention { whom: Whom::One(name.clone()), code: sense.code });
+            told.push(Attention { whom: Recipients::One(name.clone()), code: sense.code });
         }
         for attention in told {
             self.raise(&attention);

@@ -45,9 +45,9 @@ pub struct LunUsage {
     /// What one LUN gets of each of these two classes.
     pub class_bytes: u64,
     /// Pieces of a copy under way.
-    pub copy_pieces: u64,
+    pub copy_chunks: u64,
     /// Pieces of a sanitize operation under way.
-    pub sanitize_pieces: u64,
+    pub sanitize_chunks: u64,
     /// Nexuses known: [`super::NEXUSES_MAX`].
     pub nexuses: u64,
 }

@@ -24,10 +24,10 @@ use crate::lun::operation::{payload_bytes, ranges};
 use crate::lun::redo::Step;
 use crate::lun::replica::{Applied, Ordered};
 use crate::lun::report::report_io;
-use crate::lun::resync::{After, next_piece};
+use crate::lun::resync::{After, next_chunk};
 use crate::lun::task::{Action, Leg, Origin, Slot, Stage, Task, end};
 use crate::lun::volume::Completion;
-use crate::pair::Breakage;
+use crate::pair::PairFault;
 use crate::time::Time;
 use crate::world::Ticket;
 
@@ -197,7 +197,7 @@ impl Blocks {
             (Stage::Read, Err(error)) => {
                 if self.terms.has_other_copy() {
                     let generation = self.terms.view().generation;
-                    actions.push(Action::Broken(Breakage::OwnDisk(error), generation));
+                    actions.push(Action::Broken(PairFault::OwnDisk(error), generation));
                 }
                 let next = after_read_error(task, error, &self.terms);
                 self.go_on(slot, next, actions);
@@ -256,7 +256,7 @@ impl Blocks {
         }
     }
 
-    /// A change main has ordered: it waits for reads of the own copy, then is written.
+    /// A change main has ordered: it waits for reads of the local copy, then is written.
     pub(in crate::lun) fn apply(&mut self, ordered: &Ordered<'_>, actions: &mut Vec<Action>) {
         let (ranges, _) = ranges(ordered.op);
         if !self.tasks.locks().is_free(Mode::Exclusive, &ranges) {
@@ -268,7 +268,7 @@ impl Blocks {
             (slot, Request::Granted) => actions.extend(self.replica.start(slot, &mut self.volume)),
             (_, Request::Waits) => {}
             (_, Request::Refused) => {
-                actions.push(Action::Broken(Breakage::Nonsense, self.terms.view().generation));
+                actions.push(Action::Broken(PairFault::ProtocolViolation, self.terms.view().generation));
             }
         }
     }
@@ -292,12 +292,12 @@ impl Blocks {
         let message = Message::Applied { sequence, good: result.is_ok() };
         actions.push(Action::Send { via: Via::Link(link), message, payload: Data::new(), generation });
         if let Err(error) = &result {
-            actions.push(Action::Broken(Breakage::OwnDisk(*error), generation));
+            actions.push(Action::Broken(PairFault::OwnDisk(*error), generation));
         }
         self.happened.extend(forward.map(|forward| Happened::Applied { forward, good: result.is_ok() }));
     }
 
-    /// Everything below `released` is on both copies: its ranges are free for reads of the own copy.
+    /// Everything below `released` is on both copies: its ranges are free for reads of the local copy.
     pub(in crate::lun) fn on_released(&mut self, released: u64, actions: &mut Vec<Action>) {
         while let Some(sequence) = self.replica.below(released) {
             self.release_apply(sequence, actions);
@@ -336,13 +336,13 @@ impl Blocks {
         }
     }
 
-    /// Both have done with a change that the own copy could not take, or with a piece of its blocks: the next one. Its
-    /// origin hears of the end at once; the ranges stay held.
+    /// Both have done with a change that the local copy could not take, or with a piece of its blocks: the next one.
+    /// Its origin hears of the end at once; the ranges stay held.
     fn copy_again(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
         let Some(task) = self.tasks.get_mut(slot) else {
             return;
         };
-        let Some(range) = task.copied_again.as_mut().and_then(next_piece) else {
+        let Some(range) = task.copied_again.as_mut().and_then(next_chunk) else {
             return self.finish(slot, outcome, actions);
         };
         // It has another place in the order from now on.
@@ -439,11 +439,11 @@ impl Blocks {
         }
     }
 
-    /// The own copy could not take a change. The only whole one stays when all it lacks is room: its hosts hear so, and
-    /// can go on when there is some.
+    /// The local copy could not take a change. The only whole one stays when all it lacks is room: its hosts hear so,
+    /// and can go on when there is some.
     fn report_own_disk(&self, error: DiskError, actions: &mut Vec<Action>) {
         if !(error.wants_room() && matches!(self.terms.fate(self.resync.ends()), Fate::Good)) {
-            actions.push(Action::Broken(Breakage::OwnDisk(error), self.terms.view().generation));
+            actions.push(Action::Broken(PairFault::OwnDisk(error), self.terms.view().generation));
         }
     }
 }

@@ -30,8 +30,8 @@ pub(super) enum Next {
     ToMain,
     /// It has this data, and waits for the lease.
     Lease(Data),
-    /// The own copy could not take it, or took half of it: its host hears of it at once, but its range stays held until
-    /// this copy has left the pair. Nobody reads what only one of them has.
+    /// The local copy could not take it, or took half of it: its host hears of it at once, but its range stays held
+    /// until this copy has left the pair. Nobody reads what only one of them has.
     Undecided,
 }
 
@@ -80,7 +80,7 @@ pub(super) fn after_read(task: &mut Task, data: Data, local: &Local<'_>) -> Next
     }
 }
 
-/// What a piece of the own copy is for the peer's: holes stay holes.
+/// What a piece of the local copy is for the peer's: holes stay holes.
 fn copied(range: BlockRange, data: Data) -> Op {
     if data.iter().all(|piece| is_zero(piece)) {
         return Op::Unmap { ranges: vec![range] };
@@ -118,7 +118,7 @@ pub(super) fn after_read_error(task: &Task, error: DiskError, terms: &Terms) -> 
     }
 }
 
-/// Neither leg of a change is on its way any more. `copied_again`: what the own copy could not take of it is to be
+/// Neither leg of a change is on its way any more. `copied_again`: what the local copy could not take of it is to be
 /// copied to the peer's once more.
 pub(super) fn after_legs(task: &Task, copied_again: bool, fate: Fate) -> Next {
     let aborted = || Next::Finish(Outcome::Check(Sense::ABORTED_COMMAND));

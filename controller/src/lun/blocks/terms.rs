@@ -5,10 +5,10 @@
 
 use crate::pair::{PairStatus, PairView, Role, Service};
 
-/// What becomes of a change that the own copy has and the peer's may lack.
+/// What becomes of a change that the local copy has and the peer's may lack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fate {
-    /// What the own copy has is kept.
+    /// What the local copy has is kept.
     Good,
     /// It is decided with the pair.
     Undecided,
@@ -138,11 +138,11 @@ impl Terms {
         other_copy && !self.last_copy
     }
 
-    /// What becomes of a change that the own copy has and the peer's may lack. `resync_ends`: nothing that only the
+    /// What becomes of a change that the local copy has and the peer's may lack. `resync_ends`: nothing that only the
     /// peer's copy has will be copied over any more.
     pub(super) const fn fate(&self, resync_ends: bool) -> Fate {
         match (self.view.role, self.view.service, self.view.status) {
-            // The generation names the own copy as the only whole one: what it has is kept.
+            // The generation names the local copy as the only whole one: what it has is kept.
             (Role::Main, Service::Alone, _) => Fate::Good,
             (Role::Main, Service::Mirrored, PairStatus::Copy) if !resync_ends => Fate::Good,
             // One of the copies failed; it leaves the pair first. When the copy is complete the sub may already read

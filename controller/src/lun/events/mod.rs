@@ -44,7 +44,7 @@ use super::task::{Action, Origin};
 use super::unit_state::UnitState;
 use crate::command::{Data, Op, Outcome};
 use crate::link::Via;
-use crate::pair::{Breakage, Role};
+use crate::pair::{PairFault, Role};
 use crate::shared::{Applied, apply, stamped};
 use crate::time::Time;
 use crate::world::Ticket;
@@ -282,7 +282,7 @@ impl Events {
             return;
         };
         let Ok(theirs) = SharedState::decode(payload) else {
-            return here.actions.push(Action::Broken(Breakage::Nonsense, here.view.generation));
+            return here.actions.push(Action::Broken(PairFault::ProtocolViolation, here.view.generation));
         };
         let mut newer =
             if theirs.stamp > here.unit.state().stamp { theirs } else { here.unit.state().clone() };
