@@ -116,7 +116,7 @@ pub enum Refusal {
     Unsettled(String),
     /// The volume is the other controller's.
     #[error(
-        "the volume that lies at {0} is the copy of the other controller. Nothing was touched. Put the own volume of \
+        "the volume that lies at {0} is the copy of the other controller. Nothing was touched. Put the local volume of \
          {0} back, or move this one away: {0} is then refilled. Then start {0} again"
     )]
     Others(String),

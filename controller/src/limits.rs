@@ -2,8 +2,8 @@
 
 use crate::exclusive::WAITERS_MAX;
 use crate::lun::{
-    CLASS_BYTES_MAX, COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX, COPY_PIECES_MAX,
-    HELD_COMMANDS_MAX, LUN_CLASS_BYTES_MAX, LUN_COMMANDS_MAX, LunUsage, NEXUSES_MAX, SANITIZE_PIECES_MAX,
+    CLASS_BYTES_MAX, COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX, COPY_CHUNKS_MAX,
+    HELD_COMMANDS_MAX, LUN_CLASS_BYTES_MAX, LUN_COMMANDS_MAX, LunUsage, NEXUSES_MAX, SANITIZE_CHUNKS_MAX,
     Used,
 };
 use crate::plan::{BRIDGES_MAX, LUNS_MAX, Plan};
@@ -21,7 +21,7 @@ pub fn of(plan: &Plan, luns: &[LunUsage]) -> Vec<LimitStatus> {
     let lent: u64 = luns.iter().map(|lun| lun.apply_bytes.now.max(lun.forward_bytes.now)).sum();
     let requests = luns.iter().map(|lun| lun.requests).max().unwrap_or(0);
     let nexuses = luns.iter().map(|lun| lun.nexuses).max().unwrap_or(0);
-    let pieces = luns.iter().map(|lun| lun.copy_pieces).max().unwrap_or(0);
+    let pieces = luns.iter().map(|lun| lun.copy_chunks).max().unwrap_or(0);
     vec![
         counted("LUNS_MAX", "LUNs", LUNS_MAX as u64, plan.luns.len() as u64, None),
         counted(
@@ -51,17 +51,17 @@ pub fn of(plan: &Plan, luns: &[LunUsage]) -> Vec<LimitStatus> {
         counted("NEXUSES_MAX", "nexuses per LUN", NEXUSES_MAX as u64, nexuses, None),
         counted("CLASS_BYTES_MAX", "bytes of one class under way to the peer", CLASS_BYTES_MAX, lent, None),
         counted(
-            "COPY_PIECES_MAX",
+            "COPY_CHUNKS_MAX",
             "pieces of a copy per LUN",
-            u64::from(COPY_PIECES_MAX),
+            u64::from(COPY_CHUNKS_MAX),
             u64::from(pieces as u32),
             None,
         ),
         counted(
-            "SANITIZE_PIECES_MAX",
+            "SANITIZE_CHUNKS_MAX",
             "pieces of a sanitize operation per LUN",
-            u64::from(SANITIZE_PIECES_MAX),
-            luns.iter().map(|lun| lun.sanitize_pieces).max().unwrap_or(0),
+            u64::from(SANITIZE_CHUNKS_MAX),
+            luns.iter().map(|lun| lun.sanitize_chunks).max().unwrap_or(0),
             None,
         ),
     ]

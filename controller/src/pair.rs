@@ -153,18 +153,18 @@ impl Quiet {
 
 /// Why a pair is broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Breakage {
+pub enum PairFault {
     /// This controller's disk failed.
     OwnDisk(DiskError),
     /// The peer says its disk failed.
     PeerDisk,
     /// The peer sent something that cannot be.
-    Nonsense,
+    ProtocolViolation,
     /// The peer does not end what it was asked for.
     Overdue,
 }
 
-impl Breakage {
+impl PairFault {
     /// Whether a disk that had found no room has failed since.
     #[must_use]
     pub const fn is_worse_than(self, known: DiskError) -> bool {

@@ -4,6 +4,8 @@
 //! nothing in the way is in flight; otherwise main reads for it: a range that overlaps a
 //! write whose data is on its way is read from the main volume.
 
+use crate::command::Op;
+use crate::exclusive::Ranges;
 use crate::pair::{Role, Service};
 
 /// Where a command is carried out.
@@ -28,6 +30,25 @@ pub enum Kind {
     Change,
 }
 
+impl Kind {
+    /// The kind of a command. `is_free`: whether nothing in flight overlaps these blocks, as far as this controller
+    /// knows.
+    pub fn of(op: &Op, is_free: impl FnOnce(&Ranges) -> bool) -> Self {
+        match op {
+            Op::Read { range } | Op::Verify { range, .. } => {
+                if is_free(&Ranges::One(*range)) {
+                    Self::ReadFree
+                } else {
+                    Self::ReadContended
+                }
+            }
+            // Only a hint, for whichever copy the reads come from.
+            Op::Prefetch { .. } => Self::ReadFree,
+            _ => Self::Change,
+        }
+    }
+}
+
 /// Decides the way of a command: role, service, kind.
 #[must_use]
 pub const fn route(role: Role, service: Service, kind: Kind) -> Route {
@@ -44,7 +65,23 @@ pub const fn route(role: Role, service: Service, kind: Kind) -> Route {
 
 #[cfg(test)]
 mod tests {
+    use protocol::block::BlockRange;
+
     use super::*;
+    use crate::command::Data;
+
+    #[test]
+    fn only_a_read_asks_what_is_in_flight() {
+        let range = BlockRange::new(3, 2).unwrap();
+        let read = Op::Read { range };
+        let its = |ranges: &Ranges| *ranges == Ranges::One(range);
+        assert_eq!(Kind::of(&read, its), Kind::ReadFree);
+        assert_eq!(Kind::of(&read, |ranges| !its(ranges)), Kind::ReadContended);
+        assert_eq!(Kind::of(&Op::Prefetch { range }, |_| panic!("it is only a hint")), Kind::ReadFree);
+        for op in [Op::Write { range, data: Data::new(), fua: false }, Op::SynchronizeCache] {
+            assert_eq!(Kind::of(&op, |_| panic!("a change waits where it is ordered")), Kind::Change);
+        }
+    }
 
     #[test]
     fn the_table_as_a_whole() {

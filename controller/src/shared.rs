@@ -3,7 +3,7 @@
 
 use protocol::interlink::event::{Event, ModeSelection};
 use protocol::interlink::sanitize::{Order, Position, Sanitize, Step};
-use protocol::interlink::shared::{Attention, Modes, NexusHandle, SharedState, Stamp, Who, Whom};
+use protocol::interlink::shared::{Attention, Modes, NexusHandle, Recipients, Requester, SharedState, Stamp};
 use protocol::scsi::persistent_reservation::parameter_data;
 use protocol::scsi::sanitize::Method;
 use protocol::scsi::sense::{Sense, Status};
@@ -96,7 +96,7 @@ pub fn passes_sanitize(sanitize: &Sanitize, event: &Event) -> bool {
 }
 
 /// SBC-4 5.30.1: an operation that failed in restricted completion mode is left by another one in that mode only.
-fn sanitize(state: &SharedState, who: &Who, order: Option<&Order>) -> Result<Applied, Outcome> {
+fn sanitize(state: &SharedState, who: &Requester, order: Option<&Order>) -> Result<Applied, Outcome> {
     may_pass_reserver(state, who.handle)?;
     if !reservation::passes(&state.reservations, &who.name, Access::Write) {
         return Err(CONFLICT);
@@ -142,7 +142,7 @@ pub fn stamped(state: SharedState, generation: u64) -> SharedState {
 /// SAM-5 6.3.3: reservations by RESERVE end, mode parameters are as saved; persistent reservations stay.
 fn reset(state: &SharedState) -> Applied {
     let next = SharedState { current: state.saved, reserver: None, ..state.clone() };
-    let attention = Attention { whom: Whom::All, code: Sense::LOGICAL_UNIT_RESET.code };
+    let attention = Attention { whom: Recipients::All, code: Sense::LOGICAL_UNIT_RESET.code };
     Applied { reset: true, ..Applied::change(next, vec![attention]) }
 }
 
@@ -154,11 +154,11 @@ fn may_pass_reserver(state: &SharedState, handle: NexusHandle) -> Result<(), Out
     }
 }
 
-fn may_release(state: &SharedState, who: &Who) -> bool {
+fn may_release(state: &SharedState, who: &Requester) -> bool {
     state.reservations.reservation.is_none() || reservation::is_spared(&state.reservations, &who.name)
 }
 
-fn reserve(state: &SharedState, who: &Who) -> Result<Applied, Outcome> {
+fn reserve(state: &SharedState, who: &Requester) -> Result<Applied, Outcome> {
     may_pass_reserver(state, who.handle)?;
     if reservation::is_spared(&state.reservations, &who.name) || state.reserver == Some(who.handle) {
         return Ok(Applied::NOTHING);
@@ -185,7 +185,7 @@ fn mode_select(state: &SharedState, who: NexusHandle, select: ModeSelection, wri
     let told = |modes: Modes| modes.with_configured(write_cache);
     let same = told(current) == told(state.current) && told(saved) == told(state.saved);
     let next = SharedState { current, saved, ..state.clone() };
-    let attention = Attention { whom: Whom::AllBut(who), code: Sense::MODE_PARAMETERS_CHANGED.code };
+    let attention = Attention { whom: Recipients::AllBut(who), code: Sense::MODE_PARAMETERS_CHANGED.code };
     // To write down what was configured changes no page.
     Applied::change(next, if same { Vec::new() } else { vec![attention] })
 }

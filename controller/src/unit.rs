@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::interlink::event::Event;
-use protocol::interlink::shared::{SharedState, Who};
+use protocol::interlink::shared::{Requester, SharedState};
 use protocol::interlink::{GenerationTag, Message};
 use protocol::scsi::sense::Sense;
 
@@ -22,7 +22,7 @@ use crate::disk::{DiskError, DiskResult};
 use crate::lease::Lease;
 use crate::limits;
 use crate::link::{Frame, LinkId, LinkKind, NO_LUN, Via};
-use crate::lun::{Action, Lun, LunCounters};
+use crate::lun::{Action, CopyNews, Lun, LunCounters};
 use crate::pair::{PairStatus, Quiet, Role, Service};
 use crate::plan::Plan;
 use crate::status::ControllerStatus;
@@ -116,13 +116,13 @@ impl<W: World> Controller<W> {
     }
 
     /// Who a nexus of this controller is, for the events it asks for. `None` if there is no such nexus, or too many.
-    pub fn who(&self, lun: LunIndex, nexus: NexusId) -> Option<Who> {
-        self.luns.lock(usize::from(lun.0))?.who(nexus)
+    pub fn who(&self, lun: LunIndex, nexus: NexusId) -> Option<Requester> {
+        self.luns.lock(usize::from(lun.0))?.unit().who(nexus)
     }
 
     /// The state of a LUN that both controllers share, as it is here.
     pub fn shared(&self, lun: LunIndex) -> Option<SharedState> {
-        Some(self.luns.lock(usize::from(lun.0))?.shared().clone())
+        Some(self.luns.lock(usize::from(lun.0))?.unit().state().clone())
     }
 
     /// Resets a LUN (SAM-5 6.3.3), for a task management function of this name: what was not admitted on either
@@ -278,7 +278,7 @@ impl<W: World> Controller<W> {
     pub fn on_frame(&self, link: LinkId, head: Bytes, payload: Bytes) {
         let now = self.world.now();
         let Ok((prefix, message)) = Message::decode(&head, &payload) else {
-            return self.with_appliance(|appliance| appliance.on_nonsense(link));
+            return self.with_appliance(|appliance| appliance.on_violation(link));
         };
         let lun = self.lun(u64::from(prefix.lun)).map(|index| usize::from(index.0));
         match lun {
@@ -473,18 +473,16 @@ impl<W: World> Controller<W> {
         }
     }
 
+    fn tell_of_copy(&self, lun: LunIndex, nexus: NexusId, task: u32, news: CopyNews) {
+        let now = self.world.now();
+        self.with_lun(usize::from(lun.0), |lun, actions| lun.on_copy(nexus, task, news, now, actions));
+    }
+
     fn perform_act(&self, act: Act) {
         match act {
-            Act::Permit(lun, nexus, task) => {
-                self.with_lun(usize::from(lun.0), |lun, _| lun.permit_copy(nexus, task));
-            }
-            Act::Revoke(lun, nexus, task) => {
-                self.with_lun(usize::from(lun.0), |lun, _| lun.revoke_copy(nexus, task));
-            }
-            Act::EndPermit(lun, nexus, task) => {
-                let now = self.world.now();
-                self.with_lun(usize::from(lun.0), |lun, actions| lun.copy_ended(nexus, task, now, actions));
-            }
+            Act::Permit(lun, nexus, task) => self.tell_of_copy(lun, nexus, task, CopyNews::Begins),
+            Act::Revoke(lun, nexus, task) => self.tell_of_copy(lun, nexus, task, CopyNews::Revoked),
+            Act::EndPermit(lun, nexus, task) => self.tell_of_copy(lun, nexus, task, CopyNews::Ended),
             Act::Ask(command) => self.command(command),
             Act::Abort(lun, nexus, tag) => self.abort_here(lun, nexus, tag),
             Act::Answer(nexus, tag, outcome) => self.world.answer(nexus, tag, outcome),

@@ -8,7 +8,7 @@ use super::lifecycle::{Before, Stage};
 use super::switch::Switch;
 use super::wish::Parting;
 use crate::disk::DiskError;
-use crate::pair::Breakage;
+use crate::pair::PairFault;
 
 /// What follows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,18 +25,18 @@ pub(super) enum Verdict {
 
 /// What follows from a breakage. `current`: it is of the generation that the group is at; what a LUN says of its disk
 /// is true later as well, what it says of the peer is not. `known`: what is broken already.
-pub(super) fn verdict(breakage: Breakage, current: bool, known: Option<Breakage>, stage: Stage) -> Verdict {
+pub(super) fn verdict(breakage: PairFault, current: bool, known: Option<PairFault>, stage: Stage) -> Verdict {
     match breakage {
-        Breakage::Nonsense | Breakage::Overdue if !current => return Verdict::Nothing,
-        Breakage::Nonsense => return Verdict::Parts(Parting::Nonsense),
-        Breakage::Overdue => return Verdict::Parts(Parting::Overdue),
-        Breakage::OwnDisk(_) | Breakage::PeerDisk => {}
+        PairFault::ProtocolViolation | PairFault::Overdue if !current => return Verdict::Nothing,
+        PairFault::ProtocolViolation => return Verdict::Parts(Parting::ProtocolViolation),
+        PairFault::Overdue => return Verdict::Parts(Parting::Overdue),
+        PairFault::OwnDisk(_) | PairFault::PeerDisk => {}
     }
     let given_up = breakage == GIVEN_UP;
     match known {
         Some(GIVEN_UP) => return Verdict::Nothing,
         // What has failed after it found no room is more than full: it may have lost what was answered.
-        Some(Breakage::OwnDisk(known)) if !given_up && !breakage.is_worse_than(known) => {
+        Some(PairFault::OwnDisk(known)) if !given_up && !breakage.is_worse_than(known) => {
             return Verdict::Nothing;
         }
         _ => {}
@@ -52,10 +52,10 @@ pub(super) fn verdict(breakage: Breakage, current: bool, known: Option<Breakage>
 /// A copy whose controller has lost its peer is the last one: what its disk could not take its host has heard of, and
 /// nothing that was answered is lost by it. Only a flush that failed may have lost some of that: the peer's copy has
 /// it, as long as that one is a member.
-fn goes_on_with(stage: Stage, breakage: Breakage) -> bool {
+fn goes_on_with(stage: Stage, breakage: PairFault) -> bool {
     match stage {
         Stage::WaitingOut { .. } | Stage::Agreed { before: Before::WaitingOut, .. } => {
-            breakage != Breakage::OwnDisk(DiskError::FlushFailed)
+            breakage != PairFault::OwnDisk(DiskError::FlushFailed)
         }
         Stage::GoingAlone { .. } | Stage::Alone | Stage::Agreed { before: Before::Alone, .. } => true,
         _ => false,
@@ -99,14 +99,14 @@ mod tests {
         ]
     }
 
-    const BREAKAGES: [(&str, Breakage); 8] = [
-        ("nonsense", Breakage::Nonsense),
-        ("overdue", Breakage::Overdue),
-        ("peer", Breakage::PeerDisk),
-        ("full", Breakage::OwnDisk(DiskError::Full)),
-        ("io", Breakage::OwnDisk(DiskError::Io)),
-        ("flush", Breakage::OwnDisk(DiskError::FlushFailed)),
-        ("absent", Breakage::OwnDisk(DiskError::Absent)),
+    const BREAKAGES: [(&str, PairFault); 8] = [
+        ("nonsense", PairFault::ProtocolViolation),
+        ("overdue", PairFault::Overdue),
+        ("peer", PairFault::PeerDisk),
+        ("full", PairFault::OwnDisk(DiskError::Full)),
+        ("io", PairFault::OwnDisk(DiskError::Io)),
+        ("flush", PairFault::OwnDisk(DiskError::FlushFailed)),
+        ("absent", PairFault::OwnDisk(DiskError::Absent)),
         ("silent", GIVEN_UP),
     ];
 
@@ -120,7 +120,7 @@ mod tests {
     }
 
     /// A row of verdicts for every breakage.
-    fn row(table: &mut String, name: &str, verdict: impl Fn(Breakage) -> Verdict) {
+    fn row(table: &mut String, name: &str, verdict: impl Fn(PairFault) -> Verdict) {
         write!(table, "{name:<24}").expect("a string");
         BREAKAGES.iter().for_each(|(_, breakage)| {
             write!(table, "{:<9}", cell(verdict(*breakage))).expect("a string");
@@ -158,7 +158,7 @@ mod tests {
         for (name, breakage) in BREAKAGES {
             for (stage_name, stage) in stages() {
                 let late = verdict(breakage, false, None, stage);
-                let of_the_meeting = matches!(breakage, Breakage::Nonsense | Breakage::Overdue);
+                let of_the_meeting = matches!(breakage, PairFault::ProtocolViolation | PairFault::Overdue);
                 let current = verdict(breakage, true, None, stage);
                 let expected = if of_the_meeting { Verdict::Nothing } else { current };
                 assert_eq!(late, expected, "{name} {stage_name}");

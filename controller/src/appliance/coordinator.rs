@@ -11,7 +11,7 @@ use protocol::interlink::{GenerationTag, Message, Version};
 use crate::disk::DiskError;
 use crate::lease::Lease;
 use crate::link::{LinkId, LinkKind};
-use crate::pair::{Breakage, Quiet};
+use crate::pair::{PairFault, Quiet};
 use crate::plan::Plan;
 use crate::time::Time;
 use crate::world::Ticket;
@@ -109,8 +109,8 @@ impl Appliance {
     }
 
     /// A frame of the peer could not be read.
-    pub fn on_nonsense(&mut self, link: LinkId) {
-        let came = self.session.on_nonsense(link, self.local.own());
+    pub fn on_violation(&mut self, link: LinkId) {
+        let came = self.session.on_violation(link, self.local.own());
         self.take(came);
     }
 
@@ -128,7 +128,7 @@ impl Appliance {
     }
 
     /// A disk failed here, or the peer, as a LUN says under a generation.
-    pub fn on_broken(&mut self, lun: usize, breakage: Breakage, as_of: GenerationTag) {
+    pub fn on_broken(&mut self, lun: usize, breakage: PairFault, as_of: GenerationTag) {
         let at = self.local.groups().place(lun);
         self.ask(at, |group, setting, ids| group.on_broken(breakage, as_of, setting, ids));
     }

@@ -10,19 +10,19 @@ use protocol::interlink::copy_report::{CopyFound, Generation, Pairing};
 use super::copy::{Common, Creation, LunCopy};
 use super::ids::Ids;
 use crate::disk::DiskError;
-use crate::pair::Breakage;
+use crate::pair::PairFault;
 use crate::plan::Side;
 use crate::volume::superblock::Superblock;
 
-/// The own disk may still write what nobody waits for any more.
-pub(super) const GIVEN_UP: Breakage = Breakage::OwnDisk(DiskError::Silent);
+/// The local disk may still write what nobody waits for any more.
+pub(super) const GIVEN_UP: PairFault = PairFault::OwnDisk(DiskError::Silent);
 
 /// The copies of a group's LUNs on this controller.
 #[derive(Debug)]
 pub(super) struct Copies {
     /// In the order of the plan. Never empty.
     each: Vec<LunCopy>,
-    breakage: Option<Breakage>,
+    breakage: Option<PairFault>,
 }
 
 impl Copies {
@@ -74,28 +74,28 @@ impl Copies {
     }
 
     /// What is broken.
-    pub(super) const fn breakage(&self) -> Option<Breakage> {
+    pub(super) const fn breakage(&self) -> Option<PairFault> {
         self.breakage
     }
 
-    pub(super) const fn break_by(&mut self, breakage: Breakage) {
+    pub(super) const fn break_by(&mut self, breakage: PairFault) {
         self.breakage = Some(breakage);
     }
 
     /// The peer says that its copy leaves, and why is not known here.
     pub(super) fn peer_leaves(&mut self) {
-        self.breakage.get_or_insert(Breakage::PeerDisk);
+        self.breakage.get_or_insert(PairFault::PeerDisk);
     }
 
     /// Whether a disk here has failed or is full.
     pub(super) const fn are_broken(&self) -> bool {
-        matches!(self.breakage, Some(Breakage::OwnDisk(_)))
+        matches!(self.breakage, Some(PairFault::OwnDisk(_)))
     }
 
     /// Whether a disk here has failed. A copy that found no room has all that was acknowledged while it was in the
     /// pair, and can be refilled.
     pub(super) fn have_failed(&self) -> bool {
-        matches!(self.breakage, Some(Breakage::OwnDisk(error)) if !error.wants_room())
+        matches!(self.breakage, Some(PairFault::OwnDisk(error)) if !error.wants_room())
     }
 
     /// What was found of a LUN's volume.
@@ -142,7 +142,7 @@ impl Copies {
     pub(super) fn begin(&mut self, pairing: Pairing, is_main: bool) {
         self.each.iter_mut().for_each(LunCopy::begin);
         // The peer's copy is back.
-        self.breakage.take_if(|breakage| *breakage == Breakage::PeerDisk && pairing != Pairing::Out);
+        self.breakage.take_if(|breakage| *breakage == PairFault::PeerDisk && pairing != Pairing::Out);
         // The only whole copy and one that is refilled try again: a disk that found no room may have some. Nor is the
         // only whole copy a failed one: its hosts hear what its disk says.
         let only = pairing == Pairing::Out && is_main;
@@ -151,7 +151,7 @@ impl Copies {
             error if error.wants_room() => only || pairing == Pairing::Copy,
             _ => only,
         };
-        self.breakage.take_if(|breakage| matches!(breakage, Breakage::OwnDisk(error) if forgotten(*error)));
+        self.breakage.take_if(|breakage| matches!(breakage, PairFault::OwnDisk(error) if forgotten(*error)));
     }
 
     /// The generation to be written down next.
@@ -218,7 +218,7 @@ impl Copies {
             Ok(()) => {
                 // Its disk was given up for an earlier try.
                 if self.of_mut(lun).has_mark() && self.none_waits() {
-                    self.breakage.take_if(|breakage| *breakage == Breakage::OwnDisk(DiskError::Silent));
+                    self.breakage.take_if(|breakage| *breakage == PairFault::OwnDisk(DiskError::Silent));
                 }
             }
             Err(error) => self.fail_to_be_marked(error),
@@ -233,8 +233,8 @@ impl Copies {
     /// A disk did not take the mark. Whatever the reason: without it the copy is not told from an older one.
     fn fail_to_be_marked(&mut self, error: DiskError) {
         let error = if error.wants_room() { DiskError::Io } else { error };
-        if !matches!(self.breakage, Some(Breakage::OwnDisk(known)) if !known.wants_room()) {
-            self.breakage = Some(Breakage::OwnDisk(error));
+        if !matches!(self.breakage, Some(PairFault::OwnDisk(known)) if !known.wants_room()) {
+            self.breakage = Some(PairFault::OwnDisk(error));
         }
     }
 

@@ -50,21 +50,21 @@ fn luns_are_one_when_their_generations_are_whatever_they_were_at_before() {
 #[test]
 fn a_disk_that_fails_takes_the_copies_of_all_luns_out() {
     let mut copies = copies(&[5, 5]);
-    copies.break_by(Breakage::OwnDisk(DiskError::Io));
+    copies.break_by(PairFault::OwnDisk(DiskError::Io));
     assert_eq!([0, 1].map(|lun| copies.found(lun)), [CopyFound::Failed; 2]);
-    copies.break_by(Breakage::OwnDisk(DiskError::Full));
+    copies.break_by(PairFault::OwnDisk(DiskError::Full));
     assert!(copies.are_whole() && copies.are_broken(), "one that found no room has all that was answered");
 }
 
 #[test]
 fn what_is_broken_is_forgotten_as_the_copies_take_their_place_by_what_it_was() {
     let cases = [
-        (Breakage::PeerDisk, Pairing::Out, true, true),
-        (Breakage::PeerDisk, Pairing::Copy, true, false),
-        (Breakage::OwnDisk(DiskError::Full), Pairing::Copy, false, false),
-        (Breakage::OwnDisk(DiskError::Full), Pairing::Out, false, true),
-        (Breakage::OwnDisk(DiskError::Io), Pairing::Copy, false, true),
-        (Breakage::OwnDisk(DiskError::Io), Pairing::Out, true, false),
+        (PairFault::PeerDisk, Pairing::Out, true, true),
+        (PairFault::PeerDisk, Pairing::Copy, true, false),
+        (PairFault::OwnDisk(DiskError::Full), Pairing::Copy, false, false),
+        (PairFault::OwnDisk(DiskError::Full), Pairing::Out, false, true),
+        (PairFault::OwnDisk(DiskError::Io), Pairing::Copy, false, true),
+        (PairFault::OwnDisk(DiskError::Io), Pairing::Out, true, false),
         (GIVEN_UP, Pairing::Out, true, true),
     ];
     for (breakage, pairing, is_main, stays) in cases {
@@ -93,9 +93,9 @@ fn a_mark_that_finds_no_room_is_a_failure_and_makes_no_failure_better() {
     let mut copies = copies(&[5]);
     copies.choose_marks(&mut Ids::new(1));
     assert!(!copies.on_marked(0, Err(DiskError::Full)));
-    assert_eq!(copies.breakage(), Some(Breakage::OwnDisk(DiskError::Io)));
+    assert_eq!(copies.breakage(), Some(PairFault::OwnDisk(DiskError::Io)));
     assert!(!copies.on_marked(0, Err(DiskError::Silent)));
-    assert_eq!(copies.breakage(), Some(Breakage::OwnDisk(DiskError::Io)));
+    assert_eq!(copies.breakage(), Some(PairFault::OwnDisk(DiskError::Io)));
 }
 
 #[test]

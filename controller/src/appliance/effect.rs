@@ -173,7 +173,7 @@ pub enum Apart {
     Unusable(String, String),
     /// A message made no sense.
     #[error("{0} sent something that makes no sense; the connection was closed")]
-    Nonsense(String),
+    ProtocolViolation(String),
 }
 
 impl Apart {
@@ -204,7 +204,7 @@ impl Apart {
             | Self::Version(_)
             | Self::Differs(_)
             | Self::Unusable(..)
-            | Self::Nonsense(_) => true,
+            | Self::ProtocolViolation(_) => true,
             Self::NeverMet(_)
             | Self::Lost(_)
             | Self::Silent(_)

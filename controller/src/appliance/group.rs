@@ -28,7 +28,7 @@ use super::wish::{Parting, Setting, Wish};
 use crate::disk::DiskError;
 use crate::group::{self, Refusal};
 use crate::lease;
-use crate::pair::{Breakage, PairStatus, Quiet, Role, Service};
+use crate::pair::{PairFault, PairStatus, Quiet, Role, Service};
 use crate::plan::{LunPlan, Side};
 use crate::time::Time;
 
@@ -247,7 +247,7 @@ impl Group {
         ids: &mut Ids,
     ) -> Vec<Wish> {
         let wants = setting.joined
-            && self.copies().breakage() == Some(Breakage::OwnDisk(DiskError::Full))
+            && self.copies().breakage() == Some(PairFault::OwnDisk(DiskError::Full))
             && (self.role(), self.service()) == (Role::Sub, Service::Forwarded)
             && self.stage().switch().is_none()
             && self.copies().iter().all(|copy| has_room(copy.lun()));
@@ -262,7 +262,7 @@ impl Group {
     /// pair, the peer's go on as main.
     pub(super) fn on_broken(
         &mut self,
-        breakage: Breakage,
+        breakage: PairFault,
         as_of: GenerationTag,
         setting: Setting,
         ids: &mut Ids,

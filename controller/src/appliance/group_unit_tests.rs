@@ -108,14 +108,14 @@ fn a_broken_copy_leaves_by_a_switch_and_the_peer_is_told_once() {
     let mut ids = Ids::new(1);
     let mut group = served(2, 0, Pairing::Whole);
     let as_of = group.copies().generation().tag();
-    let wishes = group.on_broken(Breakage::OwnDisk(DiskError::Io), as_of, JOINED, &mut ids);
+    let wishes = group.on_broken(PairFault::OwnDisk(DiskError::Io), as_of, JOINED, &mut ids);
     let (generation, pairing) = says_switch(&wishes).expect("a switch");
     assert_eq!((generation.main, generation.members, pairing), (1, 0b10, Pairing::Out));
     assert!(group.leave_if_broken(JOINED, &mut ids).is_empty(), "it is leaving already");
     let ended = Setting { ending: Some(Ends::Own), ..JOINED };
     let mut other = served(1, 0, Pairing::Whole);
     assert!(
-        says_switch(&other.on_broken(Breakage::OwnDisk(DiskError::Io), as_of, ended, &mut ids)).is_none()
+        says_switch(&other.on_broken(PairFault::OwnDisk(DiskError::Io), as_of, ended, &mut ids)).is_none()
     );
 }
 
@@ -124,7 +124,7 @@ fn a_switch_ends_with_both_luns_at_its_generation() {
     let mut ids = Ids::new(1);
     let mut group = served(2, 0, Pairing::Whole);
     let as_of = group.copies().generation().tag();
-    let wishes = group.on_broken(Breakage::OwnDisk(DiskError::Full), as_of, JOINED, &mut ids);
+    let wishes = group.on_broken(PairFault::OwnDisk(DiskError::Full), as_of, JOINED, &mut ids);
     let (generation, _) = says_switch(&wishes).expect("a switch");
     group.on_switch_word(&Message::SwitchDurable(generation.number), None);
     // One of its LUNs is not quiet.
@@ -158,7 +158,7 @@ fn of_two_switches_that_cross_the_leaders_stands() {
         let mut ids = Ids::new(1);
         let mut group = served(1, 0, Pairing::Whole);
         let as_of = group.copies().generation().tag();
-        let wishes = group.on_broken(Breakage::OwnDisk(DiskError::Full), as_of, JOINED, &mut ids);
+        let wishes = group.on_broken(PairFault::OwnDisk(DiskError::Full), as_of, JOINED, &mut ids);
         let (own, _) = says_switch(&wishes).expect("a switch");
         let theirs = Generation { number: 6, id: 61, parent: 50, main: 0, members: 0b01 };
         group.on_switch(theirs, Pairing::Out, leads, None);

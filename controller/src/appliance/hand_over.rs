@@ -10,9 +10,9 @@
 //!   │ main of nothing, flushed: GOODBYE      │
 //! ```
 //!
-//! If both are to end, neither hands anything over: each says READY when it may end, and when both have, both do. A pair
-//! that is not DUPLEX has nobody to be handed to: it ends as it is. So does all if the two lose each other, or if it
-//! takes too long.
+//! If both are to end, neither hands anything over: each says READY when it may end, and when both have, both do. A
+//! pair that is not DUPLEX has nobody to be handed to: it ends as it is. So does all if the two lose each other, or if
+//! it takes too long.
 //!
 //! What always holds: a controller says that it is ready only to one that leaves, and once for each time that one of
 //! the two says that it does.

@@ -83,8 +83,8 @@ impl Meeting {
         self.early_identity.take()
     }
 
-    /// A word comes about a LUN that waits for the record that both have its generation. Nothing but a switch can be said
-    /// of it, once: there are no more than LUNs.
+    /// A word comes about a LUN that waits for the record that both have its generation. Nothing but a switch can be
+    /// said of it, once: there are no more than LUNs.
     pub(super) fn keep_early(&mut self, word: EarlyMessage, luns: usize) {
         if self.early_messages.len() < luns {
             self.early_messages.push(word);

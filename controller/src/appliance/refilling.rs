@@ -1,5 +1,5 @@
-//! A copy that left the pair because its disk was full comes back when there is room again: by a switch to a pair that is
-//! being refilled, under the same main, without anybody starting anything.
+//! A copy that left the pair because its disk was full comes back when there is room again: by a switch to a pair that
+//! is being refilled, under the same main, without anybody starting anything.
 //!
 //! How much room a copy needs is not known before it has it all. So one that runs out of room again rests before the
 //! next try, each time twice as long.

@@ -9,7 +9,7 @@ use super::group::Group;
 use super::lifecycle::Stage;
 use crate::disk::DiskError;
 use crate::group::Refusal;
-use crate::pair::{Breakage, PairStatus, Role, Service};
+use crate::pair::{PairFault, PairStatus, Role, Service};
 use crate::plan::{Plan, Side};
 
 /// One LUN as this core knows it.
@@ -51,7 +51,7 @@ impl Report<'_> {
             (Some(refusal), ..) => Some(refusal.to_string()),
             // What its failure means is true of a copy that serves, and of the one that failed.
             (None, Some(breakage), PairStatus::Suspended)
-                if service.serves() || matches!(breakage, Breakage::OwnDisk(_)) =>
+                if service.serves() || matches!(breakage, PairFault::OwnDisk(_)) =>
             {
                 Some(self.breakage_text(breakage))
             }
@@ -71,14 +71,14 @@ impl Report<'_> {
         self.group.copies().found(self.lun)
     }
 
-    fn copy_text(&self, main: Side, breakage: Option<Breakage>) -> String {
+    fn copy_text(&self, main: Side, breakage: Option<PairFault>) -> String {
         let [target, source] = [main.peer(), main].map(|side| &self.plan.names[side.index()]);
         let refilled = format!(
             "the copy of {target} is being refilled from {source}; both serve hosts meanwhile. Only the copy of \
              {source} is whole until then: keep {source} running"
         );
         match breakage {
-            Some(Breakage::OwnDisk(error)) if main == self.plan.side => format!(
+            Some(PairFault::OwnDisk(error)) if main == self.plan.side => format!(
                 "{refilled}. On {source}: {error}. What could not be read or written there is tried again; if this \
                  stays, its disk is failing: copy from it what its hosts can still read"
             ),
@@ -186,7 +186,7 @@ impl Report<'_> {
         }
     }
 
-    /// The own volume of a LUN that was made is not there.
+    /// The local volume of a LUN that was made is not there.
     fn lost_volume_text(&self) -> Option<String> {
         let ((own, peer), apart) = (self.names(), self.apart);
         let group = self.group;
@@ -233,8 +233,8 @@ impl Report<'_> {
         )
     }
 
-    /// Where what was acknowledged is when the own disk has failed, certain only while the other is heard of; and what
-    /// to do, for which `mend` is how that disk gets well, and `by_itself` whether that is noticed.
+    /// Where what was acknowledged is when the local disk has failed, certain only while the other is heard of; and
+    /// what to do, for which `mend` is how that disk gets well, and `by_itself` whether that is noticed.
     fn what_is_left(&self, mend: &str, by_itself: bool) -> String {
         let (own, peer) = self.names();
         let refill = if by_itself {
@@ -257,29 +257,29 @@ impl Report<'_> {
         }
     }
 
-    fn breakage_text(&self, breakage: Breakage) -> String {
+    fn breakage_text(&self, breakage: PairFault) -> String {
         let (own, peer) = self.names();
         match breakage {
-            Breakage::OwnDisk(DiskError::Full) => {
+            PairFault::OwnDisk(DiskError::Full) => {
                 format!(
                     "the file system of {own} is full. {}",
                     self.what_is_left(&format!("Make room on {own}: that is noticed"), true)
                 )
             }
-            Breakage::OwnDisk(DiskError::SizeLimit) => format!(
+            PairFault::OwnDisk(DiskError::SizeLimit) => format!(
                 "on {own} a file size limit keeps the volume from growing (`ulimit -f`, LimitFSIZE= of its service, or \
                  the largest file its file system can hold). {}",
                 self.what_is_left("Raise the limit", false)
             ),
-            Breakage::OwnDisk(error) => {
+            PairFault::OwnDisk(error) => {
                 format!("on {own}: {error}. {}", self.what_is_left("Repair or replace the disk", false))
             }
-            Breakage::PeerDisk => format!(
+            PairFault::PeerDisk => format!(
                 "the disk of {peer} failed or is full: {own} serves the hosts of both from the only current copy. \
                  Keep {own} running and its volume where it is"
             ),
             // Neither is kept: both end the meeting.
-            Breakage::Nonsense | Breakage::Overdue => {
+            PairFault::ProtocolViolation | PairFault::Overdue => {
                 format!(
                     "{peer} sent something impossible. Run the same release on both, and start both again"
                 )

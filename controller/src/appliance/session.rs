@@ -211,10 +211,10 @@ impl PeerSession {
     }
 
     /// A frame on a connection could not be read.
-    pub(super) fn on_nonsense(&mut self, link: LinkId, own: Own<'_>) -> Came {
+    pub(super) fn on_violation(&mut self, link: LinkId, own: Own<'_>) -> Came {
         let name = own.plan.peer_name().to_owned();
         match self.is_greeted(link) {
-            Some(true) => Came { lost: Some(Apart::Nonsense(name)), ..Came::default() },
+            Some(true) => Came { lost: Some(Apart::ProtocolViolation(name)), ..Came::default() },
             Some(false) => self.refuse(link, None, Apart::NotThePeer(name), own),
             None => Came::default(),
         }

@@ -1,5 +1,6 @@
-//! A clean end. What this controller is main of is handed over first ([`HandOver`]); then hosts' new commands are refused on both sides, those in flight finish, both flush, and only then
-//! do both mark their generations clean. Cut short anywhere, the mark is missing and the next meeting copies.
+//! A clean end. What this controller is main of is handed over first ([`HandOver`]); then hosts' new commands are
+//! refused on both sides, those in flight finish, both flush, and only then do both mark their generations clean. Cut
+//! short anywhere, the mark is missing and the next meeting copies.
 //!
 //! ```text
 //!  begun ──► drained ──► flushing ──► marks ──► clean ──► over

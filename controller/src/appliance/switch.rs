@@ -4,34 +4,34 @@
 //! ```text
 //!  proposer (will not be main)        the other (will be main)
 //!   │ hosts' commands wait               │
-//!   │ TURN{generation} ─────────────────►│ hosts' commands wait
+//!   │ SWITCH{generation} ───────────────►│ hosts' commands wait
 //!   │                                    │ none of them in flight: generation durable
-//!   │◄──────────────────── TURN DURABLE  │ still in its old place: changes in flight may come
+//!   │◄────────────────── SWITCH DURABLE  │ still in its old place: changes in flight may come
 //!   │ nothing in flight: durable         │
 //!   │ takes its new place                │
-//!   │ TURN BEGIN ───────────────────────►│ takes its new place; what waited goes on
-//!   │◄────────────────────── TURN BEGUN  │
+//!   │ SWITCH BEGIN ─────────────────────►│ takes its new place; what waited goes on
+//!   │◄──────────────────── SWITCH BEGUN  │
 //!   │ what waited goes on                │
 //! ```
 //!
 //! Nobody sends a message of the new generation before the other has its place, and nobody leaves the old one while
 //! the other may send one of it: no message meets a generation that does not know it. One kind may, and is passed over:
-//! what a copy that leaves the pair says of its last changes (APPLIED), which TURN BEGIN overtakes on another
+//! what a copy that leaves the pair says of its last changes (APPLIED), which SWITCH BEGIN overtakes on another
 //! connection. Main goes on without that copy, so those changes are decided like any other that it may lack.
 //!
 //! Whoever will be main has the generation on disk first, so nobody else can go on from the one before. Nothing is
 //! served under the new one before it is durable on both: a crash in between leaves two copies that are both
 //! still whole, or the failed one, which the new generation does not name.
 //!
-//! A disk that fails in the middle of a switch to the preferred main ends the meeting: at the next one its copy is known
-//! to have failed. Until then the range of what it could not take belongs to nobody ([`Quiet::Undecided`]), on neither
-//! side: the other copy may be the one that leaves. Commands that wait for such a range go back to the door, for they
-//! would be in flight until the switch is over, and the switch would wait for them.
+//! A disk that fails in the middle of a switch to the preferred main ends the meeting: at the next one its copy is
+//! known to have failed. Until then the range of what it could not take belongs to nobody ([`Quiet::Undecided`]), on
+//! neither side: the other copy may be the one that leaves. Commands that wait for such a range go back to the door,
+//! for they would be in flight until the switch is over, and the switch would wait for them.
 //!
 //! A disk that says nothing is given up only while another copy stays: what it was asked it may still write, at any
-//! time. From the peer's word that its copy leaves, the own disk is waited for; the switch, which waits for what is in
-//! flight, may then end in another meeting. A copy whose disk was given up before that word never becomes the last one:
-//! no switch makes it so, and at the next meeting it has failed.
+//! time. From the peer's word that its copy leaves, the local disk is waited for; the switch, which waits for what is
+//! in flight, may then end in another meeting. A copy whose disk was given up before that word never becomes the last
+//! one: no switch makes it so, and at the next meeting it has failed.
 
 use protocol::interlink::Message;
 use protocol::interlink::copy_report::{Generation, Pairing};

@@ -40,7 +40,7 @@ pub(super) enum Wish {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Parting {
     /// The peer sent something that cannot be.
-    Nonsense,
+    ProtocolViolation,
     /// The peer does not end what it was asked for.
     Overdue,
     /// A disk failed in the middle of a switch.
@@ -57,7 +57,7 @@ impl Parting {
         let own = || plan.own_name().to_owned();
         let peer = || plan.peer_name().to_owned();
         match self {
-            Self::Nonsense => Apart::Nonsense(peer()),
+            Self::ProtocolViolation => Apart::ProtocolViolation(peer()),
             Self::Overdue => Apart::Silent(peer()),
             Self::InASwitch => Apart::Failed(peer()),
             Self::OwnDisk => Apart::Failed(own()),

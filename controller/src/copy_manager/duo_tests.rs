@@ -11,7 +11,7 @@ use protocol::scsi::sense::{CopyEnd, Forwarded, Sense, Status};
 use super::{CopyOrder, ListName, Segment};
 use crate::command::{Admission, Command, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::reservation::asked;
-use crate::testing::{Duo, write};
+use crate::testing::{TwoControllers, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const BLOCKS: u64 = 8192;
@@ -21,8 +21,8 @@ const COPY: u32 = 5;
 const END: u32 = 9;
 
 /// Two that have met, each with two sessions; the first LUN holds something.
-fn met(seed: u64) -> Duo {
-    let mut duo = Duo::two_luns(seed, BLOCKS);
+fn met(seed: u64) -> TwoControllers {
+    let mut duo = TwoControllers::two_luns(seed, BLOCKS);
     duo.connect();
     duo.settle(1);
     for side in 0..2 {
@@ -55,7 +55,7 @@ fn order() -> CopyOrder {
 }
 
 /// Steps until this tag is answered on a side, and gives every answer of both.
-fn until(duo: &mut Duo, side: usize, tag: u32) -> [Vec<(u32, Outcome)>; 2] {
+fn until(duo: &mut TwoControllers, side: usize, tag: u32) -> [Vec<(u32, Outcome)>; 2] {
     let mut ended = [Vec::new(), Vec::new()];
     for _ in 0..100 {
         while !ended[side].iter().any(|(other, _)| *other == tag) {
@@ -73,12 +73,12 @@ fn until(duo: &mut Duo, side: usize, tag: u32) -> [Vec<(u32, Outcome)>; 2] {
     panic!("{tag} is not answered: {ended:?}");
 }
 
-fn all(duo: &Duo) -> [Vec<Vec<u8>>; 2] {
+fn all(duo: &TwoControllers) -> [Vec<Vec<u8>>; 2] {
     [duo.volumes(0), duo.volumes(1)]
 }
 
 /// Nothing of the copy is written from here on, and both copies of each LUN are the same in the end.
-fn assert_still(duo: &mut Duo, seed: u64) {
+fn assert_still(duo: &mut TwoControllers, seed: u64) {
     let before = all(duo);
     duo.settle(3);
     assert!(all(duo) == before, "seed {seed}: something landed after the answer");
@@ -156,13 +156,18 @@ fn a_reset_of_any_lun_of_a_copy_through_either_controller_ends_it_first() {
 }
 
 /// PERSISTENT RESERVE OUT of a session, on a LUN.
-fn reserve_out(duo: &mut Duo, (side, nexus, lun): (usize, u64, u16), action: OutAction, keys: (u64, u64)) {
+fn reserve_out(
+    duo: &mut TwoControllers,
+    (side, nexus, lun): (usize, u64, u16),
+    action: OutAction,
+    keys: (u64, u64),
+) {
     let who = duo.controllers[side].who(LunIndex(lun), NexusId(nexus)).unwrap();
     let out = asked::out(action, keys, Kind::WriteExclusiveRegistrantsOnly);
     event(duo, (side, nexus, lun), asked::event(out)(who));
 }
 
-fn event(duo: &mut Duo, (side, nexus, lun): (usize, u64, u16), event: Event) {
+fn event(duo: &mut TwoControllers, (side, nexus, lun): (usize, u64, u16), event: Event) {
     // Pending unit attentions come first.
     while duo.controllers[side].admit(LunIndex(lun), NexusId(nexus), Admission::Attention).is_err() {}
     duo.controllers[side].command(Command {
@@ -174,7 +179,7 @@ fn event(duo: &mut Duo, (side, nexus, lun): (usize, u64, u16), event: Event) {
     });
 }
 
-fn settled_good(duo: &mut Duo, side: usize) {
+fn settled_good(duo: &mut TwoControllers, side: usize) {
     assert!(until(duo, side, END)[side].contains(&(END, GOOD)));
 }
 
@@ -290,7 +295,7 @@ fn a_copy_whose_controllers_lose_each_other_ends_and_both_copies_become_the_same
 const WIPED: u8 = 0;
 
 /// Which blocks of a LUN hold something of what is copied, on each copy.
-fn with_content(duo: &Duo, lun: usize) -> [Vec<bool>; 2] {
+fn with_content(duo: &TwoControllers, lun: usize) -> [Vec<bool>; 2] {
     all(duo).map(|volumes| volumes[lun].chunks(BLOCK_BYTES as usize).map(|block| block[0] != WIPED).collect())
 }
 

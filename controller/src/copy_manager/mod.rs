@@ -16,7 +16,7 @@
 //! ```
 //!
 //! * **Segments** are processed in their order, one after the other; the pieces of one beside each other, at most
-//!   [`EXTENDED_COPY_PIECES_MAX`]. Where source and destination overlap it is one piece after the other, from the end
+//!   [`EXTENDED_COPY_CHUNKS_MAX`]. Where source and destination overlap it is one piece after the other, from the end
 //!   that no piece has overwritten yet.
 //! * **Who ends a copy**: an abort of its task, the end of its session, a reset of a LUN it uses, a PREEMPT that takes
 //!   its nexus's registration or reservation there. Each takes away its *permit* at the LUNs
@@ -53,10 +53,10 @@ use crate::time::Time;
 pub const EXTENDED_COPIES_MAX: usize = 16;
 
 /// Pieces of one EXTENDED COPY under way at most.
-pub const EXTENDED_COPY_PIECES_MAX: usize = 4;
+pub const EXTENDED_COPY_CHUNKS_MAX: usize = 4;
 
 /// Blocks of one piece at most: 512 KiB. With the two bounds above, 32 MiB are in memory for copies at most.
-pub const EXTENDED_COPY_PIECE_BLOCKS_MAX: u32 = 1024;
+pub const EXTENDED_COPY_CHUNK_BLOCKS_MAX: u32 = 1024;
 
 /// After this time a copy begins no more pieces: with the age of the last of them it has ended within ten seconds.
 pub const EXTENDED_COPY_TIME_MAX: Duration = Duration::from_secs(5);
@@ -311,16 +311,16 @@ impl CopyManager {
                 Some(self.peak as u64),
             ),
             counted(
-                "EXTENDED_COPY_PIECES_MAX",
+                "EXTENDED_COPY_CHUNKS_MAX",
                 "pieces of one EXTENDED COPY",
-                EXTENDED_COPY_PIECES_MAX as u64,
+                EXTENDED_COPY_CHUNKS_MAX as u64,
                 pieces as u64,
                 None,
             ),
             compared(
-                "EXTENDED_COPY_PIECE_BLOCKS_MAX",
+                "EXTENDED_COPY_CHUNK_BLOCKS_MAX",
                 "blocks of one piece of an EXTENDED COPY",
-                u64::from(EXTENDED_COPY_PIECE_BLOCKS_MAX),
+                u64::from(EXTENDED_COPY_CHUNK_BLOCKS_MAX),
             ),
             compared("EXTENDED_COPY_TIME_MAX", "ms", time),
             counted(

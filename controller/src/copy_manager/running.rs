@@ -8,7 +8,7 @@ use protocol::scsi::extended_copy::CopyStatus;
 use protocol::scsi::sense::{CopyDetails, CopyEnd, Forwarded, Sense, Status};
 
 use super::{
-    Act, CopyOrder, EXTENDED_COPY_PIECE_BLOCKS_MAX, EXTENDED_COPY_PIECES_MAX, EXTENDED_COPY_TIME_MAX,
+    Act, CopyOrder, EXTENDED_COPY_CHUNK_BLOCKS_MAX, EXTENDED_COPY_CHUNKS_MAX, EXTENDED_COPY_TIME_MAX,
     Progress, Segment,
 };
 use crate::command::{Command, Data, LunIndex, NexusId, Op, Outcome, TaskTag};
@@ -115,7 +115,7 @@ impl Running {
     /// What always holds of one copy.
     pub(super) fn check(&self) {
         assert!(self.luns.is_sorted() && self.luns.contains(&self.order.lun), "{:?}", self.luns);
-        assert!(self.pieces.len() <= EXTENDED_COPY_PIECES_MAX, "{} pieces", self.pieces.len());
+        assert!(self.pieces.len() <= EXTENDED_COPY_CHUNKS_MAX, "{} pieces", self.pieces.len());
         let blocks = match self.order.segments.get(self.at) {
             Some(Ok(segment)) => segment.blocks,
             _ => 0,
@@ -178,9 +178,9 @@ impl Running {
 
     fn begin_pieces(&mut self, segment: &Segment, acts: &mut VecDeque<Act>, now: Time) {
         let (overlap, backwards) = overlap(segment);
-        let at_once = if overlap { 1 } else { EXTENDED_COPY_PIECES_MAX };
+        let at_once = if overlap { 1 } else { EXTENDED_COPY_CHUNKS_MAX };
         while self.pieces.len() < at_once && self.taken < segment.blocks {
-            let blocks = (segment.blocks - self.taken).min(EXTENDED_COPY_PIECE_BLOCKS_MAX);
+            let blocks = (segment.blocks - self.taken).min(EXTENDED_COPY_CHUNK_BLOCKS_MAX);
             let offset = if backwards { segment.blocks - self.taken - blocks } else { self.taken };
             self.taken += blocks;
             self.ask(Piece { number: 0, offset, blocks, stage: Stage::Reading }, acts, now);

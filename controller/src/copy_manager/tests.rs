@@ -150,12 +150,12 @@ fn pieces_of_a_segment_go_beside_each_other_within_their_bounds() {
     let mut bench = Bench::new();
     let wanted = bench.luns[0][5..5005].to_vec();
     bench.begin(order(1, &[segment((0, 5), (1, 17), 5000)]));
-    assert_eq!(bench.asked.len(), EXTENDED_COPY_PIECES_MAX);
+    assert_eq!(bench.asked.len(), EXTENDED_COPY_CHUNKS_MAX);
     let progress = Progress { status: CopyStatus::InProgress, segments: 1, bytes: 0 };
     assert_eq!(bench.progress(), Some(progress));
     assert_eq!(bench.run(), good());
     assert_eq!(bench.luns[1][17..5017], wanted);
-    assert_eq!(bench.most, EXTENDED_COPY_PIECES_MAX);
+    assert_eq!(bench.most, EXTENDED_COPY_CHUNKS_MAX);
     let progress = Progress { status: CopyStatus::Completed, segments: 1, bytes: 5000 * 512 };
     assert_eq!(bench.progress(), Some(progress));
     assert_eq!(bench.manager.failure(NEXUS, LunIndex(0), 9), Some(None));
@@ -349,7 +349,7 @@ fn more_copies_than_there_may_be_are_told_to_come_again() {
     assert_eq!(statuses, [Status::TaskSetFull, Status::Busy].map(Outcome::Status));
     let limits = bench.manager.limits();
     let used = |name: &str| limits.iter().find(|limit| limit.name == name).and_then(|limit| limit.used);
-    assert_eq!((used("EXTENDED_COPIES_MAX"), used("EXTENDED_COPY_PIECES_MAX")), (Some(16), Some(1)));
+    assert_eq!((used("EXTENDED_COPIES_MAX"), used("EXTENDED_COPY_CHUNKS_MAX")), (Some(16), Some(1)));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::command::{LunIndex, Op, Outcome};
 use crate::disk::DiskError;
 use crate::pair::{PairStatus, Role, Service};
 use crate::reservation::asked;
-use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
+use crate::testing::{BLOCKS, TwoControllers, blocks_of, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
@@ -26,7 +26,7 @@ fn or_write(start: u64, blocks: u64, byte: u8) -> Op {
 }
 
 /// What a side answers to one command after everything came to its end.
-fn answer(duo: &mut Duo, side: usize, op: Op) -> Outcome {
+fn answer(duo: &mut TwoControllers, side: usize, op: Op) -> Outcome {
     duo.ask(side, 1, op);
     duo.settle(1);
     duo.answers(side).into_iter().next().map(|(_, outcome)| outcome).unwrap()
@@ -35,7 +35,7 @@ fn answer(duo: &mut Duo, side: usize, op: Op) -> Outcome {
 #[test]
 fn what_writes_several_blocks_as_one_leaves_a_record_on_both_copies_through_either_controller() {
     for side in 0..2 {
-        let mut duo = Duo::met(side as u64);
+        let mut duo = TwoControllers::met(side as u64);
         let several = [write_atomic(8, 3, 1), compare_and_write(8, 3, 1, 2), or_write(8, 3, 4)];
         for (op, (number, byte)) in several.into_iter().zip([(1, 1), (2, 2), (3, 6)]) {
             assert_eq!(answer(&mut duo, side, op), GOOD, "side {side}: {number}");
@@ -56,7 +56,7 @@ fn what_writes_several_blocks_as_one_leaves_a_record_on_both_copies_through_eith
 #[test]
 fn many_of_them_from_both_sides_among_other_changes_come_to_their_end_with_equal_copies() {
     for seed in 0..200 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         for tag in 0..6 {
             let at = u64::from(tag) % 3 * 2;
             duo.ask(0, 10 + tag, write_atomic(at, 4, 1 + tag as u8));
@@ -76,7 +76,7 @@ fn many_of_them_from_both_sides_among_other_changes_come_to_their_end_with_equal
 fn a_clean_end_leaves_no_record() {
     let mut caught = 0;
     for seed in 0..100 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask((seed % 2) as usize, 1, write_atomic(0, 4, 7));
         while duo.answers((seed % 2) as usize).is_empty() {
             assert!(duo.step(), "seed {seed}: it never ends");
@@ -99,7 +99,7 @@ fn a_clean_end_leaves_no_record() {
 fn a_copy_whose_disk_fails_under_the_record_leaves_the_pair_and_the_other_takes_the_write() {
     for seed in 0..60 {
         let side = (seed % 2) as usize;
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         assert_eq!(answer(&mut duo, 0, write(0, BLOCKS, 3)), GOOD);
         duo.ask(0, 2, write_atomic(0, 4, 7));
         for _ in 0..seed / 2 % 9 {
@@ -122,7 +122,7 @@ fn a_copy_whose_disk_fails_under_the_record_leaves_the_pair_and_the_other_takes_
 #[test]
 fn a_write_that_waits_when_the_peer_is_lost_goes_on_with_the_copy_that_is_left() {
     for seed in 0..60 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         (1..4).for_each(|tag| duo.ask(0, tag, write_atomic(0, 4, tag as u8)));
         for _ in 0..seed % 23 {
             duo.step();
@@ -144,7 +144,7 @@ fn a_write_that_waits_when_the_peer_is_lost_goes_on_with_the_copy_that_is_left()
 fn a_record_on_a_disk_that_was_given_up_is_left_alone_and_a_reservation_does_not_keep_that_copy_from_leaving()
 {
     for seed in 0..20 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         for session in 1..=2 {
             duo.log_in(0, session, &format!("host{session}"));
         }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use protocol::interlink::shared::{Attention, NexusHandle, NexusName, Whom};
+use protocol::interlink::shared::{Attention, NexusHandle, NexusName, Recipients};
 use protocol::scsi::sense::{Asc, Sense, SenseKey};
 
 use crate::command::NexusId;
@@ -85,11 +85,11 @@ impl Attentions {
     }
 }
 
-fn means(whom: &Whom, name: &NexusName, handle: NexusHandle) -> bool {
+fn means(whom: &Recipients, name: &NexusName, handle: NexusHandle) -> bool {
     match whom {
-        Whom::All => true,
-        Whom::AllBut(other) => handle != *other,
-        Whom::One(one) => *name == *one,
+        Recipients::All => true,
+        Recipients::AllBut(other) => handle != *other,
+        Recipients::One(one) => *name == *one,
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
         attentions
     }
 
-    fn raise(attentions: &mut Attentions, whom: Whom, sense: Sense) {
+    fn raise(attentions: &mut Attentions, whom: Recipients, sense: Sense) {
         attentions.raise(&Attention { whom, code: sense.code }, handle);
     }
 
@@ -144,8 +144,8 @@ mod tests {
     #[test]
     fn a_reset_is_told_before_what_was_raised_earlier() {
         let mut attentions = two();
-        raise(&mut attentions, Whom::All, Sense::ASYMMETRIC_ACCESS_STATE_CHANGED);
-        raise(&mut attentions, Whom::All, Sense::LOGICAL_UNIT_RESET);
+        raise(&mut attentions, Recipients::All, Sense::ASYMMETRIC_ACCESS_STATE_CHANGED);
+        raise(&mut attentions, Recipients::All, Sense::LOGICAL_UNIT_RESET);
         for nexus in [NexusId(1), NexusId(2)] {
             assert_eq!(attentions.take(nexus), Some(Sense::LOGICAL_UNIT_RESET));
             assert_eq!(attentions.take(nexus), Some(Sense::ASYMMETRIC_ACCESS_STATE_CHANGED));
@@ -160,7 +160,7 @@ mod tests {
         for sense in
             [Sense::LOGICAL_UNIT_RESET, Sense::MODE_PARAMETERS_CHANGED, Sense::MODE_PARAMETERS_CHANGED]
         {
-            raise(&mut attentions, Whom::All, sense);
+            raise(&mut attentions, Recipients::All, sense);
         }
         assert_eq!(attentions.take(NexusId(1)), Some(Sense::POWER_ON));
         assert_eq!(attentions.take(NexusId(1)), Some(Sense::MODE_PARAMETERS_CHANGED));
@@ -170,8 +170,8 @@ mod tests {
     #[test]
     fn an_attention_reaches_those_it_is_for() {
         let mut attentions = two();
-        raise(&mut attentions, Whom::AllBut(handle(NexusId(1))), Sense::MODE_PARAMETERS_CHANGED);
-        raise(&mut attentions, Whom::One((*name("one")).clone()), Sense::REGISTRATIONS_PREEMPTED);
+        raise(&mut attentions, Recipients::AllBut(handle(NexusId(1))), Sense::MODE_PARAMETERS_CHANGED);
+        raise(&mut attentions, Recipients::One((*name("one")).clone()), Sense::REGISTRATIONS_PREEMPTED);
         assert_eq!(attentions.take(NexusId(1)), Some(Sense::REGISTRATIONS_PREEMPTED));
         assert_eq!(attentions.take(NexusId(2)), Some(Sense::MODE_PARAMETERS_CHANGED));
         assert_eq!((attentions.take(NexusId(1)), attentions.take(NexusId(2))), (None, None));

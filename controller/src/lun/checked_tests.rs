@@ -9,12 +9,12 @@ use protocol::scsi::sense::{Sense, Status};
 use crate::command::{Data, LunIndex, NexusId, Op, Outcome};
 use crate::disk::DiskError;
 use crate::pair::PairStatus;
-use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
+use crate::testing::{BLOCKS, TwoControllers, blocks_of, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
 /// What a side answers to one command after everything came to its end.
-fn answer(duo: &mut Duo, side: usize, op: Op) -> Outcome {
+fn answer(duo: &mut TwoControllers, side: usize, op: Op) -> Outcome {
     duo.ask(side, 1, op);
     duo.settle(1);
     let answers = duo.answers(side);
@@ -33,7 +33,7 @@ fn verify(start: u64, blocks: u64, expected: Data) -> Op {
 #[test]
 fn verify_finds_the_first_byte_that_differs_on_either_side_and_moves_no_data() {
     for side in 0..2 {
-        let mut duo = Duo::met(1);
+        let mut duo = TwoControllers::met(1);
         assert_eq!(answer(&mut duo, 0, write(4, 3, 7)), GOOD);
         assert_eq!(answer(&mut duo, side, verify(4, 3, Data::new())), GOOD);
         assert_eq!(answer(&mut duo, side, verify(4, 3, blocks_of(7, 3))), GOOD);
@@ -52,7 +52,7 @@ fn verify_finds_the_first_byte_that_differs_on_either_side_and_moves_no_data() {
 fn verify_beside_a_write_of_its_range_sees_all_old_or_all_new() {
     let mut seen = [0; 2];
     for seed in 0..200 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask((seed % 2) as usize, 1, write(0, 8, 1));
         for _ in 0..seed % 11 {
             duo.step();
@@ -74,7 +74,7 @@ fn verify_beside_a_write_of_its_range_sees_all_old_or_all_new() {
 #[test]
 fn orwrites_of_both_sides_add_up_on_both_copies() {
     for seed in 0..200 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask(0, 1, write(0, 4, 0x10));
         duo.ask(0, 2, or_write(0, 4, 0x01));
         duo.ask(1, 3, or_write(1, 2, 0x02));
@@ -97,7 +97,7 @@ fn orwrites_of_both_sides_add_up_on_both_copies() {
 fn an_orwrite_through_the_sub_gives_a_copy_being_filled_the_result_and_not_its_own_bits() {
     let mut copying = 0;
     for seed in 0..60 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         assert_eq!(answer(&mut duo, 0, write(0, BLOCKS, 0x10)), GOOD);
         duo.remove_volume(1);
         let mut duo = duo.crash(seed, true);
@@ -123,7 +123,7 @@ fn an_orwrite_through_the_sub_gives_a_copy_being_filled_the_result_and_not_its_o
 #[test]
 fn an_orwrite_that_waits_when_the_peer_is_lost_reads_its_blocks_again() {
     for seed in 0..100 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.controllers.iter().for_each(|controller| controller.set_credit(1));
         duo.ask(0, 1, write(0, 4, 0x10));
         duo.ask(0, 2, or_write(8, 4, 0x01));
@@ -145,7 +145,7 @@ fn an_orwrite_that_waits_when_the_peer_is_lost_reads_its_blocks_again() {
 #[test]
 fn write_and_verify_is_durable_on_both_copies_and_read_back_there() {
     for (seed, side) in [(1, 0), (2, 1), (3, 0), (4, 1)] {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         let op = Op::WriteAndVerify { range: range(3, 2), data: blocks_of(9, 2) };
         assert_eq!(answer(&mut duo, side, op), GOOD);
         for copy in 0..2 {
@@ -159,7 +159,7 @@ fn write_and_verify_is_durable_on_both_copies_and_read_back_there() {
 fn a_disk_that_does_not_hold_what_was_written_to_it_takes_its_copy_out_of_the_pair() {
     for bad in 0..2 {
         for side in 0..2 {
-            let mut duo = Duo::met(7);
+            let mut duo = TwoControllers::met(7);
             duo.forgetful_disk(bad);
             duo.ask(side, 1, Op::WriteAndVerify { range: range(3, 2), data: blocks_of(9, 2) });
             duo.settle(8);
@@ -173,7 +173,7 @@ fn a_disk_that_does_not_hold_what_was_written_to_it_takes_its_copy_out_of_the_pa
 #[test]
 fn a_stopped_unit_refuses_what_needs_the_medium_on_both_sides_until_it_is_started() {
     for (stopped_by, started_by) in [(0, 1), (1, 0), (0, 0), (1, 1)] {
-        let mut duo = Duo::met(5);
+        let mut duo = TwoControllers::met(5);
         assert_eq!(answer(&mut duo, 1, write(0, 1, 1)), GOOD);
         assert_eq!(answer(&mut duo, stopped_by, Op::StartStop { start: false }), GOOD);
         assert!(!duo.changing(0).1 && !duo.changing(1).1, "both copies are flushed");
@@ -194,7 +194,7 @@ fn a_stopped_unit_refuses_what_needs_the_medium_on_both_sides_until_it_is_starte
 #[test]
 fn stops_and_starts_that_meet_leave_both_sides_the_same() {
     for seed in 0..200 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask(0, 1, Op::StartStop { start: false });
         duo.ask(1, 2, Op::StartStop { start: true });
         duo.ask(1, 3, Op::StartStop { start: false });
@@ -212,7 +212,7 @@ fn stops_and_starts_that_meet_leave_both_sides_the_same() {
 
 #[test]
 fn a_stopped_unit_starts_again_when_the_pair_meets_anew() {
-    let mut duo = Duo::met(5);
+    let mut duo = TwoControllers::met(5);
     assert_eq!(answer(&mut duo, 1, Op::StartStop { start: false }), GOOD);
     duo.cut();
     duo.settle(60);
@@ -225,10 +225,10 @@ fn a_stopped_unit_starts_again_when_the_pair_meets_anew() {
 
 #[test]
 fn main_tells_of_holes_and_room_the_same_through_both() {
-    let mut duo = Duo::met(5);
+    let mut duo = TwoControllers::met(5);
     assert_eq!(answer(&mut duo, 1, write(8, 8, 1)), GOOD);
     let status = |start, allocation| Op::Report { what: Report::LbaStatus { start: Lba(start) }, allocation };
-    let told = |duo: &mut Duo, side, op| match answer(duo, side, op) {
+    let told = |duo: &mut TwoControllers, side, op| match answer(duo, side, op) {
         Outcome::Good(data) => data.concat(),
         other => panic!("{other:?}"),
     };
@@ -253,7 +253,7 @@ fn main_tells_of_holes_and_room_the_same_through_both() {
 
 #[test]
 fn a_failed_look_at_the_blocks_of_an_orwrite_changes_nothing() {
-    let mut duo = Duo::met(5);
+    let mut duo = TwoControllers::met(5);
     duo.break_disk(0, DiskError::Io);
     let end = answer(&mut duo, 0, or_write(0, 1, 1));
     assert_eq!(end, Outcome::Status(Status::Busy));

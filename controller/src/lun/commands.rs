@@ -13,20 +13,23 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use protocol::interlink::event::Event;
-use protocol::interlink::shared::{Attention, SharedState};
-use protocol::interlink::{Message, Prefix, Report};
+use protocol::interlink::shared::SharedState;
+use protocol::interlink::{Ending, Message, Prefix, Report};
 use protocol::scsi::sense::{Sense, Status};
 
-use super::Lun;
 use super::communication::Forward;
 use super::events::{Taking, Waiting};
+use super::forwarder::{AtMain, Order, Way};
+use super::leave::{Standing, may_pass, refusal};
 use super::operation::from_wire;
 use super::replica::Ordered;
 use super::task::{Action, Origin, end, send_back};
-use crate::command::{Admission, COMMAND_AGE_MAX, Command, Data, Initiator, NexusId, Op, Outcome, TaskTag};
-use crate::exclusive::Ranges;
+use super::{CopyNews, Lun};
+use crate::command::{
+    Admission, COMMAND_AGE_MAX, Command, Data, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag,
+};
 use crate::link::{LinkId, Via};
-use crate::pair::{Breakage, Role};
+use crate::pair::{PairFault, PairView, Role};
 use crate::route::{Kind, Route, route};
 use crate::time::Time;
 
@@ -52,27 +55,34 @@ impl Lun {
     pub(super) fn judge(&mut self, command: Command, turn: Turn, now: Time, actions: &mut Vec<Action>) {
         let (nexus, tag) = (command.nexus, command.tag);
         let reset = is_reset(&command.op);
-        if !reset && let Err(outcome) = self.may_pass(nexus, tag) {
+        if !reset && let Err(outcome) = may_pass(self.serving(), (nexus, tag), &self.permits, &mut self.unit)
+        {
             return actions.push(Action::Answer { nexus, tag, outcome });
         }
         if self.gate.waits() {
-            return self.keep_waiting(command, actions);
+            return self.gate.keep(command, actions);
         }
-        if let Some(outcome) = self.refusal(nexus, &command.op) {
+        if let Some(outcome) = refusal(&command.op, nexus, &self.unit, &self.sanitizing, self.setup.blocks) {
             return actions.push(Action::Answer { nexus, tag, outcome });
         }
         let needs_medium = !matches!(
             command.op,
             Op::StartStop { .. } | Op::Event(_) | Op::Report { what: Report::Provisioning { .. }, .. }
         );
-        if self.blocks.is_stopped() && needs_medium {
+        if self.blocks.terms().is_stopped() && needs_medium {
             return actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::STOPPED) });
         }
-        let Command { op, received, .. } = command;
-        let view = self.blocks.view();
-        match route(view.role, view.service, self.kind_of(&op)) {
-            Route::Here => self.admit_here(Origin::Host { nexus, tag }, op, received, turn, actions),
-            Route::ToMain => self.forward(nexus, tag, op, received, now, actions),
+        let view = self.blocks.terms().view();
+        let kind = Kind::of(&command.op, |ranges| self.blocks.tasks().is_free_to_read(ranges));
+        match route(view.role, view.service, kind) {
+            Route::Here => {
+                let (origin, Command { op, received, .. }) = (Origin::Host { nexus, tag }, command);
+                let waiting = Waiting::of_this_controller(origin, op, received, &self.unit);
+                self.take_turn(waiting, turn, actions);
+            }
+            Route::ToMain => {
+                self.forwarder.forward(command, &self.unit, Way::of(view), now, actions);
+            }
             // Not served here: there is nothing to be done but to tell this controller's nexuses.
             Route::Refuse if reset => {
                 self.unit.raise_for_all(Sense::LOGICAL_UNIT_RESET);
@@ -87,69 +97,19 @@ impl Lun {
 
     /// Leave to answer a command that only describes the LUN.
     pub fn admit(&mut self, nexus: NexusId, admission: Admission) -> Result<(), Outcome> {
-        match admission {
-            Admission::Always => Ok(()),
-            Admission::Attention => self.unit.take_attention(nexus),
-            Admission::RequestSense => {
-                self.unit.take_attention(nexus)?;
-                self.sanitize_sense().map_or(Ok(()), |sense| Err(Outcome::Check(sense)))
-            }
-            Admission::Known | Admission::KnownReading => {
-                self.unit.take_attention(nexus)?;
-                if self.known { Ok(()) } else { Err(Outcome::Check(Sense::UNAVAILABLE)) }
-            }
-            Admission::Ready | Admission::Reading | Admission::Changing => self.may_enter(nexus),
-            Admission::Medium => {
-                self.may_enter(nexus)?;
-                if self.blocks.is_stopped() { Err(Outcome::Check(Sense::STOPPED)) } else { Ok(()) }
-            }
-        }?;
-        if self.unit.keeps_out(nexus, admission.access()) {
-            return Err(Outcome::Status(Status::ReservationConflict));
-        }
-        match admission {
-            Admission::Known
-            | Admission::KnownReading
-            | Admission::Ready
-            | Admission::Medium
-            | Admission::Reading
-            | Admission::Changing => self.sanitize_sense().map_or(Ok(()), |sense| Err(Outcome::Check(sense))),
-            Admission::Always | Admission::RequestSense | Admission::Attention => Ok(()),
-        }
+        let standing = Standing {
+            known: self.known,
+            serves: self.serving(),
+            stopped: self.blocks.terms().is_stopped(),
+            sanitize: self.sanitizing.sense(&self.unit.state().sanitize, self.setup.blocks),
+        };
+        standing.admit(admission, nexus, &mut self.unit)
     }
 
     /// Whether hosts' commands are carried out here or at main.
     #[must_use]
     pub fn serving(&self) -> bool {
-        self.gate.waits() || (self.gate.is_open() && self.view().serves())
-    }
-
-    fn sanitize_sense(&self) -> Option<Sense> {
-        self.sanitizing.sense(&self.unit.state().sanitize, self.setup.blocks)
-    }
-
-    /// How a command ends that the shared state keeps out.
-    pub(super) fn refusal(&self, nexus: NexusId, op: &Op) -> Option<Outcome> {
-        self.unit.refusal(nexus, op).or_else(|| {
-            let state = &self.unit.state().sanitize;
-            self.sanitizing.refusal(op, state, self.setup.blocks)
-        })
-    }
-
-    fn may_enter(&mut self, nexus: NexusId) -> Result<(), Outcome> {
-        self.unit.take_attention(nexus)?;
-        if self.serving() { Ok(()) } else { Err(Outcome::Check(Sense::UNAVAILABLE)) }
-    }
-
-    /// Leave to come to the gate.
-    fn may_pass(&mut self, nexus: NexusId, tag: TaskTag) -> Result<(), Outcome> {
-        if !tag.is_piece() {
-            return self.may_enter(nexus);
-        }
-        if !self.permits.allows(nexus, tag) {
-            return Err(Outcome::Aborted);
-        }
-        if self.serving() { Ok(()) } else { Err(Outcome::Check(Sense::UNAVAILABLE)) }
+        self.gate.serves(self.view())
     }
 
     /// What waited at the gate goes on, if nothing is awaited any more.
@@ -160,105 +120,26 @@ impl Lun {
         }
     }
 
-    /// A command that waits at the gate.
-    pub(super) fn keep_waiting(&mut self, command: Command, actions: &mut Vec<Action>) {
-        if let Err(Command { nexus, tag, .. }) = self.gate.keep(command) {
-            actions.push(Action::Answer { nexus, tag, outcome: Outcome::Status(Status::Busy) });
-        }
-    }
-
-    /// Hosts are served no more: what waits at the gate is refused.
-    pub(super) fn shut_gate(&mut self, actions: &mut Vec<Action>) {
-        for Command { nexus, tag, .. } in self.gate.shut() {
-            actions.push(Action::Answer { nexus, tag, outcome: Outcome::Check(Sense::UNAVAILABLE) });
-        }
-    }
-
-    /// Those of the commands at the gate that `chosen` picks end so.
-    pub(super) fn end_waiting(
+    /// There is news of an EXTENDED COPY of a host that uses this LUN.
+    pub fn on_copy(
         &mut self,
-        outcome: &Outcome,
+        nexus: NexusId,
+        task: u32,
+        news: CopyNews,
+        now: Time,
         actions: &mut Vec<Action>,
-        chosen: impl Fn(&Command) -> bool,
     ) {
-        for Command { nexus, tag, .. } in self.gate.take_out(chosen) {
-            actions.push(Action::Answer { nexus, tag, outcome: outcome.clone() });
-        }
-    }
-
-    fn kind_of(&self, op: &Op) -> Kind {
-        match op {
-            Op::Read { range } | Op::Verify { range, .. } => {
-                let free = self.blocks.is_free_to_read(&Ranges::One(*range));
-                if free { Kind::ReadFree } else { Kind::ReadContended }
-            }
-            // Only a hint, for whichever copy the reads come from.
-            Op::Prefetch { .. } => Kind::ReadFree,
-            _ => Kind::Change,
-        }
-    }
-
-    /// Chunks of this EXTENDED COPY pass.
-    pub fn permit_copy(&mut self, nexus: NexusId, task: u32) {
-        self.permits.grant(nexus, task);
-    }
-
-    /// They do not any more.
-    pub fn revoke_copy(&mut self, nexus: NexusId, task: u32) {
-        self.permits.revoke(|key| *key == (nexus, task));
-    }
-
-    /// The copy has ended; what waited for that goes on.
-    pub fn copy_ended(&mut self, nexus: NexusId, task: u32, now: Time, actions: &mut Vec<Action>) {
-        if self.permits.end(nexus, task) {
+        if self.permits.on(nexus, task, news) {
             self.run(now, actions);
         }
     }
 
-    /// An event that is about to hold ends copies of this controller's hosts.
-    pub(super) fn revoke_for(&mut self, reset: bool, attentions: &[Attention], actions: &mut Vec<Action>) {
-        if reset {
-            actions.push(Action::WasReset);
-        }
-        let drives_out = |attention: &&Attention| {
-            [Sense::REGISTRATIONS_PREEMPTED.code, Sense::RESERVATIONS_PREEMPTED.code]
-                .contains(&attention.code)
-        };
-        let driven: Vec<&Attention> = attentions.iter().filter(drives_out).collect();
-        let out = |nexus: NexusId| driven.iter().any(|attention| self.unit.is_meant(attention, nexus));
-        let revoked = self.permits.revoke(|(nexus, _)| reset || out(*nexus));
-        actions.extend(revoked.into_iter().map(|(nexus, task)| Action::Revoked { nexus, task }));
-    }
-
-    /// A command that is carried out here takes its turn: at main behind an event, if there is one.
-    pub(super) fn admit_here(
-        &mut self,
-        origin: Origin,
-        op: Op,
-        received: Time,
-        turn: Turn,
-        actions: &mut Vec<Action>,
-    ) {
-        if !matches!(op, Op::Event(_)) && (turn == Turn::Has || !self.events.holds()) {
-            self.blocks.enter(origin, op, false, received, actions);
-            return;
-        }
-        let version = self.unit.version();
-        self.wait_behind(Waiting { origin, op, durable: false, received, version }, actions);
-    }
-
-    fn wait_behind(&mut self, waiting: Waiting, actions: &mut Vec<Action>) {
-        if let Err(waiting) = self.events.wait(waiting) {
-            let busy = Outcome::Status(Status::Busy);
-            actions.extend(end(waiting.origin, busy, self.view().generation));
-        }
-    }
-
-    /// A command that the peer has forwarded. Main admits it only if the state that holds here has let it pass.
-    pub(super) fn take_forwarded(&mut self, waiting: Waiting, turn: Turn, actions: &mut Vec<Action>) {
-        let event = matches!(waiting.op, Op::Event(_));
-        if event || (turn == Turn::Comes && self.events.holds()) {
-            return self.wait_behind(waiting, actions);
+    /// A command that is carried out here takes its turn: at main behind an event, if there is one. One that the peer
+    /// has forwarded is admitted only if the state that holds here has let it pass.
+    pub(super) fn take_turn(&mut self, waiting: Waiting, turn: Turn, actions: &mut Vec<Action>) {
+        if matches!(waiting.op, Op::Event(_)) || (turn == Turn::Comes && self.events.holds()) {
+            let (events, mut here) = self.here(actions);
+            return events.wait(waiting, &mut here);
         }
         let Waiting { origin, op, durable, received, version } = waiting;
         match origin {
@@ -294,9 +175,9 @@ impl Lun {
     /// Ends every command of a host that `chosen` picks and that was not admitted.
     fn give_up(&mut self, now: Time, actions: &mut Vec<Action>, chosen: impl Fn(NexusId, TaskTag) -> bool) {
         let picks = |origin: Origin| matches!(origin, Origin::Host { nexus, tag } if chosen(nexus, tag));
-        self.end_waiting(&Outcome::Aborted, actions, |command| chosen(command.nexus, command.tag));
+        self.gate.end(&Outcome::Aborted, actions, |command| chosen(command.nexus, command.tag));
         self.give_up_here(actions, picks);
-        let way = self.way();
+        let way = Way::of(self.blocks.terms().view());
         let gone = |request: &Forward| chosen(request.nexus, request.tag);
         self.forwarder.withdraw(gone, &Outcome::Aborted, way, now, actions);
         self.forwarder.cancel(chosen, way.generation, actions);
@@ -306,15 +187,15 @@ impl Lun {
     fn give_up_here(&mut self, actions: &mut Vec<Action>, chosen: impl Fn(Origin) -> bool) {
         let (events, mut here) = self.here(actions);
         events.give_up(&Outcome::Aborted, &mut here, |origin, _| chosen(origin));
-        self.end_sanitize_wait(&Outcome::Aborted, actions, &chosen);
+        self.sanitizing.end_wait(&Outcome::Aborted, self.blocks.terms().view(), actions, &chosen);
         self.blocks.withdraw_those(&Outcome::Aborted, actions, |task| chosen(task.origin));
     }
 
     /// A legacy reservation ends with its session (SPC-2 5.5.1); main is told until it says so.
     pub(super) fn end_lost_reservation(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let view = self.blocks.view();
+        let view = self.blocks.terms().view();
         let way = route(view.role, view.service, Kind::Change);
-        if matches!(way, Route::ToMain) && !self.blocks.has_peer_in_place() {
+        if matches!(way, Route::ToMain) && !self.blocks.terms().has_peer_in_place() {
             return;
         }
         let Some(reserver) = self.events.lost_reserver(&self.unit, now) else {
@@ -322,8 +203,15 @@ impl Lun {
         };
         let op = Op::Event(Box::new(Event::ReserverLost(reserver)));
         match way {
-            Route::Here => self.admit_here(Origin::Nobody, op, now, Turn::Comes, actions),
-            Route::ToMain => self.forward(NexusId(reserver.nexus), NOBODYS_TAG, op, now, now, actions),
+            Route::Here => {
+                let waiting = Waiting::of_this_controller(Origin::Nobody, op, now, &self.unit);
+                self.take_turn(waiting, Turn::Comes, actions);
+            }
+            Route::ToMain => {
+                let (lun, nexus) = (LunIndex(self.setup.index), NexusId(reserver.nexus));
+                let command = Command { lun, nexus, tag: NOBODYS_TAG, op, received: now };
+                self.forwarder.forward(command, &self.unit, Way::of(view), now, actions);
+            }
             Route::Refuse => {}
         }
     }
@@ -339,26 +227,43 @@ impl Lun {
         now: Time,
         actions: &mut Vec<Action>,
     ) {
-        let view = self.blocks.view();
+        let view = self.blocks.terms().view();
         if prefix.generation != view.generation || !view.links.contains(&link) {
             return;
         }
-        self.blocks.peer_is_in_place();
+        self.blocks.terms_mut().peer_is_in_place();
         match message {
             Message::Forward { id, age_ms, sent, durable, version, op } => {
                 let op = from_wire(op, payload, durable, self.setup.blocks);
                 let age = Duration::from_millis(u64::from(age_ms));
                 let age = age.saturating_add(self.lease.clock.way(sent, now));
-                self.on_forward(Origin::Peer { link, id }, op, durable, version, (age, now), actions);
+                let origin = Origin::Peer { link, id };
+                match arrived(op, age, self.view().role) {
+                    Ok(op) => {
+                        let waiting = Waiting { origin, op, durable, received: now - age, version };
+                        self.take_turn(waiting, Turn::Comes, actions);
+                    }
+                    Err(outcome) => actions.extend(end(origin, outcome, self.view().generation)),
+                }
             }
             Message::Cancel { id: cancelled } => self
                 .give_up_here(actions, |origin| matches!(origin, Origin::Peer { id, .. } if id == cancelled)),
             Message::Applied { sequence, good } => self.blocks.on_applied(sequence, good, actions),
             Message::Order { id, sequence, released } => {
                 self.blocks.on_released(released, actions);
-                self.on_order(link, id, sequence, payload, actions);
+                match self.forwarder.on_order(id, sequence, payload) {
+                    Some(Order { slot, op, durable }) => {
+                        let forward = Some(slot);
+                        self.blocks.apply(&Ordered { link, sequence, op: &op, durable, forward }, actions);
+                    }
+                    None => actions.push(nonsense(self.view())),
+                }
             }
-            Message::Done { id } => self.on_done(id, now, actions),
+            Message::Done { id } => {
+                if let Some(slot) = self.forwarder.on_done(id) {
+                    self.answer_if_both(slot, now, actions);
+                }
+            }
             Message::Ended { id, ending } => self.on_ended(id, ending, payload, now, actions),
             Message::Apply { sequence, released, durable, op } => {
                 self.blocks.on_released(released, actions);
@@ -367,76 +272,114 @@ impl Lun {
                         let forward = None;
                         self.blocks.apply(&Ordered { link, sequence, op: &op, durable, forward }, actions);
                     }
-                    None => self.break_over_nonsense(actions),
+                    None => actions.push(nonsense(self.view())),
                 }
             }
             Message::Released { released } => self.blocks.on_released(released, actions),
-            Message::SharedAsk => {
-                let (events, mut here) = self.here(actions);
-                events.on_shared_ask(Via::Link(link), &mut here);
-            }
-            Message::SharedTold => {
-                let (events, mut here) = self.here(actions);
-                events.on_shared_told(payload, &mut here);
-            }
-            Message::Shared { reset, met, attentions } => match SharedState::decode(payload) {
-                Ok(state) => {
-                    let drains = reset.then(|| self.blocks.entered());
-                    self.on_shared(Taking { link, state, attentions, own: None, drains, met }, now, actions);
-                }
-                Err(_) => self.break_over_nonsense(actions),
-            },
-            Message::SharedTaken { version } => self.events.on_shared_taken(version),
+            Message::SharedAsk
+            | Message::SharedTold
+            | Message::Shared { .. }
+            | Message::SharedTaken { .. } => self.on_shared(link, message, payload, now, actions),
             _ => {}
         }
         self.run(now, actions);
     }
 
-    pub(super) fn break_over_nonsense(&self, actions: &mut Vec<Action>) {
-        actions.push(Action::Broken(Breakage::Nonsense, self.view().generation));
+    /// A forwarded command ended at main without a change.
+    fn on_ended(&mut self, id: u64, ending: Ending, payload: &Bytes, now: Time, actions: &mut Vec<Action>) {
+        match self.forwarder.on_ended(id, ending, payload) {
+            AtMain::Unknown => {}
+            AtMain::Over(slot, outcome) => {
+                self.forwarder.end(slot, outcome, Way::of(self.blocks.terms().view()), now, actions);
+            }
+            AtMain::Lacks(slot) => self.answer_if_both(slot, now, actions),
+            AtMain::Again(slot) => {
+                // An older shared state had let it pass: back to the gate with it.
+                if let Some(request) = self.forwarder.take(slot) {
+                    let command = request.into_command(LunIndex(self.setup.index));
+                    self.judge(command, Turn::Comes, now, actions);
+                    self.forwarder.resume(Way::of(self.blocks.terms().view()), now, actions);
+                }
+            }
+            AtMain::ProtocolViolation => actions.push(nonsense(self.view())),
+        }
     }
 
-    /// A command that the peer has forwarded, so old when it came at that time.
-    fn on_forward(
+    /// What the two tell each other of the state that both have: at the sub, what it is to be from now on.
+    fn on_shared(
         &mut self,
-        origin: Origin,
-        op: Option<Op>,
-        durable: bool,
-        version: u64,
-        (age, now): (Duration, Time),
+        link: LinkId,
+        message: Message,
+        payload: &Bytes,
+        now: Time,
         actions: &mut Vec<Action>,
     ) {
-        let outcome = match op {
-            // It was stuck on its way; its host has long given it up.
-            _ if age >= COMMAND_AGE_MAX => Outcome::Status(Status::Busy),
-            Some(op) if self.view().role == Role::Main => {
-                let waiting = Waiting { origin, op, durable, received: now - age, version };
-                return self.take_forwarded(waiting, Turn::Comes, actions);
-            }
-            // The pair changes, and nothing was done.
-            Some(_) => Outcome::Status(Status::Busy),
-            None => Outcome::Check(Sense::ABORTED_COMMAND),
-        };
-        actions.extend(end(origin, outcome, self.view().generation));
-    }
-
-    /// At the sub: the state as it is to be from now on.
-    fn on_shared(&mut self, taking: Taking, now: Time, actions: &mut Vec<Action>) {
-        let (attentions, reset) = (taking.attentions.clone(), taking.drains.is_some());
+        let entered = self.blocks.tasks().entered();
         let (events, mut here) = self.here(actions);
-        if !events.on_shared(taking, &mut here) {
-            return self.break_over_nonsense(actions);
-        }
-        self.revoke_for(reset, &attentions, actions);
-        if reset {
-            self.give_up_waiting(actions);
-            let way = self.way();
-            self.forwarder.reset(way, now, actions);
+        match message {
+            Message::SharedAsk => events.on_shared_ask(Via::Link(link), &mut here),
+            Message::SharedTold => events.on_shared_told(payload, &mut here),
+            Message::SharedTaken { version } => events.on_shared_taken(version),
+            Message::Shared { reset, met, attentions } => {
+                let drains = reset.then_some(entered);
+                let told = attentions.clone();
+                let taking = SharedState::decode(payload).map(|state| Taking {
+                    link,
+                    state,
+                    attentions,
+                    own: None,
+                    drains,
+                    met,
+                });
+                if !taking.is_ok_and(|taking| events.on_shared(taking, &mut here)) {
+                    return actions.push(nonsense(self.view()));
+                }
+                self.permits.revoke_for(reset, &told, &self.unit, actions);
+                if reset {
+                    self.give_up_waiting(actions);
+                    self.forwarder.reset(Way::of(self.blocks.terms().view()), now, actions);
+                }
+            }
+            _ => {}
         }
     }
+}
+
+/// A command that the peer has forwarded, so old when it came, is to be carried out here; else how it ends.
+fn arrived(op: Option<Op>, age: Duration, role: Role) -> Result<Op, Outcome> {
+    match op {
+        // It was stuck on its way; its host has long given it up.
+        _ if age >= COMMAND_AGE_MAX => Err(Outcome::Status(Status::Busy)),
+        Some(op) if role == Role::Main => Ok(op),
+        // The pair changes, and nothing was done.
+        Some(_) => Err(Outcome::Status(Status::Busy)),
+        None => Err(Outcome::Check(Sense::ABORTED_COMMAND)),
+    }
+}
+
+/// The peer has sent what cannot be: the meeting ends.
+const fn nonsense(view: &PairView) -> Action {
+    Action::Broken(PairFault::ProtocolViolation, view.generation)
 }
 
 /// A reset is no command: it neither waits for unit attentions nor takes them.
 fn is_reset(op: &Op) -> bool {
     matches!(op, Op::Event(event) if **event == protocol::interlink::event::Event::Reset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forwarded_is_carried_out_only_at_main_and_before_its_host_has_given_it_up() {
+        let (young, old) = (COMMAND_AGE_MAX.checked_sub(Duration::from_nanos(1)).unwrap(), COMMAND_AGE_MAX);
+        let (op, busy) = (Op::SynchronizeCache, Outcome::Status(Status::Busy));
+        for role in [Role::Main, Role::Sub] {
+            assert_eq!(arrived(Some(op.clone()), old, role), Err(busy.clone()));
+            assert_eq!(arrived(None, young, role), Err(Outcome::Check(Sense::ABORTED_COMMAND)));
+        }
+        assert_eq!(arrived(Some(op.clone()), young, Role::Main), Ok(op.clone()));
+        assert_eq!(arrived(Some(op), young, Role::Sub), Err(busy));
+    }
 }

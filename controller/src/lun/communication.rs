@@ -1,13 +1,13 @@
 //! The communication volume: where the sub keeps a host's request and its data on the way to main.
 //!
-//! A request is put in, and taken out when main and the own copy are done with it. Kept in memory it is lost with
+//! A request is put in, and taken out when main and the local copy are done with it. Kept in memory it is lost with
 //! the controller, together with every host's connection to it; no request in it was answered yet, so nothing is
 //! lost that anyone was promised.
 
 use protocol::scsi::sense::Sense;
 use slab::Slab;
 
-use crate::command::{NexusId, Op, TaskTag};
+use crate::command::{Command, LunIndex, NexusId, Op, TaskTag};
 use crate::time::Time;
 
 /// Bytes of data that one LUN keeps here at most.
@@ -16,7 +16,7 @@ pub const COMMUNICATION_VOLUME_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Requests that one LUN keeps here at most.
 pub const COMMUNICATION_VOLUME_REQUESTS_MAX: usize = 4096;
 
-/// A command of a host of the sub, kept until main and the own copy are done with it.
+/// A command of a host of the sub, kept until main and the local copy are done with it.
 #[derive(Debug)]
 pub(super) struct Forward {
     /// Its name for main; given by [`CommunicationVolume::put`].
@@ -35,6 +35,14 @@ pub(super) struct Forward {
     pub(super) given_up: bool,
 }
 
+impl Forward {
+    /// The host's command that it is, to be judged anew.
+    pub(super) fn into_command(self, lun: LunIndex) -> Command {
+        let Self { nexus, tag, op, received, .. } = self;
+        Command { lun, nexus, tag, op, received }
+    }
+}
+
 /// How far a forwarded command is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Progress {
@@ -49,12 +57,12 @@ pub(super) enum Progress {
     Ordered {
         /// Its place in the order.
         sequence: u64,
-        /// The own copy has it.
+        /// The local copy has it.
         here: bool,
         /// What main's copy makes of it.
         main: MainsCopy,
     },
-    /// The interlink went away while the own copy was taking it.
+    /// The interlink went away while the local copy was taking it.
     Lost,
     /// The interlink went away, and main, which has the only good copy, may admit it until it is too old.
     Adrift,

@@ -11,11 +11,27 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+use protocol::interlink::shared::Attention;
+use protocol::scsi::sense::Sense;
+
+use super::task::Action;
+use super::unit_state::UnitState;
 use crate::command::{NexusId, TaskTag};
 use crate::time::TICK;
 
 /// How long an event waits for the end of the copies that it ended, in ticks: 3 s.
 const ENDS_TICKS: u32 = (Duration::from_secs(3).as_millis() / TICK.as_millis()) as u32;
+
+/// What a LUN is told of an EXTENDED COPY that uses it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum News {
+    /// Its pieces pass.
+    Begins,
+    /// They do not any more.
+    Revoked,
+    /// It has ended.
+    Ended,
+}
 
 /// The permits of one LUN: at most [`crate::copy_manager::EXTENDED_COPIES_MAX`].
 #[derive(Debug, Default)]
@@ -44,13 +60,45 @@ impl CopyPermits {
         before == 1
     }
 
-    /// Chunks of this task pass.
-    pub(super) fn grant(&mut self, nexus: NexusId, task: u32) {
-        self.permits.insert((nexus, task), true);
+    /// There is news of a copy. True if somebody waited for that.
+    pub(super) fn on(&mut self, nexus: NexusId, task: u32, news: News) -> bool {
+        let key = (nexus, task);
+        match news {
+            News::Begins => {
+                self.permits.insert(key, true);
+            }
+            News::Revoked => {
+                self.revoke(|other| *other == key);
+            }
+            News::Ended => return self.permits.remove(&key) == Some(false),
+        }
+        false
+    }
+
+    /// An event that is about to hold ends copies of this controller's hosts: a reset all of them, a PREEMPT those of
+    /// the nexuses that it drives out, as its attentions say.
+    pub(super) fn revoke_for(
+        &mut self,
+        reset: bool,
+        attentions: &[Attention],
+        unit: &UnitState,
+        actions: &mut Vec<Action>,
+    ) {
+        if reset {
+            actions.push(Action::WasReset);
+        }
+        let drives_out = |attention: &&Attention| {
+            [Sense::REGISTRATIONS_PREEMPTED.code, Sense::RESERVATIONS_PREEMPTED.code]
+                .contains(&attention.code)
+        };
+        let driven: Vec<&Attention> = attentions.iter().filter(drives_out).collect();
+        let out = |nexus: NexusId| driven.iter().any(|attention| unit.is_meant(attention, nexus));
+        let revoked = self.revoke(|(nexus, _)| reset || out(*nexus));
+        actions.extend(revoked.into_iter().map(|(nexus, task)| Action::Revoked { nexus, task }));
     }
 
     /// Chunks of the chosen tasks pass no more. Which they are.
-    pub(super) fn revoke(&mut self, taken: impl Fn(&(NexusId, u32)) -> bool) -> Vec<(NexusId, u32)> {
+    fn revoke(&mut self, taken: impl Fn(&(NexusId, u32)) -> bool) -> Vec<(NexusId, u32)> {
         let out = self.permits.iter_mut().filter(|(key, valid)| **valid && taken(key));
         let out: Vec<_> = out
             .map(|(key, valid)| {
@@ -62,11 +110,6 @@ impl CopyPermits {
             self.patience = ENDS_TICKS;
         }
         out
-    }
-
-    /// The copy has ended. True if somebody waited for that.
-    pub(super) fn end(&mut self, nexus: NexusId, task: u32) -> bool {
-        self.permits.remove(&(nexus, task)) == Some(false)
     }
 
     /// Whether a chunk passes.

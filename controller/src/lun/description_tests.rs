@@ -8,7 +8,7 @@ use protocol::scsi::sense::Sense;
 use super::{Lun, LunSetup};
 use crate::command::{Admission, Initiator, LunIndex, NexusId, Outcome};
 use crate::plan::Side;
-use crate::testing::{BLOCKS, Duo};
+use crate::testing::{BLOCKS, TwoControllers};
 use crate::volume::stack::{Stack, VolumeId};
 
 const LUN: LunIndex = LunIndex(0);
@@ -16,8 +16,8 @@ const HOST: NexusId = NexusId(1);
 const NOT_READY: Outcome = Outcome::Check(Sense::UNAVAILABLE);
 
 /// Two that have served hosts and were both ended by a power cut.
-fn after_a_power_cut(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
+fn after_a_power_cut(seed: u64) -> TwoControllers {
+    let mut duo = TwoControllers::new(seed, true);
     duo.connect();
     duo.settle(1);
     duo.crash(seed + 1, true)
@@ -43,7 +43,7 @@ fn what_a_lun_is_is_told_before_the_peer_is_met_again() {
 
 #[test]
 fn a_lun_that_was_never_made_is_not_there_yet() {
-    let duo = Duo::new(1, true);
+    let duo = TwoControllers::new(1, true);
     duo.log_in(0, 1, "host");
     let controller = &duo.controllers[0];
     assert_eq!(controller.admit(LUN, HOST, Admission::Known), Err(NOT_READY));
@@ -68,7 +68,7 @@ fn hosts_are_told_when_a_run_serves_a_lun_for_the_first_time() {
 
 #[test]
 fn hosts_are_told_of_a_lun_that_is_made_while_they_use_others() {
-    let mut duo = Duo::new(1, true);
+    let mut duo = TwoControllers::new(1, true);
     duo.connect();
     duo.settle(1);
     let mut duo = duo.crash_and_add_a_lun(2);

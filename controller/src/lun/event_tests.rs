@@ -7,14 +7,14 @@ use protocol::scsi::sense::{Sense, Status};
 
 use crate::command::{LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::pair::PairStatus;
-use crate::testing::{Duo, range, write};
+use crate::testing::{TwoControllers, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const CONFLICT: Outcome = Outcome::Status(Status::ReservationConflict);
 
 /// Two that have met, each with two sessions, none of which has anything to be told.
-fn met(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
+fn met(seed: u64) -> TwoControllers {
+    let mut duo = TwoControllers::new(seed, true);
     duo.connect();
     duo.settle(1);
     for side in 0..2 {
@@ -24,25 +24,25 @@ fn met(seed: u64) -> Duo {
     duo
 }
 
-fn protect(save: bool) -> impl Fn(protocol::interlink::shared::Who) -> Event + Copy {
+fn protect(save: bool) -> impl Fn(protocol::interlink::shared::Requester) -> Event + Copy {
     move |who| Event::ModeSelect {
         who,
         select: ModeSelection { save, write_protect: Some(true), ..Default::default() },
     }
 }
 
-fn settled(duo: &mut Duo, side: usize) -> Vec<(u32, Outcome)> {
+fn settled(duo: &mut TwoControllers, side: usize) -> Vec<(u32, Outcome)> {
     duo.settle(1);
     let mut answers = duo.answers(side);
     answers.sort_by_key(|(tag, _)| *tag);
     answers
 }
 
-fn state(duo: &Duo, side: usize) -> SharedState {
+fn state(duo: &TwoControllers, side: usize) -> SharedState {
     duo.controllers[side].shared(LunIndex(0)).unwrap()
 }
 
-fn on_disk(duo: &Duo, side: usize) -> Option<SharedState> {
+fn on_disk(duo: &TwoControllers, side: usize) -> Option<SharedState> {
     duo.shared(side)
 }
 
@@ -334,7 +334,7 @@ fn commands_behind_an_event_keep_their_turn_and_all_end() {
 #[test]
 fn a_disk_that_hangs_under_an_extended_copy_harms_only_its_own_lun() {
     use crate::copy_manager::{CopyOrder, Segment};
-    let mut duo = Duo::two_luns(1, 8192);
+    let mut duo = TwoControllers::two_luns(1, 8192);
     duo.connect();
     duo.settle(4);
     // data1 has one whole copy, beta's; data0 has two.

@@ -7,7 +7,7 @@ use protocol::scsi::sense::{Asc, Sense, SenseKey};
 use super::sanitize_tests::{code, exit, is_under_way, kept, met, overwrite, sanitize, state, until, wholly};
 use crate::command::{Admission, LunIndex, NexusId, Op, Outcome};
 use crate::disk::DiskError;
-use crate::testing::{BLOCKS, Duo, range, write};
+use crate::testing::{BLOCKS, TwoControllers, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const LUN: LunIndex = LunIndex(0);
@@ -21,7 +21,7 @@ fn both_copies_are_formatted_and_flushed_before_it_is_answered_through_either_co
         duo.event(side, 1, 9, sanitize(Method::Format, false, true));
         assert!(until(&mut duo, 4, |duo| is_under_way(&state(duo, side).sanitize)), "seed {seed}");
         assert_eq!(duo.answers(side), [], "seed {seed}");
-        let over = |duo: &Duo| (0..2).all(|at| state(duo, at).sanitize == Sanitize::Idle);
+        let over = |duo: &TwoControllers| (0..2).all(|at| state(duo, at).sanitize == Sanitize::Idle);
         assert!(until(&mut duo, 100, over), "seed {seed}");
         duo.settle(1);
         assert_eq!(duo.answers(side), [(9, GOOD)], "seed {seed}");
@@ -93,8 +93,8 @@ fn no_format_makes_away_with_what_a_failed_sanitize_left() {
 }
 
 /// As [`met`], and beta cannot read more than the first release could.
-fn met_the_first_release(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
+fn met_the_first_release(seed: u64) -> TwoControllers {
+    let mut duo = TwoControllers::new(seed, true);
     duo.speak_version_1();
     duo.connect();
     duo.settle(1);
@@ -128,7 +128,7 @@ fn a_format_begun_alone_goes_on_as_an_erasure_when_a_peer_of_the_first_release_i
     assert!(is_under_way(&state(&duo, 0).sanitize));
     duo.connect();
     duo.resume_disk(0);
-    let over = |duo: &Duo| (0..2).all(|at| state(duo, at).sanitize == Sanitize::Idle);
+    let over = |duo: &TwoControllers| (0..2).all(|at| state(duo, at).sanitize == Sanitize::Idle);
     assert!(until(&mut duo, 100, over));
     duo.settle(60);
     assert!((0..2).all(|copy| wholly(&duo, copy, &Method::Format)));

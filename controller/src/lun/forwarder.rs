@@ -1,10 +1,10 @@
 //! Hosts' commands on their way from the sub to main: kept in the communication volume, sent when main has room, ended
-//! by what main and the own copy say.
+//! by what main and the local copy say.
 //!
 //! ```text
 //!  Queued ──► AtMain ──► Ordered ──► answered when both copies have it
 //!     │          │          │
-//!     │          │          └─ the interlink goes away while the own copy takes it ─► Lost ──► ABORTED COMMAND
+//!     │          │          └─ the interlink goes away while the local copy takes it ─► Lost ──► ABORTED COMMAND
 //!     │          ├─ the interlink goes away, main goes on without asking ───────────► Adrift ─► ABORTED COMMAND, late
 //!     │          └─ ended at main without a change
 //!     └─ never sent: BUSY when too old
@@ -23,12 +23,16 @@ use protocol::interlink::event::Event;
 use protocol::interlink::{Ending, GenerationTag, Message, WireOp};
 use protocol::scsi::sense::{Sense, Status};
 
+use super::LunCounters;
 use super::budget::Budget;
 use super::communication::{CommunicationVolume, Forward, MainsCopy, Progress};
-use super::operation::{ordered, to_wire};
+use super::operation::{asks_durable, ordered, payload_bytes, to_wire};
+use super::overdue::Oldest;
 use super::task::Action;
-use crate::command::{COMMAND_AGE_MAX, Data, NexusId, Op, Outcome, TaskTag};
+use super::unit_state::UnitState;
+use crate::command::{COMMAND_AGE_MAX, Command, Data, NexusId, Op, Outcome, TaskTag};
 use crate::link::Via;
+use crate::pair::PairView;
 use crate::time::Time;
 
 /// How much older than [`COMMAND_AGE_MAX`] main may take a command for that is not, its clock being another.
@@ -43,18 +47,14 @@ pub(super) struct Way {
     pub(super) formats: bool,
 }
 
-/// What became of a command that is to be forwarded.
-#[derive(Debug)]
-pub(super) enum Submitted {
-    /// It leaves.
-    Leaves(Action),
-    /// It waits for room at main.
-    Queued,
-    /// There is no place for it here.
-    Full(Status),
+impl Way {
+    /// In this place in the pair.
+    pub(super) fn of(view: &PairView) -> Self {
+        Self { generation: view.generation, formats: view.peer_reads_formats() }
+    }
 }
 
-/// A change that main has ordered, for the own copy.
+/// A change that main has ordered, for the local copy.
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) slot: u32,
@@ -74,7 +74,7 @@ pub(super) enum AtMain {
     /// Main did not admit it because an older state had let it pass.
     Again(u32),
     /// That cannot be.
-    Nonsense,
+    ProtocolViolation,
 }
 
 /// The commands that one LUN of a sub has forwarded.
@@ -85,11 +85,17 @@ pub(super) struct Forwarder {
     room: Budget,
     /// Those that wait for room, in their order.
     queue: VecDeque<u32>,
+    counters: LunCounters,
 }
 
 impl Forwarder {
     pub(super) fn new(room: Budget) -> Self {
-        Self { kept: CommunicationVolume::default(), room, queue: VecDeque::new() }
+        Self {
+            kept: CommunicationVolume::default(),
+            room,
+            queue: VecDeque::new(),
+            counters: LunCounters::default(),
+        }
     }
 
     /// From now on there is so much room.
@@ -107,6 +113,11 @@ impl Forwarder {
         self.room.usage()
     }
 
+    /// What commands met on their way so far.
+    pub(super) const fn counters(&self) -> LunCounters {
+        self.counters
+    }
+
     /// Nothing of it is kept.
     pub(super) fn is_empty(&self) -> bool {
         self.kept.len() == 0
@@ -117,20 +128,45 @@ impl Forwarder {
         self.kept.slots(|request| request.progress != Progress::Adrift).is_empty()
     }
 
-    /// Keeps a command, and sends it if main has room and nobody waits for that.
-    pub(super) fn submit(&mut self, request: Forward, way: Way, now: Time) -> Submitted {
-        debug_assert_eq!(request.progress, Progress::Queued);
+    /// Keeps a host's command, and sends it if main has room and nobody waits for that. `unit`: the state by which it
+    /// was let pass.
+    pub(super) fn forward(
+        &mut self,
+        command: Command,
+        unit: &UnitState,
+        way: Way,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) {
+        let Command { nexus, tag, op, received, .. } = command;
+        if matches!(op, Op::Read { .. } | Op::Verify { .. }) {
+            self.counters.contended_reads += 1;
+        }
+        let request = Forward {
+            id: 0,
+            nexus,
+            tag,
+            bytes: payload_bytes(&op),
+            durable: !unit.caches() || asks_durable(&op),
+            op,
+            version: unit.version(),
+            received,
+            progress: Progress::Queued,
+            given_up: false,
+        };
         let Some(slot) = self.kept.put(request) else {
             // TASK SET FULL tells a host to wait for its own commands (SAM-5 5.3.1).
-            return Submitted::Full(if self.kept.len() > 0 { Status::TaskSetFull } else { Status::Busy });
+            let status = if self.kept.len() > 0 { Status::TaskSetFull } else { Status::Busy };
+            return actions.push(Action::Answer { nexus, tag, outcome: Outcome::Status(status) });
         };
+        self.counters.forwards += 1;
         if self.queue.is_empty()
             && let Some(action) = self.send(slot, way, now)
         {
-            return Submitted::Leaves(action);
+            return actions.push(action);
         }
+        self.counters.credit_waits += 1;
         self.queue.push_back(slot);
-        Submitted::Queued
     }
 
     /// `None`: main has no room.
@@ -169,7 +205,7 @@ impl Forwarder {
         }
     }
 
-    /// Main has admitted a change: what is kept for it goes to the own copy. `None` if that cannot be.
+    /// Main has admitted a change: what is kept for it goes to the local copy. `None` if that cannot be.
     pub(super) fn on_order(&mut self, id: u64, sequence: u64, result: &Bytes) -> Option<Order> {
         let slot = self.kept.slot_of(id)?;
         let request = self.kept.get(slot)?;
@@ -181,7 +217,7 @@ impl Forwarder {
         Some(Order { slot, op, durable: request.durable })
     }
 
-    /// The own copy has a change.
+    /// The local copy has a change.
     pub(super) fn on_applied_here(&mut self, slot: u32) {
         if let Some(Progress::Ordered { here, .. }) = self.progress(slot) {
             *here = true;
@@ -224,7 +260,7 @@ impl Forwarder {
             (Ending::Aborted, _) => Outcome::Aborted,
             (Ending::Stale, _) if request.given_up => Outcome::Aborted,
             (Ending::Stale, _) if request.progress.is_at_main() => return AtMain::Again(slot),
-            (Ending::Stale, _) => return AtMain::Nonsense,
+            (Ending::Stale, _) => return AtMain::ProtocolViolation,
         };
         let Progress::Ordered { main, .. } = &mut request.progress else {
             return AtMain::Over(slot, outcome);
@@ -342,7 +378,7 @@ impl Forwarder {
         }
     }
 
-    /// The interlink is gone. `writing`: what the own copy is taking. `main_goes_on`: without asking for this copy.
+    /// The interlink is gone. `writing`: what the local copy is taking. `main_goes_on`: without asking for this copy.
     pub(super) fn lose(&mut self, writing: &[u32], main_goes_on: bool, actions: &mut Vec<Action>) {
         self.queue.clear();
         for slot in self.kept.slots(|_| true) {
@@ -376,21 +412,19 @@ impl Forwarder {
         }
     }
 
-    /// The oldest change that main has and has not admitted: it gives up at once what it does not admit, and says at
-    /// once what it admits.
-    pub(super) fn oldest_change(&self) -> Option<u64> {
-        self.kept.oldest(|request| {
+    /// What only main can end.
+    pub(super) fn oldest(&self) -> Oldest {
+        // Main gives up at once what it does not admit, and says at once what it admits.
+        let command = self.kept.oldest(|request| {
             request.progress.is_at_main()
                 && !matches!(request.op, Op::Event(_) | Op::Read { .. } | Op::Verify { .. })
-        })
-    }
-
-    /// The oldest event that main has. What waits for a sanitize has no deadline.
-    pub(super) fn oldest_event(&self) -> Option<u64> {
-        self.kept.oldest(|request| {
+        });
+        // What waits for a sanitize has no deadline.
+        let event = self.kept.oldest(|request| {
             let waits = |event: &Event| !matches!(event, Event::Sanitize { .. });
             request.progress.is_at_main() && matches!(&request.op, Op::Event(event) if waits(event))
-        })
+        });
+        Oldest { command, event }
     }
 
     fn progress(&mut self, slot: u32) -> Option<&mut Progress> {
@@ -399,97 +433,5 @@ impl Forwarder {
 }
 
 #[cfg(test)]
-mod tests {
-    use protocol::block::BlockRange;
-
-    use super::*;
-
-    const WAY: Way = Way { generation: GenerationTag { number: 1, id: 1 }, formats: true };
-
-    fn write(bytes: u64) -> Forward {
-        let range = BlockRange::new(0, 1).unwrap();
-        Forward {
-            id: 0,
-            nexus: NexusId(1),
-            tag: TaskTag(1),
-            op: Op::Write { range, data: Data::new(), fua: false },
-            durable: false,
-            version: 0,
-            received: Time(0),
-            bytes,
-            progress: Progress::Queued,
-            given_up: false,
-        }
-    }
-
-    /// Submits one; its name for main.
-    fn sent(forwarder: &mut Forwarder) -> u64 {
-        match forwarder.submit(write(1), WAY, Time(0)) {
-            Submitted::Leaves(Action::Send { message: Message::Forward { id, .. }, .. }) => id,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn good_needs_both_copies_in_whichever_order_they_say_so() {
-        for order in [[0, 1, 2], [1, 0, 2], [0, 2, 1]] {
-            let mut forwarder = Forwarder::new(Budget::of(8));
-            let id = sent(&mut forwarder);
-            let mut slot = 0;
-            for (at, step) in order.into_iter().enumerate() {
-                assert_eq!(forwarder.both(slot), None, "after {at} of {order:?}");
-                match step {
-                    0 => slot = forwarder.on_order(id, 9, &Bytes::new()).unwrap().slot,
-                    1 => assert_eq!(forwarder.on_done(id), Some(slot)),
-                    _ => forwarder.on_applied_here(slot),
-                }
-            }
-            assert_eq!(forwarder.both(slot), Some((Some(9), Outcome::Good(Data::new()))), "{order:?}");
-        }
-    }
-
-    #[test]
-    fn a_change_that_only_this_copy_has_frees_nothing() {
-        let mut forwarder = Forwarder::new(Budget::of(8));
-        let id = sent(&mut forwarder);
-        let slot = forwarder.on_order(id, 9, &Bytes::new()).unwrap().slot;
-        let ending = Ending::Check(Sense::WRITE_ERROR);
-        assert_eq!(forwarder.on_ended(id, ending, &Bytes::new()), AtMain::Lacks(slot));
-        assert_eq!(forwarder.both(slot), None, "the own copy is not done with it");
-        forwarder.on_applied_here(slot);
-        assert_eq!(forwarder.both(slot), Some((None, Outcome::Check(Sense::WRITE_ERROR))));
-    }
-
-    #[test]
-    fn an_order_that_comes_twice_cannot_be() {
-        let mut forwarder = Forwarder::new(Budget::of(8));
-        let id = sent(&mut forwarder);
-        assert!(forwarder.on_order(id, 9, &Bytes::new()).is_some());
-        assert!(forwarder.on_order(id, 10, &Bytes::new()).is_none());
-        assert!(forwarder.on_order(id + 1, 11, &Bytes::new()).is_none());
-    }
-
-    #[test]
-    fn room_at_main_is_given_back_once_and_goes_to_who_waits_longest() {
-        let mut forwarder = Forwarder::new(Budget::of(1));
-        let first = sent(&mut forwarder);
-        for _ in 0..2 {
-            assert!(matches!(forwarder.submit(write(1), WAY, Time(0)), Submitted::Queued));
-        }
-        let mut actions = Vec::new();
-        let AtMain::Over(slot, outcome) = forwarder.on_ended(first, Ending::Good, &Bytes::new()) else {
-            panic!("it is over");
-        };
-        forwarder.end(slot, outcome, WAY, Time(0), &mut actions);
-        assert!(matches!(actions[..], [Action::Answer { .. }, Action::Send { .. }]), "{actions:?}");
-        actions.clear();
-        forwarder.lose(&[], true, &mut actions);
-        assert!(matches!(actions[..], [Action::Answer { .. }]), "only the queued one ends: {actions:?}");
-        assert_eq!(forwarder.usage().1, 0, "nothing is left of a lost main's room");
-        sent(&mut forwarder);
-        actions.clear();
-        forwarder.expire(WAY, Time(0) + COMMAND_AGE_MAX + CLOCKS_MARGIN, &mut actions);
-        assert!(matches!(actions[..], [Action::Answer { .. }]), "what is adrift ends late: {actions:?}");
-        assert_eq!(forwarder.usage().1, 1, "what was given back is not given back again");
-    }
-}
+#[path = "forwarder_tests.rs"]
+mod tests;

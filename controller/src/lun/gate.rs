@@ -15,8 +15,12 @@
 
 use std::collections::VecDeque;
 
+use protocol::scsi::sense::{Sense, Status};
+
 use super::HELD_COMMANDS_MAX;
-use crate::command::Command;
+use super::task::Action;
+use crate::command::{Command, Outcome};
+use crate::pair::PairView;
 
 /// Where the gate stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,10 +95,10 @@ impl Gate {
         if before == self.state { VecDeque::new() } else { core::mem::take(&mut self.waiting) }
     }
 
-    /// Hosts are served no more: those that waited, to be refused.
-    pub(super) fn shut(&mut self) -> VecDeque<Command> {
+    /// Hosts are served no more: those that waited are refused.
+    pub(super) fn shut(&mut self, actions: &mut Vec<Action>) {
         self.state = transition(self.state, Event::Shut, self.state_known);
-        core::mem::take(&mut self.waiting)
+        self.end(&Outcome::Check(Sense::UNAVAILABLE), actions, |_| true);
     }
 
     /// Whether hosts' commands wait.
@@ -107,24 +111,34 @@ impl Gate {
         matches!(self.state, State::Open)
     }
 
-    /// A command waits. Given back if too many do, or none is to.
-    pub(super) fn keep(&mut self, command: Command) -> Result<(), Command> {
+    /// Whether hosts are served: their commands are carried out, here or at main, or wait to be.
+    pub(super) const fn serves(&self, view: &PairView) -> bool {
+        self.waits() || (self.is_open() && view.serves())
+    }
+
+    /// A command waits; its host hears BUSY if too many do, or none is to.
+    pub(super) fn keep(&mut self, command: Command, actions: &mut Vec<Action>) {
         if !self.waits() || self.waiting.len() >= HELD_COMMANDS_MAX {
-            return Err(command);
+            return actions.push(answer(&command, Outcome::Status(Status::Busy)));
         }
         self.waiting.push_back(command);
         self.peak = self.peak.max(self.waiting.len());
-        Ok(())
     }
 
-    /// Takes those out that `chosen` picks.
-    pub(super) fn take_out(&mut self, chosen: impl Fn(&Command) -> bool) -> Vec<Command> {
-        if self.waiting.is_empty() {
-            return Vec::new();
-        }
-        let (out, stay) = core::mem::take(&mut self.waiting).into_iter().partition::<Vec<_>, _>(chosen);
-        self.waiting = stay.into();
-        out
+    /// Those that wait and that `chosen` picks end so.
+    pub(super) fn end(
+        &mut self,
+        outcome: &Outcome,
+        actions: &mut Vec<Action>,
+        chosen: impl Fn(&Command) -> bool,
+    ) {
+        self.waiting.retain(|command| {
+            let ends = chosen(command);
+            if ends {
+                actions.push(answer(command, outcome.clone()));
+            }
+            !ends
+        });
     }
 
     /// How many wait, and the most that ever did.
@@ -142,15 +156,36 @@ impl Gate {
     }
 }
 
+/// The end of a command that waited, or was to.
+const fn answer(command: &Command, outcome: Outcome) -> Action {
+    Action::Answer { nexus: command.nexus, tag: command.tag, outcome }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::command::{LunIndex, NexusId, Op, TaskTag};
+    use crate::pair::{Role, Service};
     use crate::time::Time;
 
     fn command(tag: u32) -> Command {
         let op = Op::SynchronizeCache;
         Command { lun: LunIndex(0), nexus: NexusId(1), tag: TaskTag::of(tag), op, received: Time(0) }
+    }
+
+    /// Keeps these commands; how each of them ended that was not kept.
+    fn kept(gate: &mut Gate, tags: impl IntoIterator<Item = u32>) -> Vec<(TaskTag, Outcome)> {
+        let mut actions = Vec::new();
+        tags.into_iter().for_each(|tag| gate.keep(command(tag), &mut actions));
+        ends(actions)
+    }
+
+    fn ends(actions: Vec<Action>) -> Vec<(TaskTag, Outcome)> {
+        let end = |action| match action {
+            Action::Answer { tag, outcome, .. } => (tag, outcome),
+            other => panic!("{other:?}"),
+        };
+        actions.into_iter().map(end).collect()
     }
 
     #[test]
@@ -180,15 +215,18 @@ mod tests {
     #[test]
     fn who_waits_goes_on_in_the_order_of_coming_and_only_when_the_state_is_known() {
         let mut gate = Gate::new();
-        assert_eq!(gate.keep(command(1)), Err(command(1)), "nobody waits at a gate that is shut");
+        let busy = Outcome::Status(Status::Busy);
+        assert_eq!(kept(&mut gate, [1]), [(TaskTag::of(1), busy)], "nobody waits at a gate that is shut");
         gate.pause();
         gate.know(false);
-        (1..4).for_each(|tag| gate.keep(command(tag)).unwrap());
+        assert_eq!(kept(&mut gate, 1..4), []);
         assert!(gate.let_in().is_empty(), "the pair is not decided on");
         gate.open();
         assert!(gate.let_in().is_empty() && gate.waits(), "the state is not known");
-        gate.keep(command(4)).unwrap();
-        assert_eq!(gate.take_out(|command| command.tag == TaskTag::of(2)), [command(2)]);
+        assert_eq!(kept(&mut gate, [4]), []);
+        let mut actions = Vec::new();
+        gate.end(&Outcome::Aborted, &mut actions, |command| command.tag == TaskTag::of(2));
+        assert_eq!(ends(actions), [(TaskTag::of(2), Outcome::Aborted)]);
         gate.know(true);
         assert!(gate.waits(), "nobody was let in yet");
         assert_eq!(gate.let_in(), [command(1), command(3), command(4)]);
@@ -201,11 +239,32 @@ mod tests {
     fn who_waits_is_refused_when_the_gate_is_shut_and_nobody_waits_beyond_the_bound() {
         let mut gate = Gate::new();
         gate.pause();
-        (0..HELD_COMMANDS_MAX as u32).for_each(|tag| gate.keep(command(tag)).unwrap());
-        assert_eq!(gate.keep(command(9999)), Err(command(9999)));
+        let all = 0..HELD_COMMANDS_MAX as u32;
+        assert_eq!(kept(&mut gate, all.clone()), []);
+        assert_eq!(kept(&mut gate, [9999]), [(TaskTag::of(9999), Outcome::Status(Status::Busy))]);
         gate.pause();
-        assert_eq!(gate.shut().len(), HELD_COMMANDS_MAX, "pausing again changes no place");
+        let mut actions = Vec::new();
+        gate.shut(&mut actions);
+        let refused = Outcome::Check(Sense::UNAVAILABLE);
+        let expected: Vec<_> = all.map(|tag| (TaskTag::of(tag), refused.clone())).collect();
+        assert_eq!(ends(actions), expected, "pausing again changes no place");
         assert!(!gate.waits() && !gate.is_open());
         gate.check();
+    }
+
+    #[test]
+    fn hosts_are_served_who_wait_and_who_come_through_an_open_gate_to_a_pair_that_serves() {
+        for service in [Service::Refused, Service::Mirrored] {
+            let view = PairView { service, ..PairView::suspended(Role::Main) };
+            let mut gate = Gate::new();
+            let mut seen = vec![gate.serves(&view)];
+            gate.pause();
+            seen.push(gate.serves(&view));
+            gate.open();
+            seen.push(gate.serves(&view));
+            gate.let_in();
+            seen.push(gate.serves(&view));
+            assert_eq!(seen, [false, true, true, view.serves()], "{service:?}");
+        }
     }
 }

@@ -5,14 +5,14 @@ use protocol::scsi::sense::Sense;
 use crate::command::{Op, Outcome};
 use crate::exclusive::WAITERS_MAX;
 use crate::pair::PairStatus;
-use crate::testing::{Duo, blocks_of, range, write};
+use crate::testing::{TwoControllers, blocks_of, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
 /// A command that reads its blocks at main before it writes them is reading them when the two are cut, and has read
 /// them while the sub's lease still runs.
-fn reads_its_blocks_in_a_cut(seed: u64, op: Op) -> Duo {
-    let mut duo = Duo::met(seed);
+fn reads_its_blocks_in_a_cut(seed: u64, op: Op) -> TwoControllers {
+    let mut duo = TwoControllers::met(seed);
     duo.stall_disk(0);
     duo.ask(0, 1, op);
     while duo.step() {}
@@ -45,7 +45,7 @@ fn what_reads_before_it_writes_is_not_written_on_one_copy_while_the_subs_lease_r
 #[test]
 fn what_a_lost_main_may_still_have_takes_up_no_room_at_the_main_that_is_back() {
     for seed in 0..20 {
-        let mut duo = Duo::new(seed, false);
+        let mut duo = TwoControllers::new(seed, false);
         duo.connect();
         duo.settle(1);
         duo.controllers[1].set_credit(1);
@@ -74,7 +74,7 @@ fn what_a_lost_main_may_still_have_takes_up_no_room_at_the_main_that_is_back() {
 #[test]
 fn what_the_subs_disk_still_has_of_an_earlier_meeting_never_lands_over_the_refilled_copy() {
     for seed in 0..40 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.stall_disk(1);
         duo.ask(0, 1, write(0, 4, 1));
         while duo.step() {}
@@ -95,7 +95,7 @@ fn what_the_subs_disk_still_has_of_an_earlier_meeting_never_lands_over_the_refil
 #[test]
 fn the_silent_disk_of_the_source_of_a_copy_is_waited_for() {
     for seed in 0..20 {
-        let mut duo = Duo::met(seed).crash_one(seed, 1);
+        let mut duo = TwoControllers::met(seed).crash_one(seed, 1);
         duo.stall_disk(0);
         duo.connect();
         while duo.step() {}
@@ -117,7 +117,7 @@ fn a_copy_whose_piece_finds_no_place_goes_on_when_there_is_one() {
     const PIECE: u64 = 2048;
     const PIECES: u64 = 10;
     for seed in 0..3 {
-        let mut duo = Duo::sized(seed, PIECE * PIECES);
+        let mut duo = TwoControllers::sized(seed, PIECE * PIECES);
         duo.connect();
         duo.settle(1);
         let mut duo = duo.crash_one(seed, 1);
@@ -127,7 +127,7 @@ fn a_copy_whose_piece_finds_no_place_goes_on_when_there_is_one() {
         assert_eq!(duo.statuses(), [PairStatus::Copy; 2], "seed {seed}");
         let hot = PIECE * (PIECES - 3) + 8;
         let mut tag = 0;
-        let mut fill = |duo: &Duo, writes: usize| {
+        let mut fill = |duo: &TwoControllers, writes: usize| {
             for _ in 0..writes {
                 tag += 1;
                 duo.ask(0, tag, write(hot, 1, tag as u8));

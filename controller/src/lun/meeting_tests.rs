@@ -1,13 +1,13 @@
 //! What hosts hear while the two meet again, and the state that holds is known to one of them only.
 
 use protocol::interlink::event::Event;
-use protocol::interlink::shared::Who;
+use protocol::interlink::shared::Requester;
 use protocol::scsi::persistent_reservation::{Kind, OutAction};
 use protocol::scsi::sense::Status;
 
 use crate::command::{NexusId, Op, Outcome};
 use crate::reservation::asked;
-use crate::testing::{Duo, range, write};
+use crate::testing::{TwoControllers, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const CONFLICT: Outcome = Outcome::Status(Status::ReservationConflict);
@@ -16,11 +16,11 @@ const CONFLICT: Outcome = Outcome::Status(Status::ReservationConflict);
 const HOLDER: (usize, u64) = (0, 1);
 const STRANGER: (usize, u64) = (1, 1);
 
-fn out(action: OutAction, key: u64) -> impl Fn(Who) -> Event {
+fn out(action: OutAction, key: u64) -> impl Fn(Requester) -> Event {
     asked::event(asked::out(action, (key, 7 - key), Kind::ExclusiveAccess))
 }
 
-fn asked(duo: &mut Duo, action: OutAction, key: u64) {
+fn asked(duo: &mut TwoControllers, action: OutAction, key: u64) {
     duo.event(HOLDER.0, HOLDER.1, 5, out(action, key));
     duo.settle(1);
     assert_eq!(duo.answers(HOLDER.0), [(5, GOOD)]);
@@ -29,7 +29,7 @@ fn asked(duo: &mut Duo, action: OutAction, key: u64) {
 /// What hosts of the sub hear at every step of a meeting, after main went on alone and a reservation changed. `before`
 /// is done while they are together, `alone` while they are not.
 fn heard(seed: u64, before: &[(OutAction, u64)], alone: (OutAction, u64)) -> Vec<Outcome> {
-    let mut duo = Duo::new(seed, true);
+    let mut duo = TwoControllers::new(seed, true);
     duo.connect();
     duo.settle(1);
     for (side, nexus) in [HOLDER, STRANGER] {
@@ -84,8 +84,8 @@ fn no_command_is_carried_out_that_a_reservation_forbids_which_main_took_before_t
 }
 
 /// The two lose each other while the copy is being refilled and an event waits for a write that waits for the copy.
-fn lost_with_an_event_behind_a_write(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
+fn lost_with_an_event_behind_a_write(seed: u64) -> TwoControllers {
+    let mut duo = TwoControllers::new(seed, true);
     duo.connect();
     duo.settle(1);
     for (side, nexus) in [HOLDER, STRANGER] {

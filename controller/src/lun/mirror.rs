@@ -9,7 +9,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use protocol::interlink::{GenerationTag, Message};
+
 use super::budget::Budget;
+use super::task::{Action, Leg, Origin, Task};
+use crate::command::Data;
+use crate::link::Via;
 
 /// Changes under way to the sub's copy.
 #[derive(Debug)]
@@ -22,20 +27,22 @@ pub(super) struct Mirror {
     room: Budget,
     /// Tasks that wait for room, in their order.
     waiting: VecDeque<u32>,
+    /// Tasks that ever had to.
+    waits: u64,
 }
 
 /// The place of a change in the order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place {
+struct Place {
     /// Its number.
-    pub(super) sequence: u64,
+    sequence: u64,
     /// Everything below is on both copies.
-    pub(super) released: u64,
+    released: u64,
 }
 
 impl Mirror {
     pub(super) const fn new(room: Budget) -> Self {
-        Self { next: 1, in_flight: BTreeMap::new(), told: 1, room, waiting: VecDeque::new() }
+        Self { next: 1, in_flight: BTreeMap::new(), told: 1, room, waiting: VecDeque::new(), waits: 0 }
     }
 
     /// From now on there is so much room.
@@ -55,8 +62,27 @@ impl Mirror {
         self.waiting.clear();
     }
 
-    /// Puts a task's change into the order. The message that carries it tells what is on both copies as well.
-    pub(super) fn order(&mut self, task: u32) -> Place {
+    /// Puts the change of the task in `slot` into the order, and sends it: the peer's leg has begun. What the peer
+    /// forwarded it has already, but for what came of an ORWRITE.
+    pub(super) fn send(&mut self, slot: u32, task: &mut Task, generation: GenerationTag) -> Action {
+        let Place { sequence, released } = self.order(slot);
+        task.sequence = sequence;
+        task.peer = Leg::Writing;
+        let (via, message, payload) = match task.origin {
+            Origin::Peer { link, id } => {
+                (Via::Link(link), Message::Order { id, sequence, released }, task.result.clone())
+            }
+            Origin::Host { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Event(_) | Origin::Nobody => {
+                let (op, payload) = task.apply_op();
+                (Via::AnyBridge, Message::Apply { sequence, released, durable: task.durable, op }, payload)
+            }
+        };
+        Action::Send { via, message, payload, generation }
+    }
+
+    /// The next place in the order is a task's. The message that carries its change tells what is on both copies as
+    /// well.
+    fn order(&mut self, task: u32) -> Place {
         let sequence = self.next;
         self.next += 1;
         let last = self.in_flight.insert(sequence, task);
@@ -79,7 +105,7 @@ impl Mirror {
     }
 
     /// Below this sequence everything is on both copies.
-    pub(super) fn committed_below(&self) -> u64 {
+    fn committed_below(&self) -> u64 {
         self.in_flight.keys().next().copied().unwrap_or(self.next)
     }
 
@@ -88,8 +114,16 @@ impl Mirror {
         self.committed_below() > self.told
     }
 
+    /// Tells the sub what is on both copies, when no other message did.
+    pub(super) fn news(&mut self, generation: GenerationTag) -> Option<Action> {
+        let (via, payload) = (Via::AnyBridge, Data::new());
+        let send =
+            |released| Action::Send { via, message: Message::Released { released }, payload, generation };
+        self.tell().map(send)
+    }
+
     /// What the sub has not been told yet of [`Mirror::committed_below`]: from now on it has.
-    pub(super) fn tell(&mut self) -> Option<u64> {
+    fn tell(&mut self) -> Option<u64> {
         let committed = self.committed_below();
         let news = committed > self.told;
         self.told = self.told.max(committed);
@@ -113,6 +147,7 @@ impl Mirror {
 
     /// A task waits for room.
     pub(super) fn wait_for_room(&mut self, task: u32) {
+        self.waits += 1;
         self.waiting.push_back(task);
     }
 
@@ -129,6 +164,11 @@ impl Mirror {
     /// A task waits no more.
     pub(super) fn waits_no_more(&mut self, task: u32) {
         self.waiting.retain(|other| *other != task);
+    }
+
+    /// How often a task had to wait for room.
+    pub(super) const fn waits(&self) -> u64 {
+        self.waits
     }
 
     /// The room, what is taken of it, and the most that ever was.

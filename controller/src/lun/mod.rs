@@ -5,6 +5,7 @@
 //!
 //! | part | what it is |
 //! |---|---|
+//! | [`leave`] | what a host's command has to find of the LUN before it comes to the gate |
 //! | [`gate`] | whether commands of this controller's hosts are judged now, wait, or are refused |
 //! | [`unit_state`] | what both controllers share other than the blocks; whom it keeps out |
 //! | [`events`] | how that state changes: one event after the other, each a barrier |
@@ -12,6 +13,7 @@
 //! | [`mirror`], [`resync`], [`replica`] | at main what the peer's copy gets, at the sub what main orders |
 //! | [`forwarder`] | at the sub: commands on their way to main |
 //! | [`copy_permits`], [`sanitizing`] | which EXTENDED COPYs pass; the sanitize operation |
+//! | [`overdue`] | the deadline of what only the peer can end |
 //!
 //! At **main** a command is admitted in one step under this core's lock (its ranges granted, its sequence
 //! given), then goes to both copies at once. At the **sub** a change is kept in the communication
@@ -47,6 +49,7 @@ mod format_tests;
 mod forwarder;
 mod gate;
 mod guard;
+mod leave;
 #[cfg(test)]
 mod losing_tests;
 #[cfg(test)]
@@ -81,20 +84,18 @@ mod usage;
 mod volume;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use core::time::Duration;
 
-use protocol::interlink::shared::{SharedState, Who};
+use protocol::interlink::shared::SharedState;
 use protocol::scsi::sense::Sense;
 
 use crate::background::Place;
-use crate::command::{Command, LunIndex, NexusId, Op, Outcome};
+use crate::command::{LunIndex, Op, Outcome};
 use crate::disk::DiskResult;
 use crate::lease::Lease;
 use crate::pair::{PairView, Quiet, Role, Service};
 use crate::plan::Side;
-use crate::status::{ReservationStatus, SanitizeStatus};
 use crate::time::{RunTime, Time};
 use crate::volume::stack::Stack;
 use crate::world::Ticket;
@@ -103,6 +104,7 @@ pub use attention::NEXUSES_MAX;
 use blocks::Blocks;
 use budget::Budget;
 use copy_permits::CopyPermits;
+pub use copy_permits::News as CopyNews;
 use events::Events;
 use forwarder::Forwarder;
 use gate::Gate;
@@ -110,16 +112,16 @@ use overdue::Overdue;
 use sanitizing::Sanitizing;
 pub use task::Action;
 use task::Origin;
-use unit_state::UnitState;
 
 pub use budget::{CLASS_BYTES_MAX, LUN_CLASS_BYTES_MAX, LUN_CLASS_BYTES_MIN};
 pub use communication::{COMMUNICATION_VOLUME_BYTES_MAX, COMMUNICATION_VOLUME_REQUESTS_MAX};
 pub use outstanding::{CHANGE_SILENCE_MAX, DISK_SILENCE_MAX, FLUSH_SILENCE_MAX};
 pub use overdue::LEG_AGE_MAX;
-pub use resync::COPY_PIECES_MAX;
-pub use sanitizing::SANITIZE_PIECES_MAX;
+pub use resync::COPY_CHUNKS_MAX;
+pub use sanitizing::SANITIZE_CHUNKS_MAX;
 use steps::ABORTED;
-pub use usage::{LunUsage, Used};
+pub use unit_state::UnitState;
+pub use usage::{LunUsage, LunWork, Used};
 
 /// Commands in flight on one LUN of one controller, those of the peer's hosts among them.
 pub const LUN_COMMANDS_MAX: usize = 4096;
@@ -182,7 +184,6 @@ pub struct Lun {
     place: Place,
     /// What only the peer can end.
     overdue: Overdue,
-    counters: LunCounters,
 }
 
 impl Lun {
@@ -204,7 +205,6 @@ impl Lun {
             sanitizing: Sanitizing::new(),
             place: Place::default(),
             overdue: Overdue::default(),
-            counters: LunCounters::default(),
         }
     }
 
@@ -225,28 +225,26 @@ impl Lun {
         self.events.check();
         self.blocks.check();
         self.sanitizing.check();
-        assert_eq!(self.blocks.caches(), self.unit.caches(), "the blocks go by another WCE than the state");
+        assert_eq!(
+            self.blocks.terms().caches(),
+            self.unit.caches(),
+            "the blocks go by another WCE than the state"
+        );
     }
 
     /// Its place in the pair.
     #[must_use]
     pub const fn view(&self) -> &PairView {
-        self.blocks.view()
+        self.blocks.terms().view()
     }
 
     /// What the run met so far.
     #[must_use]
     pub const fn counters(&self) -> LunCounters {
-        let (range_waits, credit_waits) = self.blocks.waits();
-        let credit_waits = self.counters.credit_waits + credit_waits;
-        LunCounters { range_waits, credit_waits, ..self.counters }
-    }
-
-    /// Commands of hosts in flight here, and bytes in the communication volume.
-    #[must_use]
-    pub fn load(&self) -> (u32, u64) {
-        let forwarded = self.forwarder.volume();
-        ((self.blocks.hosts() + forwarded.len()) as u32, forwarded.bytes())
+        let (range_waits, credit_waits) = (self.blocks.tasks().range_waits(), self.blocks.mirror().waits());
+        let forwarded = self.forwarder.counters();
+        let credit_waits = forwarded.credit_waits + credit_waits;
+        LunCounters { range_waits, credit_waits, ..forwarded }
     }
 
     /// Whether anything is in flight here, for a host or for the peer.
@@ -260,54 +258,35 @@ impl Lun {
         }
     }
 
-    /// While COPY, at main: how much is done, in percent, and what the rest takes at the pace so far, in seconds.
-    #[must_use]
-    pub fn copied(&self, now: Time) -> Option<(u8, Option<u64>)> {
-        self.blocks.resync().progress(self.setup.blocks, now)
-    }
-
     /// Capacity in logical blocks.
     #[must_use]
     pub const fn blocks(&self) -> u64 {
         self.setup.blocks
     }
 
-    /// Who has reserved the LUN, for people. `peer`: the name of the other controller, whose hosts RESERVE (6) names
-    /// only there.
+    /// What both controllers share of it other than its blocks, as it is here.
     #[must_use]
-    pub fn reservation(&self, peer: &str) -> Option<ReservationStatus> {
-        self.unit.reservation(peer)
+    pub const fn unit(&self) -> &UnitState {
+        &self.unit
     }
 
-    /// The state that both controllers share, as it is here.
+    /// What people are told of its work.
     #[must_use]
-    pub const fn shared(&self) -> &SharedState {
-        self.unit.state()
-    }
-
-    /// Who a nexus of this controller is, if it is known.
-    #[must_use]
-    pub fn who(&self, nexus: NexusId) -> Option<Who> {
-        self.unit.who(nexus)
-    }
-
-    /// Where those who encode sense data of this LUN find its format.
-    #[must_use]
-    pub fn sense_format(&self) -> Arc<AtomicBool> {
-        self.unit.sense_format()
-    }
-
-    /// What people are told of a sanitize operation.
-    #[must_use]
-    pub fn sanitize_status(&self) -> Option<SanitizeStatus> {
-        self.sanitizing.status(&self.unit.state().sanitize, self.setup.blocks)
+    pub fn work(&self, now: Time) -> LunWork {
+        let forwarded = self.forwarder.volume();
+        LunWork {
+            commands: (self.blocks.tasks().hosts() + forwarded.len()) as u32,
+            communication_bytes: forwarded.bytes(),
+            copied: self.blocks.resync().progress(self.setup.blocks, now),
+            sanitize: self.sanitizing.status(&self.unit.state().sanitize, self.setup.blocks),
+        }
     }
 
     /// What this LUN uses of its bounds.
     #[must_use]
     pub fn usage(&self) -> LunUsage {
-        let (commands, waiters) = self.blocks.usage();
-        let (class_bytes, now, peak) = self.blocks.room();
+        let (commands, waiters) = self.blocks.tasks().usage();
+        let (class_bytes, now, peak) = self.blocks.mirror().usage();
         let apply_bytes = Used { now, peak };
         let (_, now, peak) = self.forwarder.usage();
         let forward_bytes = Used { now, peak };
@@ -323,8 +302,8 @@ impl Lun {
             forward_bytes,
             class_bytes,
             nexuses: self.unit.nexuses() as u64,
-            sanitize_pieces: u64::from(self.sanitizing.running()),
-            copy_pieces: u64::from(self.blocks.resync().running()),
+            sanitize_chunks: u64::from(self.sanitizing.running()),
+            copy_chunks: u64::from(self.blocks.resync().running()),
         }
     }
 
@@ -342,7 +321,7 @@ impl Lun {
         self.blocks.begin(view, actions);
         self.hold_events(actions);
         if role == Role::Sub {
-            self.end_sanitize_wait(&ABORTED, actions, |_| true);
+            self.sanitizing.end_wait(&ABORTED, self.blocks.terms().view(), actions, |_| true);
             let (events, mut here) = self.here(actions);
             let resanitized = events.give_up_legs(&mut here);
             self.on_installed(resanitized);
@@ -372,7 +351,9 @@ impl Lun {
         self.blocks.hold();
         self.sanitizing.forget();
         // A host of the sub that waits for the end would keep both from being quiet.
-        self.end_sanitize_wait(&ABORTED, actions, |origin| matches!(origin, Origin::Peer { .. }));
+        self.sanitizing.end_wait(&ABORTED, self.blocks.terms().view(), actions, |origin| {
+            matches!(origin, Origin::Peer { .. })
+        });
     }
 
     /// The peer is out of reach, and this main will go on: alone when the peer's lease has run out, or with it if
@@ -390,20 +371,18 @@ impl Lun {
 
     /// What events have not begun goes back to the gate.
     fn hold_events(&mut self, actions: &mut Vec<Action>) {
-        for waiting in self.events.hold(&self.unit) {
-            if let Origin::Host { nexus, tag } = waiting.origin {
-                let lun = LunIndex(self.setup.index);
-                let (op, received) = (waiting.op, waiting.received);
-                self.keep_waiting(Command { lun, nexus, tag, op, received }, actions);
-            }
-        }
+        let lun = LunIndex(self.setup.index);
+        let back = self.events.hold(&self.unit).into_iter().filter_map(|waiting| waiting.into_command(lun));
+        back.for_each(|command| self.gate.keep(command, actions));
     }
 
     /// The peer is gone from a LUN whose only whole copy is here: what it forwarded and was not admitted is never
     /// executed; this controller's hosts go on.
     pub fn peer_gone(&mut self, view: PairView, now: Time, actions: &mut Vec<Action>) {
         self.blocks.peer_gone(view, actions);
-        self.end_sanitize_wait(&Outcome::Aborted, actions, |origin| matches!(origin, Origin::Peer { .. }));
+        self.sanitizing.end_wait(&Outcome::Aborted, self.blocks.terms().view(), actions, |origin| {
+            matches!(origin, Origin::Peer { .. })
+        });
         let (events, mut here) = self.here(actions);
         events.peer_gone(&mut here);
         self.run(now, actions);
@@ -411,16 +390,16 @@ impl Lun {
 
     /// The copy is complete and agreed on: both copies are whole.
     pub fn on_copied(&mut self, view: PairView, now: Time, actions: &mut Vec<Action>) {
-        self.blocks.on_copied(view);
+        self.blocks.follow(view);
         self.run(now, actions);
     }
 
     /// Refuses new commands of hosts, and those that wait at the gate; those in flight finish.
     pub fn close(&mut self, view: PairView, now: Time, actions: &mut Vec<Action>) {
-        self.shut_gate(actions);
-        self.blocks.close(view);
+        self.gate.shut(actions);
+        self.blocks.follow(view);
         self.sanitizing.forget();
-        self.end_sanitize_wait(&ABORTED, actions, |_| true);
+        self.sanitizing.end_wait(&ABORTED, self.blocks.terms().view(), actions, |_| true);
         self.run(now, actions);
     }
 
@@ -430,12 +409,12 @@ impl Lun {
         self.events.stop();
         let before = self.view().service;
         self.sanitizing.forget();
-        let writing = self.blocks.suspend(view, actions);
-        self.shut_gate(actions);
+        let writing = self.blocks.lose_peer(view, actions);
+        self.gate.shut(actions);
         self.forwarder.lose(&writing, before == Service::Forwarded, actions);
         self.blocks.suspend_tasks(actions);
         self.run(now, actions);
-        self.end_sanitize_wait(&ABORTED, actions, |_| true);
+        self.sanitizing.end_wait(&ABORTED, self.blocks.terms().view(), actions, |_| true);
         let (events, mut here) = self.here(actions);
         let resanitized = events.suspend(&mut here);
         self.on_installed(resanitized);
@@ -453,7 +432,7 @@ impl Lun {
         }
         self.known = true;
         self.setup.blocks = blocks;
-        self.blocks.resize(blocks);
+        self.blocks.terms_mut().resize(blocks);
     }
 
     /// LUNs have been added to those that hosts see.
@@ -475,7 +454,7 @@ impl Lun {
 
     /// The peer's copy is about to leave the pair: from now on the local disk is waited for.
     pub const fn stay_as_last_copy(&mut self) {
-        self.blocks.stay_as_last_copy();
+        self.blocks.terms_mut().stay_as_last_copy();
     }
 
     /// Whether its disk was given up: what it was asked it may still write.

@@ -2,47 +2,47 @@
 //! write cache on every write that was answered is durable on both copies.
 
 use protocol::interlink::event::{Event, ModeSelection};
-use protocol::interlink::shared::{Modes, SharedState, Who};
+use protocol::interlink::shared::{Modes, Requester, SharedState};
 use protocol::scsi::sense::{Sense, SenseKey, Status};
 
 use crate::command::{LunIndex, NexusId, Outcome, TaskTag};
 use crate::disk::DiskError;
-use crate::testing::{Duo, write};
+use crate::testing::{TwoControllers, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
 /// Two that have met, each with a session that has nothing to be told.
-fn met(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
+fn met(seed: u64) -> TwoControllers {
+    let mut duo = TwoControllers::new(seed, true);
     duo.connect();
     duo.settle(1);
     (0..2).for_each(|side| duo.log_in(side, 1, &format!("host{side}")));
     duo
 }
 
-fn select(selection: ModeSelection) -> impl Fn(Who) -> Event + Copy {
+fn select(selection: ModeSelection) -> impl Fn(Requester) -> Event + Copy {
     move |who| Event::ModeSelect { who, select: selection }
 }
 
 /// WCE becomes `on`.
-fn cache(on: bool, save: bool) -> impl Fn(Who) -> Event + Copy {
+fn cache(on: bool, save: bool) -> impl Fn(Requester) -> Event + Copy {
     select(ModeSelection { save, write_cache: Some(on), ..ModeSelection::default() })
 }
 
-fn state(duo: &Duo, side: usize) -> SharedState {
+fn state(duo: &TwoControllers, side: usize) -> SharedState {
     duo.controllers[side].shared(LunIndex(0)).unwrap()
 }
 
-fn caches(duo: &Duo, side: usize) -> bool {
+fn caches(duo: &TwoControllers, side: usize) -> bool {
     state(duo, side).current.caches(true)
 }
 
-fn is_flushed(duo: &Duo, side: usize) -> bool {
+fn is_flushed(duo: &TwoControllers, side: usize) -> bool {
     duo.changing(side) == (false, false)
 }
 
 /// Steps until a side has answered the command of this tag; how.
-fn answered(duo: &mut Duo, side: usize, tag: u32) -> Outcome {
+fn answered(duo: &mut TwoControllers, side: usize, tag: u32) -> Outcome {
     for _ in 0..100_000 {
         if let Some((_, outcome)) = duo.answers(side).into_iter().find(|(answered, _)| *answered == tag) {
             return outcome;
@@ -55,7 +55,7 @@ fn answered(duo: &mut Duo, side: usize, tag: u32) -> Outcome {
 }
 
 /// The same for a MODE SELECT, which is sent again when there is something to be told first.
-fn selected(duo: &mut Duo, side: usize, tag: u32, event: impl Fn(Who) -> Event + Copy) {
+fn selected(duo: &mut TwoControllers, side: usize, tag: u32, event: impl Fn(Requester) -> Event + Copy) {
     for tag in tag..tag + 3 {
         match answered(duo, side, tag) {
             Outcome::Check(Sense { key: SenseKey::UnitAttention, .. }) => {}

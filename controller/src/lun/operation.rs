@@ -208,7 +208,7 @@ pub(super) fn is_zero(data: &[u8]) -> bool {
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
 }
 
-/// What the own copy takes for a forwarded change that main has ordered, if the two fit each other: what its host
+/// What the local copy takes for a forwarded change that main has ordered, if the two fit each other: what its host
 /// sent, but for an ORWRITE what main made of it.
 pub(super) fn ordered(op: &Op, result: &Bytes) -> Option<Op> {
     match op {

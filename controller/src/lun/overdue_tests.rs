@@ -4,21 +4,21 @@
 use super::LEG_AGE_MAX;
 use crate::command::{Op, Outcome};
 use crate::pair::PairStatus;
-use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
+use crate::testing::{BLOCKS, TwoControllers, blocks_of, range, write};
 use crate::time::TICK;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
 const DEADLINE: u32 = (LEG_AGE_MAX.as_millis() / TICK.as_millis()) as u32;
 
-fn up(duo: &Duo) -> [bool; 2] {
+fn up(duo: &TwoControllers) -> [bool; 2] {
     duo.controllers.each_ref().map(|controller| controller.status().interlink.up)
 }
 
 #[test]
 fn a_change_that_the_peer_never_applies_ends_the_meeting_and_main_goes_on_alone() {
     for seed in 0..20 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.hold_bridges(true);
         duo.ask(0, 1, write(0, BLOCKS, 5));
         duo.settle(DEADLINE - 20);
@@ -33,7 +33,7 @@ fn a_change_that_the_peer_never_applies_ends_the_meeting_and_main_goes_on_alone(
 #[test]
 fn a_forwarded_change_that_main_never_handles_ends_the_meeting_and_its_host_hears_of_it() {
     for seed in 0..20 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.hold_bridges(true);
         duo.ask(1, 1, write(0, BLOCKS, 5));
         duo.settle(DEADLINE - 20);
@@ -46,7 +46,7 @@ fn a_forwarded_change_that_main_never_handles_ends_the_meeting_and_its_host_hear
 
 #[test]
 fn a_peer_that_gets_on_slowly_is_not_parted_from() {
-    let mut duo = Duo::met(3);
+    let mut duo = TwoControllers::met(3);
     for tag in 1..=10 {
         duo.hold_bridges(true);
         duo.ask(0, tag, write(u64::from(tag), 1, 5));
@@ -61,7 +61,7 @@ fn a_peer_that_gets_on_slowly_is_not_parted_from() {
 mod events {
     use crate::command::{Op, Outcome};
     use crate::reservation::asked;
-    use crate::testing::{Duo, range};
+    use crate::testing::{TwoControllers, range};
     use protocol::scsi::persistent_reservation::{Kind, OutAction, ReserveOut};
 
     fn registers() -> ReserveOut {
@@ -70,7 +70,7 @@ mod events {
 
     /// An event on its way to the sub, which never says that it has it.
     fn never_taken(bridges: bool) {
-        let mut duo = Duo::new(1, true);
+        let mut duo = TwoControllers::new(1, true);
         duo.connect();
         duo.settle(1);
         duo.log_in(0, 1, "host0");
@@ -109,7 +109,7 @@ mod events {
 
     #[test]
     fn control_an_event_that_is_taken_is_answered() {
-        let mut duo = Duo::new(1, true);
+        let mut duo = TwoControllers::new(1, true);
         duo.connect();
         duo.settle(1);
         duo.log_in(0, 1, "host0");
@@ -121,7 +121,7 @@ mod events {
 
 #[test]
 fn a_slow_disk_of_the_sub_does_not_part_the_two_and_harm_other_luns() {
-    let mut duo = Duo::two_luns(1, 64);
+    let mut duo = TwoControllers::two_luns(1, 64);
     duo.connect();
     duo.settle(4);
     duo.stall_disk(1);
@@ -149,8 +149,8 @@ fn a_slow_disk_of_the_sub_does_not_part_the_two_and_harm_other_luns() {
 
 #[test]
 fn no_host_waits_ten_seconds_for_a_disk_that_is_slow_but_not_silent() {
-    let mut duo = Duo::met(1);
-    let own = |duo: &mut Duo| {
+    let mut duo = TwoControllers::met(1);
+    let own = |duo: &mut TwoControllers| {
         duo.resume_disk(0);
         assert!(duo.step());
         duo.stall_disk(0);

@@ -46,7 +46,7 @@ use super::task::Slot;
 use crate::command::Data;
 use crate::disk::{DiskError, DiskIo, DiskResult};
 
-/// One change of the own copy.
+/// One change of the local copy.
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) slot: Slot,
@@ -128,7 +128,7 @@ impl Redo {
         }
     }
 
-    /// A change of the own copy. `None` if it waits.
+    /// A change of the local copy. `None` if it waits.
     pub(super) fn ask(&mut self, change: Change) -> Option<Go> {
         let in_the_way = match self.range() {
             None => false,

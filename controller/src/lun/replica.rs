@@ -1,8 +1,8 @@
 //! The sub's copy: the changes that main has ordered on it, from their arrival until main says that they are on both.
 //!
 //! What always holds:
-//! * A change begins when no read of the own copy is in its way, and holds its range until it is released: main's DONE,
-//!   a later order that overlaps it, or a `released` beyond it.
+//! * A change begins when no read of the local copy is in its way, and holds its range until it is released: main's
+//!   DONE, a later order that overlaps it, or a `released` beyond it.
 //! * APPLIED goes back by the bridge that brought the change, once. What that bridge's loss leaves behind ends with its
 //!   disk I/O, and says nothing.
 
@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use slab::Slab;
 
+use super::blocks::Terms;
 use super::operation::{is_atomic, ranges, to_disk};
 use super::task::{Action, Slot};
 use super::volume::Volume;
@@ -21,7 +22,7 @@ use crate::link::LinkId;
 /// What a change of the sub's own copy waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
-    /// Reads of the own copy.
+    /// Reads of the local copy.
     Range,
     /// The disk.
     Writing,
@@ -130,15 +131,15 @@ impl Replica {
         self.unreleased.iter().filter(|(_, slot)| overlaps(slot)).map(|(sequence, _)| *sequence).collect()
     }
 
-    /// The range of a change is free of the own copy's reads: to the disk with it.
+    /// The range of a change is free of the local copy's reads: to the disk with it.
     pub(super) fn start(&mut self, slot: u32, volume: &mut Volume) -> Option<Action> {
         let apply = self.applies.get_mut(slot as usize)?;
         apply.stage = if apply.io == DiskIo::Flush { Stage::Flushing } else { Stage::Writing };
         volume.change(Slot::Apply(slot), apply.io.clone(), apply.atomic)
     }
 
-    /// The disk is done with a change, or with a part of it. `stopped` follows a START STOP UNIT.
-    pub(super) fn on_disk(&mut self, slot: u32, result: &DiskResult, stopped: &mut bool) -> Applied {
+    /// The disk is done with a change, or with a part of it. `terms` follow a START STOP UNIT.
+    pub(super) fn on_disk(&mut self, slot: u32, result: &DiskResult, terms: &mut Terms) -> Applied {
         let Some(apply) = self.applies.get_mut(slot as usize) else {
             return Applied::Unknown;
         };
@@ -155,7 +156,7 @@ impl Replica {
             _ => {}
         }
         if let (Some(start), true) = (apply.start, result.is_ok()) {
-            *stopped = !start;
+            terms.on_start_stop(start);
         }
         let (sequence, forward) = (apply.sequence, apply.forward);
         let Some(link) = apply.link else {

@@ -8,14 +8,14 @@ use protocol::scsi::sense::{Sense, Status};
 use crate::command::{Admission, LunIndex, NexusId, Op, Outcome};
 use crate::disk::DiskError;
 use crate::reservation::{asked, perform};
-use crate::testing::{Duo, range, write};
+use crate::testing::{TwoControllers, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const CONFLICT: Outcome = Outcome::Status(Status::ReservationConflict);
 
 /// Two that have met, each with three sessions.
-fn met(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
+fn met(seed: u64) -> TwoControllers {
+    let mut duo = TwoControllers::new(seed, true);
     duo.connect();
     duo.settle(1);
     for side in 0..2 {
@@ -27,7 +27,7 @@ fn met(seed: u64) -> Duo {
 }
 
 /// One answer of a side, after everything has come to its end.
-fn answer(duo: &mut Duo, side: usize) -> Outcome {
+fn answer(duo: &mut TwoControllers, side: usize) -> Outcome {
     duo.settle(1);
     let mut answers = duo.answers(side);
     assert_eq!(answers.len(), 1, "{answers:?}");
@@ -39,21 +39,27 @@ fn out(
     key: u64,
     action_key: u64,
     kind: Kind,
-) -> impl Fn(protocol::interlink::shared::Who) -> Event {
+) -> impl Fn(protocol::interlink::shared::Requester) -> Event {
     let aptpl = kind == Kind::ExclusiveAccess && action == OutAction::Register;
     asked::event(ReserveOut { aptpl, ..asked::out(action, (key, action_key), kind) })
 }
 
-fn reserve_out(duo: &mut Duo, at: (usize, u64), action: OutAction, keys: (u64, u64), kind: Kind) -> Outcome {
+fn reserve_out(
+    duo: &mut TwoControllers,
+    at: (usize, u64),
+    action: OutAction,
+    keys: (u64, u64),
+    kind: Kind,
+) -> Outcome {
     duo.event(at.0, at.1, 7, out(action, keys.0, keys.1, kind));
     answer(duo, at.0)
 }
 
-fn state(duo: &Duo, side: usize) -> SharedState {
+fn state(duo: &TwoControllers, side: usize) -> SharedState {
     duo.controllers[side].shared(LunIndex(0)).unwrap()
 }
 
-fn read_in(duo: &mut Duo, side: usize, action: InAction) -> Vec<u8> {
+fn read_in(duo: &mut TwoControllers, side: usize, action: InAction) -> Vec<u8> {
     duo.event(side, 3, 8, |who| Event::ReserveIn { who, action, allocation: 4096 });
     match answer(duo, side) {
         Outcome::Good(data) => data.concat(),
@@ -62,7 +68,7 @@ fn read_in(duo: &mut Duo, side: usize, action: InAction) -> Vec<u8> {
 }
 
 /// What READ KEYS, READ RESERVATION and READ FULL STATUS tell is the same through both.
-fn assert_same(duo: &mut Duo) {
+fn assert_same(duo: &mut TwoControllers) {
     for action in [InAction::ReadKeys, InAction::ReadReservation, InAction::ReadFullStatus] {
         assert_eq!(read_in(duo, 0, action), read_in(duo, 1, action), "{action:?}");
     }
@@ -272,7 +278,7 @@ fn service_action(own: Option<&Registrant>, pick: &mut impl FnMut(u64) -> u64) -
 }
 
 /// A cut, a crash of one or of both, or nothing; then the two are connected.
-fn through_a_fault(mut duo: Duo, seed: u64, pick: &mut impl FnMut(u64) -> u64) -> Duo {
+fn through_a_fault(mut duo: TwoControllers, seed: u64, pick: &mut impl FnMut(u64) -> u64) -> TwoControllers {
     match pick(5) {
         0 => {
             duo.cut();
@@ -352,7 +358,7 @@ fn random_sequences_with_cuts_and_crashes_leave_both_with_what_was_answered() {
 }
 
 /// The sessions of a controller that has started again.
-fn relog(duo: &Duo, side: usize) {
+fn relog(duo: &TwoControllers, side: usize) {
     for nexus in 1..4 {
         duo.log_in(side, nexus, &format!("host{side}{nexus}"));
     }
@@ -362,7 +368,7 @@ fn relog(duo: &Duo, side: usize) {
 fn no_write_that_a_failed_disk_left_in_its_record_lands_after_a_reservation_forbids_it() {
     let mut left = 0;
     for steps in 0..40 {
-        let mut duo = Duo::new(7, false);
+        let mut duo = TwoControllers::new(7, false);
         duo.connect();
         duo.settle(1);
         duo.log_in(0, 1, "host1");

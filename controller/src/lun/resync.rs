@@ -9,7 +9,7 @@
 //! bad moments, and without it there is no other whole copy.
 //!
 //! When the last piece has gone the copy ends: main's disk may refuse no more, for who refuses then could keep the end
-//! away for ever. What it does not take from then on is decided as if the copy were complete (`blocks::losing`).
+//! away for ever. What it does not take from then on is decided as if the copy were complete (`blocks::next`).
 
 use core::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::command::Op;
 use crate::time::{TICK, Time};
 
 /// Blocks of one piece.
-pub(super) const COPY_PIECE_BLOCKS: u64 = 2048;
+pub(super) const COPY_CHUNK_BLOCKS: u64 = 2048;
 
 /// Both copies are flushed when so many blocks were copied (32 MiB): a slow disk writes that well before it counts as
 /// silent, and the flush at the end is no longer than those on the way.
@@ -33,7 +33,7 @@ const REST_TICKS: u32 = (Duration::from_secs(1).as_millis() / TICK.as_millis()) 
 const REST_TICKS_MAX: u32 = 60 * REST_TICKS;
 
 /// Pieces under way at once: the credit of the resync class.
-pub const COPY_PIECES_MAX: u32 = 4;
+pub const COPY_CHUNKS_MAX: u32 = 4;
 
 /// What becomes of the copy when something of it is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,9 +77,9 @@ struct Run {
     flushing: bool,
     /// Blocks copied since the last flush.
     unflushed: u64,
-    /// A flush of the own copy failed: what is copied so far proves nothing.
+    /// A flush of the local copy failed: what is copied so far proves nothing.
     over: bool,
-    /// Changes that the own copy could not take, and whose blocks are being copied again.
+    /// Changes that the local copy could not take, and whose blocks are being copied again.
     repeats: u32,
     /// Every piece has gone.
     ends: bool,
@@ -134,7 +134,7 @@ impl Run {
 
     /// What is to start now, if anything.
     fn next(&mut self, blocks: u64) -> Option<Op> {
-        if self.failed || self.running >= COPY_PIECES_MAX || self.flushing {
+        if self.failed || self.running >= COPY_CHUNKS_MAX || self.flushing {
             return None;
         }
         if self.next >= blocks && self.rest == 0 && self.again.is_empty() && self.running == 0 && self.over {
@@ -146,7 +146,7 @@ impl Run {
             self.flushing = true;
             Op::SynchronizeCache
         } else if self.next < blocks {
-            let length = COPY_PIECE_BLOCKS.min(blocks - self.next);
+            let length = COPY_CHUNK_BLOCKS.min(blocks - self.next);
             let range = BlockRange::new(self.next, length)?;
             self.next += length;
             self.unflushed += length;
@@ -263,7 +263,7 @@ impl Resync {
         self.complete || self.run.as_ref().is_some_and(|run| run.ends && !run.failed)
     }
 
-    /// The own copy could not take a change that the peer's may have, or could not make it durable. What is to be
+    /// The local copy could not take a change that the peer's may have, or could not make it durable. What is to be
     /// copied again before the change's ranges are free.
     pub(super) fn spoil(&mut self, refused: Refused<'_>) -> Option<Vec<BlockRange>> {
         let ends = self.ends();
@@ -335,15 +335,15 @@ impl Resync {
     /// What always holds.
     pub(super) fn check(&self) {
         let Some(run) = &self.run else { return };
-        assert!(run.running <= COPY_PIECES_MAX, "more pieces of a copy than may be under way: {run:?}");
-        assert!(run.again.len() <= AGAIN_MAX + COPY_PIECES_MAX as usize, "more is to be read again than may");
+        assert!(run.running <= COPY_CHUNKS_MAX, "more pieces of a copy than may be under way: {run:?}");
+        assert!(run.again.len() <= AGAIN_MAX + COPY_CHUNKS_MAX as usize, "more is to be read again than may");
     }
 }
 
 /// Takes a piece off what is left.
-pub(super) fn next_piece(left: &mut Vec<BlockRange>) -> Option<BlockRange> {
+pub(super) fn next_chunk(left: &mut Vec<BlockRange>) -> Option<BlockRange> {
     let range = left.pop()?;
-    let blocks = range.blocks.min(COPY_PIECE_BLOCKS);
+    let blocks = range.blocks.min(COPY_CHUNK_BLOCKS);
     let rest = BlockRange::new(range.start.0 + blocks, range.blocks - blocks);
     left.extend(rest.filter(|rest| !rest.is_empty()));
     BlockRange::new(range.start.0, blocks)

@@ -4,13 +4,13 @@
 use bytes::Bytes;
 use protocol::interlink::event::Event;
 use protocol::interlink::sanitize::{Order, Sanitize};
-use protocol::interlink::shared::{SharedState, Who};
+use protocol::interlink::shared::{Requester, SharedState};
 use protocol::scsi::sanitize::Method;
 use protocol::scsi::sense::{Asc, Sense, SenseKey};
 
 use crate::command::{Admission, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::DiskError;
-use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
+use crate::testing::{BLOCKS, TwoControllers, blocks_of, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const LUN: LunIndex = LunIndex(0);
@@ -20,20 +20,20 @@ pub(super) fn overwrite(passes: u8) -> Method {
     Method::Overwrite { pattern: Bytes::from_static(&PATTERN), invert: true, passes }
 }
 
-pub(super) fn sanitize(method: Method, immed: bool, ause: bool) -> impl Fn(Who) -> Event {
+pub(super) fn sanitize(method: Method, immed: bool, ause: bool) -> impl Fn(Requester) -> Event {
     move |who| {
         let order = Some(Box::new(Order { method: method.clone(), ause }));
         Event::Sanitize { who, order, immed }
     }
 }
 
-pub(super) fn exit(who: Who) -> Event {
+pub(super) fn exit(who: Requester) -> Event {
     Event::Sanitize { who, order: None, immed: false }
 }
 
 /// Two that have met, with a session each, and whose LUN is full of what shall go.
-pub(super) fn met(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
+pub(super) fn met(seed: u64) -> TwoControllers {
+    let mut duo = TwoControllers::new(seed, true);
     duo.connect();
     duo.settle(1);
     (0..2).for_each(|side| duo.log_in(side, 1, &format!("host{side}")));
@@ -45,15 +45,15 @@ pub(super) fn met(seed: u64) -> Duo {
     duo
 }
 
-fn log_in_again(duo: &Duo) {
+fn log_in_again(duo: &TwoControllers) {
     (0..2).for_each(|side| duo.log_in(side, 7, &format!("later{side}")));
 }
 
-pub(super) fn state(duo: &Duo, side: usize) -> SharedState {
+pub(super) fn state(duo: &TwoControllers, side: usize) -> SharedState {
     duo.controllers[side].shared(LUN).unwrap()
 }
 
-pub(super) fn kept(duo: &Duo, side: usize) -> Sanitize {
+pub(super) fn kept(duo: &TwoControllers, side: usize) -> Sanitize {
     duo.shared(side).map(|state| state.sanitize).unwrap_or_default()
 }
 
@@ -61,13 +61,13 @@ pub(super) fn is_under_way(sanitize: &Sanitize) -> bool {
     matches!(sanitize, Sanitize::UnderWay { .. })
 }
 
-pub(super) fn wholly(duo: &Duo, side: usize, method: &Method) -> bool {
+pub(super) fn wholly(duo: &TwoControllers, side: usize, method: &Method) -> bool {
     let wanted = method.block(method.passes() - 1);
     duo.volume(side).chunks(512).all(|block| *block == wanted[..])
 }
 
 /// Steps and lets time pass until it holds; false if it does not in `most` ticks.
-pub(super) fn until(duo: &mut Duo, most: u32, holds: impl Fn(&Duo) -> bool) -> bool {
+pub(super) fn until(duo: &mut TwoControllers, most: u32, holds: impl Fn(&TwoControllers) -> bool) -> bool {
     for _ in 0..most {
         loop {
             if holds(duo) {
@@ -190,7 +190,7 @@ fn no_piece_starts_before_what_was_admitted_has_ended_and_both_have_the_order() 
             duo.step();
         });
         duo.event(0, 1, 9, sanitize(overwrite(1), true, true));
-        let begun = |duo: &Duo| (0..2).any(|copy| duo.volume(copy)[..3] == PATTERN);
+        let begun = |duo: &TwoControllers| (0..2).any(|copy| duo.volume(copy)[..3] == PATTERN);
         while !begun(&duo) && duo.step() {}
         for at in 0..2 {
             assert!(!begun(&duo) || is_under_way(&kept(&duo, at)), "seed {seed}");
@@ -225,7 +225,7 @@ fn it_goes_on_after_both_or_either_crash_at_any_stage_and_both_copies_are_saniti
         };
         resumed[who] += u32::from((0..2).any(|at| is_under_way(&state(&duo, at).sanitize)));
         duo.connect();
-        let idle = |duo: &Duo| (0..2).all(|at| state(duo, at).sanitize == Sanitize::Idle);
+        let idle = |duo: &TwoControllers| (0..2).all(|at| state(duo, at).sanitize == Sanitize::Idle);
         duo.settle(120);
         assert!(until(&mut duo, 200, idle), "seed {seed}: it does not end");
         assert_eq!(duo.volume(0), duo.volume(1), "seed {seed}");
@@ -280,7 +280,7 @@ fn an_abort_a_reset_and_a_lost_session_end_the_waiting_and_not_the_operation() {
             1 => duo.controllers[1 - side].reset(LUN, NexusId(1), TaskTag(99)),
             _ => duo.controllers[side].nexus_lost(NexusId(1)),
         }
-        let over = |duo: &Duo| (0..2).all(|at| state(duo, at).sanitize == Sanitize::Idle);
+        let over = |duo: &TwoControllers| (0..2).all(|at| state(duo, at).sanitize == Sanitize::Idle);
         let mut ends = Vec::new();
         while duo.step() {
             ends.extend(duo.answers(side));
@@ -304,7 +304,7 @@ fn it_fails_with_the_last_copy_and_is_left_as_its_mode_allows() {
         duo.settle(4);
         assert_eq!(duo.answers(0), [(9, Outcome::Check(Sense::SANITIZE_FAILED))], "seed {seed}");
         assert_eq!(kept(&duo, 0), Sanitize::Failed { ause });
-        let answer = |duo: &mut Duo| {
+        let answer = |duo: &mut TwoControllers| {
             duo.settle(4);
             duo.answers(0).into_iter().map(|(_, outcome)| outcome).collect::<Vec<_>>()
         };
@@ -335,7 +335,7 @@ fn a_copy_whose_disk_fails_meanwhile_leaves_the_pair_and_the_other_is_sanitized(
         duo.event(0, 1, 9, sanitize(overwrite(3), true, true));
         assert!(until(&mut duo, 4, |duo| (0..2).all(|at| is_under_way(&state(duo, at).sanitize))));
         duo.break_disk(broken, DiskError::Io);
-        let over = |duo: &Duo| (0..2).all(|at| state(duo, at).sanitize == Sanitize::Idle);
+        let over = |duo: &TwoControllers| (0..2).all(|at| state(duo, at).sanitize == Sanitize::Idle);
         assert!(until(&mut duo, 300, over), "seed {seed}");
         assert!(wholly(&duo, 1 - broken, &overwrite(3)), "seed {seed}");
     }

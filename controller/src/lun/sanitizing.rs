@@ -35,14 +35,15 @@ use protocol::interlink::sanitize::{Order, Position, Sanitize, Step};
 use protocol::scsi::sanitize::Method;
 use protocol::scsi::sense::{Sense, SenseKey};
 
-use super::task::Origin;
-use crate::command::{Op, Outcome};
+use super::task::{Action, Origin, end};
+use crate::command::{Data, Op, Outcome};
+use crate::pair::PairView;
 use crate::status::SanitizeStatus;
 use crate::time::Time;
 use crate::volume::redo::ATOMIC_BLOCKS_MAX;
 
 /// Pieces under way at once.
-pub const SANITIZE_PIECES_MAX: u32 = 4;
+pub const SANITIZE_CHUNKS_MAX: u32 = 4;
 
 /// Blocks that one piece overwrites: 1 MiB.
 const OVERWRITE_BLOCKS: u64 = 2048;
@@ -174,9 +175,26 @@ impl Sanitizing {
         self.waiting = Some(origin);
     }
 
-    /// Who waits for the end and is `chosen` waits no more.
-    pub(super) fn wait_no_more(&mut self, chosen: impl Fn(Origin) -> bool) -> Option<Origin> {
-        self.waiting.take_if(|origin| chosen(*origin))
+    /// Answers the host that waits for the operation's end, if it has come.
+    pub(super) fn answer(&mut self, state: &Sanitize, view: &PairView, actions: &mut Vec<Action>) {
+        if matches!(state, Sanitize::UnderWay { .. }) {
+            return;
+        }
+        let outcome = state.sense(0).map_or(Outcome::Good(Data::new()), Outcome::Check);
+        self.end_wait(&outcome, view, actions, |_| true);
+    }
+
+    /// Ends the waiting, if `chosen` picks the host that waits. The operation goes on.
+    pub(super) fn end_wait(
+        &mut self,
+        outcome: &Outcome,
+        view: &PairView,
+        actions: &mut Vec<Action>,
+        chosen: impl Fn(Origin) -> bool,
+    ) {
+        if let Some(origin) = self.waiting.take_if(|origin| chosen(*origin)) {
+            actions.extend(end(origin, outcome.clone(), view.generation));
+        }
     }
 
     /// How far the operation is, in 65536ths: main knows it by the piece, the sub by the segment.
@@ -235,7 +253,7 @@ impl Sanitizing {
     /// What always holds.
     pub(super) fn check(&self) {
         let Some(segment) = &self.segment else { return };
-        assert!(segment.running <= SANITIZE_PIECES_MAX, "more pieces than may be under way: {segment:?}");
+        assert!(segment.running <= SANITIZE_CHUNKS_MAX, "more pieces than may be under way: {segment:?}");
         assert!(segment.next <= segment.end, "pieces beyond the segment: {segment:?}");
     }
 
@@ -270,7 +288,7 @@ impl Segment {
 
     /// What is to start now. `slow`: nothing that overwrites.
     fn start(&mut self, order: &Order, blocks: u64, slow: bool) -> Option<Op> {
-        if self.again || self.told || self.flushing || self.running >= SANITIZE_PIECES_MAX {
+        if self.again || self.told || self.flushing || self.running >= SANITIZE_CHUNKS_MAX {
             return None;
         }
         let overwrites = matches!(order.method, Method::Overwrite { .. });
@@ -318,4 +336,47 @@ impl Segment {
 /// The only copy's disk could not take it.
 const fn is_disks(sense: &Sense) -> bool {
     matches!(sense.key, SenseKey::MediumError | SenseKey::HardwareError | SenseKey::DataProtect)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{NexusId, TaskTag};
+    use crate::pair::Role;
+
+    const VIEW: PairView = PairView::suspended(Role::Main);
+    const HOST: Origin = Origin::Host { nexus: NexusId(1), tag: TaskTag::of(5) };
+
+    /// How the host heard that its waiting is over, if it did.
+    fn heard(act: impl FnOnce(&mut Sanitizing, &mut Vec<Action>)) -> Option<Outcome> {
+        let (mut sanitizing, mut actions) = (Sanitizing::new(), Vec::new());
+        sanitizing.wait(HOST);
+        act(&mut sanitizing, &mut actions);
+        let before = actions.len();
+        sanitizing.end_wait(&Outcome::Aborted, &VIEW, &mut actions, |_| true);
+        assert_eq!(actions.len(), 1, "it hears once, and is not forgotten");
+        match actions.pop() {
+            Some(Action::Answer { outcome, .. }) => (before == 1).then_some(outcome),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn who_waits_for_the_end_hears_what_became_of_the_operation_and_no_sooner() {
+        let order = Order { method: Method::BlockErase, ause: false };
+        let under_way = Sanitize::UnderWay { order, at: Position::default() };
+        let heard = |state: &Sanitize| heard(|waits, actions| waits.answer(state, &VIEW, actions));
+        assert_eq!(heard(&under_way), None);
+        assert_eq!(heard(&Sanitize::Idle), Some(Outcome::Good(Data::new())));
+        assert_eq!(heard(&Sanitize::FormatFailed), Some(Outcome::Check(Sense::FORMAT_FAILED)));
+    }
+
+    #[test]
+    fn only_who_is_chosen_waits_no_more() {
+        let heard = |chosen: fn(Origin) -> bool| {
+            heard(|waits, actions| waits.end_wait(&Outcome::Aborted, &VIEW, actions, chosen))
+        };
+        assert_eq!(heard(|origin| matches!(origin, Origin::Peer { .. })), None);
+        assert_eq!(heard(|origin| origin == HOST), Some(Outcome::Aborted));
+    }
 }

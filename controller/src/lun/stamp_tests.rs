@@ -1,17 +1,17 @@
 //! Which shared state is the newer when one controller has lost what it had not made durable.
 
 use protocol::interlink::event::{Event, ModeSelection};
-use protocol::interlink::shared::{SharedState, Who};
+use protocol::interlink::shared::{Requester, SharedState};
 use protocol::scsi::persistent_reservation::{Kind, OutAction};
 
 use crate::command::{LunIndex, Outcome};
 use crate::reservation::asked;
-use crate::testing::Duo;
+use crate::testing::TwoControllers;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
-fn met(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
+fn met(seed: u64) -> TwoControllers {
+    let mut duo = TwoControllers::new(seed, true);
     duo.connect();
     duo.settle(1);
     (0..2).for_each(|side| duo.log_in(side, 1, &format!("host{side}")));
@@ -19,28 +19,28 @@ fn met(seed: u64) -> Duo {
 }
 
 /// A registration that no loss of power outlives.
-fn register(who: Who) -> Event {
+fn register(who: Requester) -> Event {
     asked::event(asked::out(OutAction::RegisterAndIgnoreExistingKey, (0, 7), Kind::ALL[0]))(who)
 }
 
-fn protect(save: bool, on: bool) -> impl Fn(Who) -> Event + Copy {
+fn protect(save: bool, on: bool) -> impl Fn(Requester) -> Event + Copy {
     move |who| Event::ModeSelect {
         who,
         select: ModeSelection { save, write_protect: Some(on), ..Default::default() },
     }
 }
 
-fn asked(duo: &mut Duo, side: usize, event: impl FnOnce(Who) -> Event) {
+fn asked(duo: &mut TwoControllers, side: usize, event: impl FnOnce(Requester) -> Event) {
     duo.event(side, 1, 5, event);
     duo.settle(1);
     assert_eq!(duo.answers(side), [(5, GOOD)]);
 }
 
-fn state(duo: &Duo, side: usize) -> SharedState {
+fn state(duo: &TwoControllers, side: usize) -> SharedState {
     duo.controllers[side].shared(LunIndex(0)).unwrap()
 }
 
-fn on_disk(duo: &Duo, side: usize) -> Option<SharedState> {
+fn on_disk(duo: &TwoControllers, side: usize) -> Option<SharedState> {
     duo.shared(side)
 }
 
@@ -66,7 +66,7 @@ fn what_main_changed_alone_is_not_undone_by_the_older_memory_of_the_other() {
 #[test]
 fn what_main_of_an_unmirrored_lun_changed_without_its_peer_is_not_undone_by_the_older_memory_of_the_other() {
     for seed in 0..20 {
-        let mut duo = Duo::new(seed, false);
+        let mut duo = TwoControllers::new(seed, false);
         duo.connect();
         duo.settle(1);
         (0..2).for_each(|side| duo.log_in(side, 1, &format!("host{side}")));

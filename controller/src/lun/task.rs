@@ -3,12 +3,14 @@
 use protocol::block::BlockRange;
 use protocol::interlink::{Ending, GenerationTag, Message, WireOp};
 
-use super::operation::{to_disk, to_wire, wire_write};
+use super::completion::Legs;
+use super::operation::{is_atomic, ranges, to_disk, to_wire, wire_write};
+use super::resync::Refused;
 use crate::command::{Data, NexusId, Op, Outcome, TaskTag};
 use crate::disk::{DiskError, DiskIo};
 use crate::exclusive::{Mode, Ranges};
 use crate::link::{LinkId, Via};
-use crate::pair::Breakage;
+use crate::pair::PairFault;
 use crate::time::Time;
 use crate::volume::stack::VolumeId;
 use crate::world::Ticket;
@@ -106,14 +108,87 @@ pub(super) struct Task {
     /// What an ORWRITE is going to write, once its blocks were read; the op keeps what its host sent. Empty for
     /// every other command.
     pub(super) result: Data,
-    /// The own copy could not take it, and the peer's is to be made equal before its ranges are free: what is left of
+    /// The local copy could not take it, and the peer's is to be made equal before its ranges are free: what is left of
     /// them to be copied again.
     pub(super) copied_again: Option<Vec<BlockRange>>,
 }
 
 impl Task {
+    /// A command that has come as the `number`th and holds nothing yet.
+    pub(super) fn new(origin: Origin, number: u64, op: Op, durable: bool, received: Time) -> Self {
+        let (ranges, mode) = ranges(&op);
+        Self {
+            origin,
+            number,
+            op,
+            ranges,
+            mode,
+            durable,
+            received,
+            stage: Stage::Range,
+            sequence: 0,
+            own: Leg::None,
+            peer: Leg::None,
+            failed: None,
+            credit: 0,
+            result: Data::new(),
+            copied_again: None,
+        }
+    }
+
+    /// The own leg begins: its disk I/O, and whether that is all or nothing. None if the local copy takes no part: a
+    /// piece of the copy to the peer came from there.
+    pub(super) fn begin_own_leg(&mut self) -> Option<(DiskIo, bool)> {
+        if self.origin == Origin::Copy && !matches!(self.op, Op::SynchronizeCache) {
+            self.own = Leg::None;
+            return None;
+        }
+        let io = self.io();
+        self.own = if io == DiskIo::Flush { Leg::Flushing } else { Leg::Writing };
+        Some((io, is_atomic(&self.op)))
+    }
+
+    /// The local disk has done what the own leg asked of it: what it asks next, or nothing when the local copy has the
+    /// change as it was to.
+    pub(super) fn own_leg_goes_on(&mut self) -> Option<DiskIo> {
+        let (leg, io) = match (self.own, &self.op) {
+            (Leg::Writing, _) if self.durable => (Leg::Flushing, Some(DiskIo::Flush)),
+            (Leg::Flushing, Op::WriteAndVerify { range, data }) => {
+                (Leg::Verifying, Some(DiskIo::Verify { range: *range, data: data.clone() }))
+            }
+            _ => (Leg::Done, None),
+        };
+        self.own = leg;
+        io
+    }
+
+    /// The local copy has a change that the peer forwarded, and the peer's takes it: the peer hears so.
+    pub(super) fn done(&self, generation: GenerationTag) -> Option<Action> {
+        match (self.origin, self.peer) {
+            (Origin::Peer { link, id }, Leg::Writing | Leg::Done) => {
+                let (via, message) = (Via::Link(link), Message::Done { id });
+                Some(Action::Send { via, message, payload: Data::new(), generation })
+            }
+            _ => None,
+        }
+    }
+
+    /// What the local copy refuses of it, where the peer's may have it.
+    pub(super) fn refused(&self) -> Refused<'_> {
+        match self.own {
+            Leg::Flushing if self.origin == Origin::Copy => Refused::OwnFlush,
+            Leg::Flushing => Refused::Flush,
+            _ => Refused::Change(self.ranges.as_slice()),
+        }
+    }
+
+    /// How far its copies are.
+    pub(super) const fn legs(&self) -> Legs {
+        Legs { own: self.own, peer: self.peer }
+    }
+
     /// The disk I/O of the own leg.
-    pub(super) fn io(&self) -> DiskIo {
+    fn io(&self) -> DiskIo {
         match &self.op {
             Op::OrWrite { range, .. } => DiskIo::Write { range: *range, data: self.result.clone() },
             op => to_disk(op),
@@ -143,6 +218,24 @@ impl Task {
             Origin::Sanitize(_) | Origin::Event(_) => self.origin = Origin::Nobody,
             Origin::Host { .. } | Origin::Peer { .. } | Origin::Nobody => {}
         }
+    }
+
+    /// The peer, or its word about a change, is out of reach. What the task had of the peer's buffers.
+    pub(super) fn lose_peer(&mut self) -> u64 {
+        if self.peer == Leg::Writing {
+            self.peer = Leg::Lost;
+        }
+        core::mem::take(&mut self.credit)
+    }
+
+    /// Nobody has begun with it: it can be taken back as if it had never come.
+    pub(super) const fn has_begun_nothing(&self) -> bool {
+        matches!(self.stage, Stage::Range | Stage::Credit)
+    }
+
+    /// A host's, of either controller, that waits for its ranges and can do so at the gate as well.
+    pub(super) const fn can_make_way(&self) -> bool {
+        matches!((self.stage, self.origin), (Stage::Range, Origin::Host { .. } | Origin::Peer { .. }))
     }
 
     /// Both legs have ended, one of them without the change: what becomes of it is decided with the pair.
@@ -192,7 +285,7 @@ pub enum Action {
         ticket: Ticket,
     },
     /// The pair broke here, as of this generation.
-    Broken(Breakage, GenerationTag),
+    Broken(PairFault, GenerationTag),
     /// Both copies are whole and flushed, as of this generation.
     CopyComplete(GenerationTag),
     /// An event ends an EXTENDED COPY that has a permit here.
@@ -227,13 +320,6 @@ impl Slot {
     pub(super) fn of_holder(holder: u32) -> Self {
         if holder & 1 == 0 { Self::Task(holder >> 1) } else { Self::Apply(holder >> 1) }
     }
-}
-
-/// What becomes of a change that the own copy has and the peer's may lack.
-pub(super) enum Fate {
-    Good,
-    Undecided,
-    Unknown,
 }
 
 /// Tells the origin of a command how it ended; what this controller does by itself hears it elsewhere.

@@ -6,7 +6,7 @@ use protocol::scsi::sense::{Sense, Status};
 
 use crate::command::{LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::link::LinkId;
-use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
+use crate::testing::{BLOCKS, TwoControllers, blocks_of, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
@@ -20,7 +20,7 @@ fn compare_and_write(start: u64, compare: u8, write: u8) -> Op {
 }
 
 /// What a side has been answered after everything came to its end.
-fn settled(duo: &mut Duo, side: usize) -> Vec<(u32, Outcome)> {
+fn settled(duo: &mut TwoControllers, side: usize) -> Vec<(u32, Outcome)> {
     duo.settle(1);
     let mut answers = duo.answers(side);
     answers.sort_by_key(|(tag, _)| *tag);
@@ -30,7 +30,7 @@ fn settled(duo: &mut Duo, side: usize) -> Vec<(u32, Outcome)> {
 #[test]
 fn compare_and_write_writes_what_compares_and_names_the_first_byte_that_does_not() {
     for side in 0..2 {
-        let mut duo = Duo::met(1);
+        let mut duo = TwoControllers::met(1);
         duo.ask(side, 1, compare_and_write(5, 0, 7));
         assert_eq!(settled(&mut duo, side), [(1, GOOD)]);
         let mut compare = vec![7; 512];
@@ -46,7 +46,7 @@ fn compare_and_write_writes_what_compares_and_names_the_first_byte_that_does_not
 #[test]
 fn of_two_hosts_that_compare_the_same_exactly_one_wins() {
     for seed in 0..100 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask(0, 1, compare_and_write(5, 0, 1));
         duo.ask(1, 2, compare_and_write(5, 0, 2));
         duo.settle(1);
@@ -60,7 +60,7 @@ fn of_two_hosts_that_compare_the_same_exactly_one_wins() {
 fn a_read_beside_a_write_of_its_range_is_all_old_or_all_new_on_both_sides() {
     let mut old = 0;
     for seed in 0..200 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask((seed % 2) as usize, 1, write(0, 8, 1));
         for _ in 0..seed % 7 {
             duo.step();
@@ -80,10 +80,10 @@ fn a_read_beside_a_write_of_its_range_is_all_old_or_all_new_on_both_sides() {
 
 #[test]
 fn the_sub_reads_its_own_copy_and_leaves_to_main_what_a_change_in_flight_overlaps() {
-    let mut duo = Duo::met(2);
+    let mut duo = TwoControllers::met(2);
     duo.ask(1, 1, read(0, 1));
     duo.settle(0);
-    let forwards = |duo: &Duo| duo.controllers[1].counters(LunIndex(0)).map(|met| met.forwards);
+    let forwards = |duo: &TwoControllers| duo.controllers[1].counters(LunIndex(0)).map(|met| met.forwards);
     assert_eq!(forwards(&duo), Some(0));
     duo.ask(0, 2, write(0, 4, 1));
     while duo.volume(1)[0] == 0 {
@@ -101,7 +101,7 @@ fn the_sub_reads_its_own_copy_and_leaves_to_main_what_a_change_in_flight_overlap
 
 #[test]
 fn a_command_that_waits_too_long_is_busy_and_never_executed() {
-    let mut duo = Duo::met(3);
+    let mut duo = TwoControllers::met(3);
     // The first is not on both copies before it is resumed, whatever comes before what.
     duo.stall_disk(1);
     duo.ask(0, 1, write(0, 1, 1));
@@ -121,7 +121,7 @@ fn a_command_that_waits_too_long_is_busy_and_never_executed() {
 
 #[test]
 fn an_aborted_command_that_was_not_admitted_is_never_executed_and_one_that_was_ends_as_it_would() {
-    let mut duo = Duo::met(4);
+    let mut duo = TwoControllers::met(4);
     duo.ask(0, 1, write(0, 1, 1));
     duo.ask(0, 2, write(0, 1, 2));
     duo.controllers[0].abort(LunIndex(0), NexusId(1), TaskTag(2));
@@ -135,7 +135,7 @@ fn an_aborted_command_that_was_not_admitted_is_never_executed_and_one_that_was_e
 fn a_forwarded_command_that_main_has_not_admitted_is_cancelled_there_and_one_it_has_ends_as_it_would() {
     let (mut aborted, mut executed) = (0, 0);
     for seed in 0..200 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask(0, 1, write(0, 1, 1));
         duo.ask(1, 2, write(0, 1, 2));
         for _ in 0..seed % 12 {
@@ -161,7 +161,7 @@ fn a_forwarded_command_that_main_has_not_admitted_is_cancelled_there_and_one_it_
 
 #[test]
 fn a_command_that_waits_at_the_door_is_aborted_there() {
-    let mut duo = Duo::met(9);
+    let mut duo = TwoControllers::met(9);
     duo.cut();
     duo.ask(0, 1, write(0, 1, 1));
     duo.controllers[0].abort(LunIndex(0), NexusId(1), TaskTag(1));
@@ -172,7 +172,7 @@ fn a_command_that_waits_at_the_door_is_aborted_there() {
 
 #[test]
 fn a_lost_nexus_takes_with_it_what_was_not_admitted() {
-    let mut duo = Duo::met(5);
+    let mut duo = TwoControllers::met(5);
     duo.ask(0, 1, write(0, 1, 1));
     duo.ask(0, 2, write(0, 1, 2));
     duo.controllers[0].nexus_lost(NexusId(1));
@@ -183,7 +183,7 @@ fn a_lost_nexus_takes_with_it_what_was_not_admitted() {
 #[test]
 fn write_same_and_unmap_and_synchronize_cache_reach_both_copies_from_either_side() {
     for side in 0..2 {
-        let mut duo = Duo::met(6);
+        let mut duo = TwoControllers::met(6);
         let block = Bytes::from(vec![3; 512]);
         duo.ask(side, 1, Op::WriteSame { range: range(0, BLOCKS), block, unmap: false });
         duo.settle(0);
@@ -201,7 +201,7 @@ fn write_same_and_unmap_and_synchronize_cache_reach_both_copies_from_either_side
 #[test]
 fn with_little_credit_many_large_writes_of_both_sides_all_end() {
     for seed in 0..50 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.controllers.iter().for_each(|controller| controller.set_credit(1024));
         for tag in 0..40 {
             duo.ask((tag % 2) as usize, tag, write(u64::from(tag) % 8 * 8, 8, tag as u8 + 1));
@@ -219,7 +219,7 @@ fn with_little_credit_many_large_writes_of_both_sides_all_end() {
 
 #[test]
 fn a_message_of_another_generation_or_by_a_strange_connection_changes_nothing() {
-    let mut duo = Duo::met(7);
+    let mut duo = TwoControllers::met(7);
     let apply = Message::Apply { sequence: 1, released: 1, durable: false, op: WireOp::Write(range(0, 1)) };
     let payload = Bytes::from(vec![9; 512]);
     let tag = GenerationTag { number: 1, id: 12345 };
@@ -234,7 +234,7 @@ fn a_message_of_another_generation_or_by_a_strange_connection_changes_nothing() 
 
 #[test]
 fn what_the_peer_forwards_is_checked_against_the_lun() {
-    let mut duo = Duo::met(8);
+    let mut duo = TwoControllers::met(8);
     let tag = duo.generation();
     for (op, bytes) in [
         (WireOp::Write(range(BLOCKS, 1)), 512),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use protocol::interlink::shared::{
-    Attention, Modes, NexusHandle, NexusName, Reservations, SharedState, Who, Whom,
+    Attention, Modes, NexusHandle, NexusName, Recipients, Requester, Reservations, SharedState,
 };
 use protocol::scsi::sense::Sense;
 
@@ -21,7 +21,7 @@ use crate::status::ReservationStatus;
 
 /// The shared state of one LUN on one controller.
 #[derive(Debug)]
-pub(super) struct UnitState {
+pub struct UnitState {
     side: Side,
     incarnation: u64,
     /// WCE where no host has set it.
@@ -50,7 +50,8 @@ impl UnitState {
     }
 
     /// The state that both controllers share, as it is here.
-    pub(super) const fn state(&self) -> &SharedState {
+    #[must_use]
+    pub const fn state(&self) -> &SharedState {
         &self.state
     }
 
@@ -75,9 +76,10 @@ impl UnitState {
     }
 
     /// Who a nexus of this controller is, if it is known.
-    pub(super) fn who(&self, nexus: NexusId) -> Option<Who> {
+    #[must_use]
+    pub fn who(&self, nexus: NexusId) -> Option<Requester> {
         let name = self.nexuses.name(nexus)?;
-        Some(Who { handle: self.handle(nexus), name: NexusName::clone(name) })
+        Some(Requester { handle: self.handle(nexus), name: NexusName::clone(name) })
     }
 
     /// The name of a nexus of this controller that a handle means, if it is alive.
@@ -123,7 +125,8 @@ impl UnitState {
 
     /// Who has reserved the LUN, for people. `peer`: the name of the other controller, whose hosts RESERVE (6) names
     /// only there.
-    pub(super) fn reservation(&self, peer: &str) -> Option<ReservationStatus> {
+    #[must_use]
+    pub fn reservation(&self, peer: &str) -> Option<ReservationStatus> {
         if let Some(handle) = self.state.reserver {
             let own = self.name_of(handle);
             let holder = own.map_or_else(|| format!("a host of {peer}"), |name| name.initiator.clone());
@@ -147,7 +150,7 @@ impl UnitState {
 
     /// Raises an attention for all of them.
     pub(super) fn raise_for_all(&mut self, sense: Sense) {
-        self.raise(&Attention { whom: Whom::All, code: sense.code });
+        self.raise(&Attention { whom: Recipients::All, code: sense.code });
     }
 
     /// Takes the first attention of a nexus.
@@ -185,7 +188,8 @@ impl UnitState {
     }
 
     /// Where whoever encodes sense data of this LUN finds its format.
-    pub(super) fn sense_format(&self) -> Arc<AtomicBool> {
+    #[must_use]
+    pub fn sense_format(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.descriptor_sense)
     }
 
@@ -208,7 +212,7 @@ impl UnitState {
             && self.state.reserver != before.reserver
             && let Some(name) = self.name_of(reserver)
         {
-            let whom = Whom::One(name.clone());
+            let whom = Recipients::One(name.clone());
             self.raise(&Attention { whom, code: Sense::NEXUS_LOSS.code });
         }
     }
@@ -228,7 +232,7 @@ impl UnitState {
                 }
                 _ => continue,
             };
-            told.push(Attention { whom: Whom::One(name.clone()), code: sense.code });
+            told.push(Attention { whom: Recipients::One(name.clone()), code: sense.code });
         }
         for attention in told {
             self.raise(&attention);

@@ -1,4 +1,7 @@
-//! How much of a LUN's bounds is in use, for whoever asks: counted where the queues are, read under the LUN's lock.
+//! What a LUN says of its work, and how much of its bounds is in use, for whoever asks: counted where the queues are,
+//! read under the LUN's lock.
+
+use crate::status::SanitizeStatus;
 
 /// How much of a bound is in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -7,6 +10,19 @@ pub struct Used {
     pub now: u64,
     /// The most since the start.
     pub peak: u64,
+}
+
+/// What people are told of the work of one LUN.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LunWork {
+    /// Commands of this controller's hosts in flight, forwarded ones among them.
+    pub commands: u32,
+    /// Bytes in the communication volume.
+    pub communication_bytes: u64,
+    /// While COPY, at main: how much is done, in percent, and what the rest takes at the pace so far, in seconds.
+    pub copied: Option<(u8, Option<u64>)>,
+    /// A sanitize operation.
+    pub sanitize: Option<SanitizeStatus>,
 }
 
 /// What one LUN uses of its bounds.
@@ -29,9 +45,9 @@ pub struct LunUsage {
     /// What one LUN gets of each of these two classes.
     pub class_bytes: u64,
     /// Pieces of a copy under way.
-    pub copy_pieces: u64,
+    pub copy_chunks: u64,
     /// Pieces of a sanitize operation under way.
-    pub sanitize_pieces: u64,
+    pub sanitize_chunks: u64,
     /// Nexuses known: [`super::NEXUSES_MAX`].
     pub nexuses: u64,
 }

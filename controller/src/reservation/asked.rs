@@ -1,7 +1,7 @@
 //! PERSISTENT RESERVE OUT as tests ask for it.
 
 use protocol::interlink::event::Event;
-use protocol::interlink::shared::Who;
+use protocol::interlink::shared::Requester;
 use protocol::scsi::persistent_reservation::{Kind, OutAction, ReserveOut};
 
 /// A service action with a reservation key and a service action reservation key, without APTPL, for the own port alone.
@@ -19,6 +19,6 @@ pub(crate) fn out(action: OutAction, (key, action_key): (u64, u64), kind: Kind) 
 }
 
 /// The event that a host's service action is.
-pub(crate) fn event(out: ReserveOut) -> impl Fn(Who) -> Event {
+pub(crate) fn event(out: ReserveOut) -> impl Fn(Requester) -> Event {
     move |who| Event::ReserveOut { who, out: Box::new(out.clone()) }
 }

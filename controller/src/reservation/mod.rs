@@ -12,7 +12,7 @@ mod model_tests;
 mod tests;
 
 use protocol::interlink::shared::{
-    Attention, NexusName, REGISTRANTS_MAX, Registrant, Reservation, Reservations, Whom,
+    Attention, NexusName, REGISTRANTS_MAX, Recipients, Registrant, Reservation, Reservations,
 };
 use protocol::scsi::persistent_reservation::{InitiatorPort, Kind, OutAction, ReserveOut};
 use protocol::scsi::sense::{Sense, Status};
@@ -117,7 +117,7 @@ fn set_key(state: &mut Reservations, nexus: NexusName, key: u64) -> bool {
 fn tell(state: &Reservations, sense: Sense, chosen: impl Fn(&Registrant) -> bool) -> Vec<Attention> {
     let registrants = state.registrants.iter().filter(|registrant| chosen(registrant));
     registrants
-        .map(|registrant| Attention { whom: Whom::One(registrant.nexus.clone()), code: sense.code })
+        .map(|registrant| Attention { whom: Recipients::One(registrant.nexus.clone()), code: sense.code })
         .collect()
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use protocol::interlink::shared::{NexusName, Reservations, Whom};
+use protocol::interlink::shared::{NexusName, Recipients, Reservations};
 use protocol::scsi::persistent_reservation::{InitiatorPort, Kind, Move, OutAction, ReserveOut};
 use protocol::scsi::sense::{Asc, Sense};
 
@@ -253,7 +253,7 @@ proptest! {
             prop_assert_eq!(result.is_ok(), done, "{:?}", step);
             if let Ok(result) = result {
                 let mut attentions: Vec<_> = result.attentions.into_iter().map(|a| (a.whom, a.code)).collect();
-                let mut wanted: Vec<_> = told.into_iter().map(|(nexus, code)| (Whom::One(name(nexus)), code)).collect();
+                let mut wanted: Vec<_> = told.into_iter().map(|(nexus, code)| (Recipients::One(name(nexus)), code)).collect();
                 attentions.sort_by_key(|told| format!("{told:?}"));
                 wanted.sort_by_key(|told| format!("{told:?}"));
                 prop_assert_eq!(attentions, wanted, "{:?}", step);

@@ -1,6 +1,6 @@
 //! Each service action by the cases of SPC-4 5.13, and the conflict table.
 
-use protocol::interlink::shared::{Attention, NexusName, REGISTRANTS_MAX, Reservations, Whom};
+use protocol::interlink::shared::{Attention, NexusName, REGISTRANTS_MAX, Recipients, Reservations};
 use protocol::scsi::persistent_reservation::{InitiatorPort, Kind, Move, OutAction, ReserveOut};
 use protocol::scsi::sense::Sense;
 
@@ -39,7 +39,7 @@ fn act(state: &mut Reservations, name: &str, out: &ReserveOut) -> Result<Vec<Att
 }
 
 fn told(names: &[&str], sense: Sense) -> Vec<Attention> {
-    names.iter().map(|name| Attention { whom: Whom::One(nexus(name)), code: sense.code }).collect()
+    names.iter().map(|name| Attention { whom: Recipients::One(nexus(name)), code: sense.code }).collect()
 }
 
 fn names(state: &Reservations) -> Vec<&str> {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use protocol::block::{BLOCK_BYTES, BlockRange};
 
 pub(crate) use self::plans::InGroup;
-pub(crate) use self::two_controllers::Duo;
+pub(crate) use self::two_controllers::TwoControllers;
 use crate::command::{Data, Op};
 
 /// Logical blocks of a LUN, unless a test wants another size.

@@ -6,19 +6,19 @@ use std::sync::Arc;
 
 use super::fake_world::{FakeWorld, Outside};
 use super::plans::{InGroup, device_plans, plans, plans_of_a_group, plans_of_groups, plans_of_two};
-use super::two_controllers::Duo;
+use super::two_controllers::TwoControllers;
 use crate::appliance::Restored;
 use crate::plan::Plan;
 use crate::unit::Controller;
 use crate::volume::superblock::{Superblock, VolumeFound};
 
-impl Duo {
+impl TwoControllers {
     /// Ends both at once as a crash would: what they keep is their volumes and records.
     pub(crate) fn crash(self, seed: u64, mirror: bool) -> Self {
         self.crash_and(seed, mirror, |_, _| {})
     }
 
-    /// As [`Duo::crash`], and started again with a second LUN in their files.
+    /// As [`TwoControllers::crash`], and started again with a second LUN in their files.
     pub(crate) fn crash_and_add_a_lun(self, seed: u64) -> Self {
         let plans = plans_of_two(self.blocks);
         self.crash_planned(seed, plans, |_, restored| restored.volumes.push(VolumeFound::Missing))
@@ -40,7 +40,7 @@ impl Duo {
         self.crash_planned(seed, plans, change)
     }
 
-    /// As [`Duo::crash_and`], for volumes on devices that have these rooms now.
+    /// As [`TwoControllers::crash_and`], for volumes on devices that have these rooms now.
     pub(crate) fn crash_on_devices(
         self,
         seed: u64,
@@ -50,18 +50,18 @@ impl Duo {
         self.crash_planned(seed, device_plans(0, rooms), change)
     }
 
-    /// As [`Duo::crash`], and the configuration now says so many blocks.
+    /// As [`TwoControllers::crash`], and the configuration now says so many blocks.
     pub(crate) fn crash_resized(self, seed: u64, blocks: u64) -> Self {
         self.crash_planned(seed, plans(true, blocks), |_, _| ())
     }
 
-    /// As [`Duo::crash`], of two with two LUNs.
+    /// As [`TwoControllers::crash`], of two with two LUNs.
     pub(crate) fn crash_of_two(self, seed: u64) -> Self {
         let blocks = self.blocks;
         self.crash_of_two_resized(seed, blocks)
     }
 
-    /// As [`Duo::crash_of_two`], of LUNs in one group, and what was restored changes.
+    /// As [`TwoControllers::crash_of_two`], of LUNs in one group, and what was restored changes.
     pub(crate) fn crash_of_a_group(self, seed: u64, change: impl Fn(usize, &mut Restored)) -> Self {
         let plans = plans_of_a_group(self.blocks);
         let second = [0, 1].map(|side| {
@@ -74,7 +74,7 @@ impl Duo {
         })
     }
 
-    /// As [`Duo::crash_of_a_group`], and each machine's file has these LUNs in it now.
+    /// As [`TwoControllers::crash_of_a_group`], and each machine's file has these LUNs in it now.
     pub(crate) fn crash_regrouped(self, seed: u64, files: [[InGroup; 2]; 2]) -> Self {
         let plans = plans_of_groups(self.blocks, files);
         let found = |side: usize, lun: u16| {
@@ -95,7 +95,7 @@ impl Duo {
         self.crash_one_planned(seed, side, plan, None)
     }
 
-    /// As [`Duo::crash_of_two`], and the files now say so many blocks of the second LUN.
+    /// As [`TwoControllers::crash_of_two`], and the files now say so many blocks of the second LUN.
     pub(crate) fn crash_of_two_resized(self, seed: u64, blocks: u64) -> Self {
         let mut plans = plans_of_two(self.blocks);
         plans.iter_mut().for_each(|plan| plan.luns[1].blocks = blocks);
@@ -145,7 +145,7 @@ impl Duo {
         self.crash_one_planned(seed, side, plan, None)
     }
 
-    /// As [`Duo::crash_one`], of two with two LUNs.
+    /// As [`TwoControllers::crash_one`], of two with two LUNs.
     pub(crate) fn crash_one_of_two(self, seed: u64, side: usize) -> Self {
         let plan = plans_of_two(self.blocks)[side].clone();
         self.crash_one_planned(seed, side, plan, None)

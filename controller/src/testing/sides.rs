@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use protocol::interlink::copy_report::GroupRecord;
 
 use super::fake_world::{Job, Records, Volumes, is_change};
-use super::two_controllers::Duo;
+use super::two_controllers::TwoControllers;
 use crate::appliance::{CONTROL_KEY, ControlRecord, Restored};
 use crate::disk::{DiskError, DiskIo};
 use crate::link::LinkId;
 
-impl Duo {
+impl TwoControllers {
     /// A LUN of one side is all `byte`.
     pub(crate) fn spoil_lun(&self, side: usize, lun: u16, byte: u8) {
         if let Some((_, bytes)) = self.outside(side).volumes.get_mut(&lun) {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::MutexGuard;
 use protocol::block::BLOCK_BYTES;
 use protocol::interlink::event::Event;
-use protocol::interlink::shared::{SharedState, Who};
+use protocol::interlink::shared::{Requester, SharedState};
 use protocol::interlink::{Message, WireOp};
 use protocol::scsi::sense::Sense;
 
@@ -29,7 +29,7 @@ use crate::volume::superblock::VolumeFound;
 
 /// Both controllers, their connections (0: bridge of alpha, 1: bridge of beta, 2: control; the same ids on both
 /// sides), and the seed's state.
-pub(crate) struct Duo {
+pub(crate) struct TwoControllers {
     pub(crate) controllers: [Controller<FakeWorld>; 2],
     pub(super) now: Arc<AtomicU64>,
     pick: u64,
@@ -84,7 +84,7 @@ fn stirred(seed: u64) -> u64 {
     (word ^ (word >> 31)) | 1
 }
 
-impl Duo {
+impl TwoControllers {
     pub(crate) fn new(seed: u64, mirror: bool) -> Self {
         Self::restored(seed, mirror, [Restored::default(), Restored::default()])
     }
@@ -450,7 +450,7 @@ impl Duo {
     }
 
     /// An event that a session asks for.
-    pub(crate) fn event(&self, side: usize, nexus: u64, tag: u32, event: impl FnOnce(Who) -> Event) {
+    pub(crate) fn event(&self, side: usize, nexus: u64, tag: u32, event: impl FnOnce(Requester) -> Event) {
         let who = self.controllers[side].who(LunIndex(0), NexusId(nexus)).unwrap();
         self.ask_of(side, NexusId(nexus), tag, Op::Event(Box::new(event(who))));
     }

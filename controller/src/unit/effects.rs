@@ -8,7 +8,7 @@ use crate::appliance::{Appliance, Effect, LunOrder};
 use crate::disk::{DiskError, DiskIo, DiskResult};
 use crate::link::{Frame, NO_LUN, Via};
 use crate::lun::Action;
-use crate::pair::Breakage;
+use crate::pair::PairFault;
 use crate::plan::Plan;
 use crate::world::{Ticket, World};
 
@@ -39,7 +39,7 @@ pub(super) fn take<W: World>(appliance: &mut Appliance, luns: &Luns, world: &W) 
         }
         // Whether it gave its disk up before is known in the same step, or it might become the last copy.
         if let Some((lun, generation)) = loses.and_then(|lun| Some((lun, luns.gave_disk_up(lun)?))) {
-            let silent = Breakage::OwnDisk(DiskError::Silent);
+            let silent = PairFault::OwnDisk(DiskError::Silent);
             appliance.on_broken(lun, silent, generation);
             queue.extend(appliance.take_effects());
         }

@@ -78,7 +78,7 @@ impl Known {
             serving: lun.serving(),
             write_cache: planned.write_cache,
             read_only: planned.read_only,
-            modes: [lun.shared().current, lun.shared().saved],
+            modes: [lun.unit().state().current, lun.unit().state().saved],
             physical_block_exponent: planned.physical_block_exponent,
             controller_index: plan.side.index(),
             peer_serving: self.peer_serving,

@@ -124,7 +124,7 @@ impl Luns {
     /// The sense data formats of LUNs that have these numbers.
     pub(super) fn sense_formats(&self, numbers: impl Iterator<Item = u16>) -> SenseFormats {
         SenseFormats::new(
-            numbers.zip(self.iter()).map(|(number, lun)| (number, lun.sense_format())).collect(),
+            numbers.zip(self.iter()).map(|(number, lun)| (number, lun.unit().sense_format())).collect(),
         )
     }
 

@@ -86,8 +86,7 @@ fn lun_status(plan: &Plan, appliance: &Appliance, index: usize, core: &Lun, now:
     let plan = &plan.luns[index];
     let report = appliance.view().lun_report(index);
     let identity = appliance.view().lun_identity(index);
-    let (commands, communication_bytes) = core.load();
-    let copied = core.copied(now);
+    let work = core.work(now);
     LunStatus {
         number: plan.number,
         name: plan.name.clone(),
@@ -97,13 +96,13 @@ fn lun_status(plan: &Plan, appliance: &Appliance, index: usize, core: &Lun, now:
         main: names[report.main.index()].clone(),
         status: report.status,
         serving: core.serving(),
-        copied_percent: copied.map(|(percent, _)| percent),
-        copy_seconds_left: copied.and_then(|(_, left)| left),
-        sanitize: core.sanitize_status(),
-        reservation: core.reservation(peer_name),
+        copied_percent: work.copied.map(|(percent, _)| percent),
+        copy_seconds_left: work.copied.and_then(|(_, left)| left),
+        sanitize: work.sanitize,
+        reservation: core.unit().reservation(peer_name),
         reason: report.reason,
-        commands,
-        communication_bytes,
+        commands: work.commands,
+        communication_bytes: work.communication_bytes,
         naa: identity.map(|identity| format!("{:016x}", identity.naa)),
         wwid: identity.map(|identity| wwid(identity.naa)),
         serial: identity.map(|identity| format!("{:016x}", identity.serial)),

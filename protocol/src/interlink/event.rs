@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::frame::FrameError;
 use super::sanitize::{Order, Position, Step};
-use super::shared::{NexusHandle, Who};
+use super::shared::{NexusHandle, Requester};
 use super::wire::{Reader, put_list, put_string};
 use crate::scsi::persistent_reservation::{
     InAction, InitiatorPort, Move, OutAction, ReserveOut, TRANSPORT_IDS_MAX,
@@ -18,20 +18,20 @@ pub enum Event {
     /// The session that reserved the LUN is gone.
     ReserverLost(NexusHandle),
     /// RESERVE (SPC-2 7.21).
-    Reserve(Who),
+    Reserve(Requester),
     /// RELEASE (SPC-2 7.16).
-    Release(Who),
+    Release(Requester),
     /// MODE SELECT (SPC-4 6.11).
     ModeSelect {
         /// The requesting nexus.
-        who: Who,
+        who: Requester,
         /// What it selects.
         select: ModeSelection,
     },
     /// PERSISTENT RESERVE IN (SPC-4 6.15): changes nothing, and tells what main knows.
     ReserveIn {
         /// The requesting nexus.
-        who: Who,
+        who: Requester,
         /// SERVICE ACTION.
         action: InAction,
         /// ALLOCATION LENGTH in bytes.
@@ -40,14 +40,14 @@ pub enum Event {
     /// PERSISTENT RESERVE OUT (SPC-4 6.16).
     ReserveOut {
         /// The requesting nexus.
-        who: Who,
+        who: Requester,
         /// The service action with its parameters.
         out: Box<ReserveOut>,
     },
     /// SANITIZE (SBC-4 5.30).
     Sanitize {
         /// The requesting nexus.
-        who: Who,
+        who: Requester,
         /// The operation; none: EXIT FAILURE MODE, of which the AUSE bit says nothing.
         order: Option<Box<Order>>,
         /// IMMED: it is answered when the operation has begun, else when it is over.
@@ -163,17 +163,17 @@ impl Event {
         Ok(match reader.u8()? {
             0 => Self::Reset,
             1 => Self::ReserverLost(NexusHandle::read(reader)?),
-            2 => Self::Reserve(Who::read(reader)?),
-            3 => Self::Release(Who::read(reader)?),
-            4 => Self::ModeSelect { who: Who::read(reader)?, select: ModeSelection::read(reader)? },
+            2 => Self::Reserve(Requester::read(reader)?),
+            3 => Self::Release(Requester::read(reader)?),
+            4 => Self::ModeSelect { who: Requester::read(reader)?, select: ModeSelection::read(reader)? },
             5 => Self::ReserveIn {
-                who: Who::read(reader)?,
+                who: Requester::read(reader)?,
                 action: InAction::of(reader.u8()?).ok_or(FrameError::Content)?,
                 allocation: reader.u16()?,
             },
-            6 => Self::ReserveOut { who: Who::read(reader)?, out: Box::new(out(reader)?) },
+            6 => Self::ReserveOut { who: Requester::read(reader)?, out: Box::new(out(reader)?) },
             7 => Self::Sanitize {
-                who: Who::read(reader)?,
+                who: Requester::read(reader)?,
                 immed: reader.bool()?,
                 order: if reader.bool()? { Some(Box::new(Order::read(reader)?)) } else { None },
             },

@@ -34,9 +34,9 @@ pub const MAGIC: [u8; 4] = *b"TWLI";
 pub enum Version {
     /// The first: forwarding, mirrored writes, identity, generations, copying back.
     V1 = 1,
-    /// The times of service that both know of ([`super::copy_report::Starts`]), before the reports, and with them copies
-    /// that are stale, unreadable or the other's. A peer of version 1 is spoken to: it is told of such a copy as of a
-    /// failed or foreign one, and what it has is judged by its generations alone, as it judges itself.
+    /// The times of service that both know of ([`super::copy_report::Starts`]), before the reports, and with them
+    /// copies that are stale, unreadable or the other's. A peer of version 1 is spoken to: it is told of such a copy as
+    /// of a failed or foreign one, and what it has is judged by its generations alone, as it judges itself.
     V2 = 2,
 }
 

@@ -39,7 +39,7 @@ pub struct NexusHandle {
 
 /// Whose event it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Who {
+pub struct Requester {
     /// The session.
     pub handle: NexusHandle,
     /// The nexus.
@@ -142,7 +142,7 @@ pub struct SharedState {
 
 /// Whom a unit attention is for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Whom {
+pub enum Recipients {
     /// Every nexus.
     All,
     /// Every nexus but this session's.
@@ -155,7 +155,7 @@ pub enum Whom {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Attention {
     /// For whom.
-    pub whom: Whom,
+    pub whom: Recipients,
     /// ASC and ASCQ; the sense key is UNIT ATTENTION.
     pub code: Asc,
 }
@@ -185,7 +185,7 @@ impl NexusHandle {
     }
 }
 
-impl Who {
+impl Requester {
     pub(super) fn put(&self, body: &mut BytesMut) {
         self.handle.put(body);
         self.name.put(body);
@@ -321,12 +321,12 @@ impl SharedState {
 impl Attention {
     pub(super) fn put(&self, body: &mut BytesMut) {
         match &self.whom {
-            Whom::All => body.put_u8(0),
-            Whom::AllBut(handle) => {
+            Recipients::All => body.put_u8(0),
+            Recipients::AllBut(handle) => {
                 body.put_u8(1);
                 handle.put(body);
             }
-            Whom::One(name) => {
+            Recipients::One(name) => {
                 body.put_u8(2);
                 name.put(body);
             }
@@ -336,9 +336,9 @@ impl Attention {
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
         let whom = match reader.u8()? {
-            0 => Whom::All,
-            1 => Whom::AllBut(NexusHandle::read(reader)?),
-            2 => Whom::One(NexusName::read(reader)?),
+            0 => Recipients::All,
+            1 => Recipients::AllBut(NexusHandle::read(reader)?),
+            2 => Recipients::One(NexusName::read(reader)?),
             _ => return Err(FrameError::Content),
         };
         Ok(Self { whom, code: Asc(reader.u8()?, reader.u8()?) })

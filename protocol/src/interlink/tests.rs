@@ -12,8 +12,8 @@ use super::operation::{Ending, Report, WireOp};
 use super::peer_status::{Copied, HostReport, LunReport, PeerStatus};
 use super::sanitize::{Order, Position, Sanitize, Step};
 use super::shared::{
-    Attention, Modes, NexusHandle, NexusName, Registrant, Reservation, Reservations, SharedState, Stamp, Who,
-    Whom,
+    Attention, Modes, NexusHandle, NexusName, Recipients, Registrant, Requester, Reservation, Reservations,
+    SharedState, Stamp,
 };
 use crate::block::{BlockRange, Lba};
 use crate::scsi::persistent_reservation::{InAction, InitiatorPort, Move, OutAction, ReserveOut};
@@ -31,9 +31,9 @@ fn identity() -> Identity {
     Identity { appliance: 0xfeed, luns: vec![lun] }
 }
 
-fn who() -> Who {
+fn who() -> Requester {
     let name = NexusName { initiator: "iqn.1994-05.org:host".into(), isid: [2, 1, 2, 3, 0, 1], port: 2 };
-    Who { handle: NexusHandle { side: 1, incarnation: 77, nexus: 5 }, name }
+    Requester { handle: NexusHandle { side: 1, incarnation: 77, nexus: 5 }, name }
 }
 
 fn order() -> Order {
@@ -262,7 +262,7 @@ fn data_messages() -> Vec<Message> {
         Message::Released { released: 3 },
     ];
     all.extend(endings.map(|ending| Message::Ended { id: 4, ending }));
-    let attentions = [Whom::All, Whom::AllBut(who().handle), Whom::One(who().name)]
+    let attentions = [Recipients::All, Recipients::AllBut(who().handle), Recipients::One(who().name)]
         .map(|whom| Attention { whom, code: Asc(0x29, 0x03) });
     all.extend([
         Message::SharedAsk,

@@ -6,7 +6,7 @@ use controller::pair::{PairStatus, Role};
 use controller::unit::{LunName, LunView};
 use protocol::block::{BlockRange, Lba};
 use protocol::interlink::Report;
-use protocol::interlink::shared::{NexusHandle, NexusName, Who};
+use protocol::interlink::shared::{NexusHandle, NexusName, Requester};
 use protocol::scsi::cdb::Cdb;
 use protocol::scsi::sense::Sense;
 
@@ -39,9 +39,9 @@ pub(super) fn view() -> LunView {
     }
 }
 
-pub(super) fn who() -> Who {
+pub(super) fn who() -> Requester {
     let name = NexusName { initiator: "iqn.1994-05.org:host".into(), isid: [0; 6], port: 1 };
-    Who { handle: NexusHandle { side: 0, incarnation: 1, nexus: 1 }, name }
+    Requester { handle: NexusHandle { side: 0, incarnation: 1, nexus: 1 }, name }
 }
 
 fn cdb(bytes: &[u8]) -> Cdb {

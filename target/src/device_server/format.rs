@@ -3,7 +3,7 @@
 use controller::unit::LunView;
 use protocol::interlink::event::Event;
 use protocol::interlink::sanitize::Order;
-use protocol::interlink::shared::Who;
+use protocol::interlink::shared::Requester;
 use protocol::scsi::cdb::Cdb;
 use protocol::scsi::format::FormatUnit;
 use protocol::scsi::sanitize::Method;
@@ -12,7 +12,7 @@ use protocol::scsi::sense::Sense;
 use super::shared::Asked;
 
 /// FORMAT UNIT.
-pub(super) fn format_unit(cdb: &Cdb, view: &LunView, who: Who, list: &[u8]) -> Asked {
+pub(super) fn format_unit(cdb: &Cdb, view: &LunView, who: Requester, list: &[u8]) -> Asked {
     let asked = FormatUnit::of(cdb);
     if let Some(byte) = asked.unknown {
         return Err(Sense::invalid_cdb_field(byte));

@@ -3,7 +3,7 @@
 use controller::unit::LunView;
 use protocol::interlink::event::Event;
 use protocol::interlink::sanitize::Order;
-use protocol::interlink::shared::Who;
+use protocol::interlink::shared::Requester;
 use protocol::scsi::cdb::Cdb;
 use protocol::scsi::sanitize::{Method, Sanitize};
 use protocol::scsi::sense::Sense;
@@ -11,7 +11,7 @@ use protocol::scsi::sense::Sense;
 use super::shared::Asked;
 
 /// OVERWRITE.
-pub(super) fn overwrite(cdb: &Cdb, view: &LunView, who: Who, list: &[u8]) -> Asked {
+pub(super) fn overwrite(cdb: &Cdb, view: &LunView, who: Requester, list: &[u8]) -> Asked {
     let asked = checked(cdb)?;
     if !asked.overwrite_length_is_right() {
         return Err(Sense::invalid_cdb_field(7));
@@ -24,14 +24,14 @@ pub(super) fn overwrite(cdb: &Cdb, view: &LunView, who: Who, list: &[u8]) -> Ask
 }
 
 /// BLOCK ERASE.
-pub(super) fn block_erase(cdb: &Cdb, view: &LunView, who: Who, _: &[u8]) -> Asked {
+pub(super) fn block_erase(cdb: &Cdb, view: &LunView, who: Requester, _: &[u8]) -> Asked {
     let asked = without_list(cdb)?;
     refuse_write_protected(view)?;
     begin(asked, Method::BlockErase, who)
 }
 
 /// EXIT FAILURE MODE.
-pub(super) fn exit_failure_mode(cdb: &Cdb, _: &LunView, who: Who, _: &[u8]) -> Asked {
+pub(super) fn exit_failure_mode(cdb: &Cdb, _: &LunView, who: Requester, _: &[u8]) -> Asked {
     let Sanitize { immed, .. } = without_list(cdb)?;
     Ok(Some(Event::Sanitize { who, order: None, immed }))
 }
@@ -42,7 +42,7 @@ pub(super) fn overwrite_data(cdb: &Cdb) -> u64 {
     if asked.overwrite_length_is_right() { u64::from(asked.list_bytes) } else { 0 }
 }
 
-fn begin(asked: Sanitize, method: Method, who: Who) -> Asked {
+fn begin(asked: Sanitize, method: Method, who: Requester) -> Asked {
     let order = Some(Box::new(Order { method, ause: asked.ause }));
     Ok(Some(Event::Sanitize { who, order, immed: asked.immed }))
 }

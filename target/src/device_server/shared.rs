@@ -4,7 +4,7 @@
 use controller::command::Admission;
 use controller::unit::LunView;
 use protocol::interlink::event::Event;
-use protocol::interlink::shared::Who;
+use protocol::interlink::shared::Requester;
 use protocol::scsi::cdb::{Cdb, service_action};
 use protocol::scsi::mode::ModeSelect;
 use protocol::scsi::persistent_reservation::{
@@ -21,27 +21,27 @@ pub(super) const IDLE_ADMISSION: Admission = Admission::Changing;
 pub(super) type Asked = Result<Option<Event>, Sense>;
 
 /// MODE SELECT (6) (SPC-4 6.11).
-pub(super) fn mode_select_6(cdb: &Cdb, view: &LunView, who: Who, list: &[u8]) -> Asked {
+pub(super) fn mode_select_6(cdb: &Cdb, view: &LunView, who: Requester, list: &[u8]) -> Asked {
     mode_select(ModeSelect::of_6(cdb), view, who, list)
 }
 
 /// MODE SELECT (10) (SPC-4 6.12).
-pub(super) fn mode_select_10(cdb: &Cdb, view: &LunView, who: Who, list: &[u8]) -> Asked {
+pub(super) fn mode_select_10(cdb: &Cdb, view: &LunView, who: Requester, list: &[u8]) -> Asked {
     mode_select(ModeSelect::of_10(cdb), view, who, list)
 }
 
-fn mode_select(asked: ModeSelect, view: &LunView, who: Who, list: &[u8]) -> Asked {
+fn mode_select(asked: ModeSelect, view: &LunView, who: Requester, list: &[u8]) -> Asked {
     let selection = asked.selection(list, &mode_parameters(view))?;
     Ok(selection.map(|select| Event::ModeSelect { who, select }))
 }
 
 /// RESERVE (6) and (10) (SPC-2 7.21, 7.22), of the whole logical unit and for the nexus that asks.
-pub(super) fn reserve(cdb: &Cdb, _: &LunView, who: Who, _: &[u8]) -> Asked {
+pub(super) fn reserve(cdb: &Cdb, _: &LunView, who: Requester, _: &[u8]) -> Asked {
     if asks_for_parts(cdb) { Err(Sense::INVALID_FIELD_IN_CDB) } else { Ok(Some(Event::Reserve(who))) }
 }
 
 /// RELEASE (6) and (10) (SPC-2 7.16, 7.17).
-pub(super) fn release(cdb: &Cdb, _: &LunView, who: Who, _: &[u8]) -> Asked {
+pub(super) fn release(cdb: &Cdb, _: &LunView, who: Requester, _: &[u8]) -> Asked {
     if asks_for_parts(cdb) { Err(Sense::INVALID_FIELD_IN_CDB) } else { Ok(Some(Event::Release(who))) }
 }
 
@@ -51,13 +51,13 @@ const fn asks_for_parts(cdb: &Cdb) -> bool {
 }
 
 /// PERSISTENT RESERVE IN (SPC-4 6.15).
-pub(super) fn reserve_in(cdb: &Cdb, _: &LunView, who: Who, _: &[u8]) -> Asked {
+pub(super) fn reserve_in(cdb: &Cdb, _: &LunView, who: Requester, _: &[u8]) -> Asked {
     let action = InAction::of(service_action(cdb)).ok_or(Sense::INVALID_FIELD_IN_CDB)?;
     Ok(Some(Event::ReserveIn { who, action, allocation: persistent_reservation::allocation(cdb) }))
 }
 
 /// PERSISTENT RESERVE OUT (SPC-4 6.16).
-pub(super) fn reserve_out(cdb: &Cdb, _: &LunView, who: Who, list: &[u8]) -> Asked {
+pub(super) fn reserve_out(cdb: &Cdb, _: &LunView, who: Requester, list: &[u8]) -> Asked {
     Ok(Some(Event::ReserveOut { who, out: Box::new(ReserveOut::of(cdb, list)?) }))
 }
 

@@ -2,7 +2,7 @@
 
 use controller::command::Admission::{self, Always, Attention, Known, KnownReading, Reading};
 use controller::unit::LunView;
-use protocol::interlink::shared::Who;
+use protocol::interlink::shared::Requester;
 use protocol::scsi::cdb::{Cdb, Transfer, opcode, service_action};
 use protocol::scsi::operation_codes::Supported;
 use protocol::scsi::provisioning::WriteSame;
@@ -43,7 +43,7 @@ pub(super) enum Run {
     /// Decoded here, done by the controller.
     Medium(fn(&Cdb, Bounds, DataOut) -> Decoded),
     /// Decoded here, done by the controller as an event.
-    Shared(fn(&Cdb, &LunView, Who, &[u8]) -> Asked),
+    Shared(fn(&Cdb, &LunView, Requester, &[u8]) -> Asked),
     /// Answered by the device server or by main, once the LUN is ready.
     Tell(fn(&Cdb) -> Result<Told, Sense>),
     /// Decoded here, done by the copy manager.

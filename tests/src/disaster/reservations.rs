@@ -13,7 +13,7 @@ use super::{Failure, MAIN, NAMES, SUB};
 use crate::initiator::reservation::{self, Heard};
 use crate::initiator::tcp::Session;
 use crate::initiator::{Request, Settings};
-use crate::judge::reservations::state::{Command, Nexus, Session as Who};
+use crate::judge::reservations::state::{Command, Nexus, Session as Requester};
 use crate::judge::reservations::{EventId, Judge};
 use crate::random::Random;
 use crate::workload::events::{self, Events};
@@ -118,8 +118,8 @@ impl Run {
         self.pair.stop()
     }
 
-    fn who(&self, host: u32) -> Who {
-        Who { nexus: Nexus { host, port: side(host) as u16 + 1 }, number: self.logins }
+    fn who(&self, host: u32) -> Requester {
+        Requester { nexus: Nexus { host, port: side(host) as u16 + 1 }, number: self.logins }
     }
 
     fn draw(&mut self, host: u32) -> Command {

@@ -3,24 +3,24 @@
 
 use crate::command::{Command, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::pair::PairStatus;
-use crate::testing::{Duo, write};
+use crate::testing::{TwoControllers, write};
 
-fn ask_second(duo: &Duo, side: usize, tag: u32, op: Op) {
+fn ask_second(duo: &TwoControllers, side: usize, tag: u32, op: Op) {
     let (lun, nexus, tag, received) = (LunIndex(1), NexusId(1), TaskTag::of(tag), duo.now());
     duo.controllers[side].command(Command { lun, nexus, tag, op, received });
 }
 
-fn firsts(duo: &Duo) -> [u8; 2] {
+fn firsts(duo: &TwoControllers) -> [u8; 2] {
     [0, 1].map(|side| duo.volumes(side)[1][0])
 }
 
-fn is_duplex(duo: &Duo) -> bool {
+fn is_duplex(duo: &TwoControllers) -> bool {
     duo.controllers.iter().all(|controller| controller.status().luns[1].status == PairStatus::Duplex)
 }
 
 /// Beta serves the second LUN alone; the answered write is on its copy only.
-fn beta_alone(seed: u64) -> Duo {
-    let mut duo = Duo::two_luns(seed, 64);
+fn beta_alone(seed: u64) -> TwoControllers {
+    let mut duo = TwoControllers::two_luns(seed, 64);
     duo.connect();
     duo.settle(8);
     duo.cut();
@@ -36,7 +36,7 @@ fn beta_alone(seed: u64) -> Duo {
 fn what_was_answered_is_there_when_a_lun_was_left_out_of_one_file_or_both_for_a_start() {
     for (seed, both) in (0..10).flat_map(|seed| [(seed, true), (seed, false)]) {
         let duo = beta_alone(seed);
-        let [_, plan] = Duo::plans_of_two_luns(64);
+        let [_, plan] = TwoControllers::plans_of_two_luns(64);
         let mut without = plan.clone();
         without.luns.truncate(1);
         let mut duo = match both {
@@ -59,7 +59,7 @@ fn what_was_answered_is_there_when_a_lun_was_left_out_of_one_file_or_both_for_a_
 #[test]
 fn a_lun_that_comes_back_with_another_size_keeps_its_own() {
     for seed in 0..10 {
-        let mut duo = Duo::two_luns(seed, 64);
+        let mut duo = TwoControllers::two_luns(seed, 64);
         duo.connect();
         duo.settle(8);
         let mut duo = duo.crash(100 + seed, true);
@@ -77,7 +77,7 @@ fn a_lun_that_comes_back_with_another_size_keeps_its_own() {
 #[test]
 fn copies_of_which_neither_folder_knows_anything_are_not_called_whole() {
     for seed in 0..10 {
-        let mut duo = Duo::two_luns(seed, 64);
+        let mut duo = TwoControllers::two_luns(seed, 64);
         duo.cannot_make(1, 1);
         duo.connect();
         duo.settle_and_redial(8);
@@ -105,7 +105,7 @@ fn copies_of_which_neither_folder_knows_anything_are_not_called_whole() {
 #[test]
 fn a_volume_that_is_made_for_ever_keeps_no_other_lun_from_being_served() {
     for seed in 0..10 {
-        let mut duo = Duo::met(seed).crash_and_add_a_lun(100 + seed);
+        let mut duo = TwoControllers::met(seed).crash_and_add_a_lun(100 + seed);
         duo.hold_volumes(true);
         duo.connect();
         duo.settle_and_redial(100);
@@ -129,7 +129,7 @@ fn a_volume_that_is_made_for_ever_keeps_no_other_lun_from_being_served() {
 #[test]
 fn a_volume_that_is_made_for_long_is_asked_for_once_wherever_its_meeting_ends() {
     for (seed, steps) in (0..4).flat_map(|seed| (20..40).map(move |steps| (seed, steps))) {
-        let mut duo = Duo::new(seed, true);
+        let mut duo = TwoControllers::new(seed, true);
         duo.hold_volumes(true);
         duo.connect();
         (0..steps).for_each(|_| {
@@ -150,7 +150,7 @@ fn a_volume_that_is_made_for_long_is_asked_for_once_wherever_its_meeting_ends() 
 #[test]
 fn a_volume_that_comes_late_does_not_break_off_a_clean_end() {
     for seed in 0..10 {
-        let mut duo = Duo::met(seed).crash_and_add_a_lun(100 + seed);
+        let mut duo = TwoControllers::met(seed).crash_and_add_a_lun(100 + seed);
         duo.hold_volumes(true);
         duo.connect();
         duo.settle_and_redial(100);

@@ -2,14 +2,14 @@
 
 use crate::appliance::Restored;
 use crate::command::{Op, Outcome};
-use crate::testing::{BLOCKS, Duo, range, write};
+use crate::testing::{BLOCKS, TwoControllers, range, write};
 use crate::volume::superblock::VolumeFound;
 use protocol::scsi::sense::Sense;
 
 use super::{DUPLEX, met, reasons, statuses};
 
 /// Both served, then both ended by a crash; something happens to what one of them keeps; both start and meet.
-fn cold_start(change: impl Fn(usize, &mut Restored)) -> Duo {
+fn cold_start(change: impl Fn(usize, &mut Restored)) -> TwoControllers {
     let mut duo = met(11, true);
     duo.ask(0, 1, write(0, BLOCKS, 5));
     duo.settle(1);
@@ -21,7 +21,7 @@ fn cold_start(change: impl Fn(usize, &mut Restored)) -> Duo {
 
 #[test]
 fn what_is_said_of_a_pair_that_is_apart_tells_who_serves_and_what_to_do() {
-    let mut duo = Duo::new(13, true);
+    let mut duo = TwoControllers::new(13, true);
     assert!(reasons(&duo)[0].contains("the LUN is made when the two meet for the first time. Start beta"));
     duo.connect();
     duo.settle(4);
@@ -120,7 +120,8 @@ fn an_older_generation_is_refilled_from_the_newer_one() {
 
 #[test]
 fn a_lun_whose_configuration_differs_is_not_paired_and_status_names_the_key() {
-    let mut duo = Duo::configured(1, [&[("lun.data0.size", "32768")], &[("lun.data0.size", "65536")]]);
+    let mut duo =
+        TwoControllers::configured(1, [&[("lun.data0.size", "32768")], &[("lun.data0.size", "65536")]]);
     duo.connect();
     duo.settle(2);
     assert_eq!(statuses(&duo).map(|status| status.2), [false; 2]);
@@ -131,7 +132,8 @@ fn a_lun_whose_configuration_differs_is_not_paired_and_status_names_the_key() {
 
 #[test]
 fn two_whose_appliances_differ_do_not_meet_and_status_names_the_key() {
-    let mut duo = Duo::configured(1, [&[("appliance.iqn", "iqn.a")], &[("appliance.iqn", "iqn.b")]]);
+    let mut duo =
+        TwoControllers::configured(1, [&[("appliance.iqn", "iqn.a")], &[("appliance.iqn", "iqn.b")]]);
     duo.connect();
     duo.settle(2);
     let interlink = duo.controllers.each_ref().map(|controller| controller.status().interlink);

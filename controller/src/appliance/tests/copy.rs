@@ -7,12 +7,12 @@ use protocol::scsi::sense::Sense;
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
 use crate::pair::{PairStatus, Role};
-use crate::testing::{BLOCKS, Duo, range, write};
+use crate::testing::{BLOCKS, TwoControllers, range, write};
 use crate::unit::Controller;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
-fn place(duo: &Duo, side: usize) -> (PairStatus, Role) {
+fn place(duo: &TwoControllers, side: usize) -> (PairStatus, Role) {
     let lun = duo.controllers[side].status().luns.remove(0);
     (lun.status, lun.role)
 }
@@ -21,8 +21,8 @@ fn place(duo: &Duo, side: usize) -> (PairStatus, Role) {
 const PIECE: u64 = 2048;
 
 /// Both have met and written, and are started anew.
-fn started_anew(seed: u64, between: impl Fn(&mut Duo)) -> Duo {
-    let mut duo = Duo::new(seed, true);
+fn started_anew(seed: u64, between: impl Fn(&mut TwoControllers)) -> TwoControllers {
+    let mut duo = TwoControllers::new(seed, true);
     duo.connect();
     duo.settle(1);
     duo.ask(0, 1, write(0, BLOCKS, 5));
@@ -128,8 +128,8 @@ fn a_copy_whose_source_could_not_take_a_change_starts_over_and_the_source_leaves
 }
 
 /// Both hold different bytes, and main's volume is being copied to the sub's. What was asked of it is told.
-fn copying(seed: u64, pieces: u64) -> Duo {
-    let mut duo = Duo::sized(seed, pieces * PIECE);
+fn copying(seed: u64, pieces: u64) -> TwoControllers {
+    let mut duo = TwoControllers::sized(seed, pieces * PIECE);
     duo.connect();
     duo.settle(1);
     (0..pieces).for_each(|piece| duo.ask(0, 1, write(piece * PIECE, 1, 5)));
@@ -150,7 +150,8 @@ fn what_the_source_could_not_take_behind_the_copy_is_copied_again() {
     let mut behind = 0;
     for seed in 0..12 {
         let mut duo = copying(seed, PIECES);
-        let copied = |duo: &Duo| duo.controllers[0].status().luns.remove(0).copied_percent.unwrap_or(100);
+        let copied =
+            |duo: &TwoControllers| duo.controllers[0].status().luns.remove(0).copied_percent.unwrap_or(100);
         while copied(&duo) < 30 {
             assert!(duo.step(), "seed {seed}");
         }
@@ -216,11 +217,11 @@ fn copied_from_a_full_disk(
     seed: u64,
     every: u32,
     at: impl Fn(u32) -> (u64, u64),
-) -> (Duo, u32, BTreeSet<u32>) {
+) -> (TwoControllers, u32, BTreeSet<u32>) {
     const STEPS: u32 = 60_000;
     const PIECES: u64 = 12;
     const DEPTH: u32 = 32;
-    let mut duo = Duo::sized(seed, PIECES * PIECE);
+    let mut duo = TwoControllers::sized(seed, PIECES * PIECE);
     duo.connect();
     duo.settle(1);
     (0..PIECES).for_each(|piece| duo.ask(0, 0, write(piece * PIECE, 1, 5)));
@@ -294,7 +295,7 @@ fn what_a_full_source_refuses_is_the_same_on_both_and_keeps_no_copy_from_its_end
 fn a_large_copy_is_flushed_on_its_way_and_a_target_that_takes_its_time_for_it_stays() {
     const PIECES: u64 = 80;
     const MIB: u64 = 1 << 20;
-    let mut duo = Duo::sized(1, PIECES * PIECE);
+    let mut duo = TwoControllers::sized(1, PIECES * PIECE);
     duo.connect();
     duo.settle(1);
     duo.fill(0, &vec![7; (PIECES * MIB) as usize]);
@@ -319,8 +320,8 @@ fn a_large_copy_is_flushed_on_its_way_and_a_target_that_takes_its_time_for_it_st
 }
 
 /// The source of a copy cannot be read, or flushed, for a moment: `trouble` after so many steps of the copy.
-fn a_bad_moment_of_the_source(seed: u64, steps: u64) -> Duo {
-    let mut duo = Duo::met(seed).crash_one(seed, 1);
+fn a_bad_moment_of_the_source(seed: u64, steps: u64) -> TwoControllers {
+    let mut duo = TwoControllers::met(seed).crash_one(seed, 1);
     duo.stall_disk(0);
     duo.connect();
     while duo.step() {}

@@ -2,30 +2,30 @@
 
 use crate::command::{LunIndex, Outcome};
 use crate::pair::PairStatus;
-use crate::testing::{BLOCKS, Duo, write};
+use crate::testing::{BLOCKS, TwoControllers, write};
 use crate::volume::superblock::VolumeFound;
 
-fn met(mut duo: Duo) -> Duo {
+fn met(mut duo: TwoControllers) -> TwoControllers {
     duo.connect();
     duo.settle(4);
     duo
 }
 
-fn statuses(duo: &Duo) -> [(PairStatus, bool); 2] {
+fn statuses(duo: &TwoControllers) -> [(PairStatus, bool); 2] {
     duo.controllers.each_ref().map(|controller| {
         let lun = controller.status().luns.remove(0);
         (lun.status, lun.serving)
     })
 }
 
-fn reason(duo: &Duo, side: usize) -> String {
+fn reason(duo: &TwoControllers, side: usize) -> String {
     duo.controllers[side].status().luns.remove(0).reason.unwrap_or_default()
 }
 
 #[test]
 fn the_smaller_device_decides_how_large_the_lun_is_whichever_it_is() {
     for (seed, rooms) in [[BLOCKS, BLOCKS + 8], [BLOCKS + 8, BLOCKS]].into_iter().enumerate() {
-        let duo = met(Duo::on_devices(seed as u64, 0, rooms));
+        let duo = met(TwoControllers::on_devices(seed as u64, 0, rooms));
         assert_eq!(statuses(&duo), [(PairStatus::Duplex, true); 2], "{rooms:?}: {}", reason(&duo, 0));
         for controller in &duo.controllers {
             assert_eq!(
@@ -39,7 +39,7 @@ fn the_smaller_device_decides_how_large_the_lun_is_whichever_it_is() {
 
 #[test]
 fn a_device_that_is_too_small_is_named_and_a_smaller_size_is_taken_afterwards() {
-    let duo = met(Duo::on_devices(3, BLOCKS + 1, [BLOCKS + 8, BLOCKS]));
+    let duo = met(TwoControllers::on_devices(3, BLOCKS + 1, [BLOCKS + 8, BLOCKS]));
     assert_eq!(statuses(&duo), [(PairStatus::Suspended, false); 2]);
     for side in 0..2 {
         let reason = reason(&duo, side);
@@ -58,7 +58,7 @@ fn a_device_that_is_too_small_is_named_and_a_smaller_size_is_taken_afterwards() 
 #[test]
 fn a_device_that_is_not_there_at_the_first_start_is_named() {
     for (blocks, rooms, name) in [(0, [0, BLOCKS], "alpha"), (BLOCKS, [BLOCKS, 0], "beta")] {
-        let duo = met(Duo::on_devices(5, blocks, rooms));
+        let duo = met(TwoControllers::on_devices(5, blocks, rooms));
         assert_eq!(statuses(&duo), [(PairStatus::Suspended, false); 2]);
         assert!(
             reason(&duo, 1).contains(&format!("the volume of {name} cannot be opened or made")),
@@ -72,7 +72,7 @@ fn a_device_that_is_not_there_at_the_first_start_is_named() {
 fn a_device_that_is_gone_or_too_small_later_leaves_the_other_serving_both_hosts() {
     for (room, found) in [(0, VolumeFound::Missing), (BLOCKS - 1, VolumeFound::Blank)] {
         for side in 0..2 {
-            let mut duo = met(Duo::on_devices(6, 0, [BLOCKS; 2]));
+            let mut duo = met(TwoControllers::on_devices(6, 0, [BLOCKS; 2]));
             duo.ask(side, 1, write(0, 2, 7));
             duo.settle(1);
             let mut rooms = [BLOCKS; 2];
@@ -94,7 +94,7 @@ fn a_device_that_is_gone_or_too_small_later_leaves_the_other_serving_both_hosts(
 
 #[test]
 fn a_blank_device_in_place_of_one_that_failed_is_refilled() {
-    let mut duo = met(Duo::on_devices(8, 0, [BLOCKS; 2]));
+    let mut duo = met(TwoControllers::on_devices(8, 0, [BLOCKS; 2]));
     duo.ask(0, 1, write(0, 2, 7));
     duo.settle(1);
     let duo = met(duo.crash_on_devices(9, [BLOCKS, BLOCKS + 5], |side, restored| {
@@ -109,7 +109,7 @@ fn a_blank_device_in_place_of_one_that_failed_is_refilled() {
 #[test]
 fn a_device_that_is_replaced_by_a_smaller_one_before_the_lun_is_made_sets_its_size_when_both_start() {
     for (seed, hangs) in (0..20).flat_map(|seed| [(seed, false), (seed, true)]) {
-        let mut duo = Duo::on_devices(seed, 0, [64, 64]);
+        let mut duo = TwoControllers::on_devices(seed, 0, [64, 64]);
         // Beta has made its volume, or is about to.
         if hangs {
             duo.hold_volumes(true);
@@ -118,7 +118,7 @@ fn a_device_that_is_replaced_by_a_smaller_one_before_the_lun_is_made_sets_its_si
         }
         duo.connect();
         duo.settle_and_redial(2);
-        let [plan, _] = Duo::plans_on_devices(0, [48, 64]);
+        let [plan, _] = TwoControllers::plans_on_devices(0, [48, 64]);
         let mut duo = duo.crash_one_planned(100 + seed, 0, plan, Some(vec![VolumeFound::Blank]));
         duo.cannot_make(1, 9);
         duo.connect();

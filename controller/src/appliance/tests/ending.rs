@@ -2,7 +2,7 @@
 
 use crate::command::{Op, Outcome};
 use crate::pair::PairStatus;
-use crate::testing::{Duo, range, write};
+use crate::testing::{TwoControllers, range, write};
 use crate::unit::Controller;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
@@ -11,8 +11,8 @@ const GOOD: Outcome = Outcome::Good(Vec::new());
 const ENDED_TICKS: u32 = 60;
 
 /// alpha was started again; its copy is whole, and beta is about to give the LUN back to it.
-fn turning_back(seed: u64) -> Duo {
-    let mut duo = Duo::met(seed).crash_one(seed, 0);
+fn turning_back(seed: u64) -> TwoControllers {
+    let mut duo = TwoControllers::met(seed).crash_one(seed, 0);
     duo.connect();
     while !(0..2).any(|side| is_switching(&duo, side)) {
         if !duo.step() {
@@ -22,12 +22,12 @@ fn turning_back(seed: u64) -> Duo {
     duo
 }
 
-fn is_switching(duo: &Duo, side: usize) -> bool {
+fn is_switching(duo: &TwoControllers, side: usize) -> bool {
     duo.controllers[side].place(crate::command::LunIndex(0)).is_some_and(|(.., switching)| switching)
 }
 
 /// Steps with hosts writing on both sides.
-fn write_and_step(duo: &mut Duo, steps: u32, tag: &mut u32) {
+fn write_and_step(duo: &mut TwoControllers, steps: u32, tag: &mut u32) {
     for _ in 0..steps {
         *tag += 1;
         let side = (*tag % 2) as usize;
@@ -42,7 +42,7 @@ fn good(answers: &[(u32, Outcome)]) -> bool {
 }
 
 /// Whether the end itself has begun there: what a controller is main of is handed over before, and hosts are served.
-fn ends(duo: &Duo, side: usize) -> bool {
+fn ends(duo: &TwoControllers, side: usize) -> bool {
     !duo.controllers[side].status().luns[0].serving
 }
 
@@ -88,7 +88,7 @@ fn a_clean_end_that_begins_while_the_two_are_meeting_serves_nobody_and_comes() {
         for steps in 0..50 {
             for stopper in 0..2 {
                 let case = format!("seed {seed}, {steps} steps, stopped {stopper}");
-                let mut duo = Duo::met(seed);
+                let mut duo = TwoControllers::met(seed);
                 duo.cut();
                 duo.connect();
                 (0..steps).for_each(|_| {
@@ -111,7 +111,7 @@ fn a_clean_end_that_begins_while_the_two_are_meeting_serves_nobody_and_comes() {
 #[test]
 fn a_clean_end_while_main_waits_for_the_lease_comes_at_once_and_refuses_who_waits() {
     for seed in 0..20 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.cut();
         duo.ask(0, 1, Op::Read { range: range(0, 1) });
         duo.settle(2);
@@ -129,7 +129,7 @@ fn a_clean_end_while_main_waits_for_the_lease_comes_at_once_and_refuses_who_wait
 #[test]
 fn no_switch_begins_once_an_end_has_begun() {
     for seed in 0..40 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask(1, 1, write(0, 2, 1));
         duo.ask(0, 1, write(8, 2, 1));
         (0..seed % 8).for_each(|_| {
@@ -156,7 +156,7 @@ mod in_the_switch_in_which_a_copy_leaves {
 
     use crate::command::{LunIndex, Outcome};
     use crate::disk::DiskError;
-    use crate::testing::{Duo, write};
+    use crate::testing::{TwoControllers, write};
     use crate::unit::Controller;
 
     const GOOD: Outcome = Outcome::Good(Vec::new());
@@ -167,7 +167,7 @@ mod in_the_switch_in_which_a_copy_leaves {
         let mut met_it = 0;
         for seed in 0..20 {
             for steps in 0..40 {
-                let mut duo = Duo::new(seed, true);
+                let mut duo = TwoControllers::new(seed, true);
                 duo.connect();
                 duo.settle(1);
                 duo.break_disk(1, DiskError::Io);
@@ -209,7 +209,7 @@ mod in_the_switch_in_which_a_copy_leaves {
 #[test]
 fn a_main_whose_disk_does_not_take_the_mark_of_its_peers_end_goes_on_when_it_does() {
     for seed in 0..20 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.hold_marks(Some((0, 0)));
         duo.controllers[1].stop();
         duo.settle(80);
@@ -227,7 +227,7 @@ fn a_main_whose_disk_does_not_take_the_mark_of_its_peers_end_goes_on_when_it_doe
 fn a_meeting_that_comes_to_nothing_after_a_clean_end_costs_no_copy() {
     for (seed, steps) in (0..10).flat_map(|seed| (0..60).map(move |steps| (seed, steps))) {
         for cut in [false, true] {
-            let mut duo = Duo::met(seed);
+            let mut duo = TwoControllers::met(seed);
             duo.controllers.iter().for_each(crate::unit::Controller::stop);
             duo.settle(20);
             let mut duo = duo.crash(seed + 1, true);
@@ -266,7 +266,7 @@ fn a_meeting_that_comes_to_nothing_after_a_clean_end_costs_no_copy() {
 #[test]
 fn what_was_served_since_a_clean_end_is_copied_after_a_cut() {
     for (seed, steps) in (0..40).flat_map(|seed| (0..12).map(move |steps| (seed, steps))) {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.controllers.iter().for_each(crate::unit::Controller::stop);
         duo.settle(20);
         let mut duo = duo.crash(seed + 1, true);

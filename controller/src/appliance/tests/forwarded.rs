@@ -1,12 +1,12 @@
 //! Commands that the sub forwards: their age, what waits behind them, and what becomes of them when the interlink goes.
 
 use crate::command::{COMMAND_AGE_MAX, Command, LunIndex, NexusId, Op, Outcome, TaskTag};
-use crate::testing::{Duo, range, write};
+use crate::testing::{TwoControllers, range, write};
 use core::time::Duration;
 use protocol::scsi::sense::{Sense, Status};
 
 /// A host of the sub writes block 0; in 100 ms its command is too old.
-fn ask_aged(duo: &Duo, byte: u8) {
+fn ask_aged(duo: &TwoControllers, byte: u8) {
     let received = duo.now() - (COMMAND_AGE_MAX - Duration::from_millis(100));
     let (lun, nexus, tag) = (LunIndex(0), NexusId(1), TaskTag(2));
     duo.controllers[1].command(Command { lun, nexus, tag, op: write(0, 1, byte), received });
@@ -16,13 +16,14 @@ fn ask_aged(duo: &Duo, byte: u8) {
 fn a_forwarded_command_brings_its_age_and_is_busy_at_main_when_it_is_too_old() {
     let mut shown = 0;
     for seed in 0..10 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.settle(90);
         duo.ask(0, 1, write(0, 1, 1));
         ask_aged(&duo, 2);
         // The forward arrives while the range is held, or this seed shows nothing.
-        let waits =
-            |duo: &Duo| duo.controllers[0].counters(LunIndex(0)).is_some_and(|met| met.range_waits > 0);
+        let waits = |duo: &TwoControllers| {
+            duo.controllers[0].counters(LunIndex(0)).is_some_and(|met| met.range_waits > 0)
+        };
         let mut answered = false;
         while !waits(&duo) && !answered {
             assert!(duo.step());
@@ -43,7 +44,7 @@ fn a_forwarded_command_brings_its_age_and_is_busy_at_main_when_it_is_too_old() {
 
 #[test]
 fn a_command_that_main_has_is_not_answered_busy_by_the_sub() {
-    let mut duo = Duo::met(3);
+    let mut duo = TwoControllers::met(3);
     duo.settle(90);
     ask_aged(&duo, 2);
     (0..4).for_each(|_| duo.advance());
@@ -58,7 +59,7 @@ fn a_command_that_main_has_is_not_answered_busy_by_the_sub() {
 #[test]
 fn what_was_forwarded_and_waits_at_main_when_the_interlink_goes_is_never_executed() {
     for seed in 0..40 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask(0, 1, write(0, 1, 1));
         duo.ask(1, 2, write(0, 1, 2));
         let mut steps = 0;
@@ -77,7 +78,7 @@ fn what_was_forwarded_and_waits_at_main_when_the_interlink_goes_is_never_execute
 }
 
 /// What the sub answers so far must be on main's copy as well; counts reads of something new.
-fn reads_of_new(duo: &Duo) -> u32 {
+fn reads_of_new(duo: &TwoControllers) -> u32 {
     let mut new = 0;
     for (tag, end) in duo.answers(1) {
         let Outcome::Good(data) = end else { panic!("{end:?}") };
@@ -94,9 +95,9 @@ fn reads_of_new(duo: &Duo) -> u32 {
 fn no_read_at_the_sub_returns_what_main_has_not_written_yet() {
     let mut new = 0;
     for seed in 0..40 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.stall_disk(0);
-        let ask_round = |duo: &Duo, round: u32| {
+        let ask_round = |duo: &TwoControllers, round: u32| {
             for block in 0..6 {
                 duo.ask(1, 100 * round + block, Op::Read { range: range(u64::from(block), 1) });
             }
@@ -127,8 +128,9 @@ fn no_read_at_the_sub_returns_what_main_has_not_written_yet() {
 fn what_waits_behind_a_forwarded_command_is_not_admitted_when_the_interlink_goes() {
     let mut shown = 0;
     for seed in 0..100 {
-        let mut duo = Duo::met(seed);
-        let waits = |duo: &Duo| duo.controllers[0].counters(LunIndex(0)).map_or(0, |met| met.range_waits);
+        let mut duo = TwoControllers::met(seed);
+        let waits =
+            |duo: &TwoControllers| duo.controllers[0].counters(LunIndex(0)).map_or(0, |met| met.range_waits);
         duo.ask(0, 1, write(0, 2, 1));
         duo.ask(1, 2, write(1, 3, 2));
         while waits(&duo) == 0 && duo.step() {}

@@ -7,7 +7,7 @@ use crate::appliance::{CONTROL_KEY, ControlRecord};
 use crate::command::{Command, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::DiskError;
 use crate::pair::{PairStatus, Role, Service};
-use crate::testing::{Duo, write};
+use crate::testing::{TwoControllers, write};
 use crate::volume::superblock::VolumeFound;
 
 const DUPLEX: [[(Role, PairStatus, Service); 2]; 2] = [
@@ -16,7 +16,7 @@ const DUPLEX: [[(Role, PairStatus, Service); 2]; 2] = [
 ];
 
 /// By side and LUN: role, status and service.
-fn places(duo: &Duo) -> [[(Role, PairStatus, Service); 2]; 2] {
+fn places(duo: &TwoControllers) -> [[(Role, PairStatus, Service); 2]; 2] {
     [0, 1].map(|side| {
         [0, 1].map(|lun| {
             let (role, status, service, _) = duo.controllers[side].place(LunIndex(lun)).unwrap();
@@ -25,13 +25,13 @@ fn places(duo: &Duo) -> [[(Role, PairStatus, Service); 2]; 2] {
     })
 }
 
-fn records(duo: &Duo, side: usize) -> Option<Vec<GroupRecord>> {
+fn records(duo: &TwoControllers, side: usize) -> Option<Vec<GroupRecord>> {
     let records = duo.records(side);
     Some(ControlRecord::read(["alpha", "beta"][side], records.get(CONTROL_KEY)?).unwrap().groups)
 }
 
 /// Both LUNs are under one generation, role, status, service and switch on each side, and on its disk.
-fn are_one(duo: &Duo, when: &str) {
+fn are_one(duo: &TwoControllers, when: &str) {
     for side in 0..2 {
         let view = |lun: u16| {
             let controller = &duo.controllers[side];
@@ -48,20 +48,20 @@ fn are_one(duo: &Duo, when: &str) {
     }
 }
 
-fn met(seed: u64) -> Duo {
-    let mut duo = Duo::grouped(seed);
+fn met(seed: u64) -> TwoControllers {
+    let mut duo = TwoControllers::grouped(seed);
     duo.connect();
     duo.settle(2);
     assert_eq!(places(&duo), DUPLEX, "seed {seed}");
     duo
 }
 
-fn ask(duo: &Duo, side: usize, lun: u16, tag: u32, op: Op) {
+fn ask(duo: &TwoControllers, side: usize, lun: u16, tag: u32, op: Op) {
     let (lun, nexus, tag, received) = (LunIndex(lun), NexusId(1), TaskTag::of(tag), duo.now());
     duo.controllers[side].command(Command { lun, nexus, tag, op, received });
 }
 
-fn are_good(duo: &Duo, side: usize, count: usize) -> bool {
+fn are_good(duo: &TwoControllers, side: usize, count: usize) -> bool {
     let answers = duo.answers(side);
     answers.len() == count && answers.iter().all(|(_, outcome)| matches!(outcome, Outcome::Good(_)))
 }
@@ -70,7 +70,7 @@ fn are_good(duo: &Duo, side: usize, count: usize) -> bool {
 fn a_meeting_that_is_cut_or_crashes_anywhere_leaves_both_luns_under_one_generation() {
     for steps in 0..120 {
         for crashes in [false, true] {
-            let mut duo = Duo::grouped(steps);
+            let mut duo = TwoControllers::grouped(steps);
             duo.connect();
             for _ in 0..steps {
                 duo.step();
@@ -118,7 +118,8 @@ fn a_main_that_is_started_again_gets_both_back_by_one_switch_wherever_it_is_cut(
     for seed in 0..60 {
         let mut duo = met(seed).crash_one_of_a_group(seed, 0);
         duo.connect();
-        let switching = |duo: &Duo| (0..2).any(|side| duo.controllers[side].place(LunIndex(0)).unwrap().3);
+        let switching =
+            |duo: &TwoControllers| (0..2).any(|side| duo.controllers[side].place(LunIndex(0)).unwrap().3);
         for _ in 0..20_000 {
             if switching(&duo) {
                 break;
@@ -186,7 +187,7 @@ fn one_volume_that_is_gone_has_both_refilled_from_the_other_side() {
 #[test]
 fn luns_that_were_groups_of_their_own_are_one_after_the_next_meeting() {
     for seed in 0..20 {
-        let mut duo = Duo::ungrouped(seed);
+        let mut duo = TwoControllers::ungrouped(seed);
         duo.connect();
         duo.settle(8);
         let ids: Vec<u128> = records(&duo, 0).unwrap().iter().map(|group| group.generation.id).collect();

@@ -2,7 +2,7 @@
 
 use crate::command::Outcome;
 use crate::pair::{PairStatus, Role};
-use crate::testing::{Duo, range, write};
+use crate::testing::{TwoControllers, range, write};
 use crate::unit::Controller;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
@@ -10,14 +10,14 @@ const GOOD: Outcome = Outcome::Good(Vec::new());
 /// Ticks of 50 ms after which an end has come, and the other goes on alone.
 const ENDED_TICKS: u32 = 40;
 
-fn status(duo: &Duo, side: usize) -> (PairStatus, Role) {
+fn status(duo: &TwoControllers, side: usize) -> (PairStatus, Role) {
     let lun = duo.controllers[side].status().luns.remove(0);
     (lun.status, lun.role)
 }
 
 /// Hosts of both sides write, one block each, until so many ticks are over or the controller has ended. Gives the tags
 /// of the writes of `side` that were not answered GOOD, and the most ticks for which one was not answered.
-fn writes_of(duo: &mut Duo, side: usize, ticks: u32, tag: &mut u32) -> (Vec<(u32, Outcome)>, u32) {
+fn writes_of(duo: &mut TwoControllers, side: usize, ticks: u32, tag: &mut u32) -> (Vec<(u32, Outcome)>, u32) {
     let (mut bad, mut waits, mut longest) = (Vec::new(), 0, 0);
     let mut open = 0_u32;
     for _ in 0..ticks {
@@ -45,7 +45,7 @@ fn the_hosts_of_the_one_that_stays_are_served_through_the_others_end_whoever_was
     for seed in 0..40 {
         for ends in 0..2 {
             let case = format!("seed {seed}, {ends} ends");
-            let (mut duo, mut tag) = (Duo::met(seed), 0);
+            let (mut duo, mut tag) = (TwoControllers::met(seed), 0);
             writes_of(&mut duo, 1 - ends, 2, &mut tag);
             duo.controllers[ends].stop();
             let (bad, longest) = writes_of(&mut duo, 1 - ends, ENDED_TICKS, &mut tag);
@@ -60,7 +60,7 @@ fn the_hosts_of_the_one_that_stays_are_served_through_the_others_end_whoever_was
 #[test]
 fn who_comes_back_is_refilled_and_is_main_again_if_the_files_prefer_it() {
     for seed in 0..20 {
-        let (mut duo, mut tag) = (Duo::met(seed), 0);
+        let (mut duo, mut tag) = (TwoControllers::met(seed), 0);
         duo.controllers[0].stop();
         writes_of(&mut duo, 1, ENDED_TICKS, &mut tag);
         duo.cut();
@@ -77,7 +77,7 @@ fn two_that_end_at_once_are_the_same_at_the_next_start() {
     for seed in 0..40 {
         for steps in 0..6 {
             let case = format!("seed {seed}, {steps} steps");
-            let mut duo = Duo::met(seed);
+            let mut duo = TwoControllers::met(seed);
             duo.ask(1, 1, write(0, 4, 5));
             duo.settle(1);
             duo.controllers[(seed % 2) as usize].stop();
@@ -103,7 +103,7 @@ fn two_that_end_at_once_are_the_same_at_the_next_start() {
 fn a_hand_over_cut_anywhere_leaves_one_main_and_every_acknowledged_write() {
     let mut handed = 0;
     for seed in 0..400 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask(0, 1, write(0, 4, 5));
         duo.settle(1);
         assert_eq!(duo.answers(0), [(1, GOOD)]);
@@ -137,7 +137,7 @@ fn a_hand_over_cut_anywhere_leaves_one_main_and_every_acknowledged_write() {
 #[test]
 fn a_controller_of_the_release_before_is_told_nothing_that_it_does_not_know() {
     for ends in 0..2 {
-        let mut duo = Duo::new(3, true);
+        let mut duo = TwoControllers::new(3, true);
         duo.speak_version_1();
         duo.connect();
         duo.settle(4);

@@ -8,13 +8,13 @@ use crate::appliance::{CONTROL_KEY, ControlRecord, Restored};
 use crate::command::Outcome;
 use crate::disk::DiskError;
 use crate::pair::PairStatus;
-use crate::testing::{Duo, write};
+use crate::testing::{TwoControllers, write};
 use crate::unit::Controller;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
 /// Whether a write of a side's host is answered GOOD at once.
-fn serves(duo: &mut Duo, side: usize) -> bool {
+fn serves(duo: &mut TwoControllers, side: usize) -> bool {
     duo.answers(side);
     duo.ask(side, 77, write(12, 2, 3));
     duo.settle(2);
@@ -24,7 +24,7 @@ fn serves(duo: &mut Duo, side: usize) -> bool {
 #[test]
 fn a_main_whose_peer_is_back_within_the_lease_and_is_refused_goes_on_alone() {
     for seed in 0..40 {
-        let mut duo = Duo::met(seed).crash_one_losing_state(seed, 1);
+        let mut duo = TwoControllers::met(seed).crash_one_losing_state(seed, 1);
         duo.connect();
         duo.settle(20);
         assert!(serves(&mut duo, 0), "seed {seed}: {:?}", duo.controllers[0].status().luns[0]);
@@ -38,7 +38,7 @@ fn a_main_whose_peer_is_back_within_the_lease_and_is_refused_goes_on_alone() {
 #[test]
 fn a_main_that_starts_alone_and_meets_a_refused_peer_within_the_lease_goes_on_alone() {
     for seed in 0..40 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.cut();
         duo.settle(30);
         assert!(serves(&mut duo, 0), "seed {seed}");
@@ -63,7 +63,7 @@ fn another_history(side: usize, restored: &mut Restored) {
 #[test]
 fn a_main_that_waits_to_go_alone_and_finds_a_split_brain_goes_nowhere_when_the_connection_breaks() {
     for seed in 0..40 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.cut();
         duo.settle(30);
         let mut duo = duo.crash_and(seed, true, another_history);
@@ -80,8 +80,8 @@ fn a_main_that_waits_to_go_alone_and_finds_a_split_brain_goes_nowhere_when_the_c
 #[test]
 fn the_word_that_a_copy_is_complete_means_nothing_under_another_generation() {
     for seed in 0..40 {
-        let mut duo = Duo::met(seed).crash_one(seed, 1);
-        let copying = |duo: &mut Duo| {
+        let mut duo = TwoControllers::met(seed).crash_one(seed, 1);
+        let copying = |duo: &mut TwoControllers| {
             duo.stall_disk(0);
             duo.connect();
             while duo.step() {}
@@ -106,7 +106,7 @@ fn the_word_that_a_copy_is_complete_means_nothing_under_another_generation() {
 #[test]
 fn the_flush_of_a_copy_that_lost_its_peer_counts_however_many_connections_come_to_nothing_meanwhile() {
     for seed in 0..40 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask(0, 1, write(0, 2, 1));
         duo.settle(1);
         duo.stall_disk(1);
@@ -126,7 +126,7 @@ fn the_flush_of_a_copy_that_lost_its_peer_counts_however_many_connections_come_t
 #[test]
 fn a_failed_flush_of_a_copy_that_lost_its_peer_is_not_noted() {
     for seed in 0..20 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask(0, 1, write(0, 2, 1));
         duo.settle(1);
         duo.break_disk(1, DiskError::FlushFailed);
@@ -137,8 +137,8 @@ fn a_failed_flush_of_a_copy_that_lost_its_peer_is_not_noted() {
 }
 
 /// A write of main is on its way to its disk when the peer is lost, and the disk says this of it.
-fn fails_while_the_peer_is_lost(seed: u64, error: DiskError) -> Duo {
-    let mut duo = Duo::met(seed);
+fn fails_while_the_peer_is_lost(seed: u64, error: DiskError) -> TwoControllers {
+    let mut duo = TwoControllers::met(seed);
     duo.stall_disk(0);
     duo.ask(0, 1, write(0, 2, 1));
     while duo.step() {}
@@ -168,7 +168,7 @@ fn one_write_that_fails_while_main_loses_its_peer_costs_no_refill() {
 #[test]
 fn the_only_whole_copy_goes_on_whatever_its_disk_could_not_take_and_is_a_source_again() {
     for seed in 0..20 {
-        let mut duo = Duo::met(seed).crash_one(seed, 1);
+        let mut duo = TwoControllers::met(seed).crash_one(seed, 1);
         duo.stall_disk(0);
         duo.connect();
         while duo.step() {}
@@ -192,7 +192,7 @@ fn the_only_whole_copy_goes_on_whatever_its_disk_could_not_take_and_is_a_source_
 #[test]
 fn a_main_whose_flush_failed_while_it_loses_its_peer_leaves_the_lun_to_the_peers_copy() {
     for seed in 0..20 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.stall_disk(0);
         duo.ask(0, 1, crate::command::Op::SynchronizeCache);
         while duo.step() {}
@@ -212,7 +212,7 @@ fn a_main_whose_flush_failed_while_it_loses_its_peer_leaves_the_lun_to_the_peers
 #[test]
 fn a_follower_that_writes_down_that_it_goes_alone_meets_as_soon_as_that_is_done() {
     for seed in 0..200 {
-        let mut duo = Duo::two_luns(seed, 64);
+        let mut duo = TwoControllers::two_luns(seed, 64);
         duo.connect();
         duo.settle(1);
         duo.cut();
@@ -232,7 +232,7 @@ fn a_follower_that_writes_down_that_it_goes_alone_meets_as_soon_as_that_is_done(
 fn a_volume_that_is_still_being_made_for_an_earlier_meeting_is_not_made_twice() {
     for seed in 0..60 {
         for steps in 0..40 {
-            let mut duo = Duo::new(seed, true);
+            let mut duo = TwoControllers::new(seed, true);
             duo.hold_volumes(true);
             duo.connect();
             (0..steps).for_each(|_| {
@@ -254,7 +254,7 @@ fn a_volume_that_is_still_being_made_for_an_earlier_meeting_is_not_made_twice() 
 fn a_cut_while_a_lost_volume_is_made_anew_leaves_the_other_lun_what_it_was() {
     for seed in 0..20 {
         for steps in 0..60 {
-            let mut duo = Duo::two_luns(seed, 16);
+            let mut duo = TwoControllers::two_luns(seed, 16);
             duo.connect();
             duo.settle(20);
             duo.remove_volume_of(1, 0);
@@ -279,7 +279,7 @@ fn a_cut_while_a_lost_volume_is_made_anew_leaves_the_other_lun_what_it_was() {
 #[test]
 fn the_first_command_that_is_forwarded_is_not_executed_if_it_was_too_long_on_its_way() {
     for seed in 0..10 {
-        let mut duo = Duo::new(seed, true);
+        let mut duo = TwoControllers::new(seed, true);
         duo.connect();
         // The two have met, and no time has passed since.
         while duo.step() {}
@@ -296,19 +296,20 @@ mod parted_twice {
 
     use crate::command::LunIndex;
     use crate::pair::Role;
-    use crate::testing::Duo;
+    use crate::testing::TwoControllers;
     use crate::unit::Controller;
 
     /// alpha, the preferred main and the leader, was started again and refilled; beta is about to give the LUN back to
     /// it.
-    fn turning_back(seed: u64) -> Duo {
-        let mut duo = Duo::new(seed, true);
+    fn turning_back(seed: u64) -> TwoControllers {
+        let mut duo = TwoControllers::new(seed, true);
         duo.connect();
         duo.settle(1);
         let mut duo = duo.crash_one(seed, 0);
         duo.connect();
-        let switching =
-            |duo: &Duo| duo.controllers[1].place(LunIndex(0)).is_some_and(|(.., switching)| switching);
+        let switching = |duo: &TwoControllers| {
+            duo.controllers[1].place(LunIndex(0)).is_some_and(|(.., switching)| switching)
+        };
         while !switching(&duo) {
             if !duo.step() {
                 duo.settle(1);
@@ -318,7 +319,7 @@ mod parted_twice {
     }
 
     /// They part after so many steps of the switch, meet again at once, and part after so many steps of the meeting.
-    fn parted_twice(seed: u64, switch_steps: u32, meeting_steps: u32) -> Duo {
+    fn parted_twice(seed: u64, switch_steps: u32, meeting_steps: u32) -> TwoControllers {
         let mut duo = turning_back(seed);
         for _ in 0..switch_steps {
             duo.step();
@@ -386,14 +387,15 @@ mod parted_twice {
     }
 
     /// The same the other way round: beta, the preferred main of data1 and not the leader, was started again.
-    fn turning_back_to_the_follower(seed: u64) -> Duo {
-        let mut duo = Duo::two_luns(seed, 64);
+    fn turning_back_to_the_follower(seed: u64) -> TwoControllers {
+        let mut duo = TwoControllers::two_luns(seed, 64);
         duo.connect();
         duo.settle(1);
         let mut duo = duo.crash_one_of_two(seed, 1);
         duo.connect();
-        let switching =
-            |duo: &Duo| duo.controllers[0].place(LunIndex(1)).is_some_and(|(.., switching)| switching);
+        let switching = |duo: &TwoControllers| {
+            duo.controllers[0].place(LunIndex(1)).is_some_and(|(.., switching)| switching)
+        };
         while !switching(&duo) {
             if !duo.step() {
                 duo.settle(1);

@@ -2,12 +2,12 @@
 
 use crate::command::Op;
 use crate::pair::PairStatus;
-use crate::testing::{Duo, blocks_of, range};
+use crate::testing::{TwoControllers, blocks_of, range};
 
 use super::start::{duplex, fill, met, status};
 
 /// alpha has the only whole copy of what it was asked to write, and is started again; its disk does not answer.
-fn the_last_copys_disk_sleeps(seed: u64, mirror: bool) -> Duo {
+fn the_last_copys_disk_sleeps(seed: u64, mirror: bool) -> TwoControllers {
     let mut duo = met(seed, mirror);
     duo.cut();
     duo.settle(40);
@@ -63,7 +63,7 @@ fn a_copy_without_which_the_peer_went_on_stays_out_when_its_disk_takes_the_mark_
 #[test]
 fn a_volume_that_cannot_be_made_keeps_no_other_lun_from_being_served() {
     for (seed, side) in (0..20).flat_map(|seed| [(seed, 0), (seed, 1)]) {
-        let mut duo = Duo::two_luns(seed, 64);
+        let mut duo = TwoControllers::two_luns(seed, 64);
         duo.cannot_make(side, 1);
         duo.connect();
         duo.settle_and_redial(60);
@@ -87,7 +87,7 @@ fn a_volume_that_cannot_be_made_keeps_no_other_lun_from_being_served() {
 fn a_lun_that_was_never_made_gets_the_size_that_the_files_say_now_whatever_was_written_down() {
     for seed in 0..60 {
         for side in 0..2 {
-            let mut duo = Duo::two_luns(seed, 64);
+            let mut duo = TwoControllers::two_luns(seed, 64);
             duo.cannot_make(side, 1);
             duo.connect();
             duo.settle_and_redial(8);

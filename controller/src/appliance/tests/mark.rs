@@ -1,11 +1,11 @@
 //! Disks that do not take the mark of a start, or late.
 
 use crate::disk::DiskError;
-use crate::testing::Duo;
+use crate::testing::TwoControllers;
 
 #[test]
 fn a_disk_that_hangs_when_a_start_is_marked_harms_only_its_own_lun() {
-    let mut duo = Duo::two_luns(1, 64);
+    let mut duo = TwoControllers::two_luns(1, 64);
     duo.connect();
     duo.settle(4);
     // Both were without power; the disk of data1 on beta hangs.
@@ -23,7 +23,7 @@ fn a_disk_that_hangs_when_a_start_is_marked_harms_only_its_own_lun() {
 
 #[test]
 fn a_disk_that_hangs_when_a_main_starts_alone_harms_only_its_own_lun() {
-    let mut duo = Duo::two_luns(1, 64);
+    let mut duo = TwoControllers::two_luns(1, 64);
     duo.connect();
     duo.settle(4);
     duo.cut();
@@ -45,7 +45,7 @@ fn a_disk_that_hangs_when_a_main_starts_alone_harms_only_its_own_lun() {
 #[test]
 fn a_file_size_limit_that_keeps_a_volume_from_being_marked_takes_out_only_that_copy() {
     for side in 0..2 {
-        let mut duo = Duo::new(1, true);
+        let mut duo = TwoControllers::new(1, true);
         duo.connect();
         duo.settle(4);
         let mut duo = duo.crash(2, true);
@@ -67,7 +67,7 @@ fn a_file_size_limit_that_keeps_a_volume_from_being_marked_takes_out_only_that_c
 fn a_disk_of_the_sub_that_hangs_when_its_start_is_marked_does_not_keep_mains_hosts_waiting() {
     use crate::command::Outcome;
     use crate::testing::write;
-    let mut duo = Duo::two_luns(1, 64);
+    let mut duo = TwoControllers::two_luns(1, 64);
     duo.connect();
     duo.settle(4);
     let mut duo = duo.crash_one_of_two(2, 1);
@@ -90,7 +90,7 @@ fn a_disk_of_the_sub_that_hangs_when_its_start_is_marked_does_not_keep_mains_hos
 /// Controls: the same without what is wrong.
 #[test]
 fn control_of_the_marks() {
-    let mut duo = Duo::two_luns(1, 64);
+    let mut duo = TwoControllers::two_luns(1, 64);
     duo.connect();
     duo.settle(4);
     let mut duo = duo.crash_of_two(2);
@@ -104,7 +104,7 @@ fn control_of_the_marks() {
 fn a_disk_that_fails_when_a_start_is_marked_leaves_the_lun_to_the_other_copy() {
     for seed in 0..20 {
         for side in 0..2 {
-            let mut duo = Duo::new(seed, true);
+            let mut duo = TwoControllers::new(seed, true);
             duo.connect();
             duo.settle(4);
             let mut duo = duo.crash(seed + 1, true);

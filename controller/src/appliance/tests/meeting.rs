@@ -3,7 +3,7 @@
 use crate::command::{Op, Outcome};
 use crate::link::{LinkId, LinkKind};
 use crate::pair::{PairStatus, Role};
-use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
+use crate::testing::{BLOCKS, TwoControllers, blocks_of, range, write};
 use crate::unit::Controller;
 use bytes::Bytes;
 use protocol::scsi::sense::Sense;
@@ -30,7 +30,7 @@ fn two_that_never_knew_the_lun_make_it_together_and_are_duplex_at_once() {
 #[test]
 fn a_first_meeting_that_is_cut_anywhere_starts_over() {
     for steps in 0..80 {
-        let mut duo = Duo::new(steps, true);
+        let mut duo = TwoControllers::new(steps, true);
         duo.connect();
         (0..steps).for_each(|_| {
             duo.step();
@@ -46,7 +46,7 @@ fn a_first_meeting_that_is_cut_anywhere_starts_over() {
 
 #[test]
 fn before_they_meet_nothing_is_served() {
-    let duo = Duo::new(1, true);
+    let duo = TwoControllers::new(1, true);
     duo.ask(0, 1, write(0, 1, 1));
     assert_eq!(duo.answers(0), [(1, Outcome::Check(Sense::UNAVAILABLE))]);
     assert!(!duo.controllers[0].serving());
@@ -307,7 +307,7 @@ fn a_silent_peer_is_taken_for_lost() {
 /// The machine at the other end died before it greeted: nothing that is sent would ever find out.
 #[test]
 fn a_connection_that_never_greets_is_closed_and_the_pair_meets_by_another() {
-    let mut duo = Duo::new(9, true);
+    let mut duo = TwoControllers::new(9, true);
     duo.half_open();
     duo.settle(30);
     assert!(!duo.has_closed_control(0), "it has not been open for long");
@@ -366,7 +366,7 @@ fn a_bridge_that_the_peer_has_made_anew_unnoticed_makes_both_start_over() {
 
 #[test]
 fn a_bridge_that_one_has_lost_before_the_two_met_makes_both_start_over() {
-    let mut duo = Duo::new(20, true);
+    let mut duo = TwoControllers::new(20, true);
     duo.connect_bridges();
     while duo.step() {}
     // Both have greeted it; only beta learns that it is gone.

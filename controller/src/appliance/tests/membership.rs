@@ -3,20 +3,20 @@
 use crate::command::{Command, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::pair::{PairStatus, Role, Service};
 use crate::testing::InGroup::{No, NotThere, Yes};
-use crate::testing::{Duo, InGroup, write};
+use crate::testing::{InGroup, TwoControllers, write};
 
 type Place = (Role, PairStatus, Service);
 
-fn place(duo: &Duo, side: usize, lun: u16) -> Place {
+fn place(duo: &TwoControllers, side: usize, lun: u16) -> Place {
     let (role, status, service, _) = duo.controllers[side].place(LunIndex(lun)).unwrap();
     (role, status, service)
 }
 
-fn reason(duo: &Duo, side: usize, lun: usize) -> String {
+fn reason(duo: &TwoControllers, side: usize, lun: usize) -> String {
     duo.controllers[side].status().luns[lun].reason.clone().unwrap_or_default()
 }
 
-fn ask(duo: &Duo, side: usize, lun: u16, tag: u32, op: Op) {
+fn ask(duo: &TwoControllers, side: usize, lun: u16, tag: u32, op: Op) {
     let (lun, nexus, tag, received) = (LunIndex(lun), NexusId(1), TaskTag::of(tag), duo.now());
     duo.controllers[side].command(Command { lun, nexus, tag, op, received });
 }
@@ -30,7 +30,7 @@ const DIFFERENT: [[[InGroup; 2]; 2]; 4] = [
 ];
 
 /// Whether neither serves any LUN, and both say that the group is the reason.
-fn are_refused(duo: &Duo, files: [[InGroup; 2]; 2], when: &str) {
+fn are_refused(duo: &TwoControllers, files: [[InGroup; 2]; 2], when: &str) {
     for (side, file) in files.iter().enumerate() {
         for (lun, _) in file.iter().enumerate().filter(|(_, is)| **is != NotThere) {
             assert_eq!(
@@ -48,12 +48,12 @@ fn are_refused(duo: &Duo, files: [[InGroup; 2]; 2], when: &str) {
 #[test]
 fn a_group_that_the_two_files_fill_differently_is_served_by_neither_and_both_say_why() {
     for (seed, files) in (0..).zip(DIFFERENT) {
-        let mut duo = Duo::grouped_as(seed, files);
+        let mut duo = TwoControllers::grouped_as(seed, files);
         duo.connect();
         duo.settle(20);
         are_refused(&duo, files, "first met");
         for before in [[[Yes, Yes]; 2], [[Yes, No]; 2]] {
-            let mut duo = Duo::grouped_as(seed, before);
+            let mut duo = TwoControllers::grouped_as(seed, before);
             duo.connect();
             duo.settle(20);
             assert_eq!(place(&duo, 1, 1).1, PairStatus::Duplex);
@@ -81,7 +81,7 @@ fn one_started_with_another_group_takes_no_part_and_main_goes_on_with_what_it_an
         for (before, after) in
             [([Yes, Yes], [Yes, No]), ([Yes, No], [Yes, Yes]), ([Yes, Yes], [Yes, NotThere])]
         {
-            let mut duo = Duo::grouped_as(seed, [before; 2]);
+            let mut duo = TwoControllers::grouped_as(seed, [before; 2]);
             duo.connect();
             duo.settle(8);
             let mut duo = duo.crash_one_regrouped(seed, side, after);
@@ -121,7 +121,7 @@ fn a_lun_that_is_added_to_a_group_or_taken_out_while_both_are_stopped_goes_on_wi
         for (before, after) in
             [([Yes, Yes], [Yes, No]), ([Yes, No], [Yes, Yes]), ([Yes, NotThere], [Yes, Yes])]
         {
-            let mut duo = Duo::grouped_as(seed, [before; 2]);
+            let mut duo = TwoControllers::grouped_as(seed, [before; 2]);
             duo.connect();
             duo.settle(8);
             ask(&duo, 0, 0, 1, write(3, 2, 9));
@@ -148,7 +148,7 @@ fn a_lun_that_is_added_to_a_group_or_taken_out_while_both_are_stopped_goes_on_wi
 #[test]
 fn a_lun_that_is_added_to_a_group_after_a_clean_end_costs_the_others_no_copy() {
     for seed in 0..10 {
-        let mut duo = Duo::grouped_as(seed, [[Yes, NotThere]; 2]);
+        let mut duo = TwoControllers::grouped_as(seed, [[Yes, NotThere]; 2]);
         duo.connect();
         duo.settle(8);
         duo.controllers.iter().for_each(crate::unit::Controller::stop);
@@ -170,7 +170,7 @@ fn a_lun_that_is_added_to_a_group_after_a_clean_end_costs_the_others_no_copy() {
 fn what_one_copy_alone_was_known_to_have_is_not_lost_when_another_lun_joins_its_group() {
     for seed in 0..20 {
         for before in [[Yes, NotThere], [Yes, No]] {
-            let mut duo = Duo::grouped_as(seed, [before; 2]);
+            let mut duo = TwoControllers::grouped_as(seed, [before; 2]);
             duo.connect();
             duo.settle(8);
             ask(&duo, 0, 0, 1, write(3, 2, 9));
@@ -196,7 +196,7 @@ fn what_one_copy_alone_was_known_to_have_is_not_lost_when_another_lun_joins_its_
 
 #[test]
 fn one_that_starts_alone_with_a_lun_added_to_its_group_serves_neither_and_says_what_to_do() {
-    let mut duo = Duo::grouped_as(1, [[Yes, NotThere]; 2]);
+    let mut duo = TwoControllers::grouped_as(1, [[Yes, NotThere]; 2]);
     duo.connect();
     duo.settle(8);
     duo.cut();

@@ -4,12 +4,12 @@
 use crate::command::Outcome;
 use crate::disk::DiskError;
 use crate::pair::PairStatus;
-use crate::testing::{BLOCKS, Duo, write};
+use crate::testing::{BLOCKS, TwoControllers, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
 /// Both start anew; what a side had not flushed is lost (its volume is all `lost` then).
-fn power_fails_and_they_meet(duo: Duo, seed: u64, lost: [bool; 2]) -> Duo {
+fn power_fails_and_they_meet(duo: TwoControllers, seed: u64, lost: [bool; 2]) -> TwoControllers {
     (0..2).filter(|side| lost[*side]).for_each(|side| duo.spoil(side, 99));
     let mut duo = duo.crash(seed + 1000, true);
     duo.connect();
@@ -23,7 +23,7 @@ fn power_fails_and_they_meet(duo: Duo, seed: u64, lost: [bool; 2]) -> Duo {
 #[test]
 fn a_restarted_sub_that_had_flushed_everything_is_the_source_for_a_main_that_lost_its_memory() {
     for seed in 0..100 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         let side = (seed % 2) as usize;
         duo.ask(side, 1, write(0, BLOCKS, 5));
         duo.settle(1);
@@ -42,7 +42,7 @@ fn a_restarted_sub_that_had_flushed_everything_is_the_source_for_a_main_that_los
 fn a_sub_restarted_before_its_flush_was_over_claims_nothing() {
     let mut claims = 0;
     for seed in 0..200 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask(1, 1, write(0, BLOCKS, 5));
         duo.settle(1);
         duo.cut();
@@ -65,7 +65,7 @@ fn a_sub_restarted_before_its_flush_was_over_claims_nothing() {
 fn a_clean_end_cut_anywhere_loses_no_acknowledged_write() {
     let mut one_sided = 0;
     for seed in 0..1200 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask(1, 1, write(0, BLOCKS, 5));
         duo.settle(1);
         assert_eq!(duo.answers(1), [(1, GOOD)]);
@@ -99,7 +99,7 @@ fn a_clean_end_cut_anywhere_loses_no_acknowledged_write() {
 #[test]
 fn a_copy_whose_flush_failed_after_it_lost_its_peer_is_not_the_source() {
     for seed in 0..20 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask(0, 1, write(0, 2, 1));
         duo.settle(1);
         assert_eq!(duo.answers(0), [(1, GOOD)], "seed {seed}");
@@ -120,7 +120,7 @@ fn a_copy_whose_flush_failed_after_it_lost_its_peer_is_not_the_source() {
 #[test]
 fn while_a_copy_may_still_lose_what_it_was_asked_to_flush_nobody_is_overwritten_by_it() {
     for (seed, steps) in (0..8).flat_map(|seed| (0..70).map(move |steps| (seed, steps))) {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask(0, 1, write(0, 2, 1));
         duo.settle(1);
         assert_eq!(duo.answers(0), [(1, GOOD)], "seed {seed}");
@@ -150,7 +150,7 @@ fn while_a_copy_may_still_lose_what_it_was_asked_to_flush_nobody_is_overwritten_
 #[test]
 fn a_copy_that_is_slow_to_flush_is_the_source_for_a_main_that_lost_its_memory() {
     for seed in 0..40 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.ask(0, 1, write(0, BLOCKS, 5));
         duo.settle(1);
         duo.stall_disk(1);

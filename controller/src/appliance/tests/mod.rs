@@ -1,4 +1,4 @@
-//! Two controllers in a world of their own ([`Duo`]): what the whole core does, from its parts together.
+//! Two controllers in a world of their own ([`TwoControllers`]): what the whole core does, from its parts together.
 
 mod absence;
 mod cold_start;
@@ -26,17 +26,17 @@ mod word;
 
 use crate::command::Outcome;
 use crate::pair::{PairStatus, Role};
-use crate::testing::Duo;
+use crate::testing::TwoControllers;
 
-fn statuses(duo: &Duo) -> [(PairStatus, Role, bool); 2] {
+fn statuses(duo: &TwoControllers) -> [(PairStatus, Role, bool); 2] {
     duo.controllers.each_ref().map(|controller| {
         let lun = controller.status().luns.remove(0);
         (lun.status, lun.role, lun.serving)
     })
 }
 
-fn met(seed: u64, mirror: bool) -> Duo {
-    let mut duo = Duo::new(seed, mirror);
+fn met(seed: u64, mirror: bool) -> TwoControllers {
+    let mut duo = TwoControllers::new(seed, mirror);
     duo.connect();
     duo.settle(1);
     duo
@@ -47,6 +47,6 @@ const GOOD: Outcome = Outcome::Good(Vec::new());
 const DUPLEX: [(PairStatus, Role, bool); 2] =
     [(PairStatus::Duplex, Role::Main, true), (PairStatus::Duplex, Role::Sub, true)];
 
-fn reasons(duo: &Duo) -> [String; 2] {
+fn reasons(duo: &TwoControllers) -> [String; 2] {
     duo.controllers.each_ref().map(|controller| controller.status().luns.remove(0).reason.unwrap_or_default())
 }

@@ -3,16 +3,16 @@
 use crate::disk::DiskError;
 use crate::pair::PairStatus;
 use crate::plan::TOLD;
-use crate::testing::{BLOCKS, Duo, write};
+use crate::testing::{BLOCKS, TwoControllers, write};
 use crate::volume::superblock::VolumeFound;
 
-fn notes(duo: &Duo) -> [Vec<String>; 2] {
+fn notes(duo: &TwoControllers) -> [Vec<String>; 2] {
     [0, 1].map(|side| duo.controllers[side].status().notes)
 }
 
 /// Two that have met, with these keys beside those of their LUN.
-fn met(seed: u64, shared: [&[(&str, &str)]; 2]) -> Duo {
-    let mut duo = Duo::configured(seed, shared);
+fn met(seed: u64, shared: [&[(&str, &str)]; 2]) -> TwoControllers {
+    let mut duo = TwoControllers::configured(seed, shared);
     duo.connect();
     duo.settle(30);
     duo
@@ -60,7 +60,7 @@ fn a_lun_that_one_machine_alone_has_is_named_on_both() {
 }
 
 /// What a controller says of the LUN.
-fn reason(duo: &Duo, side: usize) -> String {
+fn reason(duo: &TwoControllers, side: usize) -> String {
     duo.controllers[side].status().luns[0].reason.clone().unwrap_or_default()
 }
 
@@ -68,7 +68,7 @@ const NOTHING_LOST: &str = "Nothing acknowledged is lost";
 
 #[test]
 fn that_nothing_is_lost_is_said_only_while_it_is_certain() {
-    let mut duo = Duo::new(54, true);
+    let mut duo = TwoControllers::new(54, true);
     duo.connect();
     duo.settle(2);
     duo.break_disk(1, DiskError::Io);
@@ -79,7 +79,7 @@ fn that_nothing_is_lost_is_said_only_while_it_is_certain() {
     duo.settle(2);
     let apart = reason(&duo, 1);
     assert!(!apart.contains(NOTHING_LOST) && apart.contains("shows when the two meet"), "{apart}");
-    let mut duo = Duo::new(55, true);
+    let mut duo = TwoControllers::new(55, true);
     duo.connect();
     duo.settle(2);
     duo.cut();
@@ -94,7 +94,7 @@ fn that_nothing_is_lost_is_said_only_while_it_is_certain() {
 
 #[test]
 fn a_volume_that_is_gone_is_named_with_where_the_other_copy_is() {
-    let mut duo = Duo::new(57, true);
+    let mut duo = TwoControllers::new(57, true);
     duo.connect();
     duo.settle(2);
     let duo = duo.crash_and(58, true, |side, restored| {
@@ -109,7 +109,7 @@ fn a_volume_that_is_gone_is_named_with_where_the_other_copy_is() {
 
 #[test]
 fn another_size_in_the_file_is_told_while_the_lun_is_served_with_its_own() {
-    let mut duo = Duo::new(59, true);
+    let mut duo = TwoControllers::new(59, true);
     duo.connect();
     duo.settle(2);
     let mut duo = duo.crash_resized(60, 2 * BLOCKS);
@@ -124,12 +124,12 @@ fn another_size_in_the_file_is_told_while_the_lun_is_served_with_its_own() {
 
 #[test]
 fn a_peer_whose_machine_answers_and_that_says_nothing_is_told_apart() {
-    let mut duo = Duo::new(61, true);
+    let mut duo = TwoControllers::new(61, true);
     duo.connect();
     duo.settle(2);
     duo.cut();
     duo.settle(1);
-    let mute = |duo: &Duo| duo.controllers[0].status().interlink.mute;
+    let mute = |duo: &TwoControllers| duo.controllers[0].status().interlink.mute;
     assert!(!mute(&duo));
     duo.controllers[0].on_link_refused(crate::appliance::LinkRefusal::Mute);
     duo.settle(1);

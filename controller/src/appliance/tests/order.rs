@@ -4,18 +4,18 @@ use crate::command::{LunIndex, Op, Outcome};
 use crate::disk::DiskError;
 use crate::lease::{DRIFT_MARGIN, LEASE, RENEWAL};
 use crate::pair::{PairStatus, Role};
-use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
+use crate::testing::{BLOCKS, TwoControllers, blocks_of, range, write};
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
-fn status(duo: &Duo, side: usize) -> (PairStatus, Role) {
+fn status(duo: &TwoControllers, side: usize) -> (PairStatus, Role) {
     let lun = duo.controllers[side].status().luns.remove(0);
     (lun.status, lun.role)
 }
 
 /// One step, after which: a volume is being changed only under a generation that both disks know, or that names
 /// this copy alone, and that is not marked clean; and what is marked clean is flushed.
-fn step(duo: &mut Duo) -> bool {
+fn step(duo: &mut TwoControllers) -> bool {
     let before = [duo.changing(0).0, duo.changing(1).0];
     let going_on = duo.step();
     for (side, changed) in before.into_iter().enumerate() {
@@ -40,8 +40,8 @@ fn step(duo: &mut Duo) -> bool {
     going_on
 }
 
-/// Like [`Duo::settle`], looking at each step; ticks also come while much is under way.
-fn settle(duo: &mut Duo, ticks: u32) {
+/// Like [`TwoControllers::settle`], looking at each step; ticks also come while much is under way.
+fn settle(duo: &mut TwoControllers, ticks: u32) {
     for _ in 0..ticks {
         settle_now(duo);
         duo.advance();
@@ -50,7 +50,7 @@ fn settle(duo: &mut Duo, ticks: u32) {
     settle_now(duo);
 }
 
-fn settle_now(duo: &mut Duo) {
+fn settle_now(duo: &mut TwoControllers) {
     let mut steps = 0;
     while step(duo) {
         steps += 1;
@@ -61,7 +61,7 @@ fn settle_now(duo: &mut Duo) {
 }
 
 /// Hosts of both sides write at every step until `ticks` are over.
-fn settle_under_writes(duo: &mut Duo, ticks: u32, tag: &mut u32) {
+fn settle_under_writes(duo: &mut TwoControllers, ticks: u32, tag: &mut u32) {
     for _ in 0..ticks {
         for _ in 0..60 {
             if tag.is_multiple_of(3) {
@@ -84,7 +84,7 @@ fn settle_under_writes(duo: &mut Duo, ticks: u32, tag: &mut u32) {
 #[test]
 fn no_volume_is_changed_before_both_disks_know_the_generation_and_none_is_marked_clean_before_its_flush() {
     for seed in 0..40 {
-        let mut duo = Duo::new(seed, true);
+        let mut duo = TwoControllers::new(seed, true);
         let mut tag = 1;
         duo.connect();
         settle_under_writes(&mut duo, 6, &mut tag);
@@ -119,7 +119,7 @@ fn no_volume_is_changed_before_both_disks_know_the_generation_and_none_is_marked
 #[test]
 fn a_main_that_goes_on_alone_takes_back_the_mark_of_the_clean_end_first() {
     for seed in 0..40 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.controllers[1].stop();
         settle(&mut duo, 4);
         assert!(duo.controllers[1].stopped() && duo.durable(0).is_some_and(|record| record.clean));
@@ -133,7 +133,7 @@ fn a_main_that_goes_on_alone_takes_back_the_mark_of_the_clean_end_first() {
 #[test]
 fn a_clean_end_whose_flush_fails_leaves_no_mark() {
     for failing in 0..2 {
-        let mut duo = Duo::met(9);
+        let mut duo = TwoControllers::met(9);
         duo.ask(0, 1, write(0, 4, 5));
         settle(&mut duo, 1);
         duo.break_disk(failing, DiskError::FlushFailed);
@@ -147,7 +147,7 @@ fn a_clean_end_whose_flush_fails_leaves_no_mark() {
 fn what_main_answers_after_a_cut_is_on_both_copies_or_under_a_generation_that_names_its_copy_alone() {
     let mut alone = 0;
     for seed in 0..150 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         // Time for leases to be granted; the last one in the very moment of the cut.
         duo.settle(20);
         for tag in 0..8 {
@@ -187,7 +187,7 @@ fn what_main_answers_after_a_cut_is_on_both_copies_or_under_a_generation_that_na
 
 #[test]
 fn a_main_that_starts_alone_waits_one_lease() {
-    let mut duo = Duo::met(4);
+    let mut duo = TwoControllers::met(4);
     duo.cut();
     duo.settle(20);
     let mut duo = duo.crash(5, true);
@@ -207,7 +207,7 @@ fn a_main_that_starts_alone_waits_one_lease() {
 
 #[test]
 fn an_answer_that_was_long_on_its_way_gives_a_lease_that_counts_from_its_request() {
-    let mut duo = Duo::met(6);
+    let mut duo = TwoControllers::met(6);
     duo.settle(4);
     (0..2).for_each(|_| duo.advance());
     duo.controllers[1].on_tick();
@@ -228,7 +228,7 @@ fn an_answer_that_was_long_on_its_way_gives_a_lease_that_counts_from_its_request
 #[test]
 fn whenever_the_two_are_duplex_again_after_a_copy_they_are_identical() {
     for seed in 0..60 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         // Zeros at main, something else at the sub: a hole has to be copied as well.
         if seed % 2 == 0 {
             duo.ask(0, 1, write(0, BLOCKS, 5));
@@ -265,7 +265,7 @@ fn whenever_the_two_are_duplex_again_after_a_copy_they_are_identical() {
 #[test]
 fn what_is_answered_as_durable_is_flushed_on_both_copies() {
     for seed in 0..60 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         let side = (seed % 2) as usize;
         duo.ask(side, 1, Op::Write { range: range(0, 4), data: blocks_of(7, 4), fua: true });
         while duo.answers(side).is_empty() {
@@ -280,7 +280,7 @@ fn what_is_answered_as_durable_is_flushed_on_both_copies() {
 
 #[test]
 fn a_copy_without_its_peer_is_flushed_at_once_and_then_every_second() {
-    let mut duo = Duo::met(3);
+    let mut duo = TwoControllers::met(3);
     duo.ask(0, 1, write(0, 4, 5));
     duo.settle(1);
     assert!(duo.changing(0).1 && duo.changing(1).1, "the cache is on: nothing is flushed yet");
@@ -299,7 +299,7 @@ fn a_copy_without_its_peer_is_flushed_at_once_and_then_every_second() {
 #[test]
 fn a_main_whose_disk_failed_does_not_go_on_alone() {
     for seed in 0..40 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.break_disk(0, DiskError::Io);
         duo.ask(0, 1, write(0, 1, 1));
         while duo.controllers[0].status().luns[0].status == PairStatus::Duplex && duo.answers(0).is_empty() {
@@ -319,7 +319,7 @@ fn a_main_whose_disk_failed_does_not_go_on_alone() {
 fn nobody_reads_what_the_failed_disk_of_main_could_not_take_before_that_copy_has_left_the_pair() {
     let mut waited = 0;
     for seed in 0..200 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.break_disk(0, [DiskError::Io, DiskError::Full][(seed % 2) as usize]);
         duo.hold_control(true);
         duo.ask(1, 1, write(0, 4, 7));
@@ -353,7 +353,7 @@ fn nobody_reads_what_the_failed_disk_of_main_could_not_take_before_that_copy_has
 #[test]
 fn a_read_that_outlives_a_meeting_is_answered() {
     for (seed, steps) in (0..8).flat_map(|seed| (0..80).map(move |steps| (seed, steps))) {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.stall_disk(1);
         (1..7).for_each(|tag| duo.ask(1, tag, Op::Read { range: range(u64::from(tag), 1) }));
         duo.cut();

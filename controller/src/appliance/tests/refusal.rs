@@ -2,9 +2,9 @@
 
 use crate::appliance::LinkRefusal;
 use crate::status::InterlinkStatus;
-use crate::testing::Duo;
+use crate::testing::TwoControllers;
 
-fn interlink(duo: &Duo) -> InterlinkStatus {
+fn interlink(duo: &TwoControllers) -> InterlinkStatus {
     duo.controllers[0].status().interlink
 }
 
@@ -19,7 +19,7 @@ fn a_refusal_is_told_with_what_to_do_and_forgotten_when_the_two_meet() {
         (LinkRefusal::WrongProof, "proves itself with another secret than the one kept here"),
     ];
     for (refusal, said) in cases {
-        let mut duo = Duo::new(1, true);
+        let mut duo = TwoControllers::new(1, true);
         duo.controllers[0].on_link_refused(refusal);
         let InterlinkStatus { up, refused, reason, .. } = interlink(&duo);
         assert!(!up && refused && reason.as_ref().is_some_and(|reason| reason.contains(said)), "{reason:?}");
@@ -31,7 +31,7 @@ fn a_refusal_is_told_with_what_to_do_and_forgotten_when_the_two_meet() {
 
 #[test]
 fn who_has_met_its_peer_does_not_care_for_strangers() {
-    let mut duo = Duo::new(2, true);
+    let mut duo = TwoControllers::new(2, true);
     duo.connect();
     duo.settle(2);
     duo.controllers[0].on_link_refused(LinkRefusal::WrongCertificate);
@@ -42,7 +42,7 @@ fn who_has_met_its_peer_does_not_care_for_strangers() {
 
 #[test]
 fn of_two_that_refuse_each_other_each_says_what_it_saw_itself() {
-    let duo = Duo::new(3, true);
+    let duo = TwoControllers::new(3, true);
     duo.controllers[0].on_link_refused(LinkRefusal::CertificateRefused);
     duo.controllers[0].on_link_refused(LinkRefusal::WrongCertificate);
     let said = interlink(&duo);

@@ -3,26 +3,26 @@
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
 use crate::pair::{PairStatus, Role};
-use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
+use crate::testing::{BLOCKS, TwoControllers, blocks_of, range, write};
 use crate::unit::Controller;
 use protocol::scsi::sense::Sense;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 const NO_ROOM: Outcome = Outcome::Check(Sense::SPACE_ALLOCATION_FAILED);
 
-fn places(duo: &Duo) -> [(PairStatus, Role); 2] {
+fn places(duo: &TwoControllers) -> [(PairStatus, Role); 2] {
     duo.controllers.each_ref().map(|controller| {
         let lun = controller.status().luns.remove(0);
         (lun.status, lun.role)
     })
 }
 
-fn met(seed: u64) -> Duo {
+fn met(seed: u64) -> TwoControllers {
     met_sized(seed, BLOCKS)
 }
 
-fn met_sized(seed: u64, blocks: u64) -> Duo {
-    let mut duo = Duo::sized(seed, blocks);
+fn met_sized(seed: u64, blocks: u64) -> TwoControllers {
+    let mut duo = TwoControllers::sized(seed, blocks);
     duo.connect();
     duo.settle(1);
     duo.ask(0, 1, write(0, BLOCKS, 5));
@@ -32,7 +32,7 @@ fn met_sized(seed: u64, blocks: u64) -> Duo {
 }
 
 /// How a command ends.
-fn end(duo: &mut Duo, side: usize, tag: u32, op: Op) -> Outcome {
+fn end(duo: &mut TwoControllers, side: usize, tag: u32, op: Op) -> Outcome {
     duo.ask(side, tag, op);
     duo.settle(4);
     let mut answers = duo.answers(side);
@@ -41,7 +41,7 @@ fn end(duo: &mut Duo, side: usize, tag: u32, op: Op) -> Outcome {
 }
 
 /// Both are DUPLEX and the same, by themselves.
-fn are_well_again(duo: &mut Duo, what: &str) {
+fn are_well_again(duo: &mut TwoControllers, what: &str) {
     duo.settle(200);
     assert_eq!(places(duo).map(|(status, _)| status), [PairStatus::Duplex; 2], "{what}: {:?}", {
         duo.controllers.each_ref().map(|controller| controller.status().luns.remove(0).reason)
@@ -236,12 +236,12 @@ fn a_peer_that_is_lost_while_its_copy_comes_back_keeps_nobody_from_being_served(
 mod full_and_then_failed {
     use crate::command::{LunIndex, Op, Outcome};
     use crate::disk::DiskError;
-    use crate::testing::{BLOCKS, Duo, write};
+    use crate::testing::{BLOCKS, TwoControllers, write};
 
     const GOOD: Outcome = Outcome::Good(Vec::new());
 
-    fn met(seed: u64) -> Duo {
-        let mut duo = Duo::new(seed, true);
+    fn met(seed: u64) -> TwoControllers {
+        let mut duo = TwoControllers::new(seed, true);
         duo.connect();
         duo.settle(1);
         duo
@@ -264,8 +264,9 @@ mod full_and_then_failed {
             duo.break_disk(0, DiskError::Full);
             duo.hold_control(true);
             duo.resume_disk(0);
-            let switching =
-                |duo: &Duo| duo.controllers[0].place(LunIndex(0)).is_some_and(|(.., switching)| switching);
+            let switching = |duo: &TwoControllers| {
+                duo.controllers[0].place(LunIndex(0)).is_some_and(|(.., switching)| switching)
+            };
             while !switching(&duo) && duo.step() {}
             if !duo.flushing(0) {
                 continue;

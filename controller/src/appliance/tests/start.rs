@@ -3,22 +3,22 @@
 use crate::appliance::Restored;
 use crate::command::Op;
 use crate::pair::PairStatus;
-use crate::testing::{BLOCKS, Duo, blocks_of, range, write};
+use crate::testing::{BLOCKS, TwoControllers, blocks_of, range, write};
 use crate::volume::superblock::{Superblock, VolumeFound};
 use crate::world::World;
 use std::collections::BTreeMap;
 
 type Kept = (BTreeMap<String, Vec<u8>>, BTreeMap<u16, (Superblock, Vec<u8>)>);
 
-pub(super) fn met(seed: u64, mirror: bool) -> Duo {
-    let mut duo = Duo::new(seed, mirror);
+pub(super) fn met(seed: u64, mirror: bool) -> TwoControllers {
+    let mut duo = TwoControllers::new(seed, mirror);
     duo.connect();
     duo.settle(4);
     duo
 }
 
 /// Everything is written with `byte`, through alpha or beta.
-pub(super) fn fill(duo: &mut Duo, side: usize, byte: u8) {
+pub(super) fn fill(duo: &mut TwoControllers, side: usize, byte: u8) {
     duo.ask(side, u32::from(byte), write(0, BLOCKS, byte));
     duo.settle(2);
     assert!(duo.answers(side).iter().any(|(tag, outcome)| *tag == u32::from(byte) && is_good(outcome)));
@@ -28,35 +28,35 @@ fn is_good(outcome: &crate::command::Outcome) -> bool {
     matches!(outcome, crate::command::Outcome::Good(_))
 }
 
-fn step(duo: &mut Duo) {
+fn step(duo: &mut TwoControllers) {
     let _nothing_left = duo.step();
 }
 
-fn stop_both(duo: &mut Duo) {
+fn stop_both(duo: &mut TwoControllers) {
     duo.controllers.iter().for_each(crate::unit::Controller::stop);
     duo.settle(20);
     assert!(duo.controllers.iter().all(crate::unit::Controller::stopped));
 }
 
-fn stop(duo: &mut Duo, side: usize) {
+fn stop(duo: &mut TwoControllers, side: usize) {
     duo.controllers[side].stop();
     duo.settle(20);
     assert!(duo.controllers[side].stopped());
 }
 
-fn again(duo: Duo, seed: u64) -> Duo {
+fn again(duo: TwoControllers, seed: u64) -> TwoControllers {
     let mut duo = duo.crash(seed, true);
     duo.connect();
     duo.settle(40);
     duo
 }
 
-pub(super) fn status(duo: &Duo, side: usize) -> (PairStatus, bool, String) {
+pub(super) fn status(duo: &TwoControllers, side: usize) -> (PairStatus, bool, String) {
     let lun = duo.controllers[side].status().luns.remove(0);
     (lun.status, lun.serving, lun.reason.unwrap_or_default())
 }
 
-pub(super) fn duplex(duo: &Duo) -> bool {
+pub(super) fn duplex(duo: &TwoControllers) -> bool {
     (0..2).all(|side| {
         let (status, serving, _) = status(duo, side);
         (status, serving) == (PairStatus::Duplex, true)
@@ -71,7 +71,7 @@ enum What {
     Both,
 }
 
-fn put_back(duo: &Duo, side: usize, what: What, kept: &Kept) {
+fn put_back(duo: &TwoControllers, side: usize, what: What, kept: &Kept) {
     let (records, volumes) = kept.clone();
     match what {
         What::Folder => duo.put_back(side, Some(records), None),
@@ -167,7 +167,7 @@ fn both_volumes_put_back_without_their_folders_are_refused_and_left_alone() {
 }
 
 /// Main served alone when it ended: it may start alone.
-fn ran_alone(seed: u64) -> Duo {
+fn ran_alone(seed: u64) -> TwoControllers {
     let mut duo = met(seed, true);
     fill(&mut duo, 0, 1);
     duo.cut();
@@ -297,10 +297,11 @@ fn a_start_without_the_peer_that_is_cut_short_anywhere_leaves_a_whole_copy() {
 #[test]
 fn the_first_byte_waits_until_both_have_written_down_that_the_other_was_there() {
     for seed in 0..20 {
-        let mut duo = Duo::new(seed, true);
+        let mut duo = TwoControllers::new(seed, true);
         duo.connect();
-        let written =
-            |duo: &Duo| (0..2).any(|side| duo.volumes(side).iter().flatten().any(|byte| *byte == 7));
+        let written = |duo: &TwoControllers| {
+            (0..2).any(|side| duo.volumes(side).iter().flatten().any(|byte| *byte == 7))
+        };
         let mut tag = 0;
         while !written(&duo) {
             tag += 1;
@@ -439,7 +440,7 @@ fn a_peer_of_the_first_release_is_still_met() {
 
 /// Alpha and beta serve; a backup of one volume is made while they do; more is written; both end cleanly; the
 /// volume is put back from the backup.
-fn put_back_from_a_backup_of_the_same_run(seed: u64, side: usize) -> Duo {
+fn put_back_from_a_backup_of_the_same_run(seed: u64, side: usize) -> TwoControllers {
     let mut duo = met(100 + seed, true);
     fill(&mut duo, 0, 1);
     let (_, volumes) = duo.kept(side);

@@ -3,12 +3,12 @@
 use crate::command::{Op, Outcome};
 use crate::lease::LEASE;
 use crate::pair::{PairStatus, Role};
-use crate::testing::{BLOCKS, Duo, range, write};
+use crate::testing::{BLOCKS, TwoControllers, range, write};
 use crate::time::TICK;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
-fn places(duo: &Duo) -> [(Role, PairStatus, bool); 2] {
+fn places(duo: &TwoControllers) -> [(Role, PairStatus, bool); 2] {
     duo.controllers.each_ref().map(|controller| {
         let status = controller.status();
         (status.luns[0].role, status.luns[0].status, status.luns[0].serving)
@@ -21,7 +21,7 @@ const LEASE_TICKS: u32 = (LEASE.as_millis() / TICK.as_millis()) as u32 + 4;
 #[test]
 fn a_sub_whose_workers_are_stuck_parts_from_main_which_goes_on_alone() {
     for seed in 0..50 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.stick(1, true);
         duo.ask(0, 1, write(0, BLOCKS, 5));
         duo.settle(1);
@@ -42,7 +42,7 @@ fn a_sub_whose_workers_are_stuck_parts_from_main_which_goes_on_alone() {
 #[test]
 fn a_main_whose_workers_are_stuck_grants_no_lease_and_does_not_go_on_alone() {
     for seed in 0..50 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         let generation = duo.durable(0).unwrap().generation;
         duo.stick(0, true);
         duo.ask(1, 1, Op::Read { range: range(0, 1) });
@@ -71,7 +71,7 @@ fn a_main_whose_workers_are_stuck_grants_no_lease_and_does_not_go_on_alone() {
 #[test]
 fn one_that_is_stuck_meets_nobody_and_one_that_gets_on_again_does() {
     for seed in 0..50 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.stick(1, true);
         duo.settle(1);
         duo.cut();
@@ -89,7 +89,7 @@ fn one_that_is_stuck_meets_nobody_and_one_that_gets_on_again_does() {
 
 mod smaller_ones {
     use crate::command::Outcome;
-    use crate::testing::{Duo, write};
+    use crate::testing::{TwoControllers, write};
 
     const GOOD: Outcome = Outcome::Good(Vec::new());
 
@@ -97,7 +97,7 @@ mod smaller_ones {
     fn a_lun_without_a_copy_is_not_opened_after_the_end_has_begun() {
         for seed in 0..20 {
             for steps in 0..6 {
-                let mut duo = Duo::new(seed, false);
+                let mut duo = TwoControllers::new(seed, false);
                 duo.connect();
                 duo.settle(4);
                 let mut duo = duo.crash(seed + 1, false);
@@ -119,7 +119,7 @@ mod smaller_ones {
 
     #[test]
     fn a_controller_whose_state_cannot_be_used_says_so_also_after_it_was_stuck() {
-        let duo = Duo::new(1, true);
+        let duo = TwoControllers::new(1, true);
         let mut duo = duo.crash_and(2, true, |side, restored| {
             if side == 0 {
                 restored.unusable = Some("its control state is damaged".into());
@@ -137,7 +137,7 @@ mod smaller_ones {
     #[test]
     fn a_main_that_gets_stuck_while_it_writes_that_it_goes_alone_does_not_go_alone() {
         for seed in 0..20 {
-            let mut duo = Duo::new(seed, true);
+            let mut duo = TwoControllers::new(seed, true);
             duo.connect();
             duo.settle(1);
             duo.cut();

@@ -1,22 +1,23 @@
 //! Switches beside commands on their way, in a toy world.
 
 use protocol::interlink::event::Event;
-use protocol::interlink::shared::Who;
+use protocol::interlink::shared::Requester;
 use protocol::scsi::persistent_reservation::{Kind, OutAction};
 use protocol::scsi::sense::Sense;
 
 use crate::command::{Op, Outcome};
 use crate::disk::DiskError;
-use crate::pair::{Breakage, PairStatus, Role};
+use crate::pair::{PairFault, PairStatus, Role};
 use crate::reservation::asked;
-use crate::testing::{Duo, range, write};
+use crate::testing::{TwoControllers, range, write};
 
 /// Commands of the sub's hosts that the switch meets.
 const WRITES: u32 = 6;
 
-/// The disk of the sub fails under writes of its hosts, and a switch may look at any moment whether nothing is in flight.
-fn sub_loses_its_disk_under_writes(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
+/// The disk of the sub fails under writes of its hosts, and a switch may look at any moment whether nothing is in
+/// flight.
+fn sub_loses_its_disk_under_writes(seed: u64) -> TwoControllers {
+    let mut duo = TwoControllers::new(seed, true);
     duo.connect();
     duo.settle(1);
     duo.log_in(0, 1, "host0");
@@ -48,13 +49,13 @@ fn no_range_stays_held_by_a_change_whose_copy_left_the_pair_before_main_heard_wh
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
-fn reserve_out(action: OutAction, key: u64, action_key: u64) -> impl FnOnce(Who) -> Event {
+fn reserve_out(action: OutAction, key: u64, action_key: u64) -> impl FnOnce(Requester) -> Event {
     asked::event(asked::out(action, (key, action_key), Kind::ExclusiveAccess))
 }
 
 /// A write of session 1 of a side is on its way to that side's disk, which has gone silent; session 2 is registered.
-fn write_meets_silence(seed: u64, silent: usize) -> Duo {
-    let mut duo = Duo::new(seed, true);
+fn write_meets_silence(seed: u64, silent: usize) -> TwoControllers {
+    let mut duo = TwoControllers::new(seed, true);
     duo.connect();
     duo.settle(1);
     for side in 0..2 {
@@ -72,7 +73,7 @@ fn write_meets_silence(seed: u64, silent: usize) -> Duo {
 
 /// Session 2 of the silent side reserves the LUN for itself alone, and after a while the disk goes on. Whether that was
 /// answered GOOD; whether it was not, as long as the write was not there; whether the write is there at the end.
-fn reserves_while_silent(duo: &mut Duo, silent: usize) -> (bool, bool, bool) {
+fn reserves_while_silent(duo: &mut TwoControllers, silent: usize) -> (bool, bool, bool) {
     duo.told(silent, 2);
     duo.event(silent, 2, 3, reserve_out(OutAction::Reserve, 2, 0));
     duo.settle(20);
@@ -135,7 +136,7 @@ fn a_main_that_hears_of_a_disk_given_up_just_after_it_lost_its_peer_does_not_bec
         duo.settle(1);
         duo.ask(0, 8, write(16, 1, 1));
         // The LUN gave it up before, and said so while the appliance was losing its peer.
-        let given_up = Breakage::OwnDisk(DiskError::Silent);
+        let given_up = PairFault::OwnDisk(DiskError::Silent);
         let as_of = duo.generation();
         duo.controllers[0].with_appliance(|appliance| appliance.on_broken(0, given_up, as_of));
         duo.settle(70);
@@ -201,8 +202,8 @@ fn a_main_that_finds_the_lease_over_when_it_notices_the_silence_hears_of_the_giv
 }
 
 /// The sub's disk has failed and its copy is about to leave; after so many steps the two part.
-fn parted_while_the_subs_copy_leaves(seed: u64, steps: u32, error: DiskError) -> Duo {
-    let mut duo = Duo::new(seed, true);
+fn parted_while_the_subs_copy_leaves(seed: u64, steps: u32, error: DiskError) -> TwoControllers {
+    let mut duo = TwoControllers::new(seed, true);
     duo.connect();
     duo.settle(1);
     duo.break_disk(1, error);
@@ -234,13 +235,13 @@ fn a_main_that_is_main_before_and_after_a_switch_goes_on_alone_wherever_the_two_
 }
 
 /// alpha was started again and refilled, and beta is about to give the LUN back to it.
-fn turning_back(seed: u64) -> Duo {
-    let mut duo = Duo::new(seed, true);
+fn turning_back(seed: u64) -> TwoControllers {
+    let mut duo = TwoControllers::new(seed, true);
     duo.connect();
     duo.settle(1);
     let mut duo = duo.crash_one(seed, 0);
     duo.connect();
-    let switching = |duo: &Duo| {
+    let switching = |duo: &TwoControllers| {
         duo.controllers[1].place(crate::command::LunIndex(0)).is_some_and(|(.., switching)| switching)
     };
     while !switching(&duo) {
@@ -256,7 +257,7 @@ fn a_main_whose_disk_failed_in_a_switch_to_two_whole_copies_does_not_go_on_alone
     for seed in 0..40 {
         let mut duo = turning_back(seed);
         duo.controllers[1].with_appliance(|appliance| {
-            appliance.on_broken(0, Breakage::OwnDisk(DiskError::Io), Default::default());
+            appliance.on_broken(0, PairFault::OwnDisk(DiskError::Io), Default::default());
         });
         duo.cut();
         duo.settle(30);
@@ -273,7 +274,7 @@ fn a_main_whose_disk_failed_in_a_switch_to_two_whole_copies_does_not_go_on_alone
 #[test]
 fn the_flushes_of_a_lone_slow_copy_do_not_keep_a_switch_from_its_end() {
     for seed in 0..4 {
-        let mut duo = Duo::met(seed);
+        let mut duo = TwoControllers::met(seed);
         duo.break_disk(1, DiskError::Full);
         duo.ask(0, 1, write(0, 4, 1));
         duo.settle(4);

@@ -3,20 +3,20 @@
 use crate::disk::DiskError;
 use crate::pair::{PairStatus, Role};
 use crate::status::{ControllerStatus, PeerReport};
-use crate::testing::{Duo, write};
+use crate::testing::{TwoControllers, write};
 use crate::volume::superblock::VolumeFound;
 
-fn status(duo: &Duo, side: usize) -> ControllerStatus {
+fn status(duo: &TwoControllers, side: usize) -> ControllerStatus {
     duo.controllers[side].status()
 }
 
-fn said(duo: &Duo, side: usize) -> Option<PeerReport> {
+fn said(duo: &TwoControllers, side: usize) -> Option<PeerReport> {
     status(duo, side).peer_said
 }
 
 #[test]
 fn in_touch_each_knows_what_the_other_says_and_afterwards_what_it_said_and_when() {
-    let mut duo = Duo::new(21, true);
+    let mut duo = TwoControllers::new(21, true);
     assert_eq!(said(&duo, 0), None);
     duo.connect();
     duo.settle(30);
@@ -38,7 +38,7 @@ fn in_touch_each_knows_what_the_other_says_and_afterwards_what_it_said_and_when(
 
 #[test]
 fn how_far_a_copy_is_and_why_is_known_on_both_machines() {
-    let mut duo = Duo::new(22, true);
+    let mut duo = TwoControllers::new(22, true);
     duo.connect();
     duo.settle(1);
     duo.ask(0, 1, write(0, 8, 5));
@@ -67,13 +67,13 @@ fn nobody_is_told_that_a_controller_was_started_again_that_was_not() {
     let mut told = Vec::new();
     for seed in 0..10 {
         for steps in 0..60 {
-            let mut duo = Duo::met(seed);
+            let mut duo = TwoControllers::met(seed);
             duo.break_disk(0, DiskError::Full);
             duo.ask(0, 1, write(0, 4, 1));
             duo.settle(4);
             assert_eq!(duo.statuses(), [PairStatus::Suspended; 2], "seed {seed}");
             duo.mend_disk(0);
-            let switches = |duo: &Duo| {
+            let switches = |duo: &TwoControllers| {
                 duo.controllers[1]
                     .place(crate::command::LunIndex(0))
                     .is_some_and(|(_, status, _, switching)| switching && status == PairStatus::Duplex)

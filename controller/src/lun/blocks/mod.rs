@@ -4,7 +4,8 @@
 //! A task's way: its ranges (stage Range) → for a READ the local copy's data (stage Read, [`reading`]), then the
 //! answer; for COMPARE AND WRITE the same, then the comparison → for a change both copies at once (stage Legs), the
 //! peer's message before the local write → when both have it, the ranges are free and the answer goes out. At the sub a
-//! change comes in main's order ([`super::replica`]).
+//! change comes in main's order ([`super::replica`]). The steps of that way are in [`execution`]; here is what the LUN
+//! asks, and what becomes of tasks when the pair changes or time runs out.
 //!
 //! What comes of it for others (an event's flush, a chunk of a sanitize operation, a command that is to wait at the
 //! gate again) is told as [`Happened`], in order; the LUN takes each of them before it takes its next event.
@@ -13,34 +14,35 @@
 //! * A change holds its range at main until both copies have it; so two changes of one block never travel together, and
 //!   the messages about them may overtake each other freely.
 //! * A task that is not admitted has no place in the order and no leg.
-//! * Data waits for the lease exactly for the tasks in that stage.
+//! * What holds of its parts, first of all of the tasks and their ranges ([`TaskSet`]).
 
 mod execution;
-mod losing;
+mod next;
 mod reading;
+mod task_set;
+mod terms;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use protocol::scsi::sense::Status;
-use slab::Slab;
+use protocol::scsi::sense::{Sense, Status};
 
 use super::budget::Budget;
 use super::completion::CompletionMode;
 use super::mirror::Mirror;
-use super::operation::{asks_durable, ranges};
+use super::operation::asks_durable;
 use super::replica::Replica;
-use super::report::report_io;
 use super::resync::Resync;
-use super::task::{Action, Leg, Origin, Slot, Stage, Task, end};
+use super::task::{Action, Leg, Origin, Stage, Task, send_back};
 use super::volume::Volume;
-use super::{ALONE_FLUSH_INTERVAL, LUN_COMMANDS_MAX, LunSetup, Used};
-use crate::command::{Command, Data, Op, Outcome};
-use crate::disk::DiskIo;
-use crate::exclusive::{Holder, Mode, RangeLocks, Ranges, Request};
+use super::{ALONE_FLUSH_INTERVAL, LunSetup};
+use crate::command::{COMMAND_AGE_MAX, Command, LunIndex, NexusId, Op, Outcome};
+use crate::disk::DiskError;
 use crate::lease::Lease;
 use crate::pair::{PairStatus, PairView, Role};
 use crate::time::{RunTime, Time};
+use task_set::{Entered, TaskSet};
+pub(super) use terms::Terms;
 
 /// What came of a task for others.
 #[derive(Debug)]
@@ -69,58 +71,34 @@ pub(super) enum Happened {
 /// The blocks of one LUN on one controller.
 #[derive(Debug)]
 pub(super) struct Blocks {
-    setup: LunSetup,
-    view: PairView,
-    /// The peer has its place in the pair too: before that it would not know a message of this generation.
-    peer_in_place: bool,
-    /// A change may be answered before it is durable.
-    caches: bool,
+    /// Its place in the controller's table.
+    index: LunIndex,
+    terms: Terms,
     lease: Arc<Lease>,
-    tasks: Slab<Task>,
-    /// Commands that ever came, and the most that there were at once.
-    entered: u64,
-    peak: usize,
-    /// Data of the sub's reads that waits for the lease to be renewed.
-    awaiting_lease: BTreeMap<u32, Data>,
-    locks: RangeLocks,
+    tasks: TaskSet,
     volume: Volume,
     mirror: Mirror,
     mode: CompletionMode,
     resync: Resync,
     replica: Replica,
-    /// The peer's copy is about to leave the pair.
-    last_copy: bool,
-    /// START STOP UNIT has stopped the unit.
-    stopped: bool,
     /// When the local copy was last flushed while there is no other.
     flushed: Time,
-    /// Commands that had to wait for room at the peer.
-    credit_waits: u64,
     happened: VecDeque<Happened>,
 }
 
 impl Blocks {
     pub(super) fn new(setup: LunSetup, caches: bool, lease: Arc<Lease>, clock: Arc<RunTime>) -> Self {
         Self {
-            setup,
-            view: PairView::suspended(Role::Sub),
-            peer_in_place: false,
-            caches,
+            index: LunIndex(setup.index),
+            terms: Terms::new(caches, setup.blocks),
             lease,
-            tasks: Slab::new(),
-            entered: 0,
-            peak: 0,
-            awaiting_lease: BTreeMap::new(),
-            locks: RangeLocks::default(),
+            tasks: TaskSet::default(),
             volume: Volume::new(setup.index, setup.stack, clock),
             mirror: Mirror::new(Budget::share_of(setup.luns)),
             mode: CompletionMode::default(),
             resync: Resync::default(),
             replica: Replica::default(),
-            last_copy: false,
-            stopped: false,
             flushed: Time(0),
-            credit_waits: 0,
             happened: VecDeque::new(),
         }
     }
@@ -130,9 +108,14 @@ impl Blocks {
         self.mirror.set_room(Budget::of(bytes));
     }
 
-    /// The place in the pair, as the group has decided on it.
-    pub(super) const fn view(&self) -> &PairView {
-        &self.view
+    /// On what terms commands are carried out.
+    pub(super) const fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// The same, for who decides on them.
+    pub(super) const fn terms_mut(&mut self) -> &mut Terms {
+        &mut self.terms
     }
 
     /// What is to be done for others next.
@@ -140,34 +123,26 @@ impl Blocks {
         self.happened.pop_front()
     }
 
-    /// Whether changes may be answered before they are durable, from now on.
-    pub(super) const fn set_caches(&mut self, caches: bool) {
-        self.caches = caches;
-    }
-
-    /// The LUN has so many blocks.
-    pub(super) const fn resize(&mut self, blocks: u64) {
-        self.setup.blocks = blocks;
-    }
-
     /// Takes another place in the pair. Whatever belonged to an earlier one has ended or waits for the decision about
     /// the pair.
     pub(super) fn begin(&mut self, view: PairView, actions: &mut Vec<Action>) {
         self.on_released(u64::MAX, actions);
-        self.end_order();
-        self.peer_in_place = false;
+        // The order of changes starts anew. What is left of the one before waits for the decision about the pair: also
+        // where the peer's word about its copy is still on its way, for it comes too late to be understood.
+        self.mirror.begin();
+        for task in self.tasks.iter_mut() {
+            self.mirror.give_room(task.lose_peer());
+        }
         self.resync.forget();
-        self.last_copy = false;
-        self.stopped = false;
         self.flushed = Time(0);
-        self.view = view;
+        self.terms.begin(view);
     }
 
     /// The peer has its place too: copy, where that is due, and decide on the changes that waited.
     pub(super) fn open(&mut self, now: Time, actions: &mut Vec<Action>) {
-        self.peer_in_place = true;
-        let copies = self.view.role == Role::Main && self.view.status == PairStatus::Copy;
-        if copies {
+        self.terms.peer_is_in_place();
+        let view = self.terms.view();
+        if view.role == Role::Main && view.status == PairStatus::Copy {
             self.resync.begin(now);
         } else {
             self.resync.stop();
@@ -175,93 +150,37 @@ impl Blocks {
         self.decide_lost(actions);
     }
 
-    /// The peer has sent something of this generation, so it has its place.
-    pub(super) const fn peer_is_in_place(&mut self) {
-        self.peer_in_place = true;
-    }
-
-    /// Whether it has.
-    pub(super) const fn has_peer_in_place(&self) -> bool {
-        self.peer_in_place
-    }
-
     /// The pair is about to change: no more chunks are copied.
     pub(super) fn hold(&mut self) {
         self.resync.stop();
     }
 
-    /// Serves no new commands; what is under way finishes.
-    pub(super) fn close(&mut self, view: PairView) {
+    /// The place in the pair is decided on anew, under the same connections: the copy is complete and agreed on, or no
+    /// new commands are served and what is under way finishes.
+    pub(super) fn follow(&mut self, view: PairView) {
         self.resync.stop();
-        self.view = self.view.followed_by(view);
-    }
-
-    /// The copy is complete and agreed on.
-    pub(super) fn on_copied(&mut self, view: PairView) {
-        self.view = self.view.followed_by(view);
-        self.resync.stop();
-    }
-
-    /// Whether nothing may be admitted now: a pair that is not decided on, or a peer that could not take a change yet.
-    fn may_not_admit(&self) -> bool {
-        !self.view.serves() || (self.view.is_mirrored() && !self.peer_in_place)
-    }
-
-    /// START STOP UNIT has stopped the unit.
-    pub(super) const fn is_stopped(&self) -> bool {
-        self.stopped
-    }
-
-    /// Whether a read of these blocks meets no change under way.
-    pub(super) fn is_free_to_read(&self, ranges: &Ranges) -> bool {
-        self.locks.is_free(Mode::Shared, ranges)
-    }
-
-    /// The number of hosts' commands that have come so far: those that come now have a higher one.
-    pub(super) const fn entered(&self) -> u64 {
-        self.entered
-    }
-
-    /// Whether a host of this controller has a command under way that came when there were at most `entered`.
-    pub(super) fn has_host_since_before(&self, entered: u64) -> bool {
-        self.tasks
-            .iter()
-            .any(|(_, task)| task.number <= entered && matches!(task.origin, Origin::Host { .. }))
-    }
-
-    /// Commands of this controller's hosts here.
-    pub(super) fn hosts(&self) -> usize {
-        self.tasks.iter().filter(|(_, task)| matches!(task.origin, Origin::Host { .. })).count()
+        self.terms.follow(view);
     }
 
     /// No host's command is under way here, not even one that main has ordered on this copy.
     pub(super) fn is_drained(&self) -> bool {
-        let hosts = |task: &Task| matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. });
-        self.replica.is_empty() && !self.tasks.iter().any(|(_, task)| hosts(task))
+        self.replica.is_empty() && !self.tasks.has_hosts()
     }
 
     /// Whether nothing is under way but changes that wait for a decision about the pair, and whether there are any.
     pub(super) fn quiet(&self) -> (bool, bool) {
-        let quiet = self.tasks.iter().all(|(_, task)| task.awaits_decision())
-            && self.volume.is_quiet()
-            && self.replica.is_quiet();
+        let quiet = self.tasks.awaits_decision() && self.volume.is_quiet() && self.replica.is_quiet();
         (quiet, !self.tasks.is_empty())
     }
 
-    /// Commands here and the most there were; those that wait for ranges and the most that did.
-    pub(super) fn usage(&self) -> (Used, Used) {
-        let used = |(now, peak): (usize, usize)| Used { now: now as u64, peak: peak as u64 };
-        (used((self.tasks.len(), self.peak)), used(self.locks.waiting()))
+    /// The commands under way here, with their ranges.
+    pub(super) const fn tasks(&self) -> &TaskSet {
+        &self.tasks
     }
 
-    /// How often commands had to wait for a range, and for room at the peer.
-    pub(super) const fn waits(&self) -> (u64, u64) {
-        (self.locks.waits(), self.credit_waits)
-    }
-
-    /// Data on its way to the peer: the room for it, what is taken, and the most that ever was.
-    pub(super) const fn room(&self) -> (u64, u64, u64) {
-        self.mirror.usage()
+    /// At main, what goes to the other copy.
+    pub(super) const fn mirror(&self) -> &Mirror {
+        &self.mirror
     }
 
     /// The resync, if this controller is main and one is under way.
@@ -281,18 +200,7 @@ impl Blocks {
 
     /// The oldest change that only the peer can end.
     pub(super) fn oldest_at_peer(&self) -> Option<u64> {
-        self.mirror.oldest(|slot| self.tasks.get(slot as usize).is_some_and(|task| task.peer == Leg::Writing))
-    }
-
-    /// The peer's copy is about to leave the pair: from now on the local disk is waited for. A write that is given up
-    /// could still land over a later one, in the only copy left.
-    pub(super) const fn stay_as_last_copy(&mut self) {
-        self.last_copy = true;
-    }
-
-    /// Whether changes may be answered before they are durable.
-    pub(super) const fn caches(&self) -> bool {
-        self.caches
+        self.mirror.oldest(|slot| self.tasks.get(slot).is_some_and(|task| task.peer == Leg::Writing))
     }
 
     /// Time has passed. `gate_waits`, `gate_is_open`: what becomes of hosts' new commands now.
@@ -303,16 +211,36 @@ impl Blocks {
         now: Time,
         actions: &mut Vec<Action>,
     ) {
-        self.tick_volume(now, actions);
+        self.volume.on_tick();
+        if self.terms.may_give_disk_up() {
+            for whose in self.volume.give_up_if_silent() {
+                let completion = self.volume.completed(whose, Err(DiskError::Silent));
+                self.on_completion(completion, now, actions);
+            }
+        }
         self.make_way(gate_is_open, actions);
-        self.expire_tasks(now, actions);
-        self.answer_leased(now, actions);
-        self.flush_alone(gate_waits, now, actions);
+        // What waited too long is never executed.
+        self.withdraw_those(&Outcome::Status(Status::Busy), actions, |task| {
+            matches!(task.origin, Origin::Host { .. } | Origin::Peer { .. })
+                && now.since(task.received) >= COMMAND_AGE_MAX
+        });
+        for (slot, data) in self.tasks.take_leased() {
+            self.on_data(slot, data, now, actions);
+        }
+        // While there is no other copy, what is in memory goes to the disk every second. But a switch waits for what is
+        // in flight.
+        let due = self.terms.flushes_alone() && now.since(self.flushed) >= ALONE_FLUSH_INTERVAL;
+        if due && !gate_waits && self.enter(Origin::Nobody, Op::SynchronizeCache, true, now, actions) {
+            self.flushed = now;
+        }
     }
 
     /// Time has passed, for the other copy.
     pub(super) fn tick_pair(&mut self, actions: &mut Vec<Action>) {
-        self.tell_released(actions);
+        let view = self.terms.view();
+        if view.is_mirrored() {
+            actions.extend(self.mirror.news(view.generation));
+        }
         self.resync.tick();
     }
 
@@ -322,28 +250,16 @@ impl Blocks {
             && self.replica.is_empty()
             && self.volume.rests()
             && !self.resync.has_run()
-            && !(self.view.is_mirrored() && self.mirror.has_news());
-        let flush = if self.flushes_alone() { self.flushed + ALONE_FLUSH_INTERVAL } else { Time::NEVER };
+            && !(self.terms.view().is_mirrored() && self.mirror.has_news());
+        let flush =
+            if self.terms.flushes_alone() { self.flushed + ALONE_FLUSH_INTERVAL } else { Time::NEVER };
         if rests { flush } else { Time(0) }
     }
 
     /// What always holds of its parts and between them.
     pub(super) fn check(&self) {
         self.resync.check();
-        self.locks.check();
-        for (slot, task) in &self.tasks {
-            let leased = self.awaiting_lease.contains_key(&(slot as u32));
-            assert_eq!(
-                task.stage == Stage::Lease,
-                leased,
-                "data waits for the lease for another task: {task:?}"
-            );
-            let legs = task.stage == Stage::Legs || (task.own, task.peer) == (Leg::None, Leg::None);
-            assert!(legs, "a task that is not admitted as a change has a leg: {task:?}");
-            let room = task.credit == 0 || task.stage == Stage::Legs;
-            assert!(room, "a task has room at the peer and sends nothing: {task:?}");
-        }
-        assert!(self.awaiting_lease.len() <= self.tasks.len(), "data waits for the lease for no task");
+        self.tasks.check();
         assert!(self.happened.is_empty(), "what came of tasks was not taken: {:?}", self.happened);
     }
 
@@ -357,143 +273,139 @@ impl Blocks {
         received: Time,
         actions: &mut Vec<Action>,
     ) -> bool {
-        if self.tasks.len() >= LUN_COMMANDS_MAX {
-            self.turn_away(origin, actions);
-            return false;
-        }
-        self.entered += 1;
-        let (ranges, mode) = ranges(&op);
-        let durable = durable || !self.caches || asks_durable(&op);
-        let task = Task {
-            origin,
-            number: self.entered,
-            op,
-            ranges,
-            mode,
-            durable,
-            received,
-            stage: Stage::Range,
-            sequence: 0,
-            own: Leg::None,
-            peer: Leg::None,
-            failed: None,
-            credit: 0,
-            result: Data::new(),
-            copied_again: None,
-        };
-        let slot = self.tasks.insert(task) as u32;
-        self.peak = self.peak.max(self.tasks.len());
-        let task = &self.tasks[slot as usize];
-        match self.locks.request(Slot::Task(slot).holder(), task.mode, &task.ranges) {
-            Request::Granted => self.admitted(slot, actions),
-            Request::Waits => {}
-            Request::Refused => {
-                self.tasks.remove(slot as usize);
-                self.turn_away(origin, actions);
+        let durable = durable || !self.terms.caches() || asks_durable(&op);
+        match self.tasks.enter(origin, op, durable, received) {
+            Entered::Granted(slot) => self.admitted(slot, actions),
+            Entered::Waits => {}
+            Entered::NoPlace(outcome) => {
+                self.hear(origin, outcome, actions);
                 return false;
             }
         }
         true
     }
 
-    /// No place for a command.
-    fn turn_away(&mut self, origin: Origin, actions: &mut Vec<Action>) {
-        // TASK SET FULL tells a host to wait for its own commands; one that has none in the task set would wait for
-        // ever, and is told BUSY instead (SAM-5 5.3.1).
-        let nexus = |origin| match origin {
-            Origin::Host { nexus, .. } => Some(nexus),
-            _ => None,
-        };
-        let is_its = |task: &Task| nexus(origin).is_some_and(|own| nexus(task.origin) == Some(own));
-        let full = self.tasks.iter().any(|(_, task)| is_its(task));
-        let outcome = Outcome::Status(if full { Status::TaskSetFull } else { Status::Busy });
-        match origin {
-            Origin::Event(number) => self.happened.push_back(Happened::Flushed { number, outcome }),
-            origin => self.answer(origin, outcome, actions),
-        }
-    }
-
-    /// The ranges of a task are held.
-    pub(super) fn admitted(&mut self, slot: u32, actions: &mut Vec<Action>) {
-        let refused = self.may_not_admit();
-        let Some(task) = self.tasks.get_mut(slot as usize) else {
-            return;
-        };
-        task.stage = Stage::Read;
-        if refused && task.origin != Origin::Nobody {
-            return self.put_back(slot, actions);
-        }
-        match &task.op {
-            Op::Read { range }
-            | Op::Verify { range, .. }
-            | Op::CompareAndWrite { range, .. }
-            | Op::OrWrite { range, .. } => {
-                let io = DiskIo::Read(*range);
-                actions.push(self.volume.submit(Slot::Task(slot), io));
-            }
-            Op::Prefetch { range } => {
-                let io = DiskIo::Prefetch(*range);
-                actions.push(self.volume.submit(Slot::Task(slot), io));
-            }
-            Op::Report { what, allocation } => {
-                let io = report_io(*what, *allocation, self.setup.blocks);
-                actions.push(self.volume.submit(Slot::Task(slot), io));
-            }
-            Op::Write { .. }
-            | Op::WriteAtomic { .. }
-            | Op::WriteAndVerify { .. }
-            | Op::WriteSame { .. }
-            | Op::Unmap { .. }
-            | Op::StartStop { .. }
-            | Op::SynchronizeCache
-            | Op::Event(_) => self.change(slot, actions),
-        }
-    }
-
-    /// A task is over: its ranges are free, its origin hears of it.
-    pub(super) fn finish(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
-        let Some(task) = self.tasks.try_remove(slot as usize) else {
-            return;
-        };
-        // Only now it is on both copies, and `released` may pass it.
-        self.mirror.end(task.sequence, slot);
-        if let (Op::StartStop { start }, Outcome::Good(_)) = (&task.op, &outcome) {
-            self.stopped = !start;
-        }
-        let mut granted = Vec::new();
-        self.locks.release(Slot::Task(slot).holder(), task.mode, &task.ranges, &mut granted);
-        match task.origin {
-            Origin::Copy => {
-                let good = outcome == Outcome::Good(Data::new());
-                self.on_copy_step(&task.op, task.copied_again.is_some(), good, actions);
-            }
-            // A change of the peer's host was answered by DONE already.
-            Origin::Peer { .. } if task.sequence != 0 && matches!(outcome, Outcome::Good(_)) => {}
-            origin => self.tell(origin, task.op, outcome, actions),
-        }
+    /// The peer is out of reach: nothing is admitted, no write answered until it is decided how this controller goes
+    /// on. Which forwarded commands the local disk still has, of this role or an earlier one. [`Blocks::hold_tasks`]
+    /// follows where this is a main that will go on, else [`Blocks::suspend_tasks`].
+    pub(super) fn lose_peer(&mut self, view: PairView, actions: &mut Vec<Action>) -> Vec<u32> {
+        self.terms.lose_peer(view);
+        self.resync.stop();
+        self.mirror.lose();
+        let (writing, granted) = self.replica.lose(self.tasks.locks());
         self.granted(granted, actions);
+        writing
     }
 
-    /// Those who waited for ranges go on.
-    pub(super) fn granted(&mut self, holders: Vec<Holder>, actions: &mut Vec<Action>) {
-        for holder in holders {
-            match Slot::of_holder(holder) {
-                Slot::Task(slot) => self.admitted(slot, actions),
-                Slot::Apply(slot) => self.apply_granted(slot, actions),
+    /// The peer is gone from a LUN whose only whole copy is here: what it forwarded and was not admitted is never
+    /// executed.
+    pub(super) fn peer_gone(&mut self, view: PairView, actions: &mut Vec<Action>) {
+        self.terms.lose_peer(view);
+        self.withdraw_those(&Outcome::Aborted, actions, |task| matches!(task.origin, Origin::Peer { .. }));
+    }
+
+    /// The peer is out of reach, and what becomes of the pair is undecided: waiting commands of this controller's hosts
+    /// go back to the gate in the order in which they came.
+    pub(super) fn hold_tasks(&mut self, actions: &mut Vec<Action>) {
+        for task in self.tasks.iter_mut() {
+            self.mirror.give_room(task.lose_peer());
+            task.forget_copy();
+        }
+        let is_host = |task: &Task| matches!(task.origin, Origin::Host { .. });
+        let back = self.tasks.in_turn(|task| task.has_begun_nothing() && is_host(task));
+        let gone = self.tasks.chosen(|task| task.has_begun_nothing() && !is_host(task));
+        let decide = self.tasks.chosen(|task| task.stage == Stage::Legs);
+        // Remove all of them first: removing one would otherwise admit the next.
+        for slot in gone {
+            self.withdraw(slot, Outcome::Aborted, actions);
+        }
+        for slot in back {
+            self.put_back(slot, actions);
+        }
+        for slot in decide {
+            self.finish_if_whole(slot, actions);
+        }
+    }
+
+    /// A turn waits for what is in flight. What waits for the range of a change that in turn waits for the decision
+    /// about the pair would be in flight for ever: when nothing else is left it goes back to the gate that it came in
+    /// by.
+    fn make_way(&mut self, gate_is_open: bool, actions: &mut Vec<Action>) {
+        if gate_is_open || !self.terms.view().is_mirrored() {
+            return;
+        }
+        for slot in self.tasks.stuck() {
+            // The going of another may have let it in.
+            let Some(task) = self.tasks.get_mut(slot).filter(|task| task.can_make_way()) else {
+                continue;
+            };
+            let Origin::Peer { link, id } = task.origin else {
+                self.put_back(slot, actions);
+                continue;
+            };
+            task.origin = Origin::Nobody;
+            self.finish(slot, Outcome::Aborted, actions);
+            actions.push(send_back(link, id, self.terms.view().generation));
+        }
+    }
+
+    /// Nothing is served any more: what was not admitted is refused, what was ends with the local copy.
+    pub(super) fn suspend_tasks(&mut self, actions: &mut Vec<Action>) {
+        for slot in self.tasks.chosen(|_| true) {
+            let Some(task) = self.tasks.get_mut(slot) else {
+                continue;
+            };
+            self.mirror.give_room(task.lose_peer());
+            task.forget_copy();
+            match task.stage {
+                Stage::Range | Stage::Credit | Stage::Lease => {
+                    self.finish(slot, Outcome::Check(Sense::UNAVAILABLE), actions);
+                }
+                Stage::Legs => self.finish_if_whole(slot, actions),
+                Stage::Read => {}
             }
         }
     }
 
-    /// Tells the origin of a task how it ended.
-    fn tell(&mut self, origin: Origin, op: Op, outcome: Outcome, actions: &mut Vec<Action>) {
-        match origin {
-            Origin::Sanitize(run) => self.happened.push_back(Happened::Sanitized { run, op, outcome }),
-            Origin::Event(number) => self.happened.push_back(Happened::Flushed { number, outcome }),
-            origin => self.answer(origin, outcome, actions),
+    /// Takes back a task that was not admitted, or holds its ranges but has begun nothing.
+    fn withdraw(&mut self, slot: u32, outcome: Outcome, actions: &mut Vec<Action>) {
+        if self.tasks.get(slot).is_some_and(Task::has_begun_nothing) {
+            self.finish(slot, outcome, actions);
         }
     }
 
-    fn answer(&self, origin: Origin, outcome: Outcome, actions: &mut Vec<Action>) {
-        actions.extend(end(origin, outcome, self.view.generation));
+    /// Takes back those of the tasks which have begun nothing that `chosen` picks. The end of one may let another have
+    /// its slot: whoever is in it then is looked at anew.
+    pub(super) fn withdraw_those(
+        &mut self,
+        outcome: &Outcome,
+        actions: &mut Vec<Action>,
+        chosen: impl Fn(&Task) -> bool,
+    ) {
+        let chosen = |task: &Task| task.has_begun_nothing() && chosen(task);
+        for slot in self.tasks.chosen(chosen) {
+            if self.tasks.get(slot).is_some_and(chosen) {
+                self.finish(slot, outcome.clone(), actions);
+            }
+        }
+    }
+
+    /// Ends those of hosts' commands that wait for a range and that `refusal` keeps out.
+    pub(super) fn refuse_waiting(
+        &mut self,
+        actions: &mut Vec<Action>,
+        refusal: impl Fn(NexusId, &Op) -> Option<Outcome>,
+    ) {
+        let mut refused = Vec::new();
+        for (slot, task) in self.tasks.iter() {
+            if let (Stage::Range, Origin::Host { nexus, .. }) = (task.stage, task.origin)
+                && let Some(outcome) = refusal(nexus, &task.op)
+            {
+                refused.push((slot, outcome));
+            }
+        }
+        for (slot, outcome) in refused {
+            self.withdraw(slot, outcome, actions);
+        }
     }
 }

@@ -44,7 +44,7 @@ use super::task::{Action, Origin};
 use super::unit_state::UnitState;
 use crate::command::{Data, Op, Outcome};
 use crate::link::Via;
-use crate::pair::{Breakage, Role};
+use crate::pair::{PairFault, Role};
 use crate::shared::{Applied, apply, stamped};
 use crate::time::Time;
 use crate::world::Ticket;
@@ -115,13 +115,12 @@ impl Events {
         self.running.is_some() || self.meets || !self.behind.is_empty()
     }
 
-    /// What comes behind an event, or is one, takes its place. Given back if too many wait.
-    pub(super) fn wait(&mut self, waiting: Waiting) -> Result<(), Waiting> {
+    /// What comes behind an event, or is one, takes its place. It ends with BUSY if too many wait.
+    pub(super) fn wait(&mut self, waiting: Waiting, here: &mut Here<'_>) {
         if self.behind.len() >= HELD_COMMANDS_MAX {
-            return Err(waiting);
+            return here.end(waiting.origin, Outcome::Status(Status::Busy));
         }
         self.behind.push_back(waiting);
-        Ok(())
     }
 
     /// One step; to be asked for again until it rests.
@@ -283,7 +282,7 @@ impl Events {
             return;
         };
         let Ok(theirs) = SharedState::decode(payload) else {
-            return here.actions.push(Action::Broken(Breakage::Nonsense, here.view.generation));
+            return here.actions.push(Action::Broken(PairFault::ProtocolViolation, here.view.generation));
         };
         let mut newer =
             if theirs.stamp > here.unit.state().stamp { theirs } else { here.unit.state().clone() };
@@ -348,8 +347,7 @@ impl Events {
         let peers = |reserver: &NexusHandle| here.unit.is_of_peer(*reserver);
         if let Some(reserver) = here.unit.state().reserver.filter(peers) {
             let op = Op::Event(Box::new(Event::ReserverLost(reserver)));
-            let (origin, version) = (Origin::Nobody, here.unit.version());
-            self.behind.push_back(Waiting { origin, op, durable: false, received: Time(0), version });
+            self.behind.push_back(Waiting::of_this_controller(Origin::Nobody, op, Time(0), here.unit));
         }
     }
 

@@ -3,7 +3,7 @@
 use protocol::interlink::Message;
 use protocol::interlink::shared::Attention;
 
-use crate::command::{Data, Op, Outcome};
+use crate::command::{Command, Data, LunIndex, Op, Outcome};
 use crate::link::Via;
 use crate::lun::task::{Action, Origin, end};
 use crate::lun::unit_state::UnitState;
@@ -19,6 +19,29 @@ pub(in crate::lun) struct Waiting {
     pub(in crate::lun) received: Time,
     /// Of the state by which the peer let it pass.
     pub(in crate::lun) version: u64,
+}
+
+impl Waiting {
+    /// One that did not come from the peer: the state that let it pass is the one that holds here.
+    pub(in crate::lun) fn of_this_controller(
+        origin: Origin,
+        op: Op,
+        received: Time,
+        unit: &UnitState,
+    ) -> Self {
+        Self { origin, op, durable: false, received, version: unit.version() }
+    }
+
+    /// The host's command that it is, to be judged anew. `None` if it is no host's of this controller.
+    pub(in crate::lun) fn into_command(self, lun: LunIndex) -> Option<Command> {
+        let Self { origin, op, received, .. } = self;
+        match origin {
+            Origin::Host { nexus, tag } => Some(Command { lun, nexus, tag, op, received }),
+            Origin::Peer { .. } | Origin::Copy | Origin::Sanitize(_) | Origin::Event(_) | Origin::Nobody => {
+                None
+            }
+        }
+    }
 }
 
 /// What events need of the LUN, and where what they ask to be done goes.
