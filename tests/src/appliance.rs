@@ -321,8 +321,7 @@ impl Appliance {
 
     /// Starts a process that has ended again, and waits until every LUN is served on both sides.
     pub fn come_back(&mut self, process: usize) -> io::Result<()> {
-        self.start_again(process)?;
-        self.wait_until_served()
+        self.start_again(process).and_then(|()| self.wait_until_served())
     }
 
     /// Starts a process that was killed again.
@@ -383,9 +382,7 @@ impl Appliance {
 
     /// Ends it with SIGTERM, waits for the clean end, and gives the volumes a caller may look at.
     pub fn stop(mut self) -> io::Result<Stopped> {
-        for child in &self.children {
-            kill_process(Pid::from_child(child), Signal::TERM)?;
-        }
+        (0..self.children.len()).try_for_each(|process| self.end(process))?;
         let deadline = Instant::now() + PATIENCE;
         let mut children = std::mem::take(&mut self.children);
         for child in &mut children {

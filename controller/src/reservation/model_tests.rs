@@ -253,7 +253,8 @@ proptest! {
             prop_assert_eq!(result.is_ok(), done, "{:?}", step);
             if let Ok(result) = result {
                 let mut attentions: Vec<_> = result.attentions.into_iter().map(|a| (a.whom, a.code)).collect();
-                let mut wanted: Vec<_> = told.into_iter().map(|(nexus, code)| (Recipients::One(name(nexus)), code)).collect();
+                let one = |nexus| Recipients::One(name(nexus));
+                let mut wanted: Vec<_> = told.into_iter().map(|(nexus, code)| (one(nexus), code)).collect();
                 attentions.sort_by_key(|told| format!("{told:?}"));
                 wanted.sort_by_key(|told| format!("{told:?}"));
                 prop_assert_eq!(attentions, wanted, "{:?}", step);
