@@ -7,7 +7,7 @@
 //! A change that is answered and not free is under way as before: its range is held, it has its place in the order,
 //! and a LUN that has to be quiet waits for it. What a copy lacks is copied again first.
 
-use super::task::Leg;
+use super::task::Legs;
 
 /// A mode of completion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -15,13 +15,6 @@ pub(super) enum CompletionMode {
     /// Nothing is answered that only one of two copies has.
     #[default]
     Sync,
-}
-
-/// How far a change has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Legs {
-    pub(super) own: Leg,
-    pub(super) peer: Leg,
 }
 
 impl CompletionMode {
@@ -43,6 +36,7 @@ impl CompletionMode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lun::task::Leg;
 
     #[test]
     fn in_sync_a_change_is_answered_and_its_blocks_are_free_when_no_copy_is_still_taking_it() {

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 
 use slab::Slab;
 
-use super::blocks::Terms;
 use super::operation::{is_atomic, ranges, to_disk};
 use super::task::{Action, Slot};
 use super::volume::Volume;
@@ -138,8 +137,8 @@ impl Replica {
         volume.change(Slot::Apply(slot), apply.io.clone(), apply.atomic)
     }
 
-    /// The disk is done with a change, or with a part of it. `terms` follow a START STOP UNIT.
-    pub(super) fn on_disk(&mut self, slot: u32, result: &DiskResult, terms: &mut Terms) -> Applied {
+    /// The disk is done with a change, or with a part of it. `starts` is told what a START STOP UNIT has done.
+    pub(super) fn on_disk(&mut self, slot: u32, result: &DiskResult, starts: impl FnOnce(bool)) -> Applied {
         let Some(apply) = self.applies.get_mut(slot as usize) else {
             return Applied::Unknown;
         };
@@ -156,7 +155,7 @@ impl Replica {
             _ => {}
         }
         if let (Some(start), true) = (apply.start, result.is_ok()) {
-            terms.on_start_stop(start);
+            starts(start);
         }
         let (sequence, forward) = (apply.sequence, apply.forward);
         let Some(link) = apply.link else {

@@ -3,7 +3,6 @@
 use protocol::block::BlockRange;
 use protocol::interlink::{Ending, GenerationTag, Message, WireOp};
 
-use super::completion::Legs;
 use super::operation::{is_atomic, ranges, to_disk, to_wire, wire_write};
 use super::resync::Refused;
 use crate::command::{Data, NexusId, Op, Outcome, TaskTag};
@@ -83,6 +82,13 @@ impl Leg {
             Self::Writing | Self::Flushing | Self::Verifying => false,
         }
     }
+}
+
+/// How far a change has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Legs {
+    pub(super) own: Leg,
+    pub(super) peer: Leg,
 }
 
 /// A command admitted or waiting to be admitted here: at main, or a read of the sub's own copy.

@@ -276,7 +276,8 @@ impl Blocks {
     /// The local disk is done with a change that main has ordered.
     fn on_apply_disk(&mut self, slot: u32, result: DiskResult, actions: &mut Vec<Action>) {
         let generation = self.terms.view().generation;
-        let (link, sequence, forward) = match self.replica.on_disk(slot, &result, &mut self.terms) {
+        let starts = |start| self.terms.on_start_stop(start);
+        let (link, sequence, forward) = match self.replica.on_disk(slot, &result, starts) {
             Applied::Unknown => return,
             Applied::Goes(io) => return actions.push(self.volume.go_on(Slot::Apply(slot), io)),
             // Its bridge went away while the disk had it: its host cannot know how it ended.
