@@ -78,6 +78,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("CHANGE_SILENCE_MAX", "a time"),
     ("FLUSH_SILENCE_MAX", "a time"),
     ("ENDING_MAX", "a time"),
+    ("HAND_OVER_MAX", "a time"),
     ("END_SILENCE_MAX", "a time"),
     ("GREETING_MAX", "a time"),
     ("IDLE_MAX", "a time"),
@@ -89,7 +90,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("REDIAL_AFTER_MAX", "a time"),
     ("RUNNING_MAX", "a time"),
     ("STUCK_MAX", "a time"),
-    ("TURN_MAX", "a time"),
+    ("SWITCH_MAX", "a time"),
     ("UNACKNOWLEDGED_MAX", "a time"),
     // The command line's own.
     ("ANSWER_BYTES_MAX", "what the command line reads of an answer"),
