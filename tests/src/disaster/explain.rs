@@ -30,6 +30,12 @@ pub const MAIN_ALONE: Expected = Expected {
     phrases: &["suspended", "alpha serves its hosts alone", "bring beta back", "refilled by itself"],
 };
 
+/// Main has ended cleanly; asked on the machine of the one that was the sub.
+pub const SUB_IS_MAIN: Expected = Expected {
+    well: false,
+    phrases: &["suspended", "beta serves its hosts alone", "bring alpha back", "refilled by itself"],
+};
+
 /// Main is away; asked on the sub's machine.
 pub const SUB_ALONE: Expected = Expected {
     well: false,

@@ -101,8 +101,8 @@ impl Run {
             back,
         };
         met.iter().for_each(|met| report.met += met);
-        if main_goes_on(disaster) {
-            report.pause = Some(check_main(&met)?);
+        if let Some(side) = goes_on(disaster) {
+            report.pause = Some(check_hosts_of(side, &met)?);
         }
         self.check_codes(&met)?;
         self.histories.push(history);
@@ -133,7 +133,7 @@ impl Run {
             }
             Disaster::End(side) => {
                 self.pair.end(side)?;
-                self.without(side, disaster, load)?;
+                self.handed_over_by(side, disaster, load)?;
                 self.pair.spawn(side)?;
             }
             Disaster::KillBoth => {
@@ -164,7 +164,7 @@ impl Run {
     fn without(&self, side: usize, disaster: Disaster, load: &Load) -> Result<(), Failure> {
         if side == SUB {
             self.pair.wait_until("main serves alone", |views| serves_alone(&views[MAIN]))?;
-            self.go_on_alone(load)?;
+            self.go_on_alone(MAIN, load)?;
             self.look(disaster, "the sub is away", MAIN, explain::MAIN_ALONE)
         } else {
             self.pair.wait_until("the sub refuses", |views| lun(&views[SUB])["serving"] == false)?;
@@ -173,10 +173,19 @@ impl Run {
         }
     }
 
-    /// What main's hosts do while the sub knows nothing of it.
-    fn go_on_alone(&self, load: &Load) -> Result<(), Failure> {
-        lun_content::dig(load, self.pair.portals[MAIN], self.histories.len() as u64, true)?;
-        load.wait_for_good(&[MAIN], PROGRESS)
+    /// One has ended cleanly: the other is main, whichever was.
+    fn handed_over_by(&self, side: usize, disaster: Disaster, load: &Load) -> Result<(), Failure> {
+        let other = 1 - side;
+        self.pair.wait_until("the other serves alone", |views| serves_alone(&views[other]))?;
+        self.go_on_alone(other, load)?;
+        let expected = if other == MAIN { explain::MAIN_ALONE } else { explain::SUB_IS_MAIN };
+        self.look(disaster, "one has ended", other, expected)
+    }
+
+    /// What hosts of a main do while the other knows nothing of it.
+    fn go_on_alone(&self, main: usize, load: &Load) -> Result<(), Failure> {
+        lun_content::dig(load, self.pair.portals[main], self.histories.len() as u64, true)?;
+        load.wait_for_good(&[main], PROGRESS)
     }
 
     fn cut_and_pause(&self, time: Duration, load: &Load) -> Result<(), Failure> {
@@ -185,7 +194,7 @@ impl Run {
         network.cut(Cut::BothWays).map_err(io::Error::other)?;
         self.pair.signal(SUB, Signal::STOP)?;
         self.pair.wait_until("main serves alone", |views| serves_alone(&views[MAIN]))?;
-        self.go_on_alone(load)?;
+        self.go_on_alone(MAIN, load)?;
         thread::sleep(time.saturating_sub(begun.elapsed()));
         self.pair.signal(SUB, Signal::CONT)?;
         load.wait_for_refusals(SUB)?;
@@ -203,7 +212,7 @@ impl Run {
             serves_alone(&views[MAIN]) && lun(&views[SUB])["serving"] == false
         })?;
         load.wait_for_refusals(SUB)?;
-        self.go_on_alone(load)?;
+        self.go_on_alone(MAIN, load)?;
         self.look(disaster, "cut", MAIN, explain::MAIN_CUT)?;
         self.look(disaster, "cut", SUB, explain::SUB_CUT)?;
         thread::sleep(time.saturating_sub(begun.elapsed()));
@@ -279,16 +288,16 @@ impl Run {
     }
 }
 
-/// Hosts of a main that goes on pause at most so long, keep their connections, and get no error. Tells the pause.
-fn check_main(met: &[Met]) -> Result<Duration, Failure> {
-    for met in hosts::only(met, MAIN) {
+/// Hosts of one that goes on pause at most so long, keep their connections, and get no error. Tells the pause.
+fn check_hosts_of(side: usize, met: &[Met]) -> Result<Duration, Failure> {
+    for met in hosts::only(met, side) {
         if met.lost > 0 || met.codes.keys().any(|(_, code)| code.0 != 0x06) {
-            return Err(Failure::Host(format!("{} went on, but its hosts met: {met}", NAMES[MAIN])));
+            return Err(Failure::Host(format!("{} went on, but its hosts met: {met}", NAMES[side])));
         }
     }
-    let pause = hosts::only(met, MAIN).map(|met| met.pause).max().unwrap_or_default();
+    let pause = hosts::only(met, side).map(|met| met.pause).max().unwrap_or_default();
     if pause > PAUSE_MAX {
-        return Err(Failure::Pause { name: NAMES[MAIN], pause });
+        return Err(Failure::Pause { name: NAMES[side], pause });
     }
     Ok(pause)
 }
@@ -317,15 +326,15 @@ fn interval(disaster: Disaster) -> Duration {
     }
 }
 
-/// Whether main serves its hosts throughout.
-fn main_goes_on(disaster: Disaster) -> bool {
+/// Which controller serves its hosts throughout.
+fn goes_on(disaster: Disaster) -> Option<usize> {
     match disaster {
-        Disaster::Kill(side)
-        | Disaster::Pause(side, _)
-        | Disaster::LoseVolume(side)
-        | Disaster::End(side) => side == SUB,
-        Disaster::Cut(..) | Disaster::CutAndPause(_) => true,
-        Disaster::KillBoth => false,
+        Disaster::End(side) => Some(1 - side),
+        Disaster::Kill(side) | Disaster::Pause(side, _) | Disaster::LoseVolume(side) => {
+            (side == SUB).then_some(MAIN)
+        }
+        Disaster::Cut(..) | Disaster::CutAndPause(_) => Some(MAIN),
+        Disaster::KillBoth => None,
     }
 }
 
