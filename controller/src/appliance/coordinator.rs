@@ -162,7 +162,7 @@ impl Appliance {
         self.local.extend(self.session.tick(now));
         self.each(|_, group, setting, ids| group.leave_if_broken(setting, ids));
         self.each(|_, group, setting, ids| group.prefer(setting, ids));
-        self.tick_switches(now, &quiet);
+        self.each(|at, group, setting, _| group.tick_switch(now, at, &quiet, setting.ending));
         let parted = joined && !self.session.is_joined();
         let wake = self.local.groups().next_wake(now, parted, self.shutdown.drains());
         self.local.extend(wake.map(Effect::Wake).into_iter().collect());
@@ -171,21 +171,10 @@ impl Appliance {
         self.each(|_, group, setting, ids| group.refill(now, &has_room, setting, ids));
     }
 
-    fn tick_switches(&mut self, now: Time, quiet: &impl Fn(usize) -> Quiet) {
-        let mut any_late = false;
-        self.each(|at, group, setting, _| {
-            let (wishes, late) = group.tick_switch(now, at, quiet, setting.ending);
-            any_late |= late;
-            wishes
-        });
-        if any_late {
-            self.lose(Apart::Silent(self.local.peer_name()));
-        }
-    }
-
     /// A clean end is to come when hosts have left.
     pub fn announce_stop(&mut self) {
-        self.end(|end, on| end.announce(on));
+        let now = self.local.tickets().ticked();
+        self.end(|end, on| end.announce(now, on));
     }
 
     /// Begins a clean end; before it this controller hands over what it is main of.
@@ -308,8 +297,14 @@ impl Appliance {
             Pending::Switch(at) => {
                 self.ask(at, |group, setting, _| group.on_own_switch_durable(setting.ending))
             }
-            Pending::FlushEarly(_) => self.end(|end, on| end.on_flushed_early(now, on)),
-            Pending::Flush(_) => self.end(|end, on| end.on_volume(result.is_ok(), on)),
+            Pending::Flush(lun) | Pending::FlushEarly(lun) => {
+                // What was acknowledged may be gone from that copy: it does not become the only one.
+                if let Err(error) = result {
+                    let as_of = self.local.groups().of(lun).copies().generation().tag();
+                    self.on_broken(lun, PairFault::OwnDisk(error), as_of);
+                }
+                self.end(|end, on| end.on_flushed_volume(pending, result.is_ok(), now, on));
+            }
             Pending::Clean => self.end(|end, on| end.on_clean(now, on.joined)),
             Pending::Noted => {}
         }
@@ -428,6 +423,7 @@ impl Appliance {
 
     /// Carries out what a meeting or the marking of volumes wants, in its order.
     fn perform(&mut self, deeds: Vec<Deed>) {
+        let now = self.local.tickets().ticked();
         for deed in deeds {
             match self.local.perform(deed, &self.session) {
                 Some(Deed::Group(at, wishes)) => self.ask(at, |_, _, _| wishes),
@@ -445,7 +441,11 @@ impl Appliance {
                 Some(Deed::Marked(_, true)) => self.meet(Handshake::on_marked),
                 // The two meet again without that copy.
                 Some(Deed::Marked(_, false)) => self.lose(Apart::Failed(self.local.own_name())),
-                Some(Deed::Joined) => self.shutdown.on_joined(),
+                Some(Deed::Joined) => self.end(|end, on| end.on_joined(now, on)),
+                Some(Deed::FlushesHang) => {
+                    let hung = self.local.tickets().of(Pending::is_early_flush);
+                    hung.into_iter().for_each(|ticket| self.on_done(ticket, Err(DiskError::Silent), now));
+                }
                 Some(Deed::EndBegins) => self.begin_own_end(),
                 Some(Deed::PeerStops) => self.session.say(Apart::Stopped(self.local.peer_name())),
                 Some(Deed::BeginPlaced) => self.begin_placed(),

@@ -32,6 +32,8 @@ pub(super) enum Deed {
     FlushEarly(usize),
     /// The peer has ended cleanly.
     PeerStops,
+    /// Those flushes take too long: these disks have failed.
+    FlushesHang,
     /// This controller's clean end begins.
     EndBegins,
     /// What a group wants.

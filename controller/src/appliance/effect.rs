@@ -77,6 +77,8 @@ pub enum LunOrder {
     LastCopy,
     /// The copy is whole.
     Copied,
+    /// Its volume is about to be flushed from outside.
+    Flushes,
 }
 
 /// Why the two are apart.

@@ -358,16 +358,16 @@ impl Group {
     }
 
     /// Time has passed; `quiet(lun)` tells whether anything is in flight there, `at` names the group when its
-    /// generation is durable. Also whether the switch takes too long.
+    /// generation is durable. A switch that takes too long ends the meeting.
     pub(super) fn tick_switch(
         &mut self,
         now: Time,
         at: usize,
         quiet: &impl Fn(usize) -> Quiet,
         ending: Option<Ends>,
-    ) -> (Vec<Wish>, bool) {
+    ) -> Vec<Wish> {
         let Some(mut switch) = self.stage().switch() else {
-            return (Vec::new(), false);
+            return Vec::new();
         };
         let late = now.since(*switch.since.get_or_insert(now)) >= SWITCH_MAX;
         let next = switch.step_when(|| self.state.quiet(quiet));
@@ -377,7 +377,8 @@ impl Group {
             self.copies_mut().take_on(switch.generation);
             wishes.push(Wish::Write(Pending::Switch(at)));
         }
-        (wishes, late)
+        wishes.extend(late.then_some(Wish::Part(Parting::Overdue)));
+        wishes
     }
 
     /// The generation of the switch is durable here.

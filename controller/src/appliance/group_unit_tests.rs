@@ -129,9 +129,9 @@ fn a_switch_ends_with_both_luns_at_its_generation() {
     group.on_switch_word(&Message::SwitchDurable(generation.number), None);
     // One of its LUNs is not quiet.
     let busy = |lun| if lun == 1 { Quiet::No } else { Quiet::Yes };
-    assert!(group.tick_switch(Time(0), 0, &busy, None).0.is_empty());
-    let (wishes, late) = group.tick_switch(Time(1), 0, &|_| Quiet::Yes, None);
-    assert!(!late && matches!(wishes[..], [Wish::Write(Pending::Switch(0))]));
+    assert!(group.tick_switch(Time(0), 0, &busy, None).is_empty());
+    let wishes = group.tick_switch(Time(1), 0, &|_| Quiet::Yes, None);
+    assert!(matches!(wishes[..], [Wish::Write(Pending::Switch(0))]));
     assert!(group.copies().iter().all(|copy| copy.generation() == generation));
     let wishes = group.on_own_switch_durable(None);
     assert!(matches!(wishes[..], [Wish::Begin(false), Wish::Say(Message::SwitchBegin(_))]), "{wishes:?}");
@@ -148,8 +148,9 @@ fn a_switch_that_takes_too_long_is_late() {
     let mut group = served(1, 1, Pairing::Whole);
     let generation = Generation { number: 6, id: 60, parent: 50, main: 0, members: 0b11 };
     group.on_switch(generation, Pairing::Whole, true, None);
-    assert!(!group.tick_switch(Time(1), 0, &|_| Quiet::No, None).1);
-    assert!(group.tick_switch(Time(1) + SWITCH_MAX, 0, &|_| Quiet::No, None).1);
+    let mut late = |at| group.tick_switch(at, 0, &|_| Quiet::No, None);
+    assert!(late(Time(1)).is_empty());
+    assert!(matches!(late(Time(1) + SWITCH_MAX)[..], [Wish::Part(Parting::Overdue)]));
 }
 
 #[test]

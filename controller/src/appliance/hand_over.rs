@@ -22,7 +22,11 @@ use core::time::Duration;
 use crate::time::Time;
 
 /// What has not been handed over by then ends as it is.
-pub(super) const HAND_OVER_MAX: Duration = Duration::from_secs(8);
+pub(super) const HAND_OVER_MAX: Duration = Duration::from_secs(12);
+
+/// A disk that has not flushed by then has failed: its copy leaves the pair, so that the end has nothing to flush
+/// there.
+pub(super) const EARLY_FLUSH_MAX: Duration = Duration::from_secs(8);
 
 /// Whether this controller is to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -44,8 +48,11 @@ pub(super) struct HandOver {
     own: Own,
     /// The other is to end.
     peer_leaves: bool,
-    /// So many volumes of this controller are being flushed.
+    /// So many volumes of this controller are being flushed, and since when.
     flushes: u32,
+    flushing: Option<Time>,
+    /// The other has heard that this controller is to end.
+    told: bool,
     /// The other has heard that this controller is ready.
     said: bool,
     /// The other is.
@@ -55,11 +62,14 @@ pub(super) struct HandOver {
 impl HandOver {
     /// This controller is to end, when its hosts have left. True if the other is to be told: then it flushes, too.
     pub(super) fn announce(&mut self) -> bool {
-        let news = self.own == Own::Stays;
-        if news {
-            (self.own, self.said) = (Own::Announced, false);
+        if self.own == Own::Stays {
+            self.own = Own::Announced;
         }
-        news
+        let tells = !self.told;
+        if tells {
+            (self.told, self.said) = (true, false);
+        }
+        tells
     }
 
     /// Its hosts have left, or their time is up.
@@ -76,8 +86,19 @@ impl HandOver {
     }
 
     /// So many volumes are being flushed.
-    pub(super) const fn expect(&mut self, volumes: u32) {
+    pub(super) fn expect(&mut self, volumes: u32, now: Time) {
         self.flushes += volumes;
+        self.flushing = (self.flushes > 0).then(|| self.flushing.unwrap_or(now));
+    }
+
+    /// Whether that takes too long: said once.
+    pub(super) fn hangs(&mut self, now: Time) -> bool {
+        let hangs =
+            self.flushes > 0 && self.flushing.is_some_and(|since| now.since(since) >= EARLY_FLUSH_MAX);
+        if hangs {
+            self.flushing = None;
+        }
+        hangs
     }
 
     /// One was, or could not be: then the end finds that out.
@@ -102,8 +123,8 @@ impl HandOver {
     pub(super) fn on_lost(&mut self) {
         let own = match self.own {
             Own::Leaves(_) | Own::Lost => Own::Lost,
-            // It says so again if they meet again before its hosts have left.
-            Own::Stays | Own::Announced => Own::Stays,
+            // It says so again when they meet again before its hosts have left.
+            Own::Stays | Own::Announced => self.own,
         };
         *self = Self { own, ..Self::default() };
     }
@@ -118,14 +139,20 @@ impl HandOver {
         self.own != Own::Stays
     }
 
+    /// Whether its hosts are still leaving.
+    pub(super) fn is_announced(self) -> bool {
+        self.own == Own::Announced
+    }
+
     /// Whether the other is to end: nothing is given back to it.
     pub(super) const fn is_of_peer(self) -> bool {
         self.peer_leaves
     }
 
-    /// Whether the other becomes main of what this controller is main of.
+    /// Whether the other becomes main of what this controller is main of: not before both have flushed, for a switch
+    /// waits for what is in flight, and not for long.
     pub(super) const fn hands_over(self) -> bool {
-        matches!(self.own, Own::Leaves(_)) && !self.peer_leaves
+        matches!(self.own, Own::Leaves(_)) && !self.peer_leaves && self.heard && self.flushes == 0
     }
 
     /// Whether the end may begin. `main`: this controller is still main of something that can be handed over.
@@ -151,7 +178,7 @@ mod tests {
     fn leaves(flushes: u32) -> HandOver {
         let mut hand_over = HandOver::default();
         assert!(hand_over.announce() && !hand_over.announce(), "it is said once");
-        hand_over.expect(flushes);
+        hand_over.expect(flushes, AT);
         assert!(!hand_over.is_under_way() && !hand_over.is_over(AT, false), "hosts are still leaving");
         hand_over.leave(AT);
         hand_over
@@ -160,12 +187,14 @@ mod tests {
     #[test]
     fn the_end_begins_when_this_controller_is_main_of_nothing_and_both_have_flushed() {
         let mut hand_over = leaves(2);
-        assert!(hand_over.is_under_way() && hand_over.hands_over());
+        assert!(hand_over.is_under_way() && !hand_over.hands_over());
         hand_over.on_ready();
         for left in [2, 1] {
-            assert!(!hand_over.is_over(AT, false), "{left} volumes are being flushed");
+            let waits = !hand_over.is_over(AT, false) && !hand_over.hands_over();
+            assert!(waits, "{left} volumes are being flushed");
             hand_over.on_flushed();
         }
+        assert!(hand_over.hands_over());
         assert!(!hand_over.is_over(AT, true) && hand_over.is_over(AT, false));
         assert!(!hand_over.says_ready(), "nobody has asked");
     }
@@ -181,7 +210,7 @@ mod tests {
     fn one_that_stays_says_once_that_it_is_ready_when_it_has_flushed() {
         let mut stays = HandOver::default();
         assert!(stays.on_leaving() && stays.is_of_peer() && !stays.is_own());
-        stays.expect(2);
+        stays.expect(2, AT);
         for _ in 0..2 {
             assert!(!stays.says_ready());
             stays.on_flushed();
@@ -223,6 +252,24 @@ mod tests {
             first.says_ready() && !first.is_over(AT, false),
             "what the other said before it was to end is old"
         );
+    }
+
+    #[test]
+    fn a_flush_that_takes_too_long_is_noticed_once() {
+        let mut hand_over = leaves(1);
+        assert!(!hand_over.hangs(AT + EARLY_FLUSH_MAX - Duration::from_nanos(1)));
+        assert!(hand_over.hangs(AT + EARLY_FLUSH_MAX) && !hand_over.hangs(AT + EARLY_FLUSH_MAX));
+        let mut flushed = leaves(1);
+        flushed.on_flushed();
+        assert!(!flushed.hangs(AT + EARLY_FLUSH_MAX));
+    }
+
+    #[test]
+    fn who_waits_for_hosts_and_loses_the_other_says_so_again() {
+        let mut waits = HandOver::default();
+        assert!(waits.announce());
+        waits.on_lost();
+        assert!(waits.is_announced() && waits.announce() && !waits.announce());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use protocol::interlink::Message;
 
 use super::copy::{LunCopy, Made};
 use super::deed::Deed;
-use super::effect::{Apart, Effect};
+use super::effect::{Apart, Effect, LunOrder};
 use super::group::Group;
 use super::groups::Groups;
 use super::handshake::Both;
@@ -220,7 +220,11 @@ impl Local {
                 self.out.push(Effect::Create(lun, superblock, ticket));
             }
             Deed::Flush(lun) => self.flush(lun, Pending::Flush(lun), session),
-            Deed::FlushEarly(lun) => self.flush(lun, Pending::FlushEarly(lun), session),
+            Deed::FlushEarly(lun) => {
+                let view = self.groups.of(lun).state().view();
+                self.out.push(Effect::Order { lun, order: LunOrder::Flushes, view });
+                self.flush(lun, Pending::FlushEarly(lun), session);
+            }
             Deed::Mark(lun, superblock, round) => {
                 let ticket = self.issue(Pending::Marked(lun, round), session);
                 self.out.push(Effect::BeginService(lun, superblock, ticket));

@@ -79,6 +79,11 @@ impl Pending {
         matches!(self, Self::Named(Round::Start) | Self::Marked(_, Round::Start))
     }
 
+    /// Whether it is a flush before a clean end.
+    pub(super) const fn is_early_flush(self) -> bool {
+        matches!(self, Self::FlushEarly(_))
+    }
+
     /// Whether it is a mark of that round.
     pub(super) fn is_mark_of(self, round: Round) -> bool {
         matches!(self, Self::Marked(_, of) if of == round)

@@ -83,13 +83,13 @@ enum Next {
 
 impl Shutdown {
     /// This controller is to end when its hosts have left: the peer is told, and both flush meanwhile.
-    pub(super) fn announce(&mut self, on: &Ending<'_>) -> Vec<Deed> {
+    pub(super) fn announce(&mut self, now: Time, on: &Ending<'_>) -> Vec<Deed> {
         let tells = on.joined && on.knows_hand_over && self.since.is_none() && !self.own;
         if !tells || !self.hand_over.announce() {
             return Vec::new();
         }
         let mut deeds = vec![Deed::Send(Message::Leaving)];
-        deeds.extend(self.flush_early(on));
+        deeds.extend(self.flush_early(now, on));
         deeds
     }
 
@@ -98,7 +98,7 @@ impl Shutdown {
         if self.own || self.hand_over.is_under_way() {
             return Vec::new();
         }
-        let mut deeds = self.announce(on);
+        let mut deeds = self.announce(now, on);
         if !self.hand_over.is_own() {
             return self.begin_own(now);
         }
@@ -113,15 +113,16 @@ impl Shutdown {
         vec![Deed::EndBegins]
     }
 
-    fn flush_early(&mut self, on: &Ending<'_>) -> impl Iterator<Item = Deed> + use<> {
+    fn flush_early(&mut self, now: Time, on: &Ending<'_>) -> impl Iterator<Item = Deed> + use<> {
         let luns = on.groups.to_be_flushed();
-        self.hand_over.expect(luns.len() as u32);
+        self.hand_over.expect(luns.len() as u32, now);
         luns.into_iter().map(Deed::FlushEarly)
     }
 
     /// Time has passed, or something has got on: what is to be handed over is, or the end begins.
     fn go_on_handing_over(&mut self, now: Time, on: &mut Ending<'_>) -> Vec<Deed> {
         let mut deeds = self.say_ready();
+        deeds.extend(self.hand_over.hangs(now).then_some(Deed::FlushesHang));
         if self.own || !self.hand_over.is_under_way() {
             return deeds;
         }
@@ -147,14 +148,23 @@ impl Shutdown {
     pub(super) fn on_leaving(&mut self, now: Time, on: &mut Ending<'_>) -> Vec<Deed> {
         let mut deeds = Vec::new();
         if self.hand_over.on_leaving() {
-            deeds.extend(self.flush_early(on));
+            deeds.extend(self.flush_early(now, on));
         }
         deeds.extend(self.go_on_handing_over(now, on));
         deeds
     }
 
-    /// A volume was flushed before the end, or could not be: the end finds that out.
-    pub(super) fn on_flushed_early(&mut self, now: Time, on: &mut Ending<'_>) -> Vec<Deed> {
+    /// A volume was flushed, before the end or for it, or could not be.
+    pub(super) fn on_flushed_volume(
+        &mut self,
+        pending: Pending,
+        good: bool,
+        now: Time,
+        on: &mut Ending<'_>,
+    ) -> Vec<Deed> {
+        if !pending.is_early_flush() {
+            return self.on_volume(good, on);
+        }
         self.hand_over.on_flushed();
         self.go_on_handing_over(now, on)
     }
@@ -205,8 +215,13 @@ impl Shutdown {
         }
     }
 
-    /// The two have met (again): an earlier end of the peer is history.
-    pub(super) fn on_joined(&mut self) {
+    /// The two have met (again): an earlier end of the peer is history, and one that is to end says so.
+    pub(super) fn on_joined(&mut self, now: Time, on: &Ending<'_>) -> Vec<Deed> {
+        self.forget_peers_end();
+        if self.hand_over.is_announced() { self.announce(now, on) } else { Vec::new() }
+    }
+
+    fn forget_peers_end(&mut self) {
         if !self.own {
             self.hand_over.on_lost();
             *self = Self { hand_over: self.hand_over, ..Self::default() };
@@ -231,8 +246,10 @@ impl Shutdown {
 
     /// Time has passed. `quiet`: nothing of a host is in flight here.
     pub(super) fn tick(&mut self, now: Time, quiet: bool, on: &mut Ending<'_>) -> Vec<Deed> {
+        // Of an end that begins only now it was not looked whether anything is in flight.
+        let begun = self.since.is_some();
         let mut deeds = self.go_on_handing_over(now, on);
-        if self.since.is_some() && quiet && !on.groups.is_any_switching() {
+        if begun && quiet && !on.groups.is_any_switching() {
             if self.drain() && on.joined {
                 deeds.push(Deed::Send(Message::Drained));
             }
@@ -461,10 +478,10 @@ mod tests {
         let mut shutdown = Shutdown::default();
         shutdown.begin(at(1_000));
         assert_eq!(shutdown.whose(), Some(Ends::Peer));
-        shutdown.on_joined();
+        shutdown.forget_peers_end();
         assert_eq!(shutdown.whose(), None);
         shutdown = stopped(at(1_000));
-        shutdown.on_joined();
+        shutdown.forget_peers_end();
         assert_eq!(shutdown.whose(), Some(Ends::Own));
         shutdown.on_lost();
         assert!(shutdown.stopped(), "without a peer there is nobody to wait for");

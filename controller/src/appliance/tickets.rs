@@ -65,6 +65,12 @@ impl Tickets {
         self.pending.values().any(|(_, pending)| of(*pending))
     }
 
+    /// The tickets of the kind that are out, in their order.
+    pub(super) fn of(&self, of: impl Fn(Pending) -> bool) -> Vec<Ticket> {
+        let those = self.pending.iter().filter(|(_, (_, pending))| of(*pending));
+        those.map(|(ticket, _)| Ticket(*ticket)).collect()
+    }
+
     /// The time of the last tick.
     pub(super) fn ticked(&self) -> Time {
         self.run_time.ticked()

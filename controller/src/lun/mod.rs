@@ -457,6 +457,11 @@ impl Lun {
         self.blocks.terms_mut().stay_as_last_copy();
     }
 
+    /// Its volume is about to be flushed from outside.
+    pub fn flushes(&mut self) {
+        self.blocks.expect_flush();
+    }
+
     /// Whether its disk was given up: what it was asked it may still write.
     #[must_use]
     pub const fn gave_disk_up(&self) -> bool {

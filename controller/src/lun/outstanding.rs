@@ -75,6 +75,8 @@ pub(super) struct Outstanding {
     flushed: u64,
     /// That of the flushes under way, and of those over behind which somebody still waits.
     patience: Duration,
+    /// Until then somebody else may be flushing the volume, as long as a flush may take.
+    flushed_from_outside: Duration,
 }
 
 impl Outstanding {
@@ -124,6 +126,18 @@ impl Outstanding {
         self.clock.ran()
     }
 
+    /// The volume is about to be flushed by somebody else: who waits behind that has its time.
+    pub(super) fn expect_flush(&mut self) {
+        self.flushed_from_outside = self.ran() + FLUSH_SILENCE_MAX;
+    }
+
+    fn patience(&self) -> Duration {
+        let outside = self.ran() < self.flushed_from_outside;
+        let outsides =
+            if outside { FLUSH_SILENCE_MAX.saturating_sub(DISK_SILENCE_MAX) } else { Duration::ZERO };
+        self.patience.max(outsides)
+    }
+
     /// Nothing is under way.
     pub(super) fn is_empty(&self) -> bool {
         self.work.is_empty()
@@ -132,7 +146,9 @@ impl Outstanding {
     /// Whether something has been under way for too long.
     pub(super) fn is_silent(&self) -> bool {
         let too_long = |work: &Work| self.ran().saturating_sub(work.begun) >= CHANGE_SILENCE_MAX;
-        self.work.iter().any(|(_, work)| self.waits(work, DISK_SILENCE_MAX + self.patience) || too_long(work))
+        self.work
+            .iter()
+            .any(|(_, work)| self.waits(work, DISK_SILENCE_MAX + self.patience()) || too_long(work))
     }
 
     /// Gives up everything, oldest first.

@@ -149,6 +149,11 @@ impl Volume {
         self.outstanding.on_tick();
     }
 
+    /// The volume is about to be flushed from outside.
+    pub(super) fn expect_flush(&mut self) {
+        self.outstanding.expect_flush();
+    }
+
     /// How long the controller has run.
     pub(super) fn ran(&self) -> Duration {
         self.outstanding.ran()

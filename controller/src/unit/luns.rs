@@ -287,6 +287,7 @@ fn carry_out(order: LunOrder, lun: &mut Lun, view: PairView, now: Time, actions:
         LunOrder::LosePeer => lun.lose_peer(view, now, actions),
         LunOrder::Hold => lun.hold(now, actions),
         LunOrder::LastCopy => lun.stay_as_last_copy(),
+        LunOrder::Flushes => lun.flushes(),
         LunOrder::Copied => lun.on_copied(view, now, actions),
         LunOrder::Close => lun.close(view, now, actions),
     }

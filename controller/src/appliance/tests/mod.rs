@@ -9,6 +9,8 @@ mod ending;
 mod forwarded;
 mod grouped;
 mod hand_over;
+mod hand_over_faults;
+mod hand_over_fuzz;
 mod late;
 mod late_mark;
 mod mark;

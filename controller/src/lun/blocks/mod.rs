@@ -198,6 +198,11 @@ impl Blocks {
         self.volume.blot_stuck_record()
     }
 
+    /// The volume is about to be flushed from outside.
+    pub(super) fn expect_flush(&mut self) {
+        self.volume.expect_flush();
+    }
+
     /// The oldest change that only the peer can end.
     pub(super) fn oldest_at_peer(&self) -> Option<u64> {
         self.mirror.oldest(|slot| self.tasks.get(slot).is_some_and(|task| task.peer == Leg::Writing))

@@ -79,6 +79,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("FLUSH_SILENCE_MAX", "a time"),
     ("ENDING_MAX", "a time"),
     ("HAND_OVER_MAX", "a time"),
+    ("EARLY_FLUSH_MAX", "a time"),
     ("END_SILENCE_MAX", "a time"),
     ("GREETING_MAX", "a time"),
     ("IDLE_MAX", "a time"),
