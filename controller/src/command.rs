@@ -172,7 +172,7 @@ pub enum Op {
     },
     /// SYNCHRONIZE CACHE: everything answered before is durable on every copy before GOOD.
     SynchronizeCache,
-    /// What changes the LUN other than its blocks: see `lun/events.rs`.
+    /// What changes the LUN other than its blocks: see `lun/events/`.
     Event(Box<Event>),
 }
 

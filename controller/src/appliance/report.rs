@@ -153,16 +153,24 @@ impl Report<'_> {
                 "{apart}, and {peer} has the only copy of this LUN. {own} refuses its hosts; wait for {peer}"
             );
         }
+        self.away_text(role)
+    }
+
+    /// The peer is away, and this controller may not serve without it.
+    fn away_text(&self, role: Role) -> String {
+        let ((own, peer), apart, group) = (self.names(), self.apart, self.group);
         match role {
             Role::Sub if matches!(apart, Apart::Stopped(_)) => format!(
-                "{apart}. {peer} is main, and {own} refuses its hosts without it. Nothing acknowledged is lost. Start \
-                 {peer} again when it shall go on; until then hosts wait for {peer}"
+                "{apart}. {peer} is main, and {own} refuses its hosts without it. Nothing acknowledged is lost.{} \
+                 Start {peer} again when it shall go on; until then hosts wait for {peer}",
+                self.no_image_text()
             ),
             Role::Sub => format!(
                 "{apart}. {peer} is main and may be serving its hosts alone, so what {own} has may be old: {own} \
-                 refuses its hosts, they use the path to {peer}.{} {own} does not take over by itself: leave both \
+                 refuses its hosts, they use the path to {peer}.{}{} {own} does not take over by itself: leave both \
                  volumes where they are, bring {peer} back, and wait for {peer}",
-                self.what_both_have()
+                self.what_both_have(),
+                self.no_image_text()
             ),
             Role::Main if group.state().has_kept() => format!(
                 "{apart} while {own} was becoming main: {peer} may be serving its hosts alone. {own} refuses its \
@@ -218,6 +226,19 @@ impl Report<'_> {
                  {peer} have met. Start {peer}; or write the `group` keys as they were, then start {own} again"
             )
         })
+    }
+
+    /// That the local copy is not whole, for it was being refilled or is out of the pair.
+    fn no_image_text(&self) -> String {
+        let generation = self.group.copies().generation();
+        if generation.has_member(self.plan.side as u8) {
+            return String::new();
+        }
+        let (own, peer) = self.names();
+        format!(
+            " The copy of {own} is not whole, it was out of the pair or being refilled: it is no image of the LUN, \
+             only that of {peer} is."
+        )
     }
 
     /// What is certain of a whole copy whose main is away, and what is not.

@@ -3,7 +3,7 @@
 //!
 //! An event that ends a copy revokes its permit under this LUN's lock, so no chunk of it that comes later is let in,
 //! whatever it has waited for. A reset revokes every EXTENDED COPY addressed to, reading or writing this LUN; a PREEMPT
-//! those of the nexuses it removes. The event completes when these copies have ended on both controllers (`events.rs`):
+//! those of the nexuses it removes. The event completes when these copies have ended on both controllers (`events/`):
 //! then none of their chunks is under way on any LUN. But one may be with the disk of another LUN, which hangs. This
 //! LUN does not wait for that for longer than [`ENDS_TICKS`]: no chunk is let in here any more, whatever becomes of it
 //! there.

@@ -25,8 +25,8 @@
 //!   blocks begins, as before any other change ([`super::redo`]), and the flush makes that durable.
 //! * A copy that is out of the pair is not reached. It is no source any more, and is refilled from the sanitized copy
 //!   before anyone reads it.
-//! * An abort or a reset ends the waiting of a host, never the operation. So does a turn of the pair, if the host came
-//!   through the controller that is or becomes sub: it gets ABORTED COMMAND, and asks how far it is.
+//! * An abort or a reset ends the waiting of a host, never the operation. So does a switch of the pair, if the host
+//!   came through the controller that is or becomes sub: it gets ABORTED COMMAND, and asks how far it is.
 
 use bytes::Bytes;
 use protocol::block::BlockRange;

@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Controllers that are started together do not meet at once. What is not served yet for want of the other is told of
 /// as bad only after this.
-const MEETING_MAX: Duration = Duration::from_secs(5);
+const MEETS_WITHIN: Duration = Duration::from_secs(5);
 
 /// A line for the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,7 +96,7 @@ impl Changes {
         let mut lines = Vec::new();
         let mut notes = BTreeSet::new();
         self.met |= statuses.iter().any(|status| status.interlink.up || status.interlink.refused);
-        let meeting = !self.met && now.since(*self.begun.get_or_insert(now)) < MEETING_MAX;
+        let meeting = !self.met && now.since(*self.begun.get_or_insert(now)) < MEETS_WITHIN;
         for status in statuses {
             let name = &status.controller;
             let text = format!("{name}: interlink {}", interlink(status));

@@ -8,6 +8,7 @@ mod check;
 mod control;
 mod generate;
 mod interlink;
+mod left_behind;
 mod promises;
 mod run;
 mod status;

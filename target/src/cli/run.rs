@@ -11,7 +11,8 @@ use controller::time::Time;
 use miette::Diagnostic;
 use tracing_subscriber::EnvFilter;
 
-use super::changes::Changes;
+use super::changes::{Changes, Line};
+use super::left_behind;
 use super::supervisor::Supervisor;
 use super::{CliError, check, promises};
 use crate::config::{Config, ConfigError};
@@ -110,6 +111,7 @@ fn run_until_signal(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
     warn_of(config);
     Supervisor::ready();
     let (status, liveness) = (appliance.watch(), appliance.liveness());
+    let (look, mut before) = (appliance.watch(), Vec::new());
     // Dropping the sender ends the thread.
     let (ended, end) = mpsc::channel::<()>();
     let watcher = thread::Builder::new().name("changes".to_owned()).spawn(move || {
@@ -127,11 +129,15 @@ fn run_until_signal(config: &Config, sides: &[Side]) -> Result<bool, RunError> {
         }
     });
     let watcher = watcher.map_err(RunError::Io)?;
-    let stopped =
-        appliance.run_until_signal(Supervisor::stopping, liveness::shut_sockets).map_err(RunError::Io)?;
+    let ending = || {
+        before = look();
+        Supervisor::stopping();
+    };
+    let stopped = appliance.run_until_signal(ending, liveness::shut_sockets).map_err(RunError::Io)?;
     drop(ended);
     // It ends by itself; a panic in it was printed already.
     let _ = watcher.join();
+    left_behind::lines(&before, &look()).iter().for_each(Line::log);
     match stopped {
         Stopped::Clean => tracing::info!("ended cleanly: everything is on the disks"),
         Stopped::Unclean => {

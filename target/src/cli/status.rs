@@ -4,6 +4,10 @@
 mod problems;
 mod screen;
 
+use std::thread;
+use std::time::Duration;
+
+use controller::pair::Role;
 use controller::plan::Side;
 use controller::status::{ControllerStatus, HostStatus, LunStatus, PeerReport};
 use serde::Serialize;
@@ -13,6 +17,13 @@ use super::promises;
 use crate::config::{Config, Lun};
 
 pub(super) use screen::{interlink, word};
+
+/// What each controller answers.
+type Answers = [Result<ControllerStatus, AskError>; 2];
+
+/// How often both are asked again when they seem to contradict each other, and after how long.
+const ASKED_AGAIN_MAX: u32 = 3;
+const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Both controllers as far as they could be asked, and what is wrong.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -98,16 +109,39 @@ fn not_in_the_file<'v>(config: &Config, controllers: &'v [View; 2]) -> Vec<(u16,
     luns
 }
 
+/// What both answer to one question: as they are asked one after the other, the roles may change in between. Asked
+/// again, after `wait`, what is only that is over.
+fn consistent(mut ask: impl FnMut() -> Answers, mut wait: impl FnMut()) -> Answers {
+    let mut answers = ask();
+    for _ in 0..ASKED_AGAIN_MAX {
+        if !have_two_mains(&answers) {
+            break;
+        }
+        wait();
+        answers = ask();
+    }
+    answers
+}
+
+/// Whether both call themselves main of some LUN.
+fn have_two_mains(answers: &Answers) -> bool {
+    let [Ok(first), Ok(second)] = answers else { return false };
+    let is_main = |lun: &LunStatus| lun.role == Role::Main;
+    let mut mains = first.luns.iter().filter(|lun| is_main(lun));
+    mains.any(|lun| second.luns.iter().any(|other| other.number == lun.number && is_main(other)))
+}
+
 impl Overview {
     /// Asks both controllers at their control sockets.
     pub(super) fn ask(config: &Config) -> Self {
-        Self::from_answers(
-            config,
-            [Side::First, Side::Second].map(|side| control::ask(&config.control_socket(side))),
-        )
+        let answers = consistent(
+            || [Side::First, Side::Second].map(|side| control::ask(&config.control_socket(side))),
+            || thread::sleep(ASKED_AGAIN_AFTER),
+        );
+        Self::from_answers(config, answers)
     }
 
-    fn from_answers(config: &Config, answers: [Result<ControllerStatus, AskError>; 2]) -> Self {
+    fn from_answers(config: &Config, answers: Answers) -> Self {
         let linked = answers.iter().flatten().any(|status| status.interlink.up);
         let said = |by: &Result<ControllerStatus, AskError>| by.as_ref().ok()?.peer_said.clone();
         let told = [said(&answers[1]), said(&answers[0])];

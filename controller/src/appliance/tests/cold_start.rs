@@ -2,6 +2,7 @@
 
 use crate::appliance::Restored;
 use crate::command::{Op, Outcome};
+use crate::pair::PairStatus;
 use crate::testing::{BLOCKS, TwoControllers, range, write};
 use crate::volume::superblock::VolumeFound;
 use protocol::scsi::sense::Sense;
@@ -205,4 +206,28 @@ fn a_controller_that_lost_its_state_is_refused_wherever_it_crashed_after_meeting
             assert_eq!(duo.volume(1 - lost), vec![5; (BLOCKS * 512) as usize]);
         }
     }
+}
+
+#[test]
+fn a_copy_that_was_being_refilled_when_main_went_is_called_no_image() {
+    let mut shown = 0;
+    for seed in 0..20 {
+        let mut duo = TwoControllers::met(seed).crash(100 + seed, true);
+        duo.connect();
+        for _ in 0..400 {
+            if duo.statuses()[1] == PairStatus::Copy {
+                break;
+            }
+            if !duo.step() {
+                duo.advance_and_tick();
+            }
+        }
+        let copied = duo.statuses()[1] == PairStatus::Copy;
+        duo.cut();
+        duo.settle(60);
+        let no_image = reasons(&duo)[1].contains("is no image of the LUN");
+        assert_eq!(no_image, copied, "seed {seed}: {:?}", reasons(&duo));
+        shown += u32::from(copied);
+    }
+    assert!(shown > 0, "no copy was cut");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::command::{Command, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::disk::DiskError;
-use crate::pair::{PairStatus, Role};
+use crate::pair::{PairStatus, Role, Service};
 use crate::testing::{TwoControllers, range, write};
 use crate::unit::Controller;
 
@@ -49,6 +49,18 @@ struct Hosts {
 }
 
 impl Hosts {
+    fn of(luns: u16) -> Self {
+        Self {
+            tag: 0,
+            asked: BTreeMap::new(),
+            blocks: BTreeMap::new(),
+            errors: [Vec::new(), Vec::new()],
+            longest: [0; 2],
+            off: [false; 2],
+            luns,
+        }
+    }
+
     fn ask(&mut self, duo: &TwoControllers, random: &mut Random, tick: u32) {
         let side = random.below(2) as usize;
         if self.off[side] || self.asked.values().filter(|asked| asked.side == side).count() > 6 {
@@ -120,80 +132,97 @@ impl Hosts {
 fn both_main(duo: &TwoControllers, luns: u16) -> bool {
     (0..luns).any(|lun| {
         (0..2).all(|side| {
-            use crate::pair::Service;
             let place = duo.controllers[side].place(LunIndex(lun));
             place.is_some_and(|(role, _, service, _)| role == Role::Main && service == Service::Alone)
         })
     })
 }
 
-fn run(seed: u64, disturbed: bool) -> Result<(), String> {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    (0..8).for_each(|_| {
-        random.below(2);
-    });
-    let kind = random.below(3);
-    let mut duo = match kind {
-        0 => TwoControllers::new(seed, true),
-        1 => TwoControllers::two_luns(seed, 64),
-        _ => TwoControllers::grouped(seed),
-    };
-    let luns = if kind == 0 { 1 } else { 2 };
-    duo.connect();
-    duo.settle(4);
-    let mut hosts = Hosts {
-        tag: 0,
-        asked: BTreeMap::new(),
-        blocks: BTreeMap::new(),
-        errors: [Vec::new(), Vec::new()],
-        longest: [0; 2],
-        off: [false; 2],
-        luns,
-    };
-    let first = random.below(2) as usize;
-    let second = random.below(3) == 0;
-    let announced = random.below(2) == 0;
-    let at = 4 + random.below(30) as u32;
-    let before = random.below(8) as u32;
-    let second_at = at + random.below(6) as u32;
-    let mut stops = [None; 2];
-    stops[first] = Some(at);
-    if second {
-        stops[1 - first] = Some(second_at);
+/// What happens in one run, and when, in ticks.
+#[derive(Debug)]
+struct Story {
+    seed: u64,
+    /// One LUN, two, or two in one group.
+    kind: u64,
+    stops: [Option<u32>; 2],
+    /// So long before the end it is announced, if it is.
+    announced: Option<u32>,
+    cut: Option<u32>,
+    connect: Option<u32>,
+    fail: Option<(u32, usize)>,
+    stall: Option<(u32, usize, u32)>,
+}
+
+impl Story {
+    fn draw(seed: u64, disturbed: bool, random: &mut Random) -> Self {
+        let kind = random.below(3);
+        let mut stops = [None; 2];
+        let (first, second) = (random.below(2) as usize, random.below(3) == 0);
+        let at = 4 + random.below(30) as u32;
+        stops[first] = Some(at);
+        let later = random.below(6) as u32;
+        stops[1 - first] = second.then_some(at + later);
+        let announced = (random.below(2) == 0).then(|| random.below(8) as u32);
+        let cut = disturbed.then(|| random.below(60) as u32);
+        let connect = cut.map(|cut| cut + 1 + random.below(12) as u32);
+        let mut sometimes = || disturbed && random.below(3) == 0;
+        let (fails, stalls) = (sometimes(), sometimes());
+        let fail = fails.then(|| (random.below(60) as u32, random.below(2) as usize));
+        let stall =
+            stalls.then(|| (random.below(60) as u32, random.below(2) as usize, random.below(80) as u32));
+        Self { seed, kind, stops, announced, cut, connect, fail, stall }
     }
-    let cut_at = disturbed.then(|| random.below(60) as u32);
-    let connect_at = cut_at.map(|cut| cut + 1 + random.below(12) as u32);
-    let fail =
-        (disturbed && random.below(3) == 0).then(|| (random.below(60) as u32, random.below(2) as usize));
-    let stall = (disturbed && random.below(3) == 0)
-        .then(|| (random.below(60) as u32, random.below(2) as usize, random.below(80) as u32));
-    let case = format!(
-        "seed {seed} kind {kind} stops {stops:?} announced {announced} cut {cut_at:?} connect {connect_at:?} \
-         fail {fail:?} stall {stall:?}"
-    );
-    let mut gone = false;
-    let ticks = 600;
-    for tick in 0..ticks {
-        for (side, stop) in stops.iter().enumerate() {
-            if announced && stop.is_some_and(|at| at.saturating_sub(before) == tick) {
+
+    fn luns(&self) -> u16 {
+        if self.kind == 0 { 1 } else { 2 }
+    }
+
+    fn start(&self) -> TwoControllers {
+        let mut duo = match self.kind {
+            0 => TwoControllers::new(self.seed, true),
+            1 => TwoControllers::two_luns(self.seed, 64),
+            _ => TwoControllers::grouped(self.seed),
+        };
+        duo.connect();
+        duo.settle(4);
+        duo
+    }
+
+    fn start_again(&self, duo: TwoControllers) -> TwoControllers {
+        let seed = self.seed + 1000;
+        let mut duo = match self.kind {
+            0 => duo.crash(seed, true),
+            1 => duo.crash_of_two(seed),
+            _ => duo.crash_of_a_group(seed, |_, _| {}),
+        };
+        duo.connect();
+        duo.settle(120);
+        duo
+    }
+
+    /// What is to happen in this tick.
+    fn happen(&self, tick: u32, linked: bool, duo: &mut TwoControllers) {
+        for (side, stop) in self.stops.iter().enumerate() {
+            let Some(at) = *stop else { continue };
+            if self.announced.is_some_and(|before| at.saturating_sub(before) == tick) {
                 duo.controllers[side].announce_stop();
             }
-            if *stop == Some(tick) {
+            if at == tick {
                 duo.controllers[side].stop();
             }
         }
-        if cut_at == Some(tick) && !gone {
+        if linked && self.cut == Some(tick) {
             duo.cut();
         }
-        if connect_at == Some(tick) && !gone {
+        if linked && self.connect == Some(tick) {
             duo.connect();
         }
-        if let Some((at, side)) = fail
+        if let Some((at, side)) = self.fail
             && at == tick
         {
             duo.break_disk(side, DiskError::Io);
         }
-        if let Some((at, side, long)) = stall {
+        if let Some((at, side, long)) = self.stall {
             if at == tick {
                 duo.stall_disk(side);
             }
@@ -201,96 +230,112 @@ fn run(seed: u64, disturbed: bool) -> Result<(), String> {
                 duo.resume_disk(side);
             }
         }
-        if !gone && (0..2).any(|side| duo.has_closed_control(side)) && tick % 4 == 0 {
+        if linked && tick.is_multiple_of(4) && (0..2).any(|side| duo.has_closed_control(side)) {
             duo.cut();
             duo.connect();
         }
+    }
+
+    /// Whether everything that is to be seen has been.
+    fn is_over(&self, tick: u32, off: [bool; 2]) -> bool {
+        self.stops.iter().zip(off).all(|(stop, off)| stop.is_none_or(|at| off && tick > at + 60))
+            || off == [true; 2]
+    }
+}
+
+/// The two run, with their hosts, until those that are to end have.
+fn play(story: &Story, random: &mut Random, duo: &mut TwoControllers) -> Result<Hosts, String> {
+    let mut hosts = Hosts::of(story.luns());
+    let mut linked = true;
+    let case = format!("{story:?}");
+    for tick in 0..600 {
+        story.happen(tick, linked, duo);
         for _ in 0..random.below(4) {
-            hosts.ask(&duo, &mut random, tick);
+            hosts.ask(duo, random, tick);
             for _ in 0..random.below(8) {
                 duo.step();
             }
-            hosts.hear(&duo, tick, &case);
+            hosts.hear(duo, tick, &case);
         }
         if tick % 3 != 2 {
             while duo.step() {}
         }
-        hosts.hear(&duo, tick, &case);
-        if both_main(&duo, luns) {
-            return Err(format!("{case} tick {tick}: two mains alone"));
+        hosts.hear(duo, tick, &case);
+        if both_main(duo, story.luns()) {
+            return Err(format!("tick {tick}: two mains alone"));
         }
         for side in 0..2 {
             if duo.controllers[side].stopped() && !hosts.off[side] {
                 hosts.off[side] = true;
                 // Its process ends: what it was asked is nobody's any more.
                 hosts.asked.retain(|_, asked| asked.side != side);
-                if !gone {
+                if core::mem::take(&mut linked) {
                     duo.cut();
-                    gone = true;
                 }
             }
         }
         duo.advance_and_tick();
-        if hosts.off == [true; 2] {
-            break;
-        }
-        if stops[0].is_none_or(|at| tick > at + 60)
-            && stops[1].is_none_or(|at| tick > at + 60)
-            && hosts.off[first]
-            && !second
-        {
+        if story.is_over(tick, hosts.off) {
             break;
         }
     }
-    for (side, stop) in stops.iter().enumerate() {
-        if stop.is_some() && !duo.controllers[side].stopped() {
-            return Err(format!("{case}: {side} does not end"));
-        }
-    }
-    if !disturbed && !second {
-        let stays = 1 - first;
-        if !hosts.errors[stays].is_empty() {
-            return Err(format!("{case}: hosts of {stays}: {:?}", &hosts.errors[stays][..1]));
+    let ended = |side: usize| story.stops[side].is_none() || duo.controllers[side].stopped();
+    if (0..2).all(ended) { Ok(hosts) } else { Err("one does not end".to_owned()) }
+}
+
+/// Without cuts and failing disks.
+fn undisturbed(story: &Story, hosts: &Hosts, duo: &TwoControllers) -> Result<(), String> {
+    if let Some(stays) = story.stops.iter().position(Option::is_none) {
+        if let Some(error) = hosts.errors[stays].first() {
+            return Err(format!("hosts of {stays}: {error}"));
         }
         if hosts.longest[stays] > 20 {
-            return Err(format!("{case}: hosts of {stays} wait {} ticks", hosts.longest[stays]));
+            return Err(format!("hosts of {stays} wait {} ticks", hosts.longest[stays]));
         }
     }
-    if !disturbed {
-        let same = duo.volumes(0) == duo.volumes(1);
-        if second && stops[0] == stops[1] && !same {
-            return Err(format!("{case}: both ended and differ"));
-        }
+    if story.stops[0] == story.stops[1] && duo.volumes(0) != duo.volumes(1) {
+        return Err("both ended and differ".to_owned());
     }
-    if fail.is_some() {
-        return Ok(());
+    Ok(())
+}
+
+/// Both have been started again.
+fn met_again(hosts: &Hosts, duo: &TwoControllers) -> Result<(), String> {
+    if duo.statuses() != [PairStatus::Duplex; 2] {
+        let why = duo.controllers.each_ref().map(|it: &Controller<_>| it.status().luns.remove(0).reason);
+        return Err(format!("not DUPLEX again: {:?} {why:?}", duo.statuses()));
     }
-    (0..2).for_each(|side| duo.resume_disk(side));
-    while duo.step() {}
-    let mut duo = match kind {
-        0 => duo.crash(seed + 1000, true),
-        1 => duo.crash_of_two(seed + 1000),
-        _ => duo.crash_of_a_group(seed + 1000, |_, _| {}),
-    };
-    duo.connect();
-    duo.settle(120);
     let (a, b) = (duo.volumes(0), duo.volumes(1));
     for ((lun, block), of) in &hosts.blocks {
         let at = usize::from(*lun);
         let bytes = [a[at][*block as usize * 512], b[at][*block as usize * 512]];
         let fits = |byte: u8| byte == of.acked || of.maybe.contains(&byte);
-        if duo.statuses()[0] == PairStatus::Duplex && !(fits(bytes[0]) && bytes[0] == bytes[1]) {
-            return Err(format!("{case}: lun {lun} block {block}: {bytes:?} for {of:?}"));
+        if !fits(bytes[0]) || bytes[0] != bytes[1] {
+            return Err(format!("lun {lun} block {block}: {bytes:?} for {of:?}"));
         }
     }
-    if duo.statuses() != [PairStatus::Duplex; 2] {
-        return Err(format!(
-            "{case}: not DUPLEX again: {:?} {:?}",
-            duo.statuses(),
-            duo.controllers.each_ref().map(|c: &Controller<_>| c.status().luns.remove(0).reason)
-        ));
-    }
     Ok(())
+}
+
+fn run(seed: u64, disturbed: bool) -> Result<(), String> {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    (0..8).for_each(|_| {
+        random.below(2);
+    });
+    let story = Story::draw(seed, disturbed, &mut random);
+    let mut duo = story.start();
+    let judged = |result: Result<(), String>| result.map_err(|what| format!("{story:?}: {what}"));
+    let hosts = play(&story, &mut random, &mut duo).map_err(|what| format!("{story:?}: {what}"))?;
+    if !disturbed {
+        judged(undisturbed(&story, &hosts, &duo))?;
+    }
+    // A copy whose disk has failed stays out of the pair.
+    if story.fail.is_some() {
+        return Ok(());
+    }
+    (0..2).for_each(|side| duo.resume_disk(side));
+    while duo.step() {}
+    judged(met_again(&hosts, &story.start_again(duo)))
 }
 
 fn all(seeds: core::ops::Range<u64>, disturbed: bool) {

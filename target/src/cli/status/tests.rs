@@ -309,6 +309,28 @@ fn a_reason_of_both_controllers_is_told_once_and_each_others_apart() {
 }
 
 #[test]
+fn a_change_of_roles_between_two_questions_is_no_contradiction() {
+    let mut rounds = 0;
+    let mut answers = |last_wrong: u32| {
+        rounds = 0;
+        super::consistent(
+            || {
+                rounds += 1;
+                let mut both = healthy();
+                if rounds <= last_wrong {
+                    both[1].luns[0].role = Role::Main;
+                }
+                both.map(Ok)
+            },
+            || (),
+        )
+    };
+    assert!(!super::have_two_mains(&answers(1)));
+    assert!(!super::have_two_mains(&answers(super::ASKED_AGAIN_MAX)));
+    assert!(super::have_two_mains(&answers(super::ASKED_AGAIN_MAX + 1)), "two mains stay two");
+}
+
+#[test]
 fn nothing_that_is_wrong_goes_without_a_word() {
     let refusing = problems(|[_, beta]| beta.luns[0].serving = false);
     assert_eq!(refusing, ["LUN 0 data0: not served by beta; its hosts should use the other controller."]);
