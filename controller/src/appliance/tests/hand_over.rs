@@ -100,6 +100,36 @@ fn two_that_end_at_once_are_the_same_at_the_next_start() {
 }
 
 #[test]
+fn two_that_are_each_main_of_something_end_at_once_without_waiting_for_each_other() {
+    for seed in 0..40 {
+        let mut duo = TwoControllers::two_luns(seed, 64);
+        duo.connect();
+        duo.settle(4);
+        duo.controllers.iter().for_each(Controller::announce_stop);
+        duo.settle(1);
+        duo.controllers.iter().for_each(Controller::stop);
+        duo.settle(ENDED_TICKS);
+        assert!(duo.controllers.iter().all(Controller::stopped), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_other_flushes_although_the_announcement_was_lost_with_the_interlink() {
+    for seed in 0..20 {
+        let mut duo = TwoControllers::met(seed);
+        duo.ask(0, 1, write(0, 4, 5));
+        duo.settle(1);
+        assert!(duo.changing(1).1, "seed {seed}: it is in memory");
+        duo.controllers[0].announce_stop();
+        duo.cut();
+        duo.connect();
+        duo.settle(6);
+        assert_eq!(status(&duo, 1), (PairStatus::Duplex, Role::Sub), "seed {seed}");
+        assert!(!duo.changing(1).1, "seed {seed}: nobody told it");
+    }
+}
+
+#[test]
 fn a_hand_over_cut_anywhere_leaves_one_main_and_every_acknowledged_write() {
     let mut handed = 0;
     for seed in 0..400 {
