@@ -325,8 +325,9 @@ impl Handshake {
         self.advance(Progress::StartsDurable);
         match step {
             Step::LeadingRest => vec![
-                Deed::Joined,
                 Deed::Send(Message::Begin),
+                // What this controller says then is heard: the other has begun.
+                Deed::Joined,
                 Deed::EveryGroup(Event::TakesPlace { open: true }),
             ],
             // From here on the leader may begin at any time, and its first message may come by a bridge before its word

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! What always holds: the mark of a clean end is asked for only when nothing is being flushed any more and every flush
-//! was good ([`Shutdown::next`]), and a peer's end is forgotten when the two lose each other or meet again.
+//! was good ([`Shutdown::next`]), and a peer's end is forgotten when the two lose each other.
 
 use core::time::Duration;
 
@@ -215,17 +215,15 @@ impl Shutdown {
         }
     }
 
-    /// The two have met (again): an earlier end of the peer is history, and one that is to end says so.
+    /// The two have met (again): one that is to end says so. What the peer has said of its end since they lost each
+    /// other is of this meeting, in which it may have joined before.
     pub(super) fn on_joined(&mut self, now: Time, on: &Ending<'_>) -> Vec<Deed> {
-        self.forget_peers_end();
+        self.forget_farewell();
         if self.hand_over.is_announced() { self.announce(now, on) } else { Vec::new() }
     }
 
-    fn forget_peers_end(&mut self) {
-        if !self.own {
-            self.hand_over.on_lost();
-            *self = Self { hand_over: self.hand_over, ..Self::default() };
-        }
+    const fn forget_farewell(&mut self) {
+        self.farewell &= self.own;
     }
 
     /// The interlink is gone. A peer's end is over; an own one goes on without the mark.
@@ -474,14 +472,16 @@ mod tests {
     }
 
     #[test]
-    fn a_peers_end_is_forgotten_when_the_two_meet_again_and_an_own_one_is_not() {
+    fn a_peers_end_is_forgotten_when_the_two_lose_each_other_and_an_own_one_is_not() {
         let mut shutdown = Shutdown::default();
         shutdown.begin(at(1_000));
         assert_eq!(shutdown.whose(), Some(Ends::Peer));
-        shutdown.forget_peers_end();
+        shutdown.forget_farewell();
+        assert_eq!(shutdown.whose(), Some(Ends::Peer), "it may have joined before");
+        shutdown.on_lost();
         assert_eq!(shutdown.whose(), None);
         shutdown = stopped(at(1_000));
-        shutdown.forget_peers_end();
+        shutdown.forget_farewell();
         assert_eq!(shutdown.whose(), Some(Ends::Own));
         shutdown.on_lost();
         assert!(shutdown.stopped(), "without a peer there is nobody to wait for");
