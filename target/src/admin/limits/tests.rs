@@ -78,6 +78,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("CHANGE_SILENCE_MAX", "a time"),
     ("FLUSH_SILENCE_MAX", "a time"),
     ("ENDING_MAX", "a time"),
+    ("ASKED_AGAIN_MAX", "how often the command line asks"),
     ("HAND_OVER_MAX", "a time"),
     ("EARLY_FLUSH_MAX", "a time"),
     ("END_SILENCE_MAX", "a time"),
