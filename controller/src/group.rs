@@ -19,6 +19,7 @@
 
 use protocol::interlink::copy_report::{CopyFound, CopyReport, Generation, Pairing};
 use protocol::interlink::hello::LUNS_MAX;
+use protocol::interlink::will::Wanted;
 
 use crate::plan::Side;
 
@@ -255,9 +256,10 @@ pub fn agree_together(
     let pairing = pairing(Pairing::Out).or(pairing(Pairing::Copy)).unwrap_or(Pairing::Whole);
     let whole = question.mirror && pairing == Pairing::Whole;
     let members = if whole { 0b11 } else { 1 << main };
-    let number = agreed.iter().map(|agreed| agreed.generation.number).max().unwrap_or_default();
+    let latest = agreed.iter().map(|agreed| agreed.generation).max_by_key(|generation| generation.number);
+    let Generation { number, will, .. } = latest.unwrap_or_default();
     let together = |agreed: Agreed| {
-        let generation = Generation { number, main: main as u8, members, ..agreed.generation };
+        let generation = Generation { number, main: main as u8, members, will, ..agreed.generation };
         // Of what is not mirrored only main has a volume.
         let create = if question.mirror || agreed.create == 0 { agreed.create } else { 1 << main };
         Agreed { generation, pairing, create }
@@ -353,11 +355,12 @@ fn mirrored(
     reports: [&CopyReport; 2],
     newest: Generation,
 ) -> Result<Agreed, Refusal> {
-    for (name, report) in question.names.iter().zip(reports) {
+    for (side, (name, report)) in question.names.iter().zip(reports).enumerate() {
         if newest.number == 0 && report.copy == CopyFound::Failed {
             return Err(Refusal::NoDevice(name.clone()));
         }
-        if report.copy == CopyFound::Foreign {
+        let left_alone = newest.will.wanted != Wanted::Pair && !newest.has_member(side as u8);
+        if report.copy == CopyFound::Foreign && !left_alone {
             return Err(Refusal::Foreign(name.clone()));
         }
         // It has been served, and neither folder knows of that.
@@ -400,9 +403,14 @@ fn mirrored(
         Some(side) => side,
         None => source(question.names, reports, newest, sources)?,
     };
+    let generation = next(newest, question.id, source, 1 << source);
+    if newest.will.wanted != Wanted::Pair {
+        // The other copy is not touched.
+        return Ok(Agreed { generation, pairing: Pairing::Out, create: create & 1 << source });
+    }
     let target_failed = reports[1 - source].copy == CopyFound::Failed;
     let pairing = if target_failed { Pairing::Out } else { Pairing::Copy };
-    Ok(Agreed { generation: next(newest, question.id, source, 1 << source), pairing, create })
+    Ok(Agreed { generation, pairing, create })
 }
 
 /// Which copy the other is overwritten with, where neither goes on and not both are clean.
@@ -449,10 +457,17 @@ fn no_source(names: &[String; 2], reports: [&CopyReport; 2]) -> Refusal {
     stale.map_or(Refusal::NoSource, |side| Refusal::Stale(names[side].clone()))
 }
 
-/// The generation after `newest`.
+/// The generation after `newest`; what a person wants stays.
 #[must_use]
 pub fn next(newest: Generation, id: u128, main: usize, members: u8) -> Generation {
-    Generation { number: newest.number + 1, id, parent: newest.id, main: main as u8, members }
+    Generation {
+        number: newest.number + 1,
+        id,
+        parent: newest.id,
+        main: main as u8,
+        members,
+        will: newest.will,
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What two reports come to: main, source, or why not.
 
+use protocol::interlink::will::Will;
+
 use super::*;
 
 fn names() -> [String; 2] {
@@ -7,7 +9,7 @@ fn names() -> [String; 2] {
 }
 
 fn at(number: u64, id: u128, parent: u128, main: u8, members: u8) -> CopyReport {
-    let generation = Generation { number, id, parent, main, members };
+    let generation = Generation { number, id, parent, main, members, will: Will::default() };
     CopyReport {
         generation,
         clean: false,

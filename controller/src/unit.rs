@@ -10,12 +10,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::interlink::event::Event;
 use protocol::interlink::shared::{Requester, SharedState};
+use protocol::interlink::will::PairCommand;
 use protocol::interlink::{GenerationTag, Message};
 use protocol::scsi::sense::Sense;
 
 use self::lun_numbers::LunNumbers;
 use self::luns::{Luns, lun_of};
-use crate::appliance::{Appliance, Effect, LinkRefusal, Restored, shared_key};
+use crate::appliance::{Appliance, Effect, LinkRefusal, PairRefusal, Restored, shared_key};
 use crate::command::{Admission, Command, Initiator, LunIndex, NexusId, Op, Outcome, TaskTag};
 use crate::copy_manager::{Act, CopyDriver, CopyManager, CopyOrder};
 use crate::disk::{DiskError, DiskResult};
@@ -69,8 +70,7 @@ impl<W: World> Controller<W> {
 
     /// Begins: once, before anything else.
     pub fn start(&self) {
-        let now = self.world.now();
-        self.with_appliance(|appliance| appliance.start(now));
+        self.with_appliance(|appliance| appliance.start(self.world.now()));
     }
 
     /// The world it lives in.
@@ -241,6 +241,11 @@ impl<W: World> Controller<W> {
     /// Gives every LUN only this many bytes of credit in each class, to see how it fares with little.
     pub fn set_credit(&self, bytes: u64) {
         self.luns.iter().for_each(|mut lun| lun.set_credit(bytes));
+    }
+
+    /// A person asks something of the pairs of LUNs, by their indices ([`Appliance::on_pair_command`]).
+    pub fn pair_command(&self, luns: &[usize], command: PairCommand) -> Vec<Result<bool, PairRefusal>> {
+        self.with_appliance(|appliance| appliance.on_pair_command(luns, command))
     }
 
     /// Begins a clean end: new commands are refused, those in flight finish, everything is flushed and the
@@ -435,11 +440,10 @@ impl<W: World> Controller<W> {
 
     /// Locks the appliance, lets it handle an event; what it decides about LUNs takes effect before the lock is
     /// given up, so that decisions reach them in their order. Then performs the rest.
-    pub(crate) fn with_appliance(&self, handle: impl FnOnce(&mut Appliance)) {
-        let left = {
+    pub(crate) fn with_appliance<T>(&self, handle: impl FnOnce(&mut Appliance) -> T) -> T {
+        let (answer, left) = {
             let mut appliance = self.appliance.lock();
-            handle(&mut appliance);
-            effects::take(&mut appliance, &self.luns, &self.world)
+            (handle(&mut appliance), effects::take(&mut appliance, &self.luns, &self.world))
         };
         for effect in left.effects {
             self.perform_effect(effect);
@@ -447,6 +451,7 @@ impl<W: World> Controller<W> {
         for (index, mut actions) in left.actions {
             self.perform(index, &mut actions);
         }
+        answer
     }
 
     fn perform_effect(&self, effect: Effect) {
@@ -459,10 +464,8 @@ impl<W: World> Controller<W> {
 
     /// Tells the peer in short what this controller says of itself.
     fn report_to_peer(&self, link: LinkId) {
-        let (luns, mut notes) =
-            report::luns_and_notes(&self.world, &self.plan, &self.appliance.lock(), &self.luns);
-        notes.extend(self.world.contests().iter().map(ToString::to_string));
-        let message = Message::PeerStatus(Box::new(report::for_peer(&luns, &self.world.hosts(), notes)));
+        let told = report::for_peer(&self.world, &self.plan, &self.appliance, &self.luns);
+        let message = Message::PeerStatus(Box::new(told));
         self.world.send(Via::Link(link), Frame::new(&message, NO_LUN, GenerationTag::default(), Vec::new()));
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -238,22 +238,23 @@ impl Appliance {
 
     /// `twinlun status` as it is here: whether all is well by its exit status, and parsed.
     pub fn judged(&self) -> io::Result<(bool, serde_json::Value)> {
-        let output =
-            Command::new(&self.binary).args(["status", "--json", "--config"]).arg(self.config()).output()?;
+        let output = self.twinlun(&["status", "--json"])?;
         Ok((output.status.success(), serde_json::from_slice(&output.stdout).map_err(io::Error::other)?))
+    }
+
+    /// A command of `twinlun`.
+    pub fn twinlun(&self, arguments: &[&str]) -> io::Result<Output> {
+        Command::new(&self.binary).args(arguments).arg("--config").arg(self.config()).output()
     }
 
     /// `twinlun status --json`, parsed.
     pub fn status(&self) -> io::Result<serde_json::Value> {
-        let output =
-            Command::new(&self.binary).args(["status", "--json", "--config"]).arg(self.config()).output()?;
-        serde_json::from_slice(&output.stdout).map_err(io::Error::other)
+        Ok(self.judged()?.1)
     }
 
     /// What `twinlun check` prints, for people.
     pub fn check(&self) -> io::Result<String> {
-        let output = Command::new(&self.binary).args(["check", "--config"]).arg(self.config()).output()?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Ok(String::from_utf8_lossy(&self.twinlun(&["check"])?.stdout).into_owned())
     }
 
     /// `twinlun status` as it is on the machine of one controller, where the other's control socket is not: for
@@ -449,8 +450,7 @@ impl Stopped {
 
     /// The volume of a LUN at one of the controllers: byte n of the LUN is byte n of the file.
     pub fn volume(&self, controller: usize, lun: u16) -> io::Result<File> {
-        let name = format!("lun{lun}.volume");
-        File::open(self.0.folder.join("state").join(NAMES[controller]).join(name))
+        File::open(self.state(controller).join(format!("lun{lun}.volume")))
     }
 }
 

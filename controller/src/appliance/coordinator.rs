@@ -81,8 +81,10 @@ impl Appliance {
             return;
         }
         let groups = self.local.groups().iter().enumerate();
-        groups.filter(|(_, group)| group.starts_single()).for_each(|(at, _)| self.marking.add_single(at));
-        self.each(|_, group, setting, _| group.start_alone(now, setting.ending));
+        groups
+            .filter(|(_, group)| group.state().starts_single())
+            .for_each(|(at, _)| self.marking.add_single(at));
+        self.each(|_, group, setting, _| group.state_mut().start_alone(now, setting.ending));
         // Whole copies are marked when their controller starts, before it meets anybody: a disk that does not take the
         // mark has failed before the two agree on whose copies count, and takes no part in that.
         self.local.mark_at_start(&self.marking, &self.session);
@@ -136,7 +138,7 @@ impl Appliance {
     /// Main's copy of a LUN is complete on both sides and flushed, as of a generation.
     pub fn on_copy_complete(&mut self, lun: usize, as_of: GenerationTag) {
         let at = self.local.groups().place(lun);
-        self.ask(at, |group, setting, _| group.on_copy_complete(lun, as_of, setting.joined));
+        self.ask(at, |group, setting, _| group.state_mut().on_copy_complete(lun, as_of, setting.joined));
     }
 
     /// Time has passed. `quiet(lun)`: whether no command is in flight there; `has_room(lun)`: whether a copy that is
@@ -250,7 +252,7 @@ impl Appliance {
             return meeting.keep_early((lun, generation, message), plan.luns.len());
         }
         let leads = plan.leads();
-        self.ask(at, |group, setting, _| group.on_message(at, generation, &message, leads, setting.ending));
+        self.ask(at, |group, setting, ids| group.on_message(at, generation, &message, leads, setting, ids));
     }
 
     /// A record is durable, a volume made, a volume flushed.
@@ -291,13 +293,13 @@ impl Appliance {
             Pending::Agreements => self.meet(|meeting, _| meeting.on_own_agreements_durable()),
             Pending::Confirmed => self.begin_placed(),
             Pending::CopiedAtSub(at) => {
-                self.ask(at, |group, setting, _| group.on_copied_at_sub(setting.ending));
+                self.ask(at, |group, setting, _| group.state_mut().on_copied_at_sub(setting.ending));
             }
             Pending::CopiedAtMain(at) => self.ask(at, Group::on_copied_at_main),
             Pending::Switch(at) => {
                 self.ask(at, |group, setting, _| group.on_own_switch_durable(setting.ending))
             }
-            Pending::Flush(lun) | Pending::FlushEarly(lun) => {
+            Pending::Flush(lun) | Pending::FlushEarly(lun) | Pending::FlushSplit(lun) => {
                 // What was acknowledged may be gone from that copy: it does not become the only one.
                 if let Err(error) = result {
                     let as_of = self.local.groups().of(lun).copies().generation().tag();
@@ -316,7 +318,7 @@ impl Appliance {
         if self.local.groups().at(at).stage() == Stage::Apart {
             self.meet_again_if_idle();
             let now = self.local.tickets().ticked();
-            self.ask(at, |group, setting, _| group.start(now, setting.ending));
+            self.ask(at, |group, setting, _| group.state_mut().start(now, setting.ending));
         }
     }
 
@@ -457,9 +459,8 @@ impl Appliance {
     }
 
     /// A group is asked what it wants, and that is carried out.
-    fn ask(&mut self, at: usize, ask: impl FnOnce(&mut Group, Setting, &mut Ids) -> Vec<Wish>) {
-        let (ending, peer_leaves) = (self.shutdown.whose(), self.shutdown.peer_leaves());
-        let setting = Setting { joined: self.session.is_joined(), ending, peer_leaves };
+    pub(super) fn ask(&mut self, at: usize, ask: impl FnOnce(&mut Group, Setting, &mut Ids) -> Vec<Wish>) {
+        let setting = self.shutdown.setting(self.session.is_joined(), self.session.version());
         let parts = self.local.ask(at, &self.session, |group, ids| ask(group, setting, ids));
         let has_peer = self.session.peer().is_some();
         if let Some(parting) = parts.filter(|parting| has_peer || !parting.needs_peer()) {

@@ -19,6 +19,7 @@ fn record(lun: usize, number: u64) -> GroupRecord {
             parent: lun as u128,
             main: 0,
             members: 0b11,
+            ..Generation::default()
         },
         clean: false,
         flushed: false,

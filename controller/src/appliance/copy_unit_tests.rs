@@ -29,7 +29,7 @@ fn superblock(owner: &str) -> Superblock {
 }
 
 fn generation(number: u64) -> Generation {
-    Generation { number, id: u128::from(number), parent: 0, main: 0, members: 0b11 }
+    Generation { number, id: u128::from(number), parent: 0, main: 0, members: 0b11, ..Generation::default() }
 }
 
 /// A copy with an identity, and what was found of its volume.

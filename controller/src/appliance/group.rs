@@ -13,6 +13,7 @@
 use core::time::Duration;
 
 use protocol::interlink::copy_report::{Generation, Pairing};
+use protocol::interlink::will::{PairCommand, Wanted, Will};
 use protocol::interlink::{GenerationTag, Message};
 
 use super::broken::{self, Verdict};
@@ -22,12 +23,12 @@ use super::effect::LunOrder;
 use super::group_state::GroupState;
 use super::ids::Ids;
 use super::lifecycle::{Ends, Event, Stage};
+use super::pair_command::{self, Answer};
 use super::pending::Pending;
 use super::switch::{Heard, Switch, SwitchStep};
 use super::wish::{Parting, Setting, Wish};
 use crate::disk::DiskError;
 use crate::group::{self, Refusal};
-use crate::lease;
 use crate::pair::{PairFault, PairStatus, Quiet, Role, Service};
 use crate::plan::{LunPlan, Side};
 use crate::time::Time;
@@ -58,6 +59,11 @@ impl Group {
     /// Where it stands, to be read.
     pub(super) const fn state(&self) -> &GroupState {
         &self.state
+    }
+
+    /// The same, to be told what concerns it alone.
+    pub(super) const fn state_mut(&mut self) -> &mut GroupState {
+        &mut self.state
     }
 
     /// What this controller has of its LUNs.
@@ -155,34 +161,11 @@ impl Group {
 
     /// Whether a clean end is known to be one: a copy that is not complete is not clean, it starts again.
     pub(super) fn end_cleanly(&mut self) {
-        let whole = matches!(self.status(), PairStatus::Duplex | PairStatus::Simplex);
+        let whole = self.status() == PairStatus::Duplex || !self.state.mirror();
         let served = self.service().serves() && whole;
         if !self.copies().are_broken() {
             self.copies_mut().iter_mut().for_each(|copy| copy.end_cleanly(served));
         }
-    }
-
-    /// A group whose only whole copies are here, by a generation on this disk, goes on without its peer.
-    pub(super) fn start_alone(&mut self, now: Time, ending: Option<Ends>) -> Vec<Wish> {
-        let alone = self.copies().generation().members == 1 << self.state.side().index();
-        if alone && self.state.mirror() && self.copies().are_whole_at_main(self.state.side()) {
-            return self.on(Event::StartsAlone { until: lease::run_out(now) }, ending);
-        }
-        Vec::new()
-    }
-
-    /// It starts without its peer, alone or as the one that has the only copies, if it may.
-    pub(super) fn start(&mut self, now: Time, ending: Option<Ends>) -> Vec<Wish> {
-        if self.starts_single() {
-            self.on(Event::StartsSimplex, ending)
-        } else {
-            self.start_alone(now, ending)
-        }
-    }
-
-    /// Whether this controller has the only copies that its LUNs are to have.
-    pub(super) fn starts_single(&self) -> bool {
-        !self.state.mirror() && self.copies().are_whole_at_main(self.state.side())
     }
 
     /// The leases that were granted have run out: name the own copies alone, in the record that is written by this
@@ -192,8 +175,7 @@ impl Group {
         if !self.state.goes_alone(ticket) {
             return;
         }
-        self.newest = group::next(self.newest, ids.make(), own, 1 << own);
-        let newest = self.newest;
+        let newest = self.next(own, 1 << own, self.copies().generation().will, ids);
         self.copies_mut().take_on(newest);
     }
 
@@ -253,7 +235,7 @@ impl Group {
             && self.copies().iter().all(|copy| has_room(copy.lun()));
         if wants && self.state.refilling_mut().is_due(now) {
             self.state.refilling_mut().tried();
-            return self.propose(self.state.side().peer(), Pairing::Copy, setting, ids);
+            return self.propose(Pairing::Copy, setting, ids);
         }
         Vec::new()
     }
@@ -294,7 +276,7 @@ impl Group {
             _ => false,
         };
         if leaves && self.copies().are_broken() {
-            return self.propose(self.state.side().peer(), Pairing::Out, setting, ids);
+            return self.propose(Pairing::Out, setting, ids);
         }
         Vec::new()
     }
@@ -309,17 +291,49 @@ impl Group {
     /// The other controller becomes main, if the pair is DUPLEX and this one is: it is about to end.
     pub(super) fn hand_over(&mut self, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
         let whole = self.state.is_main_of_two() && !self.copies().are_broken();
-        if whole { self.propose(self.state.side().peer(), Pairing::Whole, setting, ids) } else { Vec::new() }
+        if whole { self.propose(Pairing::Whole, setting, ids) } else { Vec::new() }
     }
 
-    fn propose(&mut self, main: Side, pairing: Pairing, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
+    /// A person asks something of the pair; `told`: by way of the peer.
+    pub(super) fn on_command(
+        &mut self,
+        command: PairCommand,
+        told: bool,
+        setting: Setting,
+        ids: &mut Ids,
+    ) -> Vec<Wish> {
+        match pair_command::answer(command, self.state.place(setting)) {
+            Answer::Change(change) if !change.here => {
+                (!told).then_some(Wish::Say(Message::Pair(command))).into_iter().collect()
+            }
+            Answer::Change(change) => {
+                let main = change.swaps.then_some(self.state.side().peer());
+                let will = self.state.will(change.wanted, main);
+                self.propose_as(will, change.pairing, setting, ids)
+            }
+            Answer::Done | Answer::Refused(_) => Vec::new(),
+        }
+    }
+
+    /// The generation after the newest.
+    fn next(&mut self, main: usize, members: u8, will: Will, ids: &mut Ids) -> Generation {
+        self.newest = Generation { will, ..group::next(self.newest, ids.make(), main, members) };
+        self.newest
+    }
+
+    fn propose(&mut self, pairing: Pairing, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
+        self.propose_as(self.copies().generation().will, pairing, setting, ids)
+    }
+
+    /// Proposes a switch to a generation under which the other is main.
+    fn propose_as(&mut self, will: Will, pairing: Pairing, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
         if !setting.joined || setting.ending.is_some() || self.stage().switch().is_some() {
             return Vec::new();
         }
-        let members = if pairing == Pairing::Whole { 0b11 } else { 1 << main.index() };
+        let main = self.state.side().peer().index();
+        let members = if pairing == Pairing::Whole { 0b11 } else { 1 << main };
         let was_main = self.role() == Role::Main;
-        let generation = group::next(self.newest, ids.make(), main.index(), members);
-        self.newest = generation;
+        let generation = self.next(main, members, will, ids);
         let switch = Switch { generation, pairing, since: None, step: SwitchStep::Proposed, was_main };
         let mut wishes = self.on(Event::Switches(switch), setting.ending);
         if self.stage().switch().is_some() {
@@ -347,7 +361,9 @@ impl Group {
             if self.copies().breakage() == Some(GIVEN_UP) {
                 return vec![Wish::Part(Parting::InASwitch)];
             }
-            self.copies_mut().peer_leaves();
+            if generation.will.wanted == Wanted::Pair {
+                self.copies_mut().peer_leaves();
+            }
             wishes.push(Wish::Tell(LunOrder::LastCopy));
         }
         self.newest = generation;
@@ -402,8 +418,10 @@ impl Group {
         as_of: GenerationTag,
         message: &Message,
         leads: bool,
-        ending: Option<Ends>,
+        setting: Setting,
+        ids: &mut Ids,
     ) -> Vec<Wish> {
+        let ending = setting.ending;
         let current = self.copies().generation().tag() == as_of;
         match *message {
             Message::Switch { generation, pairing } if current => {
@@ -413,9 +431,10 @@ impl Group {
                 self.on_switch_word(message, ending)
             }
             Message::Copied if current && !self.copies().are_broken() => {
-                self.name_both(Role::Sub, Pending::CopiedAtSub(at))
+                self.state.name_both(Role::Sub, Pending::CopiedAtSub(at))
             }
-            Message::CopiedDurable if current => self.name_both(Role::Main, Pending::CopiedAtMain(at)),
+            Message::Pair(command) if current => self.on_command(command, true, setting, ids),
+            Message::CopiedDurable if current => self.state.name_both(Role::Main, Pending::CopiedAtMain(at)),
             _ => Vec::new(),
         }
     }
@@ -436,41 +455,12 @@ impl Group {
         }
     }
 
-    /// Main's copy of a LUN is complete on both sides and flushed, as of a generation: the sub makes that durable
-    /// first. Said late, under another generation, it means nothing: another copy may be under way. A group's copy is
-    /// complete when that of its last LUN is.
-    pub(super) fn on_copy_complete(&mut self, lun: usize, as_of: GenerationTag, joined: bool) -> Vec<Wish> {
-        let generation = self.copies().generation();
-        self.copies_mut().of_mut(lun).note_copied(as_of);
-        let current = generation.tag() == as_of && self.status() == PairStatus::Copy;
-        if current && joined && self.copies().iter().all(LunCopy::is_copied) {
-            return vec![Wish::Say(Message::Copied)];
-        }
-        Vec::new()
-    }
-
-    /// Main says so to the sub, or the sub that it has it durable: that both are whole is written down.
-    fn name_both(&mut self, role: Role, then: Pending) -> Vec<Wish> {
-        if self.role() != role || self.status() != PairStatus::Copy {
-            return Vec::new();
-        }
-        self.copies_mut().iter_mut().for_each(LunCopy::name_both);
-        vec![Wish::Write(then)]
-    }
-
-    /// The sub has that durable.
-    pub(super) fn on_copied_at_sub(&mut self, ending: Option<Ends>) -> Vec<Wish> {
-        let mut wishes = self.on(Event::CopyWhole, ending);
-        wishes.push(Wish::Say(Message::CopiedDurable));
-        wishes
-    }
-
     /// Both have it durable.
     pub(super) fn on_copied_at_main(&mut self, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
         let mut wishes = self.on(Event::CopyWhole, setting.ending);
         wishes.extend(if self.copies().are_broken() {
             // The disk it was copied from has failed meanwhile: there is another copy now.
-            self.propose(self.state.side().peer(), Pairing::Out, setting, ids)
+            self.propose(Pairing::Out, setting, ids)
         } else {
             self.prefer(setting, ids)
         });

@@ -4,16 +4,21 @@
 
 use protocol::interlink::copy_report::Pairing;
 use protocol::interlink::frame::VERSION_MAX;
+use protocol::interlink::will::{Wanted, Will};
+use protocol::interlink::{GenerationTag, Message, Version};
 
 use super::copies::Copies;
-use super::copy::Common;
+use super::copy::{Common, LunCopy};
 use super::effect::LunOrder;
 use super::lifecycle::{Ends, Event, Facts, Order, Stage};
+use super::pair_command::Place;
 use super::pending::Pending;
 use super::refilling::Refilling;
-use super::wish::Wish;
+use super::wish::{Setting, Wish};
+use crate::lease;
 use crate::pair::{PairStatus, PairView, Quiet, Role, Service};
 use crate::plan::{LunPlan, Side};
+use crate::time::Time;
 
 /// Where a group stands.
 #[derive(Debug)]
@@ -50,12 +55,40 @@ impl GroupState {
         self.side
     }
 
-    pub(super) const fn preferred(&self) -> Side {
-        self.preferred
+    /// The main that a person wants, or else the files.
+    pub(super) fn preferred(&self) -> Side {
+        match self.copies.generation().will.main {
+            Some(0) => Side::First,
+            Some(_) => Side::Second,
+            None => self.preferred,
+        }
+    }
+
+    /// What a person wants when the one that is main is to be that side.
+    pub(super) fn will(&self, wanted: Wanted, main: Option<Side>) -> Will {
+        match main {
+            Some(main) if main == self.preferred => Will { wanted, main: None },
+            Some(main) => Will { wanted, main: Some(main as u8) },
+            None => Will { wanted, ..self.copies.generation().will },
+        }
     }
 
     pub(super) const fn mirror(&self) -> bool {
         self.mirror
+    }
+
+    /// How it stands for a command about its pair.
+    pub(super) fn place(&self, setting: Setting) -> Place {
+        let Setting { joined, ending, peer_leaves, leaves, version } = setting;
+        Place {
+            mirror: self.mirror,
+            status: self.status(),
+            role: self.role(),
+            joined,
+            knows: version >= Version::V2 as u16,
+            busy: ending.is_some() || peer_leaves || leaves || self.stage.switch().is_some(),
+            broken: self.copies.are_broken(),
+        }
     }
 
     /// What this controller has of its LUNs.
@@ -81,19 +114,33 @@ impl GroupState {
 
     /// The pair's status.
     pub(super) fn status(&self) -> PairStatus {
-        self.stage.view(self.role(), self.mirror).0
+        self.standing().0
     }
 
     /// How hosts are served here.
     pub(super) fn service(&self) -> Service {
-        self.stage.view(self.role(), self.mirror).1
+        self.standing().1
+    }
+
+    /// What follows from the stage; that only one copy is served may be what a person wants.
+    fn standing(&self) -> (PairStatus, Service) {
+        let (status, service) = self.stage.view(self.role(), self.mirror);
+        match (status, service, self.copies.generation().will.wanted) {
+            (PairStatus::Suspended, Service::Alone | Service::Forwarded, Wanted::Split) => {
+                (PairStatus::Split, service)
+            }
+            (PairStatus::Suspended, Service::Alone | Service::Forwarded, Wanted::Simplex) => {
+                (PairStatus::Simplex, service)
+            }
+            _ => (status, service),
+        }
     }
 
     /// The one writer of what a LUN lives by: role, status, service and generation. The connections are added by
     /// whoever hands it down.
     pub(super) fn view(&self) -> PairView {
         let role = self.role();
-        let (status, service) = self.stage.view(role, self.mirror);
+        let (status, service) = self.standing();
         if service == Service::Refused {
             return PairView::suspended(role);
         }
@@ -156,7 +203,13 @@ impl GroupState {
     fn take_place(&mut self, pairing: Pairing, open: bool) -> Vec<Wish> {
         self.kept = true;
         self.copies.begin(pairing, self.role() == Role::Main);
-        vec![Wish::Begin(open)]
+        let mut wishes = vec![Wish::Begin(open)];
+        if self.role() == Role::Sub && self.status() == PairStatus::Split {
+            wishes.extend(
+                self.copies.whole().into_iter().map(|lun| Wish::Flush(lun, Pending::FlushSplit(lun))),
+            );
+        }
+        wishes
     }
 
     /// A whole copy without its peer gets everything onto its disk and notes that: it stays a source although this
@@ -176,6 +229,29 @@ impl GroupState {
         self.stage.has_right(self.facts(ending)) && (only || !failed)
     }
 
+    /// A group whose only whole copies are here, by a generation on this disk, goes on without its peer.
+    pub(super) fn start_alone(&mut self, now: Time, ending: Option<Ends>) -> Vec<Wish> {
+        let alone = self.copies.generation().members == 1 << self.side.index();
+        if alone && self.mirror && self.copies.are_whole_at_main(self.side) {
+            return self.on(Event::StartsAlone { until: lease::run_out(now) }, ending);
+        }
+        Vec::new()
+    }
+
+    /// It starts without its peer, alone or as the one that has the only copies, if it may.
+    pub(super) fn start(&mut self, now: Time, ending: Option<Ends>) -> Vec<Wish> {
+        if self.starts_single() {
+            self.on(Event::StartsSimplex, ending)
+        } else {
+            self.start_alone(now, ending)
+        }
+    }
+
+    /// Whether this controller has the only copies that its LUNs are to have.
+    pub(super) fn starts_single(&self) -> bool {
+        !self.mirror && self.copies.are_whole_at_main(self.side)
+    }
+
     /// The leases that were granted have run out. Whether it names its copies alone, in the record that is written by
     /// this ticket.
     pub(super) fn goes_alone(&mut self, ticket: u64) -> bool {
@@ -190,6 +266,35 @@ impl GroupState {
     /// Whether this controller is main of a pair that is DUPLEX, and served.
     pub(super) fn is_main_of_two(&self) -> bool {
         self.mirror && self.stage == Stage::Served(Pairing::Whole) && self.role() == Role::Main
+    }
+
+    /// Main's copy of a LUN is complete on both sides and flushed, as of a generation: the sub makes that durable
+    /// first. Said late, under another generation, it means nothing: another copy may be under way. A group's copy is
+    /// complete when that of its last LUN is.
+    pub(super) fn on_copy_complete(&mut self, lun: usize, as_of: GenerationTag, joined: bool) -> Vec<Wish> {
+        let generation = self.copies.generation();
+        self.copies.of_mut(lun).note_copied(as_of);
+        let current = generation.tag() == as_of && self.status() == PairStatus::Copy;
+        if current && joined && self.copies.iter().all(LunCopy::is_copied) {
+            return vec![Wish::Say(Message::Copied)];
+        }
+        Vec::new()
+    }
+
+    /// Main says so to the sub, or the sub that it has it durable: that both are whole is written down.
+    pub(super) fn name_both(&mut self, role: Role, then: Pending) -> Vec<Wish> {
+        if self.role() != role || self.status() != PairStatus::Copy {
+            return Vec::new();
+        }
+        self.copies.iter_mut().for_each(LunCopy::name_both);
+        vec![Wish::Write(then)]
+    }
+
+    /// The sub has that durable.
+    pub(super) fn on_copied_at_sub(&mut self, ending: Option<Ends>) -> Vec<Wish> {
+        let mut wishes = self.on(Event::CopyWhole, ending);
+        wishes.push(Wish::Say(Message::CopiedDurable));
+        wishes
     }
 
     /// What all its LUNs have in common when the peer is told of one.

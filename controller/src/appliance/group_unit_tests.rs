@@ -1,12 +1,14 @@
 //! A group: what each event makes of it, and what it wishes.
 
 use protocol::interlink::copy_report::{GroupRecord, Start, Starts};
+use protocol::interlink::frame::VERSION_MAX;
 
 use super::*;
 use crate::appliance::copy::tests::plan;
 use crate::volume::superblock::{Owner, Superblock, VolumeFound};
 
-const JOINED: Setting = Setting { joined: true, ending: None, peer_leaves: false };
+const JOINED: Setting =
+    Setting { joined: true, ending: None, peer_leaves: false, leaves: false, version: VERSION_MAX };
 const UNTIL: Time = Time(630);
 
 /// A group of so many LUNs on alpha, at a generation with this main and these members.
@@ -16,7 +18,7 @@ fn group(luns: usize, main: u8, members: u8) -> Group {
         let name = format!("data{lun}");
         let record = GroupRecord {
             lun: name.clone(),
-            generation: Generation { number: 5, id: 50, parent: 40, main, members },
+            generation: Generation { number: 5, id: 50, parent: 40, main, members, ..Generation::default() },
             clean: false,
             flushed: false,
             volume: Start::default(),
@@ -108,10 +110,10 @@ fn a_broken_copy_leaves_by_a_switch_and_the_peer_is_told_once() {
     let mut ids = Ids::new(1);
     let mut group = served(2, 0, Pairing::Whole);
     let as_of = group.copies().generation().tag();
-    let wishes = group.on_broken(PairFault::OwnDisk(DiskError::Io), as_of, JOINED, &mut ids);
+    let wishes = group.on_broken(PairFault::OwnDisk(DiskError::Io), as_of, JOINED, &mut Ids::new(1));
     let (generation, pairing) = says_switch(&wishes).expect("a switch");
     assert_eq!((generation.main, generation.members, pairing), (1, 0b10, Pairing::Out));
-    assert!(group.leave_if_broken(JOINED, &mut ids).is_empty(), "it is leaving already");
+    assert!(group.leave_if_broken(JOINED, &mut Ids::new(1)).is_empty(), "it is leaving already");
     let ended = Setting { ending: Some(Ends::Own), ..JOINED };
     let mut other = served(1, 0, Pairing::Whole);
     assert!(
@@ -121,10 +123,9 @@ fn a_broken_copy_leaves_by_a_switch_and_the_peer_is_told_once() {
 
 #[test]
 fn a_switch_ends_with_both_luns_at_its_generation() {
-    let mut ids = Ids::new(1);
     let mut group = served(2, 0, Pairing::Whole);
     let as_of = group.copies().generation().tag();
-    let wishes = group.on_broken(PairFault::OwnDisk(DiskError::Full), as_of, JOINED, &mut ids);
+    let wishes = group.on_broken(PairFault::OwnDisk(DiskError::Full), as_of, JOINED, &mut Ids::new(1));
     let (generation, _) = says_switch(&wishes).expect("a switch");
     group.on_switch_word(&Message::SwitchDurable(generation.number), None);
     // One of its LUNs is not quiet.
@@ -146,7 +147,8 @@ fn a_switch_ends_with_both_luns_at_its_generation() {
 #[test]
 fn a_switch_that_takes_too_long_is_late() {
     let mut group = served(1, 1, Pairing::Whole);
-    let generation = Generation { number: 6, id: 60, parent: 50, main: 0, members: 0b11 };
+    let generation =
+        Generation { number: 6, id: 60, parent: 50, main: 0, members: 0b11, ..Generation::default() };
     group.on_switch(generation, Pairing::Whole, true, None);
     let mut late = |at| group.tick_switch(at, 0, &|_| Quiet::No, None);
     assert!(late(Time(1)).is_empty());
@@ -156,12 +158,12 @@ fn a_switch_that_takes_too_long_is_late() {
 #[test]
 fn of_two_switches_that_cross_the_leaders_stands() {
     for leads in [true, false] {
-        let mut ids = Ids::new(1);
         let mut group = served(1, 0, Pairing::Whole);
         let as_of = group.copies().generation().tag();
-        let wishes = group.on_broken(PairFault::OwnDisk(DiskError::Full), as_of, JOINED, &mut ids);
+        let wishes = group.on_broken(PairFault::OwnDisk(DiskError::Full), as_of, JOINED, &mut Ids::new(1));
         let (own, _) = says_switch(&wishes).expect("a switch");
-        let theirs = Generation { number: 6, id: 61, parent: 50, main: 0, members: 0b01 };
+        let theirs =
+            Generation { number: 6, id: 61, parent: 50, main: 0, members: 0b01, ..Generation::default() };
         group.on_switch(theirs, Pairing::Out, leads, None);
         let stands = if leads { own } else { theirs };
         assert_eq!(group.stage().switch().map(|switch| switch.generation), Some(stands));
@@ -172,7 +174,8 @@ fn of_two_switches_that_cross_the_leaders_stands() {
 fn a_copy_given_up_never_becomes_the_last() {
     let mut group = served(1, 0, Pairing::Whole);
     group.copies_mut().break_by(GIVEN_UP);
-    let theirs = Generation { number: 6, id: 61, parent: 50, main: 0, members: 0b01 };
+    let theirs =
+        Generation { number: 6, id: 61, parent: 50, main: 0, members: 0b01, ..Generation::default() };
     let wishes = group.on_switch(theirs, Pairing::Out, true, None);
     assert!(matches!(wishes[..], [Wish::Part(Parting::InASwitch)]));
 }
@@ -181,12 +184,12 @@ fn a_copy_given_up_never_becomes_the_last() {
 fn the_copy_of_a_group_is_complete_when_that_of_its_last_lun_is() {
     let mut group = served(2, 0, Pairing::Copy);
     let as_of = group.copies().generation().tag();
-    assert!(group.on_copy_complete(0, as_of, true).is_empty());
+    assert!(group.state_mut().on_copy_complete(0, as_of, true).is_empty());
     let old = GenerationTag { number: 4, ..as_of };
-    assert!(group.on_copy_complete(1, old, true).is_empty(), "said late");
-    assert!(matches!(group.on_copy_complete(1, as_of, true)[..], [Wish::Say(Message::Copied)]));
+    assert!(group.state_mut().on_copy_complete(1, old, true).is_empty(), "said late");
+    assert!(matches!(group.state_mut().on_copy_complete(1, as_of, true)[..], [Wish::Say(Message::Copied)]));
     assert!(matches!(
-        group.on_message(3, as_of, &Message::CopiedDurable, true, None)[..],
+        group.on_message(3, as_of, &Message::CopiedDurable, true, JOINED, &mut Ids::new(1))[..],
         [Wish::Write(Pending::CopiedAtMain(3))]
     ));
     assert!(group.copies().iter().all(|copy| copy.generation().members == 0b11));
@@ -197,11 +200,11 @@ fn the_copy_of_a_group_is_complete_when_that_of_its_last_lun_is() {
 #[test]
 fn luns_of_different_generations_start_neither_alone() {
     let mut group = group(2, 0, 0b01);
-    let newer = Generation { number: 9, id: 90, parent: 50, main: 0, members: 0b01 };
+    let newer = Generation { number: 9, id: 90, parent: 50, main: 0, members: 0b01, ..Generation::default() };
     group.copies_mut().of_mut(1).take_on(newer);
-    assert!(group.start_alone(Time(0), None).is_empty());
+    assert!(group.state_mut().start_alone(Time(0), None).is_empty());
     group.copies_mut().of_mut(0).take_on(newer);
-    assert_eq!(tells(&group.start_alone(Time(0), None)), [LunOrder::LosePeer]);
+    assert_eq!(tells(&group.state_mut().start_alone(Time(0), None)), [LunOrder::LosePeer]);
 }
 
 #[test]
@@ -212,7 +215,7 @@ fn a_refusal_ends_what_goes_on_alone_only_for_good() {
         (Refusal::SplitBrain("alpha".into(), "beta".into()), false, true),
     ] {
         let mut group = group(1, 0, 0b01);
-        group.start_alone(Time(0), None);
+        group.state_mut().start_alone(Time(0), None);
         let wishes = group.refuse(refusal, newer, None);
         assert_eq!(!tells(&wishes).is_empty(), ends);
         assert!(group.refusal().is_some());

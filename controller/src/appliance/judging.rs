@@ -184,7 +184,10 @@ impl Judge<'_> {
         });
         let both: Vec<[&CopyReport; 2]> = both.collect();
         let plan = &self.plan.luns[luns[0]];
-        let question = Question { names: &self.plan.names, main: plan.main, mirror: plan.mirror, id };
+        let all = both.iter().flatten().map(|report| report.generation);
+        let will = all.max_by_key(|generation| generation.number).and_then(|newest| newest.will.main);
+        let main = will.map_or(plan.main, |main| [Side::First, Side::Second][usize::from(main & 1)]);
+        let question = Question { names: &self.plan.names, main, mirror: plan.mirror, id };
         agree_together(question, &both, |at, refusal| self.of_group(luns[at], refusal))
     }
 

@@ -31,7 +31,7 @@
 //! | the same | Out | SUSPENDED | alone | through main |
 //! | any that serves, without a second copy | - | SIMPLEX | alone | through main |
 //!
-//! SPLIT, by a person, is in no stage yet: no command splits a pair.
+//! Out is SPLIT or SIMPLEX where a person wants that (`GroupState::standing`).
 
 use protocol::interlink::copy_report::Pairing;
 

@@ -46,6 +46,7 @@ mod marking;
 mod meeting;
 mod mute;
 mod notes;
+mod pair_command;
 mod peer;
 mod pending;
 mod phase;
@@ -65,6 +66,7 @@ mod wish;
 
 pub use coordinator::Appliance;
 pub use effect::{Apart, Effect, LinkRefusal, LunOrder};
+pub use pair_command::PairRefusal;
 pub use record::{CONTROL_KEY, ControlRecord};
 pub use report::LunReport;
 pub use restored::Restored;

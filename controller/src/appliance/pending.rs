@@ -38,6 +38,8 @@ pub(super) enum Pending {
     Flush(usize),
     /// A LUN's flush before a clean end, while hosts go on.
     FlushEarly(usize),
+    /// A LUN's flush after its copy was left by a person's word: it is an image of the LUN as it was then.
+    FlushSplit(usize),
     /// The mark of a clean end.
     Clean,
     /// A LUN's flush after the peer was lost, of what was served under a generation.
@@ -68,6 +70,7 @@ impl Pending {
             | Self::CopiedAtMain(_)
             | Self::Flush(_)
             | Self::FlushEarly(_)
+            | Self::FlushSplit(_)
             | Self::Clean
             | Self::Noted
             | Self::Switch(_) => false,

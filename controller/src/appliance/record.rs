@@ -60,7 +60,8 @@ mod tests {
 
     fn example() -> ControlRecord {
         let lun = LunIdentity { name: "data0".into(), volume: 1, naa: 2, serial: 3, blocks: 4 };
-        let generation = Generation { number: 5, id: 6, parent: 7, main: 1, members: 3 };
+        let generation =
+            Generation { number: 5, id: 6, parent: 7, main: 1, members: 3, ..Generation::default() };
         let start = Start { number: 4, id: 9 };
         let group = GroupRecord {
             lun: "data0".into(),

@@ -3,6 +3,7 @@
 
 use protocol::block::BLOCK_BYTES;
 use protocol::interlink::copy_report::CopyFound;
+use protocol::interlink::will::Wanted;
 
 use super::effect::Apart;
 use super::group::Group;
@@ -57,6 +58,9 @@ impl Report<'_> {
             }
             (None, _, PairStatus::Suspended) => Some(self.suspended_text(role)),
             (None, breakage, PairStatus::Copy) => Some(self.copy_text(main, breakage)),
+            (None, _, PairStatus::Split | PairStatus::Simplex) if self.is_wanted() => {
+                Some(self.wanted_text(main, status))
+            }
             _ => self.other_size(),
         };
         LunReport { role, main, status, reason }
@@ -83,6 +87,27 @@ impl Report<'_> {
                  stays, its disk is failing: copy from it what its hosts can still read"
             ),
             _ => format!("{refilled}, nothing else to do"),
+        }
+    }
+
+    /// Whether a person wants that only one copy is served.
+    fn is_wanted(&self) -> bool {
+        self.plan.luns[self.lun].mirror && self.group.copies().generation().will.wanted != Wanted::Pair
+    }
+
+    fn wanted_text(&self, main: Side, status: PairStatus) -> String {
+        let [sub, main] = [main.peer(), main].map(|side| &self.plan.names[side.index()]);
+        let name = &self.plan.luns[self.lun].name;
+        if status == PairStatus::Split {
+            format!(
+                "split by `twinlun pair split`: what hosts write since is on the copy of {main} alone, that of {sub} \
+                 stays as it was then. `twinlun pair resync {name}` makes the two identical again, from {main}"
+            )
+        } else {
+            format!(
+                "its pair was deleted by `twinlun pair delete`: only the copy of {main} is served. `twinlun pair \
+                 create {name}` makes a second one on {sub} again"
+            )
         }
     }
 

@@ -14,6 +14,7 @@
 use core::time::Duration;
 
 use protocol::interlink::Message;
+use protocol::interlink::frame::VERSION_MAX;
 
 use super::deed::Deed;
 use super::group::Group;
@@ -127,7 +128,7 @@ impl Shutdown {
             return deeds;
         }
         if self.hand_over.hands_over() {
-            let setting = Setting { joined: on.joined, ending: self.whose(), peer_leaves: false };
+            let setting = Setting { leaves: false, ..self.setting(on.joined, VERSION_MAX) };
             let groups = on.groups.iter_mut().enumerate();
             deeds.extend(groups.map(|(at, group)| Deed::Group(at, group.hand_over(setting, on.ids))));
         }
@@ -162,11 +163,14 @@ impl Shutdown {
         now: Time,
         on: &mut Ending<'_>,
     ) -> Vec<Deed> {
-        if !pending.is_early_flush() {
-            return self.on_volume(good, on);
+        match pending {
+            Pending::Flush(_) => self.on_volume(good, on),
+            Pending::FlushEarly(_) => {
+                self.hand_over.on_flushed();
+                self.go_on_handing_over(now, on)
+            }
+            _ => Vec::new(),
         }
-        self.hand_over.on_flushed();
-        self.go_on_handing_over(now, on)
     }
 
     /// The peer has flushed what it had when it heard that this controller is to end; or may end itself.
@@ -175,9 +179,10 @@ impl Shutdown {
         self.go_on_handing_over(now, on)
     }
 
-    /// Whether the peer is about to end: nothing is given back to it.
-    pub(super) const fn peer_leaves(&self) -> bool {
-        self.hand_over.is_of_peer()
+    /// How the controller stands when something happens to a group.
+    pub(super) fn setting(&self, joined: bool, version: u16) -> Setting {
+        let (ending, peer_leaves, leaves) = (self.whose(), self.hand_over.is_of_peer(), self.is_announced());
+        Setting { joined, ending, peer_leaves, leaves, version }
     }
 
     /// Whether this controller is about to end.

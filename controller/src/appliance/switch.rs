@@ -35,6 +35,7 @@
 
 use protocol::interlink::Message;
 use protocol::interlink::copy_report::{Generation, Pairing};
+use protocol::interlink::will::Wanted;
 
 use crate::pair::Quiet;
 use crate::time::Time;
@@ -117,11 +118,11 @@ impl Switch {
 
     /// The next step, if this one waits for commands in flight and there are none. A copy that lacks a change, or has
     /// one that the other lacks, may leave by a switch, but not go on as a whole one: then nothing may wait for a
-    /// decision about the pair.
+    /// decision about the pair. One that is left by a person's word is whole.
     pub(super) fn step_when(self, quiet: impl Fn() -> Quiet) -> Option<SwitchStep> {
         let ready = || match quiet() {
             Quiet::Yes => true,
-            Quiet::Undecided => self.pairing == Pairing::Out,
+            Quiet::Undecided => self.pairing == Pairing::Out && self.generation.will.wanted == Wanted::Pair,
             Quiet::No => false,
         };
         match self.step {
@@ -156,6 +157,35 @@ impl Switch {
             SwitchStep::WritesLast | SwitchStep::AwaitsPeersPlace => false,
             SwitchStep::Asked | SwitchStep::WritesFirst => self.was_main,
             SwitchStep::AwaitsBegin => self.was_main || out,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::interlink::will::Will;
+
+    use super::*;
+
+    /// Whether a switch of that kind goes on while something is in flight as `quiet` says, at both of its waits.
+    fn goes_on(pairing: Pairing, wanted: Wanted, quiet: Quiet) -> bool {
+        let generation = Generation { will: Will { wanted, main: None }, ..Generation::default() };
+        let [first, last] = [SwitchStep::Asked, SwitchStep::Draining].map(|step| {
+            let switch = Switch { generation, pairing, since: None, step, was_main: false };
+            switch.step_when(|| quiet).is_some()
+        });
+        assert_eq!(first, last, "{pairing:?} {wanted:?} {quiet:?}");
+        first
+    }
+
+    #[test]
+    fn a_copy_that_has_failed_leaves_with_what_is_undecided_and_who_is_left_by_a_persons_word_waits_for_it() {
+        for pairing in [Pairing::Whole, Pairing::Copy, Pairing::Out] {
+            for wanted in [Wanted::Pair, Wanted::Split, Wanted::Simplex] {
+                assert!(goes_on(pairing, wanted, Quiet::Yes) && !goes_on(pairing, wanted, Quiet::No));
+                let failed = pairing == Pairing::Out && wanted == Wanted::Pair;
+                assert_eq!(goes_on(pairing, wanted, Quiet::Undecided), failed, "{pairing:?} {wanted:?}");
+            }
         }
     }
 }

@@ -17,6 +17,10 @@ pub(super) struct Setting {
     pub(super) ending: Option<Ends>,
     /// The peer is about to end: nothing is given back to it.
     pub(super) peer_leaves: bool,
+    /// This controller is about to end.
+    pub(super) leaves: bool,
+    /// The version of the interlink that both speak.
+    pub(super) version: u16,
 }
 
 /// What a group wants done.

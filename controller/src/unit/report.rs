@@ -3,6 +3,7 @@
 
 use core::time::Duration;
 
+use parking_lot::Mutex;
 use protocol::block::BLOCK_BYTES;
 use protocol::interlink::peer_status::{
     Copied, HostReport, LunReport, PEER_STATUS_HOSTS_MAX, PEER_STATUS_REASONS_MAX, PeerStatus,
@@ -59,14 +60,19 @@ pub(super) fn status<W: World>(
     }
 }
 
-/// What this controller says of its LUNs, and what else there is to tell.
-pub(super) fn luns_and_notes<W: World>(
+/// What the peer is told, for people.
+pub(super) fn for_peer<W: World>(
     world: &W,
     plan: &Plan,
-    appliance: &Appliance,
+    appliance: &Mutex<Appliance>,
     luns: &Luns,
-) -> (Vec<LunStatus>, Vec<String>) {
-    (luns_status(world, plan, appliance, luns), appliance.view().about().notes)
+) -> PeerStatus {
+    let (luns, mut notes) = {
+        let appliance = appliance.lock();
+        (luns_status(world, plan, &appliance, luns), appliance.view().about().notes)
+    };
+    notes.extend(world.contests().iter().map(ToString::to_string));
+    in_short(&luns, &world.hosts(), notes)
 }
 
 fn luns_status<W: World>(world: &W, plan: &Plan, appliance: &Appliance, luns: &Luns) -> Vec<LunStatus> {
@@ -166,8 +172,8 @@ const STALE_AFTER: Duration = Duration::from_secs(5);
 /// Places among the reasons that are kept for what is wrong with the controller as a whole.
 const NOTES_TOLD: usize = 4;
 
-/// In short, for the peer.
-pub(super) fn for_peer(luns: &[LunStatus], hosts: &[HostStatus], notes: Vec<String>) -> PeerStatus {
+/// The same in short.
+fn in_short(luns: &[LunStatus], hosts: &[HostStatus], notes: Vec<String>) -> PeerStatus {
     let mut reasons: Vec<String> = Vec::new();
     let places = PEER_STATUS_REASONS_MAX - notes.len().min(NOTES_TOLD);
     let mut place = |reason: &String| {

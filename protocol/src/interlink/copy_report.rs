@@ -4,6 +4,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::frame::{FrameError, GenerationTag};
 use super::hello::LUNS_MAX;
+use super::will::Will;
 use super::wire::{Reader, put_list, put_string};
 
 /// Who may complete writes of a group, and whose copies count.
@@ -19,6 +20,8 @@ pub struct Generation {
     pub main: u8,
     /// Bit 0: the first controller's copy is whole; bit 1: the second's.
     pub members: u8,
+    /// What a person wants of the pair. Version 2.
+    pub will: Will,
 }
 
 impl Generation {
@@ -40,21 +43,16 @@ impl Generation {
         body.put_u128(self.id);
         body.put_u128(self.parent);
         body.put_u8(self.main);
-        body.put_u8(self.members);
+        body.put_u8(self.members | self.will.bits());
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
-        let generation = Self {
-            number: reader.u64()?,
-            id: reader.u128()?,
-            parent: reader.u128()?,
-            main: reader.u8()?,
-            members: reader.u8()?,
-        };
-        if generation.main > 1 || generation.members > 3 {
+        let (number, id, parent) = (reader.u64()?, reader.u128()?, reader.u128()?);
+        let (main, copies) = (reader.u8()?, reader.u8()?);
+        if main > 1 {
             return Err(FrameError::Content);
         }
-        Ok(generation)
+        Ok(Self { number, id, parent, main, members: copies & 0b11, will: Will::of_bits(copies)? })
     }
 }
 

@@ -23,6 +23,7 @@ use super::hello::{Hello, Identity, LUNS_MAX, identity, put_identity};
 use super::operation::{Ending, WireOp, ending, op, put_ending, put_op};
 use super::peer_status::PeerStatus;
 use super::shared::{ATTENTIONS_MAX, Attention};
+use super::will::PairCommand;
 use super::wire::{Reader, put_list, put_string};
 
 /// A LUN's generation as proposed by one controller and made durable by both.
@@ -66,6 +67,8 @@ pub enum Message {
     /// To one that is to end: the sender has on its disks what it had when it heard so; and if it is to end as well, it
     /// may. Since version 2.
     Ready,
+    /// A person asks something of this LUN's pair that the receiver has to begin. Since version 2.
+    Pair(PairCommand),
     /// The sender ends: no new commands of hosts on either side.
     Goodbye,
     /// The sender has no command of its hosts in flight any more.
@@ -204,6 +207,7 @@ mod kind {
     pub(super) const STARTS: u8 = 19;
     pub(super) const LEAVING: u8 = 20;
     pub(super) const READY: u8 = 21;
+    pub(super) const PAIR: u8 = 22;
     pub(super) const PEER_STATUS: u8 = 30;
     pub(super) const FORWARD: u8 = 32;
     pub(super) const ORDER: u8 = 33;
@@ -234,6 +238,7 @@ impl Message {
             Self::Pong(_) => kind::PONG,
             Self::Leaving => kind::LEAVING,
             Self::Ready => kind::READY,
+            Self::Pair(_) => kind::PAIR,
             Self::Goodbye => kind::GOODBYE,
             Self::Drained => kind::DRAINED,
             Self::Farewell => kind::FAREWELL,
@@ -271,7 +276,7 @@ impl Message {
         let mut body = BytesMut::with_capacity(64);
         self.put(&mut body);
         let version = match self {
-            Self::Starts(_) | Self::Leaving | Self::Ready => frame::Version::V2,
+            Self::Starts(_) | Self::Leaving | Self::Ready | Self::Pair(_) => frame::Version::V2,
             _ => frame::Version::V1,
         };
         let prefix = Prefix { version: version as u16, kind: self.kind(), lun, generation };
@@ -310,6 +315,7 @@ impl Message {
                 body.put_u8(pairing.code());
             }
             Self::PeerStatus(status) => status.put(body),
+            Self::Pair(command) => body.put_u8(command.code()),
             Self::IdentityDurable
             | Self::AgreementsDurable
             | Self::Begin
@@ -412,6 +418,7 @@ impl Message {
             kind::PONG => Self::Pong(reader.u64()?),
             kind::LEAVING => Self::Leaving,
             kind::READY => Self::Ready,
+            kind::PAIR => Self::Pair(PairCommand::read(reader.u8()?)?),
             kind::GOODBYE => Self::Goodbye,
             kind::DRAINED => Self::Drained,
             kind::FAREWELL => Self::Farewell,

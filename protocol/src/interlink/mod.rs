@@ -22,6 +22,7 @@ pub mod sanitize;
 pub mod shared;
 #[cfg(test)]
 mod tests;
+pub mod will;
 mod wire;
 
 pub use frame::{FrameError, FrameLengths, GenerationTag, Prefix, Version, frame_lengths};

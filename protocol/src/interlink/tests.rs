@@ -15,12 +15,20 @@ use super::shared::{
     Attention, Modes, NexusHandle, NexusName, Recipients, Registrant, Requester, Reservation, Reservations,
     SharedState, Stamp,
 };
+use super::will::{PairCommand, Wanted, Will};
 use crate::block::{BlockRange, Lba};
 use crate::scsi::persistent_reservation::{InAction, InitiatorPort, Move, OutAction, ReserveOut};
 use crate::scsi::sanitize::Method;
 use crate::scsi::sense::{Asc, Sense, Status};
 
-const GENERATION: Generation = Generation { number: 3, id: 0x1111, parent: 0x2222, main: 1, members: 0b10 };
+const GENERATION: Generation = Generation {
+    number: 3,
+    id: 0x1111,
+    parent: 0x2222,
+    main: 1,
+    members: 0b10,
+    will: Will { wanted: Wanted::Pair, main: None },
+};
 
 fn range(start: u64, blocks: u64) -> BlockRange {
     BlockRange::new(start, blocks).unwrap()
@@ -298,7 +306,15 @@ fn version_1_on_the_wire_is_what_it_was() {
 fn every_later_message() -> Vec<Message> {
     let start = |number| Start { number, id: 0xbeef };
     let starts = Starts { joint: start(3), coming: start(4) };
-    vec![Message::Starts(vec![("data0".into(), Told { starts, may_go_on: true, remembers: true })])]
+    let will = Will { wanted: Wanted::Split, main: Some(1) };
+    let generation = Generation { will, ..GENERATION };
+    vec![
+        Message::Starts(vec![("data0".into(), Told { starts, may_go_on: true, remembers: true })]),
+        Message::Leaving,
+        Message::Ready,
+        Message::Pair(PairCommand::Resync),
+        Message::Switch { generation, pairing: Pairing::Out },
+    ]
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The control socket of a controller: one line asks, one line of JSON answers.
 //!
-//! `status` answers with the controller's status. Anything else answers `{"error": ...}`.
+//! `status` answers with the controller's status, `pair COMMAND NUMBER...` with what becomes of that command for the
+//! pairs of the LUNs of these numbers ([`PairAnswer`]). Anything else answers `{"error": ...}`.
 
 use std::fs::File;
 use std::io;
@@ -9,6 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use controller::unit::Controller;
+use protocol::interlink::will::PairCommand;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -94,7 +97,52 @@ fn answer(request: &str, controller: &Controller<ProductWorld>) -> String {
     let answer = match request {
         "status" => serde_json::to_value(controller.status())
             .unwrap_or_else(|error| json!({ "error": error.to_string() })),
-        _ => json!({ "error": "this controller knows only the request: status" }),
+        _ => pair(request, controller)
+            .unwrap_or_else(|| json!({ "error": "this controller knows only the requests: status, pair" })),
     };
     answer.to_string()
+}
+
+/// What becomes of a command about pairs. `None` if it is none.
+fn pair(request: &str, controller: &Controller<ProductWorld>) -> Option<serde_json::Value> {
+    let mut words = request.strip_prefix("pair ")?.split_ascii_whitespace();
+    let command = command(words.next()?)?;
+    let numbers = words.map(|word| word.parse().ok()).collect::<Option<Vec<u16>>>()?;
+    let luns = numbers.iter().map(|number| controller.lun(u64::from(*number)).map(|lun| usize::from(lun.0)));
+    let Some(luns) = luns.collect::<Option<Vec<usize>>>() else {
+        return Some(json!({ "error": "this controller was started without one of these LUNs" }));
+    };
+    let answers = controller.pair_command(&luns, command).into_iter().zip(&numbers);
+    let answers = answers.map(|(answer, number)| PairAnswer {
+        number: *number,
+        begun: answer == Ok(true),
+        refused: answer.err().map(|refusal| refusal.to_string()),
+    });
+    serde_json::to_value(answers.collect::<Vec<_>>()).ok()
+}
+
+fn command(word: &str) -> Option<PairCommand> {
+    PairCommand::ALL.into_iter().find(|command| pair_word(*command) == word)
+}
+
+/// A command about pairs in the words of the command line.
+pub(crate) const fn pair_word(command: PairCommand) -> &'static str {
+    match command {
+        PairCommand::Create => "create",
+        PairCommand::Split => "split",
+        PairCommand::Resync => "resync",
+        PairCommand::Swap => "swap",
+        PairCommand::Delete => "delete",
+    }
+}
+
+/// What becomes of a command for the pair of one LUN. If one of them is refused, nothing is done to any.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct PairAnswer {
+    /// The LUN's number.
+    pub(crate) number: u16,
+    /// It has begun; otherwise there is nothing to do.
+    pub(crate) begun: bool,
+    /// Why it is not done.
+    pub(crate) refused: Option<String>,
 }

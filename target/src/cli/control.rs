@@ -1,5 +1,5 @@
 //! Asking a running controller at its control socket, `<state>/<controller>/control.sock`: one line out
-//! (`status`), one line of JSON back.
+//! (`status`, or `pair` and what is asked of pairs), one line of JSON back.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -7,14 +7,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use controller::status::ControllerStatus;
+use protocol::interlink::will::PairCommand;
+use serde::de::DeserializeOwned;
+
+use crate::admin::control::{PairAnswer, pair_word};
 
 /// An answer at most: what 256 LUNs have to say, with room.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// How long a controller is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The one request there is so far.
-const STATUS: &str = "status";
 
 /// Why a controller did not tell its status.
 #[derive(Debug, thiserror::Error)]
@@ -49,10 +50,24 @@ impl From<io::Error> for AskError {
 
 /// Asks the controller behind a control socket for its status.
 pub(super) fn ask(socket: &Path) -> Result<ControllerStatus, AskError> {
+    request(socket, "status")
+}
+
+/// Asks it something about the pairs of LUNs.
+pub(super) fn ask_pairs(
+    socket: &Path,
+    command: PairCommand,
+    luns: &[u16],
+) -> Result<Vec<PairAnswer>, AskError> {
+    let numbers: String = luns.iter().map(|number| format!(" {number}")).collect();
+    request(socket, &format!("pair {}{numbers}", pair_word(command)))
+}
+
+fn request<T: DeserializeOwned>(socket: &Path, request: &str) -> Result<T, AskError> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    writeln!(stream, "{STATUS}")?;
+    writeln!(stream, "{request}")?;
     let mut answer = String::new();
     BufReader::new(stream).take(ANSWER_BYTES_MAX).read_line(&mut answer)?;
     serde_json::from_str(&answer).map_err(|_| AskError::Garbled)

@@ -1,4 +1,4 @@
-//! The command line: `twinlun run`, `check`, `status` and `interlink init`.
+//! The command line: `twinlun run`, `check`, `status`, `pair` and `interlink init`.
 //!
 //! Every command reads the same appliance.toml. `run` starts controllers in this process; the others look at
 //! the file and ask running controllers at their control sockets ([`control`]).
@@ -9,6 +9,7 @@ mod control;
 mod generate;
 mod interlink;
 mod left_behind;
+mod pair;
 mod promises;
 mod run;
 mod status;
@@ -24,6 +25,7 @@ use controller::plan::Side;
 use miette::{Diagnostic, Report};
 
 use self::interlink::InterlinkCommand;
+use self::pair::PairSubcommand;
 use crate::config::{Config, ConfigError};
 
 /// How a command ends, as its help tells it.
@@ -76,6 +78,12 @@ enum Command {
     Status {
         #[command(flatten)]
         output: OutputOptions,
+    },
+    /// List pairs, split and resynchronize them, change their roles, delete and create them
+    #[command(after_help = EXIT_STATUS)]
+    Pair {
+        #[command(subcommand)]
+        command: PairSubcommand,
     },
     /// Make the keys and certificates of an encrypted interlink
     #[command(after_help = EXIT_STATUS)]
@@ -131,6 +139,9 @@ enum CliError {
     NoSuchController { given: String, first: String, second: String },
     #[error(transparent)]
     #[diagnostic(transparent)]
+    Pair(#[from] pair::PairError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
     Init(#[from] interlink::InitError),
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -180,6 +191,7 @@ impl Command {
             Self::Check { output }
             | Self::Status { output }
             | Self::Interlink { command: InterlinkCommand::Init { output, .. } } => output.json,
+            Self::Pair { command } => command.output().json,
             Self::Run { .. } | Self::Generate { .. } => false,
         }
     }
@@ -209,6 +221,7 @@ fn execute(command: Command) -> Result<ExitCode, CliError> {
             print(output.json, &overview, |overview| overview.render(&config));
             Ok(code(overview.ok))
         }
+        Command::Pair { command } => Ok(code(pair::run(&command)?)),
         Command::Generate { folder } => {
             let written = generate::generate(&CommandLine::command(), &folder)?;
             say(&written.iter().map(|path| format!("{}\n", path.display())).collect::<String>());
@@ -238,14 +251,17 @@ fn print<T: serde::Serialize>(json: bool, what: &T, render: impl Fn(&T) -> Strin
 
 /// Says something on standard output. It changes nothing of what was done if nobody hears it: a reader that has
 /// stopped, as in `twinlun status | head`, has read what it wanted; what else is wrong is told on standard error.
-fn say(text: &str) {
+/// Whether it was written.
+fn say(text: &str) -> bool {
     let mut output = io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+    let said = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    match &said {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             complain(&format!("this cannot be written to standard output: {error}\n"));
         }
         _ => {}
     }
+    said.is_ok()
 }
 
 /// The same on standard error, the last place there is.

@@ -16,7 +16,7 @@ use super::control::{self, AskError};
 use super::promises;
 use crate::config::{Config, Lun};
 
-pub(super) use screen::{interlink, word};
+pub(super) use screen::{interlink, progress, word};
 
 /// What each controller answers.
 type Answers = [Result<ControllerStatus, AskError>; 2];
@@ -162,6 +162,14 @@ impl Overview {
         let warnings = promises::of_status(controllers.iter().filter_map(|view| view.status.as_ref()));
         let (ok, iqn) = (problems.is_empty(), config.appliance.iqn.clone());
         Self { ok, iqn, appliance, problems, warnings, controllers }
+    }
+
+    /// What is known of a LUN: as its main says, or else as anybody says now, or else as it was.
+    pub(super) fn lun(&self, number: u16, name: &str) -> Option<&LunStatus> {
+        let seen: Vec<Seen<'_>> =
+            self.controllers.iter().filter_map(|view| view.find_named(number, name)).collect();
+        let best = seen.iter().max_by_key(|seen| (seen.current, seen.lun.role == Role::Main))?;
+        Some(best.lun)
     }
 
     /// The screen.

@@ -170,7 +170,7 @@ pub(super) fn records() -> Vec<Vec<u8>> {
     use protocol::interlink::hello::{Identity, LunIdentity};
     let lun = LunIdentity { name: "data0".into(), volume: 5, naa: 3 << 60, serial: 7, blocks: 2048 };
     let identity = Identity { appliance: 9, luns: vec![lun.clone(), lun] };
-    let generation = Generation { number: 3, id: 4, parent: 2, main: 1, members: 3 };
+    let generation = Generation { number: 3, id: 4, parent: 2, main: 1, members: 3, ..Generation::default() };
     let start = Start { number: 2, id: 6 };
     let group = GroupRecord {
         lun: "data0".into(),

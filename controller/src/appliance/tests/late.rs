@@ -55,7 +55,8 @@ fn another_history(side: usize, restored: &mut Restored) {
         restored.records.get(CONTROL_KEY).and_then(|record| ControlRecord::read("beta", record).ok());
     if let (1, Some(mut record)) = (side, record) {
         let number = record.groups[0].generation.number + 3;
-        record.groups[0].generation = Generation { number, id: 99, parent: 98, main: 1, members: 0b10 };
+        record.groups[0].generation =
+            Generation { number, id: 99, parent: 98, main: 1, members: 0b10, ..Generation::default() };
         restored.records.insert(CONTROL_KEY.into(), record.write("beta"));
     }
 }

@@ -19,6 +19,7 @@ mod membership;
 mod memory;
 mod note;
 mod order;
+mod pair_commands;
 mod refusal;
 mod room;
 mod start;

@@ -121,8 +121,9 @@ impl Terms {
 
     /// What is in memory may be the only one there is.
     pub(super) const fn flushes_alone(&self) -> bool {
-        let alone = matches!((self.view.service, self.view.status), (Service::Alone, PairStatus::Suspended));
-        alone && self.caches
+        let PairView { service, status, .. } = &self.view;
+        matches!((service, status), (Service::Alone, PairStatus::Suspended | PairStatus::Split))
+            && self.caches
     }
 
     /// A disk that says nothing has failed, as long as there is another copy: its work is given up, and what it still
@@ -221,7 +222,7 @@ mod tests {
     #[test]
     fn another_place_in_the_pair_leaves_only_what_hosts_and_the_identity_say() {
         for (mut terms, place) in places() {
-            let alone = matches!(place, (_, Service::Alone, PairStatus::Suspended));
+            let alone = matches!(place, (_, Service::Alone, PairStatus::Suspended | PairStatus::Split));
             assert_eq!(terms.flushes_alone(), alone, "{place:?}");
             terms.peer_is_in_place();
             terms.stay_as_last_copy();

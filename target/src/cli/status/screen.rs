@@ -288,20 +288,25 @@ pub(in crate::cli) const fn word(status: PairStatus) -> &'static str {
 
 /// The pair status, and how far a copy is: the greater of what the two say is the later.
 fn pair(status: &LunStatus, current: &[&LunStatus]) -> String {
-    let word = word(status.status);
     let farthest = current
         .iter()
         .filter(|lun| lun.status == PairStatus::Copy)
         .filter_map(|lun| Some((lun.copied_percent?, lun.copy_seconds_left)))
         .max_by_key(|(percent, _)| *percent);
-    let pair = match (status.status, farthest) {
-        (PairStatus::Copy, Some((percent, Some(left)))) => {
+    let (percent, left) = farthest.map_or((None, None), |(percent, left)| (Some(percent), left));
+    progress(status.status, percent, left) + &sanitized(current)
+}
+
+/// The pair status, and how far a copy is: in percent, and the seconds it still takes.
+pub(in crate::cli) fn progress(status: PairStatus, percent: Option<u8>, left: Option<u64>) -> String {
+    let word = word(status);
+    match (status, percent, left) {
+        (PairStatus::Copy, Some(percent), Some(left)) => {
             format!("{word} {percent} %, {} left", for_how_long(left))
         }
-        (PairStatus::Copy, Some((percent, None))) => format!("{word} {percent} %"),
+        (PairStatus::Copy, Some(percent), None) => format!("{word} {percent} %"),
         _ => word.to_owned(),
-    };
-    pair + &sanitized(current)
+    }
 }
 
 fn on_controller(seen: Seen<'_>) -> String {
