@@ -3,8 +3,8 @@
 use super::super::check::tests::config;
 use super::*;
 
-const SECOND: &str = "[[lun]]\nnumber = 1\nname = \"data1\"\nsize = \"1 GiB\"\ngroup = \"db\"\n\
-                      [[lun]]\nnumber = 2\nname = \"data2\"\nsize = \"1 GiB\"\ngroup = \"db\"\n";
+const SECOND: &str = "[[lun]]\nnumber = 1\nname = \"data1\"\nsize = \"1 GiB\"\nmain = \"alpha\"\ngroup = \"db\"\n\
+                      [[lun]]\nnumber = 2\nname = \"data2\"\nsize = \"1 GiB\"\nmain = \"alpha\"\ngroup = \"db\"\n";
 
 fn report(status: PairStatus, main: &str) -> PairReport {
     PairReport {
