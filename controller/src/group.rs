@@ -19,7 +19,7 @@
 
 use protocol::interlink::copy_report::{CopyFound, CopyReport, Generation, Pairing};
 use protocol::interlink::hello::LUNS_MAX;
-use protocol::interlink::will::Wanted;
+use protocol::interlink::will::{Wanted, Will};
 
 use crate::plan::Side;
 
@@ -258,10 +258,15 @@ pub fn agree_together(
     let members = if whole { 0b11 } else { 1 << main };
     let latest = agreed.iter().map(|agreed| agreed.generation).max_by_key(|generation| generation.number);
     let Generation { number, will, .. } = latest.unwrap_or_default();
+    // What a person has left in one of them is left in all: no image is written over.
+    let wants = |of: Wanted| agreed.iter().any(|agreed| agreed.generation.will.wanted == of).then_some(of);
+    let wanted = wants(Wanted::Split).or(wants(Wanted::Simplex)).unwrap_or_default();
     let together = |agreed: Agreed| {
+        let will = Will { wanted, ..will };
         let generation = Generation { number, main: main as u8, members, will, ..agreed.generation };
         // Of what is not mirrored only main has a volume.
-        let create = if question.mirror || agreed.create == 0 { agreed.create } else { 1 << main };
+        let volumes = if question.mirror && wanted == Wanted::Pair { 0b11 } else { 1 << main };
+        let create = if question.mirror || agreed.create == 0 { agreed.create & volumes } else { volumes };
         Agreed { generation, pairing, create }
     };
     Ok(agreed.into_iter().map(together).collect())
@@ -387,6 +392,10 @@ fn mirrored(
         }
     }
     let sources = sources(reports, newest);
+    if let Some((side, its)) = undone(reports, newest, sources) {
+        let generation = next(Generation { will: its.will, ..newest }, question.id, side, 1 << side);
+        return Ok(Agreed { generation, pairing: Pairing::Out, create: 0 });
+    }
     // Whoever goes on without the other does so until both have written down what they agree on: a cut in between must
     // not leave two that may. What they prefer comes later, by a switch.
     let goes_on = (0..2).find(|side| sources[*side] && reports[*side].may_go_on);
@@ -450,6 +459,21 @@ fn sources(reports: [&CopyReport; 2], newest: Generation) -> [bool; 2] {
             && matches!(report.copy, CopyFound::Whole | CopyFound::Unsettled)
             && (id == newest.id || id == newest.parent)
     })
+}
+
+/// A person wanted to be left with one copy, which failed before anything was served from it alone: the other's record
+/// is that of the generation before, under which it was whole; nothing was served since.
+fn undone(reports: [&CopyReport; 2], newest: Generation, sources: [bool; 2]) -> Option<(usize, Generation)> {
+    if newest.will.wanted == Wanted::Pair || sources != [false, false] {
+        return None;
+    }
+    let before = |side: &usize| {
+        let CopyReport { generation, copy, .. } = reports[*side];
+        matches!(copy, CopyFound::Whole | CopyFound::Unsettled)
+            && generation.id == newest.parent
+            && generation.has_member(*side as u8)
+    };
+    (0..2).find(before).map(|side| (side, reports[side].generation))
 }
 
 fn no_source(names: &[String; 2], reports: [&CopyReport; 2]) -> Refusal {

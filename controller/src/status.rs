@@ -217,6 +217,10 @@ pub struct LunStatus {
     pub copied_percent: Option<u8>,
     /// While COPY: what the rest takes at the pace so far, in seconds; none before there is a pace.
     pub copy_seconds_left: Option<u64>,
+    /// While SPLIT: whether the sub's copy is an image of the LUN as it was when it was split; none if that is not
+    /// known.
+    #[serde(default)]
+    pub image: Option<bool>,
     /// The sanitize operation that is under way or has failed.
     pub sanitize: Option<SanitizeStatus>,
     /// Who has reserved it.

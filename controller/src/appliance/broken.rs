@@ -5,7 +5,7 @@ use protocol::interlink::copy_report::Pairing;
 
 use super::copies::GIVEN_UP;
 use super::lifecycle::{Before, Stage};
-use super::switch::Switch;
+use super::switch::{Switch, SwitchStep};
 use super::wish::Parting;
 use crate::disk::DiskError;
 use crate::pair::PairFault;
@@ -46,7 +46,14 @@ pub(super) fn verdict(breakage: PairFault, current: bool, known: Option<PairFaul
     }
     // What was given up at the moment when the peer said that its copy leaves may not stay the last one either.
     let stays = |switch: Switch| switch.pairing == Pairing::Whole || (given_up && !switch.is_proposer());
-    if stage.switch().is_some_and(stays) { Verdict::BreaksInASwitch } else { Verdict::Breaks }
+    // Nor what fails before it is the only one by a person's word, while the other copy is whole.
+    let undone = match stage {
+        Stage::Switching { switch, pairing: Pairing::Whole } => {
+            switch.can_be_undone_here() || matches!(switch.step, SwitchStep::Flushing(_))
+        }
+        _ => false,
+    };
+    if undone || stage.switch().is_some_and(stays) { Verdict::BreaksInASwitch } else { Verdict::Breaks }
 }
 
 /// A copy whose controller has lost its peer is the last one: what its disk could not take its host has heard of, and
@@ -68,13 +75,22 @@ mod tests {
 
     use protocol::interlink::copy_report::Generation;
 
+    use protocol::interlink::will::{Wanted, Will};
+
     use super::*;
-    use crate::appliance::switch::SwitchStep;
     use crate::time::Time;
 
     fn switching(step: SwitchStep, pairing: Pairing) -> Stage {
         let switch =
             Switch { generation: Generation::default(), pairing, since: None, step, was_main: false };
+        Stage::Switching { switch, pairing: Pairing::Whole }
+    }
+
+    /// A pair is split by a person's word.
+    fn splitting(step: SwitchStep) -> Stage {
+        let generation =
+            Generation { will: Will { wanted: Wanted::Split, main: None }, ..Generation::default() };
+        let switch = Switch { generation, pairing: Pairing::Out, since: None, step, was_main: false };
         Stage::Switching { switch, pairing: Pairing::Whole }
     }
 
@@ -94,6 +110,11 @@ mod tests {
             ("Switching, asked", switching(SwitchStep::Asked, Pairing::Whole)),
             ("Switching out, proposed", switching(SwitchStep::Proposed, Pairing::Out)),
             ("Switching out, asked", switching(SwitchStep::Asked, Pairing::Out)),
+            ("Splitting, asked", splitting(SwitchStep::Asked)),
+            ("Splitting, writes", splitting(SwitchStep::WritesFirst)),
+            ("Splitting, awaits", splitting(SwitchStep::AwaitsBegin)),
+            ("Splitting, proposed", splitting(SwitchStep::Proposed)),
+            ("Splitting, flushes", splitting(SwitchStep::Flushing(1))),
             ("Closed", Stage::Closed(Pairing::Whole)),
             ("Yielding", Stage::Yielding(Pairing::Whole)),
         ]
@@ -181,6 +202,11 @@ mod tests {
         "Switching, asked        parts    parts    switch   switch   switch   switch   switch   switch\n",
         "Switching out, proposed parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
         "Switching out, asked    parts    parts    breaks   breaks   breaks   breaks   breaks   switch\n",
+        "Splitting, asked        parts    parts    switch   switch   switch   switch   switch   switch\n",
+        "Splitting, writes       parts    parts    switch   switch   switch   switch   switch   switch\n",
+        "Splitting, awaits       parts    parts    breaks   breaks   breaks   breaks   breaks   switch\n",
+        "Splitting, proposed     parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
+        "Splitting, flushes      parts    parts    switch   switch   switch   switch   switch   switch\n",
         "Closed                  parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
         "Yielding                parts    parts    breaks   breaks   breaks   breaks   breaks   breaks\n",
     );

@@ -162,15 +162,14 @@ impl Appliance {
             }
         }
         self.local.extend(self.session.tick(now));
-        self.each(|_, group, setting, ids| group.leave_if_broken(setting, ids));
-        self.each(|_, group, setting, ids| group.prefer(setting, ids));
+        self.each(|_, group, setting, ids| group.tick(setting, ids));
         self.each(|at, group, setting, _| group.tick_switch(now, at, &quiet, setting.ending));
         let parted = joined && !self.session.is_joined();
         let wake = self.local.groups().next_wake(now, parted, self.shutdown.drains());
         self.local.extend(wake.map(Effect::Wake).into_iter().collect());
         let quiet = !self.shutdown.begun() || self.local.groups().are_closed_ones_quiet(&quiet);
         self.end(|end, on| end.tick(now, quiet, on));
-        self.each(|_, group, setting, ids| group.refill(now, &has_room, setting, ids));
+        self.each(|_, group, setting, ids| group.refill(&has_room, setting, ids));
     }
 
     /// A clean end is to come when hosts have left.
@@ -299,7 +298,11 @@ impl Appliance {
             Pending::Switch(at) => {
                 self.ask(at, |group, setting, _| group.on_own_switch_durable(setting.ending))
             }
-            Pending::Flush(lun) | Pending::FlushEarly(lun) | Pending::FlushSplit(lun) => {
+            Pending::FlushAhead(lun) | Pending::FlushSplit(lun) => {
+                let (at, ahead) = (self.local.groups().place(lun), pending == Pending::FlushAhead(lun));
+                self.ask(at, |group, setting, ids| group.on_flushed_to_split(ahead, result, setting, ids));
+            }
+            Pending::Flush(lun) | Pending::FlushEarly(lun) => {
                 // What was acknowledged may be gone from that copy: it does not become the only one.
                 if let Err(error) = result {
                     let as_of = self.local.groups().of(lun).copies().generation().tag();
@@ -322,8 +325,7 @@ impl Appliance {
         }
     }
 
-    /// What was given up for its disk's silence can have a part again, in a new meeting. That makes whole LUNs be
-    /// copied: where others are served it is not worth it.
+    /// What was given up can have a part in a new meeting, which makes whole LUNs be copied: not where others are served.
     fn meet_again_if_idle(&mut self) {
         let served = self.local.groups().is_any_joint();
         if self.session.peer().is_some() && !served && !self.shutdown.begun() {
@@ -387,8 +389,7 @@ impl Appliance {
         }
     }
 
-    /// Whether a generation that names a copy alone is being written, or the marks of a start are: no meeting begins
-    /// before they are.
+    /// Whether what names a copy alone, or the marks of a start, are being written: no meeting begins before they are.
     fn is_writing_first(&self) -> bool {
         self.marking.is_making_ready()
             || self.local.tickets().any(Pending::is_of_start)
@@ -460,7 +461,7 @@ impl Appliance {
 
     /// A group is asked what it wants, and that is carried out.
     pub(super) fn ask(&mut self, at: usize, ask: impl FnOnce(&mut Group, Setting, &mut Ids) -> Vec<Wish>) {
-        let setting = self.shutdown.setting(self.session.is_joined(), self.session.version());
+        let setting = self.view().setting();
         let parts = self.local.ask(at, &self.session, |group, ids| ask(group, setting, ids));
         let has_peer = self.session.peer().is_some();
         if let Some(parting) = parts.filter(|parting| has_peer || !parting.needs_peer()) {

@@ -155,8 +155,9 @@ impl Copies {
     }
 
     /// The generation to be written down next.
-    pub(super) fn take_on(&mut self, generation: Generation) {
-        self.each.iter_mut().for_each(|copy| copy.take_on(generation));
+    /// `flushed`: what they have is on their disks, and stays as it is.
+    pub(super) fn take_on(&mut self, generation: Generation, flushed: bool) {
+        self.each.iter_mut().for_each(|copy| copy.take_on(generation, flushed));
     }
 
     /// What both agreed on is about to be written down; `starts`: the peer knows of starts.

@@ -88,8 +88,8 @@ pub(super) struct LunCopy {
     unreadable: bool,
     /// Its volume could not be made in this run.
     unmade: bool,
-    /// Agreed on in this meeting, to be written down when the volumes are there.
-    agreed: Option<Generation>,
+    /// Agreed on in this meeting, to be written down when the volumes are there; whether this copy is left complete.
+    agreed: Option<(Generation, bool)>,
     /// Its volume is being made, for this meeting.
     creation: Option<(u64, Superblock)>,
     /// What the peer was told of it in this meeting.
@@ -285,9 +285,9 @@ impl LunCopy {
         self.copied = None;
     }
 
-    /// What both agreed on.
-    pub(super) const fn agree(&mut self, generation: Generation) {
-        self.agreed = Some(generation);
+    /// What both agreed on. `left`: it is not written under it.
+    pub(super) fn agree(&mut self, generation: Generation, left: bool) {
+        self.agreed = Some((generation, left && self.told.is_some_and(|told| told.is_complete())));
     }
 
     /// The meeting has ended.
@@ -298,8 +298,8 @@ impl LunCopy {
     /// What both agreed on is about to be written down, and is this controller's now. A meeting that ends before leaves
     /// it with what it had.
     pub(super) fn take_on_agreed(&mut self, starts: bool) {
-        if let Some(generation) = self.agreed.take() {
-            self.take_on(generation);
+        if let Some((generation, flushed)) = self.agreed.take() {
+            self.take_on(generation, flushed);
             self.known = true;
             if starts {
                 self.record.starts.coming = Start::of(generation);
@@ -307,12 +307,13 @@ impl LunCopy {
         }
     }
 
-    /// The generation to be written down next, under which something may be served then.
-    pub(super) fn take_on(&mut self, generation: Generation) {
+    /// The generation to be written down next, under which something may be served then. `flushed`: not from this copy,
+    /// and all it has is on its disk.
+    pub(super) fn take_on(&mut self, generation: Generation, flushed: bool) {
         self.record.generation = generation;
         self.untouched |= self.record.clean;
         self.record.clean = false;
-        self.record.flushed = false;
+        self.record.flushed = flushed;
     }
 
     /// Both copies are whole.

@@ -115,7 +115,7 @@ fn one_of_another_size_that_is_being_made_is_made_anew_at_the_next_start() {
 fn the_clean_mark_goes_with_the_next_generation_and_comes_back_if_nothing_was_served() {
     let mut copy = copy(VolumeFound::Open(superblock("alpha")));
     copy.end_cleanly(true);
-    copy.take_on(generation(2));
+    copy.take_on(generation(2), false);
     assert!(!copy.to_record().0.clean, "what is on disk says not clean");
     assert!(copy.is_clean(), "but nothing was served");
     copy.begin();
@@ -125,7 +125,7 @@ fn the_clean_mark_goes_with_the_next_generation_and_comes_back_if_nothing_was_se
 #[test]
 fn a_flush_speaks_of_its_generation_alone_and_until_it_is_over_the_copy_is_unsettled() {
     let mut copy = copy(VolumeFound::Open(superblock("alpha")));
-    copy.take_on(generation(2));
+    copy.take_on(generation(2), false);
     let as_of = copy.flush_apart();
     let kept = Common { kept: true, ..COMMON };
     assert_eq!(copy.tell(kept, true).copy, CopyFound::Unsettled);
@@ -135,14 +135,14 @@ fn a_flush_speaks_of_its_generation_alone_and_until_it_is_over_the_copy_is_unset
     assert_eq!(copy.judged(kept, true).copy, CopyFound::Unsettled, "the peer was told so");
     copy.forget_meeting();
     assert_eq!(copy.judged(kept, true).copy, CopyFound::Whole);
-    copy.take_on(generation(3));
+    copy.take_on(generation(3), false);
     assert!(!copy.on_flushed(as_of));
 }
 
 #[test]
 fn what_the_peer_knows_as_joint_has_begun_here_if_it_was_coming() {
     let mut copy = copy(VolumeFound::Missing);
-    copy.agree(generation(4));
+    copy.agree(generation(4), false);
     copy.take_on_agreed(true);
     let coming = Start::of(generation(4));
     copy.hear(Starts { joint: Start { number: 4, id: 99 }, coming: Start::default() });

@@ -107,6 +107,9 @@ pub enum Apart {
     /// A disk that was given up has answered.
     #[error("a disk of {0} that did not answer does now; the two are about to meet again with that copy")]
     Answers(String),
+    /// A pair is wanted whose second copy is not there.
+    #[error("{0} is about to make its volume; the two meet again with it")]
+    Creates(String),
     /// It ended cleanly.
     #[error("{0} was stopped cleanly, with everything on its disk")]
     Stopped(String),
@@ -214,6 +217,7 @@ impl Apart {
             | Self::Failed(_)
             | Self::Stopped(_)
             | Self::Answers(_)
+            | Self::Creates(_)
             | Self::NoVolume(..)
             | Self::Stopping => false,
         }

@@ -17,19 +17,18 @@ use protocol::interlink::will::{PairCommand, Wanted, Will};
 use protocol::interlink::{GenerationTag, Message};
 
 use super::broken::{self, Verdict};
-use super::copies::{Copies, GIVEN_UP};
+use super::copies::Copies;
 use super::copy::LunCopy;
 use super::effect::LunOrder;
 use super::group_state::GroupState;
 use super::ids::Ids;
 use super::lifecycle::{Ends, Event, Stage};
-use super::pair_command::{self, Answer};
 use super::pending::Pending;
 use super::switch::{Heard, Switch, SwitchStep};
 use super::wish::{Parting, Setting, Wish};
 use crate::disk::DiskError;
 use crate::group::{self, Refusal};
-use crate::pair::{PairFault, PairStatus, Quiet, Role, Service};
+use crate::pair::{PairFault, Quiet, Role, Service};
 use crate::plan::{LunPlan, Side};
 use crate::time::Time;
 
@@ -82,10 +81,6 @@ impl Group {
 
     fn role(&self) -> Role {
         self.state.role()
-    }
-
-    fn status(&self) -> PairStatus {
-        self.state.status()
     }
 
     /// How hosts are served here.
@@ -150,6 +145,7 @@ impl Group {
     pub(super) fn lose(&mut self, until: Time, ending: Option<Ends>) -> Vec<Wish> {
         let right = self.state.may_go_on(ending);
         self.copies_mut().iter_mut().for_each(LunCopy::forget_meeting);
+        self.state.part();
         self.on(Event::Lost { right, until }, ending)
     }
 
@@ -157,15 +153,6 @@ impl Group {
     pub(super) fn begin_ending(&mut self, own: bool, ending: Option<Ends>) -> Vec<Wish> {
         let event = if own { Event::OwnEnd } else { Event::PeerEnds { right: self.state.may_go_on(ending) } };
         self.on(event, ending)
-    }
-
-    /// Whether a clean end is known to be one: a copy that is not complete is not clean, it starts again.
-    pub(super) fn end_cleanly(&mut self) {
-        let whole = self.status() == PairStatus::Duplex || !self.state.mirror();
-        let served = self.service().serves() && whole;
-        if !self.copies().are_broken() {
-            self.copies_mut().iter_mut().for_each(|copy| copy.end_cleanly(served));
-        }
     }
 
     /// The leases that were granted have run out: name the own copies alone, in the record that is written by this
@@ -176,14 +163,15 @@ impl Group {
             return;
         }
         let newest = self.next(own, 1 << own, self.copies().generation().will, ids);
-        self.copies_mut().take_on(newest);
+        self.copies_mut().take_on(newest, false);
     }
 
     /// The two have agreed on it; of each LUN the generation is its own, as it names what the LUN was at before.
     pub(super) fn agree(&mut self, lun: usize, generation: Generation, pairing: Pairing) -> Vec<Wish> {
         let wishes = self.on(Event::Agreed(pairing), None);
         self.newest = generation;
-        self.copies_mut().of_mut(lun).agree(generation);
+        let left = pairing == Pairing::Out && usize::from(generation.main) != self.state.side().index();
+        self.copies_mut().of_mut(lun).agree(generation, left);
         wishes
     }
 
@@ -206,34 +194,17 @@ impl Group {
         self.stage().is_agreed() && self.copies_mut().know_as_joint()
     }
 
-    /// At a clean end what was served is marked once more.
-    pub(super) fn choose_end_marks(&mut self, ids: &mut Ids) {
-        if self.service().serves() {
-            self.copies_mut().choose_end_marks(ids);
-        }
-    }
-
-    /// A mark has come late: of a copy of which nothing was made meanwhile it counts. One without which the peer has
-    /// gone on does not. Whether it has to be written down.
-    pub(super) fn on_late_mark(&mut self, lun: usize) -> bool {
-        self.stage() == Stage::Apart && self.copies_mut().on_late_mark(lun)
-    }
-
     /// There may be room for copies that want it: they are refilled when there is for each of them. How much they need
     /// is not known before.
     pub(super) fn refill(
         &mut self,
-        now: Time,
         has_room: impl Fn(usize) -> bool,
         setting: Setting,
         ids: &mut Ids,
     ) -> Vec<Wish> {
-        let wants = setting.joined
-            && self.copies().breakage() == Some(PairFault::OwnDisk(DiskError::Full))
-            && (self.role(), self.service()) == (Role::Sub, Service::Forwarded)
-            && self.stage().switch().is_none()
-            && self.copies().iter().all(|copy| has_room(copy.lun()));
-        if wants && self.state.refilling_mut().is_due(now) {
+        let has_room = || self.copies().iter().all(|copy| has_room(copy.lun()));
+        let wants = setting.joined && self.state.wants_room() && has_room();
+        if wants && self.state.refilling_mut().is_due(setting.now) {
             self.state.refilling_mut().tried();
             return self.propose(Pairing::Copy, setting, ids);
         }
@@ -258,6 +229,8 @@ impl Group {
             Verdict::Nothing => Vec::new(),
             Verdict::Parts(parting) => vec![Wish::Part(parting)],
             Verdict::BreaksInASwitch => vec![Wish::Part(Parting::InASwitch)],
+            // The other has to know what is left of what was split off, or where a copy cannot be made.
+            Verdict::Breaks if self.state.is_left_by_a_person() => vec![Wish::Part(Parting::OwnDisk)],
             Verdict::Breaks => {
                 let mut wishes = self.on(Event::DiskLost, setting.ending);
                 wishes.extend(self.leave_if_broken(setting, ids));
@@ -266,24 +239,22 @@ impl Group {
         }
     }
 
-    /// A copy whose disk has failed leaves the pair. Looked at again every tick: the disk may fail while the two are
-    /// about to meet, or while another switch is under way, and then this one has to wait for its time.
-    pub(super) fn leave_if_broken(&mut self, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
-        let leaves = match self.status() {
-            PairStatus::Duplex => true,
-            // While it is being copied the target's is not whole: only a target can leave.
-            PairStatus::Copy => self.role() == Role::Sub,
-            _ => false,
-        };
-        if leaves && self.copies().are_broken() {
-            return self.propose(Pairing::Out, setting, ids);
-        }
-        Vec::new()
+    /// Time has passed: what had to wait for its time is looked at again, as something else may have been under way.
+    pub(super) fn tick(&mut self, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
+        let mut wishes = self.leave_if_broken(setting, ids);
+        wishes.extend(self.pursue(setting, ids));
+        wishes.extend(self.prefer(setting, ids));
+        wishes.extend(self.state.part_if_absent(setting));
+        wishes
     }
 
-    /// A pair that is DUPLEX under another main than the preferred one goes back to it. Looked at again every tick:
-    /// another switch may be under way, or an end that comes to nothing.
-    pub(super) fn prefer(&mut self, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
+    /// A copy whose disk has failed leaves the pair.
+    fn leave_if_broken(&mut self, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
+        if self.state.leaves_broken() { self.propose(Pairing::Out, setting, ids) } else { Vec::new() }
+    }
+
+    /// A pair that is DUPLEX under another main than the preferred one goes back to it.
+    fn prefer(&mut self, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
         let elsewhere = self.state.preferred() != self.state.side() && !setting.peer_leaves;
         if elsewhere { self.hand_over(setting, ids) } else { Vec::new() }
     }
@@ -302,16 +273,40 @@ impl Group {
         setting: Setting,
         ids: &mut Ids,
     ) -> Vec<Wish> {
-        match pair_command::answer(command, self.state.place(setting)) {
-            Answer::Change(change) if !change.here => {
-                (!told).then_some(Wish::Say(Message::Pair(command))).into_iter().collect()
-            }
-            Answer::Change(change) => {
-                let main = change.swaps.then_some(self.state.side().peer());
-                let will = self.state.will(change.wanted, main);
-                self.propose_as(will, change.pairing, setting, ids)
-            }
-            Answer::Done | Answer::Refused(_) => Vec::new(),
+        self.state.hear_command(command, told, setting);
+        self.pursue(setting, ids)
+    }
+
+    /// What a person has asked goes on.
+    fn pursue(&mut self, setting: Setting, ids: &mut Ids) -> Vec<Wish> {
+        let mut wishes = Vec::new();
+        if let Some(change) = self.state.pursue(setting, &mut wishes) {
+            let main = change.swaps.then_some(self.state.side().peer());
+            let will = self.state.will(change.wanted, main);
+            wishes.extend(self.propose_as(will, change.pairing, setting, ids));
+        }
+        wishes
+    }
+
+    /// A copy is flushed before its pair is split, or in the switch that splits it.
+    pub(super) fn on_flushed_to_split(
+        &mut self,
+        ahead: bool,
+        result: Result<(), DiskError>,
+        setting: Setting,
+        ids: &mut Ids,
+    ) -> Vec<Wish> {
+        if let Err(error) = result {
+            let as_of = self.copies().generation().tag();
+            return self.on_broken(PairFault::OwnDisk(error), as_of, setting, ids);
+        }
+        if ahead {
+            self.state.on_flushed_ahead();
+            return self.pursue(setting, ids);
+        }
+        match self.stage().switch() {
+            Some(switch) => self.on(Event::SwitchSteps(switch.flushed()), setting.ending),
+            None => Vec::new(),
         }
     }
 
@@ -358,7 +353,7 @@ impl Group {
         }
         let mut wishes = Vec::new();
         if pairing == Pairing::Out {
-            if self.copies().breakage() == Some(GIVEN_UP) {
+            if self.state.cannot_be_the_only_one(generation.will.wanted) {
                 return vec![Wish::Part(Parting::InASwitch)];
             }
             if generation.will.wanted == Wanted::Pair {
@@ -386,12 +381,23 @@ impl Group {
             return Vec::new();
         };
         let late = now.since(*switch.since.get_or_insert(now)) >= SWITCH_MAX;
-        let next = switch.step_when(|| self.state.quiet(quiet));
+        let next = switch.step_when(|| self.state.quiet(quiet), self.copies().iter().count());
         switch.step = next.unwrap_or(switch.step);
         let mut wishes = self.on(Event::SwitchSteps(switch), ending);
-        if next.is_some() {
-            self.copies_mut().take_on(switch.generation);
-            wishes.push(Wish::Write(Pending::Switch(at)));
+        match next {
+            Some(SwitchStep::Flushing(_)) if self.copies().are_broken() => {
+                return vec![Wish::Part(Parting::InASwitch)];
+            }
+            Some(SwitchStep::Flushing(_)) => {
+                let flush = |copy: &LunCopy| Wish::Flush(copy.lun(), Pending::FlushSplit(copy.lun()));
+                wishes.extend(self.copies().iter().map(flush));
+            }
+            Some(step) => {
+                let image = step == SwitchStep::WritesLast && switch.splits();
+                self.copies_mut().take_on(switch.generation, image);
+                wishes.push(Wish::Write(Pending::Switch(at)));
+            }
+            None => {}
         }
         wishes.extend(late.then_some(Wish::Part(Parting::Overdue)));
         wishes
@@ -447,6 +453,7 @@ impl Group {
         match switch.on_word(word) {
             Some(Heard::Steps(switch)) => self.on(Event::SwitchSteps(switch), ending),
             Some(Heard::Over(answer)) => {
+                self.state.hear_of_image();
                 let mut wishes = self.on(Event::SwitchOver(switch.pairing), ending);
                 wishes.extend(answer.map(Wish::Say));
                 wishes

@@ -2,21 +2,24 @@
 //!
 //! What always holds: status, service and role follow from the stage and the generation and are stored nowhere else.
 
-use protocol::interlink::copy_report::Pairing;
+use protocol::interlink::copy_report::{CopyReport, Pairing};
 use protocol::interlink::frame::VERSION_MAX;
-use protocol::interlink::will::{Wanted, Will};
+use protocol::interlink::will::{PairCommand, Wanted, Will};
 use protocol::interlink::{GenerationTag, Message, Version};
 
-use super::copies::Copies;
+use super::asked::{Asked, Next};
+use super::copies::{Copies, GIVEN_UP};
 use super::copy::{Common, LunCopy};
 use super::effect::LunOrder;
+use super::ids::Ids;
 use super::lifecycle::{Ends, Event, Facts, Order, Stage};
-use super::pair_command::Place;
+use super::pair_command::{self, Answer, Change, PairRefusal, Place, Target};
 use super::pending::Pending;
 use super::refilling::Refilling;
-use super::wish::{Setting, Wish};
+use super::wish::{Parting, Setting, Wish};
+use crate::disk::DiskError;
 use crate::lease;
-use crate::pair::{PairStatus, PairView, Quiet, Role, Service};
+use crate::pair::{PairFault, PairStatus, PairView, Quiet, Role, Service};
 use crate::plan::{LunPlan, Side};
 use crate::time::Time;
 
@@ -35,6 +38,19 @@ pub(super) struct GroupState {
     /// This incarnation has served under the generation or the one before it.
     kept: bool,
     refilling: Refilling,
+    /// What a person has asked of the pair, and is not done yet.
+    asked: Option<Asked>,
+    /// What the peer has, as far as it told in this meeting.
+    theirs: Option<Theirs>,
+}
+
+/// What the peer told of its copies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Theirs {
+    /// They could be written.
+    target: Target,
+    /// They hold all that was acknowledged under their generation, and it is on their disks.
+    complete: bool,
 }
 
 impl GroupState {
@@ -48,6 +64,8 @@ impl GroupState {
             stage: Stage::Apart,
             kept: false,
             refilling: Refilling::default(),
+            asked: None,
+            theirs: None,
         }
     }
 
@@ -79,16 +97,98 @@ impl GroupState {
 
     /// How it stands for a command about its pair.
     pub(super) fn place(&self, setting: Setting) -> Place {
-        let Setting { joined, ending, peer_leaves, leaves, version } = setting;
+        let Setting { joined, ending, peer_leaves, leaves, version, now: _ } = setting;
         Place {
             mirror: self.mirror,
             status: self.status(),
             role: self.role(),
             joined,
             knows: version >= Version::V2 as u16,
+            agreed: self.stage.is_joint(),
             busy: ending.is_some() || peer_leaves || leaves || self.stage.switch().is_some(),
             broken: self.copies.are_broken(),
+            target: match (self.role(), self.theirs) {
+                (Role::Sub, _) => self.own_target(),
+                (Role::Main, theirs) => theirs.map_or(Target::Fit, |theirs| theirs.target),
+            },
         }
+    }
+
+    /// What can be copied to here.
+    pub(super) fn own_target(&self) -> Target {
+        Target::worst(self.copies.iter().map(|copy| self.copies.found(copy.lun())))
+    }
+
+    /// The peer tells what it has of each LUN, and this controller has told what it has itself.
+    pub(super) fn hear_copies(&mut self, theirs: &[CopyReport]) {
+        let target = Target::worst(theirs.iter().map(|their| their.copy));
+        self.theirs = Some(Theirs { target, complete: theirs.iter().all(CopyReport::is_complete) });
+    }
+
+    /// While the pair is wanted split: whether the sub's copies are images of the LUNs as they were then; none if this
+    /// main does not know.
+    pub(super) fn image(&self) -> Option<bool> {
+        match self.role() {
+            _ if self.copies.generation().will.wanted != Wanted::Split => None,
+            Role::Sub => Some(self.copies.are_whole() && self.copies.iter().all(LunCopy::is_flushed)),
+            Role::Main => self.theirs.map(|theirs| theirs.complete && theirs.target == Target::Fit),
+        }
+    }
+
+    /// A person asks something of the pair; `told`: by way of the peer. It is pursued if it can be done, or soon.
+    pub(super) fn hear_command(&mut self, command: PairCommand, told: bool, setting: Setting) {
+        let soon = |refusal| told && matches!(refusal, PairRefusal::Busy | PairRefusal::NotWhole);
+        let pursued = match pair_command::answer(command, self.place(setting)) {
+            Answer::Change(change) => change.here || !told,
+            Answer::Refused(refusal) => soon(refusal),
+            Answer::Done => false,
+        };
+        if pursued {
+            let main = if self.role() == Role::Main { self.side } else { self.side.peer() };
+            self.asked = Some(Asked::new(command, main, told));
+        }
+    }
+
+    /// One of the copies is flushed that a split waits for before it begins.
+    pub(super) const fn on_flushed_ahead(&mut self) {
+        if let Some(asked) = &mut self.asked {
+            asked.flushed();
+        }
+    }
+
+    /// What a person has asked, if it is to begin here now; what has to be done before that, or by the other, is wished
+    /// for.
+    pub(super) fn pursue(&mut self, setting: Setting, wishes: &mut Vec<Wish>) -> Option<Change> {
+        let mut asked = self.asked.take()?;
+        let main = if self.role() == Role::Main { self.side } else { self.side.peer() };
+        let place = self.place(setting);
+        if !place.busy && asked.is_done(place.status, main) || asked.is_too_old(setting.now) {
+            return None;
+        }
+        let change = match pair_command::answer(asked.command(), place) {
+            Answer::Done => return None,
+            Answer::Refused(PairRefusal::Busy | PairRefusal::NotWhole) => None,
+            Answer::Refused(_) => return None,
+            Answer::Change(change) if !change.here => {
+                let says = asked.says(main).then_some(Wish::Say(Message::Pair(asked.command())));
+                wishes.extend(says);
+                None
+            }
+            Answer::Change(change) => {
+                let whole = self.copies.whole();
+                match asked.next(whole.len()) {
+                    Next::Wait => None,
+                    Next::Flush => {
+                        let flush = |lun| Wish::Flush(lun, Pending::FlushAhead(lun));
+                        wishes.extend(whole.into_iter().map(flush));
+                        None
+                    }
+                    Next::Begin => Some(change),
+                }
+            }
+        };
+        self.asked = Some(asked);
+        change
     }
 
     /// What this controller has of its LUNs.
@@ -171,6 +271,7 @@ impl GroupState {
         let before = self.status();
         let (stage, order) = self.stage.on(event, self.facts(ending));
         self.stage = stage;
+        self.settle_asked();
         match order {
             // What is written down is gathered by whoever brings the event.
             Order::Nothing | Order::WriteAlone => Vec::new(),
@@ -199,17 +300,30 @@ impl GroupState {
         }
     }
 
+    /// What a person has asked is done as soon as it was once: nobody undoes what comes after it.
+    fn settle_asked(&mut self) {
+        let main = if self.role() == Role::Main { self.side } else { self.side.peer() };
+        let (status, still) = (self.status(), self.stage.switch().is_none());
+        self.asked.take_if(|asked| still && asked.is_done(status, main));
+    }
+
     /// Takes the place in the pair that the generation gives.
     fn take_place(&mut self, pairing: Pairing, open: bool) -> Vec<Wish> {
         self.kept = true;
         self.copies.begin(pairing, self.role() == Role::Main);
-        let mut wishes = vec![Wish::Begin(open)];
-        if self.role() == Role::Sub && self.status() == PairStatus::Split {
-            wishes.extend(
-                self.copies.whole().into_iter().map(|lun| Wish::Flush(lun, Pending::FlushSplit(lun))),
-            );
+        vec![Wish::Begin(open)]
+    }
+
+    /// The sub has written down that the pair is split, and before that its copies were on its disk.
+    pub(super) fn hear_of_image(&mut self) {
+        if self.copies.generation().will.wanted == Wanted::Split {
+            self.theirs = Some(Theirs { target: Target::Fit, complete: true });
         }
-        wishes
+    }
+
+    /// The two have parted.
+    pub(super) const fn part(&mut self) {
+        (self.asked, self.theirs) = (None, None);
     }
 
     /// A whole copy without its peer gets everything onto its disk and notes that: it stays a source although this
@@ -263,6 +377,52 @@ impl GroupState {
         goes
     }
 
+    /// Whether a copy here whose disk has failed, or is full, leaves the pair.
+    pub(super) fn leaves_broken(&self) -> bool {
+        let pair = match self.status() {
+            PairStatus::Duplex => true,
+            // While it is being copied the target's is not whole: only a target can leave.
+            PairStatus::Copy => self.role() == Role::Sub,
+            _ => false,
+        };
+        pair && self.copies.are_broken()
+    }
+
+    /// Whether the peer's copy cannot leave now by a generation that wants this: the one here can not become the only
+    /// one; and not by a person's word while the other is whole.
+    pub(super) fn cannot_be_the_only_one(&self, wanted: Wanted) -> bool {
+        let by_a_person = wanted != Wanted::Pair && self.status() == PairStatus::Duplex;
+        self.copies.breakage() == Some(GIVEN_UP) || by_a_person && self.copies.are_broken()
+    }
+
+    /// Whether the copies here are out of the pair, served by the other, while that is wanted of the pair.
+    fn is_left(&self, wanted: impl Fn(Wanted) -> bool) -> bool {
+        let out = self.stage == Stage::Served(Pairing::Out) && self.role() == Role::Sub;
+        out && wanted(self.copies.generation().will.wanted)
+    }
+
+    /// Whether the copies here are out of the pair by a person's word.
+    pub(super) fn is_left_by_a_person(&self) -> bool {
+        self.is_left(|wanted| wanted != Wanted::Pair)
+    }
+
+    /// A pair is wanted whose second copy is not there: it is made when the two meet.
+    pub(super) fn part_if_absent(&self, setting: Setting) -> Vec<Wish> {
+        let left =
+            setting.joined && setting.ending.is_none() && self.is_left(|wanted| wanted == Wanted::Pair);
+        let absent = left && self.own_target() == Target::Absent;
+        absent.then_some(Wish::Part(Parting::Absent)).into_iter().collect()
+    }
+
+    /// Whether copies that are out for want of room are to be refilled when there is some.
+    pub(super) fn wants_room(&self) -> bool {
+        let full = self.copies.breakage() == Some(PairFault::OwnDisk(DiskError::Full));
+        let forwards = (self.role(), self.service()) == (Role::Sub, Service::Forwarded);
+        full && forwards
+            && self.stage.switch().is_none()
+            && self.copies.generation().will.wanted == Wanted::Pair
+    }
+
     /// Whether this controller is main of a pair that is DUPLEX, and served.
     pub(super) fn is_main_of_two(&self) -> bool {
         self.mirror && self.stage == Stage::Served(Pairing::Whole) && self.role() == Role::Main
@@ -300,6 +460,28 @@ impl GroupState {
     /// What all its LUNs have in common when the peer is told of one.
     pub(super) fn common(&self, lun: usize) -> Common {
         self.copies.common(lun, self.kept, self.stage.goes_on())
+    }
+
+    /// Whether a clean end is known to be one: a copy that is not complete is not clean, it starts again.
+    pub(super) fn end_cleanly(&mut self) {
+        let whole = self.status() == PairStatus::Duplex || !self.mirror;
+        let served = self.service().serves() && whole;
+        if !self.copies.are_broken() {
+            self.copies.iter_mut().for_each(|copy| copy.end_cleanly(served));
+        }
+    }
+
+    /// At a clean end what was served is marked once more.
+    pub(super) fn choose_end_marks(&mut self, ids: &mut Ids) {
+        if self.service().serves() {
+            self.copies.choose_end_marks(ids);
+        }
+    }
+
+    /// A mark has come late: of a copy of which nothing was made meanwhile it counts. One without which the peer has
+    /// gone on does not. Whether it has to be written down.
+    pub(super) fn on_late_mark(&mut self, lun: usize) -> bool {
+        self.stage == Stage::Apart && self.copies.on_late_mark(lun)
     }
 
     /// The LUNs that a clean end flushes.

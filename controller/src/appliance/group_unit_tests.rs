@@ -4,11 +4,20 @@ use protocol::interlink::copy_report::{GroupRecord, Start, Starts};
 use protocol::interlink::frame::VERSION_MAX;
 
 use super::*;
+use crate::appliance::copies::GIVEN_UP;
 use crate::appliance::copy::tests::plan;
+use crate::disk::DiskError;
+use crate::pair::PairStatus;
 use crate::volume::superblock::{Owner, Superblock, VolumeFound};
 
-const JOINED: Setting =
-    Setting { joined: true, ending: None, peer_leaves: false, leaves: false, version: VERSION_MAX };
+const JOINED: Setting = Setting {
+    joined: true,
+    ending: None,
+    peer_leaves: false,
+    leaves: false,
+    version: VERSION_MAX,
+    now: Time(0),
+};
 const UNTIL: Time = Time(630);
 
 /// A group of so many LUNs on alpha, at a generation with this main and these members.
@@ -194,16 +203,16 @@ fn the_copy_of_a_group_is_complete_when_that_of_its_last_lun_is() {
     ));
     assert!(group.copies().iter().all(|copy| copy.generation().members == 0b11));
     assert_eq!(tells(&group.on_copied_at_main(JOINED, &mut Ids::new(1))), [LunOrder::Copied]);
-    assert_eq!(group.status(), PairStatus::Duplex);
+    assert_eq!(group.state().status(), PairStatus::Duplex);
 }
 
 #[test]
 fn luns_of_different_generations_start_neither_alone() {
     let mut group = group(2, 0, 0b01);
     let newer = Generation { number: 9, id: 90, parent: 50, main: 0, members: 0b01, ..Generation::default() };
-    group.copies_mut().of_mut(1).take_on(newer);
+    group.copies_mut().of_mut(1).take_on(newer, false);
     assert!(group.state_mut().start_alone(Time(0), None).is_empty());
-    group.copies_mut().of_mut(0).take_on(newer);
+    group.copies_mut().of_mut(0).take_on(newer, false);
     assert_eq!(tells(&group.state_mut().start_alone(Time(0), None)), [LunOrder::LosePeer]);
 }
 

@@ -67,6 +67,7 @@ impl Judge<'_> {
             theirs.push(their);
         }
         let id = ids.make();
+        group.state_mut().hear_copies(&theirs);
         let agreed = self.agree(group, &luns, &theirs, id)?;
         let each = luns.iter().zip(theirs).zip(agreed);
         let heard = each.map(|((lun, their), agreed)| {

@@ -276,7 +276,9 @@ impl Local {
             Some(Pending::Volume(lun, superblock)) if good => {
                 self.groups.copy_mut(lun).on_made_late(superblock)
             }
-            Some(Pending::Marked(lun, _)) if good && !ends && self.groups.of_mut(lun).on_late_mark(lun) => {
+            Some(Pending::Marked(lun, _))
+                if good && !ends && self.groups.of_mut(lun).state_mut().on_late_mark(lun) =>
+            {
                 self.persist(Pending::MarkedLate(lun), session);
                 false
             }

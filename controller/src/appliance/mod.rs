@@ -24,6 +24,7 @@
 //! What always holds: each part what its own page says ([`Appliance::check`]), a LUN belongs to exactly one group, and
 //! a controller whose records cannot be read writes nothing.
 
+mod asked;
 mod broken;
 mod comparison;
 mod coordinator;

@@ -11,15 +11,16 @@
 //!
 //! What changes something is a switch to a generation that carries what is wanted ([`Wanted`]), begun by the controller
 //! that is not main under it. So no crash leaves a pair half split: before the generation is durable at the one that is
-//! main under it nothing has changed, afterwards it is what counts at the next meeting.
+//! main under it nothing has changed, afterwards it is what counts at the next meeting. What was asked is pursued until
+//! it is done or the two part (`asked.rs`). Where the second copy has to be made first, the switch only says that a pair
+//! is wanted; the two part after it and make the volume when they meet again.
 
 use std::collections::BTreeSet;
 
-use protocol::interlink::copy_report::Pairing;
+use protocol::interlink::copy_report::{CopyFound, Pairing};
 use protocol::interlink::will::{PairCommand, Wanted};
 
 use super::coordinator::Appliance;
-use super::view::View;
 use crate::pair::{PairStatus, Role};
 
 /// Why a command about a pair is not carried out. Nothing was changed.
@@ -53,9 +54,18 @@ pub enum PairRefusal {
     /// The other is of an older release.
     #[error("the other controller runs an older release, which does not know this: upgrade it first")]
     OlderPeer,
-    /// A disk of this controller has failed.
-    #[error("the disk of its copy has failed: `twinlun status` says how that is mended")]
+    /// They are, and do not agree on it.
+    #[error("the two controllers do not agree on it: `twinlun status` says why")]
+    NotAgreed,
+    /// A disk of this controller, or that of the second copy, has failed.
+    #[error("the disk of one of its copies has failed: `twinlun status` says how that is mended")]
     DiskFailed,
+    /// What lies where the second copy would be made is not this LUN.
+    #[error(
+        "where its second copy belongs something lies that is not this LUN, and nothing was touched. Move it away or \
+         name another device, then start that controller again"
+    )]
+    Foreign,
     /// Something else is under way.
     #[error("its roles are just changing, or a controller is about to end: try it again in a moment")]
     Busy,
@@ -71,10 +81,44 @@ pub(super) struct Place {
     pub(super) joined: bool,
     /// The peer's release knows the commands.
     pub(super) knows: bool,
+    /// They have a part in it together.
+    pub(super) agreed: bool,
     /// A switch is under way, an end has begun or is about to.
     pub(super) busy: bool,
     /// A disk of this controller has failed.
     pub(super) broken: bool,
+    /// The sub's volumes.
+    pub(super) target: Target,
+}
+
+/// What is known of the volumes that main's copies would be copied to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Target {
+    /// They can be written.
+    Fit,
+    /// One has to be made first.
+    Absent,
+    /// A disk has failed.
+    Failed,
+    /// One has other content, or cannot be told.
+    Foreign,
+}
+
+impl Target {
+    /// What was found of the volume of one LUN.
+    pub(super) const fn of(found: CopyFound) -> Self {
+        match found {
+            CopyFound::Whole | CopyFound::Unsettled | CopyFound::Stale => Self::Fit,
+            CopyFound::Missing | CopyFound::Blank => Self::Absent,
+            CopyFound::Failed => Self::Failed,
+            CopyFound::Foreign | CopyFound::Others | CopyFound::Unreadable => Self::Foreign,
+        }
+    }
+
+    /// Of several, the one that is worst.
+    pub(super) fn worst(found: impl Iterator<Item = CopyFound>) -> Self {
+        found.map(Self::of).max_by_key(|target| *target as u8).unwrap_or(Self::Fit)
+    }
 }
 
 /// What is to be done.
@@ -118,13 +162,33 @@ pub(super) const fn answer(command: PairCommand, place: Place) -> Answer {
     if place.busy {
         return Answer::Refused(PairRefusal::Busy);
     }
-    // A copy that has failed can only be left behind.
-    if place.broken && !matches!(pairing, Pairing::Out) {
+    if !place.agreed {
+        return Answer::Refused(PairRefusal::NotAgreed);
+    }
+    if place.broken && !leaves_failed_copy(pairing, wanted, place) {
         return Answer::Refused(PairRefusal::DiskFailed);
     }
+    let pairing = match (pairing, place.target) {
+        (Pairing::Copy, Target::Failed) => return Answer::Refused(PairRefusal::DiskFailed),
+        (Pairing::Copy, Target::Foreign) => return Answer::Refused(PairRefusal::Foreign),
+        (Pairing::Copy, Target::Absent) => Pairing::Out,
+        (pairing, _) => pairing,
+    };
     let swaps = matches!(command, PairCommand::Swap);
     let here = matches!(place.role, Role::Main) == swaps;
     Answer::Change(Change { pairing, wanted, swaps, here })
+}
+
+/// Whether a command only leaves behind the copy here, whose disk has failed or is full; or writes it anew.
+const fn leaves_failed_copy(pairing: Pairing, wanted: Wanted, place: Place) -> bool {
+    match (pairing, wanted) {
+        (Pairing::Copy, _) => true,
+        // A failed copy is no image of anything; and main's may not become the only one while the other is whole.
+        (Pairing::Out, Wanted::Simplex) => {
+            matches!(place.role, Role::Sub) || !matches!(place.status, PairStatus::Duplex)
+        }
+        (Pairing::Out | Pairing::Whole, _) => false,
+    }
 }
 
 /// The table above.
@@ -159,8 +223,7 @@ impl Appliance {
         luns: &[usize],
         command: PairCommand,
     ) -> Vec<Result<bool, PairRefusal>> {
-        let View { local, session, shutdown } = self.view();
-        let setting = shutdown.setting(session.is_joined(), session.version());
+        let (local, setting) = (self.view().local, self.view().setting());
         let places: Vec<usize> = luns.iter().map(|lun| local.groups().place(*lun)).collect();
         let answers =
             places.iter().map(|at| match answer(command, local.groups().at(*at).state().place(setting)) {
@@ -192,8 +255,10 @@ mod tests {
         role: Role::Main,
         joined: true,
         knows: true,
+        agreed: true,
         busy: false,
         broken: false,
+        target: Target::Fit,
     };
 
     /// In a word: what becomes of it.
@@ -237,13 +302,48 @@ mod tests {
             (Place { joined: false, status: PairStatus::Suspended, ..PLACE }, PairRefusal::Apart),
             (Place { knows: false, ..PLACE }, PairRefusal::OlderPeer),
             (Place { busy: true, ..PLACE }, PairRefusal::Busy),
+            (Place { agreed: false, ..PLACE }, PairRefusal::NotAgreed),
             (Place { broken: true, ..PLACE }, PairRefusal::DiskFailed),
         ];
         for (place, refusal) in cases {
             assert_eq!(answer(PairCommand::Swap, place), Answer::Refused(refusal), "{place:?}");
         }
-        let left = answer(PairCommand::Delete, Place { broken: true, ..PLACE });
-        assert!(matches!(left, Answer::Change(_)), "a failed copy can be left behind");
+    }
+
+    #[test]
+    fn a_failed_copy_can_be_left_behind_and_never_becomes_the_only_one() {
+        let answer = |command, role, status| {
+            !matches!(answer(command, Place { broken: true, role, status, ..PLACE }), Answer::Refused(_))
+        };
+        use {PairCommand as C, PairStatus as S, Role as R};
+        assert!(answer(C::Delete, R::Sub, S::Duplex) && !answer(C::Delete, R::Main, S::Duplex));
+        assert!(answer(C::Delete, R::Main, S::Copy), "the other is not whole");
+        assert!([R::Main, R::Sub].iter().all(|role| !answer(C::Split, *role, S::Duplex)), "no image of it");
+        assert!(answer(C::Resync, R::Sub, S::Split), "there may be room now");
+    }
+
+    #[test]
+    fn a_copy_is_made_where_there_is_none_and_not_over_something_else() {
+        let answer = |status, command, target| answer(command, Place { status, target, ..PLACE });
+        for (status, command) in
+            [(PairStatus::Simplex, PairCommand::Create), (PairStatus::Split, PairCommand::Resync)]
+        {
+            let pairing = |target| match answer(status, command, target) {
+                Answer::Change(Change { pairing, wanted: Wanted::Pair, .. }) => Ok(pairing),
+                Answer::Refused(refusal) => Err(refusal),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(pairing(Target::Fit), Ok(Pairing::Copy));
+            assert_eq!(pairing(Target::Absent), Ok(Pairing::Out), "made at the next meeting");
+            assert_eq!(pairing(Target::Failed), Err(PairRefusal::DiskFailed));
+            assert_eq!(pairing(Target::Foreign), Err(PairRefusal::Foreign));
+        }
+        for target in [Target::Absent, Target::Failed, Target::Foreign] {
+            let left = answer(PairStatus::Split, PairCommand::Delete, target);
+            assert!(matches!(left, Answer::Change(_)), "nothing is copied there: {target:?}");
+        }
+        let worst = Target::worst([CopyFound::Whole, CopyFound::Others, CopyFound::Missing].into_iter());
+        assert_eq!(worst, Target::Foreign);
     }
 
     #[test]

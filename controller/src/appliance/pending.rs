@@ -38,7 +38,9 @@ pub(super) enum Pending {
     Flush(usize),
     /// A LUN's flush before a clean end, while hosts go on.
     FlushEarly(usize),
-    /// A LUN's flush after its copy was left by a person's word: it is an image of the LUN as it was then.
+    /// A LUN's flush before its pair is split, while hosts go on.
+    FlushAhead(usize),
+    /// A LUN's flush in the switch that splits its pair: its copy is an image of the LUN as it is now.
     FlushSplit(usize),
     /// The mark of a clean end.
     Clean,
@@ -70,6 +72,7 @@ impl Pending {
             | Self::CopiedAtMain(_)
             | Self::Flush(_)
             | Self::FlushEarly(_)
+            | Self::FlushAhead(_)
             | Self::FlushSplit(_)
             | Self::Clean
             | Self::Noted

@@ -22,6 +22,9 @@ pub struct LunReport {
     pub main: Side,
     /// The pair.
     pub status: PairStatus,
+    /// While the pair is wanted split: whether the sub's copy is an image of the LUN as it was then; none if that is
+    /// not known here.
+    pub image: Option<bool>,
     /// What is wrong and what to do.
     pub reason: Option<String>,
 }
@@ -63,7 +66,7 @@ impl Report<'_> {
             }
             _ => self.other_size(),
         };
-        LunReport { role, main, status, reason }
+        LunReport { role, main, status, image: self.group.state().image(), reason }
     }
 
     fn names(&self) -> (&str, &str) {
@@ -99,9 +102,19 @@ impl Report<'_> {
         let [sub, main] = [main.peer(), main].map(|side| &self.plan.names[side.index()]);
         let name = &self.plan.luns[self.lun].name;
         if status == PairStatus::Split {
+            let image = match self.group.state().image() {
+                Some(true) => format!("that of {sub} stays as it was then"),
+                Some(false) => format!(
+                    "and that of {sub} is no image of the LUN: its disk failed, or {sub} ended before all of it was on \
+                     its disk"
+                ),
+                None => format!(
+                    "that of {sub} stays as it was then, if it was complete: {main} asks {sub} for that when they meet"
+                ),
+            };
             format!(
-                "split by `twinlun pair split`: what hosts write since is on the copy of {main} alone, that of {sub} \
-                 stays as it was then. `twinlun pair resync {name}` makes the two identical again, from {main}"
+                "split by `twinlun pair split`: what hosts write since is on the copy of {main} alone, {image}. \
+                 `twinlun pair resync {name}` makes the two identical again, from {main}"
             )
         } else {
             format!(
@@ -260,6 +273,9 @@ impl Report<'_> {
             return String::new();
         }
         let (own, peer) = self.names();
+        if self.group.state().image() == Some(true) {
+            return format!(" The copy of {own} was split off: it is the LUN as it was then, and stays so.");
+        }
         format!(
             " The copy of {own} is not whole, it was out of the pair or being refilled: it is no image of the LUN, \
              only that of {peer} is."

@@ -17,7 +17,6 @@ use protocol::interlink::Message;
 use protocol::interlink::frame::VERSION_MAX;
 
 use super::deed::Deed;
-use super::group::Group;
 use super::groups::Groups;
 use super::hand_over::HandOver;
 use super::ids::Ids;
@@ -128,7 +127,7 @@ impl Shutdown {
             return deeds;
         }
         if self.hand_over.hands_over() {
-            let setting = Setting { leaves: false, ..self.setting(on.joined, VERSION_MAX) };
+            let setting = Setting { leaves: false, ..self.setting(on.joined, VERSION_MAX, Time(0)) };
             let groups = on.groups.iter_mut().enumerate();
             deeds.extend(groups.map(|(at, group)| Deed::Group(at, group.hand_over(setting, on.ids))));
         }
@@ -180,9 +179,9 @@ impl Shutdown {
     }
 
     /// How the controller stands when something happens to a group.
-    pub(super) fn setting(&self, joined: bool, version: u16) -> Setting {
+    pub(super) fn setting(&self, joined: bool, version: u16, now: Time) -> Setting {
         let (ending, peer_leaves, leaves) = (self.whose(), self.hand_over.is_of_peer(), self.is_announced());
-        Setting { joined, ending, peer_leaves, leaves, version }
+        Setting { joined, ending, peer_leaves, leaves, version, now }
     }
 
     /// Whether this controller is about to end.
@@ -307,11 +306,11 @@ impl Shutdown {
         match self.next() {
             Next::Waits | Next::Unclean => Vec::new(),
             Next::Mark => {
-                on.groups.iter_mut().for_each(|group| group.choose_end_marks(on.ids));
+                on.groups.iter_mut().for_each(|group| group.state_mut().choose_end_marks(on.ids));
                 vec![Deed::Write(Pending::Named(Round::End))]
             }
             Next::WriteClean => {
-                on.groups.iter_mut().for_each(Group::end_cleanly);
+                on.groups.iter_mut().for_each(|group| group.state_mut().end_cleanly());
                 vec![Deed::Write(Pending::Clean)]
             }
         }

@@ -7,7 +7,7 @@
 //!   │ SWITCH{generation} ───────────────►│ hosts' commands wait
 //!   │                                    │ none of them in flight: generation durable
 //!   │◄────────────────── SWITCH DURABLE  │ still in its old place: changes in flight may come
-//!   │ nothing in flight: durable         │
+//!   │ nothing in flight: durable         │    (before that, what is split off: its copies are flushed)
 //!   │ takes its new place                │
 //!   │ SWITCH BEGIN ─────────────────────►│ takes its new place; what waited goes on
 //!   │◄──────────────────── SWITCH BEGUN  │
@@ -58,6 +58,8 @@ pub(super) enum SwitchStep {
     Proposed,
     /// The other has it: nothing may be in flight here.
     Draining,
+    /// Nothing is: so many copies are being flushed, which become images of their LUNs.
+    Flushing(usize),
     /// It is being written here, last.
     WritesLast,
     /// This controller has its new place, and waits for the other's.
@@ -118,24 +120,54 @@ impl Switch {
 
     /// The next step, if this one waits for commands in flight and there are none. A copy that lacks a change, or has
     /// one that the other lacks, may leave by a switch, but not go on as a whole one: then nothing may wait for a
-    /// decision about the pair. One that is left by a person's word is whole.
-    pub(super) fn step_when(self, quiet: impl Fn() -> Quiet) -> Option<SwitchStep> {
+    /// decision about the pair. One that is left by a person's word is whole. `copies`: how many there are to be flushed
+    /// if the pair is split.
+    pub(super) fn step_when(self, quiet: impl Fn() -> Quiet, copies: usize) -> Option<SwitchStep> {
         let ready = || match quiet() {
             Quiet::Yes => true,
-            Quiet::Undecided => self.pairing == Pairing::Out && self.generation.will.wanted == Wanted::Pair,
+            Quiet::Undecided => self.pairing == Pairing::Out && !self.is_of_a_person(),
             Quiet::No => false,
         };
         match self.step {
+            SwitchStep::Draining if ready() && self.splits() => Some(SwitchStep::Flushing(copies)),
             SwitchStep::Draining if ready() => Some(SwitchStep::WritesLast),
+            SwitchStep::Flushing(0) => Some(SwitchStep::WritesLast),
             SwitchStep::Asked if ready() => Some(SwitchStep::WritesFirst),
             _ => None,
         }
+    }
+
+    /// Whether a person wants it of a pair, not a copy that has failed.
+    pub(super) fn is_of_a_person(self) -> bool {
+        self.generation.will.wanted != Wanted::Pair
+    }
+
+    /// Whether it makes images of the copies that are left.
+    pub(super) fn splits(self) -> bool {
+        self.pairing == Pairing::Out && self.generation.will.wanted == Wanted::Split
+    }
+
+    /// One of the copies is flushed.
+    #[must_use]
+    pub(super) const fn flushed(self) -> Self {
+        match self.step {
+            SwitchStep::Flushing(left) => Self { step: SwitchStep::Flushing(left.saturating_sub(1)), ..self },
+            _ => self,
+        }
+    }
+
+    /// Whether it can still come to nothing for a disk that fails here: a person wants to be left with the copies here
+    /// alone, and nobody lives by that yet.
+    pub(super) fn can_be_undone_here(self) -> bool {
+        let first = matches!(self.step, SwitchStep::Asked | SwitchStep::WritesFirst);
+        first && self.pairing == Pairing::Out && self.is_of_a_person()
     }
 
     pub(super) const fn is_proposer(self) -> bool {
         match self.step {
             SwitchStep::Proposed
             | SwitchStep::Draining
+            | SwitchStep::Flushing(_)
             | SwitchStep::WritesLast
             | SwitchStep::AwaitsPeersPlace => true,
             SwitchStep::Asked | SwitchStep::WritesFirst | SwitchStep::AwaitsBegin => false,
@@ -154,7 +186,7 @@ impl Switch {
         let out = matches!(self.pairing, Pairing::Out);
         match self.step {
             SwitchStep::Proposed | SwitchStep::Draining => !out,
-            SwitchStep::WritesLast | SwitchStep::AwaitsPeersPlace => false,
+            SwitchStep::Flushing(_) | SwitchStep::WritesLast | SwitchStep::AwaitsPeersPlace => false,
             SwitchStep::Asked | SwitchStep::WritesFirst => self.was_main,
             SwitchStep::AwaitsBegin => self.was_main || out,
         }
@@ -172,7 +204,7 @@ mod tests {
         let generation = Generation { will: Will { wanted, main: None }, ..Generation::default() };
         let [first, last] = [SwitchStep::Asked, SwitchStep::Draining].map(|step| {
             let switch = Switch { generation, pairing, since: None, step, was_main: false };
-            switch.step_when(|| quiet).is_some()
+            switch.step_when(|| quiet, 1).is_some()
         });
         assert_eq!(first, last, "{pairing:?} {wanted:?} {quiet:?}");
         first

@@ -12,6 +12,7 @@ use super::peer::Peer;
 use super::report::{LunReport, Report};
 use super::session::PeerSession;
 use super::shutdown::Shutdown;
+use super::wish::Setting;
 use crate::status::InterlinkStatus;
 use crate::time::Time;
 
@@ -51,6 +52,12 @@ impl<'a> View<'a> {
     #[must_use]
     pub const fn stopped(self) -> bool {
         self.shutdown.stopped()
+    }
+
+    /// How this controller stands when something happens to a group.
+    pub(super) fn setting(self) -> Setting {
+        let (joined, version) = (self.session.is_joined(), self.session.version());
+        self.shutdown.setting(joined, version, self.local.tickets().ticked())
     }
 
     /// The identity of a LUN of the plan, once made.

@@ -7,6 +7,7 @@ use super::effect::{Apart, LunOrder};
 use super::lifecycle::Ends;
 use super::pending::Pending;
 use crate::plan::Plan;
+use crate::time::Time;
 
 /// How the controller stands when something happens to a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Setting {
     pub(super) leaves: bool,
     /// The version of the interlink that both speak.
     pub(super) version: u16,
+    /// Of the last tick.
+    pub(super) now: Time,
 }
 
 /// What a group wants done.
@@ -53,6 +56,8 @@ pub(super) enum Parting {
     OwnDisk,
     /// A disk of this controller that was given up answers.
     OwnDiskAnswers,
+    /// This controller's copy is to be made.
+    Absent,
 }
 
 impl Parting {
@@ -66,6 +71,7 @@ impl Parting {
             Self::InASwitch => Apart::Failed(peer()),
             Self::OwnDisk => Apart::Failed(own()),
             Self::OwnDiskAnswers => Apart::Answers(own()),
+            Self::Absent => Apart::Creates(own()),
         }
     }
 

@@ -104,6 +104,7 @@ fn lun_status(plan: &Plan, appliance: &Appliance, index: usize, core: &Lun, now:
         serving: core.serving(),
         copied_percent: work.copied.map(|(percent, _)| percent),
         copy_seconds_left: work.copied.and_then(|(_, left)| left),
+        image: report.image,
         sanitize: work.sanitize,
         reservation: core.unit().reservation(peer_name),
         reason: report.reason,

@@ -228,6 +228,12 @@ pub struct CopyReport {
 }
 
 impl CopyReport {
+    /// Whether it holds all that was acknowledged under its generation.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.copy == CopyFound::Whole && (self.kept || self.clean)
+    }
+
     pub(super) fn put(&self, body: &mut BytesMut) {
         self.generation.put(body);
         body.put_u8(u8::from(self.clean));

@@ -1,0 +1,174 @@
+//! What a person has asked of a pair and is not done yet. It is pursued until it is done: while the other is about to
+//! get where this controller is already, and when a switch of something else came first. It is forgotten when the two
+//! part: then the person is told so, and nothing begins later by surprise.
+//!
+//! ```text
+//!  a split, here:      Flushing ──► Ready      what the sub has not flushed is on its disk before hosts wait for it
+//!  everything else:    Ready
+//! ```
+
+use core::time::Duration;
+
+use protocol::interlink::will::PairCommand;
+
+use crate::pair::PairStatus;
+use crate::plan::Side;
+use crate::time::Time;
+
+/// What cannot begin within this time is forgotten. Whoever waits for it waits longer.
+const ASKED_MAX: Duration = Duration::from_secs(10);
+
+/// What has been asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Asked {
+    command: PairCommand,
+    /// Who is main when roles have been swapped.
+    main: Side,
+    /// By way of the peer.
+    told: bool,
+    /// The peer was told while this side was main.
+    said: Option<Side>,
+    step: Step,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    /// So many copies are being flushed before it begins.
+    Flushing(usize),
+    /// It begins as soon as it can.
+    Ready { since: Option<Time>, flushed: bool },
+}
+
+/// What is to be done for it next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Next {
+    /// Nothing yet.
+    Wait,
+    /// The copies here are flushed first.
+    Flush,
+    /// It begins.
+    Begin,
+}
+
+impl Asked {
+    /// It was asked while `main` was main; `told`: by way of the peer.
+    pub(super) const fn new(command: PairCommand, main: Side, told: bool) -> Self {
+        let step = Step::Ready { since: None, flushed: false };
+        Self { command, main: main.peer(), told, said: None, step }
+    }
+
+    pub(super) const fn command(&self) -> PairCommand {
+        self.command
+    }
+
+    /// Whether it is as it was asked for, or as something newer has made it.
+    pub(super) fn is_done(&self, status: PairStatus, main: Side) -> bool {
+        match self.command {
+            PairCommand::Split => status == PairStatus::Split,
+            PairCommand::Delete => status == PairStatus::Simplex,
+            PairCommand::Create | PairCommand::Resync => {
+                matches!(status, PairStatus::Copy | PairStatus::Duplex)
+            }
+            PairCommand::Swap => main == self.main,
+        }
+    }
+
+    /// Whether it has waited too long. A flush is not waited for in vain: it ends, or its disk is given up.
+    pub(super) fn is_too_old(&mut self, now: Time) -> bool {
+        match &mut self.step {
+            Step::Flushing(_) => false,
+            Step::Ready { since, .. } => now.since(*since.get_or_insert(now)) >= ASKED_MAX,
+        }
+    }
+
+    /// Whether the peer has to be told, which begins it while that side is main: once.
+    pub(super) fn says(&mut self, main: Side) -> bool {
+        !self.told && self.said.replace(main) != Some(main)
+    }
+
+    /// It could begin here now; `copies` would be flushed first. What a person makes an image of is.
+    pub(super) const fn next(&mut self, copies: usize) -> Next {
+        match self.step {
+            Step::Flushing(_) => Next::Wait,
+            Step::Ready { flushed: false, .. }
+                if matches!(self.command, PairCommand::Split) && copies > 0 =>
+            {
+                self.step = Step::Flushing(copies);
+                Next::Flush
+            }
+            Step::Ready { .. } => Next::Begin,
+        }
+    }
+
+    /// One of the copies is flushed.
+    pub(super) const fn flushed(&mut self) {
+        if let Step::Flushing(left) = self.step {
+            self.step = match left {
+                0 | 1 => Step::Ready { since: None, flushed: true },
+                _ => Step::Flushing(left - 1),
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATUSES: [PairStatus; 5] =
+        [PairStatus::Simplex, PairStatus::Copy, PairStatus::Duplex, PairStatus::Split, PairStatus::Suspended];
+
+    #[test]
+    fn every_command_is_done_in_the_statuses_that_it_is_for() {
+        use {PairCommand as C, PairStatus as S};
+        for (command, done) in [
+            (C::Create, &[S::Copy, S::Duplex][..]),
+            (C::Split, &[S::Split]),
+            (C::Resync, &[S::Copy, S::Duplex]),
+            (C::Delete, &[S::Simplex]),
+        ] {
+            let asked = Asked::new(command, Side::First, false);
+            for status in STATUSES {
+                assert_eq!(
+                    asked.is_done(status, Side::First),
+                    done.contains(&status),
+                    "{command:?} {status:?}"
+                );
+            }
+        }
+        let swap = Asked::new(C::Swap, Side::First, false);
+        assert!(swap.is_done(S::Duplex, Side::Second) && !swap.is_done(S::Duplex, Side::First));
+    }
+
+    #[test]
+    fn a_split_flushes_every_copy_before_it_begins_and_all_else_begins_at_once() {
+        let mut split = Asked::new(PairCommand::Split, Side::First, false);
+        assert_eq!((split.next(2), split.next(2)), (Next::Flush, Next::Wait));
+        split.flushed();
+        assert_eq!(split.next(2), Next::Wait, "one is left");
+        split.flushed();
+        assert_eq!((split.next(2), split.next(2)), (Next::Begin, Next::Begin), "once");
+        let mut swap = Asked::new(PairCommand::Swap, Side::First, false);
+        assert_eq!(swap.next(2), Next::Begin);
+    }
+
+    #[test]
+    fn the_peer_is_told_once_for_each_main_by_who_was_asked() {
+        let mut asked = Asked::new(PairCommand::Split, Side::First, false);
+        let said = [Side::First, Side::First, Side::Second, Side::Second].map(|main| asked.says(main));
+        assert_eq!(said, [true, false, true, false]);
+        assert!(!Asked::new(PairCommand::Split, Side::First, true).says(Side::First));
+    }
+
+    #[test]
+    fn what_cannot_begin_is_forgotten_but_not_while_it_is_flushed() {
+        let mut asked = Asked::new(PairCommand::Split, Side::First, false);
+        assert!(!asked.is_too_old(Time(1)));
+        assert!(asked.is_too_old(Time(1) + ASKED_MAX));
+        asked.next(1);
+        assert!(!asked.is_too_old(Time(1) + ASKED_MAX * 100));
+        asked.flushed();
+        let later = Time(1) + ASKED_MAX * 100;
+        assert!(!asked.is_too_old(later) && asked.is_too_old(later + ASKED_MAX), "from then on");
+    }
+}
