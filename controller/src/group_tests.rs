@@ -1,6 +1,6 @@
 //! What two reports come to: main, source, or why not.
 
-use protocol::interlink::will::Will;
+use protocol::interlink::will::{Wanted, Will};
 
 use super::*;
 
@@ -262,4 +262,72 @@ fn after_a_power_cut_any_whole_copy_may_be_the_source_of_a_group() {
     let remembers = CopyReport { remembers: true, ..clean };
     assert_eq!(one(&together(&[[remembers, clean], [clean; 2]]).unwrap()), (0, 0b11, 6, Pairing::Whole));
     assert_eq!(one(&together(&[[remembers, clean], [missing, clean]]).unwrap()), (1, 0b10, 6, Pairing::Copy));
+}
+
+/// A report whose generation carries what a person wants.
+fn wanting(wanted: Wanted, report: CopyReport) -> CopyReport {
+    let generation = Generation { will: Will { wanted, main: None }, ..report.generation };
+    CopyReport { generation, ..report }
+}
+
+#[test]
+fn a_split_that_its_main_failed_in_came_to_nothing_and_nothing_else_did() {
+    for wanted in [Wanted::Split, Wanted::Simplex] {
+        let main = CopyReport { copy: CopyFound::Failed, ..wanting(wanted, at(6, 60, 50, 0, 0b01)) };
+        let sub = CopyReport { kept: true, ..at(5, 50, 40, 0, 0b11) };
+        let names = names();
+        let question = Question { names: &names, main: Side::First, mirror: true, id: 77 };
+        let agreed = agree(question, [&main, &sub]).unwrap();
+        let Generation { number, parent, main: side, members, will, .. } = agreed.generation;
+        assert_eq!(
+            (number, parent, side, members, will.wanted),
+            (7, 60, 1, 0b10, Wanted::Pair),
+            "{wanted:?}"
+        );
+        assert_eq!(agreed.pairing, Pairing::Out);
+        // Main's copy is good: it is as the person wanted it.
+        let good = CopyReport { copy: CopyFound::Whole, ..main };
+        assert_eq!(ask(&good, &sub), Ok((0, 0b01, false, 0)), "{wanted:?}");
+        let others = [
+            // It has the generation: main has been served alone under it, or may have been.
+            CopyReport { kept: true, ..wanting(wanted, at(6, 60, 50, 0, 0b01)) },
+            // It was not whole under the one before.
+            at(5, 50, 40, 0, 0b01),
+            // Main has gone on since.
+            at(4, 40, 30, 0, 0b11),
+            CopyReport { copy: CopyFound::Stale, ..sub },
+        ];
+        for other in others {
+            let refused = agree(question, [&main, &other]);
+            assert!(refused.is_err(), "{wanted:?} {other:?}: {refused:?}");
+        }
+        // A copy that was left because it had failed is no source, whatever became of the other.
+        let left = CopyReport { copy: CopyFound::Failed, ..at(6, 60, 50, 0, 0b01) };
+        assert!(agree(question, [&left, &sub]).is_err());
+    }
+}
+
+#[test]
+fn what_a_person_has_left_in_one_lun_is_left_in_the_whole_group() {
+    use Wanted::{Pair, Simplex, Split};
+    let clean = |number, id| CopyReport { clean: true, ..at(number, id, id - 1, 0, 0b11) };
+    let left = |wanted, number, id| wanting(wanted, at(number, id, id - 1, 0, 0b01));
+    let will = |luns: &[[CopyReport; 2]]| {
+        let agreed = together(luns).unwrap();
+        (agreed[0].generation.will.wanted, one(&agreed))
+    };
+    for (wanted, other) in [(Split, Pair), (Simplex, Pair)] {
+        for [number, newer] in [[5, 8], [8, 5]] {
+            let whole = wanting(other, clean(newer, 80));
+            let expected = (wanted, (0, 0b01, 9, Pairing::Out));
+            assert_eq!(will(&[[left(wanted, number, 50); 2], [whole; 2]]), expected);
+            assert_eq!(will(&[[whole; 2], [left(wanted, number, 50); 2]]), expected);
+        }
+    }
+    let (wanted, _) = will(&[[left(Simplex, 5, 50); 2], [left(Split, 4, 40); 2]]);
+    assert_eq!(wanted, Split, "no image is given up");
+    // Nothing is made where nobody wants a copy.
+    let absent = CopyReport { copy: CopyFound::Missing, ..clean(8, 80) };
+    let agreed = together(&[[left(Split, 5, 50); 2], [clean(8, 80), absent]]).unwrap();
+    assert_eq!(agreed.iter().map(|agreed| agreed.create).collect::<Vec<_>>(), [0, 0]);
 }

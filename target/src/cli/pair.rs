@@ -29,8 +29,11 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// The same where nobody looks at a terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// What is no copy is done by then, or something is wrong.
+/// What is no copy is done by then, or something is wrong. A copy is interrupted no longer.
 const SWITCH_WITHIN: Duration = Duration::from_secs(15);
+
+/// The same of a split, before which what the copy lacks on its disk is written there.
+const SPLIT_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Subcommand, Debug)]
 pub(super) enum PairSubcommand {
@@ -97,6 +100,9 @@ pub(super) enum PairError {
     #[error("there is no LUN or group {given:?} in the file")]
     #[diagnostic(help("the pairs of this file are: {known}"))]
     NoSuchPair { given: String, known: String },
+    #[error("{given:?} is the name of a LUN and of a group")]
+    #[diagnostic(help("give the number of the LUN, or the name of a LUN of the group"))]
+    TwoPairs { given: String },
     #[error("no controller on this machine could be asked: {0}")]
     #[diagnostic(help(
         "run it where a controller runs, as the user it runs as; `twinlun status` says how they are"
@@ -108,6 +114,9 @@ pub(super) enum PairError {
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Pair {
     name: String,
+    group: bool,
+    /// It has two copies, by the file.
+    mirror: bool,
     /// Numbers and names.
     luns: Vec<(u16, String)>,
 }
@@ -117,27 +126,40 @@ fn pairs(config: &Config) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::new();
     for lun in &config.luns {
         let member = (lun.number, lun.name.clone());
-        let name = lun.group.as_ref().unwrap_or(&lun.name);
-        match pairs.iter_mut().find(|pair| lun.group.is_some() && pair.name == *name) {
+        let (name, group) = (lun.group.as_ref().unwrap_or(&lun.name), lun.group.is_some());
+        match pairs.iter_mut().find(|pair| group && pair.group && pair.name == *name) {
             Some(pair) => pair.luns.push(member),
-            None => pairs.push(Pair { name: name.clone(), luns: vec![member] }),
+            None => pairs.push(Pair { name: name.clone(), group, mirror: lun.mirror, luns: vec![member] }),
         }
     }
     pairs
 }
 
-/// The pairs of these names: of LUNs, of groups, or numbers of LUNs. All, if there is none.
+/// The pairs of these names: of LUNs, of groups, or numbers of LUNs. All that have two copies, if there is none.
 fn named(config: &Config, names: &[String]) -> Result<Vec<Pair>, PairError> {
     let all = pairs(config);
-    let is = |pair: &Pair, given: &String| {
-        pair.name == *given
-            || pair.luns.iter().any(|(number, name)| name == given || number.to_string() == *given)
-    };
-    if let Some(given) = names.iter().find(|given| !all.iter().any(|pair| is(pair, given))) {
-        let known: Vec<&str> = all.iter().map(|pair| pair.name.as_str()).collect();
-        return Err(PairError::NoSuchPair { given: given.clone(), known: known.join(", ") });
+    if names.is_empty() {
+        return Ok(all.into_iter().filter(|pair| pair.mirror).collect());
     }
-    Ok(all.into_iter().filter(|pair| names.is_empty() || names.iter().any(|given| is(pair, given))).collect())
+    let mut wanted = vec![false; all.len()];
+    for given in names {
+        // A name that is another LUN's number is the name.
+        let is_named = |pair: &Pair| pair.name == *given || pair.luns.iter().any(|(_, name)| name == given);
+        let is_numbered = |pair: &Pair| pair.luns.iter().any(|(number, _)| number.to_string() == *given);
+        let mut found: Vec<usize> = (0..all.len()).filter(|at| is_named(&all[*at])).collect();
+        if found.is_empty() {
+            found.extend(all.iter().position(is_numbered));
+        }
+        match found[..] {
+            [at] => wanted[at] = true,
+            [] => {
+                let known: Vec<&str> = all.iter().map(|pair| pair.name.as_str()).collect();
+                return Err(PairError::NoSuchPair { given: given.clone(), known: known.join(", ") });
+            }
+            _ => return Err(PairError::TwoPairs { given: given.clone() }),
+        }
+    }
+    Ok(all.into_iter().zip(wanted).filter_map(|(pair, wanted)| wanted.then_some(pair)).collect())
 }
 
 /// How a pair is.
@@ -153,6 +175,8 @@ pub(super) struct PairReport {
     /// While COPY: how far it is, in percent, and the seconds it still takes.
     copied_percent: Option<u8>,
     copy_seconds_left: Option<u64>,
+    /// While SPLIT: whether the sub's copy is an image of the LUN as it was then; none if that is not known.
+    image: Option<bool>,
     /// What is wrong, or what a person wanted.
     reason: Option<String>,
 }
@@ -170,6 +194,7 @@ impl PairReport {
             main: seen.first().map(|lun| lun.main.clone()),
             copied_percent: slowest.and_then(|lun| lun.copied_percent),
             copy_seconds_left: seen.iter().filter_map(|lun| lun.copy_seconds_left).max(),
+            image: image(&seen),
             reason: seen.iter().find_map(|lun| lun.reason.clone()),
         }
     }
@@ -177,10 +202,19 @@ impl PairReport {
     /// The status, and how far a copy is.
     fn status_text(&self) -> String {
         match self.status {
+            Some(PairStatus::Split) if self.image == Some(false) => "split, no image".to_owned(),
             Some(status) => progress(status, self.copied_percent, self.copy_seconds_left),
             None => "not known".to_owned(),
         }
     }
+}
+
+/// Whether there is an image of all LUNs of a pair.
+fn image(seen: &[&LunStatus]) -> Option<bool> {
+    if seen.iter().any(|lun| lun.image == Some(false)) {
+        return Some(false);
+    }
+    (!seen.is_empty() && seen.iter().all(|lun| lun.image == Some(true))).then_some(true)
 }
 
 /// All pairs that were asked for.
@@ -326,18 +360,22 @@ fn wait(
     answers: &[PairAnswer],
     no_wait: bool,
 ) -> Outcome {
-    let begun = Instant::now();
+    let mut moved = vec![Instant::now(); pairs.len()];
     let refused = answers.iter().any(|answer| answer.refused.is_some());
     let mut teller = Teller::new();
     loop {
         let now = List::of(config, pairs);
-        let rows = now.pairs.iter().zip(&before.pairs).zip(answers);
+        let rows = now.pairs.iter().zip(&before.pairs).zip(answers).zip(&mut moved);
         let judged: Vec<PairOutcome> = rows
-            .map(|((pair, before), asked)| {
-                let answer = judge(command, pair, before, asked, refused, begun.elapsed());
+            .map(|(((pair, before), asked), moved)| {
+                // A copy takes its time, as long as it goes on.
+                if pair.status == Some(PairStatus::Copy) {
+                    *moved = Instant::now();
+                }
+                let answer = judge(command, pair, before, asked, refused, moved.elapsed());
                 let why = match answer {
                     Some(Answer::Refused) => asked.refused.clone(),
-                    Some(Answer::Failed) => Some(failed(pair)),
+                    Some(Answer::Failed) => Some(failed(command, pair)),
                     _ => None,
                 };
                 PairOutcome { pair: pair.clone(), answer: answer.unwrap_or(Answer::Begun), why }
@@ -356,7 +394,8 @@ fn wait(
     }
 }
 
-/// What has become of a command for a pair; `None`: it is under way.
+/// What has become of a command for a pair; `None`: it is under way. `waited`: since it began, or was last seen to be
+/// copied.
 fn judge(
     command: PairCommand,
     pair: &PairReport,
@@ -375,21 +414,27 @@ fn judge(
         return Some(Answer::Untouched);
     }
     let done = match (command, pair.status) {
-        (PairCommand::Split, status) => status == Some(PairStatus::Split),
+        (PairCommand::Split, status) => status == Some(PairStatus::Split) && pair.image == Some(true),
         (PairCommand::Delete, status) => status == Some(PairStatus::Simplex),
-        (PairCommand::Swap, status) => status == Some(PairStatus::Duplex) && pair.main != before.main,
+        (PairCommand::Swap, status) => {
+            status == Some(PairStatus::Duplex) && before.main.is_some() && pair.main != before.main
+        }
         (PairCommand::Create | PairCommand::Resync, status) => status == Some(PairStatus::Duplex),
     };
     if done {
         return Some(Answer::Done);
     }
-    // A copy takes its time, as long as it goes on.
-    let copies = matches!(command, PairCommand::Create | PairCommand::Resync);
-    let under_way = copies && pair.status == Some(PairStatus::Copy);
-    (waited >= SWITCH_WITHIN && !under_way).then_some(Answer::Failed)
+    let within = if command == PairCommand::Split { SPLIT_WITHIN } else { SWITCH_WITHIN };
+    let no_image =
+        command == PairCommand::Split && pair.status == Some(PairStatus::Split) && pair.image == Some(false);
+    (waited >= within || no_image).then_some(Answer::Failed)
 }
 
-fn failed(pair: &PairReport) -> String {
+fn failed(command: PairCommand, pair: &PairReport) -> String {
+    if command == PairCommand::Swap && pair.status == Some(PairStatus::Duplex) {
+        return "who was main before is not known, or is main still; `twinlun pair list` says who is"
+            .to_owned();
+    }
     let reason = pair.reason.as_deref().unwrap_or("`twinlun status` says how the controllers are");
     format!("it is {}; {reason}", pair.status_text())
 }

@@ -14,6 +14,7 @@ fn report(status: PairStatus, main: &str) -> PairReport {
         main: Some(main.to_owned()),
         copied_percent: None,
         copy_seconds_left: None,
+        image: (status == PairStatus::Split).then_some(true),
         reason: None,
     }
 }
@@ -61,9 +62,62 @@ fn a_command_is_done_when_the_status_says_so_and_has_failed_when_it_takes_too_lo
     ];
     for (command, status, main) in open {
         assert_eq!(judged(command, status, main, Duration::ZERO), None, "{command:?}");
-        assert_eq!(judged(command, status, main, SWITCH_WITHIN), Some(Answer::Failed), "{command:?}");
+        let within = if command == C::Split { SPLIT_WITHIN } else { SWITCH_WITHIN };
+        assert_eq!(judged(command, status, main, within - LOOK_EVERY), None, "{command:?}");
+        assert_eq!(judged(command, status, main, within), Some(Answer::Failed), "{command:?}");
     }
-    assert_eq!(judged(C::Resync, S::Copy, "alpha", SWITCH_WITHIN * 100), None, "a copy takes its time");
+    assert_eq!(
+        judged(C::Resync, S::Suspended, "alpha", SWITCH_WITHIN - LOOK_EVERY),
+        None,
+        "a copy is interrupted"
+    );
+}
+
+#[test]
+fn a_pair_is_split_when_there_is_an_image() {
+    let before = report(PairStatus::Duplex, "alpha");
+    let judged = |image| {
+        let pair = PairReport { image, ..report(PairStatus::Split, "alpha") };
+        judge(PairCommand::Split, &pair, &before, &asked(true, None), false, Duration::ZERO)
+    };
+    assert_eq!([Some(true), None, Some(false)].map(judged), [Some(Answer::Done), None, Some(Answer::Failed)]);
+    let lost = PairReport { image: Some(false), ..report(PairStatus::Split, "alpha") };
+    assert_eq!(lost.status_text(), "split, no image");
+}
+
+#[test]
+fn a_swap_is_not_done_because_nobody_was_known_as_main_before() {
+    let before = PairReport { status: None, main: None, ..report(PairStatus::Duplex, "alpha") };
+    let now = report(PairStatus::Duplex, "alpha");
+    let answer = |waited| judge(PairCommand::Swap, &now, &before, &asked(true, None), false, waited);
+    assert_eq!(answer(Duration::ZERO), None);
+    assert_eq!(answer(SWITCH_WITHIN), Some(Answer::Failed));
+    assert!(failed(PairCommand::Swap, &now).contains("who was main before is not known"));
+}
+
+#[test]
+fn a_name_means_one_pair() {
+    // LUN data0 is of no group; two others are in a group of that name.
+    let group = config(&SECOND.replace("\"db\"", "\"data0\""));
+    let found: Vec<Vec<u16>> =
+        pairs(&group).iter().map(|pair| pair.luns.iter().map(|(number, _)| *number).collect()).collect();
+    assert_eq!(found, [vec![0], vec![1, 2]], "the first LUN of a pair stands for it");
+    let named =
+        |config: &Config, given: &str| named(config, &[given.to_owned()]).map(|found| found[0].luns[0].0);
+    assert!(named(&group, "data0").is_err_and(|error| error.to_string().contains("a LUN and of a group")));
+    assert_eq!((named(&group, "0").unwrap(), named(&group, "data2").unwrap()), (0, 1));
+    let number = config("[[lun]]\nnumber = 1\nname = \"0\"\nsize = \"1 GiB\"\nmain = \"alpha\"\n");
+    assert_eq!(named(&number, "0").unwrap(), 1, "the name, not another's number");
+}
+
+#[test]
+fn all_pairs_are_those_that_have_two_copies() {
+    let single =
+        "[[lun]]\nnumber = 1\nname = \"data1\"\nsize = \"1 GiB\"\nmain = \"alpha\"\nmirror = false\n";
+    let config = config(single);
+    let names = |given: &[String]| named(&config, given).unwrap().into_iter().map(|pair| pair.name);
+    assert!(names(&[]).eq(["data0".to_owned()]));
+    assert!(names(&["data1".to_owned()]).eq(["data1".to_owned()]), "it is told that it has one copy");
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub(in super::super) fn healthy() -> [ControllerStatus; 2] {
             serving: true,
             copied_percent: None,
             copy_seconds_left: None,
+            image: None,
             sanitize: None,
             reservation: None,
             reason: None,
