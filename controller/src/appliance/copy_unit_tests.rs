@@ -151,3 +151,20 @@ fn what_the_peer_knows_as_joint_has_begun_here_if_it_was_coming() {
     assert_eq!(copy.record.starts.joint, coming);
     assert!(!copy.know_as_joint(), "nothing new");
 }
+
+#[test]
+fn a_copy_that_is_left_is_complete_if_it_was_when_the_peer_was_told() {
+    let flushed = |common: Common, left: bool| {
+        let mut copy = copy(VolumeFound::Open(superblock("alpha")));
+        copy.tell(common, true);
+        copy.agree(generation(4), left);
+        copy.take_on_agreed(true);
+        copy.is_flushed()
+    };
+    assert!(flushed(Common { kept: true, ..COMMON }, true), "it has its memory");
+    assert!(flushed(Common { flushed: true, ..COMMON }, true), "all was on its disk");
+    assert!(flushed(Common { clean: true, ..COMMON }, true), "it ended cleanly");
+    assert!(!flushed(COMMON, true), "what was not on its disk may be gone");
+    assert!(!flushed(Common { kept: true, failed: true, ..COMMON }, true), "its disk has failed");
+    assert!(!flushed(Common { kept: true, ..COMMON }, false), "it is written from now on");
+}

@@ -130,6 +130,30 @@ fn a_broken_copy_leaves_by_a_switch_and_the_peer_is_told_once() {
     );
 }
 
+/// A main that the peer tells to swap while something else is under way.
+fn told_too_early() -> Group {
+    let mut group = served(1, 0, Pairing::Whole);
+    let busy = Setting { leaves: true, ..JOINED };
+    assert!(group.on_command(PairCommand::Swap, true, busy, &mut Ids::new(1)).is_empty());
+    assert!(group.tick(busy, &mut Ids::new(1)).is_empty(), "still");
+    group
+}
+
+#[test]
+fn what_was_asked_does_not_begin_after_a_loss() {
+    assert!(says_switch(&told_too_early().tick(JOINED, &mut Ids::new(1))).is_some(), "it begins when it can");
+    let mut group = told_too_early();
+    group.lose(UNTIL, None);
+    group.on(Event::Agreed(Pairing::Whole), None);
+    group.on(Event::TakesPlace { open: true }, None);
+    assert!(group.tick(JOINED, &mut Ids::new(1)).is_empty());
+    let mut late = told_too_early();
+    let after = |seconds| Setting { now: Time(0) + Duration::from_secs(seconds), ..JOINED };
+    let busy = Setting { leaves: true, ..after(10) };
+    assert!(late.tick(busy, &mut Ids::new(1)).is_empty());
+    assert!(late.tick(after(11), &mut Ids::new(1)).is_empty(), "whoever asked has been told so");
+}
+
 #[test]
 fn a_switch_ends_with_both_luns_at_its_generation() {
     let mut group = served(2, 0, Pairing::Whole);

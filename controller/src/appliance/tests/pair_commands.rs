@@ -167,6 +167,29 @@ fn a_deleted_pair_is_one_copy_until_it_is_created_again() {
 }
 
 #[test]
+fn what_was_done_once_is_not_done_again() {
+    for seed in 0..20 {
+        for asked in 0..2 {
+            let mut duo = TwoControllers::met(seed);
+            assert_eq!(duo.controllers[asked].pair_command(&[0], PairCommand::Split), [Ok(true)]);
+            while duo.statuses() != [PairStatus::Split; 2] {
+                if !duo.step() {
+                    duo.advance_and_tick();
+                }
+            }
+            // At once, and before any controller looks again at what was asked.
+            while duo.step() {}
+            assert_eq!(duo.controllers[1 - asked].pair_command(&[0], PairCommand::Resync), [Ok(true)]);
+            for _ in 0..3 * DONE {
+                duo.settle(1);
+                assert_ne!(duo.statuses(), [PairStatus::Split; 2], "seed {seed}, through {asked}");
+            }
+            assert_eq!(duo.statuses(), [PairStatus::Duplex; 2], "seed {seed}, through {asked}");
+        }
+    }
+}
+
+#[test]
 fn a_peer_of_the_release_before_is_told_nothing_of_it() {
     let mut duo = TwoControllers::new(1, true);
     duo.speak_version_1();
