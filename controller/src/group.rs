@@ -306,7 +306,7 @@ fn favour(both: [&CopyReport; 2], main: usize, forget: bool) -> [CopyReport; 2] 
 }
 
 /// Whose state folder is older than it was: it does not know when the two last began to serve together.
-fn stale(names: &[String; 2], reports: [&CopyReport; 2]) -> Result<[bool; 2], Refusal> {
+pub(crate) fn stale(names: &[String; 2], reports: [&CopyReport; 2]) -> Result<[bool; 2], Refusal> {
     let [Some(first), Some(second)] = reports.map(|report| report.starts) else {
         return Ok([false; 2]);
     };
@@ -392,10 +392,6 @@ fn mirrored(
         }
     }
     let sources = sources(reports, newest);
-    if let Some((side, its)) = undone(reports, newest, sources) {
-        let generation = next(Generation { will: its.will, ..newest }, question.id, side, 1 << side);
-        return Ok(Agreed { generation, pairing: Pairing::Out, create: 0 });
-    }
     // Whoever goes on without the other does so until both have written down what they agree on: a cut in between must
     // not leave two that may. What they prefer comes later, by a switch.
     let goes_on = (0..2).find(|side| sources[*side] && reports[*side].may_go_on);
@@ -459,21 +455,6 @@ fn sources(reports: [&CopyReport; 2], newest: Generation) -> [bool; 2] {
             && matches!(report.copy, CopyFound::Whole | CopyFound::Unsettled)
             && (id == newest.id || id == newest.parent)
     })
-}
-
-/// A person wanted to be left with one copy, which failed before anything was served from it alone: the other's record
-/// is that of the generation before, under which it was whole; nothing was served since.
-fn undone(reports: [&CopyReport; 2], newest: Generation, sources: [bool; 2]) -> Option<(usize, Generation)> {
-    if newest.will.wanted == Wanted::Pair || sources != [false, false] {
-        return None;
-    }
-    let before = |side: &usize| {
-        let CopyReport { generation, copy, .. } = reports[*side];
-        matches!(copy, CopyFound::Whole | CopyFound::Unsettled)
-            && generation.id == newest.parent
-            && generation.has_member(*side as u8)
-    };
-    (0..2).find(before).map(|side| (side, reports[side].generation))
 }
 
 fn no_source(names: &[String; 2], reports: [&CopyReport; 2]) -> Refusal {

@@ -271,43 +271,6 @@ fn wanting(wanted: Wanted, report: CopyReport) -> CopyReport {
 }
 
 #[test]
-fn a_split_that_its_main_failed_in_came_to_nothing_and_nothing_else_did() {
-    for wanted in [Wanted::Split, Wanted::Simplex] {
-        let main = CopyReport { copy: CopyFound::Failed, ..wanting(wanted, at(6, 60, 50, 0, 0b01)) };
-        let sub = CopyReport { kept: true, ..at(5, 50, 40, 0, 0b11) };
-        let names = names();
-        let question = Question { names: &names, main: Side::First, mirror: true, id: 77 };
-        let agreed = agree(question, [&main, &sub]).unwrap();
-        let Generation { number, parent, main: side, members, will, .. } = agreed.generation;
-        assert_eq!(
-            (number, parent, side, members, will.wanted),
-            (7, 60, 1, 0b10, Wanted::Pair),
-            "{wanted:?}"
-        );
-        assert_eq!(agreed.pairing, Pairing::Out);
-        // Main's copy is good: it is as the person wanted it.
-        let good = CopyReport { copy: CopyFound::Whole, ..main };
-        assert_eq!(ask(&good, &sub), Ok((0, 0b01, false, 0)), "{wanted:?}");
-        let others = [
-            // It has the generation: main has been served alone under it, or may have been.
-            CopyReport { kept: true, ..wanting(wanted, at(6, 60, 50, 0, 0b01)) },
-            // It was not whole under the one before.
-            at(5, 50, 40, 0, 0b01),
-            // Main has gone on since.
-            at(4, 40, 30, 0, 0b11),
-            CopyReport { copy: CopyFound::Stale, ..sub },
-        ];
-        for other in others {
-            let refused = agree(question, [&main, &other]);
-            assert!(refused.is_err(), "{wanted:?} {other:?}: {refused:?}");
-        }
-        // A copy that was left because it had failed is no source, whatever became of the other.
-        let left = CopyReport { copy: CopyFound::Failed, ..at(6, 60, 50, 0, 0b01) };
-        assert!(agree(question, [&left, &sub]).is_err());
-    }
-}
-
-#[test]
 fn what_a_person_has_left_in_one_lun_is_left_in_the_whole_group() {
     use Wanted::{Pair, Simplex, Split};
     let clean = |number, id| CopyReport { clean: true, ..at(number, id, id - 1, 0, 0b11) };

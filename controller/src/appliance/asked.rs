@@ -18,6 +18,9 @@ use crate::time::Time;
 /// What cannot begin within this time is forgotten. Whoever waits for it waits longer.
 const ASKED_MAX: Duration = Duration::from_secs(10);
 
+/// A split is forgotten whose copies take longer to be flushed before it.
+const FLUSH_AHEAD_MAX: Duration = Duration::from_secs(45);
+
 /// What has been asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Asked {
@@ -28,6 +31,7 @@ pub(super) struct Asked {
     told: bool,
     /// The peer was told while this side was main.
     said: Option<Side>,
+    asked: Option<Time>,
     step: Step,
 }
 
@@ -54,7 +58,7 @@ impl Asked {
     /// It was asked while `main` was main; `told`: by way of the peer.
     pub(super) const fn new(command: PairCommand, main: Side, told: bool) -> Self {
         let step = Step::Ready { since: None, flushed: false };
-        Self { command, main: main.peer(), told, said: None, step }
+        Self { command, main: main.peer(), told, said: None, asked: None, step }
     }
 
     pub(super) const fn command(&self) -> PairCommand {
@@ -73,10 +77,11 @@ impl Asked {
         }
     }
 
-    /// Whether it has waited too long. A flush is not waited for in vain: it ends, or its disk is given up.
+    /// Whether it has waited too long: since it was asked, or could begin.
     pub(super) fn is_too_old(&mut self, now: Time) -> bool {
+        let asked = *self.asked.get_or_insert(now);
         match &mut self.step {
-            Step::Flushing(_) => false,
+            Step::Flushing(_) => now.since(asked) >= FLUSH_AHEAD_MAX,
             Step::Ready { since, .. } => now.since(*since.get_or_insert(now)) >= ASKED_MAX,
         }
     }
@@ -166,9 +171,10 @@ mod tests {
         assert!(!asked.is_too_old(Time(1)));
         assert!(asked.is_too_old(Time(1) + ASKED_MAX));
         asked.next(1);
-        assert!(!asked.is_too_old(Time(1) + ASKED_MAX * 100));
+        assert!(!asked.is_too_old(Time(1) + ASKED_MAX * 2));
+        assert!(asked.is_too_old(Time(1) + FLUSH_AHEAD_MAX), "whoever asked has been told so");
         asked.flushed();
-        let later = Time(1) + ASKED_MAX * 100;
+        let later = Time(1) + ASKED_MAX * 2;
         assert!(!asked.is_too_old(later) && asked.is_too_old(later + ASKED_MAX), "from then on");
     }
 }

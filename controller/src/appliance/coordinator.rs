@@ -463,8 +463,10 @@ impl Appliance {
     pub(super) fn ask(&mut self, at: usize, ask: impl FnOnce(&mut Group, Setting, &mut Ids) -> Vec<Wish>) {
         let setting = self.view().setting();
         let parts = self.local.ask(at, &self.session, |group, ids| ask(group, setting, ids));
-        let has_peer = self.session.peer().is_some();
-        if let Some(parting) = parts.filter(|parting| has_peer || !parting.needs_peer()) {
+        let (has_peer, whole) = (self.session.peer().is_some(), self.local.groups().is_any_whole());
+        let parts =
+            parts.filter(|parting| (has_peer || !parting.needs_peer()) && !(parting.can_wait() && whole));
+        if let Some(parting) = parts {
             self.lose(parting.apart(self.local.plan()));
         }
     }

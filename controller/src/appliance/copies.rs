@@ -126,12 +126,13 @@ impl Copies {
     /// What all have in common when the peer is told of one. Of LUNs that were not in one group before, each has its
     /// own past: that one of them was not flushed says nothing of what another has. `kept`: this incarnation has served
     /// under the generation or the one before it.
-    pub(super) fn common(&self, lun: usize, kept: bool, may_go_on: bool) -> Common {
+    pub(super) fn common(&self, lun: usize, side: Side, kept: bool, may_go_on: bool) -> Common {
         let one = self.are_one();
         let all = |of: fn(&LunCopy) -> bool| self.each.iter().filter(|copy| one || copy.lun() == lun).all(of);
         Common {
             clean: all(LunCopy::is_clean),
             kept,
+            member: self.of(lun).generation().has_member(side as u8),
             flushed: all(LunCopy::is_flushed),
             may_go_on,
             failed: self.have_failed(),
@@ -158,6 +159,12 @@ impl Copies {
     /// `flushed`: what they have is on their disks, and stays as it is.
     pub(super) fn take_on(&mut self, generation: Generation, flushed: bool) {
         self.each.iter_mut().for_each(|copy| copy.take_on(generation, flushed));
+    }
+
+    /// What was taken on came to nothing.
+    pub(super) fn take_back(&mut self, ids: &mut Ids) {
+        let id = ids.make();
+        self.each.iter_mut().for_each(|copy| copy.take_back(id));
     }
 
     /// What both agreed on is about to be written down; `starts`: the peer knows of starts.

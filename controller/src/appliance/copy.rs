@@ -58,6 +58,8 @@ pub(super) struct Common {
     pub(super) clean: bool,
     /// This incarnation has served under the generation or the one before it.
     pub(super) kept: bool,
+    /// Its generation names the copy here: what this incarnation has served since is in it.
+    pub(super) member: bool,
     /// All that was acknowledged is on the disks.
     pub(super) flushed: bool,
     /// [`CopyReport::may_go_on`].
@@ -76,6 +78,8 @@ pub(super) struct LunCopy {
     room: Option<u64>,
     /// What is kept of it on disk, as it will be written next.
     record: GroupRecord,
+    /// The generation before, in this run.
+    before: Generation,
     /// It was clean, and nothing was served since, whatever was written down: a meeting that came to nothing.
     untouched: bool,
     /// The flush after the peer was lost is under way, of what was served under this generation.
@@ -123,6 +127,7 @@ impl LunCopy {
             lun,
             device: plan.device,
             room: plan.room,
+            before: Generation::default(),
             record: record.cloned().unwrap_or_else(none),
             untouched: false,
             flushing: None,
@@ -254,7 +259,7 @@ impl LunCopy {
         CopyReport {
             generation: self.record.generation,
             clean: common.clean,
-            kept: common.kept || common.flushed,
+            kept: (common.kept && common.member) || common.flushed,
             copy: if starts { copy } else { copy.in_version_1() },
             known: self.known,
             device: self.device,
@@ -310,10 +315,16 @@ impl LunCopy {
     /// The generation to be written down next, under which something may be served then. `flushed`: not from this copy,
     /// and all it has is on its disk.
     pub(super) fn take_on(&mut self, generation: Generation, flushed: bool) {
-        self.record.generation = generation;
+        self.before = core::mem::replace(&mut self.record.generation, generation);
         self.untouched |= self.record.clean;
         self.record.clean = false;
         self.record.flushed = flushed;
+    }
+
+    /// What was taken on came to nothing: the one before goes on, under a new number and id.
+    pub(super) fn take_back(&mut self, id: u128) {
+        let (number, parent) = (self.record.generation.number + 1, self.before.id);
+        self.take_on(Generation { number, id, parent, ..self.before }, false);
     }
 
     /// Both copies are whole.

@@ -5,7 +5,8 @@ use crate::plan::Side;
 use crate::volume::stack::VolumeId;
 use crate::volume::superblock::Owner;
 
-const COMMON: Common = Common { clean: false, kept: false, flushed: false, may_go_on: false, failed: false };
+const COMMON: Common =
+    Common { clean: false, kept: false, member: true, flushed: false, may_go_on: false, failed: false };
 
 pub(in crate::appliance) fn plan(name: &str) -> LunPlan {
     LunPlan {
@@ -165,6 +166,7 @@ fn a_copy_that_is_left_is_complete_if_it_was_when_the_peer_was_told() {
     assert!(flushed(Common { flushed: true, ..COMMON }, true), "all was on its disk");
     assert!(flushed(Common { clean: true, ..COMMON }, true), "it ended cleanly");
     assert!(!flushed(COMMON, true), "what was not on its disk may be gone");
+    assert!(!flushed(Common { kept: true, member: false, ..COMMON }, true), "it was left already, as it was");
     assert!(!flushed(Common { kept: true, failed: true, ..COMMON }, true), "its disk has failed");
     assert!(!flushed(Common { kept: true, ..COMMON }, false), "it is written from now on");
 }

@@ -170,7 +170,8 @@ impl Group {
     pub(super) fn agree(&mut self, lun: usize, generation: Generation, pairing: Pairing) -> Vec<Wish> {
         let wishes = self.on(Event::Agreed(pairing), None);
         self.newest = generation;
-        let left = pairing == Pairing::Out && usize::from(generation.main) != self.state.side().index();
+        let sub = usize::from(generation.main) != self.state.side().index();
+        let left = pairing == Pairing::Out && sub && !self.state.is_put_back();
         self.copies_mut().of_mut(lun).agree(generation, left);
         wishes
     }
@@ -228,15 +229,28 @@ impl Group {
         match verdict {
             Verdict::Nothing => Vec::new(),
             Verdict::Parts(parting) => vec![Wish::Part(parting)],
-            Verdict::BreaksInASwitch => vec![Wish::Part(Parting::InASwitch)],
+            Verdict::BreaksInASwitch => self.part_in_a_switch(ids),
             // The other has to know what is left of what was split off, or where a copy cannot be made.
-            Verdict::Breaks if self.state.is_left_by_a_person() => vec![Wish::Part(Parting::OwnDisk)],
+            Verdict::Breaks if self.state.is_left_by_a_person() => vec![Wish::Part(Parting::LeftCopy)],
             Verdict::Breaks => {
                 let mut wishes = self.on(Event::DiskLost, setting.ending);
                 wishes.extend(self.leave_if_broken(setting, ids));
                 wishes
             }
         }
+    }
+
+    /// A disk has failed here in a switch in which its copy cannot leave. What was written down of one that would make
+    /// it the only copy is taken back before the two meet again: this controller never goes on by it.
+    fn part_in_a_switch(&mut self, ids: &mut Ids) -> Vec<Wish> {
+        let parts = Wish::Part(Parting::InASwitch);
+        let written = |switch: Switch| switch.can_be_undone_here() && switch.step == SwitchStep::WritesFirst;
+        if self.stage().switch().is_some_and(written) {
+            self.copies_mut().take_back(ids);
+            self.newest = self.copies().generation();
+            return vec![Wish::Write(Pending::Noted), parts];
+        }
+        vec![parts]
     }
 
     /// Time has passed: what had to wait for its time is looked at again, as something else may have been under way.
@@ -356,7 +370,8 @@ impl Group {
             if self.state.cannot_be_the_only_one(generation.will.wanted) {
                 return vec![Wish::Part(Parting::InASwitch)];
             }
-            if generation.will.wanted == Wanted::Pair {
+            // A copy that fails leaves; one that is to be made has not been there.
+            if generation.will.wanted == Wanted::Pair && !self.state.is_left_apart() {
                 self.copies_mut().peer_leaves();
             }
             wishes.push(Wish::Tell(LunOrder::LastCopy));

@@ -51,6 +51,8 @@ struct Theirs {
     target: Target,
     /// They hold all that was acknowledged under their generation, and it is on their disks.
     complete: bool,
+    /// What this controller has was put back from an earlier time.
+    own_old: bool,
 }
 
 impl GroupState {
@@ -119,10 +121,22 @@ impl GroupState {
         Target::worst(self.copies.iter().map(|copy| self.copies.found(copy.lun())))
     }
 
-    /// The peer tells what it has of each LUN, and this controller has told what it has itself.
-    pub(super) fn hear_copies(&mut self, theirs: &[CopyReport]) {
+    /// The peer has told what it has of each LUN, and this controller what it has itself. `old`: which of the two have
+    /// something that was put back.
+    pub(super) fn hear_copies(&mut self, theirs: &[CopyReport], old: [bool; 2]) {
         let target = Target::worst(theirs.iter().map(|their| their.copy));
-        self.theirs = Some(Theirs { target, complete: theirs.iter().all(CopyReport::is_complete) });
+        let complete = theirs.iter().all(CopyReport::is_complete) && !old[self.side.peer().index()];
+        self.theirs = Some(Theirs { target, complete, own_old: old[self.side.index()] });
+    }
+
+    /// Whether what was found here may be what it is taken for.
+    pub(super) fn is_put_back(&self) -> bool {
+        self.theirs.is_some_and(|theirs| theirs.own_old)
+    }
+
+    /// Whether the peer has no volume that could be copied to.
+    pub(super) fn peer_has_none(&self) -> bool {
+        self.theirs.is_some_and(|theirs| theirs.target == Target::Absent)
     }
 
     /// While the pair is wanted split: whether the sub's copies are images of the LUNs as they were then; none if this
@@ -141,7 +155,11 @@ impl GroupState {
         let pursued = match pair_command::answer(command, self.place(setting)) {
             Answer::Change(change) => change.here || !told,
             Answer::Refused(refusal) => soon(refusal),
-            Answer::Done => false,
+            Answer::Done => {
+                // It stays so: what was asked before comes to nothing.
+                self.asked = self.asked.filter(|_| told);
+                false
+            }
         };
         if pursued {
             let main = if self.role() == Role::Main { self.side } else { self.side.peer() };
@@ -317,7 +335,7 @@ impl GroupState {
     /// The sub has written down that the pair is split, and before that its copies were on its disk.
     pub(super) fn hear_of_image(&mut self) {
         if self.copies.generation().will.wanted == Wanted::Split {
-            self.theirs = Some(Theirs { target: Target::Fit, complete: true });
+            self.theirs = Some(Theirs { target: Target::Fit, complete: true, own_old: false });
         }
     }
 
@@ -401,6 +419,11 @@ impl GroupState {
         out && wanted(self.copies.generation().will.wanted)
     }
 
+    /// Whether the peer's copies are out of the pair by a person's word.
+    pub(super) fn is_left_apart(&self) -> bool {
+        matches!(self.status(), PairStatus::Split | PairStatus::Simplex)
+    }
+
     /// Whether the copies here are out of the pair by a person's word.
     pub(super) fn is_left_by_a_person(&self) -> bool {
         self.is_left(|wanted| wanted != Wanted::Pair)
@@ -459,7 +482,7 @@ impl GroupState {
 
     /// What all its LUNs have in common when the peer is told of one.
     pub(super) fn common(&self, lun: usize) -> Common {
-        self.copies.common(lun, self.kept, self.stage.goes_on())
+        self.copies.common(lun, self.side, self.kept, self.stage.goes_on())
     }
 
     /// Whether a clean end is known to be one: a copy that is not complete is not clean, it starts again.

@@ -30,7 +30,7 @@ use super::ids::Ids;
 use super::lifecycle::Stage;
 use super::record::ControlRecord;
 use super::restored::Restored;
-use crate::pair::Quiet;
+use crate::pair::{PairStatus, Quiet};
 use crate::plan::{Plan, Side};
 use crate::time::Time;
 
@@ -132,6 +132,11 @@ impl Groups {
 
     pub(super) fn is_any_switching(&self) -> bool {
         self.each.iter().any(|group| group.stage().switch().is_some())
+    }
+
+    /// Whether any pair is whole.
+    pub(super) fn is_any_whole(&self) -> bool {
+        self.each.iter().any(|group| group.state().status() == PairStatus::Duplex)
     }
 
     /// Whether any is served together with the peer.

@@ -11,7 +11,7 @@ use super::group::Group;
 use super::identities::Identities;
 use super::ids::Ids;
 use super::peer::Peer;
-use crate::group::{self, Question, Refusal, agree_together};
+use crate::group::{self, Question, Refusal, agree_together, stale};
 use crate::plan::{Plan, Side};
 
 /// What is known of the peer, and of the configuration.
@@ -67,8 +67,8 @@ impl Judge<'_> {
             theirs.push(their);
         }
         let id = ids.make();
-        group.state_mut().hear_copies(&theirs);
-        let agreed = self.agree(group, &luns, &theirs, id)?;
+        let (agreed, old) = self.agree(group, &luns, &theirs, id)?;
+        group.state_mut().hear_copies(&theirs, old);
         let each = luns.iter().zip(theirs).zip(agreed);
         let heard = each.map(|((lun, their), agreed)| {
             group.copies_mut().of_mut(*lun).hear(their.starts.unwrap_or_default());
@@ -167,13 +167,14 @@ impl Judge<'_> {
         Some((lun, blocks))
     }
 
+    /// What the two agree on, and which of them has something that was put back.
     fn agree(
         &self,
         group: &Group,
         luns: &[usize],
         theirs: &[CopyReport],
         id: u128,
-    ) -> Result<Vec<group::Agreed>, Refusal> {
+    ) -> Result<(Vec<group::Agreed>, [bool; 2]), Refusal> {
         let starts = self.peer.knows_starts();
         let owns: Vec<CopyReport> = luns
             .iter()
@@ -189,7 +190,11 @@ impl Judge<'_> {
         let will = all.max_by_key(|generation| generation.number).and_then(|newest| newest.will.main);
         let main = will.map_or(plan.main, |main| [Side::First, Side::Second][usize::from(main & 1)]);
         let question = Question { names: &self.plan.names, main, mirror: plan.mirror, id };
-        agree_together(question, &both, |at, refusal| self.of_group(luns[at], refusal))
+        let agreed = agree_together(question, &both, |at, refusal| self.of_group(luns[at], refusal))?;
+        let old = |side: usize| {
+            both.iter().any(|reports| stale(&self.plan.names, *reports).is_ok_and(|old| old[side]))
+        };
+        Ok((agreed, [old(0), old(1)]))
     }
 
     /// Why a group is not served, if one of its LUNs cannot be.

@@ -10,6 +10,9 @@ use protocol::interlink::{GenerationTag, Message};
 /// A word about a group, by one of its LUNs, under a generation.
 pub(super) type EarlyMessage = (usize, GenerationTag, Message);
 
+/// Words that the peer can say early of each LUN: a switch, and what a person has asked.
+const EARLY_WORDS_MAX: usize = 4;
+
 /// A meeting under way.
 #[derive(Debug, Default)]
 pub(super) struct Meeting {
@@ -83,10 +86,10 @@ impl Meeting {
         self.early_identity.take()
     }
 
-    /// A word comes about a LUN that waits for the record that both have its generation. Nothing but a switch can be
-    /// said of it, once: there are no more than LUNs.
+    /// A word comes about a LUN that waits for the record that both have its generation: a switch, once, or what a
+    /// person has asked; of these no more than there is room for.
     pub(super) fn keep_early(&mut self, word: EarlyMessage, luns: usize) {
-        if self.early_messages.len() < luns {
+        if self.early_messages.len() < EARLY_WORDS_MAX * luns {
             self.early_messages.push(word);
         }
     }

@@ -8,6 +8,7 @@ use protocol::interlink::will::Wanted;
 use super::effect::Apart;
 use super::group::Group;
 use super::lifecycle::Stage;
+use super::pair_command::Target;
 use crate::disk::DiskError;
 use crate::group::Refusal;
 use crate::pair::{PairFault, PairStatus, Role, Service};
@@ -61,8 +62,13 @@ impl Report<'_> {
             }
             (None, _, PairStatus::Suspended) => Some(self.suspended_text(role)),
             (None, breakage, PairStatus::Copy) => Some(self.copy_text(main, breakage)),
-            (None, _, PairStatus::Split | PairStatus::Simplex) if self.is_wanted() => {
-                Some(self.wanted_text(main, status))
+            (None, breakage, PairStatus::Split | PairStatus::Simplex) if self.is_wanted() => {
+                let wanted = self.wanted_text(main, status);
+                let failed = breakage.filter(|breakage| matches!(breakage, PairFault::OwnDisk(_)));
+                Some(match failed.filter(|_| role == Role::Main) {
+                    Some(breakage) => format!("{}; {wanted}", self.breakage_text(breakage)),
+                    None => wanted,
+                })
             }
             _ => self.other_size(),
         };
@@ -105,8 +111,8 @@ impl Report<'_> {
             let image = match self.group.state().image() {
                 Some(true) => format!("that of {sub} stays as it was then"),
                 Some(false) => format!(
-                    "and that of {sub} is no image of the LUN: its disk failed, or {sub} ended before all of it was on \
-                     its disk"
+                    "and that of {sub} is no image of the LUN: its disk failed, or it was cut off before all of it was \
+                     on its disk"
                 ),
                 None => format!(
                     "that of {sub} stays as it was then, if it was complete: {main} asks {sub} for that when they meet"
@@ -148,10 +154,23 @@ impl Report<'_> {
         if self.ends || matches!(apart, Apart::Stuck(_)) {
             return apart.to_string();
         }
+        if self.joined && service == Service::Alone && group.state().peer_has_none() {
+            return format!(
+                "{own} serves the hosts of both from the only copy, and a second one is wanted on {peer}, whose volume \
+                 is not there yet: it is made and filled when the two meet next. Start {peer} again at a quiet time: \
+                 every other pair is copied as well then"
+            );
+        }
         if self.joined && service == Service::Alone {
             return format!(
                 "the copy of {peer} is out of the pair, its disk failed or is full: {own} serves the hosts of both \
                  from the only current copy. Keep {own} running and its volume where it is"
+            );
+        }
+        if self.joined && service == Service::Forwarded && group.state().own_target() == Target::Absent {
+            return format!(
+                "a second copy is wanted on {own}, whose volume is not there yet: it is made and filled when the two \
+                 meet next. Start {own} again at a quiet time: every other pair is copied as well then"
             );
         }
         if self.joined && service == Service::Forwarded {

@@ -58,6 +58,8 @@ pub(super) enum Parting {
     OwnDiskAnswers,
     /// This controller's copy is to be made.
     Absent,
+    /// A copy of this controller that is out of its pair by a person's word has failed.
+    LeftCopy,
 }
 
 impl Parting {
@@ -69,7 +71,7 @@ impl Parting {
             Self::ProtocolViolation => Apart::ProtocolViolation(peer()),
             Self::Overdue => Apart::Silent(peer()),
             Self::InASwitch => Apart::Failed(peer()),
-            Self::OwnDisk => Apart::Failed(own()),
+            Self::OwnDisk | Self::LeftCopy => Apart::Failed(own()),
             Self::OwnDiskAnswers => Apart::Answers(own()),
             Self::Absent => Apart::Creates(own()),
         }
@@ -77,6 +79,11 @@ impl Parting {
 
     /// Whether it means nothing to a controller that has no peer.
     pub(super) const fn needs_peer(self) -> bool {
-        matches!(self, Self::OwnDisk | Self::OwnDiskAnswers)
+        matches!(self, Self::OwnDisk | Self::OwnDiskAnswers | Self::LeftCopy)
+    }
+
+    /// Whether it is not worth it while other pairs are whole, which are copied then.
+    pub(super) const fn can_wait(self) -> bool {
+        matches!(self, Self::Absent | Self::LeftCopy)
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use controller::appliance::PairRefusal;
 use controller::unit::Controller;
 use protocol::interlink::will::PairCommand;
 use serde::{Deserialize, Serialize};
@@ -116,6 +117,7 @@ fn pair(request: &str, controller: &Controller<ProductWorld>) -> Option<serde_js
     let answers = answers.map(|(answer, number)| PairAnswer {
         number: *number,
         begun: answer == Ok(true),
+        soon: answer == Err(PairRefusal::Busy),
         refused: answer.err().map(|refusal| refusal.to_string()),
     });
     serde_json::to_value(answers.collect::<Vec<_>>()).ok()
@@ -145,4 +147,6 @@ pub(crate) struct PairAnswer {
     pub(crate) begun: bool,
     /// Why it is not done.
     pub(crate) refused: Option<String>,
+    /// It may be done in a moment.
+    pub(crate) soon: bool,
 }

@@ -29,6 +29,9 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// The same where nobody looks at a terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
+/// A command is tried again for so long while something else is under way.
+const BUSY_MAX: Duration = Duration::from_secs(5);
+
 /// What is no copy is done by then, or something is wrong. A copy is interrupted no longer.
 const SWITCH_WITHIN: Duration = Duration::from_secs(15);
 
@@ -291,7 +294,7 @@ impl Outcome {
                 Answer::Begun => format!("{name}: begun; `twinlun pair list {name}` says how far it is.\n"),
                 Answer::Refused => format!("{name}: not done, {why}.\n"),
                 Answer::Failed => {
-                    format!("{name}: {} has begun and is not done: {why}.\n", pair_word(command))
+                    format!("{name}: `pair {}` is not done: {why}.\n", pair_word(command))
                 }
                 Answer::Untouched => format!("{name}: nothing was done, because another pair was refused.\n"),
             }
@@ -317,7 +320,13 @@ pub(super) fn run(command: &PairSubcommand) -> Result<bool, super::CliError> {
     };
     let pairs = named(&config, &targets.names)?;
     let before = List::of(&config, &pairs);
-    let answers = ask(&config, order, &pairs)?;
+    let begun = Instant::now();
+    let mut answers = ask(&config, order, &pairs)?;
+    // A switch of before is just ending.
+    while answers.iter().any(|answer| answer.soon) && begun.elapsed() < BUSY_MAX {
+        thread::sleep(LOOK_EVERY);
+        answers = ask(&config, order, &pairs)?;
+    }
     let outcome = wait(&config, order, &pairs, &before, &answers, targets.no_wait);
     super::print(json, &outcome, |outcome| outcome.render(order));
     Ok(outcome.ok)
@@ -407,8 +416,9 @@ fn judge(
     if asked.refused.is_some() {
         return Some(Answer::Refused);
     }
+    let image = command != PairCommand::Split || pair.image == Some(true);
     if !asked.begun {
-        return Some(Answer::Already);
+        return Some(if image { Answer::Already } else { Answer::Failed });
     }
     if any_refused {
         return Some(Answer::Untouched);
@@ -425,8 +435,7 @@ fn judge(
         return Some(Answer::Done);
     }
     let within = if command == PairCommand::Split { SPLIT_WITHIN } else { SWITCH_WITHIN };
-    let no_image =
-        command == PairCommand::Split && pair.status == Some(PairStatus::Split) && pair.image == Some(false);
+    let no_image = pair.status == Some(PairStatus::Split) && pair.image == Some(false) && !image;
     (waited >= within || no_image).then_some(Answer::Failed)
 }
 

@@ -19,6 +19,7 @@ mod membership;
 mod memory;
 mod note;
 mod order;
+mod pair_attack;
 mod pair_commands;
 mod pair_faults;
 mod pair_fuzz;

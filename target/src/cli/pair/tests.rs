@@ -20,7 +20,7 @@ fn report(status: PairStatus, main: &str) -> PairReport {
 }
 
 fn asked(begun: bool, refused: Option<&str>) -> PairAnswer {
-    PairAnswer { number: 0, begun, refused: refused.map(str::to_owned) }
+    PairAnswer { number: 0, begun, refused: refused.map(str::to_owned), soon: false }
 }
 
 #[test]
@@ -126,6 +126,10 @@ fn what_was_refused_or_was_so_already_is_told_apart_from_what_was_left_untouched
     let judged =
         |asked: PairAnswer, any| judge(PairCommand::Split, &pair, &pair, &asked, any, Duration::ZERO);
     assert_eq!(judged(asked(false, Some("why")), true), Some(Answer::Refused));
+    assert_eq!(judged(asked(false, None), true), Some(Answer::Failed), "it is split, and there is no image");
+    let pair = report(PairStatus::Split, "alpha");
+    let judged =
+        |asked: PairAnswer, any| judge(PairCommand::Split, &pair, &pair, &asked, any, Duration::ZERO);
     assert_eq!(judged(asked(false, None), true), Some(Answer::Already));
     assert_eq!(judged(asked(true, None), true), Some(Answer::Untouched));
 }

@@ -1,0 +1,595 @@
+//! A hostile review of what a person asks of pairs: each test shows a fault.
+
+use std::collections::BTreeSet;
+
+use protocol::interlink::will::{PairCommand, Wanted};
+
+use super::pair_faults::{DONE, ask, begin, steps, writes};
+use super::reasons;
+use crate::command::{LunIndex, Op, Outcome};
+use crate::disk::DiskError;
+use crate::pair::{PairFault, PairStatus, Role};
+use crate::testing::{BLOCKS, TwoControllers, range, write};
+
+fn images(duo: &TwoControllers) -> [Option<bool>; 2] {
+    [0, 1].map(|side| duo.controllers[side].status().luns.remove(0).image)
+}
+
+fn roles(duo: &TwoControllers) -> [Role; 2] {
+    [0, 1].map(|side| duo.controllers[side].status().luns.remove(0).role)
+}
+
+fn is_durably(duo: &TwoControllers, side: usize, wanted: Wanted) -> bool {
+    duo.durable(side).is_some_and(|record| record.generation.will.wanted == wanted)
+}
+
+fn cut_and_meet_again(duo: &mut TwoControllers) {
+    duo.cut();
+    duo.settle(DONE);
+    duo.connect();
+    duo.settle_and_redial(60);
+}
+
+/// What came of a read while nobody dials, if it was answered well.
+fn read(duo: &mut TwoControllers, side: usize, block: u64) -> Option<u8> {
+    drop(duo.answers(side));
+    duo.ask(side, 901, Op::Read { range: range(block, 1) });
+    duo.settle(5);
+    duo.answers(side).into_iter().find_map(|(tag, outcome)| match outcome {
+        Outcome::Good(data) if tag == 901 => Some(data[0][0]),
+        _ => None,
+    })
+}
+
+/// A split that its sub did not survive: there is no image. Another meeting makes none.
+#[test]
+fn attack_what_is_no_image_does_not_become_one_by_another_meeting() {
+    let (mut met, mut bad) = (0, Vec::new());
+    for seed in 0..6 {
+        for after in 0..80 {
+            let mut duo = TwoControllers::met(seed);
+            writes(&mut duo, 0, 0, 1);
+            begin(&duo, 1, PairCommand::Split).unwrap();
+            steps(&mut duo, after);
+            if !is_durably(&duo, 0, Wanted::Split) || is_durably(&duo, 1, Wanted::Split) {
+                continue;
+            }
+            let mut duo = duo.crash_one(seed + 100, 1);
+            duo.connect();
+            duo.settle_and_redial(60);
+            if images(&duo) != [Some(false); 2] {
+                continue;
+            }
+            met += 1;
+            cut_and_meet_again(&mut duo);
+            if images(&duo) != [Some(false); 2] {
+                bad.push(format!("seed {seed} after {after}: {:?} {:?}", images(&duo), duo.statuses()));
+            }
+        }
+    }
+    assert!(met > 0 && bad.is_empty(), "{} of {met}: {:#?}", bad.len(), &bad[..bad.len().min(3)]);
+}
+
+/// The same of a volume that was put back from a backup under a split pair.
+#[test]
+fn attack_a_volume_that_was_put_back_does_not_become_an_image_by_another_meeting() {
+    let mut duo = TwoControllers::met(1);
+    writes(&mut duo, 0, 0, 1);
+    let (_, volumes) = duo.kept(1);
+    let mut duo = duo.crash(100, true);
+    duo.connect();
+    duo.settle(60);
+    writes(&mut duo, 0, 0, 2);
+    ask(&mut duo, 0, PairCommand::Split).unwrap();
+    duo.put_back(1, None, Some(volumes));
+    let mut duo = duo.crash_one(200, 1);
+    duo.connect();
+    duo.settle_and_redial(60);
+    assert_eq!((duo.statuses(), duo.volume(1)[0]), ([PairStatus::Split; 2], 1));
+    assert_eq!(images(&duo), [Some(false); 2], "it is older than the split");
+    cut_and_meet_again(&mut duo);
+    assert_eq!((images(&duo), duo.volume(1)[0]), ([Some(false); 2], 1), "{:?}", reasons(&duo));
+}
+
+/// Folder and volume of the sub are put back from a backup that was made when both had ended cleanly.
+#[test]
+fn attack_a_copy_that_was_put_back_with_its_folder_is_no_image() {
+    let mut duo = TwoControllers::met(1);
+    writes(&mut duo, 0, 0, 1);
+    duo.controllers[1].stop();
+    duo.controllers[0].stop();
+    duo.settle(60);
+    let (records, volumes) = duo.kept(1);
+    let mut duo = duo.crash(100, true);
+    duo.connect();
+    duo.settle(60);
+    assert_eq!(duo.statuses(), [PairStatus::Duplex; 2]);
+    writes(&mut duo, 0, 0, 2);
+    ask(&mut duo, 0, PairCommand::Split).unwrap();
+    duo.put_back(1, Some(records), Some(volumes));
+    let mut duo = duo.crash_one(200, 1);
+    duo.connect();
+    duo.settle_and_redial(60);
+    assert_eq!(duo.volume(1)[0], 1);
+    assert!(!images(&duo).contains(&Some(true)), "{:?} {:?}", images(&duo), reasons(&duo));
+}
+
+/// Folder and volume of the sub are put back from a time before the split, and main's volume is not there (not
+/// mounted): what main's hosts wrote since is not forgotten.
+#[test]
+fn attack_a_copy_that_was_put_back_is_not_served_in_place_of_a_split_main() {
+    for command in [PairCommand::Split, PairCommand::Delete] {
+        let mut duo = TwoControllers::met(1);
+        writes(&mut duo, 0, 0, 1);
+        let (records, volumes) = duo.kept(1);
+        ask(&mut duo, 0, command).unwrap();
+        writes(&mut duo, 0, 0, 2);
+        let (_, mains) = duo.kept(0);
+        duo.remove_volume(0);
+        duo.put_back(1, Some(records), Some(volumes));
+        let mut duo = duo.crash(100, true);
+        duo.connect();
+        duo.settle_and_redial(60);
+        let served = [0, 1].map(|side| read(&mut duo, side, 0));
+        // It is mounted again.
+        duo.put_back(0, None, Some(mains));
+        let mut duo = duo.crash(200, true);
+        duo.connect();
+        duo.settle_and_redial(60);
+        let left = duo.volume(0)[0];
+        let case = format!("{command:?}: {:?} {:?}", duo.statuses(), reasons(&duo));
+        assert!(!served.contains(&Some(1)) && left == 2, "served {served:?}, left {left}; {case}");
+    }
+}
+
+/// Main's disk has failed in a split, and the two have parted for that; its generation became durable all the same.
+fn failed_in_a_split(seed: u64, after: u64, forgetful: bool) -> Option<TwoControllers> {
+    let mut duo = TwoControllers::met(seed);
+    if forgetful {
+        duo.forgetful_disk(0);
+    }
+    writes(&mut duo, 0, 0, 1);
+    begin(&duo, 1, PairCommand::Split).unwrap();
+    steps(&mut duo, after);
+    if is_durably(&duo, 0, Wanted::Split) {
+        return None;
+    }
+    let generation = duo.controllers[0].generation(LunIndex(0))?;
+    let fault = PairFault::OwnDisk(DiskError::FlushFailed);
+    duo.controllers[0].with_appliance(|appliance| appliance.on_broken(0, fault, generation));
+    if !duo.has_closed_control(0) {
+        return None;
+    }
+    duo.cut();
+    while duo.step() {}
+    is_durably(&duo, 0, Wanted::Split).then_some(duo)
+}
+
+/// The other's copy is taken instead, and the two are cut while they write that down; then both are started again, and
+/// do not meet.
+#[test]
+fn attack_a_split_that_came_to_nothing_leaves_no_two_mains() {
+    let (mut met, mut bad) = (0, Vec::new());
+    for seed in 0..8 {
+        for after in 0..60 {
+            let Some(mut duo) = failed_in_a_split(seed, after, false) else { continue };
+            duo.connect();
+            for _ in 0..400 {
+                steps(&mut duo, 1);
+                let others = duo.durable(1).is_some_and(|record| record.generation.members == 0b10);
+                if others {
+                    break;
+                }
+            }
+            let others = duo.durable(1).is_some_and(|record| record.generation.members == 0b10);
+            if !(others && is_durably(&duo, 0, Wanted::Split)) {
+                continue;
+            }
+            met += 1;
+            duo.cut();
+            let mut duo = duo.crash(seed + 500, true);
+            duo.settle(60);
+            let serving = [0, 1].map(|side| duo.controllers[side].status().luns.remove(0).serving);
+            if serving == [true; 2] {
+                duo.ask(0, 31, write(1, 1, 31));
+                duo.ask(1, 32, write(1, 1, 32));
+                duo.settle(5);
+                let answers = [duo.answers(0), duo.answers(1)];
+                duo.connect();
+                duo.settle_and_redial(40);
+                bad.push(format!("seed {seed} after {after}: {answers:?} {:?}", reasons(&duo)));
+            }
+        }
+    }
+    assert!(met > 0 && bad.is_empty(), "{} of {met}: {:#?}", bad.len(), &bad[..bad.len().min(2)]);
+}
+
+/// The same main is started again before the two have met: it does not serve what its disk lost.
+#[test]
+fn attack_a_main_whose_disk_failed_in_a_split_is_not_the_only_copy_after_its_restart() {
+    let (mut met, mut bad) = (0, Vec::new());
+    for seed in 0..8 {
+        for after in 0..60 {
+            let Some(duo) = failed_in_a_split(seed, after, true) else { continue };
+            met += 1;
+            let mut duo = duo.crash_one(seed + 500, 0);
+            duo.connect();
+            duo.settle_and_redial(60);
+            let served = [0, 1].map(|side| read(&mut duo, side, 0));
+            if served != [Some(1); 2] {
+                bad.push(format!("seed {seed} after {after}: {served:?} {:?}", duo.statuses()));
+            }
+        }
+    }
+    assert!(met > 0 && bad.is_empty(), "{} of {met}: {:#?}", bad.len(), &bad[..bad.len().min(3)]);
+}
+
+/// The flush in the switch takes longer than a switch may: nothing of the copy is lost.
+#[test]
+fn attack_a_slow_flush_in_a_split_costs_no_image_or_is_not_said_to_be_a_failure() {
+    let (mut met, mut bad) = (0, Vec::new());
+    for seed in 0..10 {
+        let mut duo = TwoControllers::met(seed);
+        writes(&mut duo, 0, 0, 1);
+        begin(&duo, 1, PairCommand::Split).unwrap();
+        let in_switch = |duo: &TwoControllers| {
+            is_durably(duo, 0, Wanted::Split) && !is_durably(duo, 1, Wanted::Split) && duo.flushing(1)
+        };
+        for _ in 0..400 {
+            if in_switch(&duo) {
+                break;
+            }
+            steps(&mut duo, 1);
+        }
+        if !in_switch(&duo) {
+            continue;
+        }
+        met += 1;
+        duo.stall_disk(1);
+        duo.settle_and_redial(100);
+        duo.resume_disk(1);
+        duo.settle_and_redial(200);
+        let [main, sub] = reasons(&duo);
+        let untrue = main.contains("its disk failed") || sub.contains("its disk failed");
+        if duo.statuses() != [PairStatus::Split; 2] || untrue {
+            bad.push(format!("seed {seed}: {:?} {:?} {main} / {sub}", duo.statuses(), images(&duo)));
+        }
+    }
+    assert!(met > 0 && bad.is_empty(), "{} of {met}: {:#?}", bad.len(), &bad[..bad.len().min(2)]);
+}
+
+/// The statuses that the second LUN has on both while all gets on.
+fn statuses_of_the_second(duo: &mut TwoControllers) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    for _ in 0..3000 {
+        steps(duo, 1);
+        if (0..2).any(|side| duo.has_closed_control(side)) {
+            duo.cut();
+            duo.connect();
+        }
+        for side in 0..2 {
+            seen.insert(format!("{:?}", duo.controllers[side].status().luns.remove(1).status));
+        }
+    }
+    seen
+}
+
+/// A copy that is made for one pair does not cost another its second copy.
+#[test]
+fn attack_a_pair_that_is_made_again_does_not_have_another_copied() {
+    let mut duo = TwoControllers::two_luns(1, BLOCKS);
+    duo.connect();
+    duo.settle(DONE);
+    ask(&mut duo, 0, PairCommand::Delete).unwrap();
+    duo.remove_volume_of(1, 0);
+    let mut duo = duo.crash_of_two(100);
+    duo.connect();
+    duo.settle_and_redial(60);
+    let before: Vec<_> = duo.controllers[0].status().luns.iter().map(|lun| lun.status).collect();
+    assert_eq!(before, [PairStatus::Simplex, PairStatus::Duplex]);
+    begin(&duo, 0, PairCommand::Create).unwrap();
+    let seen = statuses_of_the_second(&mut duo);
+    assert_eq!(duo.statuses(), [PairStatus::Duplex; 2]);
+    assert!(!seen.contains("Copy"), "{seen:?}");
+}
+
+/// The disk of an image fails: what has nothing to do with it goes on.
+#[test]
+fn attack_the_disk_of_an_image_that_fails_does_not_have_another_pair_copied() {
+    let mut duo = TwoControllers::two_luns(1, BLOCKS);
+    duo.connect();
+    duo.settle(DONE);
+    ask(&mut duo, 0, PairCommand::Split).unwrap();
+    let generation = duo.controllers[1].generation(LunIndex(0)).unwrap();
+    let fault = PairFault::OwnDisk(DiskError::FlushFailed);
+    duo.controllers[1].with_appliance(|appliance| appliance.on_broken(0, fault, generation));
+    let seen = statuses_of_the_second(&mut duo);
+    assert!(!seen.contains("Copy"), "{seen:?}");
+}
+
+/// The volume of a pair that is made again takes longer than two seconds to make.
+#[test]
+fn attack_a_pair_is_made_again_also_where_the_volume_takes_its_time() {
+    let mut duo = TwoControllers::two_luns(3, BLOCKS);
+    duo.connect();
+    duo.settle(DONE);
+    ask(&mut duo, 0, PairCommand::Delete).unwrap();
+    duo.remove_volume_of(1, 0);
+    let mut duo = duo.crash_of_two(100);
+    duo.connect();
+    duo.settle_and_redial(60);
+    duo.hold_volumes(true);
+    begin(&duo, 0, PairCommand::Create).unwrap();
+    duo.settle_and_redial(100);
+    duo.hold_volumes(false);
+    duo.settle_and_redial(400);
+    let again = begin(&duo, 0, PairCommand::Create);
+    duo.settle_and_redial(100);
+    assert_eq!(duo.statuses(), [PairStatus::Duplex; 2], "{again:?} {:?}", reasons(&duo));
+}
+
+/// The sub goes away just when its volume is to be made: no disk has failed.
+#[test]
+fn attack_a_pair_whose_copy_is_to_be_made_is_not_said_to_have_a_failed_disk() {
+    let mut duo = TwoControllers::met(1);
+    ask(&mut duo, 0, PairCommand::Delete).unwrap();
+    duo.remove_volume(1);
+    let mut duo = duo.crash(100, true);
+    duo.connect();
+    duo.settle_and_redial(60);
+    begin(&duo, 0, PairCommand::Create).unwrap();
+    for _ in 0..400 {
+        steps(&mut duo, 1);
+        if duo.statuses()[0] == PairStatus::Suspended {
+            break;
+        }
+    }
+    assert_eq!(duo.statuses()[0], PairStatus::Suspended);
+    duo.cut();
+    duo.settle(DONE);
+    let [main, _] = reasons(&duo);
+    assert!(!main.contains("disk of beta failed"), "{main}");
+}
+
+/// The only copy that is served is on a disk that fails: that is said, as it is where the pair is SUSPENDED.
+#[test]
+fn attack_a_failing_disk_under_the_only_copy_of_a_split_pair_is_told() {
+    for command in [PairCommand::Split, PairCommand::Delete] {
+        let mut duo = TwoControllers::met(1);
+        ask(&mut duo, 0, command).unwrap();
+        let [before, _] = reasons(&duo);
+        duo.break_disk(0, DiskError::Io);
+        for tag in 5..8 {
+            duo.ask(0, tag, write(1, 1, 7));
+            duo.settle(2);
+        }
+        let answers = duo.answers(0);
+        let [after, _] = reasons(&duo);
+        assert_ne!(before, after, "{command:?}: {answers:?}");
+    }
+}
+
+/// Two commands, one after the other, at a leader that has just begun, while the other still writes down that it has.
+#[test]
+fn attack_commands_that_come_early_are_all_heard() {
+    let (mut met, mut bad) = (0, Vec::new());
+    for seed in 0..30 {
+        for last in [PairCommand::Split, PairCommand::Delete] {
+            let mut duo = TwoControllers::met(seed);
+            ask(&mut duo, 0, PairCommand::Swap).unwrap();
+            duo.controllers[1].stop();
+            duo.controllers[0].stop();
+            duo.settle(60);
+            let mut duo = duo.crash(seed + 50, true);
+            duo.connect();
+            let serving =
+                |duo: &TwoControllers, side: usize| duo.controllers[side].status().luns.remove(0).serving;
+            for _ in 0..400 {
+                if serving(&duo, 0) {
+                    break;
+                }
+                steps(&mut duo, 1);
+            }
+            // The other waits for its record.
+            duo.hold_records(Some(1));
+            let first = begin(&duo, 0, PairCommand::Swap);
+            let second = begin(&duo, 0, last);
+            if (first, second) != (Ok(true), Ok(true)) {
+                continue;
+            }
+            duo.settle(0);
+            duo.hold_records(None);
+            met += 1;
+            duo.settle(2 * DONE);
+            if ![PairStatus::Split, PairStatus::Simplex].contains(&duo.statuses()[0]) {
+                let now = duo.statuses();
+                duo.settle_and_redial(200);
+                bad.push(format!("seed {seed} {last:?}: {now:?}, later {:?}", duo.statuses()));
+            }
+        }
+    }
+    assert!(met > 0 && bad.is_empty(), "{} of {met}: {:#?}", bad.len(), &bad[..bad.len().min(3)]);
+}
+
+/// The disk of the copy that is left fails when its image is on it, before the switch is over: main does not say that
+/// there is an image for ever, nor that a resync has begun.
+#[test]
+fn attack_an_image_whose_disk_fails_at_the_end_of_its_split_is_told_to_main() {
+    let (mut met, mut bad) = (0, Vec::new());
+    for seed in 0..6 {
+        for after in 0..80 {
+            let mut duo = TwoControllers::met(seed);
+            writes(&mut duo, 0, 0, 1);
+            begin(&duo, 1, PairCommand::Split).unwrap();
+            steps(&mut duo, after);
+            // It writes the generation down, or has: everything is flushed.
+            let last = is_durably(&duo, 0, Wanted::Split) && !duo.flushing(1) && !duo.changing(1).1;
+            if !last || duo.statuses()[1] == PairStatus::Split {
+                continue;
+            }
+            let generation = duo.controllers[1].generation(LunIndex(0)).unwrap();
+            let fault = PairFault::OwnDisk(DiskError::FlushFailed);
+            duo.controllers[1].with_appliance(|appliance| appliance.on_broken(0, fault, generation));
+            duo.settle_and_redial(200);
+            if duo.statuses() != [PairStatus::Split; 2] {
+                continue;
+            }
+            met += 1;
+            let [main, sub] = images(&duo);
+            if main != sub {
+                let resync = begin(&duo, 0, PairCommand::Resync);
+                duo.settle_and_redial(300);
+                bad.push(format!(
+                    "seed {seed} after {after}: {main:?} {sub:?} {resync:?} {:?}",
+                    duo.statuses()
+                ));
+            }
+        }
+    }
+    assert!(met > 0 && bad.is_empty(), "{} of {met}: {:#?}", bad.len(), &bad[..bad.len().min(3)]);
+}
+
+/// Each controller is asked something else at once, and says that it has begun.
+#[test]
+fn attack_a_split_is_not_forgotten_for_a_swap_that_the_other_was_asked() {
+    let (mut met, mut bad) = (0, Vec::new());
+    for seed in 0..40 {
+        for split in 0..2 {
+            for between in 0..6 {
+                let mut duo = TwoControllers::met(seed);
+                let first = begin(&duo, split, PairCommand::Split);
+                steps(&mut duo, between);
+                let second = begin(&duo, 1 - split, PairCommand::Swap);
+                if (first.clone(), second) != (Ok(true), Ok(true)) {
+                    continue;
+                }
+                met += 1;
+                duo.settle(300);
+                if duo.statuses() != [PairStatus::Split; 2] {
+                    let case = format!("seed {seed}, split at {split}, {between} steps between");
+                    bad.push(format!("{case}: {:?} {:?}", duo.statuses(), roles(&duo)));
+                }
+            }
+        }
+    }
+    assert!(met > 0 && bad.is_empty(), "{} of {met}: {:#?}", bad.len(), &bad[..bad.len().min(4)]);
+}
+
+/// `twinlun pair split` says after a minute that it is not done: then it is not done later.
+#[test]
+fn attack_a_split_does_not_begin_after_the_person_was_told_that_it_is_not_done() {
+    let mut duo = TwoControllers::met(1);
+    writes(&mut duo, 0, 0, 1);
+    duo.stall_disk(1);
+    begin(&duo, 0, PairCommand::Split).unwrap();
+    duo.settle(1300);
+    assert_eq!(duo.statuses(), [PairStatus::Duplex; 2], "{:?}", reasons(&duo));
+    duo.resume_disk(1);
+    duo.settle(DONE);
+    assert_eq!(duo.statuses(), [PairStatus::Duplex; 2], "a surprise");
+}
+
+/// A resync that has nothing to do, while a split is under way: the pair is not split afterwards.
+#[test]
+fn attack_what_is_said_to_be_so_already_is_not_undone_by_an_earlier_command() {
+    let mut duo = TwoControllers::met(1);
+    writes(&mut duo, 0, 0, 1);
+    duo.stall_disk(1);
+    begin(&duo, 0, PairCommand::Split).unwrap();
+    duo.settle(4);
+    let resync = begin(&duo, 0, PairCommand::Resync);
+    duo.resume_disk(1);
+    duo.settle(DONE);
+    assert_ne!((resync, duo.statuses()), (Ok(false), [PairStatus::Split; 2]), "nothing to do, it is duplex");
+}
+
+/// The same where hosts of both write meanwhile: they hear of nothing.
+#[test]
+fn attack_hosts_hear_nothing_of_a_slow_flush_in_a_split() {
+    let (mut met, mut bad) = (0, Vec::new());
+    for seed in 0..10 {
+        let mut duo = TwoControllers::met(seed);
+        writes(&mut duo, 0, 0, 1);
+        begin(&duo, 1, PairCommand::Split).unwrap();
+        for _ in 0..400 {
+            if is_durably(&duo, 0, Wanted::Split) {
+                break;
+            }
+            steps(&mut duo, 1);
+        }
+        if is_durably(&duo, 1, Wanted::Split) {
+            continue;
+        }
+        met += 1;
+        duo.ask(0, 41, write(2, 1, 41));
+        duo.ask(1, 42, write(3, 1, 42));
+        duo.stall_disk(1);
+        duo.settle_and_redial(100);
+        duo.resume_disk(1);
+        duo.settle_and_redial(100);
+        let answers = [duo.answers(0), duo.answers(1)];
+        if !answers.iter().flatten().all(|(_, outcome)| *outcome == Outcome::Good(Vec::new())) {
+            bad.push(format!("seed {seed}: {answers:?}"));
+        }
+    }
+    assert!(met > 0 && bad.is_empty(), "{} of {met}: {:#?}", bad.len(), &bad[..bad.len().min(3)]);
+}
+
+/// As after a split: roles are swapped, the sub's folder and volume are put back from before, and main's volume is not
+/// there.
+#[test]
+fn attack_a_copy_that_was_put_back_is_not_served_in_place_of_a_main_that_was_swapped() {
+    let mut duo = TwoControllers::met(1);
+    writes(&mut duo, 0, 0, 1);
+    let (records, volumes) = duo.kept(0);
+    ask(&mut duo, 0, PairCommand::Swap).unwrap();
+    writes(&mut duo, 0, 0, 2);
+    duo.remove_volume(1);
+    duo.put_back(0, Some(records), Some(volumes));
+    let mut duo = duo.crash(100, true);
+    duo.connect();
+    duo.settle_and_redial(60);
+    let served = [0, 1].map(|side| read(&mut duo, side, 0));
+    assert!(!served.contains(&Some(1)), "{served:?} {:?} {:?}", duo.statuses(), reasons(&duo));
+}
+
+/// A swap that is asked while main begins to end, and shows as done, stays.
+#[test]
+fn attack_a_swap_that_shows_as_done_by_a_hand_over_stays() {
+    let (mut met, mut bad) = (0, Vec::new());
+    for seed in 0..20 {
+        for before in 0..4 {
+            let mut duo = TwoControllers::met(seed);
+            let mut swap = None;
+            if before == 0 {
+                swap = Some(begin(&duo, 1, PairCommand::Swap));
+            }
+            duo.controllers[0].stop();
+            steps(&mut duo, before);
+            let swap = swap.unwrap_or_else(|| begin(&duo, 1, PairCommand::Swap));
+            if swap != Ok(true) {
+                continue;
+            }
+            let mut shown = false;
+            for _ in 0..2000 {
+                steps(&mut duo, 1);
+                shown |= duo.statuses()[1] == PairStatus::Duplex && roles(&duo)[1] == Role::Main;
+                if duo.has_closed_control(0) || duo.has_closed_control(1) {
+                    break;
+                }
+            }
+            if !shown {
+                continue;
+            }
+            met += 1;
+            let mut duo = duo.crash_one(seed + 100, 0);
+            duo.settle(DONE);
+            duo.connect();
+            duo.settle_and_redial(200);
+            if roles(&duo) != [Role::Sub, Role::Main] {
+                bad.push(format!("seed {seed} before {before}: {:?} {:?}", duo.statuses(), roles(&duo)));
+            }
+        }
+    }
+    assert!(met > 0 && bad.is_empty(), "{} of {met}: {:#?}", bad.len(), &bad[..bad.len().min(3)]);
+}
