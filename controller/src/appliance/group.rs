@@ -35,6 +35,9 @@ use crate::time::Time;
 /// A switch that takes longer ends the meeting: the two start over.
 pub(super) const SWITCH_MAX: Duration = Duration::from_secs(3);
 
+/// The same of a split, in which the copies are flushed.
+pub(super) const SPLIT_MAX: Duration = Duration::from_secs(10);
+
 /// A group of LUNs.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -230,8 +233,6 @@ impl Group {
             Verdict::Nothing => Vec::new(),
             Verdict::Parts(parting) => vec![Wish::Part(parting)],
             Verdict::BreaksInASwitch => self.part_in_a_switch(ids),
-            // The other has to know what is left of what was split off, or where a copy cannot be made.
-            Verdict::Breaks if self.state.is_left_by_a_person() => vec![Wish::Part(Parting::LeftCopy)],
             Verdict::Breaks => {
                 let mut wishes = self.on(Event::DiskLost, setting.ending);
                 wishes.extend(self.leave_if_broken(setting, ids));
@@ -258,7 +259,7 @@ impl Group {
         let mut wishes = self.leave_if_broken(setting, ids);
         wishes.extend(self.pursue(setting, ids));
         wishes.extend(self.prefer(setting, ids));
-        wishes.extend(self.state.part_if_absent(setting));
+        wishes.extend(self.state.part_for_left_copy(setting));
         wishes
     }
 
@@ -395,7 +396,8 @@ impl Group {
         let Some(mut switch) = self.stage().switch() else {
             return Vec::new();
         };
-        let late = now.since(*switch.since.get_or_insert(now)) >= SWITCH_MAX;
+        let max = if switch.splits() { SPLIT_MAX } else { SWITCH_MAX };
+        let late = now.since(*switch.since.get_or_insert(now)) >= max;
         let next = switch.step_when(|| self.state.quiet(quiet), self.copies().iter().count());
         switch.step = next.unwrap_or(switch.step);
         let mut wishes = self.on(Event::SwitchSteps(switch), ending);

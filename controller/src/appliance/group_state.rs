@@ -2,7 +2,7 @@
 //!
 //! What always holds: status, service and role follow from the stage and the generation and are stored nowhere else.
 
-use protocol::interlink::copy_report::{CopyReport, Pairing};
+use protocol::interlink::copy_report::{CopyFound, CopyReport, Pairing};
 use protocol::interlink::frame::VERSION_MAX;
 use protocol::interlink::will::{PairCommand, Wanted, Will};
 use protocol::interlink::{GenerationTag, Message, Version};
@@ -155,16 +155,17 @@ impl GroupState {
         let pursued = match pair_command::answer(command, self.place(setting)) {
             Answer::Change(change) => change.here || !told,
             Answer::Refused(refusal) => soon(refusal),
-            Answer::Done => {
-                // It stays so: what was asked before comes to nothing.
-                self.asked = self.asked.filter(|_| told);
-                false
-            }
+            Answer::Done => false,
         };
         if pursued {
             let main = if self.role() == Role::Main { self.side } else { self.side.peer() };
             self.asked = Some(Asked::new(command, main, told));
         }
+    }
+
+    /// Whether something else has been asked and is not done yet.
+    pub(super) fn is_asked_something_else(&self, command: PairCommand) -> bool {
+        self.asked.is_some_and(|asked| asked.command() != command)
     }
 
     /// One of the copies is flushed that a split waits for before it begins.
@@ -424,17 +425,19 @@ impl GroupState {
         matches!(self.status(), PairStatus::Split | PairStatus::Simplex)
     }
 
-    /// Whether the copies here are out of the pair by a person's word.
-    pub(super) fn is_left_by_a_person(&self) -> bool {
-        self.is_left(|wanted| wanted != Wanted::Pair)
-    }
-
-    /// A pair is wanted whose second copy is not there: it is made when the two meet.
-    pub(super) fn part_if_absent(&self, setting: Setting) -> Vec<Wish> {
-        let left =
-            setting.joined && setting.ending.is_none() && self.is_left(|wanted| wanted == Wanted::Pair);
-        let absent = left && self.own_target() == Target::Absent;
-        absent.then_some(Wish::Part(Parting::Absent)).into_iter().collect()
+    /// A pair is wanted whose second copy is not there: it is made when the two meet. And of a copy that is out of the
+    /// pair by a person's word, and has failed, the other hears then.
+    pub(super) fn part_for_left_copy(&self, setting: Setting) -> Vec<Wish> {
+        if !setting.joined || setting.ending.is_some() {
+            return Vec::new();
+        }
+        let absent = self.is_left(|wanted| wanted == Wanted::Pair) && self.own_target() == Target::Absent;
+        let told = |copy: &LunCopy| copy.told().is_some_and(|told| told.copy == CopyFound::Failed);
+        let failed = self.is_left(|wanted| wanted != Wanted::Pair)
+            && self.copies.have_failed()
+            && !self.copies.iter().any(told);
+        let parting = if absent { Some(Parting::Absent) } else { failed.then_some(Parting::LeftCopy) };
+        parting.map(Wish::Part).into_iter().collect()
     }
 
     /// Whether copies that are out for want of room are to be refilled when there is some.

@@ -134,11 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn early_words_are_no_more_than_luns() {
+    fn early_words_have_a_bound() {
         let mut meeting = Meeting::default();
         let word = || (0, GenerationTag { number: 1, id: 1 }, Message::SwitchBegin(1));
         (0..9).for_each(|_| meeting.keep_early(word(), 2));
-        assert_eq!(meeting.take_early().len(), 2);
+        assert_eq!(meeting.take_early().len(), 2 * EARLY_WORDS_MAX);
         assert!(meeting.is_empty());
     }
 }

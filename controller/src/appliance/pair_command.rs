@@ -227,6 +227,10 @@ impl Appliance {
         let places: Vec<usize> = luns.iter().map(|lun| local.groups().place(*lun)).collect();
         let answers =
             places.iter().map(|at| match answer(command, local.groups().at(*at).state().place(setting)) {
+                // It may be so for a moment only.
+                _ if local.groups().at(*at).state().is_asked_something_else(command) => {
+                    Err(PairRefusal::Busy)
+                }
                 Answer::Done => Ok(false),
                 Answer::Change(_) => Ok(true),
                 Answer::Refused(refusal) => Err(refusal),
