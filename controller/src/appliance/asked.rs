@@ -11,6 +11,7 @@ use core::time::Duration;
 
 use protocol::interlink::will::PairCommand;
 
+use super::pair_command::{self, Answer, Change, PairRefusal, Place};
 use crate::pair::PairStatus;
 use crate::plan::Side;
 use crate::time::Time;
@@ -46,12 +47,16 @@ enum Step {
 /// What is to be done for it next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Next {
+    /// It is done, or will not be.
+    Forget,
     /// Nothing yet.
     Wait,
+    /// The peer is told: it begins there.
+    Say,
     /// The copies here are flushed first.
     Flush,
-    /// It begins.
-    Begin,
+    /// It begins here.
+    Begin(Change),
 }
 
 impl Asked {
@@ -86,22 +91,30 @@ impl Asked {
         }
     }
 
-    /// Whether the peer has to be told, which begins it while that side is main: once.
-    pub(super) fn says(&mut self, main: Side) -> bool {
-        !self.told && self.said.replace(main) != Some(main)
-    }
-
-    /// It could begin here now; `copies` would be flushed first. What a person makes an image of is.
-    pub(super) const fn next(&mut self, copies: usize) -> Next {
-        match self.step {
-            Step::Flushing(_) => Next::Wait,
-            Step::Ready { flushed: false, .. }
-                if matches!(self.command, PairCommand::Split) && copies > 0 =>
-            {
-                self.step = Step::Flushing(copies);
-                Next::Flush
+    /// Looks at it again, as the pair is placed now under that main; `copies` are here, which would be flushed before a
+    /// split. What a person makes an image of is flushed first, and the peer is told once while a side is main.
+    pub(super) fn next(&mut self, now: Time, main: Side, place: Place, copies: usize) -> Next {
+        if !place.busy && self.is_done(place.status, main) || self.is_too_old(now) {
+            return Next::Forget;
+        }
+        match pair_command::answer(self.command, place) {
+            Answer::Refused(PairRefusal::Busy | PairRefusal::NotWhole) => Next::Wait,
+            Answer::Done | Answer::Refused(_) => Next::Forget,
+            Answer::Change(change) if !change.here => {
+                if !self.told && self.said.replace(main) != Some(main) {
+                    Next::Say
+                } else {
+                    Next::Wait
+                }
             }
-            Step::Ready { .. } => Next::Begin,
+            Answer::Change(change) => match self.step {
+                Step::Flushing(_) => Next::Wait,
+                Step::Ready { flushed: false, .. } if self.command == PairCommand::Split && copies > 0 => {
+                    self.step = Step::Flushing(copies);
+                    Next::Flush
+                }
+                Step::Ready { .. } => Next::Begin(change),
+            },
         }
     }
 
@@ -119,6 +132,8 @@ impl Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::appliance::pair_command::Target;
+    use crate::pair::Role;
 
     const STATUSES: [PairStatus; 5] =
         [PairStatus::Simplex, PairStatus::Copy, PairStatus::Duplex, PairStatus::Split, PairStatus::Suspended];
@@ -145,24 +160,57 @@ mod tests {
         assert!(swap.is_done(S::Duplex, Side::Second) && !swap.is_done(S::Duplex, Side::First));
     }
 
+    const NOW: Time = Time(1);
+
+    /// A pair that is DUPLEX, as its side of that role sees it.
+    fn place(role: Role) -> Place {
+        Place {
+            mirror: true,
+            status: PairStatus::Duplex,
+            role,
+            joined: true,
+            knows: true,
+            agreed: true,
+            busy: false,
+            broken: false,
+            target: Target::Fit,
+        }
+    }
+
     #[test]
     fn a_split_flushes_every_copy_before_it_begins_and_all_else_begins_at_once() {
         let mut split = Asked::new(PairCommand::Split, Side::First, false);
-        assert_eq!((split.next(2), split.next(2)), (Next::Flush, Next::Wait));
-        split.flushed();
-        assert_eq!(split.next(2), Next::Wait, "one is left");
-        split.flushed();
-        assert_eq!((split.next(2), split.next(2)), (Next::Begin, Next::Begin), "once");
+        let mut next = |flushed: u32| {
+            (0..flushed).for_each(|_| split.flushed());
+            split.next(NOW, Side::First, place(Role::Sub), 2)
+        };
+        assert_eq!((next(0), next(0)), (Next::Flush, Next::Wait));
+        assert_eq!(next(1), Next::Wait, "one is left");
+        assert!(matches!((next(1), next(0)), (Next::Begin(_), Next::Begin(_))), "once");
         let mut swap = Asked::new(PairCommand::Swap, Side::First, false);
-        assert_eq!(swap.next(2), Next::Begin);
+        assert!(matches!(swap.next(NOW, Side::First, place(Role::Main), 2), Next::Begin(_)));
     }
 
     #[test]
     fn the_peer_is_told_once_for_each_main_by_who_was_asked() {
+        let next = |asked: &mut Asked, main| asked.next(NOW, main, place(Role::Main), 1);
         let mut asked = Asked::new(PairCommand::Split, Side::First, false);
-        let said = [Side::First, Side::First, Side::Second, Side::Second].map(|main| asked.says(main));
-        assert_eq!(said, [true, false, true, false]);
-        assert!(!Asked::new(PairCommand::Split, Side::First, true).says(Side::First));
+        let mains = [Side::First, Side::First, Side::Second, Side::Second];
+        assert_eq!(mains.map(|main| next(&mut asked, main)), [Next::Say, Next::Wait, Next::Say, Next::Wait]);
+        let mut told = Asked::new(PairCommand::Split, Side::First, true);
+        assert_eq!(next(&mut told, Side::First), Next::Wait);
+    }
+
+    #[test]
+    fn it_waits_for_what_is_under_way_and_is_forgotten_when_it_can_not_be() {
+        let next = |place| Asked::new(PairCommand::Swap, Side::First, true).next(NOW, Side::First, place, 1);
+        let here = place(Role::Main);
+        assert_eq!(next(Place { busy: true, ..here }), Next::Wait);
+        assert_eq!(next(Place { status: PairStatus::Copy, ..here }), Next::Wait);
+        assert_eq!(next(Place { status: PairStatus::Split, ..here }), Next::Forget);
+        assert_eq!(next(Place { joined: false, ..here }), Next::Forget);
+        let done = Asked::new(PairCommand::Swap, Side::First, true).next(NOW, Side::Second, here, 1);
+        assert_eq!(done, Next::Forget, "the other is main");
     }
 
     #[test]
@@ -170,7 +218,7 @@ mod tests {
         let mut asked = Asked::new(PairCommand::Split, Side::First, false);
         assert!(!asked.is_too_old(Time(1)));
         assert!(asked.is_too_old(Time(1) + ASKED_MAX));
-        asked.next(1);
+        asked.step = Step::Flushing(1);
         assert!(!asked.is_too_old(Time(1) + ASKED_MAX * 2));
         assert!(asked.is_too_old(Time(1) + FLUSH_AHEAD_MAX), "whoever asked has been told so");
         asked.flushed();

@@ -163,7 +163,7 @@ impl Appliance {
         }
         self.local.extend(self.session.tick(now));
         self.each(|_, group, setting, ids| group.tick(setting, ids));
-        self.each(|at, group, setting, _| group.tick_switch(now, at, &quiet, setting.ending));
+        self.each(|at, group, setting, _| group.tick_switch(at, &quiet, setting));
         let parted = joined && !self.session.is_joined();
         let wake = self.local.groups().next_wake(now, parted, self.shutdown.drains());
         self.local.extend(wake.map(Effect::Wake).into_iter().collect());
@@ -463,10 +463,8 @@ impl Appliance {
     pub(super) fn ask(&mut self, at: usize, ask: impl FnOnce(&mut Group, Setting, &mut Ids) -> Vec<Wish>) {
         let setting = self.view().setting();
         let parts = self.local.ask(at, &self.session, |group, ids| ask(group, setting, ids));
-        let (has_peer, whole) = (self.session.peer().is_some(), self.local.groups().is_any_whole());
-        let parts =
-            parts.filter(|parting| (has_peer || !parting.needs_peer()) && !(parting.can_wait() && whole));
-        if let Some(parting) = parts {
+        let (peer, whole) = (self.session.peer().is_some(), self.local.groups().is_any_whole());
+        if let Some(parting) = parts.filter(|parting| parting.is_due(peer, whole)) {
             self.lose(parting.apart(self.local.plan()));
         }
     }

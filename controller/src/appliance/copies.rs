@@ -7,7 +7,8 @@
 use protocol::interlink::GenerationTag;
 use protocol::interlink::copy_report::{CopyFound, Generation, Pairing};
 
-use super::copy::{Common, Creation, LunCopy};
+use super::copy::{Common, LunCopy};
+use super::creation::Creation;
 use super::ids::Ids;
 use crate::disk::DiskError;
 use crate::pair::PairFault;

@@ -13,6 +13,7 @@
 use protocol::interlink::GenerationTag;
 use protocol::interlink::copy_report::{CopyFound, CopyReport, Generation, GroupRecord, Start, Starts, Told};
 
+use super::creation::{Creation, Made};
 use super::ids::Ids;
 use crate::disk::DiskError;
 use crate::plan::LunPlan;
@@ -27,28 +28,6 @@ pub(super) enum Marked {
     Coming,
     /// It is durable.
     Yes,
-}
-
-/// What is to be done about a volume that has to be there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Creation {
-    /// Nothing: it is there, or cannot be made.
-    Nothing,
-    /// It is being made already, and waited for.
-    Waited,
-    /// Make it, with this superblock.
-    Make(Superblock),
-}
-
-/// What came of making a volume.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Made {
-    /// Nothing that the meeting under way waits for.
-    NotWaitedFor,
-    /// What the meeting waits for is there, or will not be, and it goes on.
-    GoesOn,
-    /// The meeting cannot go on.
-    Fails(DiskError),
 }
 
 /// What all LUNs of a group have in common when the peer is told of one.

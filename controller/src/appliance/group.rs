@@ -10,8 +10,6 @@
 //! What always holds: from the moment a group is agreed on until the peer is lost, and while it goes on alone, all its
 //! LUNs have one generation; its newest generation is no older than the one it is at.
 
-use core::time::Duration;
-
 use protocol::interlink::copy_report::{Generation, Pairing};
 use protocol::interlink::will::{PairCommand, Wanted, Will};
 use protocol::interlink::{GenerationTag, Message};
@@ -25,18 +23,13 @@ use super::ids::Ids;
 use super::lifecycle::{Ends, Event, Stage};
 use super::pending::Pending;
 use super::switch::{Heard, Switch, SwitchStep};
+use super::theirs::Theirs;
 use super::wish::{Parting, Setting, Wish};
 use crate::disk::DiskError;
 use crate::group::{self, Refusal};
 use crate::pair::{PairFault, Quiet, Role, Service};
 use crate::plan::{LunPlan, Side};
 use crate::time::Time;
-
-/// A switch that takes longer ends the meeting: the two start over.
-pub(super) const SWITCH_MAX: Duration = Duration::from_secs(3);
-
-/// The same of a split, in which the copies are flushed.
-pub(super) const SPLIT_MAX: Duration = Duration::from_secs(10);
 
 /// A group of LUNs.
 #[derive(Debug)]
@@ -174,7 +167,8 @@ impl Group {
         let wishes = self.on(Event::Agreed(pairing), None);
         self.newest = generation;
         let sub = usize::from(generation.main) != self.state.side().index();
-        let left = pairing == Pairing::Out && sub && !self.state.is_put_back();
+        let left =
+            pairing == Pairing::Out && sub && !self.state.theirs().is_some_and(Theirs::knows_own_as_old);
         self.copies_mut().of_mut(lun).agree(generation, left);
         wishes
     }
@@ -200,17 +194,12 @@ impl Group {
 
     /// There may be room for copies that want it: they are refilled when there is for each of them. How much they need
     /// is not known before.
-    pub(super) fn refill(
-        &mut self,
-        has_room: impl Fn(usize) -> bool,
-        setting: Setting,
-        ids: &mut Ids,
-    ) -> Vec<Wish> {
-        let has_room = || self.copies().iter().all(|copy| has_room(copy.lun()));
-        let wants = setting.joined && self.state.wants_room() && has_room();
-        if wants && self.state.refilling_mut().is_due(setting.now) {
+    pub(super) fn refill(&mut self, room: impl Fn(usize) -> bool, now: Setting, ids: &mut Ids) -> Vec<Wish> {
+        let has_room = || self.copies().iter().all(|copy| room(copy.lun()));
+        let wants = now.joined && self.state.wants_room() && has_room();
+        if wants && self.state.refilling_mut().is_due(now.now) {
             self.state.refilling_mut().tried();
-            return self.propose(Pairing::Copy, setting, ids);
+            return self.propose(Pairing::Copy, now, ids);
         }
         Vec::new()
     }
@@ -241,8 +230,8 @@ impl Group {
         }
     }
 
-    /// A disk has failed here in a switch in which its copy cannot leave. What was written down of one that would make
-    /// it the only copy is taken back before the two meet again: this controller never goes on by it.
+    /// A disk has failed here in a switch in which its copy cannot leave. What was written down of one that would make it
+    /// the only copy is taken back: this controller never goes on by it.
     fn part_in_a_switch(&mut self, ids: &mut Ids) -> Vec<Wish> {
         let parts = Wish::Part(Parting::InASwitch);
         let written = |switch: Switch| switch.can_be_undone_here() && switch.step == SwitchStep::WritesFirst;
@@ -319,10 +308,8 @@ impl Group {
             self.state.on_flushed_ahead();
             return self.pursue(setting, ids);
         }
-        match self.stage().switch() {
-            Some(switch) => self.on(Event::SwitchSteps(switch.flushed()), setting.ending),
-            None => Vec::new(),
-        }
+        let flushed = self.stage().switch().map(Switch::flushed);
+        flushed.map_or_else(Vec::new, |switch| self.on(Event::SwitchSteps(switch), setting.ending))
     }
 
     /// The generation after the newest.
@@ -388,22 +375,20 @@ impl Group {
     /// generation is durable. A switch that takes too long ends the meeting.
     pub(super) fn tick_switch(
         &mut self,
-        now: Time,
         at: usize,
         quiet: &impl Fn(usize) -> Quiet,
-        ending: Option<Ends>,
+        setting: Setting,
     ) -> Vec<Wish> {
         let Some(mut switch) = self.stage().switch() else {
             return Vec::new();
         };
-        let max = if switch.splits() { SPLIT_MAX } else { SWITCH_MAX };
-        let late = now.since(*switch.since.get_or_insert(now)) >= max;
+        let late = switch.is_late(setting.now);
         let next = switch.step_when(|| self.state.quiet(quiet), self.copies().iter().count());
         switch.step = next.unwrap_or(switch.step);
-        let mut wishes = self.on(Event::SwitchSteps(switch), ending);
+        let mut wishes = self.on(Event::SwitchSteps(switch), setting.ending);
         match next {
             Some(SwitchStep::Flushing(_)) if self.copies().are_broken() => {
-                return vec![Wish::Part(Parting::InASwitch)];
+                wishes.push(Wish::Part(Parting::InASwitch));
             }
             Some(SwitchStep::Flushing(_)) => {
                 let flush = |copy: &LunCopy| Wish::Flush(copy.lun(), Pending::FlushSplit(copy.lun()));

@@ -16,6 +16,7 @@ use super::lifecycle::{Ends, Event, Facts, Order, Stage};
 use super::pair_command::{self, Answer, Change, PairRefusal, Place, Target};
 use super::pending::Pending;
 use super::refilling::Refilling;
+use super::theirs::Theirs;
 use super::wish::{Parting, Setting, Wish};
 use crate::disk::DiskError;
 use crate::lease;
@@ -42,17 +43,6 @@ pub(super) struct GroupState {
     asked: Option<Asked>,
     /// What the peer has, as far as it told in this meeting.
     theirs: Option<Theirs>,
-}
-
-/// What the peer told of its copies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Theirs {
-    /// They could be written.
-    target: Target,
-    /// They hold all that was acknowledged under their generation, and it is on their disks.
-    complete: bool,
-    /// What this controller has was put back from an earlier time.
-    own_old: bool,
 }
 
 impl GroupState {
@@ -111,7 +101,7 @@ impl GroupState {
             broken: self.copies.are_broken(),
             target: match (self.role(), self.theirs) {
                 (Role::Sub, _) => self.own_target(),
-                (Role::Main, theirs) => theirs.map_or(Target::Fit, |theirs| theirs.target),
+                (Role::Main, theirs) => theirs.map_or(Target::Fit, Theirs::target),
             },
         }
     }
@@ -121,22 +111,14 @@ impl GroupState {
         Target::worst(self.copies.iter().map(|copy| self.copies.found(copy.lun())))
     }
 
-    /// The peer has told what it has of each LUN, and this controller what it has itself. `old`: which of the two have
-    /// something that was put back.
+    /// Both have told what they have of each LUN. `old`: which of the two have something that was put back.
     pub(super) fn hear_copies(&mut self, theirs: &[CopyReport], old: [bool; 2]) {
-        let target = Target::worst(theirs.iter().map(|their| their.copy));
-        let complete = theirs.iter().all(CopyReport::is_complete) && !old[self.side.peer().index()];
-        self.theirs = Some(Theirs { target, complete, own_old: old[self.side.index()] });
+        self.theirs = Some(Theirs::told(theirs, old, self.side));
     }
 
-    /// Whether what was found here may be what it is taken for.
-    pub(super) fn is_put_back(&self) -> bool {
-        self.theirs.is_some_and(|theirs| theirs.own_old)
-    }
-
-    /// Whether the peer has no volume that could be copied to.
-    pub(super) fn peer_has_none(&self) -> bool {
-        self.theirs.is_some_and(|theirs| theirs.target == Target::Absent)
+    /// What the peer has, as far as it has told in this meeting.
+    pub(super) const fn theirs(&self) -> Option<Theirs> {
+        self.theirs
     }
 
     /// While the pair is wanted split: whether the sub's copies are images of the LUNs as they were then; none if this
@@ -145,7 +127,7 @@ impl GroupState {
         match self.role() {
             _ if self.copies.generation().will.wanted != Wanted::Split => None,
             Role::Sub => Some(self.copies.are_whole() && self.copies.iter().all(LunCopy::is_flushed)),
-            Role::Main => self.theirs.map(|theirs| theirs.complete && theirs.target == Target::Fit),
+            Role::Main => self.theirs.map(Theirs::is_image),
         }
     }
 
@@ -158,8 +140,7 @@ impl GroupState {
             Answer::Done => false,
         };
         if pursued {
-            let main = if self.role() == Role::Main { self.side } else { self.side.peer() };
-            self.asked = Some(Asked::new(command, main, told));
+            self.asked = Some(Asked::new(command, self.main(), told));
         }
     }
 
@@ -178,36 +159,19 @@ impl GroupState {
     /// What a person has asked, if it is to begin here now; what has to be done before that, or by the other, is wished
     /// for.
     pub(super) fn pursue(&mut self, setting: Setting, wishes: &mut Vec<Wish>) -> Option<Change> {
-        let mut asked = self.asked.take()?;
-        let main = if self.role() == Role::Main { self.side } else { self.side.peer() };
-        let place = self.place(setting);
-        if !place.busy && asked.is_done(place.status, main) || asked.is_too_old(setting.now) {
-            return None;
+        let (mut asked, main, place) = (self.asked?, self.main(), self.place(setting));
+        let whole = self.copies.whole();
+        let next = asked.next(setting.now, main, place, whole.len());
+        self.asked = (next != Next::Forget).then_some(asked);
+        match next {
+            Next::Forget | Next::Wait => {}
+            Next::Say => wishes.push(Wish::Say(Message::Pair(asked.command()))),
+            Next::Flush => {
+                wishes.extend(whole.into_iter().map(|lun| Wish::Flush(lun, Pending::FlushAhead(lun))));
+            }
+            Next::Begin(change) => return Some(change),
         }
-        let change = match pair_command::answer(asked.command(), place) {
-            Answer::Done => return None,
-            Answer::Refused(PairRefusal::Busy | PairRefusal::NotWhole) => None,
-            Answer::Refused(_) => return None,
-            Answer::Change(change) if !change.here => {
-                let says = asked.says(main).then_some(Wish::Say(Message::Pair(asked.command())));
-                wishes.extend(says);
-                None
-            }
-            Answer::Change(change) => {
-                let whole = self.copies.whole();
-                match asked.next(whole.len()) {
-                    Next::Wait => None,
-                    Next::Flush => {
-                        let flush = |lun| Wish::Flush(lun, Pending::FlushAhead(lun));
-                        wishes.extend(whole.into_iter().map(flush));
-                        None
-                    }
-                    Next::Begin => Some(change),
-                }
-            }
-        };
-        self.asked = Some(asked);
-        change
+        None
     }
 
     /// What this controller has of its LUNs.
@@ -218,6 +182,11 @@ impl GroupState {
     /// The same, to be changed.
     pub(super) const fn copies_mut(&mut self) -> &mut Copies {
         &mut self.copies
+    }
+
+    /// Which side is main.
+    fn main(&self) -> Side {
+        if self.role() == Role::Main { self.side } else { self.side.peer() }
     }
 
     /// This controller's role; before the first generation the one that the files give it.
@@ -321,8 +290,7 @@ impl GroupState {
 
     /// What a person has asked is done as soon as it was once: nobody undoes what comes after it.
     fn settle_asked(&mut self) {
-        let main = if self.role() == Role::Main { self.side } else { self.side.peer() };
-        let (status, still) = (self.status(), self.stage.switch().is_none());
+        let (status, main, still) = (self.status(), self.main(), self.stage.switch().is_none());
         self.asked.take_if(|asked| still && asked.is_done(status, main));
     }
 
@@ -336,7 +304,7 @@ impl GroupState {
     /// The sub has written down that the pair is split, and before that its copies were on its disk.
     pub(super) fn hear_of_image(&mut self) {
         if self.copies.generation().will.wanted == Wanted::Split {
-            self.theirs = Some(Theirs { target: Target::Fit, complete: true, own_old: false });
+            self.theirs = Some(Theirs::IMAGE);
         }
     }
 

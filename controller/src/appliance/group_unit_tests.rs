@@ -3,9 +3,12 @@
 use protocol::interlink::copy_report::{GroupRecord, Start, Starts};
 use protocol::interlink::frame::VERSION_MAX;
 
+use core::time::Duration;
+
 use super::*;
 use crate::appliance::copies::GIVEN_UP;
 use crate::appliance::copy::tests::plan;
+use crate::appliance::switch::SWITCH_MAX;
 use crate::disk::DiskError;
 use crate::pair::PairStatus;
 use crate::volume::superblock::{Owner, Superblock, VolumeFound};
@@ -163,8 +166,8 @@ fn a_switch_ends_with_both_luns_at_its_generation() {
     group.on_switch_word(&Message::SwitchDurable(generation.number), None);
     // One of its LUNs is not quiet.
     let busy = |lun| if lun == 1 { Quiet::No } else { Quiet::Yes };
-    assert!(group.tick_switch(Time(0), 0, &busy, None).is_empty());
-    let wishes = group.tick_switch(Time(1), 0, &|_| Quiet::Yes, None);
+    assert!(group.tick_switch(0, &busy, JOINED).is_empty());
+    let wishes = group.tick_switch(0, &|_| Quiet::Yes, Setting { now: Time(1), ..JOINED });
     assert!(matches!(wishes[..], [Wish::Write(Pending::Switch(0))]));
     assert!(group.copies().iter().all(|copy| copy.generation() == generation));
     let wishes = group.on_own_switch_durable(None);
@@ -183,7 +186,7 @@ fn a_switch_that_takes_too_long_is_late() {
     let generation =
         Generation { number: 6, id: 60, parent: 50, main: 0, members: 0b11, ..Generation::default() };
     group.on_switch(generation, Pairing::Whole, true, None);
-    let mut late = |at| group.tick_switch(at, 0, &|_| Quiet::No, None);
+    let mut late = |now| group.tick_switch(0, &|_| Quiet::No, Setting { now, ..JOINED });
     assert!(late(Time(1)).is_empty());
     assert!(matches!(late(Time(1) + SWITCH_MAX)[..], [Wish::Part(Parting::Overdue)]));
 }

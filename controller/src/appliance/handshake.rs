@@ -10,7 +10,7 @@ use protocol::interlink::hello::Identity;
 use protocol::interlink::message::Agreement;
 
 use super::comparison;
-use super::copy::Creation;
+use super::creation::Creation;
 use super::deed::Deed;
 use super::effect::Apart;
 use super::groups::Groups;

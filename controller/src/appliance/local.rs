@@ -5,7 +5,8 @@
 
 use protocol::interlink::Message;
 
-use super::copy::{LunCopy, Made};
+use super::copy::LunCopy;
+use super::creation::Made;
 use super::deed::Deed;
 use super::effect::{Apart, Effect, LunOrder};
 use super::group::Group;

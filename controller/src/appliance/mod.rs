@@ -30,6 +30,7 @@ mod comparison;
 mod coordinator;
 mod copies;
 mod copy;
+mod creation;
 mod deed;
 mod effect;
 mod group;
@@ -61,6 +62,7 @@ mod starts;
 mod switch;
 #[cfg(test)]
 mod tests;
+mod theirs;
 mod tickets;
 mod view;
 mod wish;

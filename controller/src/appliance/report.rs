@@ -84,6 +84,11 @@ impl Report<'_> {
         self.group.copies().found(self.lun)
     }
 
+    /// Whether the peer has no volume that could be copied to.
+    fn has_peer_none(&self) -> bool {
+        self.group.state().theirs().is_some_and(|theirs| theirs.target() == Target::Absent)
+    }
+
     fn copy_text(&self, main: Side, breakage: Option<PairFault>) -> String {
         let [target, source] = [main.peer(), main].map(|side| &self.plan.names[side.index()]);
         let refilled = format!(
@@ -154,7 +159,7 @@ impl Report<'_> {
         if self.ends || matches!(apart, Apart::Stuck(_)) {
             return apart.to_string();
         }
-        if self.joined && service == Service::Alone && group.state().peer_has_none() {
+        if self.joined && service == Service::Alone && self.has_peer_none() {
             return format!(
                 "{own} serves the hosts of both from the only copy, and a second one is wanted on {peer}, whose volume \
                  is not there yet: it is made and filled when the two meet next. Start {peer} again at a quiet time: \

@@ -33,12 +33,20 @@
 //! in flight, may then end in another meeting. A copy whose disk was given up before that word never becomes the last
 //! one: no switch makes it so, and at the next meeting it has failed.
 
+use core::time::Duration;
+
 use protocol::interlink::Message;
 use protocol::interlink::copy_report::{Generation, Pairing};
 use protocol::interlink::will::Wanted;
 
 use crate::pair::Quiet;
 use crate::time::Time;
+
+/// A switch that takes longer ends the meeting: the two start over.
+pub(super) const SWITCH_MAX: Duration = Duration::from_secs(3);
+
+/// The same of a split, in which the copies are flushed.
+const SPLIT_MAX: Duration = Duration::from_secs(10);
 
 /// A switch under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,6 +148,12 @@ impl Switch {
     /// Whether a person wants it of a pair, not a copy that has failed.
     pub(super) fn is_of_a_person(self) -> bool {
         self.generation.will.wanted != Wanted::Pair
+    }
+
+    /// Whether it takes too long; it is looked at at every tick.
+    pub(super) fn is_late(&mut self, now: Time) -> bool {
+        let max = if self.splits() { SPLIT_MAX } else { SWITCH_MAX };
+        now.since(*self.since.get_or_insert(now)) >= max
     }
 
     /// Whether it makes images of the copies that are left.

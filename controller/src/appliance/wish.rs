@@ -77,13 +77,13 @@ impl Parting {
         }
     }
 
-    /// Whether it means nothing to a controller that has no peer.
-    pub(super) const fn needs_peer(self) -> bool {
-        matches!(self, Self::OwnDisk | Self::OwnDiskAnswers | Self::LeftCopy)
-    }
-
-    /// Whether it is not worth it while other pairs are whole, which are copied then.
-    pub(super) const fn can_wait(self) -> bool {
-        matches!(self, Self::Absent | Self::LeftCopy)
+    /// Whether it is done now; `peer`: there is one, `whole`: there are pairs that are.
+    pub(super) const fn is_due(self, peer: bool, whole: bool) -> bool {
+        match self {
+            Self::OwnDisk | Self::OwnDiskAnswers => peer,
+            // Not worth it while other pairs are whole, which are copied then.
+            Self::Absent | Self::LeftCopy => peer && !whole,
+            Self::ProtocolViolation | Self::Overdue | Self::InASwitch => true,
+        }
     }
 }

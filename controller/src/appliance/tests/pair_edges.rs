@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use protocol::interlink::will::{PairCommand, Wanted};
+use protocol::scsi::sense::Status;
 
 use super::pair_faults::{DONE, ask, begin, steps, writes};
 use super::reasons;
@@ -14,7 +15,7 @@ use crate::pair::{PairFault, PairStatus, Role};
 use crate::testing::{BLOCKS, TwoControllers, range, write};
 
 /// Ticks that take longer than any switch but a split may.
-const STALL: u32 = 9;
+const STALL: u32 = 80;
 
 fn images(duo: &TwoControllers) -> [Option<bool>; 2] {
     [0, 1].map(|side| duo.controllers[side].status().luns.remove(0).image)
@@ -311,9 +312,9 @@ fn a_pair_whose_copy_is_to_be_made_is_not_said_to_have_a_failed_disk() {
 /// Two commands, one after the other, at a leader that has just begun, while the other still writes down that it has.
 #[test]
 fn commands_that_come_early_are_all_heard() {
-    let (mut met, mut bad) = (0, Vec::new());
     for seed in 0..30 {
         for last in [PairCommand::Split, PairCommand::Delete] {
+            let case = format!("seed {seed} {last:?}");
             let mut duo = TwoControllers::met(seed);
             ask(&mut duo, 0, PairCommand::Swap).unwrap();
             duo.controllers[1].stop();
@@ -331,23 +332,16 @@ fn commands_that_come_early_are_all_heard() {
             }
             // The other waits for its record.
             duo.hold_records(Some(1));
-            let first = begin(&duo, 0, PairCommand::Swap);
-            let second = begin(&duo, 0, last);
-            if (first, second) != (Ok(true), Ok(true)) {
-                continue;
-            }
+            assert_eq!(begin(&duo, 0, PairCommand::Swap), Ok(true), "{case}");
+            assert_eq!(begin(&duo, 0, last), Err(PairRefusal::Busy), "{case}: one after the other");
             duo.settle(0);
             duo.hold_records(None);
-            met += 1;
-            duo.settle(2 * DONE);
-            if ![PairStatus::Split, PairStatus::Simplex].contains(&duo.statuses()[0]) {
-                let now = duo.statuses();
-                duo.settle_and_redial(200);
-                bad.push(format!("seed {seed} {last:?}: {now:?}, later {:?}", duo.statuses()));
-            }
+            duo.settle(DONE);
+            assert_eq!(roles(&duo), [Role::Main, Role::Sub], "{case}");
+            assert_eq!(ask(&mut duo, 0, last), Ok(true), "{case}");
+            assert!([PairStatus::Split, PairStatus::Simplex].contains(&duo.statuses()[0]), "{case}");
         }
     }
-    assert!(met > 0 && bad.is_empty(), "{} of {met}: {:#?}", bad.len(), &bad[..bad.len().min(3)]);
 }
 
 /// The disk of the copy that is left fails when its image is on it, before the switch is over: main does not say that
@@ -420,9 +414,9 @@ fn what_is_said_to_be_so_already_is_not_undone_by_an_earlier_command() {
     assert_ne!((resync, duo.statuses()), (Ok(false), [PairStatus::Split; 2]), "nothing to do, it is duplex");
 }
 
-/// The same where hosts of both write meanwhile: they hear of nothing.
+/// The same where hosts of both write meanwhile: they are answered, or told to try again.
 #[test]
-fn hosts_hear_nothing_of_a_slow_flush_in_a_split() {
+fn hosts_hear_no_error_of_a_slow_flush_in_a_split() {
     let (mut met, mut bad) = (0, Vec::new());
     for seed in 0..10 {
         let mut duo = TwoControllers::met(seed);
@@ -445,7 +439,8 @@ fn hosts_hear_nothing_of_a_slow_flush_in_a_split() {
         duo.resume_disk(1);
         duo.settle(DONE);
         let answers = [duo.answers(0), duo.answers(1)];
-        if !answers.iter().flatten().all(|(_, outcome)| *outcome == Outcome::Good(Vec::new())) {
+        let good = [Outcome::Good(Vec::new()), Outcome::Status(Status::Busy)];
+        if !answers.iter().flatten().all(|(_, outcome)| good.contains(outcome)) {
             bad.push(format!("seed {seed}: {answers:?}"));
         }
     }

@@ -93,6 +93,11 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("RUNNING_MAX", "a time"),
     ("STUCK_MAX", "a time"),
     ("SWITCH_MAX", "a time"),
+    ("SPLIT_MAX", "a time"),
+    ("ASKED_MAX", "a time"),
+    ("FLUSH_AHEAD_MAX", "a time"),
+    ("EARLY_WORDS_MAX", "what a peer can say of a LUN before it has its place"),
+    ("BUSY_MAX", "how long the command line asks"),
     ("UNACKNOWLEDGED_MAX", "a time"),
     // The command line's own.
     ("ANSWER_BYTES_MAX", "what the command line reads of an answer"),
