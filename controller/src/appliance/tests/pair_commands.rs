@@ -239,7 +239,7 @@ fn interrupted(seed: u64, command: PairCommand, crash: bool) {
     let mut duo = TwoControllers::met(seed);
     let (mut acknowledged, mut tag) = ([0_u8; 2], 0);
     duo.controllers[(seed % 2) as usize].pair_command(&[0], command).remove(0).unwrap();
-    for step in 0..seed % 70 {
+    for step in 0..seed % 110 {
         if step % 5 == 0 {
             let side = (tag % 2) as usize;
             tag += 1;
@@ -286,7 +286,7 @@ fn interrupted(seed: u64, command: PairCommand, crash: bool) {
 
 #[test]
 fn a_command_that_is_cut_off_anywhere_leaves_both_of_one_mind() {
-    for seed in 0..150 {
+    for seed in 0..220 {
         for command in [PairCommand::Split, PairCommand::Swap, PairCommand::Delete] {
             interrupted(seed, command, false);
             interrupted(seed, command, true);
