@@ -325,7 +325,7 @@ impl Appliance {
         }
     }
 
-    /// What was given up can have a part in a new meeting, which makes whole LUNs be copied: not where others are served.
+    /// What was given up can have a part in a new meeting, which has whole LUNs copied: not where others are served.
     fn meet_again_if_idle(&mut self) {
         let served = self.local.groups().is_any_joint();
         if self.session.peer().is_some() && !served && !self.shutdown.begun() {

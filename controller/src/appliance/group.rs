@@ -230,8 +230,8 @@ impl Group {
         }
     }
 
-    /// A disk has failed here in a switch in which its copy cannot leave. What was written down of one that would make it
-    /// the only copy is taken back: this controller never goes on by it.
+    /// A disk has failed here in a switch in which its copy cannot leave. What was written down of one that would make
+    /// it the only copy is taken back: this controller never goes on by it.
     fn part_in_a_switch(&mut self, ids: &mut Ids) -> Vec<Wish> {
         let parts = Wish::Part(Parting::InASwitch);
         let written = |switch: Switch| switch.can_be_undone_here() && switch.step == SwitchStep::WritesFirst;

@@ -12,8 +12,8 @@
 //! What changes something is a switch to a generation that carries what is wanted ([`Wanted`]), begun by the controller
 //! that is not main under it. So no crash leaves a pair half split: before the generation is durable at the one that is
 //! main under it nothing has changed, afterwards it is what counts at the next meeting. What was asked is pursued until
-//! it is done or the two part (`asked.rs`). Where the second copy has to be made first, the switch only says that a pair
-//! is wanted; the two part after it and make the volume when they meet again.
+//! it is done or the two part (`asked.rs`). Where the second copy has to be made first, the switch only says that a
+//! pair is wanted; the volume is made when the two meet next.
 
 use std::collections::BTreeSet;
 

@@ -128,8 +128,8 @@ impl Switch {
 
     /// The next step, if this one waits for commands in flight and there are none. A copy that lacks a change, or has
     /// one that the other lacks, may leave by a switch, but not go on as a whole one: then nothing may wait for a
-    /// decision about the pair. One that is left by a person's word is whole. `copies`: how many there are to be flushed
-    /// if the pair is split.
+    /// decision about the pair. One that is left by a person's word is whole. `copies`: how many there are to be
+    /// flushed if the pair is split.
     pub(super) fn step_when(self, quiet: impl Fn() -> Quiet, copies: usize) -> Option<SwitchStep> {
         let ready = || match quiet() {
             Quiet::Yes => true,
