@@ -149,7 +149,8 @@ fn a_copy_that_was_put_back_is_not_served_in_place_of_a_split_main() {
 }
 
 /// Main's disk fails while its generation of a split is being written, which becomes durable all the same: the two
-/// part, and main takes it back. Whoever is started again, it does not go on by it, and nothing that was answered is lost.
+/// part, and main takes it back. Whoever is started again, it does not go on by it, and nothing that was answered is
+/// lost.
 #[test]
 fn a_main_whose_disk_fails_while_the_split_is_written_never_goes_on_by_it() {
     let mut met = 0;
