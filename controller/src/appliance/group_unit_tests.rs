@@ -133,6 +133,21 @@ fn a_broken_copy_leaves_by_a_switch_and_the_peer_is_told_once() {
     );
 }
 
+#[test]
+fn a_main_that_goes_on_alone_wants_what_was_durable() {
+    let mut group = served(1, 0, Pairing::Whole);
+    let as_of = group.copies().generation().tag();
+    let will = Will { wanted: Wanted::Split, main: None };
+    let generation = Generation { number: 6, id: 60, parent: 50, main: 0, members: 0b01, will };
+    let split = Message::Switch { generation, pairing: Pairing::Out };
+    group.on_message(0, as_of, &split, false, JOINED, &mut Ids::new(1));
+    assert!(group.stage().switch().is_some(), "it was asked for");
+    group.lose(UNTIL, None);
+    group.go_alone(7, &mut Ids::new(1));
+    let alone = group.copies().generation();
+    assert_eq!((alone.number, alone.will.wanted), (7, Wanted::Pair), "no image was split off");
+}
+
 /// A main that the peer tells to swap while something else is under way.
 fn told_too_early() -> Group {
     let mut group = served(1, 0, Pairing::Whole);
