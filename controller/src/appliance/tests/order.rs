@@ -5,6 +5,7 @@ use crate::disk::DiskError;
 use crate::lease::{DRIFT_MARGIN, LEASE, RENEWAL};
 use crate::pair::{PairStatus, Role};
 use crate::testing::{BLOCKS, TwoControllers, blocks_of, range, write};
+use crate::unit::Controller;
 
 const GOOD: Outcome = Outcome::Good(Vec::new());
 
@@ -132,15 +133,31 @@ fn a_main_that_goes_on_alone_takes_back_the_mark_of_the_clean_end_first() {
 
 #[test]
 fn a_clean_end_whose_flush_fails_leaves_no_mark() {
+    let mut ended = 0;
     for failing in 0..2 {
-        let mut duo = TwoControllers::met(9);
-        duo.ask(0, 1, write(0, 4, 5));
-        settle(&mut duo, 1);
-        duo.break_disk(failing, DiskError::FlushFailed);
-        duo.controllers[0].stop();
-        settle(&mut duo, 4);
-        assert!(duo.durable(failing).is_some_and(|record| !record.clean));
+        for after in 0..160 {
+            let mut duo = TwoControllers::met(9);
+            duo.ask(0, 1, write(0, 4, 5));
+            settle(&mut duo, 1);
+            duo.controllers.iter().for_each(Controller::stop);
+            // At any step of the end: also at its last flush, when what was there before has been flushed ahead.
+            for step in 0..after {
+                if step == after / 2 {
+                    duo.ask(0, 2, write(8, 4, 6));
+                }
+                if !duo.step() {
+                    duo.advance_and_tick();
+                }
+            }
+            duo.break_disk(failing, DiskError::FlushFailed);
+            settle(&mut duo, 300);
+            let unflushed = duo.changing(failing).1;
+            ended += u32::from(unflushed && duo.controllers[failing].stopped());
+            let clean = duo.durable(failing).is_some_and(|record| record.clean);
+            assert!(!(clean && unflushed), "{failing} fails after {after} steps");
+        }
     }
+    assert!(ended > 5, "an end met it {ended} times");
 }
 
 #[test]
