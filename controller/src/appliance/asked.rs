@@ -132,7 +132,7 @@ impl Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::appliance::pair_command::Target;
+    use crate::appliance::pair_command::tests::PLACE;
     use crate::pair::Role;
 
     const STATUSES: [PairStatus; 5] =
@@ -164,17 +164,7 @@ mod tests {
 
     /// A pair that is DUPLEX, as its side of that role sees it.
     fn place(role: Role) -> Place {
-        Place {
-            mirror: true,
-            status: PairStatus::Duplex,
-            role,
-            joined: true,
-            knows: true,
-            agreed: true,
-            busy: false,
-            broken: false,
-            target: Target::Fit,
-        }
+        Place { role, ..PLACE }
     }
 
     #[test]

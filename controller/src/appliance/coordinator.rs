@@ -463,8 +463,8 @@ impl Appliance {
     pub(super) fn ask(&mut self, at: usize, ask: impl FnOnce(&mut Group, Setting, &mut Ids) -> Vec<Wish>) {
         let setting = self.view().setting();
         let parts = self.local.ask(at, &self.session, |group, ids| ask(group, setting, ids));
-        let (peer, whole) = (self.session.peer().is_some(), self.local.groups().is_any_whole());
-        if let Some(parting) = parts.filter(|parting| parting.is_due(peer, whole)) {
+        let whole = || self.local.groups().is_any_whole();
+        if let Some(parting) = parts.filter(|it| it.is_due(self.session.peer().is_some(), whole)) {
             self.lose(parting.apart(self.local.plan()));
         }
     }

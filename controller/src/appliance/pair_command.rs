@@ -247,13 +247,13 @@ impl Appliance {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const STATUSES: [PairStatus; 5] =
         [PairStatus::Simplex, PairStatus::Copy, PairStatus::Duplex, PairStatus::Split, PairStatus::Suspended];
 
-    const PLACE: Place = Place {
+    pub(in crate::appliance) const PLACE: Place = Place {
         mirror: true,
         status: PairStatus::Duplex,
         role: Role::Main,

@@ -78,11 +78,11 @@ impl Parting {
     }
 
     /// Whether it is done now; `peer`: there is one, `whole`: there are pairs that are.
-    pub(super) const fn is_due(self, peer: bool, whole: bool) -> bool {
+    pub(super) fn is_due(self, peer: bool, whole: impl Fn() -> bool) -> bool {
         match self {
             Self::OwnDisk | Self::OwnDiskAnswers => peer,
             // Not worth it while other pairs are whole, which are copied then.
-            Self::Absent | Self::LeftCopy => peer && !whole,
+            Self::Absent | Self::LeftCopy => peer && !whole(),
             Self::ProtocolViolation | Self::Overdue | Self::InASwitch => true,
         }
     }

@@ -36,7 +36,7 @@ const BUSY_MAX: Duration = Duration::from_secs(5);
 const SWITCH_WITHIN: Duration = Duration::from_secs(15);
 
 /// The same of a split, before which what the copy lacks on its disk is written there.
-const SPLIT_WITHIN: Duration = Duration::from_secs(60);
+const SPLIT_WITHIN: Duration = Duration::from_secs(70);
 
 #[derive(Subcommand, Debug)]
 pub(super) enum PairSubcommand {
